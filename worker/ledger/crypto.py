@@ -1,0 +1,51 @@
+"""Encryption at rest and keyed hashes, from keys derived from SECRET_KEY."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+
+class Sealed(Exception):  # noqa: N818 - the state of the data
+    """Data that none of the keys of SECRET_KEY opens: the key that wrote it has been taken away."""
+
+
+class Vault:
+    """Seals personal data, passwords and the shared token; makes keyed hashes of what must be compared later.
+
+    `keys`: the parts of SECRET_KEY, 32 characters or more each. The first writes, all read, so that a key can be
+    replaced without a stop.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(_derive(key, b"seal"))) for key in keys])
+        self._digest_keys = [_derive(key, b"digest") for key in keys]
+
+    def seal(self, data: bytes) -> bytes:
+        """Encrypts and authenticates (AES-128-CBC, HMAC-SHA256), with a fresh nonce each time."""
+        return self._fernet.encrypt(data)
+
+    def open(self, data: bytes) -> bytes:
+        """The opposite of `seal`; raises `Sealed` when no key fits."""
+        try:
+            return self._fernet.decrypt(data)
+        except InvalidToken:
+            raise Sealed("no part of SECRET_KEY opens this") from None
+
+    def digest(self, data: bytes) -> bytes:
+        """A keyed hash (HMAC-SHA256, 32 bytes) under the first key."""
+        return hmac.digest(self._digest_keys[0], data, hashlib.sha256)
+
+    def same(self, digest: bytes, data: bytes) -> bool:
+        """Whether `digest` was made of `data`, under any of the keys."""
+        return any(hmac.compare_digest(digest, hmac.digest(key, data, hashlib.sha256)) for key in self._digest_keys)
+
+
+def _derive(key: str, purpose: bytes) -> bytes:
+    return HKDF(hashes.SHA256(), 32, salt=None, info=b"tradovate-worker/" + purpose).derive(key.encode())

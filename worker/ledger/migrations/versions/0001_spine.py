@@ -1,0 +1,232 @@
+"""The spine: traders, orders, flows and steps; outcomes; calls, holds and the shared session.
+
+Revision ids are release numbers, so that a replica can tell a ledger that is one release ahead of it
+(accepted, a roll-out is under way) from one that is two ahead (refused).
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0001"
+down_revision: str | None = None
+branch_labels: str | None = None
+depends_on: str | None = None
+
+TABLES = """
+-- What this ledger belongs to. Ids differ between the partner's environments, so a ledger that was written
+-- against staging must never be used against production: the first start writes the name, later ones compare.
+create table ledger (
+    one         boolean primary key default true check (one),
+    environment text,
+    created_at  timestamptz not null default now()
+);
+insert into ledger default values;
+
+-- Which Tradovate user a trader of the shop is. Kept for ever: a known trader keeps their user.
+-- `maker` is the flow that is making the user just now: two first orders of one trader race for it, one gets it,
+-- the other waits until it is given back. `made_here` is false for users that existed before this ledger.
+create table trader (
+    trader_id  text primary key,
+    user_id    bigint,
+    user_name  bytea,                       -- keyed hash of the login name
+    made_here  boolean not null default false,
+    maker      uuid,
+    created_at timestamptz not null default now()
+);
+create index trader_user on trader (user_id) where user_id is not null;
+
+-- One row an order for ever: who owns it now, what it asked for (keyed hash), what it got.
+-- The primary key closes the race of two events that name the same order.
+create table business_order (
+    kind          text not null,
+    order_id      text not null,
+    flow_id       uuid not null,
+    state         text not null check (state in ('open', 'succeeded', 'failed', 'in_doubt')),
+    details       bytea not null,
+    trader_id     text,
+    user_id       bigint,
+    account_id    bigint,
+    permission_id bigint,
+    facts         jsonb not null default '{}',
+    error_code    text,
+    error_text    text,
+    primary key (kind, order_id)
+);
+create index business_order_account on business_order (account_id) where account_id is not null;
+create index business_order_permission on business_order (permission_id) where permission_id is not null;
+create index business_order_trader on business_order (trader_id) where trader_id is not null;
+
+-- The work that one event asks for. `body` is the event, encrypted; it is null once the flow has ended.
+-- (topic, event_id) closes the race of one event delivered to two replicas.
+create table flow (
+    id          uuid primary key,           -- time-ordered
+    topic       text not null,
+    event_id    text not null,
+    record_key  bytea,
+    partition   integer not null,
+    "offset"    bigint not null,
+    trace       jsonb,
+    trader_key  text not null,              -- 'u:<userId>' once the user is known, else 't:<traderId>'
+    trader_id   text,
+    user_id     bigint,
+    order_id    text,
+    account_id  bigint,
+    state       text not null check (state in ('open', 'in_doubt', 'succeeded', 'failed')),
+    round       integer not null default 0,
+    attempts    integer not null default 0,
+    facts       jsonb not null default '{}',
+    body        bytea,
+    error_code  text,
+    error_text  text,
+    created_at  timestamptz not null default now(),
+    ended_at    timestamptz,
+    unique (topic, event_id)
+);
+create index flow_open on flow (topic, created_at) where state = 'open';
+create index flow_ended on flow (ended_at) where ended_at is not null;
+create index flow_order on flow (order_id) where order_id is not null;
+create index flow_trader on flow (trader_id) where trader_id is not null;
+
+-- One Tradovate operation of a flow, or a wait. States and moves: see README.md beside the ledger's code.
+-- Whoever holds `lease` may write the row until `lease_until`; every later write names the lease it was given.
+create table step (
+    id          bigint generated always as identity primary key,
+    flow_id     uuid not null references flow (id) on delete cascade,
+    operation   text not null,              -- an operation's name, or 'plan' for a wait
+    rank        smallint not null,          -- 0 goes first
+    state       text not null check (state in ('waiting', 'due', 'in_flight', 'unknown', 'done', 'refused', 'parked')),
+    trader_key  text not null,
+    due         timestamptz not null,
+    arrived     timestamptz not null default clock_timestamp(),  -- since when it could go; the wait for company counts from it
+    waits_for   text[],                     -- keys that wake it before `due`
+    company     bigint,                     -- steps with the same number travel together: halves of a split, a ticket's body
+    lease       uuid,
+    lease_until timestamptz,
+    attempts    integer not null default 0,
+    spent       double precision not null default 0,  -- seconds of back-off and calls that count towards giving up
+    call_ids    bigint[] not null default '{}',
+    context     jsonb not null default '{}',
+    result      jsonb,
+    error       text,
+    created_at  timestamptz not null default now(),
+    ended_at    timestamptz
+) with (fillfactor = 80);
+create index step_flow on step (flow_id, id);
+create index step_due on step (operation, due, id) where state in ('due', 'unknown', 'waiting') and lease is null;
+create index step_leased on step (trader_key) where lease is not null;
+create index step_waits on step using gin (waits_for) where state = 'waiting';
+
+-- What is to be published, written in the transaction that ended the flow. `lease_until` keeps two replicas from
+-- publishing the same row; the outcome id follows from event and result, so that a repeat is recognised as one.
+create table outcome (
+    id           bigint generated always as identity primary key,
+    outcome_id   text not null unique,
+    flow_id      uuid,
+    topic        text not null,
+    event_id     text not null,
+    status       text not null,
+    record_key   bytea,
+    headers      jsonb not null,
+    body         bytea not null,
+    lease_until  timestamptz not null,
+    created_at   timestamptz not null default now(),
+    published_at timestamptz
+);
+create index outcome_unpublished on outcome (id) where published_at is null;
+create index outcome_flow on outcome (flow_id);
+create index outcome_created on outcome (created_at);
+
+-- One row a call: the rolling hour's budget, the audit trail and a metric in one. Written before the bytes leave.
+create table call (
+    id          bigint generated always as identity primary key,
+    operation   text not null,
+    domain      text not null,
+    kind        text not null check (kind in ('send', 'look_up', 'session', 'socket')),
+    items       integer not null,
+    replica     text not null,
+    at          timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    result      text,                       -- null while in flight, or for ever if its replica died
+    http_status integer,
+    error       text
+);
+create index call_at on call (at, operation);
+
+-- What keeps calls back: a lock-out (scope 'all'), a penalty ('endpoint:<operation>'), a rejected login ('login'),
+-- a person's pause ('pause:all' or 'pause:<operation>'). `ticket` and `body` are the penalty ticket and the exact
+-- bytes that must go again with it (encrypted); `company` names the steps that those bytes stand for.
+create table hold (
+    id             bigint generated always as identity primary key,
+    scope          text not null,
+    reason         text not null,
+    until          timestamptz,             -- null: until a person clears it
+    ticket         text,
+    body           bytea,
+    company        bigint,
+    fingerprint    text,
+    created_at     timestamptz not null default clock_timestamp(),
+    cleared_at     timestamptz,
+    cleared_reason text
+);
+create index hold_live on hold (scope) where cleared_at is null;
+
+-- The one session that all replicas share. `suspect`: it may have been closed from outside, so the next call is a
+-- renewal. `streak`: answers in a row that a closed session would give. `lease`: whoever logs in or renews just now.
+create table session (
+    one         boolean primary key default true check (one),
+    token       bytea,                      -- encrypted
+    generation  bigint not null default 0,  -- one more for each new token
+    issued_at   timestamptz,
+    expires_at  timestamptz,
+    suspect     boolean not null default false,
+    streak      integer not null default 0,
+    failures    integer not null default 0, -- unclear logins in a row
+    retry_at    timestamptz,
+    lease       uuid,
+    lease_until timestamptz
+);
+insert into session default values;
+
+-- Sessions that we opened or may have opened: never a third while two of them may live.
+create table login (
+    id         bigint generated always as identity primary key,
+    at         timestamptz not null default clock_timestamp(),
+    may_live_until timestamptz not null,
+    ended_at   timestamptz
+);
+
+-- Who is running, for the operator's page.
+create table replica (
+    name       text primary key,
+    role       text not null,
+    address    text,
+    started_at timestamptz not null default now(),
+    seen_at    timestamptz not null default now()
+);
+
+-- What a person did to a flow, and why.
+create table note (
+    id      bigint generated always as identity primary key,
+    flow_id uuid not null references flow (id) on delete cascade,
+    at      timestamptz not null default now(),
+    action  text not null,
+    by      text not null,
+    reason  text not null
+);
+create index note_flow on note (flow_id);
+"""
+
+
+def upgrade() -> None:
+    """Creates the tables."""
+    for statement in TABLES.split(";\n"):  # the driver prepares statements, and prepares one at a time
+        if statement.strip():
+            op.execute(statement)
+
+
+def downgrade() -> None:
+    """Drops them all: the ledger is gone."""
+    op.execute(
+        "drop table note, replica, login, session, hold, call, outcome, step, flow, business_order, trader, ledger"
+    )

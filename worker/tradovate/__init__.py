@@ -1,0 +1,1 @@
+"""The partner's API: the only place that talks to Tradovate."""

@@ -1,0 +1,132 @@
+"""What the partner said: about a call (`Reply`), and about one item of a call (`Result`).
+
+A reply is one of seven disjoint types; nothing that Tradovate answers leaves the client as an exception.
+
+    Answer          HTTP 200 with a JSON body that carries none of the call-wide refusals
+    Refusal         the call as a whole was refused: top-level errorText, `violations`, HTTP 400, 404 and other 4xx
+    Ticket          a penalty ticket inside HTTP 200: the operation was not executed
+    Silence         423 or 429: everybody must be silent; the operation was not executed
+    Unauthorized    401: token expired or invalid, or no permission; the operation was not executed
+    NotSent         the bytes never left (no connection, or the lease had run out): safe to send again
+    Unclear         timeout, cut connection, 408, 5xx, nonsense: may or may not have taken effect
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+
+class Domain(StrEnum):
+    """Tradovate's two domains: users, contact data, entitlements on LIVE; evaluation accounts on DEMO."""
+
+    LIVE = "live"
+    DEMO = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """HTTP 200 and a body; `errorText` that is absent, null or "" counts as success."""
+
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The whole call was refused. `text` is the partner's own (or a readable sentence when it gave none)."""
+
+    text: str
+    status: int = 200
+    code: str | None = None  # the partner's errorCode, if any
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A penalty: wait `wait`, then the same body again with the ticket. With `captcha`: an hour, without it."""
+
+    ticket: str = field(repr=False)
+    wait: timedelta
+    captcha: bool = False
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """HTTP 423 or 429."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthorized:
+    """HTTP 401 (or 403)."""
+
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """No byte of the request left this machine."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """May or may not have taken effect. `status` is the HTTP status, or None when there was no answer at all.
+
+    `closed_session` is true for what a session closed from outside would answer: 408 and 5xx.
+    """
+
+    why: str
+    status: int | None = None
+
+    @property
+    def closed_session(self) -> bool:
+        """Whether a session that was closed from outside would answer like this."""
+        return self.status is not None and (self.status == 408 or self.status >= 500)
+
+
+Reply = Answer | Refusal | Ticket | Silence | Unauthorized | NotSent | Unclear
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The item took effect (or had already); `value` is what the flow learns from it: ids, never personal data."""
+
+    value: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Tradovate said no to this item, or it is somebody else's (`code` 'conflict')."""
+
+    text: str
+    code: str = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class NotHandled:
+    """Not executed; may be sent again after `wait` (None: by the retry schedule)."""
+
+    why: str
+    wait: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """May or may not have taken effect; leaves this state only through a look-up or a person."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A look-up's answer: it did not take effect."""
+
+
+Result = Done | Refused | NotHandled | Unknown
+Finding = Done | Refused | Absent | Unknown
