@@ -1,0 +1,49 @@
+"""What all input events share."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple, Self
+
+from schemas.base import Wire
+from schemas.privacy import personal_values
+
+KEPT = {"kept": True}
+"""Validation context of an event that comes back from the ledger: rules about what a shop may send are not asked."""
+
+
+class Ids(NamedTuple):
+    """Whom and what an event names, as far as it does."""
+
+    trader_id: str | None = None
+    order_id: str | None = None
+    user_id: int | None = None
+    account_id: int | None = None
+
+
+class Event(Wire):
+    """An input event's body. Its id is not part of it: it may stand in a header or an envelope (contract 3)."""
+
+    topic: ClassVar[str]
+
+    @property
+    def ids(self) -> Ids:
+        """The ids that the event gives, for its outcome."""
+        return Ids(*(getattr(self, name, None) for name in Ids._fields))
+
+    def personal_values(self) -> frozenset[str]:
+        """Values of personal fields that may be echoed in an error text; never ids."""
+        return personal_values(self)
+
+    def keep(self) -> bytes:
+        """The event as JSON, to be encrypted and kept while its flow runs. It holds personal data."""
+        return self.model_dump_json(by_alias=True, exclude_unset=True).encode()
+
+    @classmethod
+    def restore(cls, kept: bytes | str) -> Self:
+        """The event that `keep` wrote. Unlike a shop's it may hold both a product and the account it stands for."""
+        return cls.model_validate_json(kept, context=KEPT)
+
+
+def is_kept(context: object) -> bool:
+    """Whether validation runs on an event that comes back from the ledger."""
+    return context == KEPT

@@ -1,0 +1,106 @@
+"""Outcome events: what became of an input event (contract section 4)."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Annotated
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+from schemas.base import utc_text
+
+
+class Status(StrEnum):
+    """Where an event stands. All but `pending` are final."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    PENDING = "pending"
+    IN_DOUBT = "in_doubt"
+
+
+class ErrorCode(StrEnum):
+    """Why an event did not succeed."""
+
+    INVALID = "invalid"
+    RESTRICTED_COUNTRY = "restricted_country"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+    NOT_FOUND = "not_found"
+    GAVE_UP = "gave_up"
+    IN_DOUBT = "in_doubt"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.IN_DOUBT})
+
+
+class Outcome(BaseModel):
+    """One outcome, fields in the contract's order; every field is always on the wire, ids as far as they are known."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
+    )
+
+    outcome_id: str
+    event_id: str
+    topic: str
+    flow_id: str | None = None
+    status: Status
+    order_id: str | None = None
+    trader_id: str | None = None
+    user_id: int | None = None
+    account_id: int | None = None
+    account_name: str | None = None
+    trading_permission_id: int | None = None
+    trading_permission_ids: tuple[int, ...] = ()
+    request_id: int | None = None
+    request_status: str | None = None
+    entitlement_id: int | None = None
+    error_code: ErrorCode | None = None
+    error_text: str | None = None
+    warnings: tuple[str, ...] = ()
+    attempts: Annotated[int, Field(ge=0)] = 0
+    occurred_at: Annotated[AwareDatetime, PlainSerializer(utc_text, return_type=str, when_used="json")]
+
+    def to_json(self) -> bytes:
+        """The outcome's Kafka value. `occurredAt` in UTC with milliseconds and `Z`."""
+        return orjson.dumps(
+            {
+                "outcomeId": self.outcome_id,
+                "eventId": self.event_id,
+                "topic": self.topic,
+                "flowId": self.flow_id,
+                "status": self.status.value,
+                "orderId": self.order_id,
+                "traderId": self.trader_id,
+                "userId": self.user_id,
+                "accountId": self.account_id,
+                "accountName": self.account_name,
+                "tradingPermissionId": self.trading_permission_id,
+                "tradingPermissionIds": self.trading_permission_ids,
+                "requestId": self.request_id,
+                "requestStatus": self.request_status,
+                "entitlementId": self.entitlement_id,
+                "errorCode": self.error_code and self.error_code.value,
+                "errorText": self.error_text,
+                "warnings": self.warnings,
+                "attempts": self.attempts,
+                "occurredAt": utc_text(self.occurred_at),
+            }
+        )
+
+
+def outcome_id(
+    topic: str, event_id: str, status: str, error_code: str | None, request_status: str | None, round: int
+) -> str:
+    """32 hex digits that follow from these six and nothing else: the same result has the same id everywhere.
+
+    `topic` without its prefix. `round`: 0, one more for each retry, cancel or resolve. The six are hashed as a JSON
+    array, so that no two different six can run together into the same text.
+    """
+    parts = [topic, event_id, str(status), error_code and str(error_code), request_status, round]
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]

@@ -1,0 +1,263 @@
+"""A Kafka record becomes an event or a reason. Pure, and cannot raise, whatever the bytes.
+
+The event's id is the header `ce_id` (CloudEvents binary mode), else `id` of a CloudEvents envelope, else the body's
+`eventId`. What cannot be read is a `Rejected` whose sentence names the field and never repeats a value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from pydantic import ValidationError
+
+from schemas.base import MAX_INT64
+from schemas.events import EVENTS, Account, Event, Ids, TraderPurchased
+from schemas.faults import fault
+
+MAX_VALUE_BYTES: Final = 1_048_576
+"""1 MiB, uncompressed (contract 3); Kafka's own default for a record is about as much."""
+
+MAX_ID_CHARACTERS: Final = 128
+
+HeaderName = str | bytes
+"""Kafka's header names are strings, but nothing stops a producer from writing bytes that are not UTF-8."""
+
+Headers = tuple[tuple[HeaderName, bytes | None], ...]
+
+
+NO_IDS: Final = Ids()
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """A record as it came. `topic` without the prefix; `timestamp_ms` since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A good event."""
+
+    topic: str
+    event_id: str
+    event: Event
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record for the dead letters.
+
+    `code` is one of `CODES`. `ids`: as far as they could be read and have the right type, for the outcome.
+    """
+
+    code: str
+    sentence: str
+    event_id: str | None = None
+    ids: Ids = NO_IDS
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+CODES: Final = (
+    "no_value",
+    "too_large",
+    "not_utf8",
+    "not_json",
+    "not_an_object",
+    "bad_header",
+    "no_id",
+    "bad_id",
+    "missing_field",
+    "wrong_type",
+    "unknown_field",
+    "rule_broken",
+    "unknown_product",
+    "unknown_topic",
+    "unreadable",
+)
+"""Every `dlq-reason` there is. `unreadable` is the net below the others: a fault of ours, not of the record."""
+
+_BOM = b"\xef\xbb\xbf"
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,200})?")
+_TRACESTATE = re.compile(r"[ -~\t]{1,512}")
+
+
+class _Refusal(Exception):
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.sentence = sentence
+
+
+class _Reading:
+    """What is known of a record so far: a refusal half-way still tells the ids that were read before it."""
+
+    __slots__ = ("event_id", "ids", "traceparent", "tracestate")
+
+    def __init__(self) -> None:
+        self.event_id: str | None = None
+        self.ids = NO_IDS
+        self.traceparent: str | None = None
+        self.tracestate: str | None = None
+
+
+def parse(record: RawRecord, products: Mapping[str, Account]) -> Parsed | Rejected:
+    """The event in `record`, or why there is none. Never raises.
+
+    `products`: the catalogue; a purchase that names another product is rejected with the names that exist.
+    """
+    reading = _Reading()
+    try:
+        event = _read(record, products, reading)
+    except _Refusal as refusal:
+        code, sentence = refusal.code, refusal.sentence
+    except Exception:  # the net: a record that trips a fault of ours is parked and counted, and never looped on
+        code, sentence = "unreadable", "The record could not be read, by a fault of the worker's own."
+    else:
+        assert reading.event_id is not None
+        return Parsed(record.topic, reading.event_id, event, reading.traceparent, reading.tracestate)
+    return Rejected(code, sentence, reading.event_id, reading.ids, reading.traceparent, reading.tracestate)
+
+
+def _read(record: RawRecord, products: Mapping[str, Account], reading: _Reading) -> Event:
+    model = EVENTS.get(record.topic)
+    if model is None:
+        raise _Refusal("unknown_topic", "The topic is not one of the worker's input topics.")
+    _read_headers(record.headers, reading)
+    body = _object(_decode(record.value))
+    if "specversion" in body and "data" in body:
+        envelope = body
+        _read_trace(envelope.get("traceparent"), envelope.get("tracestate"), reading)
+        if reading.event_id is None:
+            reading.event_id = _checked_id(envelope.get("id"), "The envelope's id")
+        body = _object(envelope["data"], "The envelope's data")
+    reading.ids = _ids(body)
+    if reading.event_id is None:
+        reading.event_id = _checked_id(body.get("eventId"), "eventId")
+    if reading.event_id is None:
+        raise _Refusal("no_id", "The event has no id: neither a header ce_id, nor an envelope's id, nor eventId.")
+    try:
+        event = model.model_validate(body)
+    except ValidationError as error:
+        found = fault(error)
+        raise _Refusal(found.code, found.sentence) from None  # the cause holds values of the record
+    if isinstance(event, TraderPurchased) and event.product is not None and event.product not in products:
+        raise _Refusal("unknown_product", _products_sentence(products))
+    return event
+
+
+def _decode(value: bytes | None) -> object:
+    if value is None:
+        raise _Refusal("no_value", "The record has no value.")
+    if len(value) > MAX_VALUE_BYTES:
+        raise _Refusal("too_large", "The value is larger than 1 MiB (1048576 bytes, uncompressed).")
+    try:
+        # RFC 8259 lets a reader ignore a byte order mark, and some producers write one.
+        decoded: object = orjson.loads(value.removeprefix(_BOM))
+    except orjson.JSONDecodeError as error:
+        line, column = error.lineno, error.colno
+    else:
+        return decoded
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        raise _Refusal("not_utf8", f"The value is not valid UTF-8 (at byte {error.start}).") from None
+    raise _Refusal("not_json", f"The value is not valid JSON (at line {line}, column {column}).")
+
+
+def _object(value: object, name: str = "The value") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _Refusal("not_an_object", f"{name} is not a JSON object.")
+    return value
+
+
+def _read_headers(headers: Headers, reading: _Reading) -> None:
+    """The event's id and trace context.
+
+    Of headers with the same name the last wins: that is Kafka's own convention (`Headers.lastHeader`), made so that
+    an interceptor further down the road can override what came before it.
+    """
+    found: dict[HeaderName, bytes | None] = dict(headers)
+    # An event's own trace context (CloudEvents distributed tracing) stands behind the transport's.
+    for prefix in ("", "ce_"):
+        _read_trace(_text(found.get(f"{prefix}traceparent")), _text(found.get(f"{prefix}tracestate")), reading)
+    if "ce_id" in found:
+        raw = found["ce_id"]
+        text = _text(raw)
+        if raw is not None and text is None:
+            raise _Refusal("bad_header", "The header ce_id is not valid UTF-8.")
+        reading.event_id = _checked_id("" if text is None else text, "The header ce_id")
+
+
+def _text(raw: bytes | None) -> str | None:
+    try:
+        return None if raw is None else raw.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _read_trace(parent: object, state: object, reading: _Reading) -> None:
+    """W3C trace context; what is not valid is as good as absent, and a state without its parent says nothing."""
+    if reading.traceparent is not None or not isinstance(parent, str) or not _TRACEPARENT.fullmatch(parent):
+        return
+    if parent.startswith("00-") and len(parent) != 55:  # version 00 has no further parts
+        return
+    reading.traceparent = parent
+    if isinstance(state, str) and _TRACESTATE.fullmatch(state):
+        reading.tracestate = state
+
+
+def _checked_id(value: object, name: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise _Refusal("bad_id", f"{name} must be a string.")
+    if not 1 <= len(value) <= MAX_ID_CHARACTERS:
+        raise _Refusal("bad_id", f"{name} must have 1 to {MAX_ID_CHARACTERS} characters.")
+    if "\0" in value:
+        raise _Refusal("bad_id", f"{name} must not contain NUL characters.")
+    return value
+
+
+def _ids(body: dict[str, Any]) -> Ids:
+    user = body.get("user")
+    return Ids(
+        _key(body.get("traderId")),
+        _key(body.get("orderId")),
+        _int(body.get("userId")) or (_int(user.get("userId")) if isinstance(user, dict) else None),
+        _int(body.get("accountId")),
+    )
+
+
+def _key(value: object) -> str | None:
+    good = isinstance(value, str) and 1 <= len(value) <= MAX_ID_CHARACTERS and "\0" not in value
+    return str(value) if good else None
+
+
+def _int(value: object) -> int | None:
+    return value if type(value) is int and 0 < value <= MAX_INT64 else None
+
+
+_MOST_NAMES: Final = 20
+"""Products that a sentence names: it goes into a header, which has to stay readable."""
+
+
+def _products_sentence(products: Mapping[str, Account]) -> str:
+    if not products:
+        return "product names no product that exists: there is no catalogue (PRODUCTS_FILE)."
+    names = sorted(products)
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"product names no product that exists; there are: {', '.join(names[:_MOST_NAMES])}{more}."
