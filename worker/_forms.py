@@ -1,0 +1,171 @@
+"""The forms that settings take: a type with its check, the form told to a person, and an example of it.
+
+Checks raise a bare `ValueError`: what is wrong is told from the `Form`, so no message can carry the value.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import time
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+MIN_SECRET_KEY = 32
+"""Characters of one `SECRET_KEY`: what the contract asks for; 32 random ones are more than any key derived from it."""
+
+MIN_CONSOLE_TOKEN = 16
+"""Characters of `CONSOLE_TOKEN`: with ten tries a minute, guessing one takes longer than anybody has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the right value of a setting looks, for the person who typed a wrong one or none."""
+
+    form: str
+    example: str
+
+
+def _address(*schemes: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes or not parts.hostname or parts.port == 0:  # `port` raises on nonsense
+            raise ValueError
+        return value.rstrip("/")
+
+    return check
+
+
+def _rest_base(value: str) -> str:
+    base = _address("http", "https")(value)
+    if not urlsplit(base).path.endswith("/v1"):
+        raise ValueError
+    return base
+
+
+def _servers(value: str) -> str:
+    servers = [server.strip() for server in value.split(",")]
+    if not all(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}", server) for server in servers):
+        raise ValueError
+    return ",".join(servers)
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("postgresql", "postgres") or not value.get_secret_value().partition("://")[2]:
+        raise ValueError
+    return value
+
+
+def _readable(value: Path) -> Path:
+    if not value.is_file() or not os.access(value, os.R_OK):
+        raise ValueError
+    return value
+
+
+def _time_of_day(value: Any) -> Any:
+    if isinstance(value, str):
+        if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):  # pydantic would take "17" for 17 seconds
+            raise ValueError
+        return time.fromisoformat(value)
+    return value
+
+
+def _switch(value: Any) -> Any:
+    if isinstance(value, str):
+        if value.lower() not in ("on", "off"):  # pydantic would take "t", "y" and "1" as well
+            raise ValueError
+        return value.lower() == "on"
+    return value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _number_if_it_is_one(value: Any) -> Any:
+    # The vendor's schema says string, every example of theirs sends a number: digits become a number.
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value) else value
+
+
+def split_keys(value: SecretStr) -> tuple[SecretStr, ...]:
+    """The keys of `SECRET_KEY`, the writing one first."""
+    return tuple(SecretStr(key.strip()) for key in value.get_secret_value().split(","))
+
+
+def _long_keys(value: SecretStr) -> SecretStr:
+    if any(len(key) < MIN_SECRET_KEY for key in split_keys(value)):
+        raise ValueError
+    return value
+
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Form("a number of seconds, 0 or more", "60")]
+Timeout = Annotated[float, Field(gt=0, allow_inf_nan=False), Form("a number of seconds, more than 0", "60")]
+Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Form("a number of milliseconds, 0 or more", "5")]
+Count = Annotated[int, Field(ge=1), Form("a whole number, 1 or more", "12")]
+Hours = Annotated[int, Field(ge=1), Form("a whole number of hours, 1 or more", "168")]
+Days = Annotated[int, Field(ge=1), Form("a whole number of days, 1 or more", "400")]
+Port = Annotated[int, Field(ge=0, le=65535), Form("a port, 0 to 65535; 0 takes a free one", "8000")]
+VendorId = Annotated[int, Field(ge=1), Form("Tradovate's id of it, a whole number", "12")]
+Text = Annotated[str, Field(min_length=1)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+File = Annotated[Path, AfterValidator(_readable), Form("the path of a file that can be read", "/etc/ssl/ca.pem")]
+Lower = BeforeValidator(_lower)
+Upper = BeforeValidator(_upper)
+Switch = Annotated[bool, BeforeValidator(_switch), Form("on or off", "on")]
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day), Form("a time of day, HH:MM", "17:15")]
+Servers = Annotated[
+    str, AfterValidator(_servers), Form("host:port, several separated by commas", "kafka-1:9092,kafka-2:9092")
+]
+TopicPrefix = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9._-]{0,100}$"),
+    Form("letters, digits, dots, dashes and underscores, at most 100", "prod."),
+]
+ClientId = Annotated[int | str, BeforeValidator(_number_if_it_is_one), Form("the id of the API key", "1234")]
+RestBase = Annotated[
+    str,
+    AfterValidator(_rest_base),
+    Form("an http:// or https:// address that ends in /v1", "https://live.tradovateapi.com/v1"),
+]
+WsAddress = Annotated[
+    str,
+    AfterValidator(_address("ws", "wss")),
+    Form("a ws:// or wss:// address", "wss://live.tradovateapi.com/v1/websocket"),
+]
+HttpAddress = Annotated[
+    str, AfterValidator(_address("http", "https")), Form("an http:// or https:// address", "http://collector:4318")
+]
+DatabaseUrl = Annotated[
+    SecretStr,
+    AfterValidator(_database_url),
+    Form("a postgresql:// address", "postgresql://user:password@db.example.com/tradovate_worker"),
+]
+SecretKeys = Annotated[
+    SecretStr,
+    AfterValidator(_long_keys),
+    Form(
+        f"a text of {MIN_SECRET_KEY} characters or more, several separated by commas",
+        "<the output of `openssl rand -hex 32`>",
+    ),
+]
+ConsoleToken = Annotated[
+    SecretStr,
+    Field(min_length=MIN_CONSOLE_TOKEN),
+    Form(f"a text of {MIN_CONSOLE_TOKEN} characters or more", "<the output of `openssl rand -hex 16`>"),
+]
+AccountPrefix = Annotated[
+    # An account name has at most 64 characters, and a derived one ends in up to 20 digits.
+    str,
+    Field(pattern=r"^[A-Z]{1,44}$"),
+    Form("capital letters only, at most 44", "EVAL"),
+]
