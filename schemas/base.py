@@ -102,6 +102,12 @@ LegalName = Annotated[str, StringConstraints(pattern=PERSON_NAME, max_length=64)
 AccountName = Annotated[str, StringConstraints(pattern=ACCOUNT_NAME, max_length=64)]
 """Tradovate, create evaluation accounts: `^[A-Z]+[0-9]+$`, at most 64 characters."""
 
+UsTaxId = Annotated[str, StringConstraints(pattern=US_TAX_ID)]
+"""Exactly nine digits, for US citizens (Tradovate, create partner subaccount request)."""
+
+NationalId = Annotated[str, StringConstraints(pattern=NATIONAL_ID)]
+"""2 to 64 letters and digits, for all others (Tradovate, create partner subaccount request)."""
+
 Id = Annotated[int, Field(gt=0, le=MAX_INT64)]
 """A Tradovate id: a positive int64."""
 

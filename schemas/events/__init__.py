@@ -3,10 +3,31 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from schemas.events.assigned import AccountAssigned
 from schemas.events.base import Event, Ids
+from schemas.events.failed import TraderFailed
+from schemas.events.left import TraderLeft
+from schemas.events.passed import Application, TraderPassed, file_bytes
 from schemas.events.purchased import Account, ContactInfo, NewUser, TraderPurchased, UserRef
+from schemas.events.requested import PermissionRequested
+from schemas.events.reset import AccountReset
+from schemas.events.signed import MdSigned
 
-EVENTS: Mapping[str, type[Event]] = MappingProxyType({event.topic: event for event in (TraderPurchased,)})
+EVENTS: Mapping[str, type[Event]] = MappingProxyType(
+    {
+        event.topic: event
+        for event in (
+            TraderPurchased,
+            TraderFailed,
+            TraderLeft,
+            MdSigned,
+            TraderPassed,
+            AccountAssigned,
+            PermissionRequested,
+            AccountReset,
+        )
+    }
+)
 """Topic without prefix -> its event, in the contract's order."""
 
 TOPICS: tuple[str, ...] = tuple(EVENTS)
@@ -15,10 +36,19 @@ __all__ = [
     "EVENTS",
     "TOPICS",
     "Account",
+    "AccountAssigned",
+    "AccountReset",
+    "Application",
     "ContactInfo",
     "Event",
     "Ids",
+    "MdSigned",
     "NewUser",
+    "PermissionRequested",
+    "TraderFailed",
+    "TraderLeft",
+    "TraderPassed",
     "TraderPurchased",
     "UserRef",
+    "file_bytes",
 ]
