@@ -66,7 +66,7 @@ ACCOUNT_NAME = r"^[A-Z]+[0-9]+$"
 EMAIL = r"^[^\s@\x00]+@[^\s@\x00]+$"
 US_TAX_ID = r"^[0-9]{9}$"
 NATIONAL_ID = r"^[A-Za-z0-9]{2,64}$"
-PERSON_NAME = r"^(?:[^\W\d_]|[ .'’-])*[^\W\d_](?:[^\W\d_]|[ .'’-])*$"  # noqa: RUF001 - both apostrophes are meant
+PERSON_NAME = r"^(?:[^\W\d_]|[ .'’-])*[^\W\d_](?:[^\W\d_]|[ .'’-])*$"
 
 PATTERN_RULES: Final[Mapping[str, str]] = {
     FILLED: "must not be empty and must not contain NUL characters",
@@ -160,6 +160,10 @@ Time = Annotated[
     PlainSerializer(utc_text, return_type=str, when_used="json"),
 ]
 """A moment, RFC 3339 with its offset on the wire, held in UTC."""
+
+MOST_ENTRIES: Final = 1000
+"""Entries of one array in an event. No trader comes near it; without an end one record could hold up its neighbours
+for a second."""
 
 COMBINED_NAMES: Final = 60
 """First and last name together (Tradovate, create evaluation users and update contact info)."""

@@ -36,6 +36,7 @@ _LIMITS: Final[Mapping[str, str]] = {
     "less_than_equal": "must be at most {le}",
     "string_too_short": "must have at least {min_length} character(s)",
     "string_too_long": "must have at most {max_length} characters",
+    "too_long": "must have at most {max_length} entries",
     "literal_error": "must be one of {expected}",
     "finite_number": "must be a finite number",
     "missing": "is missing",

@@ -94,8 +94,13 @@ class Outcome(BaseModel):
         )
 
 
-def outcome_id(
-    topic: str, event_id: str, status: str, error_code: str | None, request_status: str | None, round: int
+def outcome_id(  # noqa: PLR0917 - the contract's six, in its order
+    topic: str,
+    event_id: str,
+    status: str,
+    error_code: str | None,
+    request_status: str | None,
+    round: int,  # noqa: A002 - the contract's word
 ) -> str:
     """32 hex digits that follow from these six and nothing else: the same result has the same id everywhere.
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.base import Count, Id, LooseText, StrictWire, Time
+from schemas.base import MOST_ENTRIES, Count, Id, LooseText, StrictWire, Time
 
 TotalBy = Literal[
     "Contract", "ContractGroup", "DiscountGroup", "Exchange", "FungibleProduct", "Overall", "Product", "ProductType"
@@ -55,7 +55,9 @@ class PreTradeRisk(_Scope):
 
     active: bool
     total_by: TotalBy
-    parameters: Annotated[tuple[PreTradeRiskParameter, ...], Field(strict=False, fail_fast=True)]
+    parameters: Annotated[
+        tuple[PreTradeRiskParameter, ...], Field(strict=False, fail_fast=True, max_length=MOST_ENTRIES)
+    ]
     risk_time_period_id: Id | None = None
     short_limit: Count | None = None
     long_limit: Count | None = None

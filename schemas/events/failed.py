@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Id, Key, LooseText, lacking
+from schemas.base import MOST_ENTRIES, Id, Key, LooseText, lacking
 from schemas.events.base import Event
 
 
@@ -18,7 +18,9 @@ class TraderFailed(Event):
     trader_id: Key
     order_id: Key | None = None
     account_id: Id | None = None
-    trading_permission_ids: Annotated[tuple[Id, ...] | None, Field(strict=False, fail_fast=True)] = None
+    trading_permission_ids: Annotated[
+        tuple[Id, ...] | None, Field(strict=False, fail_fast=True, max_length=MOST_ENTRIES)
+    ] = None
     reason: LooseText | None = None
 
     @model_validator(mode="after")

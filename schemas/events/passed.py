@@ -134,17 +134,11 @@ class TraderPassed(Event):
         return self
 
     @property
-    def document_ids(self) -> tuple[int, int, int] | None:
+    def document_ids(self) -> tuple[int, ...] | None:
         """The three ids, if documents were given as ids."""
-        match self.documents:
-            case (int() as form, int() as identity, int() as address):
-                return form, identity, address
-        return None
+        return tuple(item for item in self.documents or () if isinstance(item, int)) or None
 
     @property
-    def files(self) -> tuple[str, str, str] | None:
+    def files(self) -> tuple[str, ...] | None:
         """The three data URIs, if documents were given as files."""
-        match self.documents:
-            case (str() as form, str() as identity, str() as address):
-                return form, identity, address
-        return None
+        return tuple(item for item in self.documents or () if isinstance(item, str)) or None

@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, model_validator
 
 from schemas.base import (
     COMBINED_NAMES,
+    MOST_ENTRIES,
     PERSONAL,
     AccountName,
     Email,
@@ -97,7 +98,9 @@ class Account(StrictWire):
     template_account_id: Id
     initial_balance: Annotated[float, Field(ge=0)]
     name: AccountName | None = None
-    pre_trade_risk: Annotated[tuple[PreTradeRisk, ...] | None, Field(strict=False, fail_fast=True)] = None
+    pre_trade_risk: Annotated[
+        tuple[PreTradeRisk, ...] | None, Field(strict=False, fail_fast=True, max_length=MOST_ENTRIES)
+    ] = None
     post_trade_risk: PostTradeRisk | None = None
 
 

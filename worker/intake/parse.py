@@ -95,7 +95,7 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-
 _TRACESTATE = re.compile(r"[ -~\t]{1,512}")
 
 
-class _Refusal(Exception):
+class _Refusal(Exception):  # noqa: N818 - not an error: a record's fate, on its way to `parse`
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(code)
         self.code = code
@@ -121,18 +121,17 @@ def parse(record: RawRecord, products: Mapping[str, Account]) -> Parsed | Reject
     """
     reading = _Reading()
     try:
-        event = _read(record, products, reading)
+        event_id, event = _read(record, products, reading)
     except _Refusal as refusal:
         code, sentence = refusal.code, refusal.sentence
-    except Exception:  # the net: a record that trips a fault of ours is parked and counted, and never looped on
+    except Exception:  # noqa: BLE001 - a record that trips a fault of ours is parked and counted, never looped on
         code, sentence = "unreadable", "The record could not be read, by a fault of the worker's own."
     else:
-        assert reading.event_id is not None
-        return Parsed(record.topic, reading.event_id, event, reading.traceparent, reading.tracestate)
+        return Parsed(record.topic, event_id, event, reading.traceparent, reading.tracestate)
     return Rejected(code, sentence, reading.event_id, reading.ids, reading.traceparent, reading.tracestate)
 
 
-def _read(record: RawRecord, products: Mapping[str, Account], reading: _Reading) -> Event:
+def _read(record: RawRecord, products: Mapping[str, Account], reading: _Reading) -> tuple[str, Event]:
     model = EVENTS.get(record.topic)
     if model is None:
         raise _Refusal("unknown_topic", "The topic is not one of the worker's input topics.")
@@ -156,7 +155,7 @@ def _read(record: RawRecord, products: Mapping[str, Account], reading: _Reading)
         raise _Refusal(found.code, found.sentence) from None  # the cause holds values of the record
     if isinstance(event, TraderPurchased) and event.product is not None and event.product not in products:
         raise _Refusal("unknown_product", _products_sentence(products))
-    return event
+    return reading.event_id, event
 
 
 def _decode(value: bytes | None) -> object:
