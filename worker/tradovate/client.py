@@ -1,0 +1,261 @@
+"""The partner over HTTP: one pooled client for both domains; every call ends as one of the seven replies.
+
+Nothing raises out of here but `asyncio.CancelledError`. Neither a token nor a body nor an address with its query
+(`find?name=...` carries a trader's name) is ever logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlencode
+
+import httpcore
+import httpx
+
+from worker.tradovate._classify import TEXT_LIMIT, classify, clean
+from worker.tradovate.results import Domain, NotSent, Reply, Unclear
+
+__all__ = ["TEXT_LIMIT", "Exchange", "PartnerClient", "classify", "clean"]
+
+SEND_LIMIT = 8 * 2**20
+"""Bytes of an answer to a sending call: a hundred results with the longest errorText, all escaped, are 5 MB."""
+READ_LIMIT = 64 * 2**20
+"""Bytes of an answer to a reading call: `list` knows no paging, and an organization may have 100,000 accounts."""
+KEEPALIVE_SECONDS = 4.0
+"""Below the 5 s after which the most impatient common servers close an idle connection. A request that crosses
+with such a close is lost without an answer, and we could not know whether it was carried out."""
+CONNECTIONS = 64
+"""More than the calls that any replica has in flight: nobody waits for the pool."""
+
+_NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A reply, and the partner's clock (HTTP `Date`, whole seconds) when it answered with one."""
+
+    reply: Reply
+    date: datetime | None = None
+
+
+class _TooLate(Exception):  # noqa: N818 - the state of a lease
+    """The time until which this call might be sent has passed."""
+
+
+class _TooLong(Exception):  # noqa: N818 - the state of a body
+    """The answer is longer than any that makes sense."""
+
+
+class PartnerClient:
+    """Calls to LIVE and DEMO. `timeout_seconds` bounds each call as a whole, from waiting for a connection to the
+    answer's last byte. `transport` is the seam for tests; `clock` is monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        live_url: str,
+        demo_url: str,
+        timeout_seconds: float,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        # httpx logs every request's address at INFO, and the query of `find` is a person's name.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._urls = {Domain.LIVE: live_url.rstrip("/"), Domain.DEMO: demo_url.rstrip("/")}
+        self._timeout = timeout_seconds
+        self._clock = clock
+        self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
+        self._client = httpx.AsyncClient(
+            transport=transport,
+            timeout=None,  # noqa: S113 - the call is bounded as a whole: phases alone never end if a server drips
+            limits=httpx.Limits(
+                max_connections=CONNECTIONS,
+                max_keepalive_connections=CONNECTIONS,
+                keepalive_expiry=KEEPALIVE_SECONDS,
+            ),
+            follow_redirects=False,  # a POST that is redirected may be carried out twice
+            trust_env=False,  # a proxy or .netrc of the machine must not see or change the credentials
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # the session is the token, nothing else
+            headers={"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "tradovate-worker"},
+        )
+
+    @property
+    def timeout_seconds(self) -> float:
+        """The longest that a call takes."""
+        return self._timeout
+
+    async def post(
+        self,
+        domain: Domain,
+        path: str,
+        body: bytes,
+        *,
+        token: str | None,
+        send_before: float | None = None,
+        reading: bool = False,
+    ) -> Reply:
+        """POSTs `body` (JSON). `send_before` (of `clock`): when it has passed before the first byte is written, the
+        reply is `NotSent`. `reading` for endpoints that only read (getAccountTradingPermissions and the like).
+        """
+        exchange = await self.exchange(
+            "POST", domain, path, body=body, token=token, send_before=send_before, reading=reading
+        )
+        return exchange.reply
+
+    async def get(
+        self,
+        domain: Domain,
+        path: str,
+        query: Mapping[str, str | int] | None = None,
+        *,
+        token: str | None,
+        send_before: float | None = None,
+    ) -> Reply:
+        """GETs; null, an empty body and a list are answers too, and "there is none" may be `Refusal(status=404)`."""
+        exchange = await self.exchange(
+            "GET", domain, path, query=query, token=token, send_before=send_before, reading=True
+        )
+        return exchange.reply
+
+    async def exchange(
+        self,
+        method: str,
+        domain: Domain,
+        path: str,
+        *,
+        body: bytes | None = None,
+        query: Mapping[str, str | int] | None = None,
+        token: str | None,
+        send_before: float | None = None,
+        reading: bool,
+    ) -> Exchange:
+        """One call, with the partner's clock beside the reply."""
+        call = _Call(READ_LIMIT if reading else SEND_LIMIT, send_before, self._clock)
+        try:
+            async with asyncio.timeout(self._timeout):
+                call.check()
+                url = self._urls[domain] + "/" + path.lstrip("/")
+                request = self._request(method, url, body=body, query=query, token=token)
+                request.extensions["trace"] = call.trace
+                await call.read(await self._client.send(request, stream=True))
+        except _TooLate:
+            return Exchange(NotSent("the time to send it had passed"))
+        except _TooLong:
+            return Exchange(Unclear("an answer that is too long", call.status))
+        except Exception as error:  # noqa: BLE001 - whatever the wire does has a name here, nothing is swallowed
+            if not call.complete:
+                return Exchange(self._broken(call, error))
+        return Exchange(classify(call.status or 0, bytes(call.body), reading=reading), call.date)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._client.aclose()
+
+    def _request(
+        self, method: str, url: str, *, body: bytes | None, query: Mapping[str, str | int] | None, token: str | None
+    ) -> httpx.Request:
+        if query:
+            url += "?" + urlencode(query, safe=",")  # `ids=1,2` is the documented form
+        headers = {}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        return self._client.build_request(method, url, content=body, headers=headers)
+
+    def _broken(self, call: _Call, error: Exception) -> Reply:
+        """A call that ended without a whole answer. Only what surely never left is `NotSent`.
+
+        A pooled connection that the server closed just before our request looks like one that it closed just after
+        carrying it out. The pool discards a connection on which a close has already arrived, and neither httpx nor
+        httpcore sends a request twice; what remains is `Unclear`.
+        """
+        why = type(error).__name__
+        if isinstance(error, _NOT_CONNECTED):
+            return NotSent(f"no connection ({clean(str(error)) or why})")
+        if self._traced and not call.sent:
+            return NotSent(f"no connection in time ({why})" if isinstance(error, TimeoutError) else why)
+        if isinstance(error, TimeoutError):
+            return Unclear(f"no whole answer within {self._timeout:g} s")
+        return Unclear(f"the connection broke ({why})")
+
+
+class _Call:
+    """One request on its way: what has been sent of it, and what has come back."""
+
+    def __init__(self, limit: int, send_before: float | None, clock: Callable[[], float]) -> None:
+        self._limit = limit
+        self._send_before = send_before
+        self._clock = clock
+        self.sent = False  # a byte may have left
+        self.complete = False
+        self.status: int | None = None
+        self.date: datetime | None = None
+        self.body = bytearray()
+
+    def check(self) -> None:
+        """Raises `_TooLate` when the lease under which this call was claimed is over."""
+        if self._send_before is not None and self._clock() >= self._send_before:
+            raise _TooLate
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Called by httpcore at each stage of the request; what it raises stops the request.
+
+        The race: a process that is frozen (SIGSTOP, a paused VM) after it claimed work wakes up when its lease has
+        run out and another replica may have looked the work up, found nothing, and sent it. So the last thing before
+        the first byte is a look at the clock. What remains is a freeze between this line and the kernel's write, some
+        microseconds, against the settle time that the other replica waits before it looks.
+        """
+        if event.endswith(".send_request_headers.started"):
+            self.check()
+            self.sent = True
+        elif event.endswith(".send_request_headers.failed") and isinstance(
+            info.get("exception"), httpcore.LocalProtocolError
+        ):
+            self.sent = False  # headers that cannot be written, found before the first byte
+
+    async def read(self, response: httpx.Response) -> None:
+        """Reads the answer up to the limit; raises `_TooLong`, or whatever the wire raises."""
+        try:
+            self.status = response.status_code
+            self.date = _date(response.headers.get("Date"))
+            decoder = _decoder(response.headers.get("Content-Encoding", ""))
+            async for chunk in response.aiter_raw():
+                self.body += chunk if decoder is None else decoder.decompress(chunk, self._limit + 1)
+                if len(self.body) > self._limit or (decoder is not None and decoder.unconsumed_tail):
+                    raise _TooLong
+            if decoder is not None and not decoder.eof and self.body:
+                raise zlib.error("cut short")
+            self.complete = True
+        finally:
+            await response.aclose()
+
+
+def _decoder(encoding: str) -> Any:
+    """Gzip only, in bounded steps: httpx's own decoders would blow a few kilobytes of `gzip, gzip` up to gigabytes."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding == "gzip":
+        return zlib.decompressobj(wbits=31)
+    raise zlib.error("an encoding that was not asked for")
+
+
+def _date(header: str | None) -> datetime | None:
+    if header is None:
+        return None
+    try:
+        date = parsedate_to_datetime(header)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return date.replace(tzinfo=UTC) if date.tzinfo is None else date
