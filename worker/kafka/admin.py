@@ -1,0 +1,130 @@
+"""Topics: which exist, which are missing, and making those that are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+
+from worker.kafka.security import client_options
+from worker.kafka.topics import ALL_TOPICS, TopicNames, is_dead_letter_topic
+from worker.settings import KafkaSettings
+
+__all__ = ["DEAD_LETTER_BYTES", "TopicState", "TopicsNotCreated", "ensure_topics", "list_topics", "missing_topics"]
+
+DEAD_LETTER_BYTES = 17 * 1024 * 1024
+"""`max.message.bytes` of a dead-letter topic: records of up to 16 MiB, and room for what frames one."""
+
+_REQUEST_MS = 10_000
+"""Metadata is answered in milliseconds and 25 topics are made within a second; a person waits for this command."""
+
+_LEADERS_SECONDS = 10.0
+"""A fresh topic has its leaders within a second; a cluster that needs longer has other troubles."""
+
+
+class TopicsNotCreated(Exception):  # noqa: N818, said as it is
+    """The broker refused to make topics: `reasons` are its words, by topic (without the prefix)."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.reasons = dict(reasons)
+        super().__init__("; ".join(f"{topic}: {reason}" for topic, reason in self.reasons.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic of ours as the broker has it. One that is missing has no partitions."""
+
+    topic: str
+    name: str
+    partitions: int
+    replication: int
+
+    @property
+    def exists(self) -> bool:
+        """Whether the broker has it."""
+        return self.partitions > 0
+
+
+async def list_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOPICS) -> list[TopicState]:
+    """Our topics and what the broker has of each. Raises aiokafka's `KafkaError` when it cannot be reached."""
+    async with _admin(settings) as admin:
+        return await _states(admin, settings, topics)
+
+
+async def missing_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOPICS) -> list[str]:
+    """Those of `topics` that the broker does not have (or does not show to this user), without the prefix."""
+    return [state.topic for state in await list_topics(settings, topics) if not state.exists]
+
+
+async def ensure_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOPICS) -> list[str]:
+    """Makes those of `topics` that are missing, leaves the others as they are, and returns the names of the new ones.
+
+    Returns when the new topics take records. Several may do this at once. Raises `TopicsNotCreated` with the broker's
+    reasons, aiokafka's `KafkaError` when it cannot be reached.
+    """
+    names = TopicNames(settings.kafka_topic_prefix)
+    async with _admin(settings) as admin:
+        missing = [state.topic for state in await _states(admin, settings, topics) if not state.exists]
+        if not missing:
+            return []
+        answer = await admin.create_topics([_new_topic(settings, topic) for topic in missing], timeout_ms=_REQUEST_MS)
+        created, reasons = [], {}
+        for name, code, *message in answer.topic_errors:
+            error = for_code(code)
+            if error is NoError:
+                created.append(names.bare(name))
+            elif error is not TopicAlreadyExistsError:  # somebody else was quicker
+                reasons[names.bare(name)] = next(filter(None, message), error.description)
+        if reasons:
+            raise TopicsNotCreated(reasons)
+        await _wait_for_leaders(admin, [names.on_broker(topic) for topic in missing])
+        return created
+
+
+def _new_topic(settings: KafkaSettings, topic: str) -> NewTopic:
+    hours, config = settings.kafka_topic_retention_hours, {}
+    if is_dead_letter_topic(topic):
+        hours, config = settings.kafka_dlq_retention_hours, {"max.message.bytes": str(DEAD_LETTER_BYTES)}
+    return NewTopic(
+        TopicNames(settings.kafka_topic_prefix).on_broker(topic),
+        settings.kafka_topic_partitions,
+        settings.kafka_topic_replication,
+        topic_configs={"retention.ms": str(hours * 3_600_000), **config},
+    )
+
+
+@asynccontextmanager
+async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=_REQUEST_MS)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def _states(admin: AIOKafkaAdminClient, settings: KafkaSettings, topics: Iterable[str]) -> list[TopicState]:
+    names = TopicNames(settings.kafka_topic_prefix)
+    # All topics of the broker: asking for one by name may make it, where `auto.create.topics.enable` is on.
+    there = {found["topic"]: found["partitions"] for found in await admin.describe_topics()}
+    return [_state(topic, names.on_broker(topic), there.get(names.on_broker(topic), [])) for topic in topics]
+
+
+def _state(topic: str, name: str, partitions: list[dict[str, Any]]) -> TopicState:
+    return TopicState(topic, name, len(partitions), min((len(part["replicas"]) for part in partitions), default=0))
+
+
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+    """A fresh topic answers `NotLeaderForPartition` for a moment."""
+    async with asyncio.timeout(_LEADERS_SECONDS):
+        while True:
+            there = {found["topic"]: found["partitions"] for found in await admin.describe_topics()}
+            parts = [part for name in names for part in there.get(name, [{"leader": -1}])]
+            if all(part["leader"] >= 0 for part in parts):
+                return
+            await asyncio.sleep(0.05)
