@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from schemas.base import (
     COMBINED_NAMES,
+    MAX_INT64,
     PERSONAL,
     Date,
     Id,
@@ -111,7 +112,19 @@ def _documents_kind(value: object) -> str:
 
 
 Documents = Annotated[
-    Annotated[DocumentIds, Tag("<ids>")] | Annotated[Files, Tag("<files>")], Discriminator(_documents_kind)
+    Annotated[DocumentIds, Tag("<ids>")] | Annotated[Files, Tag("<files>")],
+    Discriminator(_documents_kind),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "description": "POA form, identity, address: all three or none; files are 700 KiB together before base64",
+            "maxItems": 3,
+            "anyOf": [
+                {"items": {"type": "integer", "exclusiveMinimum": 0, "maximum": MAX_INT64}},
+                {"items": {"type": "string", "pattern": f"^{_DATA_URI.pattern}$"}},
+            ],
+        }
+    ),
 ]
 """Three ids, or three data URIs, in the order POA form, identity, address; an empty array is none."""
 
