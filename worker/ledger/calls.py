@@ -1,0 +1,292 @@
+"""The call log, which is the rolling hour's budget, the audit trail and the source of some metrics in one table.
+
+A call is written down before its bytes leave (`begin_calls`) and finished with what came back (`finish_call`), and
+what the answer means for everybody - a lock-out, a penalty, a session that may be closed - is in the same transaction.
+All times are the database's: replicas' clocks may differ by more than a token's last minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from worker.ledger import holds
+from worker.ledger.database import Connection
+from worker.tradovate.results import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+
+BEGIN_LOCK = 5_471_903_311_867_204_029
+"""Advisory transaction lock under which calls are begun, by all replicas: two that count the budget at the same
+moment would both find room for the last call, and two that look for a trader's calls in flight would both find none.
+At 5,000 an hour this queue is always empty. Taken first in a transaction, before any row lock."""
+
+HOUR = timedelta(hours=1)
+"""The partner's limits count in a rolling hour."""
+STREAK = 2
+"""Answers in a row that a closed session would give, after which the next call is a renewal (contract 5.5)."""
+SESSION_SCOPE = "session"
+"""`Closed.scope` when the caller's token must be looked at again first: `SessionKeeper.ensure`."""
+
+Kind = Literal["send", "look_up", "session", "socket"]
+
+# A call counts from when it was over: the partner counts it somewhere between its beginning and then. The ten minutes
+# let the index find calls that were begun before the hour and answered in it. Bytes that never left count for nothing.
+_COUNTED = """
+    at > statement_timestamp() - interval '70 minutes'
+    and coalesce(finished_at, at) > statement_timestamp() - interval '1 hour'
+    and result is distinct from 'not_sent'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """`hourly`: calls in any rolling hour, all replicas together. A tenth, at most 120, is kept back."""
+
+    hourly: int = 4500
+
+    @property
+    def kept_back(self) -> int:
+        """Calls that only sessions and revocations may use: an hour of renewals and a hundred revocations."""
+        return min(120, self.hourly // 10)
+
+    def limit(self, *, reserve: bool) -> int:
+        """Calls in a rolling hour for operations that may, or may not, use what is kept back."""
+        return self.hourly if reserve else self.hourly - self.kept_back
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Calls that may be made now, one id each; fewer than asked for when the budget allowed no more."""
+
+    call_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """No call now. `until`: when to ask again (None: when a person has acted). `scope`: what keeps it back, a hold's
+    scope, `budget`, `limit:<endpoint>` or `SESSION_SCOPE`. `now`: the database's time, to which `until` belongs.
+    """
+
+    until: datetime | None
+    why: str
+    scope: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetView:
+    """The rolling hour as the pacing and the metrics see it. `free_again_at`: when the oldest counted call leaves."""
+
+    used: int
+    left: int
+    free_again_at: datetime | None
+    calls: Mapping[str, int]  # by operation, sends of the last ten minutes
+    items: Mapping[str, int]
+
+
+async def begin_calls(
+    conn: Connection,
+    *,
+    operation: str,
+    domain: str,
+    kind: Kind,
+    items: Sequence[int],
+    replica: str,
+    budget: Budget,
+    reserve: bool = False,
+    per_hour: int | None = None,
+    endpoint: str | None = None,
+    generation: int | None = None,
+) -> Opened | Closed:
+    """Begins a call for each entry of `items` (how many items it carries), or says until when none may be begun.
+
+    `reserve`: may use the part of the budget that is kept back. `per_hour`: the endpoint's own limit. `endpoint`:
+    what penalties and limits go by, `operation` if not given; a look-up names the reading endpoint here.
+    `generation`: of the token that will be used; another one in the ledger means that it has been replaced.
+
+    Holds `BEGIN_LOCK` until the transaction ends: call it before anything that locks rows.
+    """
+    endpoint = endpoint or operation
+    await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
+    # The lock needs a statement of its own: the next one must see what the former holder committed.
+    state = await conn.fetchrow(
+        f"""
+        select clock_timestamp() as now, session.suspect, session.generation, used, used_here
+        from session, (
+            select count(*) as used, count(*) filter (where endpoint = $1 and kind = $2) as used_here
+            from call where {_COUNTED}
+        ) counted
+        """,  # noqa: S608
+        endpoint,
+        kind,
+    )
+    assert state is not None, "the migration writes the session's row"  # noqa: S101
+    now: datetime = state["now"]
+    scopes = [holds.ALL, holds.PAUSE_ALL, holds.pause_scope(operation), holds.endpoint_scope(endpoint)]
+    if held := await holds.live(conn, scopes):
+        return _held(held, now)
+    if kind != "session" and (state["suspect"] or (generation is not None and generation != state["generation"])):
+        why = (
+            "the session may have been closed from outside: it is renewed first" if state["suspect"] else "a new token"
+        )
+        return Closed(now, why, SESSION_SCOPE, now)
+    limit, used = budget.limit(reserve=reserve), int(state["used"])
+    room = limit - used
+    if room <= 0:
+        free = await _free_at(conn, used - limit, None, kind)
+        return Closed(free or now + HOUR, "the hour's budget is used up", "budget", now)
+    if per_hour is not None:
+        used_here = int(state["used_here"])
+        if used_here >= per_hour:
+            free = await _free_at(conn, used_here - per_hour, endpoint, kind)
+            return Closed(
+                free or now + HOUR, f"Tradovate's limit of {per_hour} calls an hour", f"limit:{endpoint}", now
+            )
+        room = min(room, per_hour - used_here)
+    rows = await conn.fetch(
+        "insert into call (operation, endpoint, domain, kind, items, replica, generation)"
+        " select $1, $2, $3, $4, n, $6, $7 from unnest($5::integer[]) with ordinality as i(n, o) order by o"
+        " returning id",
+        operation,
+        endpoint,
+        str(domain),
+        kind,
+        list(items[:room]),
+        replica,
+        generation,
+    )
+    return Opened(tuple(row["id"] for row in rows))
+
+
+async def finish_call(conn: Connection, call_id: int, reply: Reply, *, lockout_seconds: float) -> None:
+    """Notes what came back, and moves what everybody shares in the same transaction.
+
+    Call it first in its transaction: all that finish then lock in one order - call, hold, session - and cannot
+    deadlock. A second finish of the same call changes nothing.
+    """
+    call = await conn.fetchrow(
+        "update call set finished_at = clock_timestamp(), result = $2, http_status = $3, error = $4"
+        " where id = $1 and finished_at is null returning endpoint, kind, generation",
+        call_id,
+        result_name(reply),
+        _status(reply),
+        _error(reply),
+    )
+    if call is None:
+        return
+    match reply:
+        case Silence(status):
+            await holds.put(
+                conn, holds.ALL, f"locked out: Tradovate answered {status}", lasts=timedelta(seconds=lockout_seconds)
+            )
+            await conn.execute(
+                "update session set suspect = true, renewal_failed = false where not suspect or renewal_failed"
+            )
+        case Ticket(captcha=True):
+            await holds.put(
+                conn,
+                holds.endpoint_scope(call["endpoint"]),
+                "a penalty ticket with a captcha, which no program can solve",
+                lasts=holds.CAPTCHA_WAIT,
+            )
+        case Unclear() if reply.closed_session and call["kind"] != "session":
+            # Late answers of calls that went with a former token say nothing about this one.
+            await conn.execute(
+                "update session set streak = streak + 1, suspect = suspect or streak + 1 >= $2"
+                " where $1::bigint is null or generation = $1",
+                call["generation"],
+                STREAK,
+            )
+        case Answer() | Refusal() if call["kind"] != "session":
+            # Reads first: in fair weather nobody locks the row that all lanes share.
+            await conn.execute("update session set streak = 0 where streak <> 0")
+        case _:
+            pass
+
+
+async def budget_view(conn: Connection, budget: Budget) -> BudgetView:
+    """The rolling hour in one statement over at most an hour's calls: some milliseconds."""
+    row = await conn.fetchrow(
+        f"""
+        with counted as materialized (
+            select operation, kind, items, at, coalesce(finished_at, at) as since from call where {_COUNTED}
+        ), recent as (
+            select operation, count(*) as calls, sum(items) as items from counted
+            where kind = 'send' and at > statement_timestamp() - interval '10 minutes' group by operation
+        )
+        select (select count(*) from counted) as used,
+            (select min(since) from counted) as oldest,
+            (select coalesce(jsonb_object_agg(operation, jsonb_build_array(calls, items)), '{{}}')
+             from recent) as recent
+        """  # noqa: S608
+    )
+    assert row is not None  # noqa: S101 - aggregates without a group always have a row
+    recent: dict[str, list[int]] = row["recent"]
+    return BudgetView(
+        used=row["used"],
+        left=max(0, budget.hourly - row["used"]),
+        free_again_at=None if row["oldest"] is None else row["oldest"] + HOUR,
+        calls={operation: calls for operation, (calls, _) in recent.items()},
+        items={operation: items for operation, (_, items) in recent.items()},
+    )
+
+
+async def prune(conn: Connection, keep: timedelta, most: int = 10_000) -> int:
+    """Deletes up to `most` calls older than `keep` (never of the last two hours, which still count); how many."""
+    status: str = await conn.execute(
+        "delete from call where id in (select id from call where at < statement_timestamp() - $1::interval"
+        " order by at limit $2)",
+        max(keep, 2 * HOUR),
+        most,
+    )
+    return int(status.rpartition(" ")[2])
+
+
+def result_name(reply: Reply) -> str:
+    """A reply's name in the call log and in metrics: answer, refusal, ticket, silence, unauthorized, ..."""
+    return "not_sent" if isinstance(reply, NotSent) else type(reply).__name__.lower()
+
+
+def _held(held: Sequence[holds.Hold], now: datetime) -> Closed:
+    """The hold that lasts longest decides; what only a person can end lasts longest of all."""
+    last = held[0]
+    for hold in held[1:]:
+        if last.until is not None and (hold.until is None or hold.until > last.until):
+            last = hold
+    return Closed(last.until, last.reason, last.scope, now)
+
+
+async def _free_at(conn: Connection, too_many: int, endpoint: str | None, kind: Kind) -> datetime | None:
+    """When enough of the counted calls (of `endpoint` and `kind`, or all) have left the hour for one more."""
+    at: datetime | None = await conn.fetchval(
+        f"select coalesce(finished_at, at) + interval '1 hour' from call where {_COUNTED}"  # noqa: S608
+        " and ($2::text is null or (endpoint = $2 and kind = $3)) order by coalesce(finished_at, at) offset $1 limit 1",
+        too_many,
+        endpoint,
+        kind,
+    )
+    return at
+
+
+def _status(reply: Reply) -> int | None:
+    match reply:
+        case Answer() | Ticket():
+            return 200
+        case Unauthorized():
+            return 401
+        case Refusal(status=status) | Silence(status=status) | Unclear(status=status):
+            return status
+        case NotSent():
+            return None
+
+
+def _error(reply: Reply) -> str | None:
+    """Codes and our own words only: the log is kept for a year, and the partner's texts may name persons."""
+    match reply:
+        case Refusal(code=code):
+            return code
+        case NotSent(why) | Unclear(why=why):
+            return why
+        case Answer() | Ticket() | Silence() | Unauthorized():
+            return None

@@ -1,0 +1,208 @@
+"""What keeps calls back: lock-outs, penalties, the latch of a rejected login, a person's pause.
+
+    all                   a lock-out (423, 429): nobody calls
+    pause:all             a person's pause of everything
+    pause:<operation>     a person's pause of one operation, its look-ups too
+    endpoint:<endpoint>   a penalty; with `ticket`, the body that was held back goes again with it
+    login                 a rejected login: no login with the same credentials
+    sessions              two sessions of ours may live: no third is opened (clearing it forgets them)
+
+But for tickets a scope has one live hold at a time; to put it again makes it longer, never shorter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from worker.ledger.database import Connection
+
+ALL = "all"
+LOGIN = "login"
+SESSIONS = "sessions"
+PAUSE_ALL = "pause:all"
+
+CAPTCHA_WAIT = timedelta(hours=1)
+"""A ticket with a captcha cannot be solved by a program; the partner's count clears in about an hour."""
+TICKET_LIFE = timedelta(hours=1)
+"""A ticket not used this long after its wait is as good as none: the count that made it has left the rolling hour."""
+
+_COLUMNS = "id, scope, reason, until, ticket, body, company, fingerprint, created_at"
+_LIVE = "cleared_at is null and (until is null or until > clock_timestamp())"
+
+
+def pause_scope(operation: str | None) -> str:
+    """The scope of a pause of `operation`, or of everything."""
+    return PAUSE_ALL if operation is None else f"pause:{operation}"
+
+
+def endpoint_scope(endpoint: str) -> str:
+    """The scope of a penalty at `endpoint`."""
+    return f"endpoint:{endpoint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A reason not to call. `until` None: until a person clears it. `body` is sealed by whoever put it."""
+
+    id: int
+    scope: str
+    reason: str
+    until: datetime | None
+    created_at: datetime
+    ticket: str | None = field(default=None, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    company: int | None = None
+    fingerprint: str | None = None
+
+
+async def put(
+    conn: Connection, scope: str, reason: str, *, lasts: timedelta | None, fingerprint: str | None = None
+) -> int:
+    """Puts or extends the hold of `scope` and returns its id. `lasts` (from the database's now) None: until cleared."""
+    # Several calls in flight may be answered 429 in the same moment: one inserts, the others extend.
+    hold: int = await conn.fetchval(
+        """
+        insert into hold (scope, reason, until, fingerprint)
+        values ($1, $2, clock_timestamp() + $3::interval, $4)
+        on conflict (scope) where cleared_at is null and ticket is null do update set
+            reason = excluded.reason,
+            fingerprint = excluded.fingerprint,
+            until = case when hold.until is null or excluded.until is null then null
+                         else greatest(hold.until, excluded.until) end,
+            created_at = case when hold.until <= clock_timestamp() then excluded.created_at else hold.created_at end
+        returning id
+        """,
+        scope,
+        reason,
+        lasts,
+        fingerprint,
+    )
+    return hold
+
+
+async def put_ticket(
+    conn: Connection,
+    endpoint: str,
+    wait: timedelta,
+    ticket: str,
+    *,
+    body: bytes | None,
+    company: int | None,
+    fingerprint: str | None = None,
+) -> int:
+    """Holds `endpoint` back for `wait`, and keeps the ticket and the sealed body that goes again with it.
+
+    A body without a company, or a company without a body, is the caller's business; `ticket_of` finds it again.
+    """
+    hold: int = await conn.fetchval(
+        """
+        insert into hold (scope, reason, until, ticket, body, company, fingerprint)
+        values ($1, 'a penalty ticket', clock_timestamp() + $2::interval, $3, $4, $5, $6) returning id
+        """,
+        endpoint_scope(endpoint),
+        wait,
+        ticket,
+        body,
+        company,
+        fingerprint,
+    )
+    return hold
+
+
+async def ticket_of(conn: Connection, company: int) -> Hold | None:
+    """The newest unspent ticket that waits for these steps, its wait over or not."""
+    row = await conn.fetchrow(
+        f"select {_COLUMNS} from hold where company = $1 and ticket is not null and cleared_at is null"  # noqa: S608
+        " order by id desc limit 1",
+        company,
+    )
+    return None if row is None else _hold(row)
+
+
+async def ticket_at(conn: Connection, endpoint: str) -> Hold | None:
+    """The newest unspent ticket of `endpoint` that stands for no steps, not older than `TICKET_LIFE` past its wait."""
+    row = await conn.fetchrow(
+        f"select {_COLUMNS} from hold where scope = $1 and ticket is not null and company is null"  # noqa: S608
+        " and cleared_at is null and until > clock_timestamp() - $2::interval order by id desc limit 1",
+        endpoint_scope(endpoint),
+        TICKET_LIFE,
+    )
+    return None if row is None else _hold(row)
+
+
+async def spend_ticket(conn: Connection, hold_id: int) -> bool:
+    """Notes that the ticket goes out now; false when somebody else has spent it."""
+    spent = await conn.fetchval(
+        "update hold set cleared_at = clock_timestamp(), cleared_reason = 'spent', body = null"
+        " where id = $1 and ticket is not null and cleared_at is null returning id",
+        hold_id,
+    )
+    return spent is not None
+
+
+async def live(conn: Connection, scopes: Sequence[str] | None = None) -> list[Hold]:
+    """The holds that keep calls back now, all or those of `scopes`, oldest first."""
+    rows = await conn.fetch(
+        f"select {_COLUMNS} from hold where {_LIVE} and ($1::text[] is null or scope = any($1)) order by id",  # noqa: S608
+        None if scopes is None else list(scopes),
+    )
+    return [_hold(row) for row in rows]
+
+
+async def list_holds(conn: Connection) -> list[Hold]:
+    """What `holds list` shows: all that keep calls back, and tickets whose wait is over but that are not spent."""
+    rows = await conn.fetch(
+        f"select {_COLUMNS} from hold where ({_LIVE}) or (cleared_at is null and ticket is not null) order by id"  # noqa: S608
+    )
+    return [_hold(row) for row in rows]
+
+
+async def clear(conn: Connection, hold_id: int, reason: str) -> Hold | None:
+    """Clears a hold for a person who says why; None when there is no such live hold.
+
+    Clearing `login` allows one login again (a second rejection puts it back); clearing `sessions` forgets the
+    sessions that may live, so that a login is allowed.
+    """
+    row = await conn.fetchrow(
+        f"update hold set cleared_at = clock_timestamp(), cleared_reason = $2, body = null"  # noqa: S608
+        f" where id = $1 and cleared_at is null and (ticket is not null or {_LIVE}) returning {_COLUMNS}",
+        hold_id,
+        reason,
+    )
+    if row is None:
+        return None
+    if row["scope"] == SESSIONS:
+        await conn.execute("update login set ended_at = clock_timestamp() where ended_at is null")
+    return _hold(row)
+
+
+async def pause(conn: Connection, operation: str | None, reason: str) -> int:
+    """No calls of `operation` (None: of any) until `resume`; pausing twice is one hold with the newer reason."""
+    return await put(conn, pause_scope(operation), reason, lasts=None)
+
+
+async def resume(conn: Connection, operation: str | None) -> bool:
+    """Ends the pause of `operation` (None: of everything; pauses of single operations stay); false without one."""
+    cleared = await conn.fetchval(
+        "update hold set cleared_at = clock_timestamp(), cleared_reason = 'resumed'"
+        " where scope = $1 and cleared_at is null returning id",
+        pause_scope(operation),
+    )
+    return cleared is not None
+
+
+async def prune(conn: Connection, keep: timedelta) -> int:
+    """Deletes holds that ended longer than `keep` ago (unspent tickets and live holds stay); how many."""
+    status: str = await conn.execute(
+        "delete from hold where coalesce(cleared_at, case when ticket is null then until end)"
+        " < clock_timestamp() - $1::interval",
+        keep,
+    )
+    return int(status.rpartition(" ")[2])
+
+
+def _hold(row: Any) -> Hold:
+    return Hold(**dict(row))
