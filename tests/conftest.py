@@ -1,0 +1,97 @@
+"""Fixtures that every kind of test shares."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+from tests.support.kafka import Broker, KafkaServer, why_no_java
+from worker.embedded import EmbeddedKafka, EmbeddedPostgres
+
+# A small machine under load may take long over one example; what hangs is ended by the time limit of the test.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
+
+_REAL_KAFKA = {"kafka", "own_kafka"}
+_SKIPPED = pytest.StashKey[str]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks for a real broker is marked so."""
+    for item in items:
+        if _REAL_KAFKA & set(getattr(item, "fixturenames", ())):
+            item.add_marker("kafka")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL server for the whole run."""
+    with EmbeddedPostgres() as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """An empty database that nobody else uses."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield postgres.create_database(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL server of the test's own, to be taken `down` and `up` again."""
+    with EmbeddedPostgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def embedded_kafka() -> Iterator[EmbeddedKafka]:
+    """The mock broker of librdkafka for the whole run: one member a group, topics appear when touched."""
+    with EmbeddedKafka() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """A real broker for the whole run: the one at KAFKA_BOOTSTRAP_SERVERS, or one of our own."""
+    if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        yield Broker(servers)
+        return
+    _need_java(request)
+    server = KafkaServer().start()
+    yield Broker(server.bootstrap_servers)
+    server.close()
+
+
+@pytest.fixture
+def own_kafka(request: pytest.FixtureRequest) -> Iterator[KafkaServer]:
+    """A real broker of the test's own, to be stopped, killed, frozen and started again."""
+    _need_java(request)
+    server = KafkaServer().start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix that keeps a test's topics and groups apart from all others on the broker."""
+    return f"t{uuid.uuid4().hex[:12]}."
+
+
+def _need_java(request: pytest.FixtureRequest) -> None:
+    if reason := why_no_java():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{reason}; with CI=true these tests are never skipped")
+        request.config.stash[_SKIPPED] = reason
+        pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """A skipped broker is said aloud, not only counted."""
+    if reason := config.stash.get(_SKIPPED, ""):
+        terminalreporter.write_sep("!", f"The tests on a real broker did not run: {reason}", red=True, bold=True)

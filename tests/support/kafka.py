@@ -1,0 +1,98 @@
+"""A real Kafka broker: one of our own on Java, which tests may stop, kill and start again, or somebody else's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from dataclasses import dataclass
+from typing import Self
+
+from tests.support.processes import ROOT, Process, free_port
+from tests.support.waiting import eventually_sync
+
+_START_SECONDS = 180.0
+"""A broker is up within five seconds; the first one waits for Maven to fetch its jars."""
+
+_STOP_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where a broker is."""
+
+    bootstrap_servers: str
+
+
+class KafkaServer:
+    """An Apache Kafka broker on this machine, with its data in a directory of its own."""
+
+    def __init__(self) -> None:
+        self._home = tempfile.TemporaryDirectory(prefix="tradovate-kafka-")
+        self._ports = free_port(), free_port()
+        self._process: Process | None = None
+        self.bootstrap_servers = f"127.0.0.1:{self._ports[0]}"
+
+    def start(self) -> Self:
+        """Starts it, or starts it again with all that it held, at the same address. Returns when it answers."""
+        command = [str(ROOT / "tests/kafka/start"), str(self._ports[0]), self._home.name, str(self._ports[1])]
+        self._process = Process(command, {name: text for name, text in os.environ.items() if name in _MAVENS})
+        try:
+            eventually_sync(self._answers, _START_SECONDS)
+        except AssertionError:
+            said = self._process.stderr[-3000:]
+            self.close()
+            raise RuntimeError(f"Kafka did not start:\n{said}") from None
+        return self
+
+    def stop(self) -> None:
+        """Shuts it down in good order."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(_STOP_SECONDS)
+            self._process.close()
+            self._process = None
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Lets it hold its connections and answer nothing."""
+        if self._process is not None:
+            self._process.freeze()
+
+    def thaw(self) -> None:
+        """Lets a frozen one go on."""
+        if self._process is not None:
+            self._process.thaw()
+
+    def close(self) -> None:
+        """Ends it and removes its data."""
+        self.kill()
+        self._home.cleanup()
+
+    def _answers(self) -> bool:
+        if self._process is None or self._process.returncode is not None:
+            raise AssertionError
+        try:
+            with socket.create_connection(("127.0.0.1", self._ports[0]), timeout=1):
+                return True
+        except OSError:
+            return False
+
+
+_MAVENS = ("KAFKA_JARS", "XDG_CACHE_HOME", "MAVEN_OPTS", "MAVEN_ARGS")
+
+
+def why_no_java() -> str:
+    """What this machine lacks for a broker of its own; empty when it lacks nothing."""
+    lacking = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    if not lacking:
+        return ""
+    return f"no real Kafka: {' and '.join(lacking)} not found, and KAFKA_BOOTSTRAP_SERVERS is not set"
+
+

@@ -1,0 +1,45 @@
+"""Waiting on conditions. No test sleeps for a while and hopes; this module is the only one that does, and it looks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_EVERY = 0.02
+"""Short beside anything that is waited for, long beside a query."""
+
+
+async def eventually(condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0) -> T:  # noqa: ASYNC109
+    """The first truthy result of `condition`, which may be async, or an `AssertionError` with the last one.
+
+    An `AssertionError` of the condition's own counts as "not yet".
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        failure: AssertionError | None = None
+        result: T | None = None
+        try:
+            answer = condition()
+            result = await answer if inspect.isawaitable(answer) else answer
+        except AssertionError as error:
+            failure = error
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise failure or AssertionError(f"not within {timeout} s; at last: {result!r}")
+        await asyncio.sleep(_EVERY)
+
+
+def eventually_sync(condition: Callable[[], T], timeout: float = 10.0) -> T:
+    """`eventually` where no event loop runs."""
+    deadline = time.monotonic() + timeout
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s; at last: {result!r}")
+        time.sleep(_EVERY)
+    return result
