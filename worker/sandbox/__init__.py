@@ -1,0 +1,20 @@
+"""The partner, simulated: a product part for first steps and demonstrations, and the tests' partner and oracle."""
+
+from worker.sandbox.app import ConnectionCutError, Sandbox
+from worker.sandbox.config import SandboxConfig, SwitchError, with_switches
+from worker.sandbox.faults import FaultError, FaultFile, read_faults
+from worker.sandbox.server import RunningSandbox, serve, settings_for
+
+__all__ = [
+    "ConnectionCutError",
+    "FaultError",
+    "FaultFile",
+    "RunningSandbox",
+    "Sandbox",
+    "SandboxConfig",
+    "SwitchError",
+    "read_faults",
+    "serve",
+    "settings_for",
+    "with_switches",
+]

@@ -1,0 +1,184 @@
+"""The thin asynchronous edge: ASGI in, the core, ASGI out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from worker.sandbox.config import SandboxConfig
+from worker.sandbox.control import Control
+from worker.sandbox.core import Core, Request
+
+if TYPE_CHECKING:
+    from worker.sandbox.core import Exchange
+    from worker.sandbox.operation import Domain
+    from worker.sandbox.replies import Reply
+
+__all__ = ["CUT_EXTENSION", "ConnectionCutError", "Sandbox"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+CUT_EXTENSION = "sandbox.cut"
+"""Key in the scope of a callable that ends the connection without a byte more."""
+
+
+class ConnectionCutError(ConnectionResetError):
+    """The partner ended the connection without an answer, where no transport is there to be cut."""
+
+
+class Sandbox:
+    """The simulated partner: its state in `core`, its ASGI application in `app`, its control calls in `control`.
+
+    `clock` gives seconds since the epoch; tests bring their own.
+    """
+
+    def __init__(self, config: SandboxConfig | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self.core = Core(config or SandboxConfig(), clock())
+        self.control = Control(self)
+        self.app = App(self)
+
+    @property
+    def config(self) -> SandboxConfig:
+        return self.core.config
+
+    def reset(self) -> None:
+        """Forget everything but the switches."""
+        self.core = Core(self.core.config, self.clock())
+
+    async def perform(self, request: Request, gone: Callable[[float], Awaitable[bool]]) -> Reply:
+        """Carry one call through. `gone` waits so many seconds and says whether the caller hung up meanwhile.
+
+        A caller who hangs up changes nothing at the partner: the effect is made all the same.
+        """
+        core = self.core
+        exchange = core.begin(request, self.clock())
+        if exchange.delay_before:
+            await self._pause(core, exchange, exchange.delay_before, gone)
+        reply = core.answer(exchange, self.clock())
+        if exchange.delay_after:
+            await self._pause(core, exchange, exchange.delay_after, gone)
+        if reply.connection == "hang":
+            while not await gone(60.0):
+                pass
+        core.finish(exchange, reply, self.clock())
+        return reply
+
+    async def _pause(
+        self, core: Core, exchange: Exchange, seconds: float, gone: Callable[[float], Awaitable[bool]]
+    ) -> None:
+        begun = time.monotonic()
+        if await gone(seconds):
+            core.calls.leave(exchange.record)
+            await asyncio.sleep(max(0.0, begun + seconds - time.monotonic()))
+
+
+class App:
+    """ASGI: `/live/v1/...`, `/demo/v1/...` and `/control/...` on one port."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _body(receive)
+        path: str = scope["path"]
+        if path.startswith("/control/"):
+            reply = self._sandbox.control.handle(scope["method"], path, scope["query_string"], body)
+        else:
+            request = _request(scope, path, body)
+            if request is None:
+                await _send(send, 404, b"", None)
+                return
+            reply = await self._sandbox.perform(request, _watch(receive))
+        if reply.connection == "answer":
+            encoded = reply.encode()
+            await _send(send, reply.status, encoded, reply.content_type if encoded else None)
+            return
+        cut = scope.get("extensions", {}).get(CUT_EXTENSION)
+        if cut is None:
+            raise ConnectionCutError("the sandbox cut the connection")
+        cut()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+def _watch(receive: Receive) -> Callable[[float], Awaitable[bool]]:
+    """Return what waits for the caller to hang up, for so many seconds at most."""
+
+    async def gone(seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+        except TimeoutError:
+            return False
+        return True
+
+    return gone
+
+
+def _request(scope: Scope, path: str, body: bytes) -> Request | None:
+    """Read domain and operation out of the path, in any case of letters; verbs are not enforced."""
+    lowered = path.lower()
+    domain: Domain
+    if lowered.startswith("/live/v1/"):
+        domain = "live"
+    elif lowered.startswith("/demo/v1/"):
+        domain = "demo"
+    else:
+        return None
+    bearer = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, rest = value.decode("latin-1").partition(" ")
+            bearer = rest.strip() if scheme.lower() == "bearer" else None
+    raw_query: bytes = scope["query_string"]
+    client = scope.get("client")
+    return Request(
+        domain=domain,
+        path=lowered[len("/live/v1") :].rstrip("/"),
+        query=dict(parse_qsl(raw_query.decode("latin-1"), keep_blank_values=True)) if raw_query else {},
+        raw_query=raw_query,
+        body=body,
+        bearer=bearer,
+        subnet=client[0].rpartition(".")[0] if client else "127.0.0",
+    )
+
+
+async def _body(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body
+    parts = [body]
+    while message.get("more_body"):
+        message = await receive()
+        parts.append(message.get("body", b""))
+    return b"".join(parts)
+
+
+async def _send(send: Send, status: int, body: bytes, content_type: str | None) -> None:
+    headers = [(b"content-length", str(len(body)).encode())]
+    if content_type:
+        headers.append((b"content-type", content_type.encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,179 @@
+"""The control API: what a test or an operator of the sandbox sees and turns while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from worker.sandbox.config import SwitchError, switch_values, with_switches
+from worker.sandbox.faults import FaultError
+from worker.sandbox.replies import Reply
+
+if TYPE_CHECKING:
+    from worker.sandbox.app import Sandbox
+
+__all__ = ["Control"]
+
+Answer = Callable[[dict[str, Any]], Any]
+
+
+class Control:
+    """Each method is one control call; `handle` finds it by method and path."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._routes: dict[tuple[str, str], Answer] = {
+            ("GET", "/control/state"): lambda _: self.state(),
+            ("GET", "/control/effects"): lambda _: self.effects(),
+            ("GET", "/control/calls"): lambda q: self.calls(last=int(q.get("last", 1000)), path=str(q.get("path", ""))),
+            ("GET", "/control/overlaps"): lambda _: list(self._sandbox.core.calls.overlaps),
+            ("GET", "/control/faults"): lambda _: self.faults(),
+            ("POST", "/control/faults"): self.add_faults,
+            ("DELETE", "/control/faults"): lambda q: {"removed": self._sandbox.core.faults.clear(q.get("id"))},
+            ("GET", "/control/switches"): lambda _: switch_values(self._sandbox.config),
+            ("POST", "/control/switches"): self.switch,
+            ("POST", "/control/lockout"): lambda q: self.lockout(q.get("seconds")),
+            ("POST", "/control/unlock"): lambda _: self.unlock(),
+            ("POST", "/control/expire-tokens"): lambda _: self.expire_tokens(),
+            ("POST", "/control/close-sessions"): lambda _: self.close_sessions(),
+            ("POST", "/control/seed"): self.seed,
+            ("POST", "/control/reset"): lambda _: self.reset(),
+        }
+
+    def handle(self, method: str, path: str, raw_query: bytes, body: bytes) -> Reply:
+        """Answer one control call as JSON; what cannot be understood is 400 with a sentence."""
+        answer = self._routes.get((method, path.rstrip("/").lower()))
+        if answer is None:
+            known = any(path.rstrip("/").lower() == other for _, other in self._routes)
+            return Reply(status=405 if known else 404, data={"error": "no such control call"})
+        try:
+            data = orjson.loads(body) if body.strip() else {}
+            arguments = {**dict(parse_qsl(raw_query.decode("latin-1"))), **(_object(data, path))}
+            return Reply(data=answer(arguments))
+        except (ValueError, KeyError, TypeError) as error:  # also FaultError, SwitchError, JSONDecodeError
+            return Reply(status=400, data={"error": str(error)})
+
+    # -- what is seen ---------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return counts: effects in all, what was made twice, sessions, budget, calls."""
+        core, now = self._sandbox.core, self._sandbox.clock()
+        core.tick(now)
+        calls, sessions = core.calls, core.sessions
+        return {
+            "effects": core.effects.totals(),
+            "twice": core.effects.twice(),
+            "sessions": {
+                "living": len(sessions.living(now)),
+                "most_at_once": sessions.most_at_once,
+                "evicted": sessions.counts["evicted"],
+                "logins": sessions.counts["logins"],
+                "failed_logins": sessions.counts["failed_logins"],
+                "renewals": sessions.counts["renewals"],
+            },
+            "budget": {
+                "used": core.budget.used(core.config, now),
+                "limit": core.config.hourly_calls,
+                "locked": core.budget.locked(now),
+                "locked_seconds": max(0.0, core.budget.locked_until - now),
+                "lockouts": core.budget.lockouts,
+            },
+            "tickets": {
+                "issued": core.tickets.issued,
+                "redeemed": core.tickets.redeemed,
+                "early": core.tickets.early,
+            },
+            "calls": {
+                "total": calls.total,
+                "by_path": dict(calls.by_path),
+                "items_by_path": dict(calls.items_by_path),
+                "by_status": {str(status): count for status, count in calls.by_status.items()},
+                "in_flight": len(calls.in_flight),
+                "most_in_flight": calls.most_in_flight,
+                "during_lockout": calls.during_lockout,
+                "same_trader_overlaps": calls.same_trader_overlaps,
+                "same_trader_write_overlaps": calls.same_trader_write_overlaps,
+            },
+        }
+
+    def effects(self) -> dict[str, Any]:
+        core = self._sandbox.core
+        core.tick(self._sandbox.clock())
+        return {**core.effects.counts(), "twice": core.effects.twice()}
+
+    def calls(self, *, last: int = 1000, path: str = "") -> list[dict[str, Any]]:
+        """Return the last calls, oldest first; `path` keeps one operation only."""
+        wanted = [r for r in self._sandbox.core.calls.records if not path or r.path == path.lower()]
+        return [record.public() for record in wanted[-last:]]
+
+    def faults(self) -> list[dict[str, Any]]:
+        return [rule.public() for rule in self._sandbox.core.faults.rules]
+
+    # -- what is turned -------------------------------------------------------------------------------------------------
+
+    def add_faults(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Add one rule, or all of `faults`."""
+        rules = data.get("faults", [data])
+        if not isinstance(rules, list):
+            raise FaultError("faults should be a list")
+        return {"ids": [self._sandbox.core.faults.add(rule).id for rule in rules]}
+
+    def switch(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """Change switches; they hold from the next call on."""
+        core = self._sandbox.core
+        core.config = with_switches(core.config, changes)
+        return {name: getattr(core.config, name) for name in changes}
+
+    def lockout(self, seconds: Any = None) -> dict[str, Any]:
+        core, now = self._sandbox.core, self._sandbox.clock()
+        core.lock_out(core.config.lockout_seconds if seconds is None else float(seconds), now)
+        return {"locked_seconds": core.budget.locked_until - now}
+
+    def unlock(self) -> dict[str, Any]:
+        self._sandbox.core.budget.unlock()
+        return {"locked_seconds": 0}
+
+    def expire_tokens(self) -> dict[str, Any]:
+        return {"expired": self._sandbox.core.sessions.expire_all(self._sandbox.clock())}
+
+    def close_sessions(self) -> dict[str, Any]:
+        return {"closed": self._sandbox.core.sessions.close_all(self._sandbox.clock())}
+
+    def seed(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Put entities there that nobody made by a call: `users` (name, email), `accounts` (name, balance),
+        `permissions` (accountId, userId, status); `foreign: true` makes them another organization's.
+        """
+        world, now = self._sandbox.core.world, self._sandbox.clock()
+        foreign = bool(data.get("foreign", False))
+        users = [world.add_user(u["name"], u["email"], now, foreign=foreign) for u in data.get("users", [])]
+        accounts = [
+            world.add_account(a["name"], float(a.get("balance", 50_000)), now, foreign=foreign)
+            for a in data.get("accounts", [])
+        ]
+        permissions = [
+            world.add_permission(
+                p["accountId"], world.users.rows[p["userId"]], p.get("status", "Accepted"), now, foreign=foreign
+            )
+            for p in data.get("permissions", [])
+        ]
+        return {
+            "userIds": [row["id"] for row in users],
+            "accountIds": [row["id"] for row in accounts],
+            "tradingPermissionIds": [row["id"] for row in permissions],
+        }
+
+    def reset(self) -> dict[str, Any]:
+        """Forget all entities, sessions, counts, calls and faults; switches stay."""
+        self._sandbox.reset()
+        return {"ok": True}
+
+
+def _object(data: Any, path: str) -> dict[str, Any]:
+    if isinstance(data, list) and path.rstrip("/").lower() == "/control/faults":
+        return {"faults": data}
+    if not isinstance(data, dict):
+        raise SwitchError("a control call takes an object")
+    return data

@@ -1,0 +1,281 @@
+"""The life of one call inside the partner: budget, faults, token, penalties, operation, answer. Pure but for its state."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from worker.sandbox.calls import CallLog, CallRecord
+from worker.sandbox.effects import Effects
+from worker.sandbox.faults import Faults
+from worker.sandbox.fields import Malformed
+from worker.sandbox.limits import Budget, Tickets, strip_ticket
+from worker.sandbox.mangle import garbage, instead, mangled, with_status
+from worker.sandbox.operation import Call, Domain, Operation
+from worker.sandbox.operations import OPERATIONS
+from worker.sandbox.replies import CUT, HANG, Reply, denied, raw, refusal, text
+from worker.sandbox.sessions import Sessions
+from worker.sandbox.sockets import Hub
+from worker.sandbox.texts import message
+from worker.sandbox.traders import traders_of
+from worker.sandbox.world import World
+
+if TYPE_CHECKING:
+    from worker.sandbox.config import SandboxConfig
+    from worker.sandbox.faults import FaultRule
+    from worker.sandbox.sessions import Token
+
+__all__ = ["Core", "Exchange", "Request"]
+
+_BATCH_FIELDS = ("users", "accounts", "tradingPermissionIds", "userIds", "accountIds")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call as it came. `path` is in lower case; `socket_token` is what an open socket was authorized with."""
+
+    domain: Domain
+    path: str
+    query: dict[str, str] = field(default_factory=dict)
+    raw_query: bytes = b""
+    body: bytes = b""
+    bearer: str | None = None
+    subnet: str = "127.0.0"
+    via: str = "http"
+    socket_token: Token | None = None
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One call under way."""
+
+    request: Request
+    record: CallRecord
+    body: dict[str, Any] | None
+    rules: list[FaultRule]
+    ready: Reply | None = None
+    ticket: str | None = None
+    bare: bytes = b""
+    delay_before: float = 0.0
+    delay_after: float = 0.0
+
+
+class Core:
+    """All state of the simulated partner. Every method takes the time it happens at."""
+
+    def __init__(self, config: SandboxConfig, now: float) -> None:
+        self.config = config
+        self.world = World(config, now)
+        self.effects = Effects()
+        self.sessions = Sessions()
+        self.budget = Budget()
+        self.tickets = Tickets()
+        self.calls = CallLog()
+        self.faults = Faults()
+        self.hub = Hub()
+        self._late: list[tuple[float, int, Exchange]] = []
+        self._late_made = 0
+
+    # -- the three moments of a call ----------------------------------------------------------------------------------
+
+    def begin(self, request: Request, now: float) -> Exchange:
+        """Take a call in: it is logged and counted, and the faults that it meets are chosen."""
+        self.tick(now)
+        body = _parse(request.body)
+        locked = self.budget.locked(now)
+        verdict = self.budget.count(self.config, now)
+        operation = OPERATIONS.get(request.path)
+        record = CallRecord(
+            number=self.calls.total + 1,
+            at=now,
+            domain=request.domain,
+            path=request.path,
+            via=request.via,
+            items=_items(body),
+            token_id=self._token_id(request),
+            in_flight=len(self.calls.in_flight),
+            locked_out=locked,
+            writes=operation is not None and operation.writes,
+            traders=traders_of(self.world, request.path, request.query, body or {}),
+        )
+        self.calls.begin(record)
+        exchange = Exchange(request, record, body, [])
+        exchange.ticket, exchange.bare = _ticket_of(request)
+        if verdict != 200:
+            exchange.ready = raw(verdict)
+            return exchange
+        exchange.rules = self.faults.match(request.domain, request.path, request.raw_query + b"\n" + request.body)
+        record.faults = [rule.id for rule in exchange.rules]
+        delays = [rule for rule in exchange.rules if rule.action == "delay"]
+        exchange.delay_before = self.config.partner_ms / 1000 + sum(r.seconds for r in delays if r.when == "before")
+        exchange.delay_after = sum(rule.seconds for rule in delays if rule.when == "after")
+        return exchange
+
+    def answer(self, exchange: Exchange, now: float) -> Reply:
+        """Make the call's effect, unless something stands against it, and return what the caller gets."""
+        self.tick(now)
+        if exchange.ready is not None:
+            return exchange.ready
+        for rule in exchange.rules:
+            early = self._before(rule, exchange, now)
+            if early is not None:
+                return early
+        reply = self._route(exchange, now)
+        for rule in exchange.rules:
+            reply = mangled(rule, reply)
+        return reply
+
+    def finish(self, exchange: Exchange, reply: Reply, now: float) -> None:
+        self.calls.end(exchange.record, reply.status, now)
+
+    def tick(self, now: float) -> None:
+        """Make the effects that were due by now: those that came late, and reviews that go by themselves."""
+        while self._late and self._late[0][0] <= now:
+            due, _, exchange = heapq.heappop(self._late)
+            self._route(exchange, due)
+
+    # -- what stands between a call and its effect ----------------------------------------------------------------------
+
+    def _before(self, rule: FaultRule, exchange: Exchange, now: float) -> Reply | None:
+        match rule.action:
+            case "cut_before":
+                return CUT
+            case "status_before":
+                return with_status(rule)
+            case "error_text":
+                return refusal(rule.body or message(self.config, "poison"))
+            case "hang" if not rule.effect:
+                return HANG
+            case "garbage" if rule.effect is False:
+                return garbage(rule.form, Reply(data={"results": []}))
+            case "late":
+                self._late_made += 1
+                heapq.heappush(self._late, (now + rule.seconds, self._late_made, exchange))
+                return instead(rule)
+            case "lockout":
+                self.lock_out(rule.seconds or self.config.lockout_seconds, now)
+                return raw(429)
+            case "expire_tokens":
+                self.sessions.expire_all(now)
+            case "close_sessions":
+                self.sessions.close_all(now)
+            case _:
+                pass
+        return None
+
+    def _route(self, exchange: Exchange, now: float) -> Reply:
+        request = exchange.request
+        operation = OPERATIONS.get(request.path)
+        if operation is None:
+            return raw(404)
+        token: Token | None = None
+        if not operation.public:
+            token, problem = self._authorized(request, now)
+            if problem is not None:
+                return problem
+        if operation.domain is not None and operation.domain != request.domain:
+            return self._wrong_domain(operation)
+        key = (request.path, request.subnet)
+        penalty = self._penalty(exchange, key, now)
+        if penalty is not None:
+            return penalty
+        reply = self._work(operation, exchange, token, now)
+        self.tickets.note(self.config, key, failed=reply.failed, now=now)
+        return reply
+
+    def _work(self, operation: Operation, exchange: Exchange, token: Token | None, now: float) -> Reply:
+        if exchange.body is None:
+            return text(400, "Malformed request")
+        call = Call(
+            config=self.config,
+            world=self.world,
+            effects=self.effects,
+            sessions=self.sessions,
+            hub=self.hub,
+            domain=exchange.request.domain,
+            body=exchange.body,
+            query=exchange.request.query,
+            now=now,
+            token=token,
+            poison=[rule for rule in exchange.rules if rule.action == "poison"],
+        )
+        try:
+            return operation.handler(call)
+        except Malformed as error:
+            return text(400, f"Malformed request: {error}")
+
+    def _authorized(self, request: Request, now: float) -> tuple[Token | None, Reply | None]:
+        if request.socket_token is not None:
+            # An authorized socket outlives its token, not its session.
+            token = request.socket_token
+            return (None, raw(self.config.closed_session_status)) if token.session.closed else (token, None)
+        standing, found = self.sessions.standing(request.bearer or "", now)
+        match standing:
+            case "valid":
+                return found, None
+            case "closed":
+                status = self.config.closed_session_status
+                return None, denied(self.config) if status == 401 else raw(status)
+            case "expired":
+                return None, denied(self.config, self.config.expired_token_status)
+            case "unknown":
+                return None, denied(self.config)
+
+    def _wrong_domain(self, operation: Operation) -> Reply:
+        match self.config.wrong_domain:
+            case "error_text":
+                return refusal(message(self.config, f"wrong_domain_{operation.domain}"))
+            case "404":
+                return raw(404)
+            case "401":
+                return denied(self.config)
+
+    def _penalty(self, exchange: Exchange, key: tuple[str, str], now: float) -> Reply | None:
+        penalty = self.tickets.check(self.config, key, exchange.ticket, exchange.bare, now)
+        if penalty is not None or exchange.ticket is not None:
+            return penalty
+        for rule in exchange.rules:
+            if rule.action == "ticket":
+                if rule.captcha:
+                    self.tickets.rest(key, self.config.captcha_seconds, now)
+                return self.tickets.issue(key, exchange.bare, int(rule.seconds), now, captcha=rule.captcha)
+        return None
+
+    def lock_out(self, seconds: float, now: float) -> None:
+        self.budget.lockouts += 1
+        self.budget.lock(seconds, now)
+
+    def _token_id(self, request: Request) -> str | None:
+        token = request.socket_token or self.sessions.tokens.get(request.bearer or "")
+        return token.id if token else None
+
+
+def _parse(raw_body: bytes) -> dict[str, Any] | None:
+    if not raw_body.strip():
+        return {}
+    try:
+        body = orjson.loads(raw_body)
+    except orjson.JSONDecodeError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _items(body: dict[str, Any] | None) -> int:
+    for name in _BATCH_FIELDS:
+        items = (body or {}).get(name)
+        if isinstance(items, list):
+            return len(items)
+    return 1
+
+
+def _ticket_of(request: Request) -> tuple[str | None, bytes]:
+    """Return the ticket that a call brings, and its bytes without it; a call without a body may bring it in the query."""
+    if b'"p-ticket"' in request.body:
+        return strip_ticket(request.body)
+    if request.body or b"p-ticket=" not in request.raw_query:
+        return None, request.body or request.raw_query
+    parts = request.raw_query.split(b"&")
+    return request.query.get("p-ticket"), b"&".join(part for part in parts if not part.startswith(b"p-ticket="))

@@ -1,0 +1,199 @@
+"""Faults: rules that make chosen calls go wrong in a chosen way, from a file or set while the sandbox runs."""
+
+from __future__ import annotations
+
+import random
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import orjson
+
+from worker.sandbox.config import Refusal
+
+__all__ = ["Action", "FaultError", "FaultFile", "FaultRule", "Faults", "read_faults"]
+
+Action = Literal[
+    "delay",  # `seconds` before the effect, or after it with `when = "after"`
+    "cut_before",  # the connection ends, nothing took effect
+    "cut_after",  # the effect is made, the connection ends without an answer
+    "late",  # answered by `answer` now, the effect comes `seconds` later
+    "status_before",  # `status` with `body`, nothing took effect
+    "status_after",  # the effect is made, the answer is `status` with `body`
+    "garbage",  # an answer that makes no sense, in the form of `form`; `effect = false` makes none
+    "short_results",  # the effect is made, the last `count` results are missing
+    "long_results",  # the effect is made, `count` results too many
+    "swapped_results",  # the effect is made, the results come backwards
+    "poison",  # items that contain `contains` cannot be worked, told as `form` says
+    "error_text",  # HTTP 200 with `body` as errorText, nothing took effect
+    "ticket",  # a penalty ticket of `seconds`, with `captcha` or without
+    "expire_tokens",  # every token ends before this call
+    "close_sessions",  # every session is closed before this call
+    "lockout",  # 429, and silence for `seconds` (the switch's, when 0)
+    "hang",  # never answered; `effect = true` makes the effect first
+]
+
+Garbage = Literal["not_json", "wrong_types", "empty", "truncated", "html", "null", "array"]
+
+
+class FaultError(ValueError):
+    """A fault rule that cannot be read, with the field that is wrong."""
+
+
+@dataclass(slots=True)
+class FaultRule:
+    """One rule: which calls (all conditions together), and what happens to them.
+
+    `nth` counts matching calls from 1; `after` passes over the first ones; `times` ends the rule after so many (0 never
+    ends it); `probability` is drawn from a generator of the rule's own, seeded with `seed`.
+    """
+
+    action: Action
+    operation: str = "*"
+    domain: Literal["live", "demo", "*"] = "*"
+    contains: str = ""
+    nth: int = 0
+    after: int = 0
+    times: int = 0
+    probability: float = 1.0
+    seed: int = 0
+    seconds: float = 0.0
+    when: Literal["before", "after"] = "before"
+    status: int = 500
+    body: str = ""
+    answer: Literal["cut", "hang", "408", "500", "502", "503", "504"] = "cut"
+    form: str = ""
+    effect: bool | None = None
+    atomic: bool | None = None
+    captcha: bool = False
+    count: int = 1
+    id: str = ""
+    matched: int = 0
+    fired: int = 0
+    _dice: random.Random = field(default_factory=random.Random, repr=False)
+
+    def meets(self, domain: str, path: str, wanted: bytes) -> bool:
+        """Say whether this call is meant, and count it."""
+        if self.times and self.fired >= self.times:
+            return False
+        if self.domain not in ("*", domain) or self.operation not in ("*", path):
+            return False
+        if self.contains and self.contains.casefold().encode() not in wanted:
+            return False
+        self.matched += 1
+        if self.matched <= self.after or (self.nth and self.matched != self.nth):
+            return False
+        if self.probability < 1 and self._dice.random() >= self.probability:
+            return False
+        self.fired += 1
+        return True
+
+    def public(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if not key.startswith("_")}
+
+
+_NAMES = frozenset(item.name for item in fields(FaultRule)) - {"matched", "fired", "_dice"}
+_NUMBERS = {"nth", "after", "times", "seed", "status", "count"}
+_SECONDS = {"seconds", "probability"}
+_CHOICES = {
+    "action": get_args(Action),
+    "domain": ("live", "demo", "*"),
+    "when": ("before", "after"),
+    "answer": ("cut", "hang", "408", "500", "502", "503", "504"),
+}
+_FORMS = {"garbage": get_args(Garbage), "poison": get_args(Refusal)}
+
+
+def parse_rule(data: object) -> FaultRule:
+    """Build a rule out of a JSON or TOML table.
+
+    :raises FaultError: an unknown field, a wrong type, or a value outside its choices.
+    """
+    if not isinstance(data, dict):
+        raise FaultError("a fault is an object")
+    if "action" not in data:
+        raise FaultError("action should be specified")
+    values: dict[str, Any] = dict(data)
+    for name, value in values.items():
+        if name not in _NAMES:
+            raise FaultError(f"{name} is no field of a fault")
+        if name in _CHOICES:
+            if str(value) not in _CHOICES[name]:
+                raise FaultError(f"{name} should be one of {', '.join(_CHOICES[name])}")
+            values[name] = str(value)
+        elif name in _NUMBERS | _SECONDS:
+            number = int if name in _NUMBERS else (int, float)
+            if isinstance(value, bool) or not isinstance(value, number) or value < 0:
+                raise FaultError(f"{name} should be a number that is not negative")
+        elif name in ("effect", "atomic", "captcha"):
+            if not isinstance(value, bool):
+                raise FaultError(f"{name} should be true or false")
+        elif not isinstance(value, str):
+            raise FaultError(f"{name} should be text")
+    forms = _FORMS.get(values["action"])
+    if forms and values.setdefault("form", forms[0]) not in forms:
+        raise FaultError(f"form of {values['action']} should be one of {', '.join(forms)}")
+    rule = FaultRule(**values)
+    rule.operation = "*" if rule.operation == "*" else "/" + rule.operation.casefold().strip("/")
+    rule._dice.seed(rule.seed)
+    return rule
+
+
+class Faults:
+    """The rules in force, in the order in which they were set."""
+
+    def __init__(self) -> None:
+        self.rules: list[FaultRule] = []
+        self._made = 0
+
+    def add(self, data: object) -> FaultRule:
+        rule = parse_rule(data)
+        self._made += 1
+        rule.id = rule.id or f"fault-{self._made}"
+        self.rules.append(rule)
+        return rule
+
+    def clear(self, rule_id: str | None = None) -> int:
+        """Take one rule away, or all, and return how many went."""
+        kept = [] if rule_id is None else [rule for rule in self.rules if rule.id != rule_id]
+        gone = len(self.rules) - len(kept)
+        self.rules = kept
+        return gone
+
+    def match(self, domain: str, path: str, wanted: bytes) -> list[FaultRule]:
+        """Return the rules that this call meets; `wanted` is its query and body."""
+        if not self.rules:
+            return []
+        lowered = wanted.lower() if any(rule.contains for rule in self.rules) else b""
+        return [rule for rule in self.rules if rule.meets(domain, path, lowered)]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultFile:
+    """What a faults file says: rules, and switches to set before the first call."""
+
+    faults: list[dict[str, Any]]
+    switches: dict[str, Any]
+
+
+def read_faults(path: Path) -> FaultFile:
+    """Read a faults file: TOML when its name ends so, JSON otherwise; a bare JSON list is a list of rules.
+
+    :raises FaultError: the file is no TOML or JSON, or not of that form. A file that cannot be opened raises OSError.
+    """
+    raw = path.read_bytes()
+    try:
+        data: Any = tomllib.loads(raw.decode()) if path.suffix == ".toml" else orjson.loads(raw)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, orjson.JSONDecodeError) as error:
+        raise FaultError(f"{path.name} cannot be read: {error}") from None
+    if isinstance(data, list):
+        data = {"faults": data}
+    if not isinstance(data, dict):
+        raise FaultError(f"{path.name} should hold faults and switches")
+    rules, switches = data.get("faults", []), data.get("switches", {})
+    if set(data) - {"faults", "switches"} or not isinstance(rules, list) or not isinstance(switches, dict):
+        raise FaultError(f"{path.name} should hold a list named faults and a table named switches, and no more")
+    for rule in rules:
+        parse_rule(rule)
+    return FaultFile(rules, switches)

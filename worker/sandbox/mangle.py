@@ -1,0 +1,75 @@
+"""Answers gone wrong: what the fault rules put in the place of a good answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.sandbox.replies import CUT, HANG, Json, Reply, html, raw, text
+
+if TYPE_CHECKING:
+    from worker.sandbox.faults import FaultRule
+
+__all__ = ["garbage", "instead", "mangled", "with_status"]
+
+
+def with_status(rule: FaultRule) -> Reply:
+    """Return the rule's status; without a body it has Content-Length 0, as the partner's 429 has."""
+    return text(rule.status, rule.body) if rule.body else raw(rule.status)
+
+
+def instead(rule: FaultRule) -> Reply:
+    """Return what a caller gets whose effect comes late."""
+    if rule.answer == "cut":
+        return CUT
+    return HANG if rule.answer == "hang" else raw(int(rule.answer))
+
+
+def garbage(form: str, reply: Reply) -> Reply:
+    """Return an answer that makes no sense, with HTTP 200."""
+    match form:
+        case "not_json":
+            return raw(200, b"Service is warming up...")
+        case "wrong_types":
+            return Reply(data={"results": "ok", "errorText": 7, "accessToken": False, "accountId": "many"})
+        case "truncated":
+            body = reply.encode()
+            return raw(200, body[: max(1, len(body) // 2)], Json)
+        case "html":
+            return html(200)
+        case "null":
+            return Reply(data=None)
+        case "array":
+            return Reply(data=[1, "two", None])
+        case _:
+            return raw(200)
+
+
+def mangled(rule: FaultRule, reply: Reply) -> Reply:
+    """Return what the caller sees of `reply` under a rule that acts after the effect."""
+    match rule.action:
+        case "cut_after":
+            return CUT
+        case "status_after":
+            return with_status(rule)
+        case "hang":
+            return HANG
+        case "garbage":
+            return garbage(rule.form, reply)
+        case "short_results" | "long_results" | "swapped_results":
+            return _with_results(rule, reply)
+        case _:
+            return reply
+
+
+def _with_results(rule: FaultRule, reply: Reply) -> Reply:
+    data = reply.data
+    results = data.get("results") if isinstance(data, dict) else None
+    if not isinstance(results, list) or not results:
+        return reply
+    if rule.action == "short_results":
+        results = results[: max(0, len(results) - rule.count)]
+    elif rule.action == "long_results":
+        results = results + [results[-1]] * rule.count
+    else:
+        results = results[::-1]
+    return Reply(status=reply.status, data={**data, "results": results}, failed=reply.failed)

@@ -1,0 +1,189 @@
+"""The common queries: item, items, find, finds, list, deps, ldeps, suggest (architecture overview)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from worker.sandbox.fields import Malformed, ids_of
+from worker.sandbox.operation import Call, Domain, Operation
+from worker.sandbox.replies import Reply, raw, violations
+from worker.sandbox.world import Row, Table, World
+
+__all__ = ["OPERATIONS"]
+
+NOT_FOUND = raw(404)
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One kind of entity: where it is kept, on which domain it is seen, which queries it has."""
+
+    table: Callable[[World], Table]
+    verbs: str
+    domains: tuple[Domain, ...] = ("live", "demo")
+    master: Callable[[World], Table] | None = None
+
+    def seen(self, call: Call) -> bool:
+        return call.domain in self.domains
+
+
+_USERS: Callable[[World], Table] = lambda world: world.users  # noqa: E731 - a table of names beside its selectors
+_NAMED = "item items find list suggest"
+_OF_USER = "item items list deps ldeps"
+
+ENTITIES = {
+    "user": Entity(_USERS, _NAMED),
+    "account": Entity(lambda w: w.accounts, f"{_NAMED} finds deps ldeps", ("demo",), _USERS),
+    "tradingpermission": Entity(lambda w: w.permissions, _OF_USER, ("demo",), _USERS),
+    "contactinfo": Entity(lambda w: w.contacts, "item items deps ldeps", ("live",), _USERS),
+    "tradovatesubscription": Entity(lambda w: w.subscriptions, _OF_USER, ("live",), _USERS),
+    "tradovatesubscriptionplan": Entity(lambda w: w.plans, _NAMED),
+    "userplugin": Entity(lambda w: w.plugins, _OF_USER, ("live",), _USERS),
+    "entitlement": Entity(lambda w: w.entitlements, "item items list find"),
+    "marketdatasubscription": Entity(lambda w: w.market_data, _OF_USER, ("live",), _USERS),
+    "marketdatasubscriptionplan": Entity(lambda w: w.market_data_plans, _NAMED),
+    "adminalert": Entity(lambda w: w.alerts, f"{_NAMED} finds"),
+}
+
+
+def _id(call: Call, name: str) -> int | None:
+    """Read a number out of the query, or out of a body as sockets may send it."""
+    value: Any = call.query.get(name, call.body.get(name))
+    if value is None or value == "":
+        return None
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise Malformed(name) from None
+
+
+def _ids(call: Call, name: str) -> list[int] | None:
+    value: Any = call.query.get(name, call.body.get(name))
+    if value is None or value == "":
+        return None
+    return ids_of(",".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+def _rows(rows: Iterable[Row]) -> Reply:
+    return Reply(data=list(rows))
+
+
+def _missing(call: Call, name: str, title: str) -> Reply:
+    return violations(call.config, [(name, f"{title} should be specified")])
+
+
+def _item(entity: Entity, call: Call) -> Reply:
+    row_id = _id(call, "id")
+    if row_id is None:
+        return _missing(call, "id", "Id")
+    row = entity.table(call.world).get(row_id) if entity.seen(call) else None
+    return NOT_FOUND if row is None else Reply(data=row)
+
+
+def _items(entity: Entity, call: Call) -> Reply:
+    ids = _ids(call, "ids")
+    if ids is None:
+        return _missing(call, "ids", "Ids")
+    if 0 < call.config.items_max_ids < len(ids):
+        return NOT_FOUND
+    table = entity.table(call.world)
+    found = [row for row in map(table.get, dict.fromkeys(ids)) if row is not None] if entity.seen(call) else []
+    return _rows(reversed(found) if call.config.items_reversed else found)
+
+
+def _find(entity: Entity, call: Call) -> Reply:
+    name = call.query.get("name", call.body.get("name"))
+    if not name:
+        return _missing(call, "name", "Name")
+    table = entity.table(call.world)
+    rows = [row for row in table.named(str(name)) if row["id"] not in table.foreign] if entity.seen(call) else []
+    return Reply(data=rows[0]) if rows else _nothing(call)
+
+
+def _nothing(call: Call) -> Reply:
+    match call.config.find_nothing:
+        case "404":
+            return NOT_FOUND
+        case "null":
+            return Reply(data=None)
+        case "object":
+            return Reply(data={})
+        case "list":
+            return Reply(data=[])
+        case "empty":
+            return raw(200)
+
+
+def _finds(entity: Entity, call: Call) -> Reply:
+    if not call.config.finds_supported:
+        return NOT_FOUND
+    value: Any = call.query.get("names", call.body.get("names"))
+    if not value:
+        return _missing(call, "names", "Names")
+    names = value if isinstance(value, list) else str(value).split(",")
+    table = entity.table(call.world)
+    found = [row for name in dict.fromkeys(names) for row in table.named(str(name)) if row["id"] not in table.foreign]
+    return _rows(found if entity.seen(call) else [])
+
+
+def _list(entity: Entity, call: Call) -> Reply:
+    return _rows(entity.table(call.world).visible() if entity.seen(call) else ())
+
+
+def _dependents(entity: Entity, call: Call, masters: list[int]) -> Reply:
+    table, master_table = entity.table(call.world), entity.master
+    if call.config.deps_unknown_master == "404" and master_table is not None:
+        known = master_table(call.world)
+        if any(known.get(master) is None for master in masters):
+            return NOT_FOUND
+    return (
+        _rows(row for master in dict.fromkeys(masters) for row in table.of(master)) if entity.seen(call) else _rows(())
+    )
+
+
+def _deps(entity: Entity, call: Call) -> Reply:
+    master = _id(call, "masterid")
+    return _missing(call, "masterid", "Masterid") if master is None else _dependents(entity, call, [master])
+
+
+def _ldeps(entity: Entity, call: Call) -> Reply:
+    masters = _ids(call, "masterids")
+    return _missing(call, "masterids", "Masterids") if masters is None else _dependents(entity, call, masters)
+
+
+def _suggest(entity: Entity, call: Call) -> Reply:
+    wanted, most = call.query.get("t", call.body.get("t")), _id(call, "l")
+    if not wanted:
+        return _missing(call, "t", "T")
+    if most is None:
+        return _missing(call, "l", "L")
+    needle = str(wanted).casefold()
+    rows = entity.table(call.world).visible() if entity.seen(call) else ()
+    found = [
+        row for row in rows if any(isinstance(value, str) and needle in value.casefold() for value in row.values())
+    ]
+    return _rows(found[:most])
+
+
+_VERBS: dict[str, Callable[[Entity, Call], Reply]] = {
+    "item": _item,
+    "items": _items,
+    "find": _find,
+    "finds": _finds,
+    "list": _list,
+    "deps": _deps,
+    "ldeps": _ldeps,
+    "suggest": _suggest,
+}
+
+
+def _operation(entity: Entity, verb: str) -> Operation:
+    answer = _VERBS[verb]
+    return Operation(lambda call: answer(entity, call), writes=False)
+
+
+OPERATIONS = {
+    f"/{name}/{verb}": _operation(entity, verb) for name, entity in ENTITIES.items() for verb in entity.verbs.split()
+}

@@ -1,0 +1,154 @@
+"""The sandbox on a real port, in the running event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from worker.sandbox.app import CUT_EXTENSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.sandbox.app import Sandbox
+
+__all__ = ["RunningSandbox", "serve", "settings_for"]
+
+STOP_SECONDS = 2
+"""How long a stop waits for calls under way; the sandbox promises nobody an answer."""
+
+
+class _HttpProtocol(H11Protocol):
+    """Tells the application how to cut the connection that its call came on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app = _with_cut(self.app, self)  # type: ignore[assignment]
+
+
+class _SocketProtocol(WebSocketsSansIOProtocol):
+    """The same for sockets."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app = _with_cut(self.app, self)  # type: ignore[assignment]
+
+
+def _with_cut(app: Any, protocol: Any) -> Any:
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("extensions", {})[CUT_EXTENSION] = lambda: protocol.transport.abort()
+        await app(scope, receive, send)
+
+    return inner
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to whoever runs the loop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def cut_all(self) -> None:
+        for protocol in list(self.server_state.connections):
+            transport = getattr(protocol, "transport", None)
+            if transport is not None:
+                transport.abort()
+
+
+@dataclass(slots=True)
+class RunningSandbox:
+    """A sandbox that answers on `url` until it is stopped."""
+
+    sandbox: Sandbox
+    host: str
+    port: int
+    _server: _Server = field(repr=False)
+    _task: asyncio.Task[None] = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def live_url(self) -> str:
+        return f"{self.url}/live/v1"
+
+    @property
+    def demo_url(self) -> str:
+        return f"{self.url}/demo/v1"
+
+    async def stop(self) -> None:
+        """End every connection and free the port."""
+        self._server.should_exit = True
+        self._server.cut_all()
+        await self._task
+
+
+async def serve(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> RunningSandbox:
+    """Start serving and return at once when the port listens; port 0 takes a free one.
+
+    :raises OSError: the address cannot be taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    server = _Server(
+        uvicorn.Config(
+            sandbox.app,
+            http=_HttpProtocol,
+            ws=_SocketProtocol,
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+    )
+    taken = listener.getsockname()[1]
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="sandbox")
+    while not server.started:
+        if task.done():
+            task.result()
+            raise OSError(f"the sandbox could not start on {host}:{taken}")
+        await asyncio.sleep(0)
+    return RunningSandbox(sandbox, host, taken, server, task)
+
+
+def settings_for(running: RunningSandbox) -> dict[str, str]:
+    """Return the settings that make a worker talk to this sandbox."""
+    config, world = running.sandbox.config, running.sandbox.core.world
+    return {
+        "TRADOVATE_LIVE_URL": running.live_url,
+        "TRADOVATE_DEMO_URL": running.demo_url,
+        "TRADOVATE_LIVE_WS_URL": running.live_url.replace("http", "ws", 1) + "/websocket",
+        "TRADOVATE_DEMO_WS_URL": running.demo_url.replace("http", "ws", 1) + "/websocket",
+        "TRADOVATE_NAME": config.name,
+        "TRADOVATE_PASSWORD": config.password,
+        "TRADOVATE_APP_ID": config.app_id,
+        "TRADOVATE_APP_VERSION": config.app_version,
+        "TRADOVATE_CID": str(config.cid),
+        "TRADOVATE_SEC": config.sec,
+        "TRADOVATE_DEVICE_ID": config.device_id,
+        "TRADOVATE_SUBSCRIPTION_PLAN_ID": str(world.plan_id),
+        "TRADOVATE_TPROP_ENTITLEMENT_ID": str(config.t_prop_entitlement_id),
+        "TRADOVATE_MAINTENANCE": "off",
+    }
