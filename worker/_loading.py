@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -101,7 +102,7 @@ def load(
     values: dict[str, Any] = {}
     for place, source in _sources(group, env, env_file, secrets_dir).items():
         try:
-            found = source()
+            found = source()()  # pydantic reads a `.env` when its source is made, the others when it is called
         except (OSError, UnicodeDecodeError):
             wrong = Problem(place, missing=False, form="must be readable and UTF-8", example="LOG_LEVEL=info")
             raise SettingsError([wrong]) from None
@@ -115,26 +116,26 @@ def load(
 
 def _sources(
     group: type[Group], env: Mapping[str, str], env_file: Path | None, secrets_dir: Path | None
-) -> dict[str, PydanticBaseSettingsSource]:
+) -> dict[str, Callable[[], PydanticBaseSettingsSource]]:
     """The places to look at, the weakest first."""
-    found: dict[str, PydanticBaseSettingsSource] = {}
+    found: dict[str, Callable[[], PydanticBaseSettingsSource]] = {}
     if secrets_dir is not None and secrets_dir.is_dir():  # pydantic warns when it is not there
-        found[str(secrets_dir)] = SecretsSettingsSource(group, secrets_dir)
+        found[str(secrets_dir)] = partial(SecretsSettingsSource, group, secrets_dir)
     if env_file is not None and env_file.is_file():
-        found[str(env_file)] = DotEnvSettingsSource(group, env_file, env_file_encoding="utf-8")
-    return found | {"the environment": _MappingSource(group, env)}
+        found[str(env_file)] = partial(DotEnvSettingsSource, group, env_file, env_file_encoding="utf-8")
+    return found | {"the environment": partial(_MappingSource, group, env)}
 
 
 def _problems(group: type[Group], error: ValidationError) -> list[Problem]:
     found = {}
     for detail in error.errors(include_url=False, include_context=True, include_input=False):
         name = str(detail.get("ctx", {}).get("setting") or detail["loc"][0])
-        form = _form(group, name)
+        form = form_of(group, name)
         found[name] = Problem(name.upper(), detail["type"] in ("missing", "needed"), form.form, form.example)
     return list(found.values())
 
 
-def _form(group: type[Group], name: str) -> Form:
+def form_of(group: type[Group], name: str) -> Form:
     field = group.model_fields[name]
     return [part for part in (*_metadata(field.annotation), *field.metadata) if isinstance(part, Form)][-1]
 

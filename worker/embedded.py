@@ -63,11 +63,15 @@ class EmbeddedPostgres:
         """Makes a data directory and starts the server in it; returns when it takes connections."""
         # Under /tmp whatever TMPDIR says: a socket's path has at most 104 bytes.
         self._home = Path(tempfile.mkdtemp(prefix="tradovate-pg-", dir="/tmp"))
-        if os.geteuid() == 0:
-            self._bin = _reachable(self._bin, self._home)
-            shutil.chown(self._home, "nobody")
-        self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
-        self.up()
+        try:
+            if os.geteuid() == 0:
+                self._bin = _reachable(self._bin, self._home)
+                shutil.chown(self._home, "nobody")
+            self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+            self.up()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def up(self) -> None:
@@ -141,7 +145,6 @@ class EmbeddedPostgres:
                 return
             if self._keeper is None or self._keeper.poll() is not None or time.monotonic() > deadline:
                 log = (home / "log").read_text(errors="replace")[-1000:] if (home / "log").exists() else ""
-                self.stop()
                 raise RuntimeError(f"The embedded PostgreSQL did not start: {log}")
             time.sleep(0.01)
 

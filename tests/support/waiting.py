@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -14,7 +14,11 @@ _EVERY = 0.02
 """Short beside anything that is waited for, long beside a query."""
 
 
-async def eventually(condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0) -> T:  # noqa: ASYNC109
+@overload
+async def eventually(condition: Callable[[], Awaitable[T]], timeout: float = ...) -> T: ...
+@overload
+async def eventually(condition: Callable[[], T], timeout: float = ...) -> T: ...
+async def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
     """The first truthy result of `condition`, which may be async, or an `AssertionError` with the last one.
 
     An `AssertionError` of the condition's own counts as "not yet".
@@ -22,7 +26,7 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], timeout: float =
     deadline = time.monotonic() + timeout
     while True:
         failure: AssertionError | None = None
-        result: T | None = None
+        result = None
         try:
             answer = condition()
             result = await answer if inspect.isawaitable(answer) else answer

@@ -25,9 +25,10 @@ from aiokafka.structs import RecordMetadata
 from worker.kafka.security import client_options
 from worker.settings import KafkaSettings
 
-__all__ = ["MAX_REQUEST_BYTES", "RecordProducer"]
+__all__ = ["MAX_REQUEST_BYTES", "Headers", "RecordProducer"]
 
 Headers = Sequence[tuple[str | bytes, bytes | None]]
+"""Names and values in their order; names may come again, and need not be text."""
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """No limit of ours: what arrived compressed may be far larger than any topic takes, and compressed it fits again."""
@@ -84,6 +85,11 @@ class RecordProducer:
         except KafkaError:
             await self._discard(producer)
             raise
+
+    async def ping(self) -> None:
+        """Asks a broker for the cluster's metadata. Raises `KafkaError` when none answers."""
+        producer = await self._started()
+        await producer.client.fetch_all_metadata()
 
     async def __aenter__(self) -> Self:
         return await self.start()

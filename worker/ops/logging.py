@@ -31,7 +31,7 @@ _SECRET_NAME = re.compile(
 _SECRET_TEXT = (
     # An Authorization header, or Tradovate's own "authorize\n1\n\n<token>" on the socket.
     re.compile(r"(?i)(\bbearer\s+)\S+"),
-    re.compile(r"(?i)(\bauthorize\\?n\d*\\?n\\?n)\S+"),
+    re.compile(r"(?i)(\bauthorize(?:\\n|\n)\d*(?:\\n|\n){2})\S+"),
     # "password": "x", password=x, accessToken: x, in JSON, in a query, in a repr.
     re.compile(
         r"""(?i)(["']?\b[\w-]*(?:password|passwd|secret|token|sec|p-ticket)\b["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;&)}\]]+)"""

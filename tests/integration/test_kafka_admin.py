@@ -1,0 +1,103 @@
+"""Topics on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
+
+from tests.support.kafka import Broker
+from tests.support.processes import free_port
+from worker.kafka.admin import TopicsNotCreated, ensure_topics, list_topics, missing_topics
+from worker.kafka.topics import ALL_TOPICS, INPUT_TOPICS, dead_letter_topic, outcome_topic
+from worker.settings import KafkaSettings, load
+
+HOUR = 3_600_000
+
+
+@pytest.fixture
+def settings(kafka: Broker, topic_prefix: str) -> KafkaSettings:
+    return load(
+        KafkaSettings,
+        {
+            "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+            "KAFKA_TOPIC_PREFIX": topic_prefix,
+            "KAFKA_TOPIC_PARTITIONS": "3",
+            "KAFKA_TOPIC_RETENTION_HOURS": "24",
+            "KAFKA_DLQ_RETENTION_HOURS": "48",
+        },
+    )
+
+
+async def configs(settings: KafkaSettings, topic: str) -> dict[str, str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    await admin.start()
+    try:
+        name = settings.kafka_topic_prefix + topic
+        (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+        return {entry[0]: entry[1] for entry in answer.resources[0][4]}
+    finally:
+        await admin.close()
+
+
+async def test_everything_that_is_missing_is_made(settings: KafkaSettings) -> None:
+    """All eight inputs with outcomes and dead letters, and admin.alert, are made, with partitions and replication."""
+    assert await missing_topics(settings) == list(ALL_TOPICS)
+    assert set(await ensure_topics(settings)) == set(ALL_TOPICS)
+    assert len(ALL_TOPICS) == 25
+    states = await list_topics(settings)
+    assert [state.topic for state in states] == list(ALL_TOPICS)
+    assert {(state.partitions, state.replication) for state in states} == {(3, 1)}
+    assert await missing_topics(settings) == []
+
+
+async def test_retention_and_sizes_are_those_of_the_settings(settings: KafkaSettings) -> None:
+    """Inputs, outcomes and alerts are kept as long as set, dead letters as long as set for them and up to 16 MiB."""
+    topic = INPUT_TOPICS[0]
+    await ensure_topics(settings, [topic, outcome_topic(topic), dead_letter_topic(topic), "admin.alert"])
+    for kept in (topic, outcome_topic(topic), "admin.alert"):
+        assert (await configs(settings, kept))["retention.ms"] == str(24 * HOUR)
+    letters = await configs(settings, dead_letter_topic(topic))
+    assert letters["retention.ms"] == str(48 * HOUR)
+    assert int(letters["max.message.bytes"]) >= 16 * 1024 * 1024
+
+
+async def test_what_is_there_is_left_alone(settings: KafkaSettings) -> None:
+    """Making topics again makes the missing ones only and changes nothing of the others."""
+    await ensure_topics(settings, ["trader.left"])
+    other = settings.model_copy(update={"kafka_topic_partitions": 5, "kafka_topic_retention_hours": 1})
+    assert await ensure_topics(other, ["trader.left", "md.signed"]) == ["md.signed"]
+    left, signed = await list_topics(settings, ["trader.left", "md.signed"])
+    assert (left.partitions, signed.partitions) == (3, 5)
+    assert (await configs(settings, "trader.left"))["retention.ms"] == str(24 * HOUR)
+
+
+async def test_two_may_make_topics_at_once(settings: KafkaSettings) -> None:
+    """Two people who make the topics at the same moment both succeed."""
+    made = await asyncio.gather(ensure_topics(settings), ensure_topics(settings))
+    assert set(made[0]) | set(made[1]) == set(ALL_TOPICS)
+    assert await missing_topics(settings) == []
+
+
+async def test_a_refusal_carries_the_brokers_reason(settings: KafkaSettings) -> None:
+    """What the broker will not make is told topic by topic, in its own words."""
+    many = settings.model_copy(update={"kafka_topic_replication": 3})
+    with pytest.raises(TopicsNotCreated, match="replication") as caught:
+        await ensure_topics(many, ["md.signed"])
+    assert list(caught.value.reasons) == ["md.signed"]
+
+
+async def test_asking_for_a_topic_does_not_make_it(settings: KafkaSettings) -> None:
+    """Looking whether a topic is missing leaves it missing."""
+    assert await missing_topics(settings, ["trader.left"]) == ["trader.left"]
+    assert await missing_topics(settings, ["trader.left"]) == ["trader.left"]
+
+
+async def test_no_broker_is_an_error_soon() -> None:
+    """Without a broker at the address the commands fail with Kafka's error."""
+    nobody = load(KafkaSettings, {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"})
+    with pytest.raises(KafkaError):
+        await missing_topics(nobody)

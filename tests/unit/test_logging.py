@@ -1,0 +1,164 @@
+"""What the log says, and what it never does."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from worker.ops.logging import HIDDEN, configure, redact
+
+
+def _fail(user_email: str) -> None:
+    raise RuntimeError(f"no luck with {len(user_email)} characters")
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Leaves the process's logging as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return [json.loads(line) for line in captured.err.splitlines()]
+
+
+def test_own_and_foreign_loggers_share_one_chain(capsys: pytest.CaptureFixture[str]) -> None:
+    """A library's line has the same fields as ours, with a time, a level and the logger's name."""
+    configure("info", "json")
+    structlog.get_logger("worker.dispatch").info("dispatch.call_sent", items=100)
+    logging.getLogger("somelib").warning("went %s", "wrong", extra={"node": 3})
+    ours, theirs = lines(capsys)
+    assert (ours["event"], ours["items"], ours["logger"]) == ("dispatch.call_sent", 100, "worker.dispatch")
+    assert (theirs["event"], theirs["node"], theirs["logger"]) == ("went wrong", 3, "somelib")
+    assert ours.keys() - {"items"} == theirs.keys() - {"node"} == {"event", "level", "logger", "timestamp"}
+
+
+def test_bound_ids_are_on_every_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ids that are bound once stand on our lines and on the libraries'."""
+    configure("info", "json")
+    with structlog.contextvars.bound_contextvars(flow_id="f-1"):
+        structlog.get_logger().info("flow.planned")
+        logging.getLogger("somelib").warning("x")
+    assert [line["flow_id"] for line in lines(capsys)] == ["f-1", "f-1"]
+
+
+def test_levels_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines below the level are not written, and libraries that chatter are held at warning."""
+    configure("info", "json")
+    structlog.get_logger().debug("hidden")
+    logging.getLogger("httpx").info("HTTP Request: POST …")
+    logging.getLogger("aiokafka.consumer").info("polled")
+    assert lines(capsys) == []
+
+
+def test_configuring_again_replaces(capsys: pytest.CaptureFixture[str]) -> None:
+    """Logging that is set up twice writes each line once."""
+    log = structlog.get_logger()
+    configure("error", "json")
+    configure("info", "json")
+    log.info("once")
+    assert [line["event"] for line in lines(capsys)] == ["once"]
+
+
+def test_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """The console format is readable, and has no colours where there is no terminal."""
+    configure("info", "console")
+    structlog.get_logger().info("flow.ended", flow_id="f-1")
+    told = capsys.readouterr().err
+    assert "flow.ended" in told
+    assert "flow_id=f-1" in told
+    assert "\x1b[" not in told
+
+
+def test_a_traceback_shows_no_local_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    """An exception is logged with its place, without the values that were around it."""
+    for kind in ("json", "console"):
+        configure("info", kind)
+        try:
+            _fail(f"{'jane'}@example.com")  # the line itself is in the traceback
+        except RuntimeError:
+            structlog.get_logger().exception("step.failed")
+        told = capsys.readouterr().err
+        assert "no luck" in told
+        assert "jane@example.com" not in told
+
+
+def test_warnings_are_lines_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """A library's warning is a line like any other."""
+    configure("info", "json")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=True)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    assert "old" in str(lines(capsys)[0]["event"])
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["password", "TRADOVATE_PASSWORD", "accessToken", "Authorization", "secret_key", "sec", "p-ticket"],
+)
+def test_fields_called_like_secrets_are_hidden(field: str) -> None:
+    """A field that is called like a secret is hidden at any depth."""
+    event = redact(None, "info", {"event": "x", field: "hunter2", "body": {"list": [{field: "hunter2"}]}})
+    assert "hunter2" not in repr(event)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Bearer hunter2",
+        '{"name": "acme", "password": "hunter2"}',
+        "{'accessToken': 'hunter2'}",
+        "POST /v1/x?access_token=hunter2&y=1",
+        "authorize\n1\n\nhunter2",
+        "could not connect to postgresql://worker:hunter2@db/ledger",
+        "password=hunter2",
+    ],
+)
+def test_texts_lose_their_secrets(text: str) -> None:
+    """A secret inside a text, ours or a library's, is hidden."""
+    event = redact(None, "info", {"event": text, "detail": text, "error": RuntimeError(text)})
+    assert "hunter2" not in str(event)
+
+
+def test_numbers_about_secrets_stay() -> None:
+    """How long a token lives may be told; the token may not, in whatever type."""
+    event = redact(None, "info", {"token_seconds_left": 17, "token": SecretStr("x"), "held": [SecretStr("hunter2")]})
+    assert event["token_seconds_left"] == 17
+    assert event["token"] == HIDDEN
+    assert "hunter2" not in str(event)
+
+
+def test_ordinary_texts_are_left_alone() -> None:
+    """Sentences that only speak of tokens and secrets stay as they are."""
+    text = "the token is renewed 15 minutes before its end; flow f-1 took 3 calls to https://host/v1/user/find"
+    assert redact(None, "info", {"event": text})["event"] == text
+
+
+@example({"surrogate": "\udcff", "odd": object(), "big": 1 << 200, "nested": {1: {"b": b"\xff"}}})
+@given(st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.binary() | st.lists(st.text())))
+@settings(max_examples=50)
+def test_no_value_breaks_a_line(fields: dict[str, object]) -> None:
+    """Whatever is logged, lone surrogates and odd types included, the line is one line of JSON."""
+    configure("info", "json")
+    record = logging.LogRecord("x", logging.INFO, "f", 1, "event", None, None)
+    record.fields = fields
+    told = logging.getLogger().handlers[0].format(record)
+    assert json.loads(told)["event"] == "event"
+    assert "\n" not in told

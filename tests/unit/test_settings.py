@@ -1,0 +1,331 @@
+"""What a person who sets the worker up may rely on."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import time, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker._loading import form_of
+from worker.settings import (
+    DatabaseSettings,
+    Group,
+    HttpSettings,
+    KafkaSettings,
+    LogSettings,
+    Problem,
+    RunSettings,
+    SecretSettings,
+    SettingsError,
+    TracingSettings,
+    TradovateSettings,
+    load,
+)
+
+API_USER = {
+    "TRADOVATE_NAME": "acme-admin",
+    "TRADOVATE_PASSWORD": "hunter2hunter2",
+    "TRADOVATE_APP_ID": "acme",
+    "TRADOVATE_APP_VERSION": "1.0",
+    "TRADOVATE_CID": "1234",
+    "TRADOVATE_SEC": "f03741b6-f634-48d6-9308-c8fb871150c2",
+    "TRADOVATE_DEVICE_ID": "device-1",
+}
+COMPLETE = {**API_USER, "SECRET_KEY": "k" * 32, "TRADOVATE_SUBSCRIPTION_PLAN_ID": "5"}
+
+
+def wrong(group: type[Group], env: dict[str, str]) -> dict[str, Problem]:
+    with pytest.raises(SettingsError) as caught:
+        load(group, env)
+    return {problem.name: problem for problem in caught.value.problems}
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    """What is not set has the default that the contract's table gives."""
+    found = load(RunSettings, COMPLETE)
+    assert found.kafka_bootstrap_servers == "localhost:9092"
+    assert found.kafka_group_id == "tradovate-worker"
+    assert found.kafka_topic_prefix == ""
+    assert found.kafka_security_protocol == "PLAINTEXT"
+    assert (found.kafka_topic_partitions, found.kafka_topic_replication) == (12, 1)
+    assert (found.kafka_topic_retention_hours, found.kafka_dlq_retention_hours) == (168, 336)
+    assert found.database_url.get_secret_value() == "postgresql://localhost/tradovate_worker"
+    assert found.tradovate_environment == "staging"
+    assert found.tradovate_account_prefix == "EVAL"
+    assert found.tradovate_hourly_budget == 4500
+    assert found.call_timeout == timedelta(seconds=60)
+    assert found.lockout == timedelta(hours=1)
+    assert found.settle == timedelta(seconds=15)
+    assert found.tradovate_maintenance is True
+    assert found.day_end == time(17, 15)
+    assert found.unknown_wait == timedelta(minutes=15)
+    assert (found.retry_base, found.retry_cap, found.retry_for) == (
+        timedelta(seconds=1),
+        timedelta(minutes=5),
+        timedelta(days=1),
+    )
+    assert (found.batch_linger, found.batch_linger_max) == (timedelta(milliseconds=5), timedelta(minutes=1))
+    assert found.ledger_keep == timedelta(days=400)
+    assert (found.http_host, found.http_port, found.console_token) == ("127.0.0.1", 8000, None)
+    assert (found.log_level, found.log_format) == ("info", "json")
+    assert found.otel_exporter_otlp_endpoint is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "live", "demo", "alert"),
+    [
+        ("staging", "https://live-api.staging.ninjatrader.dev/v1", "https://demo-api.staging.ninjatrader.dev/v1", 70),
+        ("production", "https://live.tradovateapi.com/v1", "https://demo.tradovateapi.com/v1", 68),
+    ],
+)
+def test_environment_sets_addresses_and_alert(environment: str, live: str, demo: str, alert: int) -> None:
+    """The environment alone sets the four addresses and the alert id."""
+    found = load(TradovateSettings, {**API_USER, "TRADOVATE_ENVIRONMENT": environment})
+    assert (found.live_url, found.demo_url, found.mda_alert_id) == (live, demo, alert)
+    assert found.live_ws_url == live.replace("https", "wss") + "/websocket"
+    assert found.demo_ws_url == demo.replace("https", "wss") + "/websocket"
+
+
+def test_socket_addresses_follow_rest_addresses() -> None:
+    """A WebSocket address follows from the REST base that was given, slash at its end or not."""
+    found = load(
+        TradovateSettings,
+        {
+            **API_USER,
+            "TRADOVATE_LIVE_URL": "http://127.0.0.1:8081/live/v1/",
+            "TRADOVATE_DEMO_WS_URL": "ws://127.0.0.1:9/v1/websocket",
+        },
+    )
+    assert found.live_url == "http://127.0.0.1:8081/live/v1"
+    assert found.live_ws_url == "ws://127.0.0.1:8081/live/v1/websocket"
+    assert found.demo_ws_url == "ws://127.0.0.1:9/v1/websocket"
+
+
+def test_all_that_is_wrong_is_named_at_once() -> None:
+    """Missing and wrong settings of every group come in one error, each with its form and an example."""
+    problems = wrong(
+        RunSettings,
+        {
+            "DAY_END": "25:00",
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "TRADOVATE_ACCOUNT_PREFIX": "eval",
+            "HTTP_PORT": "x",
+        },
+    )
+    missing = {name for name, problem in problems.items() if problem.missing}
+    assert missing == {
+        *COMPLETE,
+        "KAFKA_SASL_MECHANISM",
+        "KAFKA_SASL_USERNAME",
+        "KAFKA_SASL_PASSWORD",
+    }
+    assert problems.keys() - missing == {"DAY_END", "TRADOVATE_ACCOUNT_PREFIX", "HTTP_PORT"}
+    assert all(problem.form and problem.example for problem in problems.values())
+    assert "DAY_END is wrong: a time of day, HH:MM, for example 17:15" in str(problems["DAY_END"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,"),
+        ("KAFKA_TOPIC_PREFIX", "a b"),
+        ("KAFKA_SECURITY_PROTOCOL", "TLS"),
+        ("KAFKA_SASL_MECHANISM", "GSSAPI"),
+        ("KAFKA_SSL_CA_FILE", "/no/such/file"),
+        ("KAFKA_TOPIC_PARTITIONS", "0"),
+        ("KAFKA_TOPIC_RETENTION_HOURS", "soon"),
+        ("DATABASE_URL", "mysql://u:p@h/d"),
+        ("DATABASE_URL", "hunter2"),
+        ("SECRET_KEY", "k" * 31),
+        ("SECRET_KEY", "k" * 32 + "," + "short"),
+        ("SECRET_KEY", "k" * 32 + ","),
+        ("TRADOVATE_ENVIRONMENT", "live"),
+        ("TRADOVATE_LIVE_URL", "https://live.tradovateapi.com"),
+        ("TRADOVATE_LIVE_URL", "live.tradovateapi.com/v1"),
+        ("TRADOVATE_DEMO_URL", "https://host:port/v1"),
+        ("TRADOVATE_LIVE_WS_URL", "https://live.tradovateapi.com/v1/websocket"),
+        ("TRADOVATE_SUBSCRIPTION_PLAN_ID", "gold"),
+        ("TRADOVATE_ACCOUNT_PREFIX", "EVAL1"),
+        ("TRADOVATE_ACCOUNT_PREFIX", "Ä"),
+        ("TRADOVATE_HOURLY_BUDGET", "0"),
+        ("TRADOVATE_TIMEOUT_SECONDS", "0"),
+        ("TRADOVATE_TIMEOUT_SECONDS", "nan"),
+        ("TRADOVATE_SETTLE_SECONDS", "-1"),
+        ("TRADOVATE_MAINTENANCE", "yes"),
+        ("DAY_END", "17"),
+        ("DAY_END", "5pm"),
+        ("PRODUCTS_FILE", "/no/such/products.toml"),
+        ("RETRY_FOR_SECONDS", "inf"),
+        ("BATCH_LINGER_MS", "-0.1"),
+        ("LEDGER_KEEP_DAYS", "1.5"),
+        ("HTTP_PORT", "65536"),
+        ("CONSOLE_TOKEN", "t" * 15),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+    ],
+)
+def test_a_wrong_value_is_named_and_not_repeated(name: str, value: str) -> None:
+    """Each wrong value stops the start with its setting's name, and is never part of the message or the traceback."""
+    with pytest.raises(SettingsError) as caught:
+        load(RunSettings, {**COMPLETE, name: value})
+    (problem,) = caught.value.problems
+    assert problem.name == name
+    assert not problem.missing
+    if len(value) > 3:
+        told = "".join(traceback.format_exception(caught.value)).replace(problem.form, "").replace(problem.example, "")
+        assert f"={value}" not in told
+        assert f"'{value}'" not in told
+
+
+@given(value=st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), min_size=8, max_size=31))
+def test_no_secret_is_in_an_error(value: str) -> None:
+    """Whatever somebody types for a key, the error does not say it."""
+    marked = f"zq{value}"[:31].replace(",", "x")
+    problems = wrong(SecretSettings, {"SECRET_KEY": marked})
+    assert marked not in str(problems["SECRET_KEY"])
+
+
+def test_secrets_are_not_printed() -> None:
+    """No secret is in the text of the settings."""
+    others = {"DATABASE_URL": "postgresql://u:dbpass@h/d", "CONSOLE_TOKEN": "c" * 16, "KAFKA_SASL_PASSWORD": "kp"}
+    found = load(RunSettings, COMPLETE | others)
+    told = repr(found) + str(found)
+    for secret in ("hunter2hunter2", API_USER["TRADOVATE_SEC"], "k" * 32, "dbpass", "c" * 16, "'kp'"):
+        assert secret not in told
+
+
+def test_small_values_are_allowed() -> None:
+    """Waits may be as short as fractions of a second, or nothing."""
+    found = load(
+        RunSettings,
+        {
+            **COMPLETE,
+            "TRADOVATE_TIMEOUT_SECONDS": "0.5",
+            "TRADOVATE_SETTLE_SECONDS": "0.2",
+            "TRADOVATE_LOCKOUT_SECONDS": "0",
+            "RETRY_BASE_SECONDS": "0.01",
+            "RETRY_CAP_SECONDS": "0.1",
+            "RETRY_FOR_SECONDS": "5",
+            "BATCH_LINGER_MS": "0",
+            "TRADOVATE_HOURLY_BUDGET": "1",
+            "HTTP_PORT": "0",
+        },
+    )
+    assert found.settle == timedelta(milliseconds=200)
+    assert found.batch_linger == timedelta(0)
+    assert found.unknown_wait == timedelta(seconds=5)
+    assert found.budget_reserve == 0
+
+
+@given(budget=st.integers(1, 100_000))
+def test_the_reserve_is_a_tenth_at_most_120(budget: int) -> None:
+    """The calls kept back are a tenth of the budget, and never more than 120."""
+    found = load(TradovateSettings, {**API_USER, "TRADOVATE_HOURLY_BUDGET": str(budget)})
+    assert found.budget_reserve == min(120, budget // 10)
+
+
+def test_words_may_be_typed_in_either_case() -> None:
+    """Names of settings and words of a fixed list are read whatever their case."""
+    found = load(RunSettings, {**COMPLETE, "log_level": "WARNING", "KAFKA_SECURITY_PROTOCOL": "ssl"})
+    assert (found.log_level, found.kafka_security_protocol) == ("warning", "SSL")
+
+
+def test_several_keys_the_first_writes() -> None:
+    """Several keys are separated by commas, and keep their order."""
+    keys = load(SecretSettings, {"SECRET_KEY": "a" * 32 + ", " + "b" * 40}).secret_keys
+    assert [key.get_secret_value() for key in keys] == ["a" * 32, "b" * 40]
+
+
+def test_environment_goes_before_env_file_before_secret_files(tmp_path: Path) -> None:
+    """A setting is taken from the environment, else from `.env`, else from its file among the secrets."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    for name in ("KAFKA_GROUP_ID", "KAFKA_TOPIC_PREFIX", "kafka_bootstrap_servers"):
+        (secrets / name).write_text("secret:1\n" if name.islower() else "from-secret\n")
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("KAFKA_GROUP_ID=from-file\nKAFKA_TOPIC_PREFIX=from-file\nUNKNOWN=1\n")
+    found = load(KafkaSettings, {"KAFKA_GROUP_ID": "from-env"}, env_file=dotenv, secrets_dir=secrets)
+    assert found.kafka_group_id == "from-env"
+    assert found.kafka_topic_prefix == "from-file"
+    assert found.kafka_bootstrap_servers == "secret:1"
+
+
+def test_empty_counts_as_missing(tmp_path: Path) -> None:
+    """An empty value is no value: the next place is asked, and in the end the setting is missing."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("KAFKA_GROUP_ID=from-file\n")
+    assert load(KafkaSettings, {"KAFKA_GROUP_ID": ""}, env_file=dotenv).kafka_group_id == "from-file"
+    assert wrong(SecretSettings, {"SECRET_KEY": " "})["SECRET_KEY"].missing
+    assert load(HttpSettings, {"CONSOLE_TOKEN": "", "HTTP_PORT": ""}).console_token is None
+
+
+def test_this_process_is_asked_when_nothing_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a mapping, the environment and the `.env` of the working directory are read."""
+    (tmp_path / ".env").write_text("LOG_FORMAT=console\nLOG_LEVEL=debug\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LOG_FORMAT", raising=False)
+    monkeypatch.setenv("LOG_LEVEL", "error")
+    found = load(LogSettings)
+    assert (found.log_format, found.log_level) == ("console", "error")
+
+
+def test_a_mapping_shuts_everything_else_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a mapping neither the environment nor a `.env` is read, so `demo` can touch nothing real."""
+    (tmp_path / ".env").write_text("TRADOVATE_ENVIRONMENT=production\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRADOVATE_ENVIRONMENT", "production")
+    assert load(TradovateSettings, API_USER).tradovate_environment == "staging"
+
+
+def test_an_unreadable_env_file_is_named(tmp_path: Path) -> None:
+    """A `.env` that is no UTF-8 text is named, not shown."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_bytes(b"SECRET_KEY=\xff\xfe hunter2")
+    with pytest.raises(SettingsError) as caught:
+        load(LogSettings, {}, env_file=dotenv)
+    assert ".env" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_command_asks_only_for_what_it_uses() -> None:
+    """Kafka, the database, HTTP, logging and tracing can be set up without a single required setting."""
+    for group in (KafkaSettings, DatabaseSettings, HttpSettings, LogSettings, TracingSettings):
+        load(group, {})
+
+
+def test_a_key_needs_its_certificate(tmp_path: Path) -> None:
+    """A client key without a certificate names the certificate as missing."""
+    key = tmp_path / "key.pem"
+    key.touch()
+    assert wrong(KafkaSettings, {"KAFKA_SSL_KEY_FILE": str(key)})["KAFKA_SSL_CERT_FILE"].missing
+
+
+def test_sasl_is_not_asked_for_without_sasl() -> None:
+    """Without SASL no user is needed, and one that is set is no error."""
+    found = load(KafkaSettings, {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SASL_USERNAME": "u"})
+    assert found.kafka_sasl_username == "u"
+
+
+def test_ids_of_the_api_key_become_numbers() -> None:
+    """The API key's id is sent as a number when it is one, as the vendor's examples do."""
+    assert load(TradovateSettings, API_USER).tradovate_cid == 1234
+    assert load(TradovateSettings, {**API_USER, "TRADOVATE_CID": "acme-1"}).tradovate_cid == "acme-1"
+
+
+def test_settings_are_frozen() -> None:
+    """Nobody changes a setting while the program runs."""
+    found = load(LogSettings, {})
+    with pytest.raises(ValueError, match="frozen"):
+        found.log_level = "debug"  # type: ignore[misc]  # mypy says so too
+
+
+def test_every_setting_has_its_form() -> None:
+    """Whatever setting is wrong, the form it should have can be told."""
+    for name in RunSettings.model_fields:
+        assert form_of(RunSettings, name).form
