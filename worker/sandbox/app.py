@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from worker.sandbox.config import SandboxConfig
 from worker.sandbox.control import Control
 from worker.sandbox.core import Core, Request
+from worker.sandbox.socket_edge import run_socket
 
 if TYPE_CHECKING:
     from worker.sandbox.core import Exchange
@@ -49,6 +50,7 @@ class Sandbox:
 
     def reset(self) -> None:
         """Forget everything but the switches."""
+        self.core.hub.drop()
         self.core = Core(self.core.config, self.clock())
 
     async def perform(self, request: Request, gone: Callable[[float], Awaitable[bool]]) -> Reply:
@@ -89,6 +91,19 @@ class App:
             await _lifespan(receive, send)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].lower().rstrip("/")
+        cut = scope.get("extensions", {}).get(CUT_EXTENSION)
+        if path == "/live/v1/websocket":
+            await run_socket(self._sandbox, "live", receive, send, cut)
+        elif path == "/demo/v1/websocket":
+            await run_socket(self._sandbox, "demo", receive, send, cut)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _body(receive)

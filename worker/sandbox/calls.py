@@ -16,7 +16,7 @@ KEEP_OVERLAPS = 1_000
 
 @dataclass(slots=True)
 class CallRecord:
-    """One call. `in_flight` is how many others were under way when it came; times are seconds of the sandbox's clock."""
+    """One call. `in_flight` is how many others were under way when it came. Times are epoch seconds."""
 
     number: int
     at: float

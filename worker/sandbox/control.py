@@ -10,12 +10,18 @@ import orjson
 
 from worker.sandbox.config import SwitchError, switch_values, with_switches
 from worker.sandbox.faults import FaultError
+from worker.sandbox.operations.accounts import LIVE_PERMISSION
+from worker.sandbox.operations.alerts import NOISE_ALERT_ID, raise_alert, sign
+from worker.sandbox.operations.applications import review
+from worker.sandbox.operations.cancel import ended
 from worker.sandbox.replies import Reply
 
 if TYPE_CHECKING:
     from worker.sandbox.app import Sandbox
 
 __all__ = ["Control"]
+
+REVIEW_STATUSES = ("Preapproved", "Pending", "InReview", "InAMLReview", "Approved", "Denied")
 
 Answer = Callable[[dict[str, Any]], Any]
 
@@ -40,6 +46,18 @@ class Control:
             ("POST", "/control/expire-tokens"): lambda _: self.expire_tokens(),
             ("POST", "/control/close-sessions"): lambda _: self.close_sessions(),
             ("POST", "/control/seed"): self.seed,
+            ("POST", "/control/sign"): self.sign,
+            ("POST", "/control/alert"): self.alert,
+            ("POST", "/control/review"): self.review,
+            ("POST", "/control/end-day"): lambda q: self.end_day(week=bool(q.get("week", False))),
+            ("POST", "/control/drop-sockets"): lambda q: {
+                "dropped": self._sandbox.core.hub.drop(q.get("domain"), gracefully=bool(q.get("gracefully", False)))
+            },
+            ("POST", "/control/shutdown"): lambda q: {
+                "closed": self._sandbox.core.hub.shut_down(
+                    str(q.get("reasonCode", "Maintenance")), q.get("reason"), q.get("domain")
+                )
+            },
             ("POST", "/control/reset"): lambda _: self.reset(),
         }
 
@@ -86,6 +104,7 @@ class Control:
                 "redeemed": core.tickets.redeemed,
                 "early": core.tickets.early,
             },
+            "sockets": {"open": len(core.hub.connections), **core.hub.counts},
             "calls": {
                 "total": calls.total,
                 "by_path": dict(calls.by_path),
@@ -164,6 +183,66 @@ class Control:
             "accountIds": [row["id"] for row in accounts],
             "tradingPermissionIds": [row["id"] for row in permissions],
         }
+
+    def sign(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Sign the Market Data Agreement for `userId`, or for each of `userIds`; each raises a signal.
+
+        The trader's contact data are filled in if missing, as the partner's site asks for them first; `contact: false`
+        leaves them out.
+        """
+        core, now = self._sandbox.core, self._sandbox.clock()
+        users = data["userIds"] if "userIds" in data else [data["userId"]]
+        told = []
+        for user_id in users:
+            if user_id not in core.world.users.rows:
+                raise KeyError(f"no user {user_id}")
+            for _ in range(core.config.noise_alerts):
+                self._raise(NOISE_ALERT_ID, user_id, "Margin call")
+            signal = sign(core.world, core.config, user_id, now, contact=bool(data.get("contact", True)))
+            core.hub.signal(core.config, signal, now)
+            told.append(signal["id"])
+        return {"signalIds": told}
+
+    def alert(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Raise another admin alert: `adminAlertId`, `userId`, `text`."""
+        alert_id = int(data.get("adminAlertId", NOISE_ALERT_ID))
+        signal = self._raise(alert_id, int(data["userId"]), str(data.get("text", "Alert")))
+        return {"signalId": signal}
+
+    def _raise(self, alert_id: int, user_id: int, text: str) -> int:
+        core, now = self._sandbox.core, self._sandbox.clock()
+        signal = raise_alert(core.world, alert_id, user_id, text, now)
+        core.hub.signal(core.config, signal, now)
+        return int(signal["id"])
+
+    def review(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Decide a subaccount request: `requestId`, `status`, `message`, `accountId`."""
+        if data.get("status") not in REVIEW_STATUSES:
+            raise ValueError(f"status should be one of {', '.join(REVIEW_STATUSES)}")
+        world = self._sandbox.core.world
+        if data.get("requestId") not in world.requests.rows:
+            raise KeyError(f"no request {data.get('requestId')}")
+        request = review(world, data["requestId"], data["status"], data.get("message"), data.get("accountId"))
+        return {name: request[name] for name in ("id", "status", "message", "accountId")}
+
+    def end_day(self, *, week: bool = False) -> dict[str, Any]:
+        """End the trading day: what was cancelled disappears, accounts without a permission are archived.
+
+        With `week`, the week ends too, and its alert signals can no longer be read.
+        """
+        world = self._sandbox.core.world
+        for table in (world.subscriptions, world.plugins, world.market_data):
+            for row in [row for row in table.rows.values() if ended(row)]:
+                table.remove(row["id"])
+        archived = []
+        for account in world.accounts.rows.values():
+            live = any(row["status"] in LIVE_PERMISSION for row in world.permissions_on(account["id"]))
+            if account["active"] and not live:
+                account["active"], account["closed"] = False, True
+                archived.append(account["id"])
+        if week:
+            world.archived_signals.update(world.signals.rows)
+        return {"archivedAccountIds": archived}
 
     def reset(self) -> dict[str, Any]:
         """Forget all entities, sessions, counts, calls and faults; switches stay."""

@@ -1,4 +1,4 @@
-"""The life of one call inside the partner: budget, faults, token, penalties, operation, answer. Pure but for its state."""
+"""The life of one call inside the partner: budget, faults, token, penalties, operation, answer."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from worker.sandbox.world import World
 
 if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig
+    from worker.sandbox.connection import Connection
     from worker.sandbox.faults import FaultRule
     from worker.sandbox.sessions import Token
 
@@ -35,7 +36,7 @@ _BATCH_FIELDS = ("users", "accounts", "tradingPermissionIds", "userIds", "accoun
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call as it came. `path` is in lower case; `socket_token` is what an open socket was authorized with."""
+    """One call as it came. `path` is in lower case; `connection` is the socket that it came on."""
 
     domain: Domain
     path: str
@@ -45,7 +46,7 @@ class Request:
     bearer: str | None = None
     subnet: str = "127.0.0"
     via: str = "http"
-    socket_token: Token | None = None
+    connection: Connection | None = None
 
 
 @dataclass(slots=True)
@@ -132,10 +133,11 @@ class Core:
         self.calls.end(exchange.record, reply.status, now)
 
     def tick(self, now: float) -> None:
-        """Make the effects that were due by now: those that came late, and reviews that go by themselves."""
+        """Make the effects that were due by now: calls that work late, and events of sockets."""
         while self._late and self._late[0][0] <= now:
             due, _, exchange = heapq.heappop(self._late)
             self._route(exchange, due)
+        self.hub.tick(self.config, now)
 
     # -- what stands between a call and its effect ----------------------------------------------------------------------
 
@@ -200,6 +202,7 @@ class Core:
             query=exchange.request.query,
             now=now,
             token=token,
+            connection=exchange.request.connection,
             poison=[rule for rule in exchange.rules if rule.action == "poison"],
         )
         try:
@@ -208,9 +211,11 @@ class Core:
             return text(400, f"Malformed request: {error}")
 
     def _authorized(self, request: Request, now: float) -> tuple[Token | None, Reply | None]:
-        if request.socket_token is not None:
+        if request.connection is not None:
             # An authorized socket outlives its token, not its session.
-            token = request.socket_token
+            token = request.connection.token
+            if token is None:
+                return None, denied(self.config)
             return (None, raw(self.config.closed_session_status)) if token.session.closed else (token, None)
         standing, found = self.sessions.standing(request.bearer or "", now)
         match standing:
@@ -249,7 +254,8 @@ class Core:
         self.budget.lock(seconds, now)
 
     def _token_id(self, request: Request) -> str | None:
-        token = request.socket_token or self.sessions.tokens.get(request.bearer or "")
+        socket_token = request.connection.token if request.connection else None
+        token = socket_token or self.sessions.tokens.get(request.bearer or "")
         return token.id if token else None
 
 

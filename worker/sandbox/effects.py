@@ -33,7 +33,7 @@ class Effects:
     resets: Counter[str] = field(default_factory=Counter)
     """By `accountId:date`."""
     permission_requests: Counter[str] = field(default_factory=Counter)
-    """By account id."""
+    """By `accountId:userId`."""
 
     _ONCE: ClassVar[tuple[str, ...]] = (
         "users_by_name",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 __all__ = ["Malformed", "Problems", "check", "combined_names", "ids_of", "title", "trade_date_of"]
@@ -78,10 +79,11 @@ def trade_date_of(value: object) -> str:
     """
     if not isinstance(value, dict):
         raise Malformed("tradeDate")
-    parts: Sequence[object] = [value.get(name) for name in ("year", "month", "day")]
-    if not all(_is(part, int) for part in parts):
-        raise Malformed("tradeDate")
-    return "{:04d}-{:02d}-{:02d}".format(*parts)
+    year, month, day = (value.get(name) for name in ("year", "month", "day"))
+    try:
+        return date(year, month, day).isoformat()
+    except (TypeError, ValueError):
+        raise Malformed("tradeDate") from None
 
 
 def _is(value: object, kind: type) -> bool:

@@ -1,4 +1,4 @@
-"""Limits: the hour's budget with its lock-out, and endpoint limits with penalty tickets (rate limits and penalty pages)."""
+"""Limits: the hour's budget with its lock-out, and endpoint limits with penalty tickets (rate limits page)."""
 
 from __future__ import annotations
 

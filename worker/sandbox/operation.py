@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig
+    from worker.sandbox.connection import Connection
     from worker.sandbox.effects import Effects
     from worker.sandbox.faults import FaultRule
     from worker.sandbox.replies import Reply
@@ -34,6 +35,7 @@ class Call:
     query: dict[str, str]
     now: float
     token: Token | None = None
+    connection: Connection | None = None
     poison: list[FaultRule] = field(default_factory=list)
 
 

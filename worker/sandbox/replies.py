@@ -29,6 +29,8 @@ class Reply:
     body: bytes | None = None
     content_type: str = Json
     failed: bool = False
+    parts: list[Any] | None = None
+    """The messages of a split answer, which only a socket can be given."""
     connection: Literal["answer", "cut", "hang"] = "answer"
 
     def encode(self) -> bytes:

@@ -30,7 +30,7 @@ class _HttpProtocol(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.app = _with_cut(self.app, self)  # type: ignore[assignment]
+        self.app = _with_cut(self.app, self)
 
 
 class _SocketProtocol(WebSocketsSansIOProtocol):
@@ -38,12 +38,12 @@ class _SocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.app = _with_cut(self.app, self)  # type: ignore[assignment]
+        self.app = _with_cut(self.app, self)
 
 
 def _with_cut(app: Any, protocol: Any) -> Any:
     async def inner(scope: Any, receive: Any, send: Any) -> None:
-        scope.setdefault("extensions", {})[CUT_EXTENSION] = lambda: protocol.transport.abort()
+        scope.setdefault("extensions", {})[CUT_EXTENSION] = protocol.transport.abort
         await app(scope, receive, send)
 
     return inner

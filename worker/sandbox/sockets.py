@@ -1,21 +1,140 @@
-"""Who listens: the open sockets of both domains, and the events that they are told."""
+"""All open sockets: who hears of what, in which shape, and when (WebSocket pages, Market Data Agreement)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import heapq
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from worker.sandbox.connection import Connection
 
 if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig
     from worker.sandbox.operation import Domain
+    from worker.sandbox.sessions import Token
     from worker.sandbox.world import Row
 
 __all__ = ["Hub"]
 
 
 class Hub:
-    """The open sockets."""
+    """The open sockets of both domains, and the events that are still to come."""
 
-    def entity(
-        self, config: SandboxConfig, domain: Domain, entity_type: str, event_type: str, row: Row, now: float
-    ) -> None:
-        """Tell every socket that asked for this kind of entity."""
+    def __init__(self) -> None:
+        self.connections: dict[int, Connection] = {}
+        self.counts: Counter[str] = Counter()
+        self._made = 0
+        self._alternate = 0
+        self._due: list[tuple[float, int, str, Row]] = []
+        self._dice = random.Random(0)
+
+    # -- coming and going -----------------------------------------------------------------------------------------------
+
+    def open(self, domain: Domain, now: float) -> Connection:
+        self._made += 1
+        connection = Connection(self._made, domain, last_heard=now, last_sent=now)
+        self.connections[connection.number] = connection
+        self.counts["opened"] += 1
+        self.counts[f"opened_{domain}"] += 1
+        connection.push("o")
+        return connection
+
+    def leave(self, connection: Connection) -> None:
+        self.connections.pop(connection.number, None)
+
+    def authorize(self, config: SandboxConfig, connection: Connection, token: Token) -> None:
+        """Let a socket in; beyond the limit the oldest is closed and its token revoked (connection page)."""
+        connection.token = token
+        self.counts["authorized"] += 1
+        inside = [other for other in self.connections.values() if other.token is not None and not other.over]
+        for oldest in inside[: -config.max_sockets]:
+            if oldest.token is not None and oldest.token is not token:
+                oldest.token.revoked = True
+            self.counts["over_quota"] += 1
+            oldest.close("Quota", shutdown={"reasonCode": "ConnectionQuotaReached"})
+
+    def shut_down(self, reason_code: str, reason: str | None, domain: str | None) -> int:
+        told = {"reasonCode": reason_code, **({"reason": reason} if reason else {})}
+        return self._each(domain, lambda connection: connection.close("Go away!", shutdown=told))
+
+    def drop(self, domain: str | None = None, *, gracefully: bool = False) -> int:
+        """Cut every socket of a domain, or of both."""
+        return self._each(domain, lambda connection: connection.close("Go away!") if gracefully else connection.cut())
+
+    def _each(self, domain: str | None, act: Any) -> int:
+        chosen = [c for c in self.connections.values() if domain in (None, c.domain) and not c.over]
+        for connection in chosen:
+            act(connection)
+        self.counts["dropped"] += len(chosen)
+        return len(chosen)
+
+    # -- events ---------------------------------------------------------------------------------------------------------
+
+    def entity(self, config: SandboxConfig, domain: Domain, entity_type: str, event_type: str, row: Row) -> None:
+        """Tell every socket of the domain that asked for this kind of entity."""
+        frame: str | None = None
+        for connection in self.connections.values():
+            if connection.domain == domain and entity_type in connection.entity_types:
+                frame = frame or self.props(config, entity_type, event_type, row)
+                connection.push(frame)
+
+    def props(self, config: SandboxConfig, entity_type: str, event_type: str, entity: Row) -> str:
+        """Write one `props` event, its `d` an array or an object as the switch says."""
+        event: Any = {"entityType": entity_type, "eventType": event_type, "entity": entity}
+        self._alternate += 1
+        if config.props_shape == "array" or (config.props_shape == "alternate" and self._alternate % 2):
+            event = [event]
+        return "a" + orjson.dumps([{"e": "props", "d": event}]).decode()
+
+    def signal(self, config: SandboxConfig, signal: Row, now: float) -> None:
+        """Announce an admin alert signal: now or late, once or repeated, updated afterwards."""
+        moments = [now + config.signal_delay] * (1 + config.signal_repeats)
+        events = [(moment, "Created") for moment in moments]
+        if config.signal_updates:
+            events.append((moments[-1], "Updated"))
+        for moment, event_type in events:
+            self._made += 1
+            heapq.heappush(self._due, (moment, self._made, event_type, signal))
+        self.tick(config, now)
+        for connection in self.connections.values():
+            connection.on_output()
+
+    def next_due(self) -> float | None:
+        return self._due[0][0] if self._due else None
+
+    def tick(self, config: SandboxConfig, now: float) -> None:
+        """Tell the sockets what is due by now."""
+        while self._due and self._due[0][0] <= now:
+            _, _, event_type, signal = heapq.heappop(self._due)
+            for connection in list(self.connections.values()):
+                if self._hears(config, connection, signal):
+                    self._tell(config, connection, event_type, signal)
+
+    def _hears(self, config: SandboxConfig, connection: Connection, signal: Row) -> bool:
+        if connection.over or connection.token is None or (config.signals_need_sync and not connection.synced):
+            return False
+        if config.signal_sockets not in ("both", connection.domain):
+            return False
+        if connection.shard is None:
+            return True
+        kind, divisor, remainder = connection.shard
+        owner = signal["relatedToUserId"] if kind == "modUserId" else signal.get("relatedToAccountId", 0)
+        return bool(owner % divisor == remainder)
+
+    def _tell(self, config: SandboxConfig, connection: Connection, event_type: str, signal: Row) -> None:
+        if config.socket_drop_probability and self._dice.random() < config.socket_drop_probability:
+            self.counts["cut_at_signal"] += 1
+            connection.cut()
+            return
+        entity = {**signal, "archived": False} if config.signal_archived_field else signal
+        wrapped = config.signal_shape == "wrapped" or (
+            config.signal_shape == "by_domain" and connection.domain == "demo"
+        )
+        self.counts["signals_told"] += 1
+        if wrapped:
+            connection.push(self.props(config, "OtherEnvAdminAlertSignal", event_type, {"adminAlertSignal": entity}))
+        else:
+            connection.push(self.props(config, "adminAlertSignal", event_type, entity))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ CMEGROUP_TOP = 7
 """Market data plan that comes with T-Prop by itself (market data renewals page)."""
 
 
+@lru_cache(maxsize=256)
 def iso(now: float) -> str:
     """Return a time the way the partner writes it: milliseconds and Z."""
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
@@ -76,7 +78,7 @@ class Table:
 
     def get(self, row_id: object) -> Row | None:
         """Return the entity if the organization can see it."""
-        return None if row_id in self.foreign else self.rows.get(row_id)  # type: ignore[call-overload, no-any-return]
+        return None if row_id in self.foreign else self.rows.get(row_id)  # type: ignore[call-overload]
 
     def named(self, name: str) -> list[Row]:
         """Return every entity of that name, of whichever organization."""
@@ -115,6 +117,7 @@ class World:
         self.documents = Table(41001)
         self.requests = Table(5001)
         self.signed: set[int] = set()
+        self.archived_signals: set[int] = set()
         self._furnish(config, now)
 
     def _furnish(self, config: SandboxConfig, now: float) -> None:

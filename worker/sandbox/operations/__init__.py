@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from worker.sandbox.operation import Operation
-from worker.sandbox.operations import accounts, auth, contact, reads, users
+from worker.sandbox.operations import (
+    accounts,
+    alerts,
+    applications,
+    auth,
+    cancel,
+    contact,
+    documents,
+    entitlements,
+    permissions,
+    reads,
+    syncing,
+    users,
+)
 
 __all__ = ["OPERATIONS"]
 
@@ -12,5 +25,12 @@ OPERATIONS: dict[str, Operation] = {
     **users.OPERATIONS,
     **contact.OPERATIONS,
     **accounts.OPERATIONS,
+    **permissions.OPERATIONS,
+    **cancel.OPERATIONS,
+    **entitlements.OPERATIONS,
+    **applications.OPERATIONS,
+    **documents.OPERATIONS,
+    **alerts.OPERATIONS,
+    **syncing.OPERATIONS,
     **reads.OPERATIONS,
 }

@@ -64,7 +64,7 @@ def known_on_demo(call: Call, user_id: int) -> Row | None:
 def _make(call: Call, item: dict[str, Any]) -> dict[str, Any]:
     account = call.world.add_account(item["name"], float(item["initialBalance"]), call.now)
     call.effects.accounts_by_name[item["name"]] += 1
-    call.hub.entity(call.config, "demo", "account", "Created", account, call.now)
+    call.hub.entity(call.config, "demo", "account", "Created", account)
     result = {"accountId": account["id"]}
     if call.config.permission_with_account:
         permission = _permit(call, account["id"], call.world.users.rows[item["userId"]])

@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.sandbox.fields import Malformed, ids_of
 from worker.sandbox.operation import Call, Domain, Operation
+from worker.sandbox.operations.alerts import readable
 from worker.sandbox.replies import Reply, raw, violations
 from worker.sandbox.world import Row, Table, World
 
@@ -24,14 +25,23 @@ class Entity:
     verbs: str
     domains: tuple[Domain, ...] = ("live", "demo")
     master: Callable[[World], Table] | None = None
+    only: Callable[[Call, Row], bool] | None = None
 
-    def seen(self, call: Call) -> bool:
-        return call.domain in self.domains
+    def rows(self, call: Call, rows: Iterable[Row]) -> list[Row]:
+        """Return those of `rows` that are seen on the call's domain, today."""
+        if call.domain not in self.domains:
+            return []
+        return [row for row in rows if self.only(call, row)] if self.only is not None else list(rows)
 
 
 _USERS: Callable[[World], Table] = lambda world: world.users  # noqa: E731 - a table of names beside its selectors
 _NAMED = "item items find list suggest"
 _OF_USER = "item items list deps ldeps"
+
+
+def _signal_seen(call: Call, signal: Row) -> bool:
+    return call.config.signals_rest in ("both", call.domain) and readable(call, signal)
+
 
 ENTITIES = {
     "user": Entity(_USERS, _NAMED),
@@ -44,6 +54,7 @@ ENTITIES = {
     "entitlement": Entity(lambda w: w.entitlements, "item items list find"),
     "marketdatasubscription": Entity(lambda w: w.market_data, _OF_USER, ("live",), _USERS),
     "marketdatasubscriptionplan": Entity(lambda w: w.market_data_plans, _NAMED),
+    "adminalertsignal": Entity(lambda w: w.signals, _OF_USER, master=lambda w: w.alerts, only=_signal_seen),
     "adminalert": Entity(lambda w: w.alerts, f"{_NAMED} finds"),
 }
 
@@ -66,10 +77,6 @@ def _ids(call: Call, name: str) -> list[int] | None:
     return ids_of(",".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
-def _rows(rows: Iterable[Row]) -> Reply:
-    return Reply(data=list(rows))
-
-
 def _missing(call: Call, name: str, title: str) -> Reply:
     return violations(call.config, [(name, f"{title} should be specified")])
 
@@ -78,8 +85,9 @@ def _item(entity: Entity, call: Call) -> Reply:
     row_id = _id(call, "id")
     if row_id is None:
         return _missing(call, "id", "Id")
-    row = entity.table(call.world).get(row_id) if entity.seen(call) else None
-    return NOT_FOUND if row is None else Reply(data=row)
+    row = entity.table(call.world).get(row_id)
+    found = entity.rows(call, [] if row is None else [row])
+    return Reply(data=found[0]) if found else NOT_FOUND
 
 
 def _items(entity: Entity, call: Call) -> Reply:
@@ -89,8 +97,8 @@ def _items(entity: Entity, call: Call) -> Reply:
     if 0 < call.config.items_max_ids < len(ids):
         return NOT_FOUND
     table = entity.table(call.world)
-    found = [row for row in map(table.get, dict.fromkeys(ids)) if row is not None] if entity.seen(call) else []
-    return _rows(reversed(found) if call.config.items_reversed else found)
+    found = entity.rows(call, [row for row in map(table.get, dict.fromkeys(ids)) if row is not None])
+    return Reply(data=found[::-1] if call.config.items_reversed else found)
 
 
 def _find(entity: Entity, call: Call) -> Reply:
@@ -98,7 +106,7 @@ def _find(entity: Entity, call: Call) -> Reply:
     if not name:
         return _missing(call, "name", "Name")
     table = entity.table(call.world)
-    rows = [row for row in table.named(str(name)) if row["id"] not in table.foreign] if entity.seen(call) else []
+    rows = entity.rows(call, (row for row in table.named(str(name)) if row["id"] not in table.foreign))
     return Reply(data=rows[0]) if rows else _nothing(call)
 
 
@@ -125,11 +133,11 @@ def _finds(entity: Entity, call: Call) -> Reply:
     names = value if isinstance(value, list) else str(value).split(",")
     table = entity.table(call.world)
     found = [row for name in dict.fromkeys(names) for row in table.named(str(name)) if row["id"] not in table.foreign]
-    return _rows(found if entity.seen(call) else [])
+    return Reply(data=entity.rows(call, found))
 
 
 def _list(entity: Entity, call: Call) -> Reply:
-    return _rows(entity.table(call.world).visible() if entity.seen(call) else ())
+    return Reply(data=entity.rows(call, entity.table(call.world).visible()))
 
 
 def _dependents(entity: Entity, call: Call, masters: list[int]) -> Reply:
@@ -138,9 +146,7 @@ def _dependents(entity: Entity, call: Call, masters: list[int]) -> Reply:
         known = master_table(call.world)
         if any(known.get(master) is None for master in masters):
             return NOT_FOUND
-    return (
-        _rows(row for master in dict.fromkeys(masters) for row in table.of(master)) if entity.seen(call) else _rows(())
-    )
+    return Reply(data=entity.rows(call, (row for master in dict.fromkeys(masters) for row in table.of(master))))
 
 
 def _deps(entity: Entity, call: Call) -> Reply:
@@ -160,11 +166,11 @@ def _suggest(entity: Entity, call: Call) -> Reply:
     if most is None:
         return _missing(call, "l", "L")
     needle = str(wanted).casefold()
-    rows = entity.table(call.world).visible() if entity.seen(call) else ()
+    rows = entity.rows(call, entity.table(call.world).visible())
     found = [
         row for row in rows if any(isinstance(value, str) and needle in value.casefold() for value in row.values())
     ]
-    return _rows(found[:most])
+    return Reply(data=found[:most])
 
 
 _VERBS: dict[str, Callable[[Entity, Call], Reply]] = {

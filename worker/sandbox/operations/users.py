@@ -85,7 +85,7 @@ def _make(call: Call, item: dict[str, Any]) -> dict[str, Any]:
         )
     for entitlement in item.get("entitlementIds") or ():
         add_plugin(call, user["id"], entitlement)
-    call.hub.entity(call.config, "live", "user", "Created", user, call.now)
+    call.hub.entity(call.config, "live", "user", "Created", user)
     return {"userId": user["id"]}
 
 
@@ -107,7 +107,7 @@ def add_plugin(call: Call, user_id: int, entitlement_id: int) -> Row:
         }
     )
     call.effects.entitlements[f"{user_id}:{entitlement_id}"] += 1
-    call.hub.entity(call.config, "live", "userPlugin", "Created", plugin, call.now)
+    call.hub.entity(call.config, "live", "userPlugin", "Created", plugin)
     return plugin
 
 
