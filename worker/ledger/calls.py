@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from worker.ledger import holds
 from worker.ledger.database import Connection
@@ -32,7 +32,7 @@ Kind = Literal["send", "look_up", "session", "socket"]
 
 # A call counts from when it was over: the partner counts it somewhere between its beginning and then. The ten minutes
 # let the index find calls that were begun before the hour and answered in it. Bytes that never left count for nothing.
-_COUNTED = """
+COUNTED = """
     at > statement_timestamp() - interval '70 minutes'
     and coalesce(finished_at, at) > statement_timestamp() - interval '1 hour'
     and result is distinct from 'not_sent'
@@ -112,10 +112,10 @@ async def begin_calls(
     # The lock needs a statement of its own: the next one must see what the former holder committed.
     state = await conn.fetchrow(
         f"""
-        select clock_timestamp() as now, session.suspect, session.generation, used, used_here
+        select clock_timestamp() as now, suspect, rejected, generation, used, used_here
         from session, (
             select count(*) as used, count(*) filter (where endpoint = $1 and kind = $2) as used_here
-            from call where {_COUNTED}
+            from call where {COUNTED}
         ) counted
         """,  # noqa: S608
         endpoint,
@@ -124,12 +124,9 @@ async def begin_calls(
     assert state is not None, "the migration writes the session's row"  # noqa: S101
     now: datetime = state["now"]
     scopes = [holds.ALL, holds.PAUSE_ALL, holds.pause_scope(operation), holds.endpoint_scope(endpoint)]
-    if held := await holds.live(conn, scopes):
-        return _held(held, now)
-    if kind != "session" and (state["suspect"] or (generation is not None and generation != state["generation"])):
-        why = (
-            "the session may have been closed from outside: it is renewed first" if state["suspect"] else "a new token"
-        )
+    if hold := holds.longest(await holds.live(conn, scopes)):
+        return Closed(hold.until, hold.reason, hold.scope, now)
+    if kind != "session" and (why := _renewed_first(dict(state), generation)):
         return Closed(now, why, SESSION_SCOPE, now)
     limit, used = budget.limit(reserve=reserve), int(state["used"])
     room = limit - used
@@ -181,7 +178,8 @@ async def finish_call(conn: Connection, call_id: int, reply: Reply, *, lockout_s
                 conn, holds.ALL, f"locked out: Tradovate answered {status}", lasts=timedelta(seconds=lockout_seconds)
             )
             await conn.execute(
-                "update session set suspect = true, renewal_failed = false where not suspect or renewal_failed"
+                "update session set suspect = true, renewal_failed = false, renew_after = null"
+                " where not suspect or renewal_failed"
             )
         case Ticket(captcha=True):
             await holds.put(
@@ -193,7 +191,8 @@ async def finish_call(conn: Connection, call_id: int, reply: Reply, *, lockout_s
         case Unclear() if reply.closed_session and call["kind"] != "session":
             # Late answers of calls that went with a former token say nothing about this one.
             await conn.execute(
-                "update session set streak = streak + 1, suspect = suspect or streak + 1 >= $2"
+                "update session set streak = streak + 1, suspect = suspect or streak + 1 >= $2,"
+                " renew_after = case when not suspect and streak + 1 >= $2 then null else renew_after end"
                 " where $1::bigint is null or generation = $1",
                 call["generation"],
                 STREAK,
@@ -210,7 +209,7 @@ async def budget_view(conn: Connection, budget: Budget) -> BudgetView:
     row = await conn.fetchrow(
         f"""
         with counted as materialized (
-            select operation, kind, items, at, coalesce(finished_at, at) as since from call where {_COUNTED}
+            select operation, kind, items, at, coalesce(finished_at, at) as since from call where {COUNTED}
         ), recent as (
             select operation, count(*) as calls, sum(items) as items from counted
             where kind = 'send' and at > statement_timestamp() - interval '10 minutes' group by operation
@@ -248,19 +247,20 @@ def result_name(reply: Reply) -> str:
     return "not_sent" if isinstance(reply, NotSent) else type(reply).__name__.lower()
 
 
-def _held(held: Sequence[holds.Hold], now: datetime) -> Closed:
-    """The hold that lasts longest decides; what only a person can end lasts longest of all."""
-    last = held[0]
-    for hold in held[1:]:
-        if last.until is not None and (hold.until is None or hold.until > last.until):
-            last = hold
-    return Closed(last.until, last.reason, last.scope, now)
+def _renewed_first(session: Mapping[str, Any], generation: int | None) -> str | None:
+    if session["suspect"]:
+        return "the session may have been closed from outside: it is renewed first"
+    if session["rejected"]:
+        return "the token was not accepted: it is renewed first"
+    if generation is not None and generation != session["generation"]:
+        return "the token has been replaced"
+    return None
 
 
 async def _free_at(conn: Connection, too_many: int, endpoint: str | None, kind: Kind) -> datetime | None:
     """When enough of the counted calls (of `endpoint` and `kind`, or all) have left the hour for one more."""
     at: datetime | None = await conn.fetchval(
-        f"select coalesce(finished_at, at) + interval '1 hour' from call where {_COUNTED}"  # noqa: S608
+        f"select coalesce(finished_at, at) + interval '1 hour' from call where {COUNTED}"  # noqa: S608
         " and ($2::text is null or (endpoint = $2 and kind = $3)) order by coalesce(finished_at, at) offset $1 limit 1",
         too_many,
         endpoint,

@@ -152,6 +152,11 @@ async def live(conn: Connection, scopes: Sequence[str] | None = None) -> list[Ho
     return [_hold(row) for row in rows]
 
 
+def longest(held: Sequence[Hold]) -> Hold | None:
+    """Of these the one that lasts longest; what only a person can end lasts longest of all."""
+    return max(held, key=lambda hold: (hold.until is None, hold.until or hold.created_at), default=None)
+
+
 async def list_holds(conn: Connection) -> list[Hold]:
     """What `holds list` shows: all that keep calls back, and tickets whose wait is over but that are not spent."""
     rows = await conn.fetch(
@@ -186,12 +191,18 @@ async def pause(conn: Connection, operation: str | None, reason: str) -> int:
 
 async def resume(conn: Connection, operation: str | None) -> bool:
     """Ends the pause of `operation` (None: of everything; pauses of single operations stay); false without one."""
-    cleared = await conn.fetchval(
-        "update hold set cleared_at = clock_timestamp(), cleared_reason = 'resumed'"
-        " where scope = $1 and cleared_at is null returning id",
-        pause_scope(operation),
+    return await end(conn, pause_scope(operation), "resumed")
+
+
+async def end(conn: Connection, scope: str, reason: str) -> bool:
+    """Ends the hold of `scope`, whose reason has gone; false when there was none. Tickets stay."""
+    ended = await conn.fetchval(
+        "update hold set cleared_at = clock_timestamp(), cleared_reason = $2"
+        " where scope = $1 and cleared_at is null and ticket is null returning id",
+        scope,
+        reason,
     )
-    return cleared is not None
+    return ended is not None
 
 
 async def prune(conn: Connection, keep: timedelta) -> int:

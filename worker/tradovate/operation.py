@@ -42,6 +42,10 @@ class CannotLook(Exception):  # noqa: N818 - the field's word is not an error, i
         self.why = why
 
 
+class Unreadable(Exception):  # noqa: N818 - a state of the answer
+    """A read was answered, but not with what was asked: the items stay unknown."""
+
+
 Item = Mapping[str, Any]
 """What one step asks for, in the partner's field names, plus keys that start with `_` which never leave: what the
 look-up needs to know (`_derived`: the account's name follows from the order; `_email`: ...)."""

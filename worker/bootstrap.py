@@ -1,0 +1,328 @@
+"""The composition root: the only place that makes clients, pools and brokers, and ties them together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from schemas.events import Account
+from worker.backoff import Schedule
+from worker.dispatch.calls import Caller
+from worker.dispatch.dispatcher import Dispatcher
+from worker.dispatch.pacing import Pace
+from worker.flows import FLOWS
+from worker.flows.base import Rules
+from worker.intake.subscriber import Subscriber
+from worker.intake.take import Taker
+from worker.kafka.admin import missing_topics
+from worker.kafka.producer import RecordProducer
+from worker.kafka.topics import TopicNames, dead_letter_topic, outcome_topic
+from worker.ledger import schema
+from worker.ledger.calls import Budget
+from worker.ledger.claims import Claims
+from worker.ledger.crypto import Vault
+from worker.ledger.database import AWAY, Database
+from worker.ledger.environment import claim_environment
+from worker.ledger.ledger import Ledger
+from worker.ops.health import Health
+from worker.ops.metrics import Metrics
+from worker.ops.serve import Served, application, serve
+from worker.ops.upkeep import Upkeep
+from worker.outcomes.publisher import Publisher
+from worker.products import load_products
+from worker.settings import RunSettings
+from worker.tradovate.client import PartnerClient
+from worker.tradovate.operations import OPERATIONS
+from worker.tradovate.session import Credentials, SessionKeeper
+
+log = structlog.get_logger()
+
+LEASE_MARGIN = 5.0
+"""Seconds that a lease outlasts the longest call: time to record it. With the settle time and a look every second,
+work of a dead replica goes on well within the 15 s that are promised on top of both."""
+
+STOP_WITHIN = 25.0
+"""Seconds from SIGTERM to exit (contract 5.11)."""
+
+_DRAIN = 18.0
+"""Of these, for calls in flight; the rest is for recording, publishing and leaving the group."""
+
+
+class StartRefused(Exception):  # noqa: N818 - a decision, not an accident
+    """The program will not start like this: one sentence that names the mend, and the exit code."""
+
+    def __init__(self, sentence: str, code: int = 1) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def replica_name() -> str:
+    """This process, as the ledger and the console call it."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+@dataclass(slots=True)
+class Replica:
+    """One worker replica: everything that `run` starts, in the order in which it starts."""
+
+    settings: RunSettings
+    products: Mapping[str, Account]
+    crash: Callable[[str], None] = lambda _point: None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    name: str = field(default_factory=replica_name)
+    metrics: Metrics = field(default_factory=Metrics)
+    database: Database = field(init=False)
+    ledger: Ledger = field(init=False)
+    client: PartnerClient = field(init=False)
+    session: SessionKeeper = field(init=False)
+    producer: RecordProducer = field(init=False)
+    publisher: Publisher = field(init=False)
+    taker: Taker = field(init=False)
+    dispatcher: Dispatcher = field(init=False)
+    subscriber: Subscriber = field(init=False)
+    health: Health = field(init=False)
+    served: Served | None = None
+    started: bool = False
+    topics: Sequence[str] = tuple(FLOWS)
+
+    def __post_init__(self) -> None:
+        """Makes the parts; nothing is connected yet."""
+        settings = self.settings
+        vault = Vault([key.get_secret_value() for key in settings.secret_keys])
+        rules = Rules(
+            account_prefix=settings.tradovate_account_prefix,
+            plan_id=settings.tradovate_subscription_plan_id,
+            entitlement_id=settings.tradovate_tprop_entitlement_id,
+            unknown_wait=settings.unknown_wait,
+            products=self.products,
+        )
+        budget = Budget(settings.tradovate_hourly_budget)
+        schedule = Schedule(settings.retry_base_seconds, settings.retry_cap_seconds, settings.retry_for_seconds)
+        names = TopicNames(settings.kafka_topic_prefix)
+        self.database = Database(settings.database_url.get_secret_value(), size=12)
+        self.ledger = Ledger(
+            self.database,
+            vault,
+            rules,
+            {name: operation.rank for name, operation in OPERATIONS.items()},
+            lockout=settings.tradovate_lockout_seconds,
+        )
+        self.client = PartnerClient(settings.live_url, settings.demo_url, settings.tradovate_timeout_seconds)
+        self.session = session_keeper(settings, self.database, vault, self.client, budget, self.name)
+        claims = Claims(self.ledger, budget, self.name, settings.tradovate_timeout_seconds + LEASE_MARGIN)
+        self.producer = RecordProducer(settings)
+        self.publisher = Publisher(self.ledger, self.producer, names, published=self._published, crash=self.crash)
+        caller = Caller(
+            self.ledger, claims, self.client, self.session, vault, rules, schedule, settings.settle,
+            observe=self._observe, crash=self.crash,
+        )
+        shortest = settings.batch_linger.total_seconds()
+        self.dispatcher = Dispatcher(
+            self.ledger, claims, caller, self.session, OPERATIONS,
+            Pace(shortest, settings.batch_linger_max_seconds, budget.limit(reserve=False)),
+            settings.settle, self.publisher.hand,
+            maintenance=settings.tradovate_maintenance,
+            coming=lambda: self.subscriber.coming(shortest),
+        )
+        self.taker = Taker(
+            self.ledger, self.producer, names, self.products, self._taken, counted=self._counted,
+            rejected=lambda topic, reason: self.metrics.dead_letters.labels(topic, reason).inc(), crash=self.crash,
+        )
+        self.subscriber = Subscriber(settings, list(FLOWS), self.taker, self.stopping)
+        self.health = Health(self, budget)
+
+    def _taken(self, outcomes: object) -> None:
+        self.publisher.hand(outcomes)  # type: ignore[arg-type]
+        self.dispatcher.wake.set()
+
+    def _counted(self, topic: str, result: str, count: int) -> None:
+        self.metrics.events.labels(topic, result).inc(count)
+
+    def _published(self, row: object) -> None:
+        self.metrics.outcomes.labels(row.topic, row.status).inc()  # type: ignore[attr-defined]
+
+    def _observe(self, operation: str, result: str, items: int, seconds: float) -> None:
+        self.metrics.calls.labels(operation, result).inc()
+        self.metrics.call_items.labels(operation).observe(items)
+        self.metrics.call_seconds.labels(operation).observe(seconds)
+
+    async def run(self, ready: Callable[[str], None] | None = None) -> None:
+        """Until `stopping` is set. Raises `StartRefused`; waits for Kafka and PostgreSQL as long as they are away."""
+        settings = self.settings
+        probes = self.health.probes()
+        try:
+            self.served = await serve(application(probes, self.metrics), settings.http_host, settings.http_port)
+        except OSError as error:
+            text = f"HTTP_PORT {settings.http_port} cannot be listened on ({error.strerror}); set another, or 0."
+            raise StartRefused(text) from None
+        log.info("run.http", address=self.served.address)
+        if ready is not None:
+            ready(self.served.address)
+        loops: list[asyncio.Task[None]] = []
+        try:
+            if not await self._prepared():
+                return
+            self.started = True
+            upkeep = Upkeep(self.database, settings.ledger_keep, self.name, "worker", self.served.address)
+            loops = [
+                asyncio.create_task(self.dispatcher.run(self.stopping), name="dispatch"),
+                asyncio.create_task(self.publisher.run(), name="publish"),
+                asyncio.create_task(self.session.run(), name="session"),
+                asyncio.create_task(upkeep.run(self.stopping), name="upkeep"),
+                asyncio.create_task(self._subscribe(), name="intake"),
+            ]
+            stopped = asyncio.create_task(self.stopping.wait())
+            await asyncio.wait([*loops, stopped], return_when=asyncio.FIRST_COMPLETED)
+            for task in loops:
+                if task.done() and not self.stopping.is_set():
+                    task.result()  # a loop that ends by itself has failed: the process must end too, and be restarted
+                    raise RuntimeError(f"the {task.get_name()} loop ended")
+            stopped.cancel()
+        finally:
+            self.stopping.set()
+            await self._stop(loops)
+
+    async def _prepared(self) -> bool:
+        """Checks what the start depends on; false when stopped while waiting for it."""
+        needed = [
+            name for topic in FLOWS for name in (topic, outcome_topic(topic), dead_letter_topic(topic))
+        ]
+        return await self._patiently("database", self._check_ledger) and await self._patiently(
+            "kafka", lambda: self._check_topics(needed)
+        )
+
+    async def _patiently(self, what: str, check: Callable[[], object]) -> bool:
+        pause = Schedule(base=0.3, cap=5.0)
+        attempt = 0
+        while not self.stopping.is_set():
+            try:
+                await check()  # type: ignore[misc]
+            except (KafkaError, *AWAY) as error:
+                attempt += 1
+                log.warning("run.waits_for", what=what, error=type(error).__name__)
+                seconds = pause.delay(attempt, lambda: 1.0)
+                try:
+                    async with asyncio.timeout(seconds):
+                        await self.stopping.wait()
+                except TimeoutError:
+                    continue
+            else:
+                return True
+        return False
+
+    async def _check_ledger(self) -> None:
+        status = await schema.status(self.settings.database_url.get_secret_value())
+        if not status.usable:
+            found = f"release {status.found}" if status.found else "no tables yet"
+            raise StartRefused(
+                f"The ledger's schema has {found}, this program needs {status.wanted}: run `tradovate-worker db upgrade`"
+                + (" with the newer program." if status.fit is schema.Fit.UNKNOWN else ".")
+            )
+        wanted = self.settings.tradovate_environment.value
+        noted = await claim_environment(self.database, wanted)
+        if noted != wanted:
+            raise StartRefused(
+                f"This ledger belongs to TRADOVATE_ENVIRONMENT={noted}; use that, or another DATABASE_URL.", 2
+            )
+
+    async def _check_topics(self, needed: list[str]) -> None:
+        missing = await missing_topics(self.settings, needed)
+        if missing:
+            raise StartRefused(f"Topics are missing: {', '.join(missing)}. Run `tradovate-worker topics create`.")
+
+    async def _subscribe(self) -> None:
+        if await self._patiently("kafka", self.subscriber.start):
+            await self.stopping.wait()
+
+    async def _stop(self, loops: list[asyncio.Task[None]]) -> None:
+        began = time.monotonic()
+        log.info("run.stopping", in_flight=self.dispatcher.in_flight)
+        for stop, seconds in (
+            (self.subscriber.stop(), 5.0),
+            (self.dispatcher.drain(_DRAIN), _DRAIN + 3),
+        ):
+            await self._within(stop, seconds)
+        for task in loops:
+            if task.get_name() != "publish":
+                task.cancel()
+        left = max(0.5, STOP_WITHIN - 2 - (time.monotonic() - began))
+        publishing = [task for task in loops if task.get_name() == "publish"]
+        if publishing:
+            self.publisher.finish()
+            await asyncio.wait(publishing, timeout=min(left, 5.0))
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        for stop in (self.session.aclose(), self.producer.stop(), self.client.aclose(), self.database.close()):
+            await self._within(stop, 3.0)
+        if self.served is not None:
+            await self._within(self.served.stop(), 3.0)
+        log.info("run.stopped", seconds=round(time.monotonic() - began, 2))
+
+    async def _within(self, work: object, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await work  # type: ignore[misc]
+        except (TimeoutError, KafkaError, *AWAY) as error:
+            log.warning("run.stop_incomplete", error=type(error).__name__)
+
+
+def session_keeper(
+    settings: RunSettings, database: Database, vault: Vault, client: PartnerClient, budget: Budget, name: str
+) -> SessionKeeper:
+    """The one session that all replicas and bridges share."""
+    credentials = Credentials(
+        name=settings.tradovate_name,
+        password=settings.tradovate_password.get_secret_value(),
+        app_id=settings.tradovate_app_id,
+        app_version=settings.tradovate_app_version,
+        cid=str(settings.tradovate_cid),
+        sec=settings.tradovate_sec.get_secret_value(),
+        device_id=settings.tradovate_device_id,
+    )
+    return SessionKeeper(
+        database,
+        client,
+        vault,
+        credentials,
+        live_url=settings.live_url,
+        replica=name,
+        budget=budget,
+        lockout_seconds=settings.tradovate_lockout_seconds,
+    )
+
+
+async def run_worker(
+    settings: RunSettings,
+    *,
+    ready: Callable[[str], None] | None = None,
+    stopping: asyncio.Event | None = None,
+    crash: Callable[[str], None] = lambda _point: None,
+) -> int:
+    """Runs one replica until SIGTERM or SIGINT; returns the exit code (0, or 130 when interrupted)."""
+    products = load_products(settings.products_file) if settings.products_file else {}
+    replica = Replica(settings, products, crash, stopping or asyncio.Event())
+    interrupted = False
+
+    def stop(code: int) -> None:
+        nonlocal interrupted
+        interrupted = code == signal.SIGINT
+        replica.stopping.set()
+        replica.dispatcher.wake.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    await replica.run(ready)
+    return 130 if interrupted else 0
+
+

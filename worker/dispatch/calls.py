@@ -1,0 +1,174 @@
+"""One call from claim to record: build, send, settle, write. And one look-up, likewise."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+
+import orjson
+import structlog
+
+from worker.backoff import Schedule
+from worker.dispatch.reader import LookUpReader
+from worker.dispatch.settle import Settler
+from worker.flows import FLOWS
+from worker.flows.base import Rules, TraderView, View
+from worker.ledger import holds
+from worker.ledger.calls import result_name
+from worker.ledger.claims import Claims
+from worker.ledger.crypto import Vault
+from worker.ledger.database import AWAY, Connection
+from worker.ledger.holds import Hold
+from worker.ledger.ledger import Ledger
+from worker.ledger.rows import Batch, Claimed, Company, Later, Move, OutcomeRow, StepState
+from worker.tradovate.client import PartnerClient
+from worker.tradovate.operation import CannotLook, Item, Operation, Unreadable
+from worker.tradovate.results import Absent, Reply, Ticket, Unauthorized, Unclear, Unknown
+from worker.tradovate.session import NoSession, SessionKeeper, Token
+
+log = structlog.get_logger()
+
+FRESH_FOR = 5.0
+"""Seconds between the claim and the first byte. A replica that was frozen in between must not send what others have
+looked up by then; their look starts after the whole lease, which is longer."""
+
+
+@dataclass(slots=True)
+class Caller:
+    """Makes calls for the dispatcher."""
+
+    ledger: Ledger
+    claims: Claims
+    client: PartnerClient
+    session: SessionKeeper
+    vault: Vault
+    rules: Rules
+    schedule: Schedule
+    settle: timedelta
+    observe: Callable[[str, str, int, float], None] = lambda *_: None
+    crash: Callable[[str], None] = lambda _point: None
+    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    feeding: int = 0  # calls in flight whose results bring further steps that may wait for company
+
+    async def send(self, operation: Operation, batch: Batch, token: Token, begun: float) -> Sequence[OutcomeRow]:
+        """Sends a batch that has been claimed at `begun` (monotonic) and records what came of it."""
+        steps = list(batch.steps)
+        if batch.ticket is not None:
+            steps.sort(key=lambda step: step.context.get("place", 0))
+        pairs = [(step, self._item(step, operation)) for step in steps]
+        body = orjson.dumps(operation.request([item for _, item in pairs]))
+        sent = self._with_ticket(body, batch.ticket)
+        started = time.monotonic()
+        self.crash("before_call")
+        self.feeding += operation.lingers
+        try:
+            try:
+                reply = await self.client.post(
+                    operation.domain,
+                    operation.path,
+                    sent,
+                    token=token.value,
+                    send_before=begun + FRESH_FOR,
+                )
+            except asyncio.CancelledError:
+                reply = Unclear("the worker was stopped")
+            seconds = time.monotonic() - started
+            self.crash("after_call")
+            self.observe(operation.name, result_name(reply), len(pairs), seconds)
+            denied = isinstance(reply, Unauthorized) and not await self.session.reject(token.generation)
+            settler = Settler(self.schedule, self.settle, random.random())
+            moves = settler.call(
+                operation, reply, pairs, seconds=seconds, call_id=batch.call_id, denied=denied
+            )
+            held = self._keep_ticket(operation, reply, batch, body)
+            outcomes = await self._record(
+                batch, list(zip(steps, moves, strict=True)), (batch.call_id, reply), held
+            )
+            self.crash("after_record")
+            return outcomes
+        finally:
+            self.feeding -= operation.lingers
+
+    def _with_ticket(self, body: bytes, ticket: Hold | None) -> bytes:
+        """The held body goes again with its ticket, to the byte; one that has changed (a step of it was cancelled)
+        cannot use the ticket and goes without."""
+        if ticket is None or ticket.ticket is None or ticket.body is None or self.vault.open(ticket.body) != body:
+            return body
+        return body[:-1] + b',"p-ticket":' + orjson.dumps(ticket.ticket) + b"}"
+
+    def _item(self, step: Claimed, operation: Operation) -> Item:
+        flow = step.flow
+        view = View(flow.id, flow.event, flow.facts, TraderView(flow.trader_id), None, (), flow.created_at, self.clock())
+        return FLOWS[flow.topic].item(view, operation.name, self.rules)
+
+    def _keep_ticket(
+        self, operation: Operation, reply: Reply, batch: Batch, body: bytes
+    ) -> Callable[[Connection], Awaitable[None]] | None:
+        """What the record must write besides: a ticket, with the body that goes again with it."""
+        if not isinstance(reply, Ticket) or reply.captcha:
+            return None
+
+        async def write(connection: Connection) -> None:
+            await holds.put_ticket(
+                connection,
+                operation.name,
+                reply.wait,
+                reply.ticket,
+                body=self.vault.seal(body),
+                company=Company.TICKET.of(batch.call_id),
+            )
+
+        return write
+
+    async def _record(
+        self,
+        batch: Batch,
+        moves: Sequence[tuple[Claimed, Move]],
+        call: tuple[int, Reply] | None,
+        held: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> Sequence[OutcomeRow]:
+        """Records, however long the database is away: what is known of a call must not be forgotten."""
+        pause = Schedule(base=0.2, cap=5.0)
+        for attempt in range(1, 1_000_000):
+            try:
+                return await self.ledger.record(batch.lease, moves, call, held)
+            except AWAY as error:
+                log.warning("dispatch.record_waits", call_id=batch.call_id, error=type(error).__name__)
+                await asyncio.sleep(pause.delay(attempt, random.random) + 0.05)
+        raise AssertionError("unreachable")
+
+    async def look_up(self, operation: Operation, batch: Batch) -> Sequence[OutcomeRow]:
+        """Finds out what became of steps whose fate is unknown."""
+        assert operation.look_up is not None
+        steps = batch.steps
+        items = [self._item(step, operation) for step in steps]
+        reader = LookUpReader(
+            self.claims, self.client, self.session, operation.name, batch.lease, operation.reserve
+        )
+        started = time.monotonic()
+        try:
+            findings = await operation.look_up(reader, items)
+        except Unreadable as unreadable:
+            findings = [Unknown(str(unreadable))] * len(steps)
+        except (CannotLook, NoSession) as cannot:
+            log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
+            wait = timedelta(seconds=1)
+            moves: list[Move] = [
+                Later(StepState.UNKNOWN, wait, step.spent, step.context, step.company) for step in steps
+            ]
+            return await self._record(batch, list(zip(steps, moves, strict=True)), None)
+        seconds = time.monotonic() - started
+        settler = Settler(self.schedule, self.settle, random.random())
+        nothing = all(isinstance(finding, Absent) for finding in findings)
+        moves = [
+            settler.found(operation, finding, step, seconds, nothing_found=nothing)
+            for step, finding in zip(steps, findings, strict=True)
+        ]
+        return await self._record(batch, list(zip(steps, moves, strict=True)), None)
+
+

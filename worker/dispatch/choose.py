@@ -1,0 +1,81 @@
+"""What to begin next, of all that could go now. Pure.
+
+The most urgent goes first, and nothing less urgent is begun while it waits for a call to be free. A step that is
+held (maintenance, a penalty, a pause) or that waits for company cannot go, and so holds nobody up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from worker.ledger.rows import Lane, StepState
+from worker.tradovate.operation import Operation
+
+COMPANY_CAP = 20
+"""While more is seen to be coming, the shortest wait is begun anew, up to so many times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the choice depends on beside the lanes."""
+
+    now: datetime
+    free: int  # calls that may be begun besides those in flight
+    held: Callable[[Operation, StepState], datetime | None]  # until when the operation may not be called
+    wait: Callable[[str], float]  # seconds for company, by operation
+    shortest: float  # seconds
+    coming: bool  # more steps are seen to be on their way: records behind, results outstanding
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin up to `batches` calls of this lane, `most` items each."""
+
+    lane: Lane
+    items: int
+
+
+def choose(
+    lanes: Sequence[Lane], operations: Mapping[str, Operation], situation: Situation
+) -> tuple[Sequence[Start], datetime | None]:
+    """What to begin now, most urgent first, and when to look again at the latest."""
+    starts: list[Start] = []
+    again: list[datetime] = []
+    free = situation.free
+    for lane in sorted(lanes, key=lambda each: (operations[each.operation].rank, each.oldest)):
+        operation = operations[lane.operation]
+        held_until = situation.held(operation, lane.state)
+        if held_until is not None:
+            again.append(held_until)
+            continue
+        items, at = _ready(lane, operation, situation)
+        if at is not None:
+            again.append(at)
+        if not items:
+            continue
+        if free <= 0:
+            break  # the most urgent waits for a free call, and nobody overtakes it
+        calls = -(-items // operation.most)
+        allowed = min(calls, free)
+        starts.append(Start(lane, min(items, allowed * operation.most)))
+        free -= allowed
+    return starts, min(again, default=None)
+
+
+def _ready(lane: Lane, operation: Operation, situation: Situation) -> tuple[int, datetime | None]:
+    """How many items may go now, and when the rest may."""
+    rest = lane.ready % operation.most
+    if not rest or not operation.lingers or lane.company is not None or lane.state is StepState.UNKNOWN:
+        return lane.ready, None
+    wait = situation.wait(lane.operation)
+    if wait > situation.shortest:
+        at = lane.oldest + timedelta(seconds=wait)
+    elif situation.coming:
+        at = min(lane.newest + timedelta(seconds=wait), lane.oldest + timedelta(seconds=COMPANY_CAP * wait))
+    else:
+        at = situation.now
+    if at <= situation.now:
+        return lane.ready, None
+    return lane.ready - rest, at

@@ -1,0 +1,206 @@
+"""The loop of a replica: what could go now, what goes first, one task a call, and what came of it into the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from worker.backoff import Schedule
+from worker.dispatch.calls import Caller
+from worker.dispatch.choose import Situation, Start, choose
+from worker.dispatch.maintenance import window_end
+from worker.dispatch.pacing import Pace, Stream
+from worker.ledger.claims import CallKind, Claims
+from worker.ledger.calls import SESSION_SCOPE, Closed
+from worker.ledger.database import AWAY
+from worker.ledger.ledger import Ledger
+from worker.ledger.pace import traffic
+from worker.ledger.rows import PLAN, Lane, OutcomeRow, StepState
+from worker.tradovate.operation import Operation
+from worker.tradovate.session import NoSession, SessionKeeper, Token
+
+log = structlog.get_logger()
+
+IN_FLIGHT = 16
+"""Calls that one replica has in flight: at 50 ms a call some 300 calls a second, far beyond any budget; what it bounds
+is memory, and how much is in doubt when a replica dies."""
+
+URGENT_ONLY = 4
+"""Of these, kept free for what may use the reserve: a revocation never waits for a slow call to end."""
+
+LOOK_AGAIN = 0.5
+"""Seconds after which the ledger is looked at even if nothing has happened here: another replica's work, a person's
+`resume` or `retry` must show within 2 s."""
+
+REAP_EVERY = 1.0
+"""Seconds between looks for leases that ran out; part of the 15 s within which work goes on elsewhere."""
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """Takes due steps out of the ledger and brings their results back. `run` is the loop, `run_once` its body."""
+
+    ledger: Ledger
+    claims: Claims
+    caller: Caller
+    session: SessionKeeper
+    operations: Mapping[str, Operation]
+    pace: Pace
+    settle: timedelta
+    publish: Callable[[Sequence[OutcomeRow]], None]
+    maintenance: bool = True
+    coming: Callable[[], bool] = lambda: False
+    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _urgent: int = 0
+    _held: dict[str, datetime] = field(default_factory=dict)
+    _reaped: float = 0.0
+    _empty: int = 0
+    progress: float = field(default_factory=time.monotonic)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set; then begins nothing more and returns (see `drain`)."""
+        pause = Schedule(base=0.2, cap=5.0)
+        failures = 0
+        while not stopping.is_set():
+            self.wake.clear()
+            try:
+                again = await self.run_once()
+                failures = 0
+            except AWAY as error:
+                failures += 1
+                seconds = pause.delay(failures, random.random) + 0.1
+                log.warning("dispatch.database_away", error=type(error).__name__, retry_in_seconds=round(seconds, 2))
+                again = self.clock() + timedelta(seconds=seconds)
+            self.progress = time.monotonic()
+            await self._sleep(again, stopping)
+
+    async def _sleep(self, again: datetime | None, stopping: asyncio.Event) -> None:
+        seconds = LOOK_AGAIN
+        if again is not None:
+            seconds = min(max((again - self.clock()).total_seconds(), 0.0005), LOOK_AGAIN)
+        try:
+            async with asyncio.timeout(seconds):
+                await self.wake.wait()
+        except TimeoutError:
+            return
+
+    async def run_once(self) -> datetime | None:
+        """One look at the ledger; begins what may begin. Returns when to look again at the latest."""
+        if time.monotonic() - self._reaped >= REAP_EVERY:
+            self._reaped = time.monotonic()
+            await self.ledger.reap(self.settle)
+        lanes, next_due = await self.ledger.survey(list(self.operations))
+        if any(lane.operation == PLAN for lane in lanes):
+            self.publish(await self.ledger.replan() or ())
+            return self.clock()
+        if not lanes:
+            return next_due
+        try:
+            token = self.session.current() or await self.session.ensure()
+        except NoSession as none:
+            log.info("dispatch.no_session", why=none.why)
+            return none.until
+        starts, again = choose(lanes, self.operations, await self._situation(lanes))
+        begun = 0
+        for start in starts:
+            count = await self._begin(start, token)
+            if count is None:
+                return self.clock()  # the token has been replaced, or must be renewed first
+            begun += count
+        if starts and not begun:
+            # What is ready is held up by a call that names the same trader: the end of that call wakes the loop.
+            self._empty = min(self._empty + 1, 8)
+            return self.clock() + timedelta(milliseconds=2**self._empty)
+        self._empty = 0
+        return min((time for time in (again, next_due) if time is not None), default=None)
+
+    async def _situation(self, lanes: Sequence[Lane]) -> Situation:
+        now = self.clock()
+        partial = [lane.operation for lane in lanes if self.operations[lane.operation].lingers]
+        streams: Mapping[str, Stream] = {}
+        left = self.pace.budget
+        if partial:
+            seen = await traffic(self.ledger.database, [op.name for op in self.operations.values() if op.lingers])
+            streams = {name: Stream(items, busiest) for name, (items, busiest) in seen.streams.items()}
+            left = self.pace.budget - seen.used
+        closing = window_end(now) if self.maintenance else None
+
+        def held(operation: Operation, state: StepState) -> datetime | None:
+            if operation.maintenance and closing is not None and state is StepState.DUE:
+                return closing
+            until = self._held.get(operation.name)
+            return until if until is not None and until > now else None
+
+        urgent = any(self.operations[lane.operation].reserve for lane in lanes)
+        free = IN_FLIGHT - len(self._tasks) - (0 if urgent else URGENT_ONLY)
+        return Situation(
+            now=now,
+            free=free,
+            held=held,
+            wait=lambda name: self.pace.wait(left, streams, name),
+            shortest=self.pace.shortest,
+            coming=self.coming() or self.caller.feeding > 0,
+        )
+
+    async def _begin(self, start: Start, token: Token) -> int | None:
+        """Claims and sends; how many calls have begun, or None when the session must be looked at first."""
+        operation = self.operations[start.lane.operation]
+        if start.lane.state is StepState.UNKNOWN:
+            batch = await self.claims.looks(start.lane, start.items)
+            if batch is None:
+                return 0
+            self._spawn(self.caller.look_up(operation, batch))
+            return 1
+        kind = CallKind(operation.name, operation.domain, operation.most, operation.reserve, operation.per_hour)
+        begun = time.monotonic()
+        batches = await self.claims.sends(kind, start.lane, start.items, token.generation)
+        if isinstance(batches, Closed) and batches.scope == SESSION_SCOPE:
+            await self.session.refresh()
+            return None
+        if isinstance(batches, Closed):
+            # A person may lift the hold at any time, so it is asked again soon; it costs one short query.
+            until = min(batches.until or self.clock() + timedelta(seconds=1), self.clock() + timedelta(seconds=1))
+            self._held[operation.name] = until
+            log.info("dispatch.held", operation=operation.name, why=batches.why)
+            return 0
+        for batch in batches:
+            self._spawn(self.caller.send(operation, batch, token, begun))
+        return len(batches)
+
+    def _spawn(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(self._guarded(work))  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _guarded(self, work: object) -> None:
+        outcomes = await work  # type: ignore[misc]
+        self.publish(outcomes)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.wake.set()
+        if not task.cancelled() and task.exception() is not None:
+            # The lease runs out and the steps are looked up: nothing is lost, but this should be seen.
+            log.error("dispatch.call_failed", exc_info=task.exception())
+
+    @property
+    def in_flight(self) -> int:
+        """Calls in flight."""
+        return len(self._tasks)
+
+    async def drain(self, seconds: float) -> None:
+        """Waits for calls in flight; what is not over after `seconds` is left in doubt, for whoever is next."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2)

@@ -1,0 +1,57 @@
+"""Reads from the partner on behalf of a look-up: within the budget, under the steps' lease, with the session."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from worker.ledger.calls import Closed
+from worker.ledger.claims import Claims
+from worker.tradovate.client import PartnerClient
+from worker.tradovate.operation import CannotLook
+from worker.tradovate.results import Domain, NotSent, Reply, Silence, Ticket, Unauthorized
+from worker.tradovate.session import SessionKeeper
+
+
+@dataclass(frozen=True, slots=True)
+class LookUpReader:
+    """See `operation.Reader`. Raises `CannotLook` when the gate is closed or the call was not handled."""
+
+    claims: Claims
+    client: PartnerClient
+    session: SessionKeeper
+    operation: str
+    lease: uuid.UUID
+    reserve: bool
+
+    async def get(self, domain: Domain, path: str, **query: str | int) -> Reply:
+        """One GET."""
+        return await self._call(domain, path, query, None)
+
+    async def post(self, domain: Domain, path: str, body: Mapping[str, Any]) -> Reply:
+        """One POST of a reading endpoint."""
+        return await self._call(domain, path, {}, orjson.dumps(body))
+
+    async def _call(self, domain: Domain, path: str, query: Mapping[str, str | int], body: bytes | None) -> Reply:
+        token = await self.session.ensure()
+        opened = await self.claims.read(
+            self.operation, path.strip("/"), domain, self.lease, reserve=self.reserve, generation=token.generation
+        )
+        if isinstance(opened, Closed):
+            raise CannotLook(opened.why)
+        if body is None:
+            reply = await self.client.get(domain, path, query, token=token.value)
+        else:
+            reply = await self.client.post(domain, path, body, token=token.value)
+        await self.claims.finish(opened.call_ids[0], reply)
+        match reply:
+            case Unauthorized():
+                await self.session.reject(token.generation)
+                raise CannotLook("the token was not accepted")
+            case Silence() | Ticket() | NotSent():
+                raise CannotLook(type(reply).__name__)
+        return reply

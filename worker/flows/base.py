@@ -1,0 +1,203 @@
+"""What a flow sees, what it may decide, and what every flow provides. Pure: no I/O, no clock of its own.
+
+A flow is planned afresh each time something it depends on has changed: `plan` looks at the event and at the facts
+gathered so far and says what comes next. `learn` folds the result of a step into the facts. Both are asked inside
+the ledger's transaction, with everything that they may look at locked.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from schemas.events import Event
+from schemas.outcomes import ErrorCode, Status
+
+Facts = Mapping[str, Any]
+"""What a flow has learned, in the outcome's field names (`userId`, `accountId`, ...), ids and partner texts only."""
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TraderView:
+    """What the ledger knows of the trader that an event names."""
+
+    trader_id: str | None
+    user_id: int | None = None
+    other_name: bool = False  # the ledger knows this trader under another login name than the event gives
+    made_here: bool = False  # the user was made by a flow of this ledger: no account can be older than the ledger
+    maker: uuid.UUID | None = None  # the flow that is making the user just now
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """An order that the ledger knows: who owns it, how far it is, what it got."""
+
+    order_id: str
+    flow_id: uuid.UUID
+    state: str  # open, succeeded, failed, in_doubt
+    same_details: bool
+    trader_id: str | None
+    user_id: int | None
+    account_id: int | None
+    permission_id: int | None
+    facts: Facts
+    error_code: str | None
+    error_text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that flows look at."""
+
+    account_prefix: str
+    plan_id: int
+    entitlement_id: int | None = None
+    unknown_wait: timedelta = timedelta(seconds=900)
+    products: Mapping[str, Any] = field(default_factory=dict)  # product id -> schemas.events.Account
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that a flow may look at when it decides."""
+
+    flow_id: uuid.UUID
+    event: Event
+    facts: Facts
+    trader: TraderView
+    order: OrderView | None  # the order that this event asks for, whoever owns it
+    known: Sequence[OrderView]  # orders that the event refers to (by order, account or permission id)
+    since: datetime  # when the event was accepted
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """The next step is this operation. `at`: not before. `look_first`: it may be there already, look before sending.
+
+    `makes_user`: from now on this flow is the one that makes the trader's user.
+    """
+
+    operation: str
+    at: datetime | None = None
+    look_first: bool = False
+    makes_user: bool = False
+    pending: bool = False  # tell the shop that the event is accepted and under way
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do until one of `keys` happens, or `until` at the latest; then it is planned again."""
+
+    keys: Sequence[str]
+    until: datetime
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The flow is over and this is its final outcome."""
+
+    status: Status
+    error_code: ErrorCode | None = None
+    error_text: str | None = None
+
+
+Decision = Send | Wait | End
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A decision with the facts as they are now."""
+
+    decision: Decision
+    facts: Facts = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The step took effect; `value` in the outcome's field names."""
+
+    value: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The step will not be tried again. `code`: rejected, conflict, gave_up, in_doubt, cancelled."""
+
+    code: ErrorCode
+    text: str
+
+
+StepEnd = Succeeded | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Whom and what an event names: what the ledger looks up and locks before the event's flow is planned."""
+
+    trader_id: str | None = None
+    user_id: int | None = None
+    user_name: str | None = None
+    order_id: str | None = None
+    owns_order: bool = False  # the event asks for this order (a purchase), rather than refers to it
+    order_kind: str = "purchased"
+    account_id: int | None = None
+    permission_ids: Sequence[int] = ()
+
+
+class Flow(Protocol):
+    """One input topic's flow."""
+
+    topic: str
+
+    def names(self, event: Any) -> Names:
+        """Whom and what the event names."""
+        ...
+
+    def details(self, event: Any) -> bytes:
+        """What two events of the same order must agree in, as canonical bytes (hashed with a key, never stored)."""
+        ...
+
+    def freeze(self, event: Any, rules: Rules) -> Any:
+        """The event as it is kept while the flow runs: catalogue entries resolved, a password made if none is given."""
+        ...
+
+    def plan(self, view: View, rules: Rules) -> Planned:
+        """What comes next."""
+        ...
+
+    def learn(self, view: View, operation: str, end: StepEnd) -> Planned | Facts:
+        """Folds a step's end into the facts; a `Planned` when that ends the flow at once."""
+        ...
+
+    def item(self, view: View, operation: str, rules: Rules) -> Item:
+        """What the operation is asked to do for this flow, in the partner's field names."""
+        ...
+
+
+def failed(code: ErrorCode, text: str) -> End:
+    """The flow ends as failed."""
+    return End(Status.FAILED, code, text)
+
+
+SUCCEEDED = End(Status.SUCCEEDED)
+
+
+def order_key(kind: str, order_id: str) -> str:
+    """The wake key of an order's end."""
+    return f"order:{kind}:{order_id}"
+
+
+def trader_key(trader_id: str) -> str:
+    """The wake key of a trader whose user has become known, or whose making has ended."""
+    return f"trader:{trader_id}"
+
+
+def warned(facts: Facts, text: str) -> dict[str, Any]:
+    """The facts with one warning more."""
+    return {**facts, "warnings": [*facts.get("warnings", ()), text]}

@@ -1,0 +1,204 @@
+"""`trader.purchased`: one user a trader, one account with its permission an order, contact data if it can be had.
+
+The account goes before the contact data: it is what was paid for, it shares calls with ninety-nine others, and
+contact data takes a call of its own and never spoils the purchase.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import orjson
+
+from schemas.countries import RESTRICTED
+from schemas.events import NewUser, TraderPurchased, UserRef
+from schemas.outcomes import ErrorCode, Status
+from worker.flows.base import (
+    SUCCEEDED,
+    Decision,
+    End,
+    Facts,
+    Failed,
+    Item,
+    Names,
+    OrderView,
+    Planned,
+    Rules,
+    Send,
+    StepEnd,
+    View,
+    Wait,
+    failed,
+    order_key,
+    trader_key,
+    warned,
+)
+from worker.flows.names import account_name, strong_password
+
+KIND = "purchased"
+
+USERS = "createEvaluationUsers"
+ACCOUNTS = "createEvaluationAccounts"
+PERMISSION = "createTradingPermission"
+CONTACT = "updateContactInfo"
+
+_RECHECK = timedelta(minutes=5)
+"""A wait for another flow ends when that flow wakes it; this is the net below, should a wake-up be lost."""
+
+_COPIED = ("userId", "accountId", "accountName", "tradingPermissionId", "warnings")
+
+
+class Purchased:
+    """A trader bought an evaluation."""
+
+    topic = "trader.purchased"
+
+    def names(self, event: TraderPurchased) -> Names:
+        """The trader, the user if one is named, and the order."""
+        user = event.user
+        return Names(
+            trader_id=event.trader_id,
+            user_id=user.user_id if isinstance(user, UserRef) else None,
+            user_name=user.name if isinstance(user, NewUser) else None,
+            order_id=event.order_id,
+            owns_order=True,
+            order_kind=KIND,
+        )
+
+    def details(self, event: TraderPurchased) -> bytes:
+        """`traderId` and `account` or `product` as given; user and contact data do not count (contract 5.1)."""
+        given: dict[str, Any] = {"traderId": event.trader_id}
+        if event.product is not None:
+            given["product"] = event.product
+        elif event.account is not None:
+            given["account"] = event.account.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return orjson.dumps(given, option=orjson.OPT_SORT_KEYS)
+
+    def freeze(self, event: TraderPurchased, rules: Rules) -> TraderPurchased:
+        """With the product's account and, for a new user, a password."""
+        changes: dict[str, Any] = {}
+        if event.account is None and event.product is not None:
+            changes["account"] = rules.products[event.product]
+        user = event.user
+        if isinstance(user, NewUser) and user.password is None:
+            changes["user"] = user.model_copy(update={"password": strong_password()})
+        return event.model_copy(update=changes) if changes else event
+
+    def plan(self, view: View, rules: Rules) -> Planned:
+        """User, account, permission if the account came without one, contact data."""
+        event: TraderPurchased = view.event
+        order = view.order
+        if order is not None and order.flow_id != view.flow_id:
+            return _follow(view, order)
+        contact = event.contact_info
+        if contact is not None and not RESTRICTED.isdisjoint({contact.country, contact.mailing_country}):
+            return Planned(failed(ErrorCode.RESTRICTED_COUNTRY, "The trader's country is on CME's restricted list."),
+                           view.facts)
+        facts = view.facts
+        if "userId" not in facts:
+            found = _find_user(view, rules)
+            if isinstance(found, Send | Wait | End):
+                return Planned(found, facts)
+            facts = {**facts, **found}
+        if "accountId" not in facts:
+            return Planned(Send(ACCOUNTS, look_first=facts.get("userFrom") != "made"), facts)
+        if facts.get("tradingPermissionId") is None:
+            return Planned(Send(PERMISSION), facts)
+        if contact is not None and "contact" not in facts:
+            return Planned(Send(CONTACT), facts)
+        return Planned(SUCCEEDED, facts)
+
+    def learn(self, view: View, operation: str, end: StepEnd) -> Planned | Facts:
+        """Ids go into the facts; refused contact data is a warning; any other refusal ends the purchase."""
+        facts = dict(view.facts)
+        match operation, end:
+            case "updateContactInfo", Failed(text=text):
+                return warned({**facts, "contact": "refused"}, f"Contact data: {text}")
+            case "updateContactInfo", _:
+                return {**facts, "contact": "done"}
+            case _, Failed(code=code, text=text):
+                status = Status.IN_DOUBT if code is ErrorCode.IN_DOUBT else Status.FAILED
+                return Planned(End(status, code, text), facts)
+            case "createEvaluationUsers", succeeded:
+                adopted = bool(succeeded.value.get("adopted"))
+                return {**facts, "userId": succeeded.value["userId"], "userFrom": "adopted" if adopted else "made"}
+            case _, succeeded:
+                return {**facts, **{key: value for key, value in succeeded.value.items() if key != "adopted"}}
+
+    def item(self, view: View, operation: str, rules: Rules) -> Item:
+        """The partner's request item for one of the four operations."""
+        event: TraderPurchased = view.event
+        match operation:
+            case "createEvaluationUsers":
+                user = event.user
+                assert isinstance(user, NewUser)
+                return {
+                    "name": user.name,
+                    "email": user.email,
+                    "password": user.password,
+                    "firstName": user.first_name,
+                    "lastName": user.last_name,
+                    "tradovateSubscriptionPlanId": rules.plan_id,
+                }
+            case "createEvaluationAccounts":
+                account = event.account
+                assert account is not None
+                name, derived = account.name, False
+                if name is None:
+                    name, derived = account_name(rules.account_prefix, event.order_id), True
+                return {
+                    "userId": view.facts["userId"],
+                    "name": name,
+                    **account.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"name"}),
+                    "_derived": derived,
+                }
+            case "createTradingPermission":
+                return {"accountId": view.facts["accountId"], "userId": view.facts["userId"]}
+            case "updateContactInfo":
+                contact = event.contact_info
+                assert contact is not None
+                user = event.user
+                names = (
+                    {"firstName": user.first_name, "lastName": user.last_name} if isinstance(user, NewUser) else {}
+                )
+                return {
+                    "userId": view.facts["userId"],
+                    **names,
+                    **contact.model_dump(mode="json", by_alias=True, exclude_none=True),
+                }
+        raise ValueError(operation)
+
+
+def _follow(view: View, order: OrderView) -> Planned:
+    """Another event asked for this order before: same details get the same ids, no call; others are a conflict."""
+    if not order.same_details:
+        text = f"Order {order.order_id} was already placed with other details; it is untouched."
+        return Planned(failed(ErrorCode.CONFLICT, text), view.facts)
+    if order.state == "open":
+        return Planned(Wait((order_key(KIND, order.order_id),), view.now + _RECHECK), view.facts)
+    copied = {key: order.facts[key] for key in _COPIED if key in order.facts}
+    code = ErrorCode(order.error_code) if order.error_code else None
+    return Planned(End(Status(order.state), code, order.error_text), {**view.facts, **copied})
+
+
+def _find_user(view: View, rules: Rules) -> Facts | Decision:
+    """The trader's user: known, named by the event, or to be made by this flow or by the one that is at it."""
+    event: TraderPurchased = view.event
+    trader, user = view.trader, event.user
+    named = user.user_id if isinstance(user, UserRef) else None
+    if trader.user_id is not None:
+        if (named is not None and named != trader.user_id) or trader.other_name:
+            return failed(ErrorCode.CONFLICT, f"Trader {event.trader_id} is known with another Tradovate user.")
+        return {"userId": trader.user_id, "userFrom": "made" if trader.made_here else "known"}
+    if named is not None:
+        return {"userId": named, "userFrom": "given"}
+    if trader.maker not in (None, view.flow_id):
+        return Wait((trader_key(event.trader_id),), view.now + _RECHECK)
+    if isinstance(user, NewUser):
+        return Send(USERS, makes_user=True)
+    until = view.since + rules.unknown_wait
+    if view.now >= until:
+        text = f"No Tradovate user is known for trader {event.trader_id}, and the event brings none."
+        return failed(ErrorCode.NOT_FOUND, text)
+    return Wait((trader_key(event.trader_id),), until)

@@ -1,0 +1,155 @@
+"""A batch of records into the ledger: good events accepted, bad ones put on the dead-letter topic, none skipped."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from schemas.events import Account
+from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
+from worker.backoff import Schedule
+from worker.intake.dead_letters import dead_letter_headers
+from worker.intake.parse import Parsed, RawRecord, Rejected, parse
+from worker.kafka.producer import RecordProducer
+from worker.kafka.topics import TopicNames, dead_letter_topic
+from worker.ledger.database import AWAY
+from worker.ledger.ledger import Intake, Ledger, Refusal
+from worker.ledger.rows import Accepted, OutcomeRow
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Taker:
+    """Takes batches. `counted` is told topic, result (accepted, known, invalid) and how many."""
+
+    ledger: Ledger
+    producer: RecordProducer
+    names: TopicNames
+    products: Mapping[str, Account]
+    hand: Callable[[Sequence[OutcomeRow]], None]
+    counted: Callable[[str, str, int], None] = lambda *_: None
+    rejected: Callable[[str, str], None] = lambda *_: None
+    crash: Callable[[str], None] = lambda _point: None
+    failing: str | None = None  # what keeps intake waiting just now
+
+    async def take(self, records: Sequence[RawRecord], stopping: asyncio.Event) -> bool:
+        """Returns true when all records are in the ledger or dead letters; false when stopped before that.
+
+        Waits with back-off while Kafka or PostgreSQL is away. A batch that the ledger cannot take for another reason
+        is taken record by record, and the culprit becomes a dead letter: nothing behind it waits.
+        """
+        try:
+            await self._take(records, stopping)
+        except _Stopped:
+            return False
+        return True
+
+    async def _take(self, records: Sequence[RawRecord], stopping: asyncio.Event) -> None:
+        events: list[Accepted] = []
+        bad: list[tuple[RawRecord, Rejected]] = []
+        for record in records:
+            match parse(record, self.products):
+                case Rejected() as rejected:
+                    bad.append((record, rejected))
+                case Parsed() as parsed:
+                    trace = {
+                        name: text
+                        for name, text in (("traceparent", parsed.traceparent), ("tracestate", parsed.tracestate))
+                        if text is not None
+                    }
+                    events.append(
+                        Accepted(parsed.topic, parsed.event_id, parsed.event, record.key, record.partition,
+                                 record.offset, trace or None)
+                    )
+        for record, rejected in bad:
+            await self._bury(record, rejected, stopping)
+        refusals = [refusal for record, each in bad if (refusal := self._refusal(record, each)) is not None]
+        if not events and not refusals:
+            return
+        try:
+            taken = await self._until(lambda: self.ledger.accept(events, refusals), stopping)
+        except _Stopped:
+            raise
+        except Exception as error:
+            if len(records) > 1:
+                log.exception("intake.batch_failed", records=len(records))
+                for record in records:
+                    if not any(record is buried for buried, _ in bad):
+                        await self._take([record], stopping)
+                return
+            log.exception("intake.record_failed", topic=records[0].topic, offset=records[0].offset)
+            await self._bury(
+                records[0], Rejected("internal_error", f"The ledger could not take it: {type(error).__name__}."),
+                stopping,
+            )
+            return
+        self.crash("after_intake_commit")
+        for topic in {event.topic for event in events}:
+            self.counted(topic, "accepted", sum(event.topic == topic for event in events))
+        self.hand(taken.outcomes)
+
+    async def _until(self, work: Callable[[], object], stopping: asyncio.Event) -> Intake:
+        pause = Schedule(base=0.2, cap=5.0)
+        attempt = 0
+        while True:
+            try:
+                result = await work()  # type: ignore[misc]
+            except (KafkaError, *AWAY) as error:
+                attempt += 1
+                self.failing = type(error).__name__
+                seconds = pause.delay(attempt, random.random) + 0.1
+                log.warning("intake.waits", error=self.failing, retry_in_seconds=round(seconds, 2))
+                try:
+                    async with asyncio.timeout(seconds):
+                        await stopping.wait()
+                    raise _Stopped
+                except TimeoutError:
+                    continue
+            self.failing = None
+            return result  # type: ignore[return-value]
+
+    async def _bury(self, record: RawRecord, rejected: Rejected, stopping: asyncio.Event) -> None:
+        headers = dead_letter_headers(record.headers, rejected, record, datetime.now(UTC))
+        await self._until(
+            lambda: self.producer.send(
+                self.names.on_broker(dead_letter_topic(record.topic)),
+                value=record.value,
+                key=record.key,
+                headers=headers,
+            ),
+            stopping,
+        )
+        log.warning("intake.dead_letter", topic=record.topic, partition=record.partition, offset=record.offset,
+                    reason=rejected.code, error=rejected.sentence)
+        self.counted(record.topic, "invalid", 1)
+        self.rejected(record.topic, rejected.code)
+
+    def _refusal(self, record: RawRecord, rejected: Rejected) -> Refusal | None:
+        if rejected.event_id is None:
+            return None
+        ids = rejected.ids
+        outcome = Outcome(
+            outcome_id=outcome_id(record.topic, rejected.event_id, Status.FAILED, ErrorCode.INVALID, None, 0),
+            event_id=rejected.event_id,
+            topic=record.topic,
+            status=Status.FAILED,
+            order_id=ids.order_id,
+            trader_id=ids.trader_id,
+            user_id=ids.user_id,
+            account_id=ids.account_id,
+            error_code=ErrorCode.INVALID,
+            error_text=rejected.sentence,
+            occurred_at=datetime.now(UTC),
+        )
+        return Refusal(outcome, record.key, {})
+
+
+class _Stopped(Exception):  # noqa: N818 - the worker's state
+    """The worker stops while it waits for Kafka or PostgreSQL."""

@@ -1,0 +1,201 @@
+"""Beginning calls: steps are claimed, the budget is charged and the call is written down in one transaction.
+
+All beginnings of all replicas run one after the other, behind one lock that is held for a few milliseconds: at 5,000
+calls an hour that costs nothing, and it closes two races at once - two replicas that spend the same last call, and
+two calls that name the same trader.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from worker.ledger import holds
+from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, Opened, begin_calls, finish_call
+from worker.ledger.database import Connection
+from worker.ledger.ledger import Ledger
+from worker.ledger.rows import Batch, Company, Lane, StepState
+from worker.tradovate.results import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class CallKind:
+    """What the ledger must know of an operation to begin a call of it."""
+
+    operation: str
+    domain: str
+    most: int
+    reserve: bool
+    per_hour: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Claims for one replica. `lease`: seconds within which a call must be over and recorded."""
+
+    ledger: Ledger
+    budget: Budget
+    replica: str
+    lease: float
+
+    async def sends(self, kind: CallKind, lane: Lane, items: int, generation: int) -> Sequence[Batch] | Closed:
+        """Claims up to `items` due steps of the lane and writes their calls down. The calls may then be made, with the
+        token of `generation`."""
+
+        async def work(connection: Connection) -> Sequence[Batch] | Closed:
+            await _lock(connection)
+            found = await _candidates(connection, lane, items)
+            groups = _calls(found, kind.most)
+            if not groups:
+                return ()
+            ticket = await _ticket(connection, lane.company)
+            if ticket is not None and len(found) != await _company_size(connection, lane.company):
+                return ()  # the ticket stands for all of them or for none: they wait for the one that is held up
+            opened = await begin_calls(
+                connection,
+                operation=kind.operation,
+                domain=kind.domain,
+                kind="send",
+                items=[len(group) for group in groups],
+                replica=self.replica,
+                budget=self.budget,
+                reserve=kind.reserve,
+                per_hour=kind.per_hour,
+                generation=generation,
+            )
+            if isinstance(opened, Closed):
+                return opened
+            if ticket is not None and not await holds.spend_ticket(connection, ticket.id):
+                ticket = None
+            batches: list[Batch] = []
+            rows: list[Any] = []
+            for call_id, group in zip(opened.call_ids, groups, strict=False):
+                lease = uuid.uuid4()
+                rows += await connection.fetch(
+                    "update step set state = 'in_flight', lease = $2, attempts = attempts + 1,"
+                    " lease_until = clock_timestamp() + make_interval(secs => $3), call_ids = call_ids || $4::bigint"
+                    " where id = any($1) returning step.*",
+                    [row["id"] for row in group],
+                    lease,
+                    self.lease,
+                    call_id,
+                )
+                batches.append(Batch(call_id, lease, ()))
+            claimed = {step.id: step for step in await self.ledger.load_claimed(connection, rows)}
+            return [
+                Batch(batch.call_id, batch.lease, [claimed[row["id"]] for row in group], ticket)
+                for batch, group in zip(batches, groups, strict=False)
+            ]
+
+        return await self.ledger.database.atomically(work)
+
+    async def looks(self, lane: Lane, items: int) -> Batch | None:
+        """Claims up to `items` unknown steps to look them up; the reads begin calls of their own."""
+        lease = uuid.uuid4()
+
+        async def work(connection: Connection) -> Batch | None:
+            await _lock(connection)
+            found = await _candidates(connection, lane, items)
+            if not found:
+                return None
+            rows = await connection.fetch(
+                "update step set lease = $2, lease_until = clock_timestamp() + make_interval(secs => $3)"
+                " where id = any($1) returning step.*",
+                [row["id"] for row in found],
+                lease,
+                self.lease,
+            )
+            return Batch(0, lease, await self.ledger.load_claimed(connection, rows))
+
+        return await self.ledger.database.atomically(work)
+
+    async def read(
+        self, operation: str, endpoint: str, domain: str, lease: uuid.UUID, *, reserve: bool, generation: int
+    ) -> Opened | Closed:
+        """Begins one read of a look-up for `operation`: charges the budget, notes it with the steps, and extends their
+        lease. `endpoint` is the reading one: penalties go by it."""
+
+        async def work(connection: Connection) -> Opened | Closed:
+            opened = await begin_calls(
+                connection,
+                operation=operation,
+                domain=domain,
+                kind="look_up",
+                items=[1],
+                replica=self.replica,
+                budget=self.budget,
+                reserve=reserve,
+                endpoint=endpoint,
+                generation=generation,
+            )
+            if isinstance(opened, Opened):
+                await connection.execute(
+                    "update step set call_ids = call_ids || $2::bigint,"
+                    " lease_until = clock_timestamp() + make_interval(secs => $3) where lease = $1",
+                    lease,
+                    opened.call_ids[0],
+                    self.lease,
+                )
+            return opened
+
+        return await self.ledger.database.atomically(work)
+
+
+    async def finish(self, call_id: int, reply: Reply) -> None:
+        """Notes what came of a read, and what it says of the session and of lock-outs."""
+
+        async def work(connection: Connection) -> None:
+            await finish_call(connection, call_id, reply, lockout_seconds=self.ledger.lockout)
+
+        await self.ledger.database.atomically(work)
+
+
+async def _lock(connection: Connection) -> None:
+    await connection.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
+
+
+async def _candidates(connection: Connection, lane: Lane, items: int) -> list[Any]:
+    """Steps that could go, oldest first, whose trader no call in flight names."""
+    company = "company is null" if lane.company is None else "company = $4"
+    arguments = [lane.operation, lane.state.value, items]
+    if lane.company is not None:
+        arguments.append(lane.company)
+    return await connection.fetch(
+        "select id, trader_key from step s where operation = $1 and state = $2 and lease is null"
+        f" and due <= clock_timestamp() and {company} and state in ('due', 'unknown', 'waiting')"  # noqa: S608
+        " and not exists (select 1 from step b where b.lease is not null and b.trader_key = s.trader_key)"
+        " order by due, id limit $3 for update skip locked",
+        *arguments,
+    )
+
+
+def _calls(rows: Sequence[Any], most: int) -> list[list[Any]]:
+    """Splits steps into calls of at most `most`. Steps of one trader share a call, or the later ones stay behind:
+    two calls that name the same trader are never in flight together."""
+    groups: list[list[Any]] = [[]]
+    where: dict[str, int] = {}
+    for row in rows:
+        index = where.get(row["trader_key"], len(groups) - 1)
+        if len(groups[index]) >= most:
+            if row["trader_key"] in where:
+                continue
+            groups.append([])
+            index = len(groups) - 1
+        groups[index].append(row)
+        where[row["trader_key"]] = index
+    return [group for group in groups if group]
+
+
+async def _ticket(connection: Connection, company: int | None) -> holds.Hold | None:
+    if company is None or company % 4 != Company.TICKET:
+        return None
+    return await holds.ticket_of(connection, company)
+
+
+async def _company_size(connection: Connection, company: int | None) -> int:
+    size = await connection.fetchval(
+        "select count(*) from step where company = $1 and state = $2", company, StepState.DUE.value
+    )
+    return int(size)

@@ -1,0 +1,334 @@
+"""The ledger's face: accept events, survey what could go, claim it, record what came of it, plan again, reap.
+
+Every method is one transaction of a few bulk statements. Whoever claims gets a lease; every later write names it and
+the state it expects, so that a slow former holder changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from schemas.events import EVENTS
+from schemas.outcomes import Outcome
+from worker.flows import FLOWS
+from worker.flows.base import Rules
+from worker.ledger.calls import finish_call
+from worker.ledger.crypto import Vault
+from worker.ledger.database import Connection, Database
+from worker.ledger.rows import (
+    MOVES,
+    PLAN,
+    Accepted,
+    Claimed,
+    Finish,
+    FlowRow,
+    Lane,
+    Later,
+    Move,
+    OutcomeRow,
+    StepState,
+)
+from worker.ledger.working_set import WorkingSet
+from worker.tradovate.results import Reply
+
+_FLOW_COLUMNS = (
+    'f.id, f.topic, f.event_id, f.record_key, f.partition, f."offset", f.trace, f.trader_id, f.user_id, f.order_id,'
+    " f.account_id, f.created_at, f.body, f.facts, f.state, f.round, f.attempts, f.error_code, f.error_text"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that became a dead letter although its id could be read: the outcome that says so."""
+
+    outcome: Outcome
+    record_key: bytes | None
+    trace: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What came of a batch of records."""
+
+    accepted: int
+    known: int
+    outcomes: Sequence[OutcomeRow]
+
+
+@dataclass(slots=True)
+class Ledger:
+    """All that the rest of the program may ask of the ledger. Raises `database.AWAY` when PostgreSQL is away."""
+
+    database: Database
+    vault: Vault
+    rules: Rules
+    ranks: Mapping[str, int]  # rank of each operation: 0 goes first
+    source: str = "tradovate-worker"
+    lockout: float = 3600.0
+    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+
+    def _set(self) -> WorkingSet:
+        return WorkingSet(self.vault, self.rules, self.ranks, self.source, self.clock())
+
+    async def accept(self, events: Sequence[Accepted], refusals: Sequence[Refusal] = ()) -> Intake:
+        """Writes a batch of events, their flows and first steps. What is known already changes nothing."""
+
+        async def work(connection: Connection) -> Intake:
+            batch = {(event.topic, event.event_id): event for event in reversed(events)}
+            refused = {(each.outcome.topic, each.outcome.event_id): each for each in reversed(refusals)}
+            keys = [*batch, *refused]
+            known = {
+                (row[0], row[1])
+                for row in await connection.fetch(
+                    "select topic, event_id from flow where (topic, event_id) in"
+                    " (select * from unnest($1::text[], $2::text[]))",
+                    [topic for topic, _ in keys],
+                    [event_id for _, event_id in keys],
+                )
+            }
+            working = self._set()
+            flows = [self._flow(event) for key, event in reversed(batch.items()) if key not in known]
+            await working.load(connection, flows, new=True)
+            for flow in flows:
+                working.accept(flow)
+            for key, each in refused.items():
+                if key not in known and key not in batch:
+                    working.refuse(each.outcome, each.record_key, each.trace)
+            outcomes = await working.save(connection, insert_flows=True)
+            return Intake(len(flows), len(events) - len(flows), outcomes)
+
+        return await self.database.atomically(work)
+
+    def _flow(self, accepted: Accepted) -> FlowRow:
+        kind = FLOWS[accepted.topic]
+        event = kind.freeze(accepted.event, self.rules)
+        names = kind.names(event)
+        return FlowRow(
+            new_flow_id(), accepted.topic, accepted.event_id, accepted.record_key, accepted.partition, accepted.offset,
+            accepted.trace, names.trader_id, names.user_id, names.order_id, names.account_id, self.clock(), event,
+        )
+
+    async def survey(self, operations: Sequence[str], limit: int = 500) -> tuple[Sequence[Lane], datetime | None]:
+        """What could go now, by operation, state and company; and when the next step will be due.
+
+        A few index probes for each operation, however many steps wait: at most `limit` rows of a lane are read.
+        """
+        async with self.database.connection() as connection:
+            rows = await connection.fetch(_SURVEY, list(operations), limit)
+        now = self.clock()
+        lanes = [
+            Lane(row["operation"], StepState(row["state"]), row["company"], row["ready"], row["oldest"], row["newest"])
+            for row in rows
+            if row["ready"]
+        ]
+        later = [row["next_due"] for row in rows if row["next_due"] is not None]
+        return lanes, max(min(later), now) if later else None
+
+    async def load_claimed(self, connection: Connection, rows: Sequence[Any]) -> list[Claimed]:
+        """The claimed steps with their flows; bodies are opened here."""
+        flows = await self._flows(connection, {row["flow_id"] for row in rows})
+        return [
+            Claimed(row["id"], row["operation"], StepState(row["state"]), row["attempts"], row["spent"], row["context"],
+                    row["company"], flows[row["flow_id"]])
+            for row in rows
+        ]
+
+    async def _flows(self, connection: Connection, ids: set[uuid.UUID]) -> dict[uuid.UUID, FlowRow]:
+        rows = await connection.fetch(
+            f"select {_FLOW_COLUMNS} from flow f where f.id = any($1)",  # noqa: S608 - a constant of ours
+            list(ids),
+        )
+        flows = {}
+        for row in rows:
+            (flow_id, topic, event_id, key, partition, offset, trace, trader_id, user_id, order_id, account_id, created,
+             body, facts, state, round_, attempts, code, text) = row
+            event = EVENTS[topic].restore(self.vault.open(body))
+            flows[flow_id] = FlowRow(flow_id, topic, event_id, key, partition, offset, trace, trader_id, user_id,
+                                     order_id, account_id, created, event, facts, state, round_, attempts, code, text)
+        return flows
+
+    async def record(
+        self,
+        lease: uuid.UUID,
+        moves: Sequence[tuple[Claimed, Move]],
+        call: tuple[int, Reply] | None = None,
+        held: Callable[[Connection], Any] | None = None,
+    ) -> Sequence[OutcomeRow]:
+        """Writes what came of the steps under `lease`, plans their flows on, and notes the call's own result.
+
+        Steps whose lease has gone to somebody else are left alone. Returns the outcomes, leased to this replica.
+        """
+
+        async def work(connection: Connection) -> Sequence[OutcomeRow]:
+            working = self._set()
+            if call is not None:
+                await finish_call(connection, call[0], call[1], lockout_seconds=self.lockout)
+            if held is not None:
+                await held(connection)
+            finishing = [(step, move) for step, move in moves if isinstance(move, Finish)]
+            await working.load(connection, [step.flow for step, _ in finishing])
+            ours = await self._write_moves(connection, lease, moves, working.now)
+            for step, move in finishing:
+                if step.id in ours:
+                    assert isinstance(move, Finish)
+                    working.advance(_fresh(step), move.end)
+            return await working.save(connection)
+
+        return await self.database.atomically(work)
+
+    async def _write_moves(
+        self, connection: Connection, lease: uuid.UUID, moves: Sequence[tuple[Claimed, Move]], now: datetime
+    ) -> set[int]:
+        states, dues, spents, contexts, companies, errors, results = [], [], [], [], [], [], []
+        for step, move in moves:
+            match move:
+                case Finish(end=end, parked=parked):
+                    value = getattr(end, "value", None)
+                    state = (
+                        StepState.PARKED if parked else StepState.DONE if value is not None else StepState.REFUSED
+                    )
+                    row: tuple[Any, ...] = (now, step.spent, step.context, step.company, value)
+                case Later(state=state, wait=wait, spent=spent, context=context, company=company):
+                    row = (now + wait, spent, dict(context), company, None)
+            if state not in MOVES[step.state]:
+                raise ValueError(f"a step cannot move from {step.state} to {state}")
+            states.append(state.value)
+            for column, value in zip((dues, spents, contexts, companies, results), row, strict=True):
+                column.append(value)
+            errors.append(None)  # the partner's words may carry personal values: they are kept scrubbed, by the flow
+        rows = await connection.fetch(
+            "update step set state = n.s, due = n.d, arrived = n.d, spent = n.p, context = n.c, company = n.g,"
+            " result = n.r, lease = null, lease_until = null,"
+            " ended_at = case when n.s in ('done', 'refused') then n.d end"
+            " from unnest($2::bigint[], $3::text[], $4::timestamptz[], $5::float8[], $6::jsonb[], $7::bigint[],"
+            " $8::jsonb[]) as n (id, s, d, p, c, g, r) where step.id = n.id and step.lease = $1 returning step.id",
+            lease,
+            [step.id for step, _ in moves],
+            states,
+            dues,
+            spents,
+            contexts,
+            companies,
+            results,
+        )
+        return {row[0] for row in rows}
+
+    async def replan(self, limit: int = 200, lease_seconds: float = 30.0) -> Sequence[OutcomeRow] | None:
+        """Plans again the flows whose wait is over; None when there were none."""
+        lease = uuid.uuid4()
+
+        async def claim(connection: Connection) -> list[Any]:
+            return await connection.fetch(
+                "with ready as (select id from step where operation = $1 and state = 'waiting' and lease is null"
+                " and due <= clock_timestamp() order by due, id limit $2 for update skip locked)"
+                " update step set lease = $3, lease_until = clock_timestamp() + make_interval(secs => $4)"
+                " from ready where step.id = ready.id returning step.*",
+                PLAN,
+                limit,
+                lease,
+                lease_seconds,
+            )
+
+        rows = await self.database.atomically(claim)
+        if not rows:
+            return None
+
+        async def work(connection: Connection) -> Sequence[OutcomeRow]:
+            working = self._set()
+            steps = await self.load_claimed(connection, rows)
+            await working.load(connection, [step.flow for step in steps])
+            held = {
+                row[0]
+                for row in await connection.fetch(
+                    "select id from step where lease = $1 and state = 'waiting' for update", lease
+                )
+            }
+            for step in steps:
+                if step.id in held:
+                    working.plan(step.flow, replaces=step.id)
+            return await working.save(connection)
+
+        return await self.database.atomically(work)
+
+    async def reap(self, settle: timedelta) -> int:
+        """Takes back steps whose lease has run out: what was in flight is unknown now, and looked up after `settle`.
+
+        Returns how many. Bounded, so that a mass death of replicas is worked off in steps.
+        """
+        async with self.database.transaction() as connection:
+            rows = await connection.fetch(
+                "with late as (select id from step where lease is not null and lease_until < clock_timestamp()"
+                " order by lease_until limit 1000 for update skip locked)"
+                " update step set lease = null, lease_until = null,"
+                " due = case when state = 'in_flight' then clock_timestamp() + $1 else step.due end,"
+                " arrived = case when state = 'in_flight' then clock_timestamp() + $1 else step.arrived end,"
+                " state = case when state = 'in_flight' then 'unknown' else state end"
+                " from late where step.id = late.id returning 1",
+                settle,
+            )
+        return len(rows)
+
+    async def unpublished(self, limit: int = 500, lease_seconds: float = 30.0) -> Sequence[OutcomeRow]:
+        """Outcomes that whoever wrote them has not published in time, leased to this replica; oldest first.
+
+        An outcome waits for the earlier ones of its flow, so that `pending` never comes after the final one.
+        """
+        async with self.database.transaction() as connection:
+            rows = await connection.fetch(
+                "with late as (select id from outcome o where published_at is null and lease_until < clock_timestamp()"
+                " and not exists (select 1 from outcome e where e.flow_id = o.flow_id and e.id < o.id"
+                " and e.published_at is null and e.lease_until >= clock_timestamp())"
+                " order by id limit $1 for update skip locked)"
+                " update outcome set lease_until = clock_timestamp() + make_interval(secs => $2) from late"
+                " where outcome.id = late.id"
+                " returning outcome.id, topic, status, record_key, headers, body",
+                limit,
+                lease_seconds,
+            )
+        return sorted((OutcomeRow(*row) for row in rows), key=lambda row: row.id)
+
+    async def published(self, ids: Sequence[int]) -> None:
+        """Notes that these outcomes are on their topics."""
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "update outcome set published_at = clock_timestamp() where id = any($1)", list(ids)
+            )
+
+
+def _fresh(step: Claimed) -> Claimed:
+    """The step with its flow's facts as they were when it was loaded: a transaction that is run again starts anew."""
+    from dataclasses import replace
+
+    return replace(step, flow=replace(step.flow, facts=dict(step.flow.facts)))
+
+
+def new_flow_id() -> uuid.UUID:
+    """A time-ordered id (UUID version 7, RFC 9562): new flows go to one end of the index, pages follow time."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = milliseconds << 80 | 0x7 << 76 | int.from_bytes(os.urandom(2)) % 0x1000 << 64
+    return uuid.UUID(int=value | 0b10 << 62 | int.from_bytes(os.urandom(8)) % (1 << 62))
+
+
+_SURVEY = """
+select w.operation, w.state, ready.company, coalesce(ready.ready, 0) as ready, ready.oldest, ready.newest, later.next_due
+from (select o as operation, s as state from unnest($1::text[]) o cross join unnest(array['due', 'unknown']) s
+      union all select 'plan', 'waiting') w
+left join lateral (
+    select company, count(*) as ready, min(arrived) as oldest, max(arrived) as newest from (
+        select company, arrived from step
+        where step.state = w.state and step.operation = w.operation and lease is null and due <= clock_timestamp()
+          and state in ('due', 'unknown', 'waiting')
+        order by due, id limit $2) as first
+    group by company) as ready on true
+left join lateral (
+    select due as next_due from step
+    where step.state = w.state and step.operation = w.operation and lease is null and due > clock_timestamp()
+      and state in ('due', 'unknown', 'waiting')
+    order by due limit 1) as later on true
+"""

@@ -1,0 +1,71 @@
+"""What health, metrics and the console read: the ledger's state in a few indexed queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from worker.ledger import holds
+from worker.ledger.calls import Budget, BudgetView, budget_view
+from worker.ledger.database import Database
+
+_OPEN = """
+select f.topic,
+       case when s.lease is not null or (s.state <> 'waiting' and s.due <= clock_timestamp()) or s.state = 'unknown'
+            then 'working' else 'waiting' end as state,
+       count(*) as flows,
+       extract(epoch from clock_timestamp() - min(f.created_at))::float8 as oldest
+from flow f join step s on s.flow_id = f.id and s.state in ('waiting', 'due', 'in_flight', 'unknown')
+where f.state = 'open' group by 1, 2
+"""
+
+_ENDED = "select topic, state, count(*) as flows from flow where state <> 'open' group by 1, 2"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Budget, holds and the shared token, as of `now` (the database's clock)."""
+
+    now: datetime
+    budget: BudgetView
+    holds: Sequence[holds.Hold]
+    token_until: datetime | None
+
+    @property
+    def lockout_seconds(self) -> float:
+        """Seconds until the lock-out ends, 0 without one."""
+        untils = [hold.until for hold in self.holds if hold.scope == holds.ALL and hold.until is not None]
+        return max(0.0, (max(untils) - self.now).total_seconds()) if untils else 0.0
+
+    @property
+    def token_seconds(self) -> float:
+        """Seconds until the shared token ends, 0 without one."""
+        return max(0.0, (self.token_until - self.now).total_seconds()) if self.token_until else 0.0
+
+
+async def standing(database: Database, budget: Budget) -> Standing:
+    """Raises any of `database.AWAY`."""
+    async with database.connection() as connection:
+        view = await budget_view(connection, budget)
+        held = await holds.live(connection)
+        row = await connection.fetchrow("select clock_timestamp() as now, expires_at from session")
+    assert row is not None
+    return Standing(row["now"], view, held, row["expires_at"])
+
+
+async def open_flows(database: Database) -> tuple[Mapping[tuple[str, str], int], Mapping[str, float]]:
+    """Open flows by (topic, waiting or working), and the age of each topic's oldest in seconds."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(_OPEN)
+    counts = {(row["topic"], row["state"]): row["flows"] for row in rows}
+    oldest: dict[str, float] = {}
+    for row in rows:
+        oldest[row["topic"]] = max(oldest.get(row["topic"], 0.0), row["oldest"])
+    return counts, oldest
+
+
+async def ended_flows(database: Database) -> Mapping[tuple[str, str], int]:
+    """Ended flows by (topic, state). Reads the whole table: ask rarely."""
+    async with database.connection() as connection:
+        return {(row["topic"], row["state"]): row["flows"] for row in await connection.fetch(_ENDED)}

@@ -1,0 +1,55 @@
+"""What the ledger forgets. Keys of orders, traders and signals stay for ever."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from worker.ledger import calls, holds
+from worker.ledger.database import Database
+
+BITE = 5000
+"""Rows a transaction: tens of milliseconds, so that pruning is never noticed."""
+
+DOUBT_KEEPS = timedelta(days=30)
+"""How long a flow in doubt keeps its personal data for the person who resolves it (contract 5.13)."""
+
+
+async def prune(database: Database, keep: timedelta) -> int:
+    """Deletes ended flows (with their steps, outcomes and notes), calls and holds older than `keep`; returns how many.
+
+    Flows in doubt stay until a person has resolved them.
+    """
+    pruned = 0
+    while True:
+        async with database.transaction() as connection:
+            rows = await connection.fetch(
+                "delete from flow where id in (select id from flow where ended_at < now() - $1::interval"
+                " and state in ('succeeded', 'failed') order by ended_at limit $2) returning id",
+                keep,
+                BITE,
+            )
+            if rows:
+                await connection.execute("delete from outcome where flow_id = any($1)", [row[0] for row in rows])
+        pruned += len(rows)
+        if len(rows) < BITE:
+            break
+    async with database.transaction() as connection:
+        await connection.execute(
+            "delete from outcome where id in (select id from outcome where flow_id is null and published_at is not null"
+            " and created_at < now() - $1::interval limit $2)",
+            keep,
+            BITE,
+        )
+        pruned += await calls.prune(connection, keep) + await holds.prune(connection, keep)
+    return pruned
+
+
+async def forget_doubtful(database: Database) -> int:
+    """Takes the personal data out of flows that have been in doubt for thirty days; returns how many."""
+    async with database.transaction() as connection:
+        rows = await connection.fetch(
+            "update flow set body = null where state = 'in_doubt' and body is not null"
+            " and ended_at < now() - $1::interval returning 1",
+            DOUBT_KEEPS,
+        )
+    return len(rows)

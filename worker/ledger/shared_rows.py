@@ -1,0 +1,222 @@
+"""The rows that flows share - traders and orders - loaded and locked for one transaction, written back in bulk.
+
+Locks are always taken in the same order: traders by id, then orders by kind and id, then steps. Two transactions
+that touch the same trader or order run one after the other, so a wake-up cannot fall between a look and a wait.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.flows.base import Names, OrderView, TraderView
+from worker.ledger.crypto import Vault
+from worker.ledger.database import Connection
+
+
+@dataclass(slots=True)
+class TraderRow:
+    """A trader of the shop, and the Tradovate user that is theirs."""
+
+    trader_id: str
+    user_id: int | None
+    user_name: bytes | None
+    made_here: bool
+    maker: uuid.UUID | None
+    dirty: bool = False
+
+
+@dataclass(slots=True)
+class OrderRow:
+    """An order: its owner, what it asked for, what it got."""
+
+    kind: str
+    order_id: str
+    flow_id: uuid.UUID
+    state: str
+    details: bytes
+    trader_id: str | None
+    user_id: int | None
+    account_id: int | None
+    permission_id: int | None
+    facts: dict[str, Any]
+    error_code: str | None
+    error_text: str | None
+    dirty: bool = False
+
+
+_ORDER_COLUMNS = (
+    "kind, order_id, flow_id, state, details, trader_id, user_id, account_id, permission_id, facts, error_code,"
+    " error_text"
+)
+
+
+@dataclass(slots=True)
+class SharedRows:
+    """The traders and orders that a transaction's flows name."""
+
+    vault: Vault
+    traders: dict[str, TraderRow] = field(default_factory=dict)
+    by_user: dict[int, TraderRow] = field(default_factory=dict)
+    orders: dict[tuple[str, str], OrderRow] = field(default_factory=dict)
+
+    async def load(self, connection: Connection, named: Sequence[Names], *, new: bool) -> None:
+        """Locks and reads what `named` names; `new`: traders that are not there yet get a row."""
+        trader_ids = sorted({names.trader_id for names in named if names.trader_id is not None})
+        if trader_ids:
+            if new:
+                await connection.execute(
+                    "insert into trader (trader_id) select unnest($1::text[]) on conflict do nothing", trader_ids
+                )
+            for row in await connection.fetch(
+                "select trader_id, user_id, user_name, made_here, maker from trader"
+                " where trader_id = any($1) order by trader_id for update",
+                trader_ids,
+            ):
+                self._add_trader(TraderRow(*row))
+        user_ids = {names.user_id for names in named if names.user_id is not None} - self.by_user.keys()
+        if user_ids:
+            for row in await connection.fetch(
+                "select trader_id, user_id, user_name, made_here, maker from trader where user_id = any($1)",
+                list(user_ids),
+            ):
+                if row["trader_id"] not in self.traders:
+                    self._add_trader(TraderRow(*row))
+        await self._load_orders(connection, named)
+
+    async def _load_orders(self, connection: Connection, named: Sequence[Names]) -> None:
+        keys = sorted({(names.order_kind, names.order_id) for names in named if names.order_id is not None})
+        accounts = sorted({names.account_id for names in named if names.account_id is not None})
+        permissions = sorted({each for names in named for each in names.permission_ids})
+        rows: list[Any] = []
+        if keys:
+            rows += await connection.fetch(
+                f"select {_ORDER_COLUMNS} from business_order"  # noqa: S608 - a constant of ours
+                " where (kind, order_id) in (select * from unnest($1::text[], $2::text[]))"
+                " order by kind, order_id for update",
+                [kind for kind, _ in keys],
+                [order_id for _, order_id in keys],
+            )
+        if accounts or permissions:
+            rows += await connection.fetch(
+                f"select {_ORDER_COLUMNS} from business_order"  # noqa: S608 - a constant of ours
+                " where account_id = any($1) or permission_id = any($2) order by kind, order_id for update",
+                accounts,
+                permissions,
+            )
+        for row in rows:
+            self.orders.setdefault((row["kind"], row["order_id"]), OrderRow(*row))
+
+    def _add_trader(self, row: TraderRow) -> None:
+        self.traders[row.trader_id] = row
+        if row.user_id is not None:
+            self.by_user[row.user_id] = row
+
+    def trader_view(self, names: Names) -> TraderView:
+        """The trader that an event names, by trader id or else by user id."""
+        row = self.traders.get(names.trader_id) if names.trader_id is not None else None
+        if row is None and names.user_id is not None:
+            row = self.by_user.get(names.user_id)
+        if row is None:
+            return TraderView(names.trader_id)
+        other = (
+            names.user_name is not None
+            and row.user_name is not None
+            and not self.vault.same(row.user_name, _login(names.user_name))
+        )
+        return TraderView(row.trader_id, row.user_id, other, row.made_here, row.maker)
+
+    def order_view(self, row: OrderRow, details: bytes | None = None) -> OrderView:
+        """An order as flows see it; `details` of the event that asks, to tell a repeat from a conflict."""
+        same = details is not None and self.vault.same(row.details, details)
+        return OrderView(
+            row.order_id, row.flow_id, row.state, same, row.trader_id, row.user_id, row.account_id, row.permission_id,
+            row.facts, row.error_code, row.error_text,
+        )
+
+    def references(self, names: Names) -> Iterable[OrderRow]:
+        """Orders that an event refers to by order, account or permission id."""
+        permissions = set(names.permission_ids)
+        for row in self.orders.values():
+            if (
+                (names.order_id is not None and (row.kind, row.order_id) == (names.order_kind, names.order_id))
+                or (names.account_id is not None and row.account_id == names.account_id)
+                or (row.permission_id is not None and row.permission_id in permissions)
+            ):
+                yield row
+
+    def take_order(self, names: Names, flow_id: uuid.UUID, details: bytes) -> None:
+        """Makes the flow the order's owner if nobody owns it yet, or if the one who did has failed."""
+        assert names.order_id is not None
+        key = (names.order_kind, names.order_id)
+        row = self.orders.get(key)
+        if row is None:
+            self.orders[key] = OrderRow(*key, flow_id, "open", self.vault.digest(details), names.trader_id, None, None,
+                                        None, {}, None, None, dirty=True)
+        elif row.state == "failed":
+            row.flow_id, row.state, row.details = flow_id, "open", self.vault.digest(details)
+            row.trader_id, row.error_code, row.error_text, row.dirty = names.trader_id, None, None, True
+
+    def learn_user(self, names: Names, user_id: int, *, made_here: bool) -> bool:
+        """Notes which user the trader is; true when that was not known before."""
+        row = self.traders.get(names.trader_id) if names.trader_id is not None else None
+        if row is None or row.user_id is not None:
+            return False
+        row.user_id, row.made_here, row.maker, row.dirty = user_id, made_here, None, True
+        if names.user_name is not None:
+            row.user_name = self.vault.digest(_login(names.user_name))
+        self.by_user[user_id] = row
+        return True
+
+    def set_maker(self, trader_id: str | None, flow_id: uuid.UUID) -> None:
+        """The flow is now the one that makes the trader's user."""
+        row = self.traders.get(trader_id) if trader_id is not None else None
+        if row is not None and row.maker != flow_id:
+            row.maker, row.dirty = flow_id, True
+
+    def drop_maker(self, trader_id: str | None, flow_id: uuid.UUID) -> bool:
+        """Gives the making back; true when the flow had it."""
+        row = self.traders.get(trader_id) if trader_id is not None else None
+        if row is None or row.maker != flow_id:
+            return False
+        row.maker, row.dirty = None, True
+        return True
+
+    async def save(self, connection: Connection) -> bool:
+        """Writes what has changed; false when another transaction took an order in between (run it all again)."""
+        traders = [row for row in self.traders.values() if row.dirty]
+        if traders:
+            await connection.execute(
+                "update trader set user_id = n.user_id, user_name = n.user_name, made_here = n.made_here,"
+                " maker = n.maker from unnest($1::text[], $2::bigint[], $3::bytea[], $4::boolean[], $5::uuid[])"
+                " as n (trader_id, user_id, user_name, made_here, maker) where trader.trader_id = n.trader_id",
+                *_columns(traders, "trader_id", "user_id", "user_name", "made_here", "maker"),
+            )
+        orders = [row for row in self.orders.values() if row.dirty]
+        if not orders:
+            return True
+        # The primary key closes the race of two events that name a new order at once; whoever comes second finds
+        # an owner that is not the one it read, writes nothing, and is run anew.
+        written = await connection.fetch(
+            f"insert into business_order as o ({_ORDER_COLUMNS})"  # noqa: S608 - a constant of ours
+            " select * from unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[],"
+            " $7::bigint[], $8::bigint[], $9::bigint[], $10::jsonb[], $11::text[], $12::text[])"
+            " on conflict (kind, order_id) do update set flow_id = excluded.flow_id, state = excluded.state,"
+            " details = excluded.details, trader_id = excluded.trader_id, user_id = excluded.user_id,"
+            " account_id = excluded.account_id, permission_id = excluded.permission_id, facts = excluded.facts,"
+            " error_code = excluded.error_code, error_text = excluded.error_text"
+            " where o.flow_id = excluded.flow_id or o.state = 'failed' returning 1",
+            *_columns(orders, "kind", "order_id", "flow_id", "state", "details", "trader_id", "user_id", "account_id",
+                      "permission_id", "facts", "error_code", "error_text"),
+        )
+        return len(written) == len(orders)
+
+
+def _login(name: str) -> bytes:
+    return name.strip().lower().encode()
+
+
+def _columns(rows: Sequence[Any], *names: str) -> list[list[Any]]:
+    return [[getattr(row, name) for row in rows] for name in names]

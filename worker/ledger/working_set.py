@@ -1,0 +1,361 @@
+"""Flows on their way: what a transaction has decided about them, written back with a handful of bulk statements.
+
+`advance` asks the flow (pure) what comes next and notes it here; `save` writes. Final state and outcome are in the
+same transaction by construction: `End` makes both.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
+from schemas.base import utc_text
+from schemas.privacy import mask
+from worker.flows import FLOWS
+from worker.flows.base import (
+    Decision,
+    End,
+    Failed,
+    Planned,
+    Rules,
+    Send,
+    StepEnd,
+    Succeeded,
+    View,
+    Wait,
+    order_key,
+    trader_key,
+)
+from worker.ledger.crypto import Vault
+from worker.ledger.database import Again, Connection
+from worker.ledger.rows import PLAN, Claimed, FlowRow, OutcomeRow, StepState
+from worker.ledger.shared_rows import SharedRows
+
+OUTCOME_LEASE = 30
+"""Seconds that whoever wrote an outcome has to publish it before another replica may: above a producer's patience
+with a broker that restarts, and short enough that a killed replica's outcomes are not late."""
+
+
+@dataclass(slots=True)
+class _NewStep:
+    flow: FlowRow
+    operation: str
+    state: StepState
+    due: datetime
+    waits_for: list[str] | None
+    replaces: int | None = None  # the waiting step that turns into this one
+
+
+@dataclass(slots=True)
+class WorkingSet:
+    """The flows of one transaction."""
+
+    vault: Vault
+    rules: Rules
+    ranks: Mapping[str, int]
+    source: str  # the `ce_source` of outcomes
+    now: datetime
+    shared: SharedRows = field(init=False)
+    steps: list[_NewStep] = field(default_factory=list)
+    changed: dict[uuid.UUID, FlowRow] = field(default_factory=dict)
+    outcomes: list[tuple[FlowRow | None, Outcome, bytes | None, dict[str, str]]] = field(default_factory=list)
+    wakes: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.shared = SharedRows(self.vault)
+
+    async def load(self, connection: Connection, flows: Sequence[FlowRow], *, new: bool = False) -> None:
+        """Locks what the flows share with others."""
+        await self.shared.load(connection, [FLOWS[flow.topic].names(flow.event) for flow in flows], new=new)
+
+    def view(self, flow: FlowRow) -> View:
+        """What the flow may look at."""
+        kind = FLOWS[flow.topic]
+        names = kind.names(flow.event)
+        order = None
+        if names.owns_order and names.order_id is not None:
+            row = self.shared.orders.get((names.order_kind, names.order_id))
+            if row is not None:
+                mine = row.flow_id == flow.id
+                order = self.shared.order_view(row, None if mine else kind.details(flow.event))
+        known = [] if names.owns_order else [self.shared.order_view(row) for row in self.shared.references(names)]
+        return View(flow.id, flow.event, flow.facts, self.shared.trader_view(names), order, known, flow.created_at,
+                    self.now)
+
+    def accept(self, flow: FlowRow) -> None:
+        """A new flow: takes its order if it may, and is planned for the first time."""
+        kind = FLOWS[flow.topic]
+        names = kind.names(flow.event)
+        if names.owns_order and names.order_id is not None:
+            self.shared.take_order(names, flow.id, kind.details(flow.event))
+        self.plan(flow)
+
+    def plan(self, flow: FlowRow, replaces: int | None = None) -> None:
+        """Asks the flow what comes next; `replaces`: the waiting step that this ends."""
+        planned = FLOWS[flow.topic].plan(self.view(flow), self.rules)
+        self._apply(flow, planned, replaces)
+
+    def advance(self, step: Claimed, end: StepEnd) -> None:
+        """Folds a step's end into its flow, and plans on."""
+        flow = step.flow
+        flow.attempts = max(flow.attempts, step.attempts)
+        if isinstance(end, Failed):
+            end = Failed(end.code, mask(end.text, flow.event.personal_values()))
+        learned = FLOWS[flow.topic].learn(self.view(flow), step.operation, end)
+        if isinstance(learned, Planned):
+            self._apply(flow, learned, None)
+        else:
+            self._learn(flow, learned)
+            self.plan(flow)
+
+    def _learn(self, flow: FlowRow, facts: Mapping[str, Any]) -> None:
+        flow.facts = dict(facts)
+        names = FLOWS[flow.topic].names(flow.event)
+        user_id = flow.facts.get("userId")
+        if user_id is not None and flow.user_id != user_id:
+            flow.user_id = user_id
+            if self.shared.learn_user(names, user_id, made_here=flow.facts.get("userFrom") == "made"):
+                assert names.trader_id is not None
+                self.wakes.add(trader_key(names.trader_id))
+        if flow.facts.get("accountId") is not None:
+            flow.account_id = flow.facts["accountId"]
+        if names.owns_order and names.order_id is not None:
+            row = self.shared.orders.get((names.order_kind, names.order_id))
+            if row is not None and row.flow_id == flow.id:
+                row.user_id, row.account_id = flow.user_id, flow.account_id
+                row.permission_id, row.facts = flow.facts.get("tradingPermissionId"), flow.facts
+                row.dirty = True
+        self.changed[flow.id] = flow
+
+    def _apply(self, flow: FlowRow, planned: Planned, replaces: int | None) -> None:
+        if planned.facts != flow.facts:
+            self._learn(flow, planned.facts)
+        self.changed[flow.id] = flow
+        match planned.decision:
+            case Send() as send:
+                if send.makes_user:
+                    self.shared.set_maker(flow.trader_id, flow.id)
+                state = StepState.UNKNOWN if send.look_first else StepState.DUE
+                self.steps.append(_NewStep(flow, send.operation, state, send.at or self.now, None, replaces))
+            case Wait() as wait:
+                keys = sorted(wait.keys)
+                self.steps.append(_NewStep(flow, PLAN, StepState.WAITING, wait.until, keys, replaces))
+            case End() as end:
+                self._end(flow, end)
+                if replaces is not None:
+                    self.steps.append(_NewStep(flow, PLAN, StepState.DONE, self.now, None, replaces))
+        self._tell_pending(flow, planned.decision)
+
+    def _tell_pending(self, flow: FlowRow, decision: Decision) -> None:
+        if not isinstance(decision, End) and decision.pending:
+            self._outcome(flow, Status.PENDING, None, None)
+
+    def _end(self, flow: FlowRow, end: End) -> None:
+        flow.state = end.status.value
+        flow.error_code = end.error_code.value if end.error_code else None
+        flow.error_text = end.error_text
+        self._outcome(flow, end.status, flow.error_code, flow.error_text)
+        names = FLOWS[flow.topic].names(flow.event)
+        if self.shared.drop_maker(flow.trader_id, flow.id):
+            assert flow.trader_id is not None
+            self.wakes.add(trader_key(flow.trader_id))
+        if names.owns_order and names.order_id is not None:
+            row = self.shared.orders.get((names.order_kind, names.order_id))
+            if row is not None and row.flow_id == flow.id:
+                row.state, row.facts, row.dirty = flow.state, flow.facts, True
+                row.error_code, row.error_text = flow.error_code, flow.error_text
+                self.wakes.add(order_key(names.order_kind, names.order_id))
+
+    def _outcome(self, flow: FlowRow, status: Status, code: str | None, text: str | None) -> None:
+        facts = flow.facts
+        permission = facts.get("tradingPermissionId")
+        outcome = Outcome.model_construct(
+            outcome_id=outcome_id(flow.topic, flow.event_id, status, code, facts.get("requestStatus"), flow.round),
+            event_id=flow.event_id,
+            topic=flow.topic,
+            flow_id=str(flow.id),
+            status=status,
+            order_id=flow.order_id,
+            trader_id=flow.trader_id,
+            user_id=flow.user_id,
+            account_id=flow.account_id,
+            account_name=facts.get("accountName"),
+            trading_permission_id=permission,
+            trading_permission_ids=tuple(facts.get("tradingPermissionIds") or ([permission] if permission else ())),
+            request_id=facts.get("requestId"),
+            request_status=facts.get("requestStatus"),
+            entitlement_id=facts.get("entitlementId"),
+            error_code=ErrorCode(code) if code else None,
+            error_text=text,
+            warnings=tuple(facts.get("warnings", ())),
+            attempts=flow.attempts,
+            occurred_at=self.now,
+        )
+        self.outcomes.append((flow, outcome, flow.record_key, flow.trace or {}))
+
+    def refuse(self, outcome: Outcome, record_key: bytes | None, trace: Mapping[str, str]) -> None:
+        """An outcome of a record that became no flow: bad input whose id could be read."""
+        self.outcomes.append((None, outcome, record_key, dict(trace)))
+
+    async def save(self, connection: Connection, *, insert_flows: bool = False) -> list[OutcomeRow]:
+        """Writes all of it. Raises `Again` when a race was lost. Returns the outcomes, leased to this replica."""
+        if insert_flows:
+            await self._insert_flows(connection)
+        if not await self.shared.save(connection):
+            raise Again
+        if not insert_flows:
+            await self._update_flows(connection)
+        await self._save_steps(connection)
+        outcomes = await self._save_outcomes(connection)
+        if self.wakes:
+            await connection.execute(
+                "update step set due = least(due, $2::timestamptz) where waits_for && $1::text[] and state in ('waiting', 'due')",
+                list(self.wakes),
+                self.now,
+            )
+        return outcomes
+
+    async def _insert_flows(self, connection: Connection) -> None:
+        flows = list(self.changed.values())
+        if not flows:
+            return
+        seal = self.vault.seal
+        inserted = await connection.fetch(
+            'insert into flow (id, topic, event_id, record_key, partition, "offset", trace, trader_id, user_id,'
+            " order_id, account_id, state, attempts, facts, body, error_code, error_text, created_at, ended_at)"
+            " select *, case when s = 'open' then null else c end from unnest($1::uuid[], $2::text[], $3::text[],"
+            " $4::bytea[], $5::int[], $6::bigint[], $7::jsonb[], $8::text[], $9::bigint[], $10::text[], $11::bigint[],"
+            " $12::text[], $13::int[], $14::jsonb[], $15::bytea[], $16::text[], $17::text[], $18::timestamptz[])"
+            " as n (a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, s, a13, a14, a15, a16, a17, c)"
+            " on conflict (topic, event_id) do nothing returning 1",
+            [flow.id for flow in flows],
+            [flow.topic for flow in flows],
+            [flow.event_id for flow in flows],
+            [flow.record_key for flow in flows],
+            [flow.partition for flow in flows],
+            [flow.offset for flow in flows],
+            [flow.trace for flow in flows],
+            [flow.trader_id for flow in flows],
+            [flow.user_id for flow in flows],
+            [flow.order_id for flow in flows],
+            [flow.account_id for flow in flows],
+            [flow.state for flow in flows],
+            [flow.attempts for flow in flows],
+            [flow.facts for flow in flows],
+            [
+                seal(flow.event.keep()) if flow.state in ("open", "in_doubt") else None for flow in flows
+            ],
+            [flow.error_code for flow in flows],
+            [flow.error_text for flow in flows],
+            [flow.created_at for flow in flows],
+        )
+        if len(inserted) != len(flows):
+            raise Again  # delivered to another replica too, which was quicker: read again what is known
+
+    async def _update_flows(self, connection: Connection) -> None:
+        flows = list(self.changed.values())
+        if not flows:
+            return
+        await connection.execute(
+            "update flow set user_id = n.user_id, account_id = n.account_id, state = n.state, round = n.round,"
+            " attempts = n.attempts, facts = n.facts, error_code = n.error_code, error_text = n.error_text,"
+            " ended_at = case when n.state = 'open' then null else $10::timestamptz end,"
+            " body = case when n.state in ('open', 'in_doubt') then flow.body end"
+            " from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::int[], $6::int[], $7::jsonb[],"
+            " $8::text[], $9::text[]) as n (id, user_id, account_id, state, round, attempts, facts, error_code,"
+            " error_text) where flow.id = n.id",
+            [flow.id for flow in flows],
+            [flow.user_id for flow in flows],
+            [flow.account_id for flow in flows],
+            [flow.state for flow in flows],
+            [flow.round for flow in flows],
+            [flow.attempts for flow in flows],
+            [flow.facts for flow in flows],
+            [flow.error_code for flow in flows],
+            [flow.error_text for flow in flows],
+            self.now,
+        )
+
+    async def _save_steps(self, connection: Connection) -> None:
+        fresh = [step for step in self.steps if step.replaces is None]
+        if fresh:
+            await connection.execute(
+                "insert into step (flow_id, operation, rank, state, trader_key, due, arrived, waits_for)"
+                " select f, o, r, s, t, d, d, string_to_array(w, e'\\x1f') from unnest($1::uuid[], $2::text[],"
+                " $3::smallint[], $4::text[], $5::text[], $6::timestamptz[], $7::text[]) as n (f, o, r, s, t, d, w)",
+                *self._step_columns(fresh, with_flow=True),
+            )
+        turned = [step for step in self.steps if step.replaces is not None]
+        if turned:
+            await connection.execute(
+                "update step set operation = n.o, rank = n.r, state = n.s, trader_key = n.t, due = n.d, arrived = n.d,"
+                " waits_for = string_to_array(n.w, e'\\x1f'), lease = null, lease_until = null,"
+                " ended_at = case when n.s in ('done', 'refused') then n.d end"
+                " from unnest($1::bigint[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::timestamptz[],"
+                " $7::text[]) as n (id, o, r, s, t, d, w) where step.id = n.id and step.state = 'waiting'",
+                *self._step_columns(turned, with_flow=False),
+            )
+
+    def _step_columns(self, steps: Sequence[_NewStep], *, with_flow: bool) -> list[list[Any]]:
+        return [
+            [step.flow.id if with_flow else step.replaces for step in steps],
+            [step.operation for step in steps],
+            [self.ranks.get(step.operation, 0) for step in steps],
+            [step.state.value for step in steps],
+            [step.flow.trader_key for step in steps],
+            [step.due for step in steps],
+            ["\x1f".join(step.waits_for) if step.waits_for else None for step in steps],
+        ]
+
+    async def _save_outcomes(self, connection: Connection) -> list[OutcomeRow]:
+        if not self.outcomes:
+            return []
+        rows = [
+            (
+                outcome.outcome_id,
+                flow.id if flow else None,
+                outcome.topic,
+                outcome.event_id,
+                outcome.status.value,
+                outcome_key(record_key, outcome),
+                headers(outcome, self.source, trace),
+                outcome.to_json(),
+            )
+            for flow, outcome, record_key, trace in self.outcomes
+        ]
+        written = await connection.fetch(
+            "insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until)"
+            " select *, clock_timestamp() + make_interval(secs => $9) from unnest($1::text[], $2::uuid[], $3::text[],"
+            " $4::text[], $5::text[], $6::bytea[], $7::jsonb[], $8::bytea[]) on conflict (outcome_id) do nothing"
+            " returning id, topic, status, record_key, headers, body",
+            *(list(column) for column in zip(*rows, strict=True)),
+            float(OUTCOME_LEASE),
+        )
+        return [OutcomeRow(*row) for row in written]
+
+
+def outcome_key(record_key: bytes | None, outcome: Outcome) -> bytes | None:
+    """The outcome's Kafka key: the input record's, or the trader, or the user."""
+    if record_key is not None:
+        return record_key
+    if outcome.trader_id is not None:
+        return outcome.trader_id.encode()
+    return str(outcome.user_id).encode() if outcome.user_id is not None else None
+
+
+def headers(outcome: Outcome, source: str, trace: Mapping[str, str]) -> dict[str, str]:
+    """CloudEvents headers in binary mode, and the input's trace context."""
+    return {
+        "ce_specversion": "1.0",
+        "ce_id": outcome.outcome_id,
+        "ce_type": f"{outcome.topic}.outcome",
+        "ce_source": source,
+        "ce_time": utc_text(outcome.occurred_at),
+        "content-type": "application/json",
+        **trace,
+    }
+

@@ -1,0 +1,139 @@
+"""Is this replica alive, and can it work? From what it knows by itself, and one short look at the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import KafkaError
+
+from worker.ledger import holds
+from worker.ledger.calls import Budget
+from worker.ledger.database import AWAY
+from worker.ledger.overview import Standing, ended_flows, open_flows, standing
+from worker.ops.metrics import Sparing
+from worker.ops.serve import Probes
+
+if TYPE_CHECKING:
+    from worker.bootstrap import Replica
+
+HANGS_AFTER = 120.0
+"""Seconds without a turn of a loop after which the process counts as hung: above the longest wait inside one turn,
+which is a database command's 30 s with its retries."""
+
+KAFKA_EVERY = 10.0
+"""Seconds between looks at the broker; well below the 30 s within which health must tell the truth of it."""
+
+_LOOK = 1.5
+"""Seconds that the look at the ledger may take before the database counts as away (health: true within 3 s)."""
+
+
+@dataclass(slots=True)
+class Health:
+    """The checks of `run`."""
+
+    replica: Replica
+    budget: Budget
+    _kafka_looked: float = -1e9
+    _kafka_why: str | None = "not connected yet"
+    _flows: Sparing = field(init=False)
+    _ended: Sparing = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The readings for metrics that cost the database something."""
+        self._flows = Sparing(self._read_flows)
+        self._ended = Sparing(self._read_ended, least=5.0)
+
+    def probes(self) -> Probes:
+        """For the HTTP pages."""
+        return Probes(self.live, self.ready, self.scrape, self.details)
+
+    def live(self) -> str | None:
+        """Why the process makes no progress, or None."""
+        now = time.monotonic()
+        replica = self.replica
+        for name, progress in (("dispatch", replica.dispatcher.progress), ("publish", replica.publisher.progress)):
+            if replica.started and not replica.stopping.is_set() and now - progress > HANGS_AFTER:
+                return f"the {name} loop has not turned for {int(now - progress)} s"
+        busy = replica.subscriber.busy_since
+        if busy is not None and now - busy > HANGS_AFTER and replica.taker.failing is None:
+            return f"intake has been busy with one batch for {int(now - busy)} s"
+        return None
+
+    async def ready(self) -> Mapping[str, str | None]:
+        """Each check with why it fails, or None."""
+        replica = self.replica
+        checks: dict[str, str | None] = {"stopping": "stopping" if replica.stopping.is_set() else None}
+        seen = await self._standing()
+        if isinstance(seen, str):
+            checks |= {"database": seen, "lockout": None, "login": None}
+        else:
+            locked = seen.lockout_seconds
+            login = next((hold for hold in seen.holds if hold.scope == holds.LOGIN), None)
+            checks |= {
+                "database": None,
+                "lockout": f"locked out for {int(locked) + 1} s more" if locked else None,
+                "login": f"{login.reason}; `tradovate-worker holds clear {login.id}`" if login else None,
+            }
+        checks["kafka"] = await self._kafka()
+        checks["assigned"] = None if replica.subscriber.assigned else "the consumer group has not assigned yet"
+        return checks
+
+    async def _standing(self) -> Standing | str:
+        try:
+            async with asyncio.timeout(_LOOK):
+                return await standing(self.replica.database, self.budget)
+        except AWAY as error:
+            return f"the database cannot be reached ({type(error).__name__})"
+
+    async def _kafka(self) -> str | None:
+        now = time.monotonic()
+        if now - self._kafka_looked >= KAFKA_EVERY:
+            self._kafka_looked = now
+            try:
+                async with asyncio.timeout(2.0):
+                    await self.replica.producer.ping()
+                self._kafka_why = None
+            except (KafkaError, TimeoutError, OSError) as error:
+                self._kafka_why = f"Kafka cannot be reached ({type(error).__name__})"
+        return self._kafka_why
+
+    def details(self) -> Mapping[str, Any]:
+        """What readiness tells besides."""
+        replica = self.replica
+        return {"replica": replica.name, "role": "worker", "callsInFlight": replica.dispatcher.in_flight,
+                "intakeWaitsFor": replica.taker.failing}
+
+    async def scrape(self) -> None:
+        """Brings the gauges up to date; what cannot be read keeps its last value."""
+        metrics = self.replica.metrics
+        seen = await self._standing()
+        if not isinstance(seen, str):
+            metrics.budget_used.set(seen.budget.used)
+            metrics.budget_left.set(seen.budget.left)
+            metrics.lockout.set(seen.lockout_seconds)
+            metrics.token.set(seen.token_seconds)
+            try:
+                await self._flows()
+                await self._ended()
+            except AWAY:
+                metrics.flows.clear()  # rather nothing than something that is no longer true
+        for topic, records in self.replica.subscriber.lag().items():
+            metrics.lag.labels(topic).set(records)
+
+    async def _read_flows(self) -> None:
+        counts, oldest = await open_flows(self.replica.database)
+        metrics = self.replica.metrics
+        for topic in self.replica.topics:
+            for state in ("waiting", "working"):
+                metrics.flows.labels(topic, state).set(counts.get((topic, state), 0))
+            metrics.oldest.labels(topic).set(oldest.get(topic, 0.0))
+
+    async def _read_ended(self) -> None:
+        counts = await ended_flows(self.replica.database)
+        for topic in self.replica.topics:
+            for state in ("succeeded", "failed", "in_doubt"):
+                self.replica.metrics.flows.labels(topic, state).set(counts.get((topic, state), 0))

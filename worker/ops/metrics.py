@@ -1,0 +1,80 @@
+"""Prometheus metrics (contract section 6): what this replica counts, and what it reads from the ledger.
+
+What is read from the ledger is the same on every replica; dashboards take its maximum. Each reading is asked for no
+more often than a hundred times as long as it took, so that metrics never cost the database more than one per cent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+PREFIX = "tradovate_worker"
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ITEMS = (1, 2, 5, 10, 25, 50, 75, 99, 100)
+
+
+@dataclass(slots=True)
+class Metrics:
+    """One registry a process."""
+
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    events: Counter = field(init=False)
+    outcomes: Counter = field(init=False)
+    flows: Gauge = field(init=False)
+    oldest: Gauge = field(init=False)
+    calls: Counter = field(init=False)
+    call_items: Histogram = field(init=False)
+    call_seconds: Histogram = field(init=False)
+    budget_used: Gauge = field(init=False)
+    budget_left: Gauge = field(init=False)
+    lockout: Gauge = field(init=False)
+    token: Gauge = field(init=False)
+    lag: Gauge = field(init=False)
+    dead_letters: Counter = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Declares them all, so that each has its help text from the first scrape on."""
+        make = {"registry": self.registry, "namespace": PREFIX}
+        self.events = Counter("events", "Input records taken, by result: accepted, known, invalid.",
+                              ("topic", "result"), **make)
+        self.outcomes = Counter("outcomes", "Outcomes published.", ("topic", "status"), **make)
+        self.flows = Gauge("flows", "Flows in the ledger, by state.", ("topic", "state"), **make)
+        self.oldest = Gauge("oldest_waiting_flow_seconds", "Age of the oldest flow that has not ended.", ("topic",),
+                            **make)
+        self.calls = Counter("calls", "Calls to Tradovate, by what came back.", ("operation", "result"), **make)
+        self.call_items = Histogram("call_items", "Items in a call.", ("operation",), buckets=_ITEMS, **make)
+        self.call_seconds = Histogram("call_seconds", "Time of a call.", ("operation",), buckets=_SECONDS, **make)
+        self.budget_used = Gauge("budget_used_calls", "Calls of the last hour, of all replicas and bridges.", **make)
+        self.budget_left = Gauge("budget_left_calls", "Calls that the hourly budget has left.", **make)
+        self.lockout = Gauge("lockout_seconds_left", "Time until a lock-out ends; 0 without one.", **make)
+        self.token = Gauge("token_seconds_left", "Time until the shared token ends; 0 without one.", **make)
+        self.lag = Gauge("consumer_lag_records", "Records behind the end, of this replica's partitions.", ("topic",),
+                         **make)
+        self.dead_letters = Counter("dead_letters", "Records put on a dead-letter topic.", ("topic", "reason"), **make)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self.registry)
+
+
+@dataclass(slots=True)
+class Sparing:
+    """A reading that is not repeated sooner than a hundred times its own duration, nor sooner than `least` seconds."""
+
+    read: Callable[[], Awaitable[None]]
+    least: float = 1.0
+    _next: float = 0.0
+
+    async def __call__(self) -> None:
+        """Reads if it is time to."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + self.least
+        await self.read()
+        self._next = max(self._next, time.monotonic() + 100 * (time.monotonic() - now))

@@ -1,0 +1,112 @@
+"""HTTP of `run` and `bridge`: health, metrics, the console; in the running event loop, on a port that may be free."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from worker.ops.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What the health pages ask. Both answer at once from what the replica knows; `ready` maps a check to why not."""
+
+    live: Callable[[], str | None]
+    ready: Callable[[], Awaitable[Mapping[str, str | None]]]
+    scrape: Callable[[], Awaitable[None]]
+    details: Callable[[], Mapping[str, Any]] = dict
+
+
+def application(probes: Probes, metrics: Metrics, more: Sequence[BaseRoute] = ()) -> Starlette:
+    """The ASGI application; whatever it does not know is 404."""
+
+    async def live(_request: Request) -> Response:
+        why = probes.live()
+        return JSONResponse({"live": why is None, "why": why}, status_code=200 if why is None else 503)
+
+    async def ready(_request: Request) -> Response:
+        checks = await probes.ready()
+        good = all(why is None for why in checks.values())
+        body = {
+            "ready": good,
+            "checks": {name: "ok" if why is None else why for name, why in checks.items()},
+            **probes.details(),
+        }
+        return JSONResponse(body, status_code=200 if good else 503)
+
+    async def scrape(_request: Request) -> Response:
+        await probes.scrape()
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return Starlette(
+        routes=[
+            Route("/health/live", live),
+            Route("/health/ready", ready),
+            Route("/metrics", scrape),
+            *more,
+        ]
+    )
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the program."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(slots=True)
+class Served:
+    """A running HTTP server."""
+
+    host: str
+    port: int
+    _server: _Server
+    _task: asyncio.Task[None]
+
+    @property
+    def address(self) -> str:
+        """http://host:port"""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    async def stop(self) -> None:
+        """Ends it within two seconds."""
+        self._server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+
+async def serve(app: Starlette, host: str, port: int) -> Served:
+    """Raises `OSError` when the address cannot be taken. Port 0 takes a free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError:
+        listening.close()
+        raise
+    listening.listen(128)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    while not server.started and not task.done():
+        await asyncio.sleep(0.005)
+    if task.done():
+        task.result()
+    return Served(host, listening.getsockname()[1], server, task)

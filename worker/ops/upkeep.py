@@ -1,0 +1,55 @@
+"""What has to be done now and then: show that this replica is there, and prune what is older than LEDGER_KEEP_DAYS."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from worker.ledger.database import AWAY, Database
+from worker.ledger.prune import forget_doubtful, prune
+from worker.ledger.replicas import gone, seen
+
+log = structlog.get_logger()
+
+SEEN_EVERY = 5.0
+"""Seconds; the console counts a replica as gone after three of these."""
+
+PRUNE_EVERY = 120
+"""Turns, ten minutes: a day's flows are pruned in small bites all day long."""
+
+
+@dataclass(slots=True)
+class Upkeep:
+    """One loop a process."""
+
+    database: Database
+    keep: timedelta
+    name: str
+    role: str
+    address: str | None
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set. A database that is away is tried again at the next turn."""
+        turn = 0
+        while not stopping.is_set():
+            try:
+                await seen(self.database, self.name, self.role, self.address)
+                if turn % PRUNE_EVERY == 0:
+                    pruned = await prune(self.database, self.keep) + await forget_doubtful(self.database)
+                    if pruned:
+                        log.info("upkeep.pruned", rows=pruned)
+            except AWAY as error:
+                log.info("upkeep.database_away", error=type(error).__name__)
+            turn += 1
+            try:
+                async with asyncio.timeout(SEEN_EVERY):
+                    await stopping.wait()
+            except TimeoutError:
+                continue
+        try:
+            await gone(self.database, self.name)
+        except AWAY as error:
+            log.info("upkeep.database_away", error=type(error).__name__)

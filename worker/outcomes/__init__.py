@@ -1,0 +1,1 @@
+"""Ledger out: what ended flows have to tell, onto the outcome topics."""

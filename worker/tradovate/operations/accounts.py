@@ -1,0 +1,152 @@
+"""createEvaluationAccounts (DEMO): up to 100 accounts with their permissions a call; found again by their names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worker.tradovate.operation import Item, Operation, Reader, Resend, Unreadable, plain
+from worker.tradovate.operations._shared import (
+    MOST,
+    Rank,
+    adopted,
+    chunks,
+    each,
+    find,
+    is_id,
+    per_item,
+    read,
+    rows,
+)
+from worker.tradovate.results import Absent, Answer, Domain, Done, Finding, Refused, Result, Unknown
+
+
+def _request(items: Sequence[Item]) -> Mapping[str, Any]:
+    return {"accounts": [plain(item) for item in items]}
+
+
+def _one(result: Mapping[str, Any], item: Item) -> Result:
+    account_id, permission_id = result.get("accountId"), result.get("tradingPermissionId")
+    if not is_id(account_id):
+        return Unknown("neither an account id nor an error")
+    # An account without its permission gets one by createTradingPermission.
+    return Done(
+        {
+            "accountId": account_id,
+            "accountName": item["name"],
+            "tradingPermissionId": permission_id if is_id(permission_id) else None,
+        }
+    )
+
+
+def _results(body: Any, items: Sequence[Item]) -> Sequence[Result]:
+    return per_item(body, items, _one)
+
+
+async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+    """By name, then by permission, both in bulk.
+
+    Ours is an account on which this trader's user has a permission, revoked or not; or one on which nobody has,
+    if its name is derived from the order (contract 5.2). An account of that name on which another has one is theirs.
+    """
+    by_name = await _accounts(reader, {item["name"] for item in items})
+    found = [item for item in items if by_name.get(item["name"])]
+    permissions = await permissions_of(reader, {item["userId"] for item in found})
+
+    async def one(item: Item) -> Finding:
+        accounts = by_name.get(item["name"], [])
+        if not accounts:
+            return Absent()
+        account_ids = {account.get("id") for account in accounts}
+        own = [each for each in permissions.get(item["userId"], ()) if each.get("accountId") in account_ids]
+        if not own:
+            return await _nobodys(reader, accounts, item)
+        best = best_permission(own)
+        return adopted(accountId=best["accountId"], accountName=item["name"], tradingPermissionId=best["id"])
+
+    return await each(items, one)
+
+
+async def _nobodys(reader: Reader, accounts: Sequence[Mapping[str, Any]], item: Item) -> Finding:
+    for account in accounts:
+        account_id = account.get("id")
+        if not is_id(account_id):
+            return Unknown("an account without an id")
+        if not item.get("_derived"):
+            break
+        if not await permissions_on(reader, account_id):
+            return adopted(accountId=account_id, accountName=item["name"], tradingPermissionId=None)
+    return Refused("The account name is taken at Tradovate by an account that is not this order's.", "conflict")
+
+
+async def _accounts(reader: Reader, names: set[str]) -> dict[str, list[Mapping[str, Any]]]:
+    """Accounts by name; names are not known to be unique, so a name may have several."""
+    found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    if len(names) > 1:
+        bulk = True
+        for some in chunks(sorted(names), MOST):
+            page = await read(reader, Domain.DEMO, "/account/finds", names=",".join(some)) if bulk else None
+            bulk = page is not None
+            for account in page or ():
+                found[str(account.get("name"))].append(account)
+        if bulk:
+            return found
+        found.clear()  # no bulk read here, or none of the names: ask for each
+    for name in sorted(names):
+        account = await find(reader, Domain.DEMO, "account", name)
+        if account is not None:
+            found[name].append(account)
+    return found
+
+
+async def permissions_of(reader: Reader, user_ids: set[int]) -> dict[int, list[Mapping[str, Any]]]:
+    """Trading permissions by user, of all states; in bulk (`ldeps`) for several users."""
+    found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    if not user_ids:
+        return found
+    if len(user_ids) > 1:
+        pages = []
+        for some in chunks(sorted(user_ids), MOST):
+            pages.append(await read(reader, Domain.DEMO, "/tradingPermission/ldeps", masterids=",".join(map(str, some))))
+            if pages[-1] is None:
+                break
+        if all(page is not None for page in pages):
+            for page in pages:
+                for permission in page or ():
+                    found[permission.get("userId", 0)].append(permission)
+            return found
+    for user_id in sorted(user_ids):
+        found[user_id] = await read(reader, Domain.DEMO, "/tradingPermission/deps", masterid=user_id) or []
+    return found
+
+
+async def permissions_on(reader: Reader, account_id: int) -> list[Mapping[str, Any]]:
+    """Every permission on an account, whoever has it. Raises `Unreadable`."""
+    match await reader.post(Domain.DEMO, "/user/getaccounttradingpermissions", {"accountId": account_id}):
+        case Answer(body=body) if isinstance(body, Mapping) and isinstance(body.get("tradingPermissions"), list):
+            return rows(body["tradingPermissions"])
+        case reply:
+            raise Unreadable(f"getAccountTradingPermissions: {type(reply).__name__}")
+
+
+def best_permission(permissions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The one that is in force, if any is; else the newest. A revoked one is kept: a trader who failed is not let in
+    again because a topic was read again from its start."""
+    return max(permissions, key=lambda each: (each.get("status") not in ("Revoked", "Declined"), each.get("id", 0)))
+
+
+CREATE_ACCOUNTS = Operation(
+    name="createEvaluationAccounts",
+    domain=Domain.DEMO,
+    path="/user/createevaluationaccounts",
+    rank=Rank.ACCOUNT,
+    most=MOST,
+    resend=Resend.AFTER_LOOK_UP,  # not idempotent
+    maintenance=True,
+    lingers=True,
+    request=_request,
+    results=_results,
+    look_up=_look_up,
+    doubt_refusals=True,
+)
