@@ -220,7 +220,8 @@ async def reject(conn: Connection, generation: int) -> bool:
     # Many lanes find out at once: the generation lets one of them set the mark, and none of them mark the next token.
     row = await conn.fetchrow(
         "update session set rejected = true, renew_after = null where generation = $1 and token is not null"
-        " and not rejected and (vouched_at is null or vouched_at < clock_timestamp() - $2::interval) returning generation",
+        " and not rejected and (vouched_at is null or vouched_at < clock_timestamp() - $2::interval)"
+        " returning generation",
         generation,
         VOUCHED,
     )

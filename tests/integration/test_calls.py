@@ -1,0 +1,249 @@
+"""The call log on a real PostgreSQL: one budget, one lock-out, whatever happens at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from worker.ledger import calls, holds
+from worker.ledger.calls import Budget, Closed, Opened
+from worker.ledger.database import Connection, Database
+from worker.ledger.schema import upgrade
+from worker.tradovate.results import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unclear
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """A ledger of the test's own."""
+    await upgrade(database_url)
+    database = Database(database_url)
+    yield database
+    await database.close()
+
+
+async def begin(conn: Connection, n: int = 1, **more: Any) -> Opened | Closed:
+    """Begins `n` calls of one item each."""
+    asked = {"operation": "createEvaluationUsers", "domain": "live", "kind": "send", "items": [1] * n, "replica": "r"}
+    return await calls.begin_calls(conn, **{**asked, "budget": Budget(4500), **more})
+
+
+async def finish(db: Database, reply: Reply, **more: Any) -> None:
+    """One call, begun and finished with this reply."""
+    async with db.transaction() as conn:
+        opened = await begin(conn, **more)
+    assert isinstance(opened, Opened), opened
+    async with db.transaction() as conn:
+        await calls.finish_call(conn, opened.call_ids[0], reply, lockout_seconds=3600)
+
+
+async def session(db: Database) -> dict[str, Any]:
+    """The shared session's row."""
+    async with db.connection() as conn:
+        return dict(await conn.fetchrow("select * from session") or {})
+
+
+async def test_two_pools_at_once_never_open_more_than_the_budget(db: Database, database_url: str) -> None:
+    """Replicas that begin calls in the same moment share the budget to the last call."""
+    other = Database(database_url)
+
+    async def one(database: Database) -> int:
+        async with database.transaction() as conn:
+            opened = await begin(conn, 3, budget=Budget(40))
+        return len(opened.call_ids) if isinstance(opened, Opened) else 0
+
+    opened = await asyncio.gather(*(one(database) for database in (db, other) for _ in range(15)))
+    await other.close()
+    assert sum(opened) == 36  # a tenth is kept back
+
+
+async def test_what_is_kept_back_is_for_sessions_and_revocations(db: Database) -> None:
+    """When the ordinary budget is used up, urgent calls still go, until the whole budget is."""
+    async with db.transaction() as conn:
+        assert len((await begin(conn, 100, budget=Budget(20))).call_ids) == 18  # type: ignore[union-attr]
+        assert isinstance(await begin(conn, budget=Budget(20)), Closed)
+        assert len((await begin(conn, 100, budget=Budget(20), reserve=True)).call_ids) == 2  # type: ignore[union-attr]
+        assert isinstance(await begin(conn, budget=Budget(20), reserve=True), Closed)
+
+
+async def test_an_empty_budget_says_when_it_frees_again(db: Database) -> None:
+    """The time told is when enough of the oldest calls leave the rolling hour for one more."""
+    async with db.transaction() as conn:
+        await begin(conn, 10, budget=Budget(10), reserve=True)
+        await conn.execute("update call set at = at - interval '50 minutes' where id <= 2")
+        closed = await begin(conn, budget=Budget(10))
+        first_leaves = await conn.fetchval("select max(at) + interval '1 hour' from call where id <= 2")
+        assert isinstance(closed, Closed)
+        assert (closed.scope, closed.until) == ("budget", first_leaves)
+        await conn.execute("update call set at = at - interval '11 minutes' where id <= 2")
+        assert len((await begin(conn, 5, budget=Budget(10))).call_ids) == 1  # type: ignore[union-attr]
+
+
+async def test_a_call_that_never_left_costs_nothing(db: Database) -> None:
+    """A partner that cannot be reached does not use the budget up."""
+    for _ in range(3):
+        await finish(db, NotSent("no connection"), budget=Budget(1))
+    async with db.transaction() as conn:
+        assert (await calls.budget_view(conn, Budget(1))).used == 0
+
+
+async def test_a_call_counts_from_its_end(db: Database) -> None:
+    """A call that was answered within the hour still counts, though it was begun before."""
+    await finish(db, Answer({}))
+    async with db.transaction() as conn:
+        await conn.execute("update call set at = at - interval '62 minutes'")
+        assert (await calls.budget_view(conn, Budget())).used == 1
+        await conn.execute("update call set finished_at = finished_at - interval '61 minutes'")
+        assert (await calls.budget_view(conn, Budget())).used == 0
+
+
+async def test_an_endpoints_own_limit_is_kept(db: Database) -> None:
+    """`per_hour` bounds the calls of one endpoint, and of no other."""
+    async with db.transaction() as conn:
+        assert len((await begin(conn, 5, per_hour=3)).call_ids) == 3  # type: ignore[union-attr]
+        closed = await begin(conn, per_hour=3)
+        assert isinstance(closed, Closed)
+        assert closed.scope == "limit:createEvaluationUsers"
+        assert isinstance(await begin(conn, operation="updateContactInfo", per_hour=3), Opened)
+        assert isinstance(await begin(conn, kind="look_up", endpoint="user/find", per_hour=3), Opened)
+
+
+@pytest.mark.parametrize("status", [423, 429])
+async def test_a_lock_out_silences_everybody_and_the_next_call_is_a_renewal(db: Database, status: int) -> None:
+    """After a 423 or 429 no call of any kind is begun for the lock-out's time, and the session is suspect."""
+    await finish(db, Silence(status))
+    async with db.transaction() as conn:
+        for kind in ("send", "look_up", "session", "socket"):
+            closed = await begin(conn, kind=kind, reserve=True)
+            assert isinstance(closed, Closed)
+            assert closed.scope == holds.ALL
+            assert closed.until is not None
+            assert timedelta(seconds=3590) < closed.until - closed.now <= timedelta(seconds=3600)
+    assert (await session(db))["suspect"]
+
+
+async def test_lock_outs_of_calls_in_flight_at_once_are_one_hold_without_deadlock(db: Database) -> None:
+    """Lanes whose calls all end in a 429 leave one hold, the longest."""
+    async with db.transaction() as conn:
+        opened = await begin(conn, 8)
+    assert isinstance(opened, Opened)
+
+    async def end(call_id: int, seconds: float) -> None:
+        async with db.transaction() as conn:
+            await calls.finish_call(conn, call_id, Silence(429), lockout_seconds=seconds)
+
+    await asyncio.gather(*(end(call_id, 100 * n + 100) for n, call_id in enumerate(opened.call_ids)))
+    async with db.transaction() as conn:
+        (hold,) = await holds.live(conn)
+    assert hold.until is not None
+    assert hold.until - hold.created_at > timedelta(seconds=790)
+
+
+async def test_two_answers_in_a_row_of_a_closed_session_make_it_suspect(db: Database) -> None:
+    """One 5xx is the partner's trouble; two in a row may be a session that was closed, and calls wait for a renewal."""
+    await finish(db, Unclear("HTTP 503", 503))
+    await finish(db, Answer({}))
+    await finish(db, Unclear("HTTP 503", 503))
+    assert not (await session(db))["suspect"]
+    await finish(db, Unclear("HTTP 408", 408))
+    async with db.transaction() as conn:
+        closed = await begin(conn)
+        assert isinstance(closed, Closed)
+        assert closed.scope == calls.SESSION_SCOPE
+        assert isinstance(await begin(conn, kind="session"), Opened)
+
+
+async def test_timeouts_say_nothing_about_the_session(db: Database) -> None:
+    """A call without any answer does not count towards a closed session."""
+    for _ in range(3):
+        await finish(db, Unclear("no whole answer within 60 s"))
+    assert (await session(db))["streak"] == 0
+
+
+async def test_late_answers_to_a_former_token_do_not_touch_the_new_one(db: Database) -> None:
+    """A 5xx to a call that went with an older token leaves the streak alone."""
+    async with db.transaction() as conn:
+        opened = await begin(conn, 2, generation=0)
+        await conn.execute("update session set generation = 1")
+    assert isinstance(opened, Opened)
+    for call_id in opened.call_ids:
+        async with db.transaction() as conn:
+            await calls.finish_call(conn, call_id, Unclear("HTTP 500", 500), lockout_seconds=1)
+    assert (await session(db))["streak"] == 0
+
+
+async def test_a_replaced_token_is_noticed_before_the_call(db: Database) -> None:
+    """A caller that holds an older token is told so, and sends nothing with it."""
+    async with db.transaction() as conn:
+        await conn.execute("update session set generation = 7")
+        closed = await begin(conn, generation=6)
+        assert isinstance(closed, Closed)
+        assert closed.scope == calls.SESSION_SCOPE
+        assert isinstance(await begin(conn, generation=7), Opened)
+
+
+async def test_a_captcha_rests_its_endpoint_alone_for_an_hour(db: Database) -> None:
+    """A penalty that no program can solve holds back its endpoint, not its neighbours."""
+    await finish(db, Ticket("t", timedelta(seconds=19), captcha=True))
+    async with db.transaction() as conn:
+        closed = await begin(conn)
+        assert isinstance(closed, Closed)
+        assert closed.until is not None
+        assert closed.until - closed.now > timedelta(minutes=59)
+        assert isinstance(await begin(conn, operation="updateContactInfo"), Opened)
+
+
+async def test_a_pause_stops_look_ups_of_its_operation_too(db: Database) -> None:
+    """A paused operation makes no call, and calls go again when it is resumed."""
+    async with db.transaction() as conn:
+        await holds.pause(conn, "createEvaluationUsers", "the partner asked")
+        for closed in (await begin(conn), await begin(conn, kind="look_up", endpoint="user/find")):
+            assert isinstance(closed, Closed)
+            assert (closed.until, closed.why) == (None, "the partner asked")
+        assert isinstance(await begin(conn, operation="updateContactInfo"), Opened)
+        assert await holds.resume(conn, "createEvaluationUsers")
+        assert isinstance(await begin(conn), Opened)
+
+
+async def test_the_log_keeps_no_text_of_the_partner(db: Database) -> None:
+    """Tradovate's texts may name persons: the log has its code and status, not its words."""
+    await finish(db, Refusal("user jane77 is taken", 200, "UserAlreadyExists"))
+    async with db.connection() as conn:
+        row = await conn.fetchrow("select result, http_status, error from call")
+    assert row is not None
+    assert tuple(row) == ("refusal", 200, "UserAlreadyExists")
+
+
+async def test_a_call_is_finished_once(db: Database) -> None:
+    """A second finish of a call changes nothing, whatever it says."""
+    await finish(db, Answer({}))
+    async with db.transaction() as conn:
+        call_id = await conn.fetchval("select id from call")
+        await calls.finish_call(conn, call_id, Silence(429), lockout_seconds=3600)
+        assert await holds.live(conn) == []
+
+
+async def test_the_view_tells_the_hour_and_the_last_ten_minutes(db: Database) -> None:
+    """Pacing sees calls and items of each operation's sends, metrics see the hour."""
+    async with db.transaction() as conn:
+        await begin(conn, items=[100, 40])
+        await begin(conn, operation="updateContactInfo")
+        await begin(conn, kind="look_up")
+        await conn.execute("update call set at = at - interval '20 minutes' where operation = 'updateContactInfo'")
+        view = await calls.budget_view(conn, Budget(10))
+    assert (view.used, view.left) == (4, 6)
+    assert view.calls == {"createEvaluationUsers": 2}
+    assert view.items == {"createEvaluationUsers": 140}
+    assert view.free_again_at is not None
+
+
+async def test_pruning_never_forgets_a_call_that_still_counts(db: Database) -> None:
+    """However short the time to keep, the rolling hour stays whole."""
+    async with db.transaction() as conn:
+        await begin(conn, 3)
+        await conn.execute("update call set at = at - interval '3 hours' where id = 1")
+        assert await calls.prune(conn, timedelta(0)) == 1
+        assert (await calls.budget_view(conn, Budget())).used == 2

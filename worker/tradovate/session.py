@@ -1,0 +1,324 @@
+"""The keeper of the one session that all replicas share: renews it, opens it anew when nothing else helps.
+
+The decisions are in `_session_rules`, the shared row is in `ledger.sessions`; here is the driver around them. One
+replica at a time renews or logs in (a lease in the row), each may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+import structlog
+
+from worker.ledger import holds, sessions
+from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, begin_calls
+from worker.ledger.crypto import Sealed, Vault
+from worker.ledger.database import AWAY, Connection, Database
+from worker.tradovate import _session_rules as rules
+from worker.tradovate._identity import Credentials, Identity, NoSession, Token
+from worker.tradovate._session_notes import LOGIN, RENEWAL, Job, Notes
+from worker.tradovate.client import PartnerClient
+from worker.tradovate.results import Domain
+
+__all__ = ["LOGIN", "RENEWAL", "Credentials", "NoSession", "SessionKeeper", "Token"]
+
+_SCOPES = (
+    holds.ALL,
+    holds.PAUSE_ALL,
+    holds.LOGIN,
+    *(scope(name) for name in (LOGIN, RENEWAL) for scope in (holds.pause_scope, holds.endpoint_scope)),
+)
+
+LEASE_MARGIN = 5.0
+"""Seconds that a lease outlives its call: to claim before it, and to write down what came of it."""
+LOOK_EVERY = 2.0
+"""Seconds between two looks at the shared row: the most that a replica goes on with a token that another replaced."""
+OTHERS_WAIT = timedelta(seconds=0.5)
+"""How soon to ask again while another replica is at it."""
+
+log = structlog.get_logger(__name__)
+
+
+class SessionKeeper:
+    """The one session for all replicas. `clock` is monotonic seconds.
+
+    Every method but `current` may raise any of `database.AWAY`.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        client: PartnerClient,
+        vault: Vault,
+        credentials: Credentials,
+        *,
+        live_url: str,
+        replica: str,
+        budget: Budget,
+        lockout_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._db = db
+        self._client = client
+        self._vault = vault
+        self._credentials = credentials
+        self._replica = replica
+        self._budget = budget
+        self._clock = clock
+        self._identity = Identity(vault, credentials, live_url)
+        self._notes = Notes(vault, credentials, self._identity, lockout_seconds)
+        self._one_at_a_time = asyncio.Lock()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._token: Token | None = None
+        self._usable_until = 0.0
+        self._trouble: NoSession | None = None
+
+    @property
+    def trouble(self) -> NoSession | None:
+        """Why there was no session when last asked, for health; None while there is one."""
+        return self._trouble
+
+    def current(self) -> Token | None:
+        """The token as last seen, without I/O; None when it has ended, is doubtful, or was never seen."""
+        return self._token if self._clock() < self._usable_until else None
+
+    async def refresh(self) -> Token | None:
+        """Reads the shared row; calls nobody."""
+        async with self._db.connection() as conn:
+            state = await sessions.load(conn, _SCOPES, RENEWAL)
+        return self._remember(state)
+
+    async def ensure(self) -> Token:
+        """A token that may be used now; renews or logs in if that is due and allowed. Raises `NoSession`."""
+        async with self._one_at_a_time:
+            try:
+                token = await self._ensure()
+            except NoSession as none:
+                self._usable_until = 0.0
+                if none.scope != "lease" and (self._trouble is None or self._trouble.scope != none.scope):
+                    log.warning("session.none", why=none.why, scope=none.scope, until=none.until)
+                self._trouble = none
+                raise
+            self._trouble = None
+            return token
+
+    async def reject(self, generation: int) -> bool:
+        """An ordinary call with the token of this generation was answered 401 (or 403).
+
+        True: the token is, or has been, replaced (`ensure` does it), so the call may go again with the next. False:
+        the partner has just renewed that token or its predecessor, so what is missing is a permission.
+        """
+        async with self._db.transaction() as conn:
+            again = await sessions.reject(conn, generation)
+        if again and self._token is not None and self._token.generation == generation:
+            self._usable_until = 0.0
+        return again
+
+    async def run(self) -> None:
+        """Keeps the session alive until cancelled."""
+        while True:
+            try:
+                wait = await self.run_once()
+            except AWAY as error:
+                log.warning("session.ledger_away", error=type(error).__name__)
+                wait = LOOK_EVERY
+            await asyncio.sleep(wait)
+
+    async def run_once(self) -> float:
+        """Does what is due; seconds until the next look."""
+        with contextlib.suppress(NoSession):  # `ensure` has said it, in log and health
+            await self.ensure()
+        return LOOK_EVERY
+
+    async def aclose(self) -> None:
+        """Waits for a renewal or login that is under way; the client's timeout bounds it."""
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def _ensure(self) -> Token:
+        until: datetime | None = None
+        for _ in range(4):  # a renewal, a login when that fails, and a look at what each has left
+            turn = await self._turn()
+            if isinstance(turn, Token):
+                return turn
+            # What came back must be written down even if whoever asked for it is cancelled: a token that is lost
+            # leaves a session behind that lives for an hour and counts.
+            task = asyncio.create_task(self._carry_out(turn))
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+            await asyncio.shield(task)
+            until = turn.began + OTHERS_WAIT
+        raise NoSession(until, "the session changes faster than it can be used", "retry")
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("session.not_noted", error=type(error).__name__)
+
+    async def _turn(self) -> Token | Job:
+        async with self._db.connection() as conn:
+            state = await sessions.load(conn, _SCOPES, RENEWAL)
+        if rules.decide(self._facts(state), state.now) == rules.Use() and (token := self._remember(state)):
+            return token
+        claimed = await self._db.atomically(self._claim)
+        if isinstance(claimed, NoSession):
+            raise claimed
+        return claimed
+
+    async def _claim(self, conn: Connection) -> Token | Job | NoSession:
+        """Decides again under the lock, and writes down what is about to be done.
+
+        Why there is no session is returned, not raised: what was written for the operator must be committed.
+        """
+        claimed_at = self._clock()
+        await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
+        state = await sessions.load(conn, _SCOPES, RENEWAL, lock=True)
+        facts = self._facts(state)
+        match rules.decide(facts, state.now):
+            case rules.Use(forget):
+                if forget:
+                    await sessions.drop_suspicion(conn, state.generation)
+                return self._use(state)
+            case rules.Wait() as wait:
+                return await self._none(conn, state, wait)
+            case rules.Renew():
+                operation = RENEWAL
+            case rules.LogIn():
+                operation = LOGIN
+            case never:
+                assert_never(never)
+        opened = await begin_calls(
+            conn,
+            operation=operation,
+            domain=Domain.LIVE,
+            kind="session",
+            items=[1],
+            replica=self._replica,
+            budget=self._budget,
+            reserve=True,
+            per_hour=rules.RENEWALS_AN_HOUR if operation == RENEWAL else None,
+        )
+        if isinstance(opened, Closed):
+            if operation == RENEWAL and not facts.suspect and not facts.rejected:
+                return self._use(state)  # it lives on, and the renewal comes when it may
+            return NoSession(opened.until, opened.why, opened.scope)
+        lease = uuid.uuid4()
+        await sessions.take_lease(conn, lease, timedelta(seconds=self._client.timeout_seconds + LEASE_MARGIN))
+        token, login_id, ticket = None, None, None
+        if operation == RENEWAL:
+            token = self._open(state)
+        else:
+            margin = timedelta(seconds=self._client.timeout_seconds)
+            login_id = await sessions.begin_login(conn, self._identity.owner, margin)
+            ticket = await self._ticket(conn)
+        return Job(lease, opened.call_ids[0], state.now, claimed_at + LEASE_MARGIN, state, token, login_id, ticket)
+
+    async def _carry_out(self, job: Job) -> None:
+        if job.login_id is None:
+            exchange = await self._client.exchange(
+                "GET",
+                Domain.LIVE,
+                "/auth/renewaccesstoken",
+                token=job.token,
+                send_before=job.send_before,
+                reading=False,
+            )
+            verdict = rules.read_renewal(exchange, job.began)
+            await self._db.atomically(lambda conn: self._notes.renewal(conn, job, exchange, verdict))
+        else:
+            exchange = await self._client.exchange(
+                "POST",
+                Domain.LIVE,
+                "/auth/accesstokenrequest",
+                body=self._credentials.body(job.ticket),
+                token=None,
+                send_before=job.send_before,
+                reading=False,
+            )
+            verdict = rules.read_login(exchange, job.began)
+            login_id = job.login_id
+            await self._db.atomically(lambda conn: self._notes.login(conn, job, login_id, exchange, verdict))
+
+    async def _ticket(self, conn: Connection) -> str | None:
+        """The penalty ticket that this login must carry, taken out of the ledger."""
+        hold = await holds.ticket_at(conn, LOGIN)
+        if hold is None or not await holds.spend_ticket(conn, hold.id):
+            return None
+        return hold.ticket if self._identity.made(hold.fingerprint) else None
+
+    async def _none(self, conn: Connection, state: sessions.SessionState, wait: rules.Wait) -> NoSession:
+        until = wait.until
+        if wait.scope == "lease":
+            until = min(until or state.now, state.now + OTHERS_WAIT)
+        if wait.scope == holds.SESSIONS and until is not None:
+            # For the operator, who may know better: clearing this hold forgets the sessions.
+            await holds.put(conn, holds.SESSIONS, wait.why, lasts=until - state.now)
+        return NoSession(until, wait.why, wait.scope)
+
+    def _facts(self, state: sessions.SessionState) -> rules.Facts:
+        # A rejected login keeps back only those who would try the same credentials again.
+        held = [
+            hold
+            for hold in state.holds
+            if hold.scope != holds.LOGIN or hold.fingerprint is None or self._identity.made(hold.fingerprint)
+        ]
+        return rules.Facts(
+            token=self._open(state) is not None,
+            issued_at=state.issued_at,
+            expires_at=state.expires_at,
+            suspect=state.suspect,
+            rejected=state.rejected,
+            renewal_failed=state.renewal_failed,
+            busy_until=state.lease_until,
+            everything=_worst(held, holds.ALL, holds.PAUSE_ALL),
+            renewal=_worst(held, holds.pause_scope(RENEWAL), holds.endpoint_scope(RENEWAL)),
+            login=_worst(held, holds.LOGIN, holds.pause_scope(LOGIN), holds.endpoint_scope(LOGIN)),
+            renewals=state.renewals,
+            renewals_free_at=state.renewals_free_at,
+            renew_after=state.renew_after,
+            login_after=state.login_after,
+            living=tuple(login.may_live_until for login in state.logins if self._identity.owns(login.owner)),
+        )
+
+    def _open(self, state: sessions.SessionState) -> str | None:
+        """The token of the row, if it is of our user and a key of ours opens it."""
+        if state.token is None or not self._identity.owns(state.owner):
+            return None
+        if self._token is not None and self._token.generation == state.generation:
+            return self._token.value
+        try:
+            return self._vault.open(state.token).decode()
+        except Sealed:
+            return None
+
+    def _remember(self, state: sessions.SessionState) -> Token | None:
+        """Keeps the row's token for `current`, or nothing when it may not be used."""
+        value = self._open(state)
+        self._usable_until = 0.0
+        if value is None or state.issued_at is None or state.expires_at is None:
+            self._token = None
+            return None
+        self._token = Token(value, state.generation, state.issued_at, state.expires_at, state.user_id)
+        if state.suspect or state.rejected or state.expires_at <= state.now:
+            return None
+        # Life left is counted on our own monotonic clock from the database's time: nobody's wall clock matters.
+        self._usable_until = self._clock() + (state.expires_at - state.now).total_seconds()
+        return self._token
+
+    def _use(self, state: sessions.SessionState) -> Token:
+        token = self._remember(replace(state, suspect=False))
+        assert token is not None, "a token is used only while it lives"  # noqa: S101
+        return token
+
+
+def _worst(held: Sequence[holds.Hold], *scopes: str) -> rules.Block | None:
+    """Of these holds the one that lasts longest."""
+    hold = holds.longest([hold for hold in held if hold.scope in scopes])
+    return None if hold is None else rules.Block(hold.until, hold.reason, hold.scope)
