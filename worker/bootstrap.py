@@ -7,9 +7,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -33,6 +32,7 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import AWAY, Database
 from worker.ledger.environment import claim_environment
 from worker.ledger.ledger import Ledger
+from worker.ledger.rows import OutcomeRow
 from worker.ops.health import Health
 from worker.ops.metrics import Metrics
 from worker.ops.serve import Served, application, serve
@@ -122,33 +122,52 @@ class Replica:
         self.producer = RecordProducer(settings)
         self.publisher = Publisher(self.ledger, self.producer, names, published=self._published, crash=self.crash)
         caller = Caller(
-            self.ledger, claims, self.client, self.session, vault, rules, schedule, settings.settle,
-            observe=self._observe, crash=self.crash,
+            self.ledger,
+            claims,
+            self.client,
+            self.session,
+            vault,
+            rules,
+            schedule,
+            settings.settle,
+            observe=self._observe,
+            crash=self.crash,
         )
         shortest = settings.batch_linger.total_seconds()
         self.dispatcher = Dispatcher(
-            self.ledger, claims, caller, self.session, OPERATIONS,
+            self.ledger,
+            claims,
+            caller,
+            self.session,
+            OPERATIONS,
             Pace(shortest, settings.batch_linger_max_seconds, budget.limit(reserve=False)),
-            settings.settle, self.publisher.hand,
+            settings.settle,
+            self.publisher.hand,
             maintenance=settings.tradovate_maintenance,
             coming=lambda: self.subscriber.coming(shortest),
         )
         self.taker = Taker(
-            self.ledger, self.producer, names, self.products, self._taken, counted=self._counted,
-            rejected=lambda topic, reason: self.metrics.dead_letters.labels(topic, reason).inc(), crash=self.crash,
+            self.ledger,
+            self.producer,
+            names,
+            self.products,
+            self._taken,
+            counted=self._counted,
+            rejected=lambda topic, reason: self.metrics.dead_letters.labels(topic, reason).inc(),
+            crash=self.crash,
         )
         self.subscriber = Subscriber(settings, list(FLOWS), self.taker, self.stopping)
         self.health = Health(self, budget)
 
-    def _taken(self, outcomes: object) -> None:
-        self.publisher.hand(outcomes)  # type: ignore[arg-type]
+    def _taken(self, outcomes: Sequence[OutcomeRow]) -> None:
+        self.publisher.hand(outcomes)
         self.dispatcher.wake.set()
 
     def _counted(self, topic: str, result: str, count: int) -> None:
         self.metrics.events.labels(topic, result).inc(count)
 
-    def _published(self, row: object) -> None:
-        self.metrics.outcomes.labels(row.topic, row.status).inc()  # type: ignore[attr-defined]
+    def _published(self, row: OutcomeRow) -> None:
+        self.metrics.outcomes.labels(row.topic, row.status).inc()
 
     def _observe(self, operation: str, result: str, items: int, seconds: float) -> None:
         self.metrics.calls.labels(operation, result).inc()
@@ -193,19 +212,17 @@ class Replica:
 
     async def _prepared(self) -> bool:
         """Checks what the start depends on; false when stopped while waiting for it."""
-        needed = [
-            name for topic in FLOWS for name in (topic, outcome_topic(topic), dead_letter_topic(topic))
-        ]
+        needed = [name for topic in FLOWS for name in (topic, outcome_topic(topic), dead_letter_topic(topic))]
         return await self._patiently("database", self._check_ledger) and await self._patiently(
             "kafka", lambda: self._check_topics(needed)
         )
 
-    async def _patiently(self, what: str, check: Callable[[], object]) -> bool:
+    async def _patiently(self, what: str, check: Callable[[], Awaitable[None]]) -> bool:
         pause = Schedule(base=0.3, cap=5.0)
         attempt = 0
         while not self.stopping.is_set():
             try:
-                await check()  # type: ignore[misc]
+                await check()
             except (KafkaError, *AWAY) as error:
                 attempt += 1
                 log.warning("run.waits_for", what=what, error=type(error).__name__)
@@ -224,7 +241,8 @@ class Replica:
         if not status.usable:
             found = f"release {status.found}" if status.found else "no tables yet"
             raise StartRefused(
-                f"The ledger's schema has {found}, this program needs {status.wanted}: run `tradovate-worker db upgrade`"
+                f"The ledger's schema has {found}, this program needs {status.wanted}:"
+                " run `tradovate-worker db upgrade`"
                 + (" with the newer program." if status.fit is schema.Fit.UNKNOWN else ".")
             )
         wanted = self.settings.tradovate_environment.value
@@ -268,10 +286,10 @@ class Replica:
             await self._within(self.served.stop(), 3.0)
         log.info("run.stopped", seconds=round(time.monotonic() - began, 2))
 
-    async def _within(self, work: object, seconds: float) -> None:
+    async def _within(self, work: Awaitable[None], seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await work  # type: ignore[misc]
+                await work
         except (TimeoutError, KafkaError, *AWAY) as error:
             log.warning("run.stop_incomplete", error=type(error).__name__)
 
@@ -324,5 +342,3 @@ async def run_worker(
         loop.add_signal_handler(number, stop, number)
     await replica.run(ready)
     return 130 if interrupted else 0
-
-

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-
 import orjson
 import structlog
 
@@ -82,13 +81,9 @@ class Caller:
             self.observe(operation.name, result_name(reply), len(pairs), seconds)
             denied = isinstance(reply, Unauthorized) and not await self.session.reject(token.generation)
             settler = Settler(self.schedule, self.settle, random.random())
-            moves = settler.call(
-                operation, reply, pairs, seconds=seconds, call_id=batch.call_id, denied=denied
-            )
+            moves = settler.call(operation, reply, pairs, seconds=seconds, call_id=batch.call_id, denied=denied)
             held = self._keep_ticket(operation, reply, batch, body)
-            outcomes = await self._record(
-                batch, list(zip(steps, moves, strict=True)), (batch.call_id, reply), held
-            )
+            outcomes = await self._record(batch, list(zip(steps, moves, strict=True)), (batch.call_id, reply), held)
             self.crash("after_record")
             return outcomes
         finally:
@@ -96,14 +91,17 @@ class Caller:
 
     def _with_ticket(self, body: bytes, ticket: Hold | None) -> bytes:
         """The held body goes again with its ticket, to the byte; one that has changed (a step of it was cancelled)
-        cannot use the ticket and goes without."""
+        cannot use the ticket and goes without.
+        """
         if ticket is None or ticket.ticket is None or ticket.body is None or self.vault.open(ticket.body) != body:
             return body
         return body[:-1] + b',"p-ticket":' + orjson.dumps(ticket.ticket) + b"}"
 
     def _item(self, step: Claimed, operation: Operation) -> Item:
         flow = step.flow
-        view = View(flow.id, flow.event, flow.facts, TraderView(flow.trader_id), None, (), flow.created_at, self.clock())
+        view = View(
+            flow.id, flow.event, flow.facts, TraderView(flow.trader_id), None, (), flow.created_at, self.clock()
+        )
         return FLOWS[flow.topic].item(view, operation.name, self.rules)
 
     def _keep_ticket(
@@ -147,9 +145,7 @@ class Caller:
         assert operation.look_up is not None
         steps = batch.steps
         items = [self._item(step, operation) for step in steps]
-        reader = LookUpReader(
-            self.claims, self.client, self.session, operation.name, batch.lease, operation.reserve
-        )
+        reader = LookUpReader(self.claims, self.client, self.session, operation.name, batch.lease, operation.reserve)
         started = time.monotonic()
         try:
             findings = await operation.look_up(reader, items)
@@ -170,5 +166,3 @@ class Caller:
             for step, finding in zip(steps, findings, strict=True)
         ]
         return await self._record(batch, list(zip(steps, moves, strict=True)), None)
-
-

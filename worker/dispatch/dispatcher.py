@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -16,8 +16,8 @@ from worker.dispatch.calls import Caller
 from worker.dispatch.choose import Situation, Start, choose
 from worker.dispatch.maintenance import window_end
 from worker.dispatch.pacing import Pace, Stream
-from worker.ledger.claims import CallKind, Claims
 from worker.ledger.calls import SESSION_SCOPE, Closed
+from worker.ledger.claims import CallKind, Claims
 from worker.ledger.database import AWAY
 from worker.ledger.ledger import Ledger
 from worker.ledger.pace import traffic
@@ -59,7 +59,6 @@ class Dispatcher:
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _urgent: int = 0
     _held: dict[str, datetime] = field(default_factory=dict)
     _reaped: float = 0.0
     _empty: int = 0
@@ -80,9 +79,9 @@ class Dispatcher:
                 log.warning("dispatch.database_away", error=type(error).__name__, retry_in_seconds=round(seconds, 2))
                 again = self.clock() + timedelta(seconds=seconds)
             self.progress = time.monotonic()
-            await self._sleep(again, stopping)
+            await self._sleep(again)
 
-    async def _sleep(self, again: datetime | None, stopping: asyncio.Event) -> None:
+    async def _sleep(self, again: datetime | None) -> None:
         seconds = LOOK_AGAIN
         if again is not None:
             seconds = min(max((again - self.clock()).total_seconds(), 0.0005), LOOK_AGAIN)
@@ -175,14 +174,13 @@ class Dispatcher:
             self._spawn(self.caller.send(operation, batch, token, begun))
         return len(batches)
 
-    def _spawn(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(self._guarded(work))  # type: ignore[arg-type]
+    def _spawn(self, work: Awaitable[Sequence[OutcomeRow]]) -> None:
+        task = asyncio.create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    async def _guarded(self, work: object) -> None:
-        outcomes = await work  # type: ignore[misc]
-        self.publish(outcomes)
+    async def _guarded(self, work: Awaitable[Sequence[OutcomeRow]]) -> None:
+        self.publish(await work)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

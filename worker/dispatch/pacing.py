@@ -15,6 +15,7 @@ dry: when the spare is gone, what is left is the need of one whole hour, and the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -41,7 +42,8 @@ class Stream:
     @property
     def rate(self) -> float:
         """Items a second. Part-filled calls in one second are a lower bound that is known within that second, long
-        before the window's mean: by then a fast stream would have burnt what it will need. A burst fills its calls."""
+        before the window's mean: by then a fast stream would have burnt what it will need. A burst fills its calls.
+        """
         return max(self.items / WINDOW, float(self.busiest - CALM), 0.0)
 
 
@@ -71,7 +73,7 @@ class Pace:
         paced = max(paced, self.shortest)
         if freshness <= PACED or self.shortest <= 0:
             return paced
-        return self.shortest * (paced / self.shortest) ** ((FRESH - freshness) / (FRESH - PACED))
+        return self.shortest * math.pow(paced / self.shortest, (FRESH - freshness) / (FRESH - PACED))
 
     def _need(self, rate: float) -> float:
         """Calls an hour of one lane at `rate` items a second, each as full as the longest wait can make it."""

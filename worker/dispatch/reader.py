@@ -54,4 +54,5 @@ class LookUpReader:
                 raise CannotLook("the token was not accepted")
             case Silence() | Ticket() | NotSent():
                 raise CannotLook(type(reply).__name__)
-        return reply
+            case _:
+                return reply

@@ -1,9 +1,9 @@
 """From what the partner said to what the ledger writes: one move a step. Pure.
 
-    Done       the step is done
-    Refused    it will not be - unless the refusal may be about something that we made before: then it is looked up
-    NotHandled it goes again by the schedule, or when what holds it back is over
-    Unknown    it is looked up after the settle time; what cannot be looked up is parked for a person
+Done       the step is done
+Refused    it will not be - unless the refusal may be about something that we made before: then it is looked up
+NotHandled it goes again by the schedule, or when what holds it back is over
+Unknown    it is looked up after the settle time; what cannot be looked up is parked for a person
 """
 
 from __future__ import annotations
@@ -81,8 +81,13 @@ class Settler:
                 company = None if captcha else Company.TICKET.of(call_id)
                 return [
                     # The place in the body is kept: results are told apart by nothing else.
-                    Later(StepState.DUE, NOTHING if captcha else wait, step.spent, {**step.context, "place": place},
-                          company)
+                    Later(
+                        StepState.DUE,
+                        NOTHING if captcha else wait,
+                        step.spent,
+                        {**step.context, "place": place},
+                        company,
+                    )
                     for place, (step, _) in enumerate(batch)
                 ]
             case Unauthorized(text=text):
@@ -90,8 +95,7 @@ class Settler:
             case _:
                 assert_never(reply)
         return [
-            self._result(operation, result, step, seconds)
-            for (step, _), result in zip(batch, results, strict=True)
+            self._result(operation, result, step, seconds) for (step, _), result in zip(batch, results, strict=True)
         ]
 
     def _result(self, operation: Operation, result: Result, step: Claimed, seconds: float) -> Move:
@@ -171,9 +175,7 @@ class Settler:
         grown = Schedule(schedule.base, schedule.cap * operation.retry_cap_factor, schedule.total)
         return grown.delay(tries, lambda: self.draw)
 
-    def unknown(
-        self, operation: Operation, step: Claimed, seconds: float, wait: timedelta, why: str
-    ) -> Move:
+    def unknown(self, operation: Operation, step: Claimed, seconds: float, wait: timedelta, why: str) -> Move:
         """The step may or may not have taken effect."""
         if operation.look_up is None:
             if operation.resend is Resend.ALWAYS:

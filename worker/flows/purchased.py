@@ -27,6 +27,7 @@ from worker.flows.base import (
     Rules,
     Send,
     StepEnd,
+    Succeeded,
     View,
     Wait,
     failed,
@@ -87,14 +88,15 @@ class Purchased:
 
     def plan(self, view: View, rules: Rules) -> Planned:
         """User, account, permission if the account came without one, contact data."""
-        event: TraderPurchased = view.event
+        event = _event(view)
         order = view.order
         if order is not None and order.flow_id != view.flow_id:
             return _follow(view, order)
         contact = event.contact_info
         if contact is not None and not RESTRICTED.isdisjoint({contact.country, contact.mailing_country}):
-            return Planned(failed(ErrorCode.RESTRICTED_COUNTRY, "The trader's country is on CME's restricted list."),
-                           view.facts)
+            return Planned(
+                failed(ErrorCode.RESTRICTED_COUNTRY, "The trader's country is on CME's restricted list."), view.facts
+            )
         facts = view.facts
         if "userId" not in facts:
             found = _find_user(view, rules)
@@ -115,20 +117,20 @@ class Purchased:
         match operation, end:
             case "updateContactInfo", Failed(text=text):
                 return warned({**facts, "contact": "refused"}, f"Contact data: {text}")
-            case "updateContactInfo", _:
+            case "updateContactInfo", Succeeded():
                 return {**facts, "contact": "done"}
             case _, Failed(code=code, text=text):
                 status = Status.IN_DOUBT if code is ErrorCode.IN_DOUBT else Status.FAILED
                 return Planned(End(status, code, text), facts)
-            case "createEvaluationUsers", succeeded:
+            case "createEvaluationUsers", Succeeded() as succeeded:
                 adopted = bool(succeeded.value.get("adopted"))
                 return {**facts, "userId": succeeded.value["userId"], "userFrom": "adopted" if adopted else "made"}
-            case _, succeeded:
+            case _, Succeeded() as succeeded:
                 return {**facts, **{key: value for key, value in succeeded.value.items() if key != "adopted"}}
 
     def item(self, view: View, operation: str, rules: Rules) -> Item:
         """The partner's request item for one of the four operations."""
-        event: TraderPurchased = view.event
+        event = _event(view)
         match operation:
             case "createEvaluationUsers":
                 user = event.user
@@ -159,15 +161,19 @@ class Purchased:
                 contact = event.contact_info
                 assert contact is not None
                 user = event.user
-                names = (
-                    {"firstName": user.first_name, "lastName": user.last_name} if isinstance(user, NewUser) else {}
-                )
+                names = {"firstName": user.first_name, "lastName": user.last_name} if isinstance(user, NewUser) else {}
                 return {
                     "userId": view.facts["userId"],
                     **names,
                     **contact.model_dump(mode="json", by_alias=True, exclude_none=True),
                 }
-        raise ValueError(operation)
+            case _:
+                raise ValueError(operation)
+
+
+def _event(view: View) -> TraderPurchased:
+    assert isinstance(view.event, TraderPurchased)
+    return view.event
 
 
 def _follow(view: View, order: OrderView) -> Planned:
@@ -184,7 +190,7 @@ def _follow(view: View, order: OrderView) -> Planned:
 
 def _find_user(view: View, rules: Rules) -> Facts | Decision:
     """The trader's user: known, named by the event, or to be made by this flow or by the one that is at it."""
-    event: TraderPurchased = view.event
+    event = _event(view)
     trader, user = view.trader, event.user
     named = user.user_id if isinstance(user, UserRef) else None
     if trader.user_id is not None:

@@ -39,9 +39,7 @@ long as that takes; a handler that hangs for another reason is found by the live
 class Subscriber:
     """The consumer of all input topics: one member of the group for each replica."""
 
-    def __init__(
-        self, settings: KafkaSettings, topics: Sequence[str], taker: Taker, stopping: asyncio.Event
-    ) -> None:
+    def __init__(self, settings: KafkaSettings, topics: Sequence[str], taker: Taker, stopping: asyncio.Event) -> None:
         install()
         self._names = TopicNames(settings.kafka_topic_prefix)
         self._taker = taker
@@ -86,7 +84,7 @@ class Subscriber:
 
     @property
     def consumer(self) -> Any:
-        """aiokafka's consumer, or None before the start."""
+        """The consumer of aiokafka, or None before the start."""
         return self._subscriber.consumer
 
     @property
@@ -126,7 +124,7 @@ class Subscriber:
         return message
 
     async def _handle(self, message: KafkaMessage) -> None:
-        records: Sequence[ConsumerRecord[Any, Any]] = message.raw_message  # type: ignore[assignment]
+        records: Sequence[ConsumerRecord[Any, Any]] = message.raw_message
         self.busy_since = time.monotonic()
         try:
             taken = await self._taker.take([self._raw(record) for record in records], self._stopping)
@@ -143,8 +141,11 @@ class Subscriber:
 
     def _raw(self, record: ConsumerRecord[Any, Any]) -> RawRecord:
         return RawRecord(
-            self._names.bare(record.topic), record.partition, record.offset, record.timestamp, record.key,
-            record.value, tuple(record.headers),
+            self._names.bare(record.topic),
+            record.partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            tuple(record.headers),
         )
-
-

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -19,10 +20,12 @@ from worker.intake.parse import Parsed, RawRecord, Rejected, parse
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames, dead_letter_topic
 from worker.ledger.database import AWAY
-from worker.ledger.ledger import Intake, Ledger, Refusal
+from worker.ledger.ledger import Ledger, Refusal
 from worker.ledger.rows import Accepted, OutcomeRow
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -65,8 +68,15 @@ class Taker:
                         if text is not None
                     }
                     events.append(
-                        Accepted(parsed.topic, parsed.event_id, parsed.event, record.key, record.partition,
-                                 record.offset, trace or None)
+                        Accepted(
+                            parsed.topic,
+                            parsed.event_id,
+                            parsed.event,
+                            record.key,
+                            record.partition,
+                            record.offset,
+                            trace or None,
+                        )
                     )
         for record, rejected in bad:
             await self._bury(record, rejected, stopping)
@@ -86,7 +96,8 @@ class Taker:
                 return
             log.exception("intake.record_failed", topic=records[0].topic, offset=records[0].offset)
             await self._bury(
-                records[0], Rejected("internal_error", f"The ledger could not take it: {type(error).__name__}."),
+                records[0],
+                Rejected("internal_error", f"The ledger could not take it: {type(error).__name__}."),
                 stopping,
             )
             return
@@ -95,12 +106,12 @@ class Taker:
             self.counted(topic, "accepted", sum(event.topic == topic for event in events))
         self.hand(taken.outcomes)
 
-    async def _until(self, work: Callable[[], object], stopping: asyncio.Event) -> Intake:
+    async def _until(self, work: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
         pause = Schedule(base=0.2, cap=5.0)
         attempt = 0
         while True:
             try:
-                result = await work()  # type: ignore[misc]
+                result = await work()
             except (KafkaError, *AWAY) as error:
                 attempt += 1
                 self.failing = type(error).__name__
@@ -113,7 +124,7 @@ class Taker:
                 except TimeoutError:
                     continue
             self.failing = None
-            return result  # type: ignore[return-value]
+            return result
 
     async def _bury(self, record: RawRecord, rejected: Rejected, stopping: asyncio.Event) -> None:
         headers = dead_letter_headers(record.headers, rejected, record, datetime.now(UTC))
@@ -126,8 +137,14 @@ class Taker:
             ),
             stopping,
         )
-        log.warning("intake.dead_letter", topic=record.topic, partition=record.partition, offset=record.offset,
-                    reason=rejected.code, error=rejected.sentence)
+        log.warning(
+            "intake.dead_letter",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=rejected.code,
+            error=rejected.sentence,
+        )
         self.counted(record.topic, "invalid", 1)
         self.rejected(record.topic, rejected.code)
 

@@ -121,7 +121,7 @@ async def begin_calls(
         endpoint,
         kind,
     )
-    assert state is not None, "the migration writes the session's row"  # noqa: S101
+    assert state is not None, "the migration writes the session's row"
     now: datetime = state["now"]
     scopes = [holds.ALL, holds.PAUSE_ALL, holds.pause_scope(operation), holds.endpoint_scope(endpoint)]
     if hold := holds.longest(await holds.live(conn, scopes)):
@@ -220,7 +220,7 @@ async def budget_view(conn: Connection, budget: Budget) -> BudgetView:
              from recent) as recent
         """  # noqa: S608
     )
-    assert row is not None  # noqa: S101 - aggregates without a group always have a row
+    assert row is not None
     recent: dict[str, list[int]] = row["recent"]
     return BudgetView(
         used=row["used"],

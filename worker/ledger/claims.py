@@ -42,7 +42,8 @@ class Claims:
 
     async def sends(self, kind: CallKind, lane: Lane, items: int, generation: int) -> Sequence[Batch] | Closed:
         """Claims up to `items` due steps of the lane and writes their calls down. The calls may then be made, with the
-        token of `generation`."""
+        token of `generation`.
+        """
 
         async def work(connection: Connection) -> Sequence[Batch] | Closed:
             await _lock(connection)
@@ -115,7 +116,8 @@ class Claims:
         self, operation: str, endpoint: str, domain: str, lease: uuid.UUID, *, reserve: bool, generation: int
     ) -> Opened | Closed:
         """Begins one read of a look-up for `operation`: charges the budget, notes it with the steps, and extends their
-        lease. `endpoint` is the reading one: penalties go by it."""
+        lease. `endpoint` is the reading one: penalties go by it.
+        """
 
         async def work(connection: Connection) -> Opened | Closed:
             opened = await begin_calls(
@@ -142,7 +144,6 @@ class Claims:
 
         return await self.ledger.database.atomically(work)
 
-
     async def finish(self, call_id: int, reply: Reply) -> None:
         """Notes what came of a read, and what it says of the session and of lock-outs."""
 
@@ -158,22 +159,23 @@ async def _lock(connection: Connection) -> None:
 
 async def _candidates(connection: Connection, lane: Lane, items: int) -> list[Any]:
     """Steps that could go, oldest first, whose trader no call in flight names."""
-    company = "company is null" if lane.company is None else "company = $4"
-    arguments = [lane.operation, lane.state.value, items]
-    if lane.company is not None:
-        arguments.append(lane.company)
-    return await connection.fetch(
+    rows: list[Any] = await connection.fetch(
         "select id, trader_key from step s where operation = $1 and state = $2 and lease is null"
-        f" and due <= clock_timestamp() and {company} and state in ('due', 'unknown', 'waiting')"  # noqa: S608
+        " and due <= clock_timestamp() and company is not distinct from $4 and state in ('due', 'unknown', 'waiting')"
         " and not exists (select 1 from step b where b.lease is not null and b.trader_key = s.trader_key)"
         " order by due, id limit $3 for update skip locked",
-        *arguments,
+        lane.operation,
+        lane.state.value,
+        items,
+        lane.company,
     )
+    return rows
 
 
 def _calls(rows: Sequence[Any], most: int) -> list[list[Any]]:
     """Splits steps into calls of at most `most`. Steps of one trader share a call, or the later ones stay behind:
-    two calls that name the same trader are never in flight together."""
+    two calls that name the same trader are never in flight together.
+    """
     groups: list[list[Any]] = [[]]
     where: dict[str, int] = {}
     for row in rows:

@@ -6,6 +6,7 @@ a transaction would otherwise hold its row locks, and the lock that orders all b
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,10 +23,21 @@ else:
 
 T = TypeVar("T")
 
-AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError,
-        asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.TooManyConnectionsError,
-        asyncpg.IdleInTransactionSessionTimeoutError, asyncpg.QueryCanceledError, asyncpg.ReadOnlySQLTransactionError,
-        asyncpg.OutOfMemoryError, asyncpg.DiskFullError, TimeoutError)
+AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.QueryCanceledError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.DiskFullError,
+    TimeoutError,
+)
 """Errors that mean: the database cannot be reached or cannot serve just now; wait and try again."""
 
 _RACES = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
@@ -68,8 +80,6 @@ class Database:
         if self._pool is not None:
             pool, self._pool = self._pool, None
             try:
-                import asyncio
-
                 async with asyncio.timeout(5):
                     await pool.close()
             except (TimeoutError, *AWAY):

@@ -10,14 +10,14 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, assert_never
 
 from schemas.events import EVENTS
 from schemas.outcomes import Outcome
 from worker.flows import FLOWS
-from worker.flows.base import Rules
+from worker.flows.base import Rules, Succeeded
 from worker.ledger.calls import finish_call
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
@@ -110,8 +110,19 @@ class Ledger:
         event = kind.freeze(accepted.event, self.rules)
         names = kind.names(event)
         return FlowRow(
-            new_flow_id(), accepted.topic, accepted.event_id, accepted.record_key, accepted.partition, accepted.offset,
-            accepted.trace, names.trader_id, names.user_id, names.order_id, names.account_id, self.clock(), event,
+            new_flow_id(),
+            accepted.topic,
+            accepted.event_id,
+            accepted.record_key,
+            accepted.partition,
+            accepted.offset,
+            accepted.trace,
+            names.trader_id,
+            names.user_id,
+            names.order_id,
+            names.account_id,
+            self.clock(),
+            event,
         )
 
     async def survey(self, operations: Sequence[str], limit: int = 500) -> tuple[Sequence[Lane], datetime | None]:
@@ -134,8 +145,16 @@ class Ledger:
         """The claimed steps with their flows; bodies are opened here."""
         flows = await self._flows(connection, {row["flow_id"] for row in rows})
         return [
-            Claimed(row["id"], row["operation"], StepState(row["state"]), row["attempts"], row["spent"], row["context"],
-                    row["company"], flows[row["flow_id"]])
+            Claimed(
+                row["id"],
+                row["operation"],
+                StepState(row["state"]),
+                row["attempts"],
+                row["spent"],
+                row["context"],
+                row["company"],
+                flows[row["flow_id"]],
+            )
             for row in rows
         ]
 
@@ -146,11 +165,49 @@ class Ledger:
         )
         flows = {}
         for row in rows:
-            (flow_id, topic, event_id, key, partition, offset, trace, trader_id, user_id, order_id, account_id, created,
-             body, facts, state, round_, attempts, code, text) = row
+            (
+                flow_id,
+                topic,
+                event_id,
+                key,
+                partition,
+                offset,
+                trace,
+                trader_id,
+                user_id,
+                order_id,
+                account_id,
+                created,
+                body,
+                facts,
+                state,
+                round_,
+                attempts,
+                code,
+                text,
+            ) = row
             event = EVENTS[topic].restore(self.vault.open(body))
-            flows[flow_id] = FlowRow(flow_id, topic, event_id, key, partition, offset, trace, trader_id, user_id,
-                                     order_id, account_id, created, event, facts, state, round_, attempts, code, text)
+            flows[flow_id] = FlowRow(
+                flow_id,
+                topic,
+                event_id,
+                key,
+                partition,
+                offset,
+                trace,
+                trader_id,
+                user_id,
+                order_id,
+                account_id,
+                created,
+                event,
+                facts,
+                state,
+                round_,
+                attempts,
+                code,
+                text,
+            )
         return flows
 
     async def record(
@@ -185,23 +242,7 @@ class Ledger:
     async def _write_moves(
         self, connection: Connection, lease: uuid.UUID, moves: Sequence[tuple[Claimed, Move]], now: datetime
     ) -> set[int]:
-        states, dues, spents, contexts, companies, errors, results = [], [], [], [], [], [], []
-        for step, move in moves:
-            match move:
-                case Finish(end=end, parked=parked):
-                    value = getattr(end, "value", None)
-                    state = (
-                        StepState.PARKED if parked else StepState.DONE if value is not None else StepState.REFUSED
-                    )
-                    row: tuple[Any, ...] = (now, step.spent, step.context, step.company, value)
-                case Later(state=state, wait=wait, spent=spent, context=context, company=company):
-                    row = (now + wait, spent, dict(context), company, None)
-            if state not in MOVES[step.state]:
-                raise ValueError(f"a step cannot move from {step.state} to {state}")
-            states.append(state.value)
-            for column, value in zip((dues, spents, contexts, companies, results), row, strict=True):
-                column.append(value)
-            errors.append(None)  # the partner's words may carry personal values: they are kept scrubbed, by the flow
+        written = [_written(step, move, now) for step, move in moves]
         rows = await connection.fetch(
             "update step set state = n.s, due = n.d, arrived = n.d, spent = n.p, context = n.c, company = n.g,"
             " result = n.r, lease = null, lease_until = null,"
@@ -209,13 +250,7 @@ class Ledger:
             " from unnest($2::bigint[], $3::text[], $4::timestamptz[], $5::float8[], $6::jsonb[], $7::bigint[],"
             " $8::jsonb[]) as n (id, s, d, p, c, g, r) where step.id = n.id and step.lease = $1 returning step.id",
             lease,
-            [step.id for step, _ in moves],
-            states,
-            dues,
-            spents,
-            contexts,
-            companies,
-            results,
+            *(list(column) for column in zip(*written, strict=True)),
         )
         return {row[0] for row in rows}
 
@@ -301,10 +336,28 @@ class Ledger:
             )
 
 
+def _written(step: Claimed, move: Move, now: datetime) -> tuple[Any, ...]:
+    """A step's columns after its move: id, state, due, spent, context, company, result.
+
+    The partner's words may carry personal values: they are kept masked, in the flow's outcome, and not here.
+    """
+    columns: tuple[Any, ...]
+    match move:
+        case Finish(end=Succeeded(value=value)):
+            state, columns = StepState.DONE, (now, step.spent, step.context, step.company, dict(value))
+        case Finish(parked=parked):
+            state, columns = StepState.PARKED if parked else StepState.REFUSED, (now, step.spent, {}, None, None)
+        case Later(state=state):
+            columns = (now + move.wait, move.spent, dict(move.context), move.company, None)
+        case _:
+            assert_never(move)
+    if state not in MOVES[step.state]:
+        raise ValueError(f"a step cannot move from {step.state} to {state}")
+    return step.id, state.value, *columns
+
+
 def _fresh(step: Claimed) -> Claimed:
     """The step with its flow's facts as they were when it was loaded: a transaction that is run again starts anew."""
-    from dataclasses import replace
-
     return replace(step, flow=replace(step.flow, facts=dict(step.flow.facts)))
 
 
@@ -316,7 +369,8 @@ def new_flow_id() -> uuid.UUID:
 
 
 _SURVEY = """
-select w.operation, w.state, ready.company, coalesce(ready.ready, 0) as ready, ready.oldest, ready.newest, later.next_due
+select w.operation, w.state, ready.company, coalesce(ready.ready, 0) as ready, ready.oldest, ready.newest,
+       later.next_due
 from (select o as operation, s as state from unnest($1::text[]) o cross join unnest(array['due', 'unknown']) s
       union all select 'plan', 'waiting') w
 left join lateral (

@@ -11,7 +11,7 @@ from worker.ledger.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """`used`: calls in the last hour. `streams`: operation -> (items in ten minutes, most part-filled calls a second)."""
+    """`used`: calls in the last hour. `streams`: operation -> items in ten minutes, most part-filled calls a second."""
 
     used: int
     streams: Mapping[str, tuple[int, int]]

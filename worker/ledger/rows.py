@@ -1,12 +1,12 @@
 """The ledger's rows as the program holds them, and the moves that a step may make.
 
-    waiting    for another flow, an order, a trader, or a time: planned again when woken or due
-    due        may be sent from `due` on
-    in_flight  written before the bytes leave; whoever holds the lease writes what came of it
-    unknown    may or may not have taken effect: leaves only through a look-up or a person
-    done       took effect
-    refused    will not take effect
-    parked     a person must look
+waiting    for another flow, an order, a trader, or a time: planned again when woken or due
+due        may be sent from `due` on
+in_flight  written before the bytes leave; whoever holds the lease writes what came of it
+unknown    may or may not have taken effect: leaves only through a look-up or a person
+done       took effect
+refused    will not take effect
+parked     a person must look
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ MOVES: Mapping[StepState, frozenset[StepState]] = {
     StepState.PARKED: frozenset({StepState.DONE, StepState.REFUSED, StepState.DUE}),
 }
 """The allowed moves. A step that is looked up keeps its state and is leased."""
+
 
 class Company(IntEnum):
     """Why steps travel together; the number is unique to the call that tied them."""

@@ -82,8 +82,9 @@ async def upgrade(url: str) -> Status:
     before = await status(url)
     if before.fit in (Fit.CURRENT, Fit.AHEAD, Fit.UNKNOWN):
         return before
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url, timeout=5),
-                                 poolclass=NullPool)
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url, timeout=5), poolclass=NullPool
+    )
     try:
         async with engine.begin() as connection:
             await connection.exec_driver_sql(f"select pg_advisory_xact_lock({_LOCK})")

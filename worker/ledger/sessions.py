@@ -71,13 +71,13 @@ async def load(conn: Connection, scopes: Sequence[str], renewal: str, *, lock: b
     row = await conn.fetchrow(
         f"select {_COLUMNS}, clock_timestamp() as now from session" + (" for update" if lock else "")  # noqa: S608
     )
-    assert row is not None, "the migration writes the session's row"  # noqa: S101
+    assert row is not None, "the migration writes the session's row"
     counted = await conn.fetchrow(
         "select count(*) as renewals, min(coalesce(finished_at, at)) as first from call"  # noqa: S608
         f" where endpoint = $1 and kind = 'session' and {COUNTED}",
         renewal,
     )
-    assert counted is not None  # noqa: S101 - aggregates without a group always have a row
+    assert counted is not None
     logins = await conn.fetch(
         "select id, owner, may_live_until from login where ended_at is null and may_live_until > clock_timestamp()"
         " order by may_live_until"

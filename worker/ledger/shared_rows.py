@@ -132,8 +132,17 @@ class SharedRows:
         """An order as flows see it; `details` of the event that asks, to tell a repeat from a conflict."""
         same = details is not None and self.vault.same(row.details, details)
         return OrderView(
-            row.order_id, row.flow_id, row.state, same, row.trader_id, row.user_id, row.account_id, row.permission_id,
-            row.facts, row.error_code, row.error_text,
+            row.order_id,
+            row.flow_id,
+            row.state,
+            same,
+            row.trader_id,
+            row.user_id,
+            row.account_id,
+            row.permission_id,
+            row.facts,
+            row.error_code,
+            row.error_text,
         )
 
     def references(self, names: Names) -> Iterable[OrderRow]:
@@ -153,8 +162,20 @@ class SharedRows:
         key = (names.order_kind, names.order_id)
         row = self.orders.get(key)
         if row is None:
-            self.orders[key] = OrderRow(*key, flow_id, "open", self.vault.digest(details), names.trader_id, None, None,
-                                        None, {}, None, None, dirty=True)
+            self.orders[key] = OrderRow(
+                *key,
+                flow_id,
+                "open",
+                self.vault.digest(details),
+                names.trader_id,
+                None,
+                None,
+                None,
+                {},
+                None,
+                None,
+                dirty=True,
+            )
         elif row.state == "failed":
             row.flow_id, row.state, row.details = flow_id, "open", self.vault.digest(details)
             row.trader_id, row.error_code, row.error_text, row.dirty = names.trader_id, None, None, True
@@ -208,8 +229,21 @@ class SharedRows:
             " account_id = excluded.account_id, permission_id = excluded.permission_id, facts = excluded.facts,"
             " error_code = excluded.error_code, error_text = excluded.error_text"
             " where o.flow_id = excluded.flow_id or o.state = 'failed' returning 1",
-            *_columns(orders, "kind", "order_id", "flow_id", "state", "details", "trader_id", "user_id", "account_id",
-                      "permission_id", "facts", "error_code", "error_text"),
+            *_columns(
+                orders,
+                "kind",
+                "order_id",
+                "flow_id",
+                "state",
+                "details",
+                "trader_id",
+                "user_id",
+                "account_id",
+                "permission_id",
+                "facts",
+                "error_code",
+                "error_text",
+            ),
         )
         return len(written) == len(orders)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from schemas.base import utc_text
+from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from schemas.privacy import mask
 from worker.flows import FLOWS
 from worker.flows.base import (
@@ -24,7 +24,6 @@ from worker.flows.base import (
     Rules,
     Send,
     StepEnd,
-    Succeeded,
     View,
     Wait,
     order_key,
@@ -83,8 +82,9 @@ class WorkingSet:
                 mine = row.flow_id == flow.id
                 order = self.shared.order_view(row, None if mine else kind.details(flow.event))
         known = [] if names.owns_order else [self.shared.order_view(row) for row in self.shared.references(names)]
-        return View(flow.id, flow.event, flow.facts, self.shared.trader_view(names), order, known, flow.created_at,
-                    self.now)
+        return View(
+            flow.id, flow.event, flow.facts, self.shared.trader_view(names), order, known, flow.created_at, self.now
+        )
 
     def accept(self, flow: FlowRow) -> None:
         """A new flow: takes its order if it may, and is planned for the first time."""
@@ -213,7 +213,8 @@ class WorkingSet:
         outcomes = await self._save_outcomes(connection)
         if self.wakes:
             await connection.execute(
-                "update step set due = least(due, $2::timestamptz) where waits_for && $1::text[] and state in ('waiting', 'due')",
+                "update step set due = least(due, $2::timestamptz)"
+                " where waits_for && $1::text[] and state in ('waiting', 'due')",
                 list(self.wakes),
                 self.now,
             )
@@ -246,9 +247,7 @@ class WorkingSet:
             [flow.state for flow in flows],
             [flow.attempts for flow in flows],
             [flow.facts for flow in flows],
-            [
-                seal(flow.event.keep()) if flow.state in ("open", "in_doubt") else None for flow in flows
-            ],
+            [seal(flow.event.keep()) if flow.state in ("open", "in_doubt") else None for flow in flows],
             [flow.error_code for flow in flows],
             [flow.error_text for flow in flows],
             [flow.created_at for flow in flows],
@@ -358,4 +357,3 @@ def headers(outcome: Outcome, source: str, trace: Mapping[str, str]) -> dict[str
         "content-type": "application/json",
         **trace,
     }
-

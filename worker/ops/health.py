@@ -104,8 +104,12 @@ class Health:
     def details(self) -> Mapping[str, Any]:
         """What readiness tells besides."""
         replica = self.replica
-        return {"replica": replica.name, "role": "worker", "callsInFlight": replica.dispatcher.in_flight,
-                "intakeWaitsFor": replica.taker.failing}
+        return {
+            "replica": replica.name,
+            "role": "worker",
+            "callsInFlight": replica.dispatcher.in_flight,
+            "intakeWaitsFor": replica.taker.failing,
+        }
 
     async def scrape(self) -> None:
         """Brings the gauges up to date; what cannot be read keeps its last value."""

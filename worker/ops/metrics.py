@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -39,13 +40,15 @@ class Metrics:
 
     def __post_init__(self) -> None:
         """Declares them all, so that each has its help text from the first scrape on."""
-        make = {"registry": self.registry, "namespace": PREFIX}
-        self.events = Counter("events", "Input records taken, by result: accepted, known, invalid.",
-                              ("topic", "result"), **make)
+        make: Any = {"registry": self.registry, "namespace": PREFIX}
+        self.events = Counter(
+            "events", "Input records taken, by result: accepted, known, invalid.", ("topic", "result"), **make
+        )
         self.outcomes = Counter("outcomes", "Outcomes published.", ("topic", "status"), **make)
         self.flows = Gauge("flows", "Flows in the ledger, by state.", ("topic", "state"), **make)
-        self.oldest = Gauge("oldest_waiting_flow_seconds", "Age of the oldest flow that has not ended.", ("topic",),
-                            **make)
+        self.oldest = Gauge(
+            "oldest_waiting_flow_seconds", "Age of the oldest flow that has not ended.", ("topic",), **make
+        )
         self.calls = Counter("calls", "Calls to Tradovate, by what came back.", ("operation", "result"), **make)
         self.call_items = Histogram("call_items", "Items in a call.", ("operation",), buckets=_ITEMS, **make)
         self.call_seconds = Histogram("call_seconds", "Time of a call.", ("operation",), buckets=_SECONDS, **make)
@@ -53,8 +56,9 @@ class Metrics:
         self.budget_left = Gauge("budget_left_calls", "Calls that the hourly budget has left.", **make)
         self.lockout = Gauge("lockout_seconds_left", "Time until a lock-out ends; 0 without one.", **make)
         self.token = Gauge("token_seconds_left", "Time until the shared token ends; 0 without one.", **make)
-        self.lag = Gauge("consumer_lag_records", "Records behind the end, of this replica's partitions.", ("topic",),
-                         **make)
+        self.lag = Gauge(
+            "consumer_lag_records", "Records behind the end, of this replica's partitions.", ("topic",), **make
+        )
         self.dead_letters = Counter("dead_letters", "Records put on a dead-letter topic.", ("topic", "reason"), **make)
 
     def text(self) -> bytes:

@@ -105,7 +105,7 @@ async def serve(app: Starlette, host: str, port: int) -> Served:
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
-    while not server.started and not task.done():
+    while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn tells of its start by a flag alone
         await asyncio.sleep(0.005)
     if task.done():
         task.result()

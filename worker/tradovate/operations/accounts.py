@@ -75,6 +75,7 @@ async def _nobodys(reader: Reader, accounts: Sequence[Mapping[str, Any]], item: 
             return Unknown("an account without an id")
         if not item.get("_derived"):
             break
+        assert isinstance(account_id, int)
         if not await permissions_on(reader, account_id):
             return adopted(accountId=account_id, accountName=item["name"], tradingPermissionId=None)
     return Refused("The account name is taken at Tradovate by an account that is not this order's.", "conflict")
@@ -94,9 +95,9 @@ async def _accounts(reader: Reader, names: set[str]) -> dict[str, list[Mapping[s
             return found
         found.clear()  # no bulk read here, or none of the names: ask for each
     for name in sorted(names):
-        account = await find(reader, Domain.DEMO, "account", name)
-        if account is not None:
-            found[name].append(account)
+        one = await find(reader, Domain.DEMO, "account", name)
+        if one is not None:
+            found[name].append(one)
     return found
 
 
@@ -108,7 +109,9 @@ async def permissions_of(reader: Reader, user_ids: set[int]) -> dict[int, list[M
     if len(user_ids) > 1:
         pages = []
         for some in chunks(sorted(user_ids), MOST):
-            pages.append(await read(reader, Domain.DEMO, "/tradingPermission/ldeps", masterids=",".join(map(str, some))))
+            pages.append(
+                await read(reader, Domain.DEMO, "/tradingPermission/ldeps", masterids=",".join(map(str, some)))
+            )
             if pages[-1] is None:
                 break
         if all(page is not None for page in pages):
@@ -132,7 +135,8 @@ async def permissions_on(reader: Reader, account_id: int) -> list[Mapping[str, A
 
 def best_permission(permissions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The one that is in force, if any is; else the newest. A revoked one is kept: a trader who failed is not let in
-    again because a topic was read again from its start."""
+    again because a topic was read again from its start.
+    """
     return max(permissions, key=lambda each: (each.get("status") not in ("Revoked", "Declined"), each.get("id", 0)))
 
 

@@ -97,9 +97,9 @@ create table step (
     state       text not null check (state in ('waiting', 'due', 'in_flight', 'unknown', 'done', 'refused', 'parked')),
     trader_key  text not null,              -- 'u:<userId>' once the user is known, else 't:<traderId>'
     due         timestamptz not null,
-    arrived     timestamptz not null default clock_timestamp(),  -- since when it could go; the wait for company counts from it
+    arrived     timestamptz not null default clock_timestamp(),  -- since when it could go: the wait for company
     waits_for   text[],                     -- keys that wake it before `due`
-    company     bigint,                     -- steps with the same number travel together: halves of a split, a ticket's body
+    company     bigint,                     -- steps with the same number travel together: split, or held by a ticket
     lease       uuid,
     lease_until timestamptz,
     attempts    integer not null default 0,
@@ -112,7 +112,8 @@ create table step (
     ended_at    timestamptz
 ) with (fillfactor = 80);
 create index step_flow on step (flow_id, id);
-create index step_due on step (state, operation, due, id) where state in ('due', 'unknown', 'waiting') and lease is null;
+create index step_due on step (state, operation, due, id)
+    where state in ('due', 'unknown', 'waiting') and lease is null;
 create index step_leased on step (trader_key) where lease is not null;
 create index step_lease on step (lease_until) where lease is not null;
 create index step_company on step (company) where company is not null;
