@@ -58,7 +58,7 @@ class Connection:
     outputs: deque[Output] = field(default_factory=deque)
     on_output: Callable[[], None] = lambda: None
 
-    # -- out ------------------------------------------------------------------------------------------------------------
+    # -- out -------------------------------------------------------------------------------------------------
 
     def push(self, text: str) -> None:
         if not self.over:
@@ -106,7 +106,7 @@ class Connection:
         idle = self.last_heard + config.idle_seconds - now
         return max(0.0, min(beat, idle))
 
-    # -- in -------------------------------------------------------------------------------------------------------------
+    # -- in --------------------------------------------------------------------------------------------------
 
     def hear(self, text: str, now: float) -> Asked | None:
         """Take one text frame; return the request in it, if it is one. A heartbeat is `[]`."""

@@ -74,7 +74,7 @@ class Control:
         except (ValueError, KeyError, TypeError) as error:  # also FaultError, SwitchError, JSONDecodeError
             return Reply(status=400, data={"error": str(error)})
 
-    # -- what is seen ---------------------------------------------------------------------------------------------------
+    # -- what is seen ----------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Return counts: effects in all, what was made twice, sessions, budget, calls."""
@@ -131,7 +131,7 @@ class Control:
     def faults(self) -> list[dict[str, Any]]:
         return [rule.public() for rule in self._sandbox.core.faults.rules]
 
-    # -- what is turned -------------------------------------------------------------------------------------------------
+    # -- what is turned --------------------------------------------------------------------------------------
 
     def add_faults(self, data: dict[str, Any]) -> dict[str, Any]:
         """Add one rule, or all of `faults`."""

@@ -13,10 +13,10 @@ from worker.sandbox.effects import Effects
 from worker.sandbox.faults import Faults
 from worker.sandbox.fields import Malformed
 from worker.sandbox.limits import Budget, Tickets, strip_ticket
-from worker.sandbox.mangle import garbage, instead, mangled, with_status
+from worker.sandbox.mangle import instead, mangled, stopped
 from worker.sandbox.operation import Call, Domain, Operation
 from worker.sandbox.operations import OPERATIONS
-from worker.sandbox.replies import CUT, HANG, Reply, denied, raw, refusal, text
+from worker.sandbox.replies import Reply, denied, raw, refusal, text
 from worker.sandbox.sessions import Sessions
 from worker.sandbox.sockets import Hub
 from worker.sandbox.texts import message
@@ -80,7 +80,7 @@ class Core:
         self._late: list[tuple[float, int, Exchange]] = []
         self._late_made = 0
 
-    # -- the three moments of a call ----------------------------------------------------------------------------------
+    # -- the three moments of a call -------------------------------------------------------------------------
 
     def begin(self, request: Request, now: float) -> Exchange:
         """Take a call in: it is logged and counted, and the faults that it meets are chosen."""
@@ -139,20 +139,13 @@ class Core:
             self._route(exchange, due)
         self.hub.tick(self.config, now)
 
-    # -- what stands between a call and its effect ----------------------------------------------------------------------
+    # -- what stands between a call and its effect -----------------------------------------------------------
 
     def _before(self, rule: FaultRule, exchange: Exchange, now: float) -> Reply | None:
+        early = stopped(rule, message(self.config, "poison"))
+        if early is not None:
+            return early
         match rule.action:
-            case "cut_before":
-                return CUT
-            case "status_before":
-                return with_status(rule)
-            case "error_text":
-                return refusal(rule.body or message(self.config, "poison"))
-            case "hang" if not rule.effect:
-                return HANG
-            case "garbage" if rule.effect is False:
-                return garbage(rule.form, Reply(data={"results": []}))
             case "late":
                 self._late_made += 1
                 heapq.heappush(self._late, (now + rule.seconds, self._late_made, exchange))
@@ -278,7 +271,7 @@ def _items(body: dict[str, Any] | None) -> int:
 
 
 def _ticket_of(request: Request) -> tuple[str | None, bytes]:
-    """Return the ticket that a call brings, and its bytes without it; a call without a body may bring it in the query."""
+    """Return the ticket that a call brings, and its bytes without it. Without a body, the query may bring it."""
     if b'"p-ticket"' in request.body:
         return strip_ticket(request.body)
     if request.body or b"p-ticket=" not in request.raw_query:

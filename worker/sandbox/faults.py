@@ -71,7 +71,7 @@ class FaultRule:
     id: str = ""
     matched: int = 0
     fired: int = 0
-    _dice: random.Random = field(default_factory=random.Random, repr=False)
+    dice: random.Random = field(default_factory=random.Random, repr=False)
 
     def meets(self, domain: str, path: str, wanted: bytes) -> bool:
         """Say whether this call is meant, and count it."""
@@ -84,18 +84,21 @@ class FaultRule:
         self.matched += 1
         if self.matched <= self.after or (self.nth and self.matched != self.nth):
             return False
-        if self.probability < 1 and self._dice.random() >= self.probability:
+        if self.probability < 1 and self.dice.random() >= self.probability:
             return False
         self.fired += 1
         return True
 
     def public(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if not key.startswith("_")}
+        return {key: value for key, value in asdict(self).items() if key != "dice"}
 
 
-_NAMES = frozenset(item.name for item in fields(FaultRule)) - {"matched", "fired", "_dice"}
-_NUMBERS = {"nth", "after", "times", "seed", "status", "count"}
-_SECONDS = {"seconds", "probability"}
+_NAMES = frozenset(item.name for item in fields(FaultRule)) - {"matched", "fired", "dice"}
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("nth", "after", "times", "seed", "status", "count"), ((int,), "a whole number")),
+    **dict.fromkeys(("seconds", "probability"), ((int, float), "a number")),
+    **dict.fromkeys(("effect", "atomic", "captcha"), ((bool,), "true or false")),
+}
 _CHOICES = {
     "action": get_args(Action),
     "domain": ("live", "demo", "*"),
@@ -114,30 +117,30 @@ def parse_rule(data: object) -> FaultRule:
         raise FaultError("a fault is an object")
     if "action" not in data:
         raise FaultError("action should be specified")
-    values: dict[str, Any] = dict(data)
-    for name, value in values.items():
-        if name not in _NAMES:
-            raise FaultError(f"{name} is no field of a fault")
-        if name in _CHOICES:
-            if str(value) not in _CHOICES[name]:
-                raise FaultError(f"{name} should be one of {', '.join(_CHOICES[name])}")
-            values[name] = str(value)
-        elif name in _NUMBERS | _SECONDS:
-            number = int if name in _NUMBERS else (int, float)
-            if isinstance(value, bool) or not isinstance(value, number) or value < 0:
-                raise FaultError(f"{name} should be a number that is not negative")
-        elif name in ("effect", "atomic", "captcha"):
-            if not isinstance(value, bool):
-                raise FaultError(f"{name} should be true or false")
-        elif not isinstance(value, str):
-            raise FaultError(f"{name} should be text")
+    values: dict[str, Any] = {name: _value(name, value) for name, value in data.items()}
     forms = _FORMS.get(values["action"])
     if forms and values.setdefault("form", forms[0]) not in forms:
         raise FaultError(f"form of {values['action']} should be one of {', '.join(forms)}")
     rule = FaultRule(**values)
     rule.operation = "*" if rule.operation == "*" else "/" + rule.operation.casefold().strip("/")
-    rule._dice.seed(rule.seed)
+    rule.dice.seed(rule.seed)
     return rule
+
+
+def _value(name: str, value: Any) -> Any:
+    """Return one field's value, checked."""
+    if name not in _NAMES:
+        raise FaultError(f"{name} is no field of a fault")
+    if name in _CHOICES:
+        if str(value) not in _CHOICES[name]:
+            raise FaultError(f"{name} should be one of {', '.join(_CHOICES[name])}")
+        return str(value)
+    kinds, form = _KINDS.get(name, ((str,), "text"))
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise FaultError(f"{name} should be {form}")
+    if isinstance(value, int | float) and value < 0:
+        raise FaultError(f"{name} should not be negative")
+    return value
 
 
 class Faults:

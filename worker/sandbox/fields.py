@@ -79,9 +79,9 @@ def trade_date_of(value: object) -> str:
     """
     if not isinstance(value, dict):
         raise Malformed("tradeDate")
-    year, month, day = (value.get(name) for name in ("year", "month", "day"))
+    parts: list[Any] = [value.get(name) for name in ("year", "month", "day")]
     try:
-        return date(year, month, day).isoformat()
+        return date(*parts).isoformat()
     except (TypeError, ValueError):
         raise Malformed("tradeDate") from None
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.sandbox.replies import CUT, HANG, Json, Reply, html, raw, text
+from worker.sandbox.replies import CUT, HANG, Reply, html, raw, refusal, text
 
 if TYPE_CHECKING:
     from worker.sandbox.faults import FaultRule
 
-__all__ = ["garbage", "instead", "mangled", "with_status"]
+__all__ = ["instead", "mangled", "stopped"]
 
 
 def with_status(rule: FaultRule) -> Reply:
@@ -24,24 +24,39 @@ def instead(rule: FaultRule) -> Reply:
     return HANG if rule.answer == "hang" else raw(int(rule.answer))
 
 
+_NONSENSE = {
+    "not_json": raw(200, b"Service is warming up..."),
+    "wrong_types": Reply(data={"results": "ok", "errorText": 7, "accessToken": False, "accountId": "many"}),
+    "html": html(200),
+    "null": Reply(data=None),
+    "array": Reply(data=[1, "two", None]),
+    "empty": raw(200),
+}
+
+
 def garbage(form: str, reply: Reply) -> Reply:
-    """Return an answer that makes no sense, with HTTP 200."""
-    match form:
-        case "not_json":
-            return raw(200, b"Service is warming up...")
-        case "wrong_types":
-            return Reply(data={"results": "ok", "errorText": 7, "accessToken": False, "accountId": "many"})
-        case "truncated":
-            body = reply.encode()
-            return raw(200, body[: max(1, len(body) // 2)], Json)
-        case "html":
-            return html(200)
-        case "null":
-            return Reply(data=None)
-        case "array":
-            return Reply(data=[1, "two", None])
+    """Return an answer that makes no sense, with HTTP 200; `truncated` is half of the good one."""
+    if form == "truncated":
+        body = reply.encode()
+        return raw(200, body[: max(1, len(body) // 2)])
+    return _NONSENSE[form]
+
+
+def stopped(rule: FaultRule, sentence: str) -> Reply | None:
+    """Return what the caller gets under a rule that keeps the effect away, None under any other."""
+    match rule.action:
+        case "cut_before":
+            return CUT
+        case "status_before":
+            return with_status(rule)
+        case "error_text":
+            return refusal(rule.body or sentence)
+        case "hang" if not rule.effect:
+            return HANG
+        case "garbage" if rule.effect is False:
+            return garbage(rule.form, Reply(data={"results": []}))
         case _:
-            return raw(200)
+            return None
 
 
 def mangled(rule: FaultRule, reply: Reply) -> Reply:

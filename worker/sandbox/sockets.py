@@ -31,7 +31,7 @@ class Hub:
         self._due: list[tuple[float, int, str, Row]] = []
         self._dice = random.Random(0)
 
-    # -- coming and going -----------------------------------------------------------------------------------------------
+    # -- coming and going ------------------------------------------------------------------------------------
 
     def open(self, domain: Domain, now: float) -> Connection:
         self._made += 1
@@ -71,7 +71,7 @@ class Hub:
         self.counts["dropped"] += len(chosen)
         return len(chosen)
 
-    # -- events ---------------------------------------------------------------------------------------------------------
+    # -- events ----------------------------------------------------------------------------------------------
 
     def entity(self, config: SandboxConfig, domain: Domain, entity_type: str, event_type: str, row: Row) -> None:
         """Tell every socket of the domain that asked for this kind of entity."""

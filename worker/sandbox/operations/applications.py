@@ -49,9 +49,10 @@ REVIEW_STEPS = ("Preapproved", "InReview", "InAMLReview", "Approved")
 LIVE_ACCOUNT_BASE = 7_000_000
 _CODE = re.compile("[A-Z]{2}")
 _NAME = re.compile(r"[^\W\d_]+(?:[ '.-]+[^\W\d_]+)*[ '.-]*")
-_RESTRICTED = frozenset(
-    ["AF", "AL", "AQ", "BY", "BF", "TD", "CG", "CD", "CI", "CU", "DJ", "TL", "GW", "IR", "JO", "LA", "LS", "LY", "MW", "KP", "PS", "RW", "SL", "SO", "SD", "SS", "SY", "TJ", "YE"]
-)
+_RESTRICTED = frozenset({
+    "AF", "AL", "AQ", "BY", "BF", "TD", "CG", "CD", "CI", "CU", "DJ", "TL", "GW", "IR", "JO", "LA", "LS",
+    "LY", "MW", "KP", "PS", "RW", "SL", "SO", "SD", "SS", "SY", "TJ", "YE",
+})  # fmt: skip
 """The exchange's restricted countries (restricted countries page)."""
 
 

@@ -42,16 +42,24 @@ def _judge(call: Call, item: dict[str, Any], names: set[str], emails: set[str]) 
         return refused(call, "name", "name_taken")
     if config.emails_unique and (email in emails or email in world.emails):
         return refused(call, "email", "email_taken")
-    plan = item.get("tradovateSubscriptionPlanId")
-    if plan is not None and world.plans.get(plan) is None:
-        return refused(call, "tradovateSubscriptionPlanId", "foreign_plan")
-    for entitlement in item.get("entitlementIds") or ():
-        if entitlement == config.t_prop_entitlement_id:
-            return refused(call, "entitlementIds", "sim_plus_at_sign_up")
-        if world.entitlements.get(entitlement) is None:
-            return refused(call, "entitlementIds", "unknown_entitlement")
+    extra = _extras(call, item)
+    if extra is not None:
+        return refused(call, *extra)
     names.add(name)
     emails.add(email)
+    return None
+
+
+def _extras(call: Call, item: dict[str, Any]) -> tuple[str, str] | None:
+    """Return the field and the reason why the plan or an entitlement cannot be given with the user."""
+    plan = item.get("tradovateSubscriptionPlanId")
+    if plan is not None and call.world.plans.get(plan) is None:
+        return "tradovateSubscriptionPlanId", "foreign_plan"
+    for entitlement in item.get("entitlementIds") or ():
+        if entitlement == call.config.t_prop_entitlement_id:
+            return "entitlementIds", "sim_plus_at_sign_up"
+        if call.world.entitlements.get(entitlement) is None:
+            return "entitlementIds", "unknown_entitlement"
     return None
 
 
