@@ -237,7 +237,8 @@ async def test_a_short_life_is_renewed_at_its_half(world: World) -> None:
 async def test_one_rejected_login_stops_all_logins(world: World, answer: Answering) -> None:
     """No replica tries the same credentials a second time, however long it waits, and the reason has no secret."""
     world.partner.login = answer
-    assert (await no_session(world.keeper())).scope == holds.LOGIN
+    none = await no_session(world.keeper())
+    assert none.scope == holds.LOGIN
     await world.passes(600)
     for _ in range(3):
         none = await no_session(world.keeper())

@@ -33,6 +33,8 @@ READ_LIMIT = 64 * 2**20
 KEEPALIVE_SECONDS = 4.0
 """Below the 5 s after which the most impatient common servers close an idle connection. A request that crosses
 with such a close is lost without an answer, and we could not know whether it was carried out."""
+CONNECT_SECONDS = 10.0
+"""A lost packet of a handshake is sent again after 1, 3 and 7 s; a host that is silent for longer is away."""
 CONNECTIONS = 64
 """More than the calls that any replica has in flight: nobody waits for the pool."""
 
@@ -77,7 +79,9 @@ class PartnerClient:
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
         self._client = httpx.AsyncClient(
             transport=transport,
-            timeout=None,  # noqa: S113 - the call is bounded as a whole: phases alone never end if a server drips
+            # The call is bounded as a whole, since phases alone never end if a server drips. The handshakes (TCP, TLS)
+            # have bounds of their own that end first: a TLS handshake that is cancelled from outside leaks its socket.
+            timeout=httpx.Timeout(None, connect=min(CONNECT_SECONDS, 0.45 * timeout_seconds)),
             limits=httpx.Limits(
                 max_connections=CONNECTIONS,
                 max_keepalive_connections=CONNECTIONS,

@@ -314,7 +314,7 @@ class SessionKeeper:
 
     def _use(self, state: sessions.SessionState) -> Token:
         token = self._remember(replace(state, suspect=False))
-        assert token is not None, "a token is used only while it lives"  # noqa: S101
+        assert token is not None, "a token is used only while it lives"
         return token
 
 
