@@ -79,7 +79,7 @@ class Caller:
             seconds = time.monotonic() - started
             self.crash("after_call")
             self.observe(operation.name, result_name(reply), len(pairs), seconds)
-            denied = isinstance(reply, Unauthorized) and not await self.session.reject(token.generation)
+            denied = isinstance(reply, Unauthorized) and await self._denied(token)
             settler = Settler(self.schedule, self.settle, random.random())
             moves = settler.call(operation, reply, pairs, seconds=seconds, call_id=batch.call_id, denied=denied)
             held = self._keep_ticket(operation, reply, batch, body)
@@ -88,6 +88,14 @@ class Caller:
             return outcomes
         finally:
             self.feeding -= operation.lingers
+
+    async def _denied(self, token: Token) -> bool:
+        """Whether a 401 under this token means a missing permission, which no other token would cure."""
+        try:
+            return not await self.session.reject(token.generation)
+        except AWAY as error:
+            log.warning("dispatch.reject_waits", error=type(error).__name__)
+            return False  # it goes again, and the next 401 tells
 
     def _with_ticket(self, body: bytes, ticket: Hold | None) -> bytes:
         """The held body goes again with its ticket, to the byte; one that has changed (a step of it was cancelled)

@@ -171,7 +171,8 @@ class Dispatcher:
             log.info("dispatch.held", operation=operation.name, why=batches.why)
             return 0
         for batch in batches:
-            self._spawn(self.caller.send(operation, batch, token, begun))
+            if batch.steps:
+                self._spawn(self.caller.send(operation, batch, token, begun))
         return len(batches)
 
     def _spawn(self, work: Awaitable[Sequence[OutcomeRow]]) -> None:

@@ -216,6 +216,10 @@ class Settler:
         spent = step.spent + seconds + delay
         if self.schedule.exhausted(spent) or (operation.retry_for is not None and spent >= operation.retry_for):
             text = f"{operation.name} may or may not have taken effect, and the look-up has no answer ({why})."
+            if (
+                "refused" in step.context
+            ):  # this call made nothing; what a former one may have made is found by its name
+                return Finish(Failed(ErrorCode.REJECTED, step.context["refused"]))
             if operation.retry_for is not None:
                 return Finish(Failed(ErrorCode.GAVE_UP, text))
             return Finish(Failed(ErrorCode.IN_DOUBT, text), parked=True)

@@ -62,11 +62,6 @@ class Taker:
                 case Rejected() as rejected:
                     bad.append((record, rejected))
                 case Parsed() as parsed:
-                    trace = {
-                        name: text
-                        for name, text in (("traceparent", parsed.traceparent), ("tracestate", parsed.tracestate))
-                        if text is not None
-                    }
                     events.append(
                         Accepted(
                             parsed.topic,
@@ -75,7 +70,7 @@ class Taker:
                             record.key,
                             record.partition,
                             record.offset,
-                            trace or None,
+                            _trace(parsed),
                         )
                     )
         for record, rejected in bad:
@@ -88,23 +83,30 @@ class Taker:
         except _Stopped:
             raise
         except Exception as error:
-            if len(records) > 1:
-                log.exception("intake.batch_failed", records=len(records))
-                for record in records:
-                    if not any(record is buried for buried, _ in bad):
-                        await self._take([record], stopping)
-                return
-            log.exception("intake.record_failed", topic=records[0].topic, offset=records[0].offset)
-            await self._bury(
-                records[0],
-                Rejected("internal_error", f"The ledger could not take it: {type(error).__name__}."),
-                stopping,
-            )
+            log.exception("intake.batch_failed", records=len(records))
+            await self._one_by_one(records, bad, type(error).__name__, stopping)
             return
         self.crash("after_intake_commit")
         for topic in {event.topic for event in events}:
             self.counted(topic, "accepted", sum(event.topic == topic for event in events))
         self.hand(taken.outcomes)
+
+    async def _one_by_one(
+        self,
+        records: Sequence[RawRecord],
+        bad: Sequence[tuple[RawRecord, Rejected]],
+        error: str,
+        stopping: asyncio.Event,
+    ) -> None:
+        """The ledger could not take a batch, by a fault of ours: the culprit becomes a dead letter, the others go in."""
+        buried = {(record.partition, record.offset, record.topic) for record, _ in bad}
+        good = [each for each in records if (each.partition, each.offset, each.topic) not in buried]
+        if len(good) == 1:
+            fault = Rejected("internal_error", f"The worker could not take it, by a fault of its own: {error}.")
+            await self._bury(good[0], fault, stopping)
+            return
+        for record in good:
+            await self._take([record], stopping)
 
     async def _until(self, work: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
         pause = Schedule(base=0.2, cap=5.0)
@@ -165,7 +167,13 @@ class Taker:
             error_text=rejected.sentence,
             occurred_at=datetime.now(UTC),
         )
-        return Refusal(outcome, record.key, {})
+        return Refusal(outcome, record.key, _trace(rejected) or {})
+
+
+def _trace(read: Parsed | Rejected) -> dict[str, str] | None:
+    """The record's trace context, as headers."""
+    found = (("traceparent", read.traceparent), ("tracestate", read.tracestate))
+    return {name: text for name, text in found if text is not None} or None
 
 
 class _Stopped(Exception):  # noqa: N818 - the worker's state

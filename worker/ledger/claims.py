@@ -86,7 +86,7 @@ class Claims:
                 batches.append(Batch(call_id, lease, ()))
             claimed = {step.id: step for step in await self.ledger.load_claimed(connection, rows)}
             return [
-                Batch(batch.call_id, batch.lease, [claimed[row["id"]] for row in group], ticket)
+                Batch(batch.call_id, batch.lease, [claimed[row["id"]] for row in group if row["id"] in claimed], ticket)
                 for batch, group in zip(batches, groups, strict=False)
             ]
 

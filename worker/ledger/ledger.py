@@ -14,12 +14,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_never
 
+import structlog
+from pydantic import ValidationError
+
 from schemas.events import EVENTS
 from schemas.outcomes import Outcome
 from worker.flows import FLOWS
 from worker.flows.base import Rules, Succeeded
 from worker.ledger.calls import finish_call
-from worker.ledger.crypto import Vault
+from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import Connection, Database
 from worker.ledger.rows import (
     MOVES,
@@ -36,6 +39,8 @@ from worker.ledger.rows import (
 )
 from worker.ledger.working_set import WorkingSet
 from worker.tradovate.results import Reply
+
+log = structlog.get_logger()
 
 _FLOW_COLUMNS = (
     'f.id, f.topic, f.event_id, f.record_key, f.partition, f."offset", f.trace, f.trader_id, f.user_id, f.order_id,'
@@ -142,7 +147,11 @@ class Ledger:
         return lanes, max(min(later), now) if later else None
 
     async def load_claimed(self, connection: Connection, rows: Sequence[Any]) -> list[Claimed]:
-        """The claimed steps with their flows; bodies are opened here."""
+        """The claimed steps with their flows; bodies are opened here.
+
+        A flow that cannot be read (its SECRET_KEY has been taken away) is left out: its lease runs out and it is tried
+        again, which costs the others nothing.
+        """
         flows = await self._flows(connection, {row["flow_id"] for row in rows})
         return [
             Claimed(
@@ -156,6 +165,7 @@ class Ledger:
                 flows[row["flow_id"]],
             )
             for row in rows
+            if row["flow_id"] in flows
         ]
 
     async def _flows(self, connection: Connection, ids: set[uuid.UUID]) -> dict[uuid.UUID, FlowRow]:
@@ -186,7 +196,11 @@ class Ledger:
                 code,
                 text,
             ) = row
-            event = EVENTS[topic].restore(self.vault.open(body))
+            try:
+                event = EVENTS[topic].restore(self.vault.open(body))
+            except (Sealed, ValidationError) as error:
+                log.error("ledger.unreadable_flow", flow_id=str(flow_id), error=type(error).__name__)  # noqa: TRY400
+                continue
             flows[flow_id] = FlowRow(
                 flow_id,
                 topic,

@@ -7,10 +7,12 @@ same transaction by construction: `End` makes both.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+import structlog
 
 from schemas.base import utc_text
 from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
@@ -19,6 +21,7 @@ from worker.flows import FLOWS
 from worker.flows.base import (
     Decision,
     End,
+    Facts,
     Failed,
     Planned,
     Rules,
@@ -33,6 +36,8 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Again, Connection
 from worker.ledger.rows import PLAN, Claimed, FlowRow, OutcomeRow, StepState
 from worker.ledger.shared_rows import SharedRows
+
+log = structlog.get_logger()
 
 OUTCOME_LEASE = 30
 """Seconds that whoever wrote an outcome has to publish it before another replica may: above a producer's patience
@@ -96,7 +101,8 @@ class WorkingSet:
 
     def plan(self, flow: FlowRow, replaces: int | None = None) -> None:
         """Asks the flow what comes next; `replaces`: the waiting step that this ends."""
-        planned = FLOWS[flow.topic].plan(self.view(flow), self.rules)
+        planned = self._ask(flow, lambda: FLOWS[flow.topic].plan(self.view(flow), self.rules))
+        assert isinstance(planned, Planned)
         self._apply(flow, planned, replaces)
 
     def advance(self, step: Claimed, end: StepEnd) -> None:
@@ -105,18 +111,27 @@ class WorkingSet:
         flow.attempts = max(flow.attempts, step.attempts)
         if isinstance(end, Failed):
             end = Failed(end.code, mask(end.text, flow.event.personal_values()))
-        learned = FLOWS[flow.topic].learn(self.view(flow), step.operation, end)
+        learned = self._ask(flow, lambda: FLOWS[flow.topic].learn(self.view(flow), step.operation, end))
         if isinstance(learned, Planned):
             self._apply(flow, learned, None)
         else:
             self._learn(flow, learned)
             self.plan(flow)
 
+    def _ask(self, flow: FlowRow, ask: Callable[[], Planned | Facts]) -> Planned | Facts:
+        """Asks a flow; one that trips over its own event ends in doubt, and spoils nothing for its neighbours."""
+        try:
+            return ask()
+        except Exception:
+            log.exception("flow.cannot_decide", flow_id=str(flow.id), topic=flow.topic)
+            text = "The worker could not tell what comes next, by a fault of its own; a person must look."
+            return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), flow.facts)
+
     def _learn(self, flow: FlowRow, facts: Mapping[str, Any]) -> None:
         flow.facts = dict(facts)
         names = FLOWS[flow.topic].names(flow.event)
         user_id = flow.facts.get("userId")
-        if user_id is not None and flow.user_id != user_id:
+        if user_id is not None:
             flow.user_id = user_id
             if self.shared.learn_user(names, user_id, made_here=flow.facts.get("userFrom") == "made"):
                 assert names.trader_id is not None

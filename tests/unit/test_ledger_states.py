@@ -1,0 +1,42 @@
+"""The states of a step: enum, table of moves and diagram are one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import worker.ledger
+from worker.ledger.rows import MOVES, StepState
+
+README = Path(worker.ledger.__file__).parent / "README.md"
+MIGRATION = Path(worker.ledger.__file__).parent / "migrations" / "versions" / "0001_spine.py"
+
+
+def test_the_diagram_shows_exactly_the_allowed_moves() -> None:
+    """Whoever reads the diagram knows every move that a step may make, and no other."""
+    drawn = {(left, right) for left, right in re.findall(r"^    (\w+) --> (\w+):", README.read_text(), re.MULTILINE)}
+    allowed = {(left.value, right.value) for left, rights in MOVES.items() for right in rights}
+    assert drawn == allowed
+
+
+def test_every_state_has_its_moves() -> None:
+    """No state is forgotten in the table of moves."""
+    assert set(MOVES) == set(StepState)
+
+
+def test_the_database_knows_the_same_states() -> None:
+    """The check on the step table and the program's states are the same."""
+    listed = re.search(r"state\s+text not null check \(state in \(('waiting'[^)]*)\)", MIGRATION.read_text())
+    assert listed is not None
+    assert set(re.findall(r"'(\w+)'", listed.group(1))) == {state.value for state in StepState}
+
+
+def test_nothing_leaves_an_end() -> None:
+    """What is done or refused stays so."""
+    assert not MOVES[StepState.DONE]
+    assert not MOVES[StepState.REFUSED]
+
+
+def test_unknown_is_never_sent_before_it_is_looked_up() -> None:
+    """No unknown step goes straight into flight: a look-up or a person comes first."""
+    assert StepState.IN_FLIGHT not in MOVES[StepState.UNKNOWN]
