@@ -1,7 +1,5 @@
 """`python -m worker` is `tradovate-worker`."""
 
-from __future__ import annotations
-
 import sys
 
 from worker.cli import main

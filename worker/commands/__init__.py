@@ -1,0 +1,98 @@
+"""The commands, one file a group. A command's file is read when the command is called: `--help` is there at once."""
+
+from __future__ import annotations
+
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from worker.commands._errors import HELP, WRONG_USAGE, Refused
+
+__all__ = ["COMMANDS", "application"]
+
+COMMANDS = {
+    "demo": "Everything on this machine, with sample events; touches nothing real.",
+    "run": "One worker replica: events in, Tradovate, outcomes out.",
+    "sandbox": "The simulated Tradovate alone.",
+    "db": "The ledger's schema: upgrade, status.",
+    "topics": "The Kafka topics: create, list.",
+    "send": "Check events and publish them.",
+    "watch": "Outcomes as they arrive.",
+    "holds": "What keeps calls back: list, clear.",
+    "pause": "No more calls by any replica, until resumed.",
+    "resume": "End a pause.",
+    "schemas": "JSON Schema of events and outcomes, and AsyncAPI.",
+}
+"""Each is a module of this package with an `app`, in the order in which help shows them."""
+
+_EXAMPLE = """Example:
+
+\b
+  tradovate-worker demo
+  tradovate-worker send trader.purchased purchase.json
+"""
+
+
+class _Commands(TyperGroup):
+    """Reads a command's module when it is called, and knows what was meant when it is mistyped."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002, the base class's name
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command = typer.main.get_command(import_module(f"worker.commands.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], list(COMMANDS), n=1)
+            shown = "".join(letter if letter.isprintable() else "?" for letter in args[0][:80])
+            hint = f"did you mean {near[0]}?" if near else HELP
+            raise Refused(f'There is no command "{shown}"; {hint}', WRONG_USAGE)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def application() -> Any:
+    """The command line as an object whose `main` parses and runs."""
+    app = typer.Typer(cls=_Commands, rich_markup_mode=None, context_settings=help_settings())
+    app.callback(invoke_without_command=True, epilog=_EXAMPLE)(_program)
+    return typer.main.get_command(app)
+
+
+def help_settings() -> dict[str, Any]:
+    """How help is laid out: as wide as the terminal up to 100 columns, and on a pipe never wrapped."""
+    settings: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    if not sys.stdout.isatty():
+        settings["terminal_width"] = 10_000
+    return settings
+
+
+def _program(
+    ctx: typer.Context,
+    show_version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Carries out a prop firm's Kafka events at Tradovate's partner API, once in effect."""
+    if show_version:
+        print(f"tradovate-worker {_version()}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+
+
+def _version() -> str:
+    try:
+        return version("tradovate-worker")
+    except PackageNotFoundError:  # run out of a source tree that was never installed
+        return "(not installed)"

@@ -1,0 +1,71 @@
+"""What goes wrong for a reason that a person can mend becomes one sentence and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from worker._loading import SettingsError
+
+FAILED = 1
+WRONG_USAGE = 2
+
+HELP = "`tradovate-worker --help` shows all commands."
+
+
+class Refused(Exception):  # noqa: N818 - a command's no, with what to do about it
+    """The command cannot be carried out: one sentence that names the mend, and the exit code."""
+
+    def __init__(self, sentence: str, code: int = FAILED) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is printed, on one line, and the exit code."""
+
+    sentence: str
+    code: int
+
+
+def told(error: BaseException) -> Failure | None:
+    """What to tell a person of `error`; None when it is a fault of the program, whose traceback is needed."""
+    match error:
+        case Refused():
+            return Failure(_one_line(str(error)), error.code)
+        case SettingsError():
+            return Failure(_one_line(str(error)), WRONG_USAGE)
+        case OSError(strerror=str(reason)):
+            return Failure(f"{_one_line(reason)}{f': {error.filename}' if error.filename else ''}.", FAILED)
+        case _ if (message := getattr(error, "format_message", None)) is not None:
+            # Wrong usage, as typer tells it. Its classes have moved between its releases; their shape has not.
+            return Failure(_with_help(_one_line(message()), getattr(error, "ctx", None)), WRONG_USAGE)
+        case _:
+            return None
+
+
+def one_of(given: str, known: Sequence[str], what: str) -> str:
+    """`given`, when it is one of `known`; else `Refused` with the nearest one, or with all of them."""
+    if given in known:
+        return given
+    folded = {name.casefold(): name for name in known}
+    near = get_close_matches(given.casefold(), list(folded), n=1)
+    hint = f"did you mean {folded[near[0]]}?" if near else f"there are: {', '.join(known)}."
+    raise Refused(f"{_shown(given)} is no {what}; {hint}", WRONG_USAGE)
+
+
+def _shown(text: str) -> str:
+    """What a person typed, short enough for one line and with nothing in it that a terminal would obey."""
+    short = text if len(text) <= 80 else text[:80] + "…"
+    return f'"{"".join(letter if letter.isprintable() else "?" for letter in short)}"'
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _with_help(sentence: str, context: object) -> str:
+    path = getattr(context, "command_path", "tradovate-worker")
+    return f"{sentence.rstrip('.?')}{'?' if sentence.endswith('?') else '.'} `{path} --help` shows how."

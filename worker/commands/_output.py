@@ -1,0 +1,68 @@
+"""What commands print: tables and lines, with colours on a terminal, and on a pipe never cut, wrapped or coloured."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_ENDLESS = 100_000
+"""Columns of what is no terminal: nothing is ever wrapped."""
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A console that takes text as it is: no markup, no guessing what might be a number."""
+    stream = stream or sys.stdout
+    terminal = stream.isatty()
+    return Console(
+        file=stream,
+        force_terminal=terminal,  # FORCE_COLOR and the like are about other programs' pipes
+        color_system="auto" if terminal else None,
+        width=None if terminal else _ENDLESS,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        soft_wrap=not terminal,
+    )
+
+
+def printable(value: object) -> str:
+    """A value as text on one line, with nothing in it that a terminal would obey."""
+    text = "" if value is None else str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """Prints rows under the names of their columns; `empty` when there are none."""
+    cells = [[printable(value) for value in row] for row in rows]
+    if not cells:
+        print(empty)
+    elif sys.stdout.isatty():
+        shown = Table(box=None, header_style="bold", pad_edge=False)
+        for name in columns:
+            shown.add_column(name, overflow="fold")
+        for row in cells:
+            shown.add_row(*(Text(cell) for cell in row))
+        console().print(shown)
+    else:
+        for line in aligned(columns, cells):
+            print(line)
+
+
+def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The names of the columns in capitals and the rows, each column as wide as its widest cell."""
+    names = [name.upper() for name in columns]
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (names, *rows)
+    ]
+
+
+def print_json(value: Any) -> None:
+    """Prints one JSON document, indented for a person, readable by a program."""
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

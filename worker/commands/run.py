@@ -1,0 +1,40 @@
+"""`run`: one worker replica."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+
+from worker.bootstrap import StartRefused, run_worker
+from worker.commands._app import example, group
+from worker.commands._errors import WRONG_USAGE, Refused
+from worker.commands._ledger import check_url, sentence_of
+from worker.ops.logging import configure
+from worker.products import ProductsError
+from worker.settings import RunSettings, load
+
+app = group()
+
+
+@app.command(epilog=example("tradovate-worker run", "HTTP_PORT=0 LOG_FORMAT=console tradovate-worker run"))
+def run() -> int:
+    """Run one worker replica until SIGTERM or Ctrl-C.
+
+    It consumes events, calls Tradovate and publishes outcomes, and serves health and metrics on HTTP_PORT. Start as
+    many replicas as you like: they share the work, the budget and the session. It waits while Kafka or PostgreSQL is
+    away; it refuses to start on a schema that is behind or with topics missing.
+    """
+    settings = load(RunSettings)
+    configure(settings.log_level, settings.log_format)
+    check_url(settings.database_url.get_secret_value())
+    try:
+        return asyncio.run(run_worker(settings))
+    except asyncpg.PostgresError as error:
+        if (sentence := sentence_of(error)) is None:
+            raise
+        raise Refused(sentence) from None
+    except StartRefused as refusal:
+        raise Refused(str(refusal), refusal.code) from None
+    except ProductsError as error:
+        raise Refused(f"PRODUCTS_FILE: {error}", WRONG_USAGE) from None
