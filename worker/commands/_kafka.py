@@ -42,6 +42,8 @@ def sentence_of(error: BaseException, settings: KafkaSettings) -> str:
             return "The broker takes no record that large: raise the topic's max.message.bytes, or send less."
         case errors.UnsupportedVersionError() | errors.IncompatibleBrokerVersion():
             return "The broker cannot do that; a later Apache Kafka can."
+        case _:
+            pass
     if settings.kafka_security_protocol.sasl:
         return (
             "Kafka cannot be reached, or refuses the user: look at KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL, "

@@ -71,5 +71,7 @@ def sentence_of(error: BaseException) -> str | None:
             return _UNUSABLE
         case _ if isinstance(error, AWAY):
             return _AWAY
+        case _:
+            pass
     wrapped = getattr(error, "orig", None)  # SQLAlchemy's, around its driver's, around asyncpg's
     return sentence_of(wrapped.__cause__ or wrapped) if isinstance(wrapped, BaseException) else None

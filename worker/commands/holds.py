@@ -15,7 +15,9 @@ from worker.commands._output import print_json, table
 from worker.ledger import holds
 from worker.ledger.holds import Hold
 
-app = group("What keeps calls back: lock-outs, penalties, pauses, the latch of a rejected login.", "tradovate-worker holds list")
+app = group(
+    "What keeps calls back: lock-outs, penalties, pauses, the latch of a rejected login.", "tradovate-worker holds list"
+)
 
 
 @app.command("list", epilog=example("tradovate-worker holds list", "tradovate-worker holds list --json"))

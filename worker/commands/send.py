@@ -13,6 +13,7 @@ import typer
 from aiokafka.errors import KafkaError
 
 from schemas.events import Account
+from worker import _forms as forms
 from worker.commands._app import example, group
 from worker.commands._errors import WRONG_USAGE, Refused, one_of
 from worker.commands._events import Bad, Ready, judge, split
@@ -20,7 +21,6 @@ from worker.commands._kafka import ANSWER_SECONDS, kafka_errors, present, senten
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import INPUT_TOPICS, TopicNames
 from worker.products import ProductsError, load_products
-from worker import _forms as forms
 from worker.settings import KafkaSettings, load
 
 app = group()
@@ -63,6 +63,8 @@ def send(
     one_of(topic, INPUT_TOPICS, "input topic")
     settings = load(SendSettings)
     ready, bad = judge(topic, split(_read(file)), _products(settings))
+    if len(bad) == 1:
+        raise Refused(f"{bad[0].place}: {bad[0].sentence} Nothing was sent: mend it and send again.")
     if bad:
         _tell(bad)
         raise Refused(f"{len(bad)} of {len(bad) + len(ready)} events are bad, none was sent: mend them and send again.")

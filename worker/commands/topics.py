@@ -19,8 +19,9 @@ from worker.kafka.security import client_options
 from worker.kafka.topics import ALL_TOPICS
 from worker.settings import KafkaSettings, load
 
-app = group("The Kafka topics that the worker uses: make those that are missing, or see them.",
-            "tradovate-worker topics create")
+app = group(
+    "The Kafka topics that the worker uses: make those that are missing, or see them.", "tradovate-worker topics create"
+)
 
 _CREATE_SECONDS = 30.0
 """25 topics with replicas are made within a second or two; a loaded cluster has been seen to take ten."""
@@ -28,7 +29,9 @@ _CREATE_SECONDS = 30.0
 _HOUR_MS = 3_600_000
 
 
-@app.command(epilog=example("tradovate-worker topics create", "KAFKA_TOPIC_REPLICATION=3 tradovate-worker topics create"))
+@app.command(
+    epilog=example("tradovate-worker topics create", "KAFKA_TOPIC_REPLICATION=3 tradovate-worker topics create")
+)
 def create() -> int:
     """Make the topics that are missing.
 
@@ -100,7 +103,7 @@ async def _retentions(settings: KafkaSettings, names: Sequence[str]) -> dict[str
         wanted = [ConfigResource(ConfigResourceType.TOPIC, name, configs={"retention.ms": None}) for name in names]
         for answer in await admin.describe_configs(wanted) if wanted else ():
             for _code, _message, _kind, name, entries in answer.resources:
-                found |= {name: int(value) for key, value, *_ in entries if key == "retention.ms"}
+                found.update((name, int(value)) for key, value, *_ in entries if key == "retention.ms")
     except KafkaError:
         return {}
     finally:
