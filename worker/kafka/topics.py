@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from schemas.events import TOPICS
+
 __all__ = ["ADMIN_ALERT", "ALL_TOPICS", "INPUT_TOPICS", "TopicNames", "dead_letter_topic", "outcome_topic"]
 
-INPUT_TOPICS = (
-    "trader.purchased",
-    "trader.failed",
-    "trader.left",
-    "md.signed",
-    "trader.passed",
-    "account.assigned",
-    "permission.requested",
-    "account.reset",
-)
-"""In the order of the contract's table."""
+INPUT_TOPICS = TOPICS
+"""The eight events' topics, in the order of the contract's table."""
 
 ADMIN_ALERT = "admin.alert"
 """Where the bridge puts Tradovate's admin alerts that ask nothing of us."""
