@@ -12,6 +12,7 @@ import httpx
 import pytest
 import websockets
 
+from tests.support.waiting import eventually
 from worker.sandbox import ConnectionCutError, Sandbox, SandboxConfig, serve, settings_for
 
 
@@ -164,6 +165,41 @@ async def test_a_cut_connection_is_a_cut_connection() -> None:
                 await client.get("/live/v1/user/list")
     finally:
         await running.stop()
+
+
+async def test_a_caller_who_hangs_up_changes_nothing() -> None:
+    """A call given up by its caller takes effect all the same, and is under way for nobody any more."""
+    sandbox = Sandbox()
+    running = await serve(sandbox)
+    core = sandbox.core
+    headers = {"Authorization": f"Bearer {core.sessions.open(core.config, sandbox.clock()).value}"}
+    try:
+        async with httpx.AsyncClient(base_url=running.live_url, headers=headers) as client:
+            sandbox.control.add_faults({"action": "delay", "seconds": 0.3, "times": 1})
+            user = Desk().user()
+            with pytest.raises(httpx.ReadTimeout):
+                await client.post("/user/createEvaluationUsers", json={"users": [user]}, timeout=0.05)
+            await eventually(lambda: not core.calls.in_flight)
+            assert core.effects.users_by_name[user["name"]] == 0
+            await client.get(f"/user/find?name={user['name']}")
+            await eventually(lambda: core.effects.users_by_name[user["name"]] == 1)
+            assert core.calls.same_trader_overlaps == 0
+    finally:
+        await running.stop()
+
+
+async def test_a_sandbox_can_go_away_and_come_back() -> None:
+    """Stopped and served again on its port, the partner knows what it knew."""
+    sandbox = Sandbox()
+    first = await serve(sandbox)
+    user_id = sandbox.control.seed({"users": [{"name": "ann", "email": "ann@example.com"}]})["userIds"][0]
+    await first.stop()
+    second = await serve(sandbox, port=first.port)
+    try:
+        assert second.url == first.url
+        assert sandbox.core.world.users.get(user_id) is not None
+    finally:
+        await second.stop()
 
 
 async def test_in_process_a_cut_raises(desk: Desk) -> None:

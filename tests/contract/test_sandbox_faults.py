@@ -80,7 +80,8 @@ async def test_the_results_can_be_too_few_or_too_many(desk: Desk, action: str, c
 
 
 @pytest.mark.parametrize(("form", "atomic", "made"), [
-    ("item", True, 2), ("error_text", True, 0), ("error_text", False, 1), ("violations", True, 0), ("http_400", False, 1),
+    ("item", True, 2), ("error_text", True, 0), ("error_text", False, 1), ("violations", True, 0),
+    ("http_400", False, 1),
 ])  # fmt: skip
 async def test_a_poison_item_spoils_what_the_rule_says(desk: Desk, form: str, atomic: bool, made: int) -> None:
     """An item that contains the text is refused alone, or with its batch in one of three forms."""

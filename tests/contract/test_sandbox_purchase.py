@@ -19,9 +19,11 @@ CONTACT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("form", "told"), [("absent", {}), ("null", {"errorText": None}), ("empty", {"errorText": ""})])
+@pytest.mark.parametrize(
+    ("form", "told"), [("absent", {}), ("null", {"errorText": None}), ("empty", {"errorText": ""})]
+)
 async def test_a_success_tells_its_error_text_as_the_switch_says(form: str, told: dict[str, Any]) -> None:
-    """errorText of a success is absent, null or empty, beside the call and beside each item."""
+    """ErrorText of a success is absent, null or empty, beside the call and beside each item."""
     desk = await desk_with(success_error_text=form)
     answer = await desk.call(USERS, users=[desk.user()])
     assert {name: value for name, value in answer.items() if name == "errorText"} == told
@@ -223,7 +225,9 @@ async def test_dependents_of_many_masters_come_in_one_call(desk: Desk) -> None:
 async def test_contact_data_are_checked_and_written_again_without_harm(desk: Desk) -> None:
     """Contact data name what is missing, want a state in the US, and may be sent twice."""
     user_id = await desk.new_user()
-    wrong = await desk.call("live/contactInfo/updateContactInfo", userId=user_id, **{**CONTACT, "state": "", "city": ""})
+    wrong = await desk.call(
+        "live/contactInfo/updateContactInfo", userId=user_id, **{**CONTACT, "state": "", "city": ""}
+    )
     assert [item["description"] for item in wrong["violations"]] == [
         "City should be specified",
         "State should be specified",

@@ -138,7 +138,7 @@ def _with_ticket(body: bytes, ticket: str) -> bytes:
 
 
 async def test_a_ticket_is_redeemed_with_the_same_body_after_its_time(desk: Desk) -> None:
-    """The penalised call had no effect; the same body with the ticket, in time, has it once, and the ticket is spent."""
+    """The penalised call has no effect; the same body with the ticket has it once, and the ticket is spent."""
     body, penalty = await _penalty(desk)
     assert set(penalty) == {"p-ticket", "p-time"}
     assert (await desk.effects())["users_by_name"] == {}

@@ -4,6 +4,7 @@ from worker.sandbox.app import ConnectionCutError, Sandbox
 from worker.sandbox.config import SandboxConfig, SwitchError, with_switches
 from worker.sandbox.faults import FaultError, FaultFile, read_faults
 from worker.sandbox.server import RunningSandbox, serve, settings_for
+from worker.sandbox.standalone import run_standalone
 
 __all__ = [
     "ConnectionCutError",
@@ -14,6 +15,7 @@ __all__ = [
     "SandboxConfig",
     "SwitchError",
     "read_faults",
+    "run_standalone",
     "serve",
     "settings_for",
     "with_switches",

@@ -4,29 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 from pathlib import Path
 
-from worker.sandbox import FaultError, FaultFile, Sandbox, SandboxConfig, SwitchError, read_faults, serve, settings_for
-from worker.sandbox.config import with_switches
-
-
-async def run(host: str, port: int, faults: FaultFile) -> None:
-    """Serve until the process is asked to stop."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    sandbox = Sandbox(with_switches(SandboxConfig(), faults.switches))
-    for rule in faults.faults:
-        sandbox.core.faults.add(rule)
-    running = await serve(sandbox, host, port)
-    lines = "".join(f"{name}={value}\n" for name, value in settings_for(running).items())
-    sys.stdout.write(lines)
-    sys.stdout.flush()
-    await stop.wait()
-    await running.stop()
+from worker.sandbox import FaultError, FaultFile, SwitchError, read_faults, run_standalone
 
 
 def main() -> int:
@@ -38,7 +19,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         faults = read_faults(arguments.faults) if arguments.faults else FaultFile([], {})
-        asyncio.run(run(arguments.host, arguments.port, faults))
+        asyncio.run(run_standalone(arguments.host, arguments.port, faults))
     except (FaultError, SwitchError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

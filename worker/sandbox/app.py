@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,8 @@ class ConnectionCutError(ConnectionResetError):
 class Sandbox:
     """The simulated partner: its state in `core`, its ASGI application in `app`, its control calls in `control`.
 
-    `clock` gives seconds since the epoch; tests bring their own.
+    `clock` gives seconds since the epoch; tests bring their own. One sandbox can be served, stopped and served
+    again, as a partner who is away for a while; `stopping` ends the waits of calls whose callers have gone.
     """
 
     def __init__(self, config: SandboxConfig | None = None, *, clock: Callable[[], float] = time.time) -> None:
@@ -43,6 +45,7 @@ class Sandbox:
         self.core = Core(config or SandboxConfig(), clock())
         self.control = Control(self)
         self.app = App(self)
+        self.stopping = asyncio.Event()
 
     @property
     def config(self) -> SandboxConfig:
@@ -77,7 +80,8 @@ class Sandbox:
         begun = time.monotonic()
         if await gone(seconds):
             core.calls.leave(exchange.record)
-            await asyncio.sleep(max(0.0, begun + seconds - time.monotonic()))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), max(0.0, begun + seconds - time.monotonic()))
 
 
 class App:

@@ -60,7 +60,7 @@ def run_batch(
     culprit = next((at for at, bad in enumerate(verdicts) if bad is not None and bad.form != "item"), None)
     if culprit is not None:
         bad = verdicts[culprit]
-        assert bad is not None  # noqa: S101 - the search above chose it so
+        assert bad is not None
         atomic = call.config.batch_atomic if bad.atomic is None else bad.atomic
         if not atomic:
             for item, verdict in zip(items[:culprit], verdicts, strict=False):

@@ -61,6 +61,10 @@ class Control:
             ("POST", "/control/reset"): lambda _: self.reset(),
         }
 
+    def routes(self) -> list[tuple[str, str]]:
+        """Return method and path of every control call."""
+        return list(self._routes)
+
     def handle(self, method: str, path: str, raw_query: bytes, body: bytes) -> Reply:
         """Answer one control call as JSON; what cannot be understood is 400 with a sentence."""
         answer = self._routes.get((method, path.rstrip("/").lower()))

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Core", "Exchange", "Request"]
 
+MAX_BODY = 5 * 1024 * 1024
+"""Most bytes of a request (partner subaccount document page)."""
+
 _BATCH_FIELDS = ("users", "accounts", "tradingPermissionIds", "userIds", "accountIds")
 
 
@@ -58,6 +61,9 @@ class Exchange:
     body: dict[str, Any] | None
     rules: list[FaultRule]
     ready: Reply | None = None
+    token: Token | None = None
+    admitted: bool = False
+    """Whether the token was looked at; a call let in is not judged again when its effect comes late."""
     ticket: str | None = None
     bare: bytes = b""
     delay_before: float = 0.0
@@ -147,6 +153,9 @@ class Core:
             return early
         match rule.action:
             case "late":
+                refused = self._admit(exchange, now)
+                if refused is not None:
+                    return refused
                 self._late_made += 1
                 heapq.heappush(self._late, (now + rule.seconds, self._late_made, exchange))
                 return instead(rule)
@@ -166,23 +175,21 @@ class Core:
         operation = OPERATIONS.get(request.path)
         if operation is None:
             return raw(404)
-        token: Token | None = None
-        if not operation.public:
-            token, problem = self._authorized(request, now)
-            if problem is not None:
-                return problem
+        refused = self._admit(exchange, now)
+        if refused is not None:
+            return refused
         if operation.domain is not None and operation.domain != request.domain:
             return self._wrong_domain(operation)
         key = (request.path, request.subnet)
         penalty = self._penalty(exchange, key, now)
         if penalty is not None:
             return penalty
-        reply = self._work(operation, exchange, token, now)
+        reply = self._work(operation, exchange, now)
         self.tickets.note(self.config, key, failed=reply.failed, now=now)
         return reply
 
-    def _work(self, operation: Operation, exchange: Exchange, token: Token | None, now: float) -> Reply:
-        if exchange.body is None:
+    def _work(self, operation: Operation, exchange: Exchange, now: float) -> Reply:
+        if exchange.body is None or len(exchange.request.body) > MAX_BODY:
             return text(400, "Malformed request")
         call = Call(
             config=self.config,
@@ -194,7 +201,7 @@ class Core:
             body=exchange.body,
             query=exchange.request.query,
             now=now,
-            token=token,
+            token=exchange.token,
             connection=exchange.request.connection,
             poison=[rule for rule in exchange.rules if rule.action == "poison"],
         )
@@ -202,6 +209,15 @@ class Core:
             return operation.handler(call)
         except Malformed as error:
             return text(400, f"Malformed request: {error}")
+
+    def _admit(self, exchange: Exchange, now: float) -> Reply | None:
+        """Look at the call's token once; return what stands against it."""
+        operation = OPERATIONS.get(exchange.request.path)
+        if exchange.admitted or operation is None or operation.public:
+            return None
+        exchange.token, refused = self._authorized(exchange.request, now)
+        exchange.admitted = refused is None
+        return refused
 
     def _authorized(self, request: Request, now: float) -> tuple[Token | None, Reply | None]:
         if request.connection is not None:

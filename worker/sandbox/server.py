@@ -88,6 +88,7 @@ class RunningSandbox:
 
     async def stop(self) -> None:
         """End every connection and free the port."""
+        self.sandbox.stopping.set()
         self._server.should_exit = True
         self._server.cut_all()
         await self._task
@@ -98,6 +99,7 @@ async def serve(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> Run
 
     :raises OSError: the address cannot be taken.
     """
+    sandbox.stopping.clear()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -41,7 +41,7 @@ def login(call: Call) -> Reply:
 
 def renew(call: Call) -> Reply:
     """Give the session of the bearer another token; no session more is counted."""
-    assert call.token is not None  # noqa: S101 - the operation is not public
+    assert call.token is not None
     return _token_reply(call, call.sessions.renew(call.token, call.config, call.now))
 
 

@@ -33,7 +33,7 @@ def add_entitlement_subscription(call: Call) -> Reply:
     code = _obstacle(call, user_id, entitlement)
     if code is not None:
         return refusal(message(config, code))
-    assert entitlement is not None  # noqa: S101 - one that is not there is an obstacle
+    assert entitlement is not None
     present = [row for row in world.plugins.of(user_id) if row["entitlementId"] == entitlement["id"] and not ended(row)]
     if present and config.entitlement_again != "second":
         return _conflict(call)
