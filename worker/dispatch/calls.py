@@ -14,7 +14,7 @@ import structlog
 
 from worker.backoff import Schedule
 from worker.dispatch.reader import LookUpReader
-from worker.dispatch.settle import Settler
+from worker.dispatch.settle import NOTHING, Settler
 from worker.flows import FLOWS
 from worker.flows.base import Rules, TraderView, View
 from worker.ledger import holds
@@ -37,6 +37,11 @@ FRESH_FOR = 5.0
 looked up by then; their look starts after the whole lease, which is longer."""
 
 
+CANNOT_LOOK = timedelta(seconds=1)
+"""How long an operation's look-ups rest when one could not be made: little against the 2 s within which a `resume` must
+show, enough that a lock-out of an hour does not claim and release a thousand steps all the time."""
+
+
 @dataclass(slots=True)
 class Caller:
     """Makes calls for the dispatcher."""
@@ -52,6 +57,7 @@ class Caller:
     observe: Callable[[str, str, int, float], None] = lambda *_: None
     crash: Callable[[str], None] = lambda _point: None
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    cannot_look_until: dict[str, datetime] = field(default_factory=dict)  # by operation
     feeding: int = 0  # calls in flight whose results bring further steps that may wait for company
 
     async def send(self, operation: Operation, batch: Batch, token: Token, begun: float) -> Sequence[OutcomeRow]:
@@ -83,6 +89,7 @@ class Caller:
             settler = Settler(self.schedule, self.settle, random.random())
             moves = settler.call(operation, reply, pairs, seconds=seconds, call_id=batch.call_id, denied=denied)
             held = self._keep_ticket(operation, reply, batch, body)
+            self.crash("before_record")
             outcomes = await self._record(batch, list(zip(steps, moves, strict=True)), (batch.call_id, reply), held)
             self.crash("after_record")
             return outcomes
@@ -155,18 +162,20 @@ class Caller:
         items = [self._item(step, operation) for step in steps]
         reader = LookUpReader(self.claims, self.client, self.session, operation.name, batch.lease, operation.reserve)
         started = time.monotonic()
+        self.crash("before_look")
         try:
             findings = await operation.look_up(reader, items)
         except Unreadable as unreadable:
             findings = [Unknown(str(unreadable))] * len(steps)
         except (CannotLook, NoSession) as cannot:
             log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
-            wait = timedelta(seconds=1)
+            self.cannot_look_until[operation.name] = self.clock() + CANNOT_LOOK
             moves: list[Move] = [
-                Later(StepState.UNKNOWN, wait, step.spent, step.context, step.company) for step in steps
+                Later(StepState.UNKNOWN, NOTHING, step.spent, step.context, step.company) for step in steps
             ]
             return await self._record(batch, list(zip(steps, moves, strict=True)), None)
         seconds = time.monotonic() - started
+        self.crash("after_look")
         settler = Settler(self.schedule, self.settle, random.random())
         nothing = all(isinstance(finding, Absent) for finding in findings)
         moves = [

@@ -104,9 +104,12 @@ class Dispatcher:
             return next_due
         try:
             token = self.session.current() or await self.session.ensure()
+            return await self._begin_all(lanes, token, next_due)
         except NoSession as none:
             log.info("dispatch.no_session", why=none.why)
             return none.until
+
+    async def _begin_all(self, lanes: Sequence[Lane], token: Token, next_due: datetime | None) -> datetime | None:
         starts, again = choose(lanes, self.operations, await self._situation(lanes))
         begun = 0
         for start in starts:
@@ -135,7 +138,8 @@ class Dispatcher:
         def held(operation: Operation, state: StepState) -> datetime | None:
             if operation.maintenance and closing is not None and state is StepState.DUE:
                 return closing
-            until = self._held.get(operation.name)
+            blocked = self._held if state is StepState.DUE else self.caller.cannot_look_until
+            until = blocked.get(operation.name)
             return until if until is not None and until > now else None
 
         urgent = any(self.operations[lane.operation].reserve for lane in lanes)
@@ -162,7 +166,7 @@ class Dispatcher:
         begun = time.monotonic()
         batches = await self.claims.sends(kind, start.lane, start.items, token.generation)
         if isinstance(batches, Closed) and batches.scope == SESSION_SCOPE:
-            await self.session.refresh()
+            await self.session.ensure()
             return None
         if isinstance(batches, Closed):
             # A person may lift the hold at any time, so it is asked again soon; it costs one short query.

@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
-from worker.ledger.calls import Closed
+from worker.ledger.calls import SESSION_SCOPE, Closed
 from worker.ledger.claims import Claims
 from worker.tradovate.client import PartnerClient
-from worker.tradovate.operation import CannotLook
+from worker.tradovate.operation import CannotLook, Unreadable
 from worker.tradovate.results import Domain, NotSent, Reply, Silence, Ticket, Unauthorized
 from worker.tradovate.session import SessionKeeper
 
@@ -37,21 +37,24 @@ class LookUpReader:
         return await self._call(domain, path, {}, orjson.dumps(body))
 
     async def _call(self, domain: Domain, path: str, query: Mapping[str, str | int], body: bytes | None) -> Reply:
-        token = await self.session.ensure()
+        token = self.session.current() or await self.session.ensure()
         opened = await self.claims.read(
             self.operation, path.strip("/"), domain, self.lease, reserve=self.reserve, generation=token.generation
         )
         if isinstance(opened, Closed):
+            if opened.scope == SESSION_SCOPE:
+                await self.session.ensure()
             raise CannotLook(opened.why)
         if body is None:
             reply = await self.client.get(domain, path, query, token=token.value)
         else:
-            reply = await self.client.post(domain, path, body, token=token.value)
+            reply = await self.client.post(domain, path, body, token=token.value, reading=True)
         await self.claims.finish(opened.call_ids[0], reply)
         match reply:
-            case Unauthorized():
-                await self.session.reject(token.generation)
-                raise CannotLook("the token was not accepted")
+            case Unauthorized(text=text):
+                if await self.session.reject(token.generation):
+                    raise CannotLook("the token was not accepted")
+                raise Unreadable(f"{path}: no permission ({text})")
             case Silence() | Ticket() | NotSent():
                 raise CannotLook(type(reply).__name__)
             case _:

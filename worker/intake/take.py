@@ -98,7 +98,7 @@ class Taker:
         error: str,
         stopping: asyncio.Event,
     ) -> None:
-        """The ledger could not take a batch, by a fault of ours: the culprit becomes a dead letter, the others go in."""
+        """The ledger could not take a batch, by a fault of ours: the culprit becomes a dead letter, the rest goes in."""
         buried = {(record.partition, record.offset, record.topic) for record, _ in bad}
         good = [each for each in records if (each.partition, each.offset, each.topic) not in buried]
         if len(good) == 1:

@@ -12,12 +12,13 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, assert_never
 
 import structlog
 from pydantic import ValidationError
 
-from schemas.events import EVENTS
+from schemas.events import EVENTS, Event
 from schemas.outcomes import Outcome
 from worker.flows import FLOWS
 from worker.flows.base import Rules, Succeeded
@@ -43,8 +44,8 @@ from worker.tradovate.results import Reply
 log = structlog.get_logger()
 
 _FLOW_COLUMNS = (
-    'f.id, f.topic, f.event_id, f.record_key, f.partition, f."offset", f.trace, f.trader_id, f.user_id, f.order_id,'
-    " f.account_id, f.created_at, f.body, f.facts, f.state, f.round, f.attempts, f.error_code, f.error_text"
+    'f.id, f.topic, f.body, f.event_id, f.record_key, f.partition, f."offset", f.trace, f.trader_id, f.user_id,'
+    " f.order_id, f.account_id, f.created_at, f.facts, f.state, f.round, f.attempts, f.error_code, f.error_text"
 )
 
 
@@ -78,7 +79,8 @@ class Ledger:
     lockout: float = 3600.0
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
-    def _set(self) -> WorkingSet:
+    def working_set(self) -> WorkingSet:
+        """An empty working set, as of now."""
         return WorkingSet(self.vault, self.rules, self.ranks, self.source, self.clock())
 
     async def accept(self, events: Sequence[Accepted], refusals: Sequence[Refusal] = ()) -> Intake:
@@ -97,7 +99,7 @@ class Ledger:
                     [event_id for _, event_id in keys],
                 )
             }
-            working = self._set()
+            working = self.working_set()
             flows = [self._flow(event) for key, event in reversed(batch.items()) if key not in known]
             await working.load(connection, flows, new=True)
             for flow in flows:
@@ -117,6 +119,7 @@ class Ledger:
         return FlowRow(
             new_flow_id(),
             accepted.topic,
+            event,
             accepted.event_id,
             accepted.record_key,
             accepted.partition,
@@ -127,7 +130,6 @@ class Ledger:
             names.order_id,
             names.account_id,
             self.clock(),
-            event,
         )
 
     async def survey(self, operations: Sequence[str], limit: int = 500) -> tuple[Sequence[Lane], datetime | None]:
@@ -168,60 +170,31 @@ class Ledger:
             if row["flow_id"] in flows
         ]
 
-    async def _flows(self, connection: Connection, ids: set[uuid.UUID]) -> dict[uuid.UUID, FlowRow]:
+    async def read_flow(self, connection: Connection, flow_id: uuid.UUID, event: Event | None = None) -> FlowRow | None:
+        """One flow, with `event` in place of a body that is gone; None when there is neither."""
+        given = {flow_id: event} if event is not None else {}
+        return (await self._flows(connection, {flow_id}, given)).get(flow_id)
+
+    async def _flows(
+        self, connection: Connection, ids: set[uuid.UUID], given: Mapping[uuid.UUID, Event] = MappingProxyType({})
+    ) -> dict[uuid.UUID, FlowRow]:
         rows = await connection.fetch(
             f"select {_FLOW_COLUMNS} from flow f where f.id = any($1)",  # noqa: S608 - a constant of ours
             list(ids),
         )
-        flows = {}
+        flows: dict[uuid.UUID, FlowRow] = {}
         for row in rows:
-            (
-                flow_id,
-                topic,
-                event_id,
-                key,
-                partition,
-                offset,
-                trace,
-                trader_id,
-                user_id,
-                order_id,
-                account_id,
-                created,
-                body,
-                facts,
-                state,
-                round_,
-                attempts,
-                code,
-                text,
-            ) = row
-            try:
-                event = EVENTS[topic].restore(self.vault.open(body))
-            except (Sealed, ValidationError) as error:
-                log.error("ledger.unreadable_flow", flow_id=str(flow_id), error=type(error).__name__)  # noqa: TRY400
-                continue
-            flows[flow_id] = FlowRow(
-                flow_id,
-                topic,
-                event_id,
-                key,
-                partition,
-                offset,
-                trace,
-                trader_id,
-                user_id,
-                order_id,
-                account_id,
-                created,
-                event,
-                facts,
-                state,
-                round_,
-                attempts,
-                code,
-                text,
-            )
+            flow_id, topic, body, *columns = row
+            event = given.get(flow_id)
+            if event is None:
+                if body is None:
+                    continue  # it has ended meanwhile, and dropped its event
+                try:
+                    event = EVENTS[topic].restore(self.vault.open(body))
+                except (Sealed, ValidationError) as error:
+                    log.error("ledger.unreadable_flow", flow_id=str(flow_id), error=type(error).__name__)  # noqa: TRY400
+                    continue
+            flows[flow_id] = FlowRow(flow_id, topic, event, *columns)
         return flows
 
     async def record(
@@ -237,7 +210,7 @@ class Ledger:
         """
 
         async def work(connection: Connection) -> Sequence[OutcomeRow]:
-            working = self._set()
+            working = self.working_set()
             if call is not None:
                 await finish_call(connection, call[0], call[1], lockout_seconds=self.lockout)
             if held is not None:
@@ -289,7 +262,7 @@ class Ledger:
             return None
 
         async def work(connection: Connection) -> Sequence[OutcomeRow]:
-            working = self._set()
+            working = self.working_set()
             steps = await self.load_claimed(connection, rows)
             await working.load(connection, [step.flow for step in steps])
             held = {

@@ -52,8 +52,8 @@ MOVES: Mapping[StepState, frozenset[StepState]] = {
     ),
     StepState.DONE: frozenset(),
     StepState.REFUSED: frozenset(),
-    # a person has looked: it took effect, it did not, or it may be sent again
-    StepState.PARKED: frozenset({StepState.DONE, StepState.REFUSED, StepState.DUE}),
+    # a person has looked: it took effect, or it did not (a retry is a new step)
+    StepState.PARKED: frozenset({StepState.DONE, StepState.REFUSED}),
 }
 """The allowed moves. A step that is looked up keeps its state and is leased."""
 
@@ -81,6 +81,7 @@ class FlowRow:
 
     id: uuid.UUID
     topic: str
+    event: Event
     event_id: str
     record_key: bytes | None
     partition: int
@@ -91,7 +92,6 @@ class FlowRow:
     order_id: str | None
     account_id: int | None
     created_at: datetime
-    event: Event
     facts: dict[str, Any] = field(default_factory=dict)
     state: str = "open"
     round: int = 0

@@ -156,8 +156,11 @@ class SharedRows:
             ):
                 yield row
 
-    def take_order(self, names: Names, flow_id: uuid.UUID, details: bytes) -> None:
-        """Makes the flow the order's owner if nobody owns it yet, or if the one who did has failed."""
+    def take_order(self, names: Names, flow_id: uuid.UUID, details: bytes, *, reopen: bool = False) -> None:
+        """Makes the flow the order's owner if nobody owns it yet, or if the one who did has failed.
+
+        `reopen`: the owner itself takes it up again after it had ended in doubt.
+        """
         assert names.order_id is not None
         key = (names.order_kind, names.order_id)
         row = self.orders.get(key)
@@ -176,7 +179,7 @@ class SharedRows:
                 None,
                 dirty=True,
             )
-        elif row.state == "failed":
+        elif row.state == "failed" or (reopen and row.flow_id == flow_id):
             row.flow_id, row.state, row.details = flow_id, "open", self.vault.digest(details)
             row.trader_id, row.error_code, row.error_text, row.dirty = names.trader_id, None, None, True
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -99,10 +99,16 @@ class WorkingSet:
             self.shared.take_order(names, flow.id, kind.details(flow.event))
         self.plan(flow)
 
-    def plan(self, flow: FlowRow, replaces: int | None = None) -> None:
-        """Asks the flow what comes next; `replaces`: the waiting step that this ends."""
+    def plan(self, flow: FlowRow, replaces: int | None = None, look_first: Callable[[str], bool] | None = None) -> None:
+        """Asks the flow what comes next; `replaces`: the waiting step that this ends.
+
+        `look_first`: operations that are looked up before they are sent, since a former round may have made it.
+        """
         planned = self._ask(flow, lambda: FLOWS[flow.topic].plan(self.view(flow), self.rules))
         assert isinstance(planned, Planned)
+        decision = planned.decision
+        if look_first is not None and isinstance(decision, Send) and look_first(decision.operation):
+            planned = Planned(replace(decision, look_first=True), planned.facts)
         self._apply(flow, planned, replaces)
 
     def advance(self, step: Claimed, end: StepEnd) -> None:
@@ -115,7 +121,7 @@ class WorkingSet:
         if isinstance(learned, Planned):
             self._apply(flow, learned, None)
         else:
-            self._learn(flow, learned)
+            self.learn(flow, learned)
             self.plan(flow)
 
     def _ask(self, flow: FlowRow, ask: Callable[[], Planned | Facts]) -> Planned | Facts:
@@ -127,7 +133,8 @@ class WorkingSet:
             text = "The worker could not tell what comes next, by a fault of its own; a person must look."
             return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), flow.facts)
 
-    def _learn(self, flow: FlowRow, facts: Mapping[str, Any]) -> None:
+    def learn(self, flow: FlowRow, facts: Mapping[str, Any]) -> None:
+        """The flow knows more: its order, its trader and whoever waits for them learn it too."""
         flow.facts = dict(facts)
         names = FLOWS[flow.topic].names(flow.event)
         user_id = flow.facts.get("userId")
@@ -148,7 +155,7 @@ class WorkingSet:
 
     def _apply(self, flow: FlowRow, planned: Planned, replaces: int | None) -> None:
         if planned.facts != flow.facts:
-            self._learn(flow, planned.facts)
+            self.learn(flow, planned.facts)
         self.changed[flow.id] = flow
         match planned.decision:
             case Send() as send:
@@ -160,7 +167,7 @@ class WorkingSet:
                 keys = sorted(wait.keys)
                 self.steps.append(_NewStep(flow, PLAN, StepState.WAITING, wait.until, keys, replaces))
             case End() as end:
-                self._end(flow, end)
+                self.end(flow, end)
                 if replaces is not None:
                     self.steps.append(_NewStep(flow, PLAN, StepState.DONE, self.now, None, replaces))
         self._tell_pending(flow, planned.decision)
@@ -169,7 +176,8 @@ class WorkingSet:
         if not isinstance(decision, End) and decision.pending:
             self._outcome(flow, Status.PENDING, None, None)
 
-    def _end(self, flow: FlowRow, end: End) -> None:
+    def end(self, flow: FlowRow, end: End) -> None:
+        """The flow is over: final state and outcome at once."""
         flow.state = end.status.value
         flow.error_code = end.error_code.value if end.error_code else None
         flow.error_text = end.error_text

@@ -236,6 +236,15 @@ create table note (
     reason  text not null
 );
 create index note_flow on note (flow_id);
+
+-- Dead letters that were put back on their topic, so that each goes back once however often the command runs.
+create table replay (
+    topic       text not null,              -- the dead-letter topic's input topic, without prefix
+    partition   integer not null,
+    "offset"    bigint not null,
+    at          timestamptz not null default now(),
+    primary key (topic, partition, "offset")
+);
 """
 
 
@@ -249,5 +258,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drops them all: the ledger is gone."""
     op.execute(
-        "drop table note, replica, login, session, hold, call, outcome, step, flow, business_order, trader, ledger"
+        "drop table replay, note, replica, login, session, hold, call, outcome, step, flow, business_order, trader,"
+        " ledger"
     )
