@@ -97,7 +97,9 @@ def cells(outcome: Mapping[str, Any]) -> dict[str, str]:
 
 def line(row: Mapping[str, str]) -> str:
     """A row as one line, aligned, nothing cut; an empty cell is a dash."""
-    return "  ".join((row[name] or "-").ljust(width) for name, width in _COLUMNS.items()).rstrip(" -")
+    last = max((place for place, name in enumerate(_COLUMNS) if row[name]), default=0)
+    shown = list(_COLUMNS.items())[: last + 1]
+    return "  ".join((row[name] or "-").ljust(width) for name, width in shown).rstrip()
 
 
 class _Json:

@@ -1,0 +1,129 @@
+"""`demo`: everything on this machine, with sample events through every flow, and a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.commands._app import example, group
+from worker.commands._errors import FAILED, Refused
+from worker.commands.demo.parts import Stage, staged
+from worker.commands.demo.play import play
+from worker.commands.demo.samples import Sample, plain_purchases, samples
+from worker.commands.demo.show import Show
+from worker.commands.demo.verdict import Seen, effects, wrong_with
+from worker.embedded import EmbeddedKafka, EmbeddedPostgres
+from worker.flows import FLOWS
+from worker.kafka.topics import ALL_TOPICS
+from worker.tradovate.operations import OPERATIONS
+
+app = group()
+
+_MOST_SHOWN = 20
+
+
+@app.command(
+    epilog=example("tradovate-worker demo", "tradovate-worker demo --events 1000", "tradovate-worker demo --keep")
+)
+def demo(
+    events: Annotated[int, typer.Option("--events", min=0, help="So many plain purchases more.")] = 0,
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
+) -> int:
+    """Show the worker at work, with nothing installed but Python.
+
+    Starts a PostgreSQL, a Kafka, a simulated Tradovate and a worker, sends sample events through every flow, and shows
+    the outcomes and the calls that it took. Exits 0 only when every event got the outcome that it should. It reads no
+    settings and no .env and takes free ports: it can touch nothing real.
+    """
+    show = Show()
+    with tempfile.TemporaryDirectory(prefix="tradovate-demo-") as home, _database() as postgres, _broker() as kafka:
+        show.part("PostgreSQL", "embedded")
+        kafka.touch_topics(ALL_TOPICS)
+        show.part("Kafka", f"embedded, {kafka.bootstrap_servers}")
+        url = postgres.create_database("ledger")
+        return asyncio.run(_demo(show, Path(home), kafka.bootstrap_servers, url, events, keep=keep))
+
+
+def _database() -> EmbeddedPostgres:
+    try:
+        return EmbeddedPostgres()
+    except RuntimeError as error:
+        raise Refused(str(error)) from None
+
+
+def _broker() -> EmbeddedKafka:
+    return EmbeddedKafka()
+
+
+async def _demo(show: Show, home: Path, servers: str, url: str, events: int, *, keep: bool) -> int:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101
+    terminated = False
+
+    def end() -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+
+    # Without this SIGTERM would leave the temporary directories behind.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    code = FAILED
+    try:
+        async with staged(home, servers, url, show.part) as stage:
+            chosen = [*samples(stage.seeded), *plain_purchases(events)]
+            chosen = [sample for sample in chosen if sample.topic in FLOWS]
+            show.heading("Events in, outcomes out")
+            seen = await play(stage, chosen, show)
+            code = _verdict(show, stage, chosen, seen)
+            if keep:
+                await _keep(show, stage)
+    except asyncio.CancelledError:
+        if not terminated:
+            raise  # Ctrl-C
+    return code
+
+
+def _verdict(show: Show, stage: Stage, chosen: Sequence[Sample], seen: Seen) -> int:
+    state = stage.partner.sandbox.control.state()
+    calls = state["calls"]
+    names = {name.lower(): name for name in OPERATIONS}
+    show.heading("What it took")
+    show.calls(calls["by_path"], calls["items_by_path"], names)
+    sent = sum(sample.times for sample in chosen)
+    show.say(f"{calls['total']} calls for {sent} events: {calls['total'] * 100 / sent:.1f} calls per 100.")
+    show.heading("What took effect")
+    found = effects(chosen, state["effects"])
+    show.effects(found)
+    problems = [f"{sample.event_id} ({sample.title}): {why}" for sample in chosen if (why := wrong_with(sample, seen))]
+    problems += [f"{effect.name}: {effect.found}, not {effect.wanted}" for effect in found if not effect.right]
+    problems += [f"made twice: {family}" for family in state["twice"]]
+    show.heading("Verdict")
+    for problem in problems[:_MOST_SHOWN]:
+        show.say(problem, "red")
+    right = f"all {len(chosen)} events got the outcome that they should, each effect was made once"
+    if problems:
+        more = f" and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
+        show.say(f"Failed: {len(problems)} things are not as they should be{more and ' (the first are shown)'}.", "red")
+        return FAILED
+    show.say(f"Done in {show.seconds:.1f} s: {right}.", "green")
+    return 0
+
+
+async def _keep(show: Show, stage: Stage) -> None:
+    show.heading("Everything is left running. Use it in another shell with")
+    for name in ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL"):
+        show.say(f"export {name}='{stage.settings[name]}'")
+    show.say(f"The worker's health: {stage.address}/health/ready")
+    show.say(f"The worker's metrics: {stage.address}/metrics")
+    show.say(f"The worker's log: {stage.log}")
+    show.say(f"The simulated Tradovate: {stage.partner.url}/control/state")
+    show.say("Ctrl-C ends it.", "bold")
+    await stage.process.wait()
+    raise stage.ended()
