@@ -53,7 +53,7 @@ work of a dead replica goes on well within the 15 s that are promised on top of 
 STOP_WITHIN = 25.0
 """Seconds from SIGTERM to exit (contract 5.11)."""
 
-_DRAIN = 18.0
+_DRAIN = 15.0
 """Of these, for calls in flight; the rest is for recording, publishing and leaving the group."""
 
 
@@ -261,37 +261,36 @@ class Replica:
         if await self._patiently("kafka", self.subscriber.start):
             await self.stopping.wait()
 
-    async def _stop(self, loops: list[asyncio.Task[None]]) -> None:
+    async def _stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
+        """In order: no new records, no new calls, calls in flight over, their outcomes published, all closed."""
         began = time.monotonic()
         log.info("run.stopping", in_flight=self.dispatcher.in_flight)
-        for stop, seconds in (
-            (self.subscriber.stop(), 5.0),
-            (self.dispatcher.drain(_DRAIN), _DRAIN + 3),
-        ):
-            await self._within(stop, seconds)
-        for task in loops:
-            if task.get_name() != "publish":
-                task.cancel()
-        left = max(0.5, STOP_WITHIN - 2 - (time.monotonic() - began))
-        publishing = [task for task in loops if task.get_name() == "publish"]
-        if publishing:
+        by_name = {task.get_name(): task for task in loops}
+        self.dispatcher.wake.set()
+
+        async def within(work: Awaitable[object], seconds: float) -> None:
+            left = max(0.1, STOP_WITHIN - 1 - (time.monotonic() - began))
+            try:
+                async with asyncio.timeout(min(seconds, left)):
+                    await work
+            except (TimeoutError, KafkaError, *AWAY) as error:
+                log.warning("run.stop_incomplete", error=type(error).__name__)
+
+        await within(self.subscriber.stop(), 5.0)
+        if "dispatch" in by_name:
+            await within(asyncio.wait({by_name["dispatch"]}), 2.0)
+            await within(self.dispatcher.drain(_DRAIN), _DRAIN + 2)
+        if "publish" in by_name:
             self.publisher.finish()
-            await asyncio.wait(publishing, timeout=min(left, 5.0))
+            await within(asyncio.wait({by_name["publish"]}), 3.0)
         for task in loops:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
-        for stop in (self.session.aclose(), self.producer.stop(), self.client.aclose(), self.database.close()):
-            await self._within(stop, 3.0)
+        for work in (self.session.aclose(), self.producer.stop(), self.client.aclose(), self.database.close()):
+            await within(work, 2.0)
         if self.served is not None:
-            await self._within(self.served.stop(), 3.0)
+            await within(self.served.stop(), 2.0)
         log.info("run.stopped", seconds=round(time.monotonic() - began, 2))
-
-    async def _within(self, work: Awaitable[None], seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await work
-        except (TimeoutError, KafkaError, *AWAY) as error:
-            log.warning("run.stop_incomplete", error=type(error).__name__)
 
 
 def session_keeper(
