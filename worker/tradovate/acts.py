@@ -1,0 +1,89 @@
+"""What a connection's protocol asks its driver to do, and why a connection ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from worker.tradovate.results import Reply
+
+
+class EndReason(StrEnum):
+    """Why a connection ends; a label of the metric of reconnects."""
+
+    CLOSED = "closed"  # by a `c` frame
+    CUT = "cut"  # by either side without one
+    UNREACHABLE = "unreachable"
+    SILENCE = "silence"
+    NO_OPEN = "no_open"
+    NO_ANSWER = "no_answer"
+    UNAUTHORIZED = "unauthorized"
+    REFUSED = "refused"  # authorize or syncrequest, for any other reason
+    LOCKED_OUT = "locked_out"  # 423, 429
+    PENALTY = "penalty"  # a ticket that cannot be redeemed here
+    MAINTENANCE = "maintenance"
+    QUOTA = "quota"
+    SHUTDOWN = "shutdown"  # for a reason that we do not know
+    HELD_BACK = "held_back"  # by our own ledger: no budget, no session, a pause
+    FULL = "full"  # signals wait for Kafka, and there is no room for more
+    LEDGER = "ledger"  # the database is away
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Make this request now: `Wire.request` writes it."""
+
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """What came back of a request."""
+
+    operation: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """From here on the socket hears of every alert."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An admin alert signal, as it came."""
+
+    event_type: str
+    signal: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """A 423 or 429 that names no request of ours."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rubbish:
+    """A frame or message that makes no sense; the connection goes on."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Send `HEARTBEAT`."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The connection is over; always the last act."""
+
+    reason: EndReason
+    said: str = ""
+
+
+Act = Ask | Replied | Listening | Alert | Silenced | Rubbish | Beat | End
