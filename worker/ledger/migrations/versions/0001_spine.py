@@ -217,6 +217,25 @@ create table login (
 );
 create index login_living on login (may_live_until) where ended_at is null;
 
+-- Alert signals of the partner that the bridge has put on Kafka: keys only, for ever, so that no reconnect publishes
+-- a week again. Written after the record is on Kafka: a bridge that dies in between publishes it once more, under the
+-- same event id. The primary key closes the race of two bridges that lead for a moment.
+create table signal (
+    id         bigint primary key,
+    bridged_at timestamptz not null default clock_timestamp()
+);
+
+-- Which bridge works. A lease and no advisory lock, which a holder that is frozen keeps for as long as its connection
+-- stands. Whoever finds `lease_until` passed may take the row; every extension names the lease it was taken under.
+create table leader (
+    one         boolean primary key default true check (one),
+    holder      text,
+    lease       uuid,
+    lease_until timestamptz,
+    since       timestamptz
+);
+insert into leader default values;
+
 -- Who is running, for the operator's page.
 create table replica (
     name       text primary key,
@@ -258,6 +277,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drops them all: the ledger is gone."""
     op.execute(
-        "drop table replay, note, replica, login, session, hold, call, outcome, step, flow, business_order, trader,"
-        " ledger"
+        "drop table replay, note, replica, leader, signal, login, session, hold, call, outcome, step, flow,"
+        " business_order, trader, ledger"
     )
