@@ -103,6 +103,10 @@ class Replica:
             plan_id=settings.tradovate_subscription_plan_id,
             entitlement_id=settings.tradovate_tprop_entitlement_id,
             unknown_wait=settings.unknown_wait,
+            day_end=settings.day_end,
+            retry_base=settings.retry_base,
+            retry_cap=settings.retry_cap,
+            retry_for=settings.retry_for,
             products=self.products,
         )
         budget = Budget(settings.tradovate_hourly_budget)

@@ -84,7 +84,7 @@ class Caller:
                 reply = Unclear("the worker was stopped")
             seconds = time.monotonic() - started
             self.crash("after_call")
-            self.observe(operation.name, result_name(reply), len(pairs), seconds)
+            self.observe(operation.vendor, result_name(reply), len(pairs), seconds)
             denied = isinstance(reply, Unauthorized) and await self._denied(token)
             settler = Settler(self.schedule, self.settle, random.random())
             moves = settler.call(operation, reply, pairs, seconds=seconds, call_id=batch.call_id, denied=denied)
@@ -157,8 +157,13 @@ class Caller:
 
     async def look_up(self, operation: Operation, batch: Batch) -> Sequence[OutcomeRow]:
         """Finds out what became of steps whose fate is unknown."""
-        assert operation.look_up is not None
         steps = batch.steps
+        if operation.look_up is None:
+            # Whoever sent it died before it could write down what came of it, and nobody can look.
+            settler = Settler(self.schedule, self.settle, random.random())
+            why = "its sender ended in the middle of the call"
+            parked = [(step, settler.unknown(operation, step, 0.0, NOTHING, why)) for step in steps]
+            return await self._record(batch, parked, None)
         items = [self._item(step, operation) for step in steps]
         reader = LookUpReader(self.claims, self.client, self.session, operation.name, batch.lease, operation.reserve)
         started = time.monotonic()

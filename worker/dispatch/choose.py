@@ -31,10 +31,11 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin up to `batches` calls of this lane, `most` items each."""
+    """Begin calls of this lane, up to `calls`, with up to `items` items altogether; or one look-up of so many."""
 
     lane: Lane
     items: int
+    calls: int = 1
 
 
 def choose(
@@ -57,9 +58,14 @@ def choose(
             continue
         if free <= 0:
             break  # the most urgent waits for a free call, and nobody overtakes it
-        calls = -(-items // operation.most)
-        allowed = min(calls, free)
-        starts.append(Start(lane, min(items, allowed * operation.most)))
+        if lane.state is StepState.UNKNOWN:
+            looks = min(-(-items // operation.look_most), free)
+            starts += [Start(lane, operation.look_most)] * looks
+            free -= looks
+            continue
+        allowed = min(-(-items // operation.most), free)
+        # Steps that cannot share a call take more of them than their number tells; what is free bounds them too.
+        starts.append(Start(lane, min(items, allowed * operation.most), free))
         free -= allowed
     return starts, min(again, default=None)
 

@@ -162,9 +162,16 @@ class Dispatcher:
                 return 0
             self._spawn(self.caller.look_up(operation, batch))
             return 1
-        kind = CallKind(operation.name, operation.domain, operation.most, operation.reserve, operation.per_hour)
+        kind = CallKind(
+            operation.name,
+            operation.domain,
+            operation.most,
+            operation.reserve,
+            operation.limit(self.claims.budget.hourly),
+            operation.joined,
+        )
         begun = time.monotonic()
-        batches = await self.claims.sends(kind, start.lane, start.items, token.generation)
+        batches = await self.claims.sends(kind, start.lane, start.items, token.generation, start.calls)
         if isinstance(batches, Closed) and batches.scope == SESSION_SCOPE:
             await self.session.ensure()
             return None

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import assert_never
 
 from schemas.outcomes import ErrorCode
+from schemas.privacy import mask
 from worker.backoff import Schedule
 from worker.flows.base import Failed, Succeeded
 from worker.ledger.rows import Claimed, Company, Finish, Later, Move, StepState
@@ -106,19 +107,25 @@ class Settler:
                 return self._refused(operation, refused, step, seconds)
             case NotHandled(wait=wait):
                 return self._again(operation, step, seconds, wait)
-            case Unknown(why=why):
-                return self.unknown(operation, step, seconds, self.settle, why)
+            case Unknown(why=why, wait=wait):
+                return self.unknown(operation, step, seconds, self.settle if wait is None else wait, why)
             case _:
                 assert_never(result)
 
-    def _refused(self, operation: Operation, refused: Refused, step: Claimed, seconds: float) -> Move:
-        already = operation.already(refused.text, refused.code)
+    def _refused(
+        self, operation: Operation, refused: Refused, step: Claimed, seconds: float, said: str | None = None
+    ) -> Move:
+        """`said`: the partner's errorCode."""
+        already = operation.already(refused.text, said)
         if already is not None:
             return Finish(Succeeded(already.value))
         if operation.not_yet(refused.text):
             return self._again(operation, step, seconds, None, refused.text)
+        if operation.refusal_is_doubt:
+            return Finish(Failed(ErrorCode.IN_DOUBT, refused.text), parked=True)
         if operation.doubt_refusals and operation.look_up is not None:
-            context = {**step.context, "refused": refused.text}
+            # Kept while it is looked up, so it is masked here: contexts are not encrypted.
+            context = {**step.context, "refused": mask(refused.text, step.flow.event.personal_values())}
             return Later(StepState.UNKNOWN, NOTHING, step.spent + seconds, context)
         return Finish(Failed(ErrorCode(refused.code), refused.text))
 
@@ -136,9 +143,8 @@ class Settler:
         what was there before; once a look has found nothing, the batch is known to be all or nothing, and its halves
         go without one.
         """
-        if len(batch) == 1:
-            step, _ = batch[0]
-            return [self._refused(operation, Refused(refusal.text), step, seconds)]
+        if len(batch) == 1 or operation.joined:
+            return [self._refused(operation, Refused(refusal.text), step, seconds, refusal.code) for step, _ in batch]
         moves: list[Move] = []
         half = (len(batch) + 1) // 2
         for index, (step, _) in enumerate(batch):
@@ -167,7 +173,7 @@ class Settler:
         delay = self._delay(operation, tries)
         spent = step.spent + seconds + delay
         if schedule.exhausted(spent) or (operation.retry_for is not None and spent >= operation.retry_for):
-            return Finish(Failed(ErrorCode.GAVE_UP, text or f"{operation.name} was tried for too long."))
+            return Finish(Failed(ErrorCode.GAVE_UP, text or f"{operation.vendor} was tried for too long."))
         return Later(StepState.DUE, timedelta(seconds=delay), spent, {**step.context, "tries": tries})
 
     def _delay(self, operation: Operation, tries: int) -> float:
@@ -180,7 +186,7 @@ class Settler:
         if operation.look_up is None:
             if operation.resend is Resend.ALWAYS:
                 return self._again(operation, step, seconds, None, why)
-            text = f"{operation.name} may or may not have taken effect ({why}); a person must look."
+            text = f"{operation.vendor} may or may not have taken effect ({why}); a person must look."
             return Finish(Failed(ErrorCode.IN_DOUBT, text), parked=True)
         return Later(StepState.UNKNOWN, wait, step.spent + seconds, step.context)
 
@@ -215,12 +221,13 @@ class Settler:
         delay = self._delay(operation, looks)
         spent = step.spent + seconds + delay
         if self.schedule.exhausted(spent) or (operation.retry_for is not None and spent >= operation.retry_for):
-            text = f"{operation.name} may or may not have taken effect, and the look-up has no answer ({why})."
-            if (
-                "refused" in step.context
-            ):  # this call made nothing; what a former one may have made is found by its name
+            text = f"{operation.vendor} may or may not have taken effect, and the look-up has no answer ({why})."
+            if "refused" in step.context:
+                # this call made nothing; what a former one may have made is found by its name
                 return Finish(Failed(ErrorCode.REJECTED, step.context["refused"]))
-            if operation.retry_for is not None:
+            if not step.attempts:
+                text = f"What {operation.vendor} asks for could not be looked up ({why})."
+            if operation.retry_for is not None or not step.attempts:
                 return Finish(Failed(ErrorCode.GAVE_UP, text))
             return Finish(Failed(ErrorCode.IN_DOUBT, text), parked=True)
         context = {**step.context, "looks": looks}

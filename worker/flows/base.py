@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, time, timedelta
 from typing import Any, Protocol
 
 from schemas.events import Event
@@ -31,6 +31,7 @@ class TraderView:
     other_name: bool = False  # the ledger knows this trader under another login name than the event gives
     made_here: bool = False  # the user was made by a flow of this ledger: no account can be older than the ledger
     maker: uuid.UUID | None = None  # the flow that is making the user just now
+    taken_by: str | None = None  # another trader whom the ledger knows with the user that the event names
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class OrderView:
     facts: Facts
     error_code: str | None
     error_text: str | None
+    kind: str = "purchased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,10 @@ class Rules:
     plan_id: int
     entitlement_id: int | None = None
     unknown_wait: timedelta = timedelta(seconds=900)
+    day_end: time = time(17, 15)  # America/Chicago
+    retry_base: timedelta = timedelta(seconds=1)
+    retry_cap: timedelta = timedelta(seconds=300)
+    retry_for: timedelta = timedelta(days=1)
     products: Mapping[str, Any] = field(default_factory=dict)  # product id -> schemas.events.Account
 
 
@@ -70,16 +76,18 @@ class View:
     facts: Facts
     trader: TraderView
     order: OrderView | None  # the order that this event asks for, whoever owns it
-    known: Sequence[OrderView]  # orders that the event refers to (by order, account or permission id)
+    known: Sequence[OrderView]  # orders that the event refers to (by order, account or permission id, or by trader)
     since: datetime  # when the event was accepted
     now: datetime
+    owners: Mapping[int, str] = field(default_factory=dict)  # Tradovate users that the ledger knows: whose they are
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
     """The next step is this operation. `at`: not before. `look_first`: it may be there already, look before sending.
 
-    `makes_user`: from now on this flow is the one that makes the trader's user.
+    `makes_user`: from now on this flow is the one that makes the trader's user. `alike`: this step shares a call only
+    with steps that say the same. `weight`: how many of the call's items it takes.
     """
 
     operation: str
@@ -87,6 +95,8 @@ class Send:
     look_first: bool = False
     makes_user: bool = False
     pending: bool = False  # tell the shop that the event is accepted and under way
+    alike: str | None = None
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,7 @@ class Planned:
 
     decision: Decision
     facts: Facts = field(default_factory=dict)
+    wakes: Sequence[str] = ()  # keys that other flows may wait for, and that have just happened
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +159,22 @@ class Names:
     order_kind: str = "purchased"
     account_id: int | None = None
     permission_ids: Sequence[int] = ()
+    of_trader: bool = False  # all orders of `order_kind` of that trader or user too
+    account_ids: Sequence[int] = ()  # besides `account_id`
+    user_ids: Sequence[int] = ()  # whose owners the flow wants to know
+
+
+def widened(names: Names, facts: Facts) -> Names:
+    """What the event names, and what the flow has come across at Tradovate since (its fact `seen`)."""
+    seen = facts.get("seen")
+    if not seen:
+        return names
+    return replace(
+        names,
+        account_ids=(*names.account_ids, *seen.get("accounts", ())),
+        permission_ids=(*names.permission_ids, *seen.get("permissions", ())),
+        user_ids=(*names.user_ids, *seen.get("users", ())),
+    )
 
 
 class Flow(Protocol):

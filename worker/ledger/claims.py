@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from worker.ledger import holds
@@ -29,6 +29,7 @@ class CallKind:
     most: int
     reserve: bool
     per_hour: int | None
+    joined: bool = False  # steps that say the same are one request
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,17 @@ class Claims:
     replica: str
     lease: float
 
-    async def sends(self, kind: CallKind, lane: Lane, items: int, generation: int) -> Sequence[Batch] | Closed:
-        """Claims up to `items` due steps of the lane and writes their calls down. The calls may then be made, with the
-        token of `generation`.
+    async def sends(
+        self, kind: CallKind, lane: Lane, items: int, generation: int, calls: int = 100
+    ) -> Sequence[Batch] | Closed:
+        """Claims up to `items` due steps of the lane and writes their calls, `calls` at most, down. The calls may then
+        be made, with the token of `generation`.
         """
 
         async def work(connection: Connection) -> Sequence[Batch] | Closed:
             await _lock(connection)
             found = await _candidates(connection, lane, items)
-            groups = _calls(found, kind.most)
+            groups = _calls(found, kind.most, joined=kind.joined)[:calls]
             if not groups:
                 return ()
             ticket = await _ticket(connection, lane.company)
@@ -160,7 +163,7 @@ async def _lock(connection: Connection) -> None:
 async def _candidates(connection: Connection, lane: Lane, items: int) -> list[Any]:
     """Steps that could go, oldest first, whose trader no call in flight names."""
     rows: list[Any] = await connection.fetch(
-        "select id, trader_key from step s where operation = $1 and state = $2 and lease is null"
+        "select id, trader_key, alike, weight from step s where operation = $1 and state = $2 and lease is null"
         " and due <= clock_timestamp() and company is not distinct from $4 and state in ('due', 'unknown', 'waiting')"
         " and not exists (select 1 from step b where b.lease is not null and b.trader_key = s.trader_key)"
         " order by due, id limit $3 for update skip locked",
@@ -172,22 +175,49 @@ async def _candidates(connection: Connection, lane: Lane, items: int) -> list[An
     return rows
 
 
-def _calls(rows: Sequence[Any], most: int) -> list[list[Any]]:
-    """Splits steps into calls of at most `most`. Steps of one trader share a call, or the later ones stay behind:
-    two calls that name the same trader are never in flight together.
+JOINED = 100
+"""Steps that one request stands for: as many as a full call has; a shop that says the same more often waits a round."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """Steps of one call."""
+
+    alike: str | None
+    most: int
+    rows: list[Any] = field(default_factory=list)
+    weight: int = 0
+
+    def takes(self, row: Any) -> bool:
+        return self.alike == row["alike"] and (not self.rows or self.weight + row["weight"] <= self.most)
+
+    def add(self, row: Any) -> None:
+        self.rows.append(row)
+        self.weight += row["weight"]
+
+
+def _calls(rows: Sequence[Any], most: int, *, joined: bool = False) -> list[list[Any]]:
+    """Splits steps into calls of at most `most` items, alike ones together; `joined`: alike ones are a single request.
+
+    Steps of one trader share a call, or the later ones stay behind: two calls that name the same trader are never in
+    flight together.
     """
-    groups: list[list[Any]] = [[]]
-    where: dict[str, int] = {}
+    groups: list[_Group] = []
+    of_trader: dict[str, _Group] = {}
+    filling: dict[str | None, _Group] = {}
     for row in rows:
-        index = where.get(row["trader_key"], len(groups) - 1)
-        if len(groups[index]) >= most:
-            if row["trader_key"] in where:
-                continue
-            groups.append([])
-            index = len(groups) - 1
-        groups[index].append(row)
-        where[row["trader_key"]] = index
-    return [group for group in groups if group]
+        group = of_trader.get(row["trader_key"])
+        if group is None:
+            group = filling.get(row["alike"])
+            if group is None or not group.takes(row):
+                room = JOINED if joined and row["alike"] is not None else most
+                group = filling[row["alike"]] = _Group(row["alike"], room)
+                groups.append(group)
+        elif not group.takes(row):
+            continue
+        group.add(row)
+        of_trader[row["trader_key"]] = group
+    return [group.rows for group in groups]
 
 
 async def _ticket(connection: Connection, company: int | None) -> holds.Hold | None:

@@ -35,7 +35,7 @@ _LIVE = "cleared_at is null and (until is null or until > clock_timestamp())"
 
 def pause_scope(operation: str | None) -> str:
     """The scope of a pause of `operation`, or of everything."""
-    return PAUSE_ALL if operation is None else f"pause:{operation}"
+    return PAUSE_ALL if operation is None else f"pause:{operation.partition('@')[0]}"
 
 
 def endpoint_scope(endpoint: str) -> str:

@@ -90,7 +90,7 @@ class Mender:
         async def work(connection: Connection) -> Sequence[OutcomeRow]:
             flow, working = await self._begin(connection, flow_id, ("failed", "in_doubt"), event)
             kind = FLOWS[flow.topic]
-            names = kind.names(flow.event)
+            names = working.names(flow)
             parked = await connection.fetch(
                 "select id, operation from step where flow_id = $1 and state = 'parked' for update", flow_id
             )
@@ -109,6 +109,8 @@ class Mender:
                 )
             flow.state, flow.error_code, flow.error_text = "open", None, None
             flow.round += 1
+            if not_made:
+                working.learn(flow, {**flow.facts, "notMade": True})
             await _note(connection, flow_id, "retry", by, reason)
             working.plan(flow, look_first=self.looked_up)
             return await working.save(connection)

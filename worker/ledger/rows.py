@@ -104,7 +104,10 @@ class FlowRow:
         """Calls that name the same trader share this key; it follows the user as soon as one is known."""
         if self.user_id is not None:
             return f"u:{self.user_id}"
-        return f"t:{self.trader_id}" if self.trader_id is not None else f"f:{self.id}"
+        if self.trader_id is not None:
+            return f"t:{self.trader_id}"
+        # Nobody can say whose account it is; at least two calls never name it at once.
+        return f"a:{self.account_id}" if self.account_id is not None else f"f:{self.id}"
 
 
 @dataclass(slots=True)

@@ -76,7 +76,8 @@ class SharedRows:
                 trader_ids,
             ):
                 self._add_trader(TraderRow(*row))
-        user_ids = {names.user_id for names in named if names.user_id is not None} - self.by_user.keys()
+        user_ids = {names.user_id for names in named if names.user_id is not None}
+        user_ids = user_ids.union(*(names.user_ids for names in named)) - self.by_user.keys()
         if user_ids:
             for row in await connection.fetch(
                 "select trader_id, user_id, user_name, made_here, maker from trader where user_id = any($1)",
@@ -88,7 +89,11 @@ class SharedRows:
 
     async def _load_orders(self, connection: Connection, named: Sequence[Names]) -> None:
         keys = sorted({(names.order_kind, names.order_id) for names in named if names.order_id is not None})
-        accounts = sorted({names.account_id for names in named if names.account_id is not None})
+        accounts = sorted(
+            {names.account_id for names in named if names.account_id is not None}.union(
+                *(names.account_ids for names in named)
+            )
+        )
         permissions = sorted({each for names in named for each in names.permission_ids})
         rows: list[Any] = []
         if keys:
@@ -106,8 +111,22 @@ class SharedRows:
                 accounts,
                 permissions,
             )
+        whole = [names for names in named if names.of_trader]
+        if whole:
+            rows += await connection.fetch(
+                f"select {_ORDER_COLUMNS} from business_order"  # noqa: S608 - a constant of ours
+                " where trader_id = any($1) or user_id = any($2) order by kind, order_id for update",
+                sorted({names.trader_id for names in whole if names.trader_id is not None}),
+                sorted(self._users(whole)),
+            )
         for row in rows:
             self.orders.setdefault((row["kind"], row["order_id"]), OrderRow(*row))
+
+    def _users(self, named: Iterable[Names]) -> set[int]:
+        """The users that are named, or are known to be the traders that are."""
+        found = {names.user_id for names in named if names.user_id is not None}
+        rows = (self.traders.get(names.trader_id) for names in named if names.trader_id is not None)
+        return found | {row.user_id for row in rows if row is not None and row.user_id is not None}
 
     def _add_trader(self, row: TraderRow) -> None:
         self.traders[row.trader_id] = row
@@ -126,7 +145,14 @@ class SharedRows:
             and row.user_name is not None
             and not self.vault.same(row.user_name, _login(names.user_name))
         )
-        return TraderView(row.trader_id, row.user_id, other, row.made_here, row.maker)
+        theirs = self.by_user.get(names.user_id) if names.user_id is not None else None
+        taken_by = theirs.trader_id if theirs is not None and theirs.trader_id != row.trader_id else None
+        return TraderView(row.trader_id, row.user_id, other, row.made_here, row.maker, taken_by)
+
+    def owners(self, names: Names) -> dict[int, str]:
+        """The users that are named and known, and whose they are."""
+        named = {*names.user_ids, *((names.user_id,) if names.user_id is not None else ())}
+        return {user_id: self.by_user[user_id].trader_id for user_id in named if user_id in self.by_user}
 
     def order_view(self, row: OrderRow, details: bytes | None = None) -> OrderView:
         """An order as flows see it; `details` of the event that asks, to tell a repeat from a conflict."""
@@ -143,16 +169,25 @@ class SharedRows:
             row.facts,
             row.error_code,
             row.error_text,
+            row.kind,
         )
 
     def references(self, names: Names) -> Iterable[OrderRow]:
-        """Orders that an event refers to by order, account or permission id."""
-        permissions = set(names.permission_ids)
+        """Orders of a kind that an event refers to by order, account or permission id, or because they are its trader's.
+
+        Only of one kind: a purchase's account is on DEMO and a subaccount is on LIVE, and their numbers may be equal.
+        """
+        permissions, users = set(names.permission_ids), self._users([names])
+        accounts = {*names.account_ids, *((names.account_id,) if names.account_id is not None else ())}
         for row in self.orders.values():
+            if kind_of(row.kind) != kind_of(names.order_kind):
+                continue
             if (
                 (names.order_id is not None and (row.kind, row.order_id) == (names.order_kind, names.order_id))
-                or (names.account_id is not None and row.account_id == names.account_id)
+                or (row.account_id is not None and row.account_id in accounts)
                 or (row.permission_id is not None and row.permission_id in permissions)
+                or (names.of_trader and row.trader_id is not None and row.trader_id == names.trader_id)
+                or (names.of_trader and row.user_id is not None and row.user_id in users)
             ):
                 yield row
 
@@ -249,6 +284,11 @@ class SharedRows:
             ),
         )
         return len(written) == len(orders)
+
+
+def kind_of(order_kind: str) -> str:
+    """The kind of an order; those that an event placed without an order id have their own numbers after a slash."""
+    return order_kind.partition("/")[0]
 
 
 def _login(name: str) -> bytes:

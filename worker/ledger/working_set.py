@@ -23,6 +23,7 @@ from worker.flows.base import (
     End,
     Facts,
     Failed,
+    Names,
     Planned,
     Rules,
     Send,
@@ -31,6 +32,7 @@ from worker.flows.base import (
     Wait,
     order_key,
     trader_key,
+    widened,
 )
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Again, Connection
@@ -52,6 +54,8 @@ class _NewStep:
     due: datetime
     waits_for: list[str] | None
     replaces: int | None = None  # the waiting step that turns into this one
+    alike: str | None = None
+    weight: int = 1
 
 
 @dataclass(slots=True)
@@ -68,33 +72,52 @@ class WorkingSet:
     changed: dict[uuid.UUID, FlowRow] = field(default_factory=dict)
     outcomes: list[tuple[FlowRow | None, Outcome, bytes | None, dict[str, str]]] = field(default_factory=list)
     wakes: set[str] = field(default_factory=set)
+    rekeyed: dict[str, int] = field(default_factory=dict)  # traders whose user has just become known
 
     def __post_init__(self) -> None:
         self.shared = SharedRows(self.vault)
 
     async def load(self, connection: Connection, flows: Sequence[FlowRow], *, new: bool = False) -> None:
         """Locks what the flows share with others."""
-        await self.shared.load(connection, [FLOWS[flow.topic].names(flow.event) for flow in flows], new=new)
+        await self.shared.load(connection, [self.names(flow) for flow in flows], new=new)
+
+    def names(self, flow: FlowRow) -> Names:
+        """Whom and what the flow names: its event, and what it has come across since.
+
+        What asks for an order of its own without giving it an id has its event's id for one.
+        """
+        names = widened(FLOWS[flow.topic].names(flow.event), flow.facts)
+        if names.owns_order and names.order_id is None:
+            return replace(names, order_kind=f"{names.order_kind}/event", order_id=flow.event_id)
+        return names
 
     def view(self, flow: FlowRow) -> View:
         """What the flow may look at."""
         kind = FLOWS[flow.topic]
-        names = kind.names(flow.event)
+        names = self.names(flow)
         order = None
         if names.owns_order and names.order_id is not None:
             row = self.shared.orders.get((names.order_kind, names.order_id))
             if row is not None:
                 mine = row.flow_id == flow.id
                 order = self.shared.order_view(row, None if mine else kind.details(flow.event))
-        known = [] if names.owns_order else [self.shared.order_view(row) for row in self.shared.references(names)]
+        known = [self.shared.order_view(row) for row in self.shared.references(names) if row.flow_id != flow.id]
         return View(
-            flow.id, flow.event, flow.facts, self.shared.trader_view(names), order, known, flow.created_at, self.now
+            flow.id,
+            flow.event,
+            flow.facts,
+            self.shared.trader_view(names),
+            order,
+            known,
+            flow.created_at,
+            self.now,
+            self.shared.owners(names),
         )
 
     def accept(self, flow: FlowRow) -> None:
         """A new flow: takes its order if it may, and is planned for the first time."""
         kind = FLOWS[flow.topic]
-        names = kind.names(flow.event)
+        names = self.names(flow)
         if names.owns_order and names.order_id is not None:
             self.shared.take_order(names, flow.id, kind.details(flow.event))
         self.plan(flow)
@@ -104,7 +127,13 @@ class WorkingSet:
 
         `look_first`: operations that are looked up before they are sent, since a former round may have made it.
         """
-        planned = self._ask(flow, lambda: FLOWS[flow.topic].plan(self.view(flow), self.rules))
+        view = self.view(flow)
+        # What the ledger knows of the trader is told in the outcome, and ties calls that name one trader together.
+        if flow.user_id is None and view.trader.user_id is not None:
+            flow.user_id = view.trader.user_id
+        if flow.trader_id is None:
+            flow.trader_id = view.trader.trader_id
+        planned = self._ask(flow, lambda: FLOWS[flow.topic].plan(view, self.rules))
         assert isinstance(planned, Planned)
         decision = planned.decision
         if look_first is not None and isinstance(decision, Send) and look_first(decision.operation):
@@ -136,13 +165,17 @@ class WorkingSet:
     def learn(self, flow: FlowRow, facts: Mapping[str, Any]) -> None:
         """The flow knows more: its order, its trader and whoever waits for them learn it too."""
         flow.facts = dict(facts)
-        names = FLOWS[flow.topic].names(flow.event)
+        flow.attempts = max(flow.attempts, flow.facts.get("sent", 0))
+        names = self.names(flow)
         user_id = flow.facts.get("userId")
         if user_id is not None:
             flow.user_id = user_id
             if self.shared.learn_user(names, user_id, made_here=flow.facts.get("userFrom") == "made"):
                 assert names.trader_id is not None
                 self.wakes.add(trader_key(names.trader_id))
+                self.rekeyed[names.trader_id] = user_id
+        if flow.trader_id is None:
+            flow.trader_id = flow.facts.get("traderId")
         if flow.facts.get("accountId") is not None:
             flow.account_id = flow.facts["accountId"]
         if names.owns_order and names.order_id is not None:
@@ -157,12 +190,17 @@ class WorkingSet:
         if planned.facts != flow.facts:
             self.learn(flow, planned.facts)
         self.changed[flow.id] = flow
+        self.wakes.update(planned.wakes)
         match planned.decision:
             case Send() as send:
                 if send.makes_user:
                     self.shared.set_maker(flow.trader_id, flow.id)
                 state = StepState.UNKNOWN if send.look_first else StepState.DUE
-                self.steps.append(_NewStep(flow, send.operation, state, send.at or self.now, None, replaces))
+                self.steps.append(
+                    _NewStep(
+                        flow, send.operation, state, send.at or self.now, None, replaces, send.alike, send.weight
+                    )
+                )
             case Wait() as wait:
                 keys = sorted(wait.keys)
                 self.steps.append(_NewStep(flow, PLAN, StepState.WAITING, wait.until, keys, replaces))
@@ -182,7 +220,7 @@ class WorkingSet:
         flow.error_code = end.error_code.value if end.error_code else None
         flow.error_text = end.error_text
         self._outcome(flow, end.status, flow.error_code, flow.error_text)
-        names = FLOWS[flow.topic].names(flow.event)
+        names = self.names(flow)
         if self.shared.drop_maker(flow.trader_id, flow.id):
             assert flow.trader_id is not None
             self.wakes.add(trader_key(flow.trader_id))
@@ -233,6 +271,7 @@ class WorkingSet:
         if not insert_flows:
             await self._update_flows(connection)
         await self._save_steps(connection)
+        await self._rekey(connection)
         outcomes = await self._save_outcomes(connection)
         if self.wakes:
             await connection.execute(
@@ -242,6 +281,19 @@ class WorkingSet:
                 self.now,
             )
         return outcomes
+
+    async def _rekey(self, connection: Connection) -> None:
+        """Steps that were tied together by their trader are tied by the trader's user from now on, all of them: a call
+        that names the one must not be in flight beside a call that names the other.
+        """
+        if self.rekeyed:
+            await connection.execute(
+                "update step set trader_key = 'u:' || n.u from unnest($1::text[], $2::bigint[]) as n (t, u)"
+                " join flow f on f.trader_id = n.t where step.flow_id = f.id and step.trader_key = 't:' || n.t"
+                " and step.state in ('waiting', 'due', 'unknown', 'in_flight')",
+                list(self.rekeyed),
+                list(self.rekeyed.values()),
+            )
 
     async def _insert_flows(self, connection: Connection) -> None:
         flows = list(self.changed.values())
@@ -283,13 +335,14 @@ class WorkingSet:
         if not flows:
             return
         await connection.execute(
-            "update flow set user_id = n.user_id, account_id = n.account_id, state = n.state, round = n.round,"
+            "update flow set user_id = n.user_id, trader_id = n.trader_id, account_id = n.account_id,"
+            " state = n.state, round = n.round,"
             " attempts = n.attempts, facts = n.facts, error_code = n.error_code, error_text = n.error_text,"
             " ended_at = case when n.state = 'open' then null else $10::timestamptz end,"
             " body = case when n.state in ('open', 'in_doubt') then flow.body end"
             " from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::int[], $6::int[], $7::jsonb[],"
-            " $8::text[], $9::text[]) as n (id, user_id, account_id, state, round, attempts, facts, error_code,"
-            " error_text) where flow.id = n.id",
+            " $8::text[], $9::text[], $11::text[]) as n (id, user_id, account_id, state, round, attempts, facts,"
+            " error_code, error_text, trader_id) where flow.id = n.id",
             [flow.id for flow in flows],
             [flow.user_id for flow in flows],
             [flow.account_id for flow in flows],
@@ -300,25 +353,29 @@ class WorkingSet:
             [flow.error_code for flow in flows],
             [flow.error_text for flow in flows],
             self.now,
+            [flow.trader_id for flow in flows],
         )
 
     async def _save_steps(self, connection: Connection) -> None:
         fresh = [step for step in self.steps if step.replaces is None]
         if fresh:
             await connection.execute(
-                "insert into step (flow_id, operation, rank, state, trader_key, due, arrived, waits_for)"
-                " select f, o, r, s, t, d, d, string_to_array(w, e'\\x1f') from unnest($1::uuid[], $2::text[],"
-                " $3::smallint[], $4::text[], $5::text[], $6::timestamptz[], $7::text[]) as n (f, o, r, s, t, d, w)",
+                "insert into step (flow_id, operation, rank, state, trader_key, due, arrived, waits_for, alike, weight)"
+                " select f, o, r, s, t, d, d, string_to_array(w, e'\\x1f'), a, g from unnest($1::uuid[], $2::text[],"
+                " $3::smallint[], $4::text[], $5::text[], $6::timestamptz[], $7::text[], $8::text[], $9::smallint[])"
+                " as n (f, o, r, s, t, d, w, a, g)",
                 *self._step_columns(fresh, with_flow=True),
             )
         turned = [step for step in self.steps if step.replaces is not None]
         if turned:
             await connection.execute(
                 "update step set operation = n.o, rank = n.r, state = n.s, trader_key = n.t, due = n.d, arrived = n.d,"
-                " waits_for = string_to_array(n.w, e'\\x1f'), lease = null, lease_until = null,"
+                " waits_for = string_to_array(n.w, e'\\x1f'), alike = n.a, weight = n.g, lease = null,"
+                " lease_until = null,"
                 " ended_at = case when n.s in ('done', 'refused') then n.d end"
                 " from unnest($1::bigint[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::timestamptz[],"
-                " $7::text[]) as n (id, o, r, s, t, d, w) where step.id = n.id and step.state = 'waiting'",
+                " $7::text[], $8::text[], $9::smallint[]) as n (id, o, r, s, t, d, w, a, g)"
+                " where step.id = n.id and step.state = 'waiting'",
                 *self._step_columns(turned, with_flow=False),
             )
 
@@ -331,6 +388,8 @@ class WorkingSet:
             [step.flow.trader_key for step in steps],
             [step.due for step in steps],
             ["\x1f".join(step.waits_for) if step.waits_for else None for step in steps],
+            [step.alike for step in steps],
+            [step.weight for step in steps],
         ]
 
     async def _save_outcomes(self, connection: Connection) -> list[OutcomeRow]:

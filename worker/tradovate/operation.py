@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from worker.tradovate.results import Done, Domain, Finding, Reply, Result
+from worker.tradovate.results import Domain, Done, Finding, Reply, Result
 
 
 class Resend(StrEnum):
@@ -55,7 +55,7 @@ look-up needs to know (`_derived`: the account's name follows from the order; `_
 class Operation:
     """One Tradovate endpoint that a step may call."""
 
-    name: str  # the vendor's camelCase name: settings, metrics, `pause` use it
+    name: str  # the vendor's camelCase name; what has several declarations has a word of ours after an `@`
     domain: Domain
     path: str  # as the vendor prints it in lower case
     rank: int  # contract: urgent first; 0 goes before all else
@@ -68,11 +68,28 @@ class Operation:
     look_up: Callable[[Reader, Sequence[Item]], Awaitable[Sequence[Finding]]] | None = None
     doubt_refusals: bool = False  # a refused item may have been made by us before: look it up by name
     reserve: bool = False  # may use the part of the budget that is kept back for sessions and revocations
+    refusal_is_doubt: bool = False  # a refusal is for a person to judge
+    joined: bool = False  # steps that are alike are one request: what is said of it is said of each of them
+    look_most: int = 100  # items a look-up; fewer where each of them takes reads of its own
     per_hour: int | None = None  # the endpoint's own limit, calls in any rolling hour, all replicas
+    share: float | None = None  # of the hour's budget, which its calls may not exceed
     retry_cap_factor: float = 1.0  # how far beyond RETRY_CAP_SECONDS the back-off grows
     retry_for: float | None = None  # seconds; shorter than RETRY_FOR_SECONDS where a flow must not wait so long
     not_yet: Callable[[str], bool] = lambda _text: False  # refusals that mean 'not yet': tried again by the schedule
-    already: Callable[[str, str | None], Done | None] = lambda _text, _code: None  # refusals that mean 'it is so'
+    already: Callable[[str, str | None], Done | None] = lambda _text, _code: None  # refusals (text, the partner's
+    # errorCode) that mean 'it is so'
+
+    @property
+    def vendor(self) -> str:
+        """The vendor's name: metrics and `pause` use it."""
+        return self.name.partition("@")[0]
+
+    def limit(self, hourly: int) -> int | None:
+        """Calls of it in any rolling hour when the whole budget is `hourly`; None without a limit of its own."""
+        limits = [self.per_hour] if self.per_hour is not None else []
+        if self.share is not None:
+            limits.append(max(1, int(hourly * self.share)))
+        return min(limits, default=None)
 
 
 def plain(item: Item) -> dict[str, Any]:

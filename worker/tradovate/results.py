@@ -118,9 +118,13 @@ class NotHandled:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """May or may not have taken effect; leaves this state only through a look-up or a person."""
+    """May or may not have taken effect; leaves this state only through a look-up or a person.
+
+    `wait`: before the look-up, None for the settle time; an answer that came whole has settled.
+    """
 
     why: str
+    wait: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ create table business_order (
 );
 create index business_order_account on business_order (account_id) where account_id is not null;
 create index business_order_permission on business_order (permission_id) where permission_id is not null;
+create index business_order_user on business_order (user_id) where user_id is not null;
 create index business_order_trader on business_order (trader_id) where trader_id is not null;
 
 -- The work that one event asks for. `body` is the event, encrypted; it is null once the flow has ended.
@@ -99,6 +100,8 @@ create table step (
     due         timestamptz not null,
     arrived     timestamptz not null default clock_timestamp(),  -- since when it could go: the wait for company
     waits_for   text[],                     -- keys that wake it before `due`
+    alike       text,                       -- shares a call only with steps that say the same
+    weight      smallint not null default 1,  -- how many of a call's items it takes
     company     bigint,                     -- steps with the same number travel together: split, or held by a ticket
     lease       uuid,
     lease_until timestamptz,
