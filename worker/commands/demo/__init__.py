@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,8 +43,10 @@ def demo(
     the outcomes and the calls that it took. Exits 0 only when every event got the outcome that it should. It reads no
     settings and no .env and takes free ports: it can touch nothing real.
     """
+    # Until the event loop has its own: SIGTERM alone would leave the temporary directories behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
     show = Show()
-    with tempfile.TemporaryDirectory(prefix="tradovate-demo-") as home, _database() as postgres, _broker() as kafka:
+    with tempfile.TemporaryDirectory(prefix="tradovate-demo-") as home, _database() as postgres, EmbeddedKafka() as kafka:
         show.part("PostgreSQL", "embedded")
         kafka.touch_topics(ALL_TOPICS)
         show.part("Kafka", f"embedded, {kafka.bootstrap_servers}")
@@ -58,13 +61,9 @@ def _database() -> EmbeddedPostgres:
         raise Refused(str(error)) from None
 
 
-def _broker() -> EmbeddedKafka:
-    return EmbeddedKafka()
-
-
 async def _demo(show: Show, home: Path, servers: str, url: str, events: int, *, keep: bool) -> int:
     task = asyncio.current_task()
-    assert task is not None  # noqa: S101
+    assert task is not None
     terminated = False
 
     def end() -> None:
@@ -72,7 +71,6 @@ async def _demo(show: Show, home: Path, servers: str, url: str, events: int, *, 
         terminated = True
         task.cancel()
 
-    # Without this SIGTERM would leave the temporary directories behind.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
     code = FAILED
     try:

@@ -1,4 +1,4 @@
-"""The parts of `demo`: the simulated partner in this process, the worker in another, nothing of the user's in either."""
+"""The parts of `demo`: the simulated partner in this process, the worker in another, and nothing real in either."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import httpx
 import worker
 from worker.commands._errors import Refused
 from worker.commands.demo.samples import CATALOGUE, FAULTS, SEED
-from worker.kafka.topics import ALL_TOPICS
 from worker.ledger import schema
 from worker.sandbox import RunningSandbox, Sandbox, serve, settings_for
 from worker.settings import KafkaSettings, load
@@ -78,11 +77,6 @@ async def staged(home: Path, bootstrap_servers: str, database_url: str, told: To
         await partner.stop()
 
 
-def topics_of_all() -> tuple[str, ...]:
-    """Every topic that must exist before the worker starts."""
-    return ALL_TOPICS
-
-
 def _settings(home: Path, partner: RunningSandbox, bootstrap_servers: str, database_url: str) -> dict[str, str]:
     catalogue = home / "products.toml"
     catalogue.write_text(CATALOGUE, encoding="utf-8")
@@ -120,7 +114,7 @@ async def _worker(
             start_new_session=True,  # Ctrl-C is for this program; it stops the worker in its turn
         )
     try:
-        assert process.stdout is not None  # noqa: S101
+        assert process.stdout is not None
         line = ""
         async with asyncio.timeout(READY_SECONDS):
             line = (await process.stdout.readline()).decode().strip()

@@ -72,7 +72,7 @@ FAULTS: Sequence[Mapping[str, Any]] = (
     {"action": "cut_after", "operation": "/user/createevaluationaccounts", "contains": "EVAL700009", "times": 1},
     {
         "action": "error_text",
-        "operation": "/user/updatecontactinfo",
+        "operation": "/contactinfo/updatecontactinfo",
         "contains": "+15125550111",
         "body": "The phone number cannot be reached.",
     },
