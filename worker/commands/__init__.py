@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "Everything on this machine, with sample events; touches nothing real.",
     "run": "One worker replica: events in, Tradovate, outcomes out.",
     "sandbox": "The simulated Tradovate alone.",
+    "doctor": "Is everything as it should be? A line a check, with its mend.",
     "db": "The ledger's schema: upgrade, status.",
     "topics": "The Kafka topics: create, list.",
     "send": "Check events and publish them.",

@@ -1,0 +1,97 @@
+"""The ledger's checks: reachable, version, clock, schema, environment; budget, holds, doubts, invariants."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import asyncpg
+
+from worker.doctor.report import Finding, failed, ok, skipped, warning
+from worker.ledger import holds, schema
+from worker.ledger.calls import Budget
+from worker.ledger.database import AWAY, Database
+from worker.ledger.environment import noted_environment
+from worker.ledger.invariants import INVARIANTS, violations
+from worker.ledger.overview import standing
+from worker.settings import RunSettings
+
+OLDEST = 140_000
+"""PostgreSQL 14 (contract, DATABASE_URL)."""
+
+SKEW = 2.0
+"""Seconds between our clock and the database's from which a person should look. Leases and budgets use the database's
+clock alone; log lines and outcome times use ours."""
+
+
+async def database(settings: RunSettings, ledger: Database) -> AsyncIterator[Finding]:
+    """Reachable, version, clock, schema, environment. The last finding tells whether the ledger can be asked more."""
+    try:
+        async with ledger.connection() as connection:
+            version = await connection.fetchval("select current_setting('server_version_num')::int")
+            before = datetime.now(UTC)
+            theirs = await connection.fetchval("select clock_timestamp()")
+            ours = before + (datetime.now(UTC) - before) / 2
+    except (*AWAY, asyncpg.PostgresError) as error:
+        mend = "start PostgreSQL, or mend DATABASE_URL"
+        yield failed("database", f"cannot be reached ({type(error).__name__})", mend)
+        yield skipped("database schema", "no database")
+        return
+    if version < OLDEST:
+        yield failed("database", f"PostgreSQL {version // 10_000}", "use PostgreSQL 14 or later")
+    else:
+        yield ok("database", f"PostgreSQL {version // 10_000}")
+    skew = abs((theirs - ours).total_seconds())
+    if skew > SKEW:
+        yield warning("database clock", f"{skew:.1f} s away from this machine's", "set both by NTP")
+    else:
+        yield ok("database clock", f"{skew * 1000:.0f} ms away from this machine's")
+    status = await schema.status(settings.database_url.get_secret_value())
+    if not status.usable:
+        seen = f"release {status.found or 'none'}, this program needs {status.wanted}"
+        yield failed("database schema", seen, "run `tradovate-worker db upgrade`")
+        return
+    yield ok("database schema", f"release {status.found} ({status.fit})")
+    noted, wanted = await noted_environment(ledger), settings.tradovate_environment.value
+    if noted is not None and noted != wanted:
+        seen = f"the ledger belongs to {noted}, the settings say {wanted}"
+        yield failed("ledger environment", seen, f"set TRADOVATE_ENVIRONMENT={noted}, or another DATABASE_URL")
+    else:
+        yield ok("ledger environment", noted or f"not used yet; will be {wanted}")
+
+
+async def ledger_state(settings: RunSettings, ledger: Database) -> AsyncIterator[Finding]:
+    """Budget, what is held back, flows in doubt, and what must always hold."""
+    seen = await standing(ledger, Budget(settings.tradovate_hourly_budget))
+    if seen.budget.left:
+        yield ok("budget", f"{seen.budget.used} calls in the last hour, {seen.budget.left} left")
+    else:
+        free = f" until {seen.budget.free_again_at:%H:%M:%S} UTC" if seen.budget.free_again_at else ""
+        yield warning("budget", f"used up{free}", "wait, or raise TRADOVATE_HOURLY_BUDGET (Tradovate allows 5,000)")
+    for hold in seen.holds:
+        until = f"until {hold.until:%Y-%m-%d %H:%M:%S} UTC" if hold.until else "until a person clears it"
+        mend = f"`tradovate-worker holds clear {hold.id} --reason …` once the cause is gone"
+        if hold.scope == holds.PAUSE_ALL:
+            mend = "`tradovate-worker resume`"
+        elif hold.scope.startswith("pause:"):
+            mend = f"`tradovate-worker resume {hold.scope.removeprefix('pause:')}`"
+        text = f"{hold.scope}: {hold.reason}, {until}"
+        yield failed("holds", text, mend) if hold.scope in (holds.ALL, holds.LOGIN) else warning("holds", text, mend)
+    if not seen.holds:
+        yield ok("holds", "nothing is held back")
+    async with ledger.connection() as connection:
+        doubts = await connection.fetchval(
+            "select count(*) from (select 1 from flow where state = 'in_doubt' limit 1000) d"
+        )
+    if doubts:
+        yield warning(
+            "flows in doubt", str(doubts), "`tradovate-worker flows list --state in_doubt`, then `flows resolve`"
+        )
+    else:
+        yield ok("flows in doubt", "none")
+    broken = await violations(ledger)
+    for invariant, examples in broken:
+        text = f"not so: {invariant.promise} ({', '.join(examples)})"
+        yield failed(f"invariant {invariant.name}", text, "look with `tradovate-worker flows show`, and report it")
+    if not broken:
+        yield ok("invariants", f"all {len(INVARIANTS)} hold")

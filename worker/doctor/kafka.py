@@ -1,0 +1,143 @@
+"""Kafka's checks: reachable, each topic, the group, and what this user may do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]
+
+from worker.doctor.report import Finding, failed, ok, skipped, warning
+from worker.kafka.admin import TopicState, list_topics
+from worker.kafka.security import client_options
+from worker.kafka.topics import INPUT_TOPICS, is_dead_letter_topic
+from worker.settings import KafkaSettings
+
+ANSWERS_WITHIN = 10.0
+"""Seconds for a broker to answer one question."""
+
+
+async def kafka(settings: KafkaSettings) -> AsyncIterator[Finding]:
+    """All of it."""
+    try:
+        async with asyncio.timeout(ANSWERS_WITHIN):
+            topics = await list_topics(settings)
+    except (KafkaError, TimeoutError, OSError) as error:
+        mend = "start the broker, or mend KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL"
+        yield failed("kafka", f"cannot be reached ({type(error).__name__})", mend)
+        yield skipped("topics", "no Kafka")
+        return
+    yield ok("kafka", settings.kafka_bootstrap_servers)
+    for finding in _topics(settings, topics):
+        yield finding
+    if any(topic.exists for topic in topics):
+        yield await _allowed(settings, [topic for topic in topics if topic.exists])
+        yield await _group(settings)
+        yield await _dead_letters(settings, [topic for topic in topics if topic.exists])
+
+
+def _topics(settings: KafkaSettings, topics: list[TopicState]) -> list[Finding]:
+    missing = [topic.topic for topic in topics if not topic.exists]
+    findings = (
+        [failed("topics", f"missing: {', '.join(missing)}", "run `tradovate-worker topics create`")] if missing else []
+    )
+    for topic in topics:
+        if not topic.exists:
+            continue
+        if topic.replication < settings.kafka_topic_replication:
+            seen = f"{topic.partitions} partitions, replication {topic.replication}"
+            mend = f"raise its replication to KAFKA_TOPIC_REPLICATION={settings.kafka_topic_replication} at the broker"
+            findings.append(warning(f"topic {topic.topic}", seen, mend))
+    there = [topic for topic in topics if topic.exists]
+    if there and not missing:
+        fewest = min(topic.partitions for topic in there)
+        replication = min(topic.replication for topic in there)
+        findings.append(ok("topics", f"all {len(there)}, at least {fewest} partitions, replication {replication}"))
+    return findings
+
+
+async def _allowed(settings: KafkaSettings, topics: list[TopicState]) -> Finding:
+    """What the ACLs let this user do, as the broker tells it."""
+    collection = TopicCollection([topic.name for topic in topics])
+
+    def ask() -> list[str]:
+        client = AdminClient(_librdkafka(settings))
+        lacking = []
+        futures = client.describe_topics(collection, include_authorized_operations=True, request_timeout=ANSWERS_WITHIN)
+        for topic in topics:
+            described = futures[topic.name].result()
+            may = set(described.authorized_operations or ())
+            wanted = AclOperation.READ if topic.topic in INPUT_TOPICS else AclOperation.WRITE
+            if may and wanted not in may and AclOperation.ALL not in may:
+                lacking.append(f"{wanted.name} on {topic.topic}")
+        return lacking
+
+    try:
+        lacking = await asyncio.to_thread(ask)
+    except KafkaException as error:
+        return skipped("kafka permissions", f"the broker does not tell ({error.args[0].name()})")
+    if lacking:
+        return failed("kafka permissions", f"lacking: {', '.join(lacking)}", "grant them to KAFKA_SASL_USERNAME")
+    return ok("kafka permissions", "read inputs, write outcomes and dead letters")
+
+
+async def _group(settings: KafkaSettings) -> Finding:
+    """Whether this user may use the consumer group; joins nothing."""
+    consumer = AIOKafkaConsumer(**client_options(settings), group_id=settings.kafka_group_id, enable_auto_commit=False)
+    try:
+        async with asyncio.timeout(ANSWERS_WITHIN):
+            await consumer.start()
+            await consumer._client.coordinator_lookup(0, settings.kafka_group_id)  # noqa: SLF001 - the only way not to join
+    except (KafkaError, TimeoutError, OSError) as error:
+        mend = f"grant READ on group {settings.kafka_group_id}, or mend KAFKA_GROUP_ID"
+        return failed("consumer group", f"{settings.kafka_group_id}: {type(error).__name__}", mend)
+    finally:
+        await consumer.stop()
+    return ok("consumer group", settings.kafka_group_id)
+
+
+async def _dead_letters(settings: KafkaSettings, topics: list[TopicState]) -> Finding:
+    """Records on the dead-letter topics, by their offsets; nothing is read."""
+    names = {topic.name: topic for topic in topics if is_dead_letter_topic(topic.topic)}
+    partitions = [TopicPartition(name, number) for name, topic in names.items() for number in range(topic.partitions)]
+    consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False)
+    try:
+        async with asyncio.timeout(ANSWERS_WITHIN):
+            await consumer.start()
+            first, last = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+    except (KafkaError, TimeoutError, OSError) as error:
+        return warning(
+            "dead letters", f"cannot be counted ({type(error).__name__})", "grant DESCRIBE on the .dlq topics"
+        )
+    finally:
+        await consumer.stop()
+    count = sum(last[partition] - first[partition] for partition in partitions)
+    if count:
+        return warning("dead letters", f"{count} records, replayed ones among them", "`tradovate-worker dlq list`")
+    return ok("dead letters", "none")
+
+
+def _librdkafka(settings: KafkaSettings) -> dict[str, Any]:
+    """The same connection in librdkafka's words."""
+    options: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "security.protocol": settings.kafka_security_protocol.value,
+        "log_level": 0,
+    }
+    if settings.kafka_security_protocol.sasl:
+        options["sasl.mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl.username"] = settings.kafka_sasl_username
+        password = settings.kafka_sasl_password
+        options["sasl.password"] = password.get_secret_value() if password else ""
+    for name, path in (
+        ("ssl.ca.location", settings.kafka_ssl_ca_file),
+        ("ssl.certificate.location", settings.kafka_ssl_cert_file),
+        ("ssl.key.location", settings.kafka_ssl_key_file),
+    ):
+        if path is not None and settings.kafka_security_protocol.tls:
+            options[name] = str(path)
+    return options

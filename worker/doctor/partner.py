@@ -1,0 +1,152 @@
+"""Tradovate's checks: reachable, session, plan, template accounts, entitlement, alert. Reads only.
+
+A live shared session is used as it is, and the password is then not tried. Without one a login is made, once: after a
+refusal its latch keeps everybody, this program too, from trying again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.events import Account
+from worker.doctor.report import Finding, failed, ok, skipped, warning
+from worker.ledger.calls import Budget, Closed, begin_calls, finish_call
+from worker.ledger.database import Database
+from worker.settings import RunSettings
+from worker.tradovate.client import PartnerClient
+from worker.tradovate.results import Answer, Domain, Refusal, Reply
+from worker.tradovate.session import NoSession, SessionKeeper, Token
+
+MDA_EVENT = "custapp:nonpro-signed"
+"""The admin alert's name (vendor, Market Data Agreement)."""
+
+
+@dataclass(slots=True)
+class Partner:
+    """What the checks need."""
+
+    settings: RunSettings
+    database: Database
+    client: PartnerClient
+    session: SessionKeeper
+    budget: Budget
+    name: str
+
+    async def checks(self, products: Mapping[str, Account]) -> AsyncIterator[Finding]:
+        """All of them; without a session only the first."""
+        shared = await self.session.refresh()
+        try:
+            token = await self.session.ensure()
+        except NoSession as none:
+            mend = {
+                "login": "mend TRADOVATE_NAME, TRADOVATE_PASSWORD, TRADOVATE_CID and TRADOVATE_SEC",
+                "all": "wait for the end of the lock-out",
+            }.get(none.scope, "mend TRADOVATE_LIVE_URL or wait; `tradovate-worker holds list` tells more")
+            yield failed("tradovate login", none.why, mend)
+            for check in ("subscription plan", "template accounts", "entitlement", "alert"):
+                yield skipped(check, "no session")
+            return
+        if shared is not None:
+            yield ok("tradovate login", "the shared session lives and was used; the password was not tried")
+        else:
+            yield ok("tradovate login", f"accepted; the session lives until {token.expires_at:%H:%M:%S} UTC")
+        yield await self._plan(token)
+        async for finding in self._templates(token, products):
+            yield finding
+        yield await self._entitlement(token)
+        yield await self._alert(token)
+
+    async def _plan(self, token: Token) -> Finding:
+        wanted = self.settings.tradovate_subscription_plan_id
+        plans = await self._rows(token, Domain.LIVE, "/tradovateSubscriptionPlan/list")
+        if isinstance(plans, str):
+            return failed("subscription plan", plans, "see Tradovate's answer")
+        plan = next((plan for plan in plans if plan.get("id") == wanted), None)
+        if plan is None:
+            known = ", ".join(f"{each.get('id')} {each.get('name')}" for each in plans[:10])
+            mend = (
+                f"set TRADOVATE_SUBSCRIPTION_PLAN_ID to one of: {known}"
+                if known
+                else "ask Tradovate for the firm's plan"
+            )
+            return failed("subscription plan", f"{wanted} is not among the firm's plans", mend)
+        return ok("subscription plan", f"{wanted} {plan.get('name')}")
+
+    async def _templates(self, token: Token, products: Mapping[str, Account]) -> AsyncIterator[Finding]:
+        if not products:
+            yield skipped("template accounts", "no PRODUCTS_FILE: events name their templates themselves")
+            return
+        for product, account in products.items():
+            template = account.template_account_id
+            found = await self._rows(token, Domain.DEMO, "/account/item", id=template)
+            check = f"template of {product}"
+            if isinstance(found, str):
+                yield failed(check, found, "see Tradovate's answer")
+            elif not found:
+                yield failed(check, f"account {template} is not there on DEMO", "mend it in PRODUCTS_FILE")
+            else:
+                yield ok(check, f"{template} {found[0].get('name')}")
+
+    async def _entitlement(self, token: Token) -> Finding:
+        wanted = self.settings.tradovate_tprop_entitlement_id
+        if wanted is None:
+            return warning(
+                "entitlement",
+                "TRADOVATE_TPROP_ENTITLEMENT_ID is not set",
+                "set it, unless every `md.signed` event names its entitlement",
+            )
+        found = await self._rows(token, Domain.LIVE, "/entitlement/item", id=wanted)
+        if isinstance(found, str):
+            return failed("entitlement", found, "see Tradovate's answer")
+        if not found:
+            return failed("entitlement", f"{wanted} is not there", "mend TRADOVATE_TPROP_ENTITLEMENT_ID")
+        return ok("entitlement", f"{wanted} {found[0].get('name')}")
+
+    async def _alert(self, token: Token) -> Finding:
+        wanted = self.settings.mda_alert_id
+        found = await self._rows(token, Domain.LIVE, "/adminAlert/find", name=MDA_EVENT)
+        if isinstance(found, str):
+            return warning("alert", found, "see Tradovate's answer")
+        if not found:
+            return warning(
+                "alert", f"{MDA_EVENT} was not found by its name", f"check that alert {wanted} is the right one"
+            )
+        if found[0].get("id") != wanted:
+            seen = f"{MDA_EVENT} is alert {found[0].get('id')}, the settings say {wanted}"
+            return failed("alert", seen, f"set TRADOVATE_MDA_ALERT_ID={found[0].get('id')}, or TRADOVATE_ENVIRONMENT")
+        return ok("alert", f"{wanted} {MDA_EVENT}")
+
+    async def _rows(
+        self, token: Token, domain: Domain, path: str, **query: str | int
+    ) -> Sequence[Mapping[str, Any]] | str:
+        """The entities of a read, or in a word why there are none."""
+        async with self.database.transaction() as connection:
+            opened = await begin_calls(
+                connection,
+                operation="doctor",
+                domain=domain,
+                kind="look_up",
+                items=[1],
+                replica=self.name,
+                budget=self.budget,
+                endpoint=path.strip("/"),
+                generation=token.generation,
+            )
+        if isinstance(opened, Closed):
+            return opened.why
+        reply: Reply = await self.client.get(domain, path, query, token=token.value)
+        async with self.database.transaction() as connection:
+            await finish_call(
+                connection, opened.call_ids[0], reply, lockout_seconds=self.settings.tradovate_lockout_seconds
+            )
+        match reply:
+            case Refusal(status=404) | Answer(body=None):
+                return []
+            case Answer(body=list() as rows):
+                return [row for row in rows if isinstance(row, dict) and row]
+            case Answer(body=dict() as row):
+                return [row] if row else []
+            case _:
+                return f"Tradovate answered {type(reply).__name__} to {path}"
