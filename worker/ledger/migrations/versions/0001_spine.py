@@ -87,6 +87,9 @@ create index flow_open on flow (topic, created_at) where state = 'open';
 create index flow_ended on flow (ended_at) where ended_at is not null;
 create index flow_order on flow (order_id) where order_id is not null;
 create index flow_trader on flow (trader_id) where trader_id is not null;
+create index flow_account on flow (account_id) where account_id is not null;
+-- Whatever topics and states a person asks for, a page of them is a few probes of this one.
+create index flow_kind on flow (topic, state, id);
 
 -- One Tradovate operation of a flow, or a wait. States and moves: see README.md beside the ledger's code.
 -- Whoever holds `lease` may write the row until `lease_until`; every later write names the lease it was given.
@@ -159,6 +162,7 @@ create table call (
     error       text                        -- the partner's errorCode or our words: its texts may name persons
 );
 create index call_at on call (at);
+create index call_kind on call (operation, result, id);  -- a page of calls, whatever operation and result
 
 -- What keeps calls back: a lock-out (scope 'all'), a penalty ('endpoint:<operation>'), a rejected login ('login'),
 -- two sessions of ours that may live ('sessions'), a person's pause ('pause:all' or 'pause:<operation>'). `ticket`
