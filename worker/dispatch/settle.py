@@ -119,11 +119,9 @@ class Settler:
         already = operation.already(refused.text, said)
         if already is not None:
             return Finish(Succeeded(already.value))
-        if operation.not_yet(refused.text):
-            return self._again(operation, step, seconds, None, refused.text)
         if operation.refusal_is_doubt:
             return Finish(Failed(ErrorCode.IN_DOUBT, refused.text), parked=True)
-        if operation.doubt_refusals and operation.look_up is not None:
+        if operation.doubt_refusals and operation.look_up is not None and not operation.certain(refused.text):
             # Kept while it is looked up, so it is masked here: contexts are not encrypted.
             context = {**step.context, "refused": mask(refused.text, step.flow.event.personal_values())}
             return Later(StepState.UNKNOWN, NOTHING, step.spent + seconds, context)
@@ -170,16 +168,14 @@ class Settler:
         if wait is not None:
             return Later(StepState.DUE, wait, step.spent, step.context, step.company)
         tries = step.context.get("tries", 0) + 1
-        delay = self._delay(operation, tries)
+        delay = self._delay(tries)
         spent = step.spent + seconds + delay
         if schedule.exhausted(spent) or (operation.retry_for is not None and spent >= operation.retry_for):
             return Finish(Failed(ErrorCode.GAVE_UP, text or f"{operation.vendor} was tried for too long."))
         return Later(StepState.DUE, timedelta(seconds=delay), spent, {**step.context, "tries": tries})
 
-    def _delay(self, operation: Operation, tries: int) -> float:
-        schedule = self.schedule
-        grown = Schedule(schedule.base, schedule.cap * operation.retry_cap_factor, schedule.total)
-        return grown.delay(tries, lambda: self.draw)
+    def _delay(self, tries: int) -> float:
+        return self.schedule.delay(tries, lambda: self.draw)
 
     def unknown(self, operation: Operation, step: Claimed, seconds: float, wait: timedelta, why: str) -> Move:
         """The step may or may not have taken effect."""
@@ -218,7 +214,7 @@ class Settler:
     def not_found_out(self, operation: Operation, step: Claimed, seconds: float, why: str) -> Move:
         """The look-up itself was unclear: again by the schedule, until a person must look."""
         looks = step.context.get("looks", 0) + 1
-        delay = self._delay(operation, looks)
+        delay = self._delay(looks)
         spent = step.spent + seconds + delay
         if self.schedule.exhausted(spent) or (operation.retry_for is not None and spent >= operation.retry_for):
             text = f"{operation.vendor} may or may not have taken effect, and the look-up has no answer ({why})."

@@ -173,9 +173,9 @@ class SharedRows:
         )
 
     def references(self, names: Names) -> Iterable[OrderRow]:
-        """Orders of a kind that an event refers to by order, account or permission id, or because they are its trader's.
+        """Orders of one kind that an event refers to: by order, account or permission id, or as its trader's.
 
-        Only of one kind: a purchase's account is on DEMO and a subaccount is on LIVE, and their numbers may be equal.
+        A purchase's account is on DEMO and a subaccount is on LIVE, and their numbers may be equal.
         """
         permissions, users = set(names.permission_ids), self._users([names])
         accounts = {*names.account_ids, *((names.account_id,) if names.account_id is not None else ())}

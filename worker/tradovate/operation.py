@@ -73,9 +73,8 @@ class Operation:
     look_most: int = 100  # items a look-up; fewer where each of them takes reads of its own
     per_hour: int | None = None  # the endpoint's own limit, calls in any rolling hour, all replicas
     share: float | None = None  # of the hour's budget, which its calls may not exceed
-    retry_cap_factor: float = 1.0  # how far beyond RETRY_CAP_SECONDS the back-off grows
     retry_for: float | None = None  # seconds; shorter than RETRY_FOR_SECONDS where a flow must not wait so long
-    not_yet: Callable[[str], bool] = lambda _text: False  # refusals that mean 'not yet': tried again by the schedule
+    certain: Callable[[str], bool] = lambda _text: False  # refusals that leave no doubt, though others would
     already: Callable[[str, str | None], Done | None] = lambda _text, _code: None  # refusals (text, the partner's
     # errorCode) that mean 'it is so'
 

@@ -5,11 +5,34 @@ from collections.abc import Mapping
 from worker.tradovate.operation import Operation
 from worker.tradovate.operations.accounts import CREATE_ACCOUNTS
 from worker.tradovate.operations.contact import UPDATE_CONTACT
-from worker.tradovate.operations.permissions import CREATE_PERMISSION
+from worker.tradovate.operations.departures import CANCEL_DEMO, CANCEL_LIVE
+from worker.tradovate.operations.entitlements import ADD_ENTITLEMENT
+from worker.tradovate.operations.permissions import CREATE_PERMISSION, REQUEST_PERMISSION
+from worker.tradovate.operations.resets import RESET
+from worker.tradovate.operations.revocations import FIND_PERMISSIONS, REVOKE
+from worker.tradovate.operations.subaccounts import CHECK_DUPLICATE, CREATE_REQUEST, REQUEST_STATUS, SUBMIT_DOCUMENT
 from worker.tradovate.operations.users import CREATE_USERS
 
 OPERATIONS: Mapping[str, Operation] = {
-    operation.name: operation for operation in (CREATE_PERMISSION, CREATE_ACCOUNTS, CREATE_USERS, UPDATE_CONTACT)
+    operation.name: operation
+    for operation in (
+        REVOKE,
+        FIND_PERMISSIONS,
+        CANCEL_LIVE,
+        CANCEL_DEMO,
+        ADD_ENTITLEMENT,
+        CREATE_PERMISSION,
+        REQUEST_PERMISSION,
+        CREATE_ACCOUNTS,
+        CREATE_USERS,
+        CHECK_DUPLICATE,
+        CREATE_REQUEST,
+        SUBMIT_DOCUMENT,
+        RESET,
+        UPDATE_CONTACT,
+        REQUEST_STATUS,
+    )
 }
+"""By name, most urgent first."""
 
 __all__ = ["OPERATIONS"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import date
 from enum import IntEnum
 from typing import Any
 
@@ -118,6 +120,69 @@ async def each(items: Sequence[Item], one: Callable[[Item], Awaitable[Finding]])
         except Unreadable as unreadable:
             findings.append(Unknown(str(unreadable)))
     return findings
+
+
+async def dependents(
+    reader: Reader, domain: Domain, entity: str, users: Iterable[int]
+) -> dict[int, list[Mapping[str, Any]]]:
+    """A kind of entity by user; in bulk (`ldeps`) for several users, one by one where there is no such read.
+
+    Raises `Unreadable` when an answer says neither.
+    """
+    found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for some in chunks(sorted(set(users)), MOST):
+        page = None
+        if len(some) > 1:
+            page = await read(reader, domain, f"/{entity}/ldeps", masterids=",".join(map(str, some)))
+        if page is None:
+            page = [
+                {**row, "userId": user}
+                for user in some
+                for row in await read(reader, domain, f"/{entity}/deps", masterid=user) or ()
+            ]
+        for row in page:
+            found[row.get("userId", 0)].append(row)
+    return found
+
+
+async def by_id(reader: Reader, domain: Domain, entity: str, ids: Iterable[int]) -> dict[int, Mapping[str, Any]]:
+    """Entities by their ids; what is not there is left out.
+
+    `items` may answer fewer than asked, in any order, and 404 for more than about ten (measured). So ten are asked at
+    once, and an answer of 404 or a missing row is believed only of `item`, which is asked for each of those.
+    """
+    found: dict[int, Mapping[str, Any]] = {}
+    for some in chunks(sorted(set(ids)), _ITEMS):
+        page = None
+        if len(some) > 1:
+            page = await read(reader, domain, f"/{entity}/items", ids=",".join(map(str, some)))
+        for row in page or ():
+            if row.get("id") in some:
+                found[row["id"]] = row
+        for missing in [each for each in some if each not in found]:
+            for row in await read(reader, domain, f"/{entity}/item", id=missing) or ():
+                if row.get("id") == missing:
+                    found[missing] = row
+    return found
+
+
+_ITEMS = 10
+
+
+def day_of(value: Any) -> date | None:
+    """A day as the partner tells it: `{"year", "month", "day"}`, or a time as text; None when it is neither."""
+    try:
+        if isinstance(value, Mapping):
+            return date(value["year"], value["month"], value["day"])
+        return date.fromisoformat(str(value)[:10])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def simple(body: Any, items: Sequence[Item]) -> Sequence[Result]:
+    """What a SimpleResponse says of all items alike: `ok`, or nothing that can be understood."""
+    said = isinstance(body, Mapping) and body.get("ok") is True
+    return [Done() if said else Unknown("neither ok nor an error")] * len(items)
 
 
 def adopted(**value: Any) -> Done:

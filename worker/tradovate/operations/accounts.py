@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from worker.tradovate.operation import Item, Operation, Reader, Resend, Unreadable, plain
@@ -12,6 +12,7 @@ from worker.tradovate.operations._shared import (
     Rank,
     adopted,
     chunks,
+    dependents,
     each,
     find,
     is_id,
@@ -19,7 +20,7 @@ from worker.tradovate.operations._shared import (
     read,
     rows,
 )
-from worker.tradovate.results import Absent, Answer, Domain, Done, Finding, Refused, Result, Unknown
+from worker.tradovate.results import Absent, Answer, Domain, Done, Finding, Refusal, Refused, Result, Unknown
 
 
 def _request(items: Sequence[Item]) -> Mapping[str, Any]:
@@ -50,7 +51,7 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
     Ours is an account on which this trader's user has a permission, revoked or not; or one on which nobody has,
     if its name is derived from the order (contract 5.2). An account of that name on which another has one is theirs.
     """
-    by_name = await _accounts(reader, {item["name"] for item in items})
+    by_name = await accounts_by_name(reader, {item["name"] for item in items})
     found = [item for item in items if by_name.get(item["name"])]
     permissions = await permissions_of(reader, {item["userId"] for item in found})
 
@@ -76,12 +77,15 @@ async def _nobodys(reader: Reader, accounts: Sequence[Mapping[str, Any]], item: 
         if not item.get("_derived"):
             break
         assert isinstance(account_id, int)
-        if not await permissions_on(reader, account_id):
+        on_it = await permissions_on(reader, account_id)
+        if on_it is None:
+            return Unknown("an account that is there by its name, and not by its id")
+        if not on_it:
             return adopted(accountId=account_id, accountName=item["name"], tradingPermissionId=None)
     return Refused("The account name is taken at Tradovate by an account that is not this order's.", "conflict")
 
 
-async def _accounts(reader: Reader, names: set[str]) -> dict[str, list[Mapping[str, Any]]]:
+async def accounts_by_name(reader: Reader, names: set[str]) -> dict[str, list[Mapping[str, Any]]]:
     """Accounts by name; names are not known to be unique, so a name may have several."""
     found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     if len(names) > 1:
@@ -101,34 +105,18 @@ async def _accounts(reader: Reader, names: set[str]) -> dict[str, list[Mapping[s
     return found
 
 
-async def permissions_of(reader: Reader, user_ids: set[int]) -> dict[int, list[Mapping[str, Any]]]:
-    """Trading permissions by user, of all states; in bulk (`ldeps`) for several users."""
-    found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    if not user_ids:
-        return found
-    if len(user_ids) > 1:
-        pages = []
-        for some in chunks(sorted(user_ids), MOST):
-            pages.append(
-                await read(reader, Domain.DEMO, "/tradingPermission/ldeps", masterids=",".join(map(str, some)))
-            )
-            if pages[-1] is None:
-                break
-        if all(page is not None for page in pages):
-            for page in pages:
-                for permission in page or ():
-                    found[permission.get("userId", 0)].append(permission)
-            return found
-    for user_id in sorted(user_ids):
-        found[user_id] = await read(reader, Domain.DEMO, "/tradingPermission/deps", masterid=user_id) or []
-    return found
+async def permissions_of(reader: Reader, user_ids: Iterable[int]) -> dict[int, list[Mapping[str, Any]]]:
+    """Trading permissions by user, of all states; in bulk for several users."""
+    return await dependents(reader, Domain.DEMO, "tradingPermission", user_ids)
 
 
-async def permissions_on(reader: Reader, account_id: int) -> list[Mapping[str, Any]]:
-    """Every permission on an account, whoever has it. Raises `Unreadable`."""
+async def permissions_on(reader: Reader, account_id: int) -> list[Mapping[str, Any]] | None:
+    """Every permission on an account, whoever has it; None when there is no such account. Raises `Unreadable`."""
     match await reader.post(Domain.DEMO, "/user/getaccounttradingpermissions", {"accountId": account_id}):
         case Answer(body=body) if isinstance(body, Mapping) and isinstance(body.get("tradingPermissions"), list):
-            return rows(body["tradingPermissions"])
+            return [{"accountId": account_id, **row} for row in rows(body["tradingPermissions"])]
+        case Refusal():
+            return None
         case reply:
             raise Unreadable(f"getAccountTradingPermissions: {type(reply).__name__}")
 

@@ -1,4 +1,4 @@
-"""createTradingPermission (DEMO): for an account that came without its permission."""
+"""createTradingPermission and requestTradingPermission (DEMO): a trader on an account that exists."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.tradovate.operation import Item, Operation, Reader, Resend, plain
-from worker.tradovate.operations._shared import Rank, adopted, is_id
-from worker.tradovate.operations.accounts import best_permission, permissions_of
+from worker.tradovate.operations._shared import Rank, adopted, each, is_id, same_name
+from worker.tradovate.operations.accounts import best_permission, permissions_of, permissions_on
 from worker.tradovate.results import Absent, Domain, Done, Finding, Result, Unknown
 
 
@@ -15,12 +15,12 @@ def _request(items: Sequence[Item]) -> Mapping[str, Any]:
     return plain(items[0])
 
 
-def _results(body: Any, _items: Sequence[Item]) -> Sequence[Result]:
+def _results(body: Any, items: Sequence[Item]) -> Sequence[Result]:
     permission = body.get("tradingPermission")
     permission_id = permission.get("id") if isinstance(permission, Mapping) else None
     if is_id(permission_id):
-        return [Done({"tradingPermissionId": permission_id})]
-    return [Unknown("neither a trading permission nor an error")]
+        return [Done({"tradingPermissionId": permission_id})] * len(items)
+    return [Unknown("neither a trading permission nor an error")] * len(items)
 
 
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
@@ -52,4 +52,38 @@ CREATE_PERMISSION = Operation(
     results=_results,
     look_up=_look_up,
     doubt_refusals=True,
+    joined=True,
+)
+
+
+async def _look_up_request(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+    """By the account's permissions: one for that e-mail, requested or accepted, is what was asked for."""
+
+    async def one(item: Item) -> Finding:
+        for permission in await permissions_on(reader, item["accountId"]) or ():
+            if (
+                same_name(permission.get("ctaEmail"), item["ctaEmail"])
+                and permission.get("status") not in ("Revoked", "Declined")
+                and is_id(permission.get("id"))
+            ):
+                return adopted(tradingPermissionId=permission["id"])
+        return Absent()
+
+    return await each(items, one)
+
+
+REQUEST_PERMISSION = Operation(
+    name="requestTradingPermission",
+    domain=Domain.DEMO,
+    path="/user/requesttradingpermission",
+    rank=Rank.PERMISSION,
+    most=1,
+    resend=Resend.AFTER_LOOK_UP,  # a second request is not known to be refused
+    maintenance=True,
+    lingers=False,
+    request=_request,
+    results=_results,
+    look_up=_look_up_request,
+    doubt_refusals=True,
+    look_most=10,  # an account takes a read of its own
 )

@@ -1,0 +1,109 @@
+"""cancelEverything, on LIVE and on DEMO: up to 100 users a call, verified by what the users still have.
+
+The answer lists what was cancelled just now and nothing else: foreign users are ignored in silence, and what was gone
+before is not told. So no id in it, or missing in it, proves anything; what proves it is a look at the four entities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from worker.tradovate.operation import Item, Operation, Reader, Resend
+from worker.tradovate.operations._shared import MOST, Rank, day_of, dependents
+from worker.tradovate.results import Absent, Domain, Done, Finding, Result, Unknown
+
+Row = Mapping[str, Any]
+
+RETRY_FOR = 300.0
+"""Seconds that one domain is tried before the flow turns to the other one: a domain that is away must not keep the
+trader in the other. The flow comes back to it."""
+
+_ANSWERED = ("tradovateSubscriptionIds", "userPluginIds", "marketDataSubscriptionIds", "tradingPermissionIds")
+
+
+def _request(items: Sequence[Item]) -> Mapping[str, Any]:
+    # What a missing flag means is told differently from page to page: all four are always sent.
+    return {
+        "userIds": list(dict.fromkeys(item["userId"] for item in items)),
+        "tradovateSubscriptions": True,
+        "userPlugins": True,
+        "marketDataSubscriptions": True,
+        "tradingPermissions": True,
+    }
+
+
+def _results(body: Any, items: Sequence[Item]) -> Sequence[Result]:
+    if isinstance(body, Mapping) and all(isinstance(body.get(name), list) for name in _ANSWERED):
+        return [Unknown("carried out; to be verified", timedelta(0))] * len(items)
+    return [Unknown("an answer without the four lists")] * len(items)
+
+
+def _over(value: Any, today: date) -> bool:
+    day = day_of(value)
+    return day is not None and day <= today
+
+
+def _subscription_ended(row: Row, today: date) -> bool:
+    return row.get("cancelledRenewal") is True or _over(row.get("expirationDate"), today)
+
+
+def _plugin_ended(row: Row, today: date) -> bool:
+    renewed = row.get("autorenewal") is not False and row.get("approval") is not False
+    return not renewed or _over(row.get("expirationDate"), today)
+
+
+def _market_data_ended(row: Row, today: date) -> bool:
+    try:
+        former = (row["year"], row["month"]) < (today.year, today.month)
+    except (KeyError, TypeError):
+        former = False
+    return row.get("expired") is True or former
+
+
+def _permission_ended(row: Row, _today: date) -> bool:
+    return row.get("status") in ("Revoked", "Declined")
+
+
+_Ended = Callable[[Row, date], bool]
+
+_ENTITIES: Mapping[Domain, Mapping[str, _Ended]] = {
+    Domain.LIVE: {
+        "tradovateSubscription": _subscription_ended,
+        "userPlugin": _plugin_ended,
+        "marketDataSubscription": _market_data_ended,
+    },
+    Domain.DEMO: {"tradingPermission": _permission_ended},
+}
+"""What each domain keeps of a user, and when it counts as gone."""
+
+
+def _declare(name: str, domain: Domain) -> Operation:
+    async def look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+        """Gone is what is not there, or is marked as ended: the vendor does not say which of both it will be."""
+        today = datetime.now(UTC).date()
+        living: set[int] = set()
+        for entity, ended in _ENTITIES[domain].items():
+            found = await dependents(reader, domain, entity, {item["userId"] for item in items})
+            living |= {user for user, rows in found.items() if not all(ended(row, today) for row in rows)}
+        return [Absent() if item["userId"] in living else Done() for item in items]
+
+    return Operation(
+        name=name,
+        domain=domain,
+        path="/user/canceleverything",
+        rank=Rank.DEPARTURE,
+        most=MOST,  # the vendor recommends 100 to 500
+        resend=Resend.AFTER_LOOK_UP,  # harmless to repeat, and verified by the look in any case
+        maintenance=False,
+        lingers=True,
+        request=_request,
+        results=_results,
+        look_up=look_up,
+        retry_for=RETRY_FOR,
+    )
+
+
+CANCEL_LIVE = _declare("cancelEverything", Domain.LIVE)
+CANCEL_DEMO = _declare("cancelEverything@demo", Domain.DEMO)
