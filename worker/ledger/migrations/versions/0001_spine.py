@@ -162,7 +162,8 @@ create table call (
     error       text                        -- the partner's errorCode or our words: its texts may name persons
 );
 create index call_at on call (at);
-create index call_kind on call (operation, result, id);  -- a page of calls, whatever operation and result
+-- The same for pages of calls, by operation and result.
+create index call_kind on call (operation, result, id);
 
 -- What keeps calls back: a lock-out (scope 'all'), a penalty ('endpoint:<operation>'), a rejected login ('login'),
 -- two sessions of ours that may live ('sessions'), a person's pause ('pause:all' or 'pause:<operation>'). `ticket`
