@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.errors import KafkaError
-
-from worker.ledger import holds
 from worker.ledger.calls import Budget
 from worker.ledger.database import AWAY
-from worker.ledger.overview import Standing, ended_flows, open_flows, standing
+from worker.ledger.overview import ended_flows, open_flows
 from worker.ops.metrics import Sparing
+from worker.ops.reach import Reach
 from worker.ops.serve import Probes
 
 if TYPE_CHECKING:
@@ -24,12 +21,6 @@ HANGS_AFTER = 120.0
 """Seconds without a turn of a loop after which the process counts as hung: above the longest wait inside one turn,
 which is a database command's 30 s with its retries."""
 
-KAFKA_EVERY = 10.0
-"""Seconds between looks at the broker; well below the 30 s within which health must tell the truth of it."""
-
-_LOOK = 1.5
-"""Seconds that the look at the ledger may take before the database counts as away (health: true within 3 s)."""
-
 
 @dataclass(slots=True)
 class Health:
@@ -37,13 +28,13 @@ class Health:
 
     replica: Replica
     budget: Budget
-    _kafka_looked: float = -1e9
-    _kafka_why: str | None = "not connected yet"
+    _reach: Reach = field(init=False)
     _flows: Sparing = field(init=False)
     _ended: Sparing = field(init=False)
 
     def __post_init__(self) -> None:
-        """The readings for metrics that cost the database something."""
+        """The looks at what is outside, and the readings for metrics that cost the database something."""
+        self._reach = Reach(self.replica.database, self.replica.producer, self.budget)
         self._flows = Sparing(self._read_flows)
         self._ended = Sparing(self._read_ended, least=5.0)
 
@@ -67,39 +58,9 @@ class Health:
         """Each check with why it fails, or None."""
         replica = self.replica
         checks: dict[str, str | None] = {"stopping": "stopping" if replica.stopping.is_set() else None}
-        seen = await self._standing()
-        if isinstance(seen, str):
-            checks |= {"database": seen, "lockout": None, "login": None}
-        else:
-            locked = seen.lockout_seconds
-            login = next((hold for hold in seen.holds if hold.scope == holds.LOGIN), None)
-            checks |= {
-                "database": None,
-                "lockout": f"locked out for {int(locked) + 1} s more" if locked else None,
-                "login": f"{login.reason}; `tradovate-worker holds clear {login.id}`" if login else None,
-            }
-        checks["kafka"] = await self._kafka()
+        checks |= await self._reach.checks()
         checks["assigned"] = None if replica.subscriber.assigned else "the consumer group has not assigned yet"
         return checks
-
-    async def _standing(self) -> Standing | str:
-        try:
-            async with asyncio.timeout(_LOOK):
-                return await standing(self.replica.database, self.budget)
-        except AWAY as error:
-            return f"the database cannot be reached ({type(error).__name__})"
-
-    async def _kafka(self) -> str | None:
-        now = time.monotonic()
-        if now - self._kafka_looked >= KAFKA_EVERY:
-            self._kafka_looked = now
-            try:
-                async with asyncio.timeout(2.0):
-                    await self.replica.producer.ping()
-                self._kafka_why = None
-            except (KafkaError, TimeoutError, OSError) as error:
-                self._kafka_why = f"Kafka cannot be reached ({type(error).__name__})"
-        return self._kafka_why
 
     def details(self) -> Mapping[str, Any]:
         """What readiness tells besides."""
@@ -114,12 +75,7 @@ class Health:
     async def scrape(self) -> None:
         """Brings the gauges up to date; what cannot be read keeps its last value."""
         metrics = self.replica.metrics
-        seen = await self._standing()
-        if not isinstance(seen, str):
-            metrics.budget_used.set(seen.budget.used)
-            metrics.budget_left.set(seen.budget.left)
-            metrics.lockout.set(seen.lockout_seconds)
-            metrics.token.set(seen.token_seconds)
+        if await self._reach.gauge(metrics):
             try:
                 await self._flows()
                 await self._ended()

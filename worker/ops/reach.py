@@ -1,0 +1,82 @@
+"""Can the ledger and Kafka be reached, and does the partner let us in? What `run` and `bridge` ask alike."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiokafka.errors import KafkaError
+
+from worker.kafka.producer import RecordProducer
+from worker.ledger import holds
+from worker.ledger.calls import Budget
+from worker.ledger.database import AWAY, Database
+from worker.ledger.overview import Standing, standing
+from worker.ops.metrics import Metrics
+
+KAFKA_EVERY = 10.0
+"""Seconds between looks at the broker; well below the 30 s within which health must tell the truth of it."""
+
+_LOOK = 1.5
+"""Seconds that the look at the ledger may take before the database counts as away (health: true within 3 s)."""
+
+
+@dataclass(slots=True)
+class Reach:
+    """Looks at what a process depends on."""
+
+    database: Database
+    producer: RecordProducer
+    budget: Budget
+    _kafka_looked: float = -1e9
+    _kafka_why: str | None = "not connected yet"
+
+    async def checks(self) -> dict[str, str | None]:
+        """Each check with why it fails, or None."""
+        seen = await self.standing()
+        if isinstance(seen, str):
+            return {"database": seen, "lockout": None, "login": None, "kafka": await self.kafka()}
+        return {"database": None, **_partner(seen), "kafka": await self.kafka()}
+
+    async def standing(self) -> Standing | str:
+        """What the ledger says, or why it cannot be reached."""
+        try:
+            async with asyncio.timeout(_LOOK):
+                return await standing(self.database, self.budget)
+        except AWAY as error:
+            return f"the database cannot be reached ({type(error).__name__})"
+
+    async def kafka(self) -> str | None:
+        """Why Kafka cannot be reached, or None."""
+        now = time.monotonic()
+        if now - self._kafka_looked >= KAFKA_EVERY:
+            self._kafka_looked = now
+            try:
+                async with asyncio.timeout(2.0):
+                    await self.producer.ping()
+                self._kafka_why = None
+            except (KafkaError, TimeoutError, OSError) as error:
+                self._kafka_why = f"Kafka cannot be reached ({type(error).__name__})"
+        return self._kafka_why
+
+    async def gauge(self, metrics: Metrics) -> bool:
+        """Brings the gauges of budget, lock-out and token up to date; false when the ledger cannot be reached."""
+        seen = await self.standing()
+        if isinstance(seen, str):
+            return False
+        metrics.budget_used.set(seen.budget.used)
+        metrics.budget_left.set(seen.budget.left)
+        metrics.lockout.set(seen.lockout_seconds)
+        metrics.token.set(seen.token_seconds)
+        return True
+
+
+def _partner(seen: Standing) -> Mapping[str, str | None]:
+    locked = seen.lockout_seconds
+    login = next((hold for hold in seen.holds if hold.scope == holds.LOGIN), None)
+    return {
+        "lockout": f"locked out for {int(locked) + 1} s more" if locked else None,
+        "login": f"{login.reason}; `tradovate-worker holds clear {login.id}`" if login else None,
+    }
