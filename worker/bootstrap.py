@@ -20,6 +20,7 @@ from worker.dispatch.dispatcher import Dispatcher
 from worker.dispatch.pacing import Pace
 from worker.flows import FLOWS
 from worker.flows.base import Rules
+from worker.intake.parse import CODES
 from worker.intake.subscriber import Subscriber
 from worker.intake.take import Taker
 from worker.kafka.admin import missing_topics
@@ -162,6 +163,7 @@ class Replica:
         )
         self.subscriber = Subscriber(settings, list(FLOWS), self.taker, self.stopping)
         self.health = Health(self, budget)
+        self.metrics.expect(FLOWS, CODES)
 
     def _taken(self, outcomes: Sequence[OutcomeRow]) -> None:
         self.publisher.hand(outcomes)

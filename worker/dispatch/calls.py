@@ -165,7 +165,9 @@ class Caller:
             parked = [(step, settler.unknown(operation, step, 0.0, NOTHING, why)) for step in steps]
             return await self._record(batch, parked, None)
         items = [self._item(step, operation) for step in steps]
-        reader = LookUpReader(self.claims, self.client, self.session, operation.name, batch.lease, operation.reserve)
+        reader = LookUpReader(
+            self.claims, self.client, self.session, operation.name, batch.lease, operation.reserve, self.observe
+        )
         started = time.monotonic()
         self.crash("before_look")
         try:

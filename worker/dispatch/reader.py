@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from worker.ledger.calls import SESSION_SCOPE, Closed
+from worker.ledger.calls import SESSION_SCOPE, Closed, result_name
 from worker.ledger.claims import Claims
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.operation import CannotLook, Unreadable
@@ -19,7 +20,10 @@ from worker.tradovate.session import SessionKeeper
 
 @dataclass(frozen=True, slots=True)
 class LookUpReader:
-    """See `operation.Reader`. Raises `CannotLook` when the gate is closed or the call was not handled."""
+    """See `operation.Reader`. Raises `CannotLook` when the gate is closed or the call was not handled.
+
+    `observe` gets each call's path, its result, its items and its seconds.
+    """
 
     claims: Claims
     client: PartnerClient
@@ -27,6 +31,7 @@ class LookUpReader:
     operation: str
     lease: uuid.UUID
     reserve: bool
+    observe: Callable[[str, str, int, float], None] = lambda *_: None
 
     async def get(self, domain: Domain, path: str, **query: str | int) -> Reply:
         """One GET."""
@@ -45,10 +50,12 @@ class LookUpReader:
             if opened.scope == SESSION_SCOPE:
                 await self.session.ensure()
             raise CannotLook(opened.why)
+        started = time.monotonic()
         if body is None:
             reply = await self.client.get(domain, path, query, token=token.value)
         else:
             reply = await self.client.post(domain, path, body, token=token.value, reading=True)
+        self.observe(path.strip("/"), result_name(reply), 1, time.monotonic() - started)
         await self.claims.finish(opened.call_ids[0], reply)
         match reply:
             case Unauthorized(text=text):

@@ -7,7 +7,7 @@ more often than a hundred times as long as it took, so that metrics never cost t
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,9 @@ PREFIX = "tradovate_worker"
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ITEMS = (1, 2, 5, 10, 25, 50, 75, 99, 100)
+
+_RESULTS = ("accepted", "known", "invalid")
+_STATUSES = ("succeeded", "failed", "pending", "in_doubt")
 
 
 @dataclass(slots=True)
@@ -37,6 +40,7 @@ class Metrics:
     token: Gauge = field(init=False)
     lag: Gauge = field(init=False)
     dead_letters: Counter = field(init=False)
+    ready: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         """Declares them all, so that each has its help text from the first scrape on."""
@@ -47,12 +51,17 @@ class Metrics:
         self.outcomes = Counter("outcomes", "Outcomes published.", ("topic", "status"), **make)
         self.flows = Gauge("flows", "Flows in the ledger, by state.", ("topic", "state"), **make)
         self.oldest = Gauge(
-            "oldest_waiting_flow_seconds", "Age of the oldest flow that has not ended.", ("topic",), **make
+            "oldest_waiting_flow_seconds",
+            "Age of the oldest flow that has not ended; 0 without one.",
+            ("topic",),
+            **make,
         )
         self.calls = Counter("calls", "Calls to Tradovate, by what came back.", ("operation", "result"), **make)
         self.call_items = Histogram("call_items", "Items in a call.", ("operation",), buckets=_ITEMS, **make)
         self.call_seconds = Histogram("call_seconds", "Time of a call.", ("operation",), buckets=_SECONDS, **make)
-        self.budget_used = Gauge("budget_used_calls", "Calls of the last hour, of all replicas and bridges.", **make)
+        self.budget_used = Gauge(
+            "budget_used_calls", "Calls of the last hour, all replicas and bridges together.", **make
+        )
         self.budget_left = Gauge("budget_left_calls", "Calls that the hourly budget has left.", **make)
         self.lockout = Gauge("lockout_seconds_left", "Time until a lock-out ends; 0 without one.", **make)
         self.token = Gauge("token_seconds_left", "Time until the shared token ends; 0 without one.", **make)
@@ -60,6 +69,29 @@ class Metrics:
             "consumer_lag_records", "Records behind the end, of this replica's partitions.", ("topic",), **make
         )
         self.dead_letters = Counter("dead_letters", "Records put on a dead-letter topic.", ("topic", "reason"), **make)
+        self.ready = Gauge(
+            "ready", "The checks of /health/ready, one by one: 1 passes, 0 does not.", ("check",), **make
+        )
+
+    def expect(self, topics: Iterable[str], reasons: Iterable[str] = ()) -> None:
+        """Shows every counter that will be from the first scrape on.
+
+        A counter that appears with its first event has no rise that Prometheus could see, so the first dead letter in
+        the life of a process would raise no alarm.
+        """
+        reasons = tuple(reasons)
+        for topic in topics:
+            for result in _RESULTS:
+                self.events.labels(topic, result)
+            for status in _STATUSES:
+                self.outcomes.labels(topic, status)
+            for reason in reasons:
+                self.dead_letters.labels(topic, reason)
+
+    def checked(self, checks: Mapping[str, str | None]) -> None:
+        """Notes what /health/ready would say now: a check with why it fails, or None."""
+        for name, why in checks.items():
+            self.ready.labels(name).set(why is None)
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -46,6 +46,7 @@ def application(probes: Probes, metrics: Metrics, more: Sequence[BaseRoute] = ()
         return JSONResponse(body, status_code=200 if good else 503)
 
     async def scrape(_request: Request) -> Response:
+        metrics.checked(await probes.ready())
         await probes.scrape()
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
