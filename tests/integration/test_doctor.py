@@ -1,0 +1,111 @@
+"""`doctor`: what it says of a healthy house, and of a broken one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import asyncpg
+
+from tests.support.processes import worker
+from tests.support.spine import Stages
+from tests.support.stage import Stage
+
+
+async def _ask(stage: Stage, **changes: str) -> tuple[int, dict[str, dict[str, Any]], str]:
+    process = worker("doctor", "--json", env={**stage.env, **changes})
+    try:
+        code = await asyncio.to_thread(process.wait, 40)
+        assert process.stdout, process.stderr
+        return code, {each["check"]: each for each in json.loads(process.stdout)}, process.stdout + process.stderr
+    finally:
+        process.close()
+
+
+async def test_a_healthy_house_passes_every_check(real_stage: Stages) -> None:
+    """With everything in place nothing fails, and the exit code is 0."""
+    stage = await real_stage()
+    topics = worker("topics", "create", env=stage.env)
+    await asyncio.to_thread(topics.wait, 40)
+    topics.close()
+    code, checks, _ = await _ask(stage)
+    assert code == 0, checks
+    assert {"settings", "database", "database schema", "kafka", "topics", "kafka permissions", "consumer group"} <= set(
+        checks
+    )
+    assert {"tradovate login", "subscription plan", "entitlement", "alert", "budget", "invariants"} <= set(checks)
+    assert not [each for each in checks.values() if each["verdict"] in ("failed", "warning")]
+
+
+async def test_a_rejected_login_is_tried_once_and_never_again(real_stage: Stages) -> None:
+    """The first doctor is refused; the second does not try: five wrong tries would cost an hour."""
+    stage = await real_stage()
+    for _ in range(2):
+        code, checks, output = await _ask(stage, TRADOVATE_PASSWORD="not the password of anybody")
+        assert code == 1
+        assert checks["tradovate login"]["verdict"] == "failed"
+        assert "TRADOVATE_PASSWORD" in checks["tradovate login"]["mend"]
+        assert "not the password of anybody" not in output
+    assert stage.partner.sandbox.control.state()["sessions"]["failed_logins"] == 1
+
+
+async def test_a_shared_session_is_used_and_said_so(real_stage: Stages) -> None:
+    """While a replica's session lives doctor opens none, and says that the password was not tried."""
+    stage = await real_stage()
+    replica = await stage.replica()
+    await replica.replica.session.ensure()
+    _, checks, _ = await _ask(stage, TRADOVATE_PASSWORD="wrong, but not tried")
+    assert "not tried" in checks["tradovate login"]["seen"]
+    assert stage.partner.sandbox.control.state()["sessions"]["logins"] == 1
+
+
+async def test_each_wrong_thing_is_named_with_its_mend(real_stage: Stages) -> None:
+    """A foreign plan, a missing topic and an unknown entitlement are three lines, each with what mends it."""
+    stage = await real_stage()
+    code, checks, _ = await _ask(
+        stage,
+        TRADOVATE_SUBSCRIPTION_PLAN_ID="302",
+        TRADOVATE_TPROP_ENTITLEMENT_ID="424242",
+        KAFKA_TOPIC_PREFIX="nobody.",
+    )
+    assert code == 1
+    assert "301" in checks["subscription plan"]["mend"]
+    assert "TRADOVATE_TPROP_ENTITLEMENT_ID" in checks["entitlement"]["mend"]
+    assert "topics create" in checks["topics"]["mend"]
+
+
+async def test_doctor_changes_nothing_at_tradovate(real_stage: Stages) -> None:
+    """It reads: no user, account, permission or anything else is made."""
+    stage = await real_stage()
+    before = stage.partner.sandbox.control.state()["effects"]
+    await _ask(stage)
+    assert stage.partner.sandbox.control.state()["effects"] == before
+
+
+async def test_a_broken_ledger_is_seen(real_stage: Stages) -> None:
+    """A flow that is open without a step is what an invariant forbids, and doctor names it."""
+    stage = await real_stage()
+    connection = await asyncpg.connect(stage.database_url)
+    try:
+        await connection.execute(
+            'insert into flow (id, topic, event_id, partition, "offset", state)'
+            " values (gen_random_uuid(), 'trader.purchased', 'e-x', 0, 0, 'open')"
+        )
+    finally:
+        await connection.close()
+    code, checks, _ = await _ask(stage)
+    assert code == 1
+    assert checks["invariant one_step"]["verdict"] == "failed"
+
+
+async def test_everything_away_is_two_lines_and_no_traceback(real_stage: Stages) -> None:
+    """Without database and broker each is named with its mend, and the rest is said to be skipped."""
+    stage = await real_stage()
+    code, checks, output = await _ask(
+        stage, DATABASE_URL="postgresql://127.0.0.1:9/none", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9"
+    )
+    assert code == 1
+    assert "DATABASE_URL" in checks["database"]["mend"]
+    assert "KAFKA_BOOTSTRAP_SERVERS" in checks["kafka"]["mend"]
+    assert "Traceback" not in output
