@@ -46,7 +46,11 @@ def demo(
     # Until the event loop has its own: SIGTERM alone would leave the temporary directories behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
     show = Show()
-    with tempfile.TemporaryDirectory(prefix="tradovate-demo-") as home, _database() as postgres, EmbeddedKafka() as kafka:
+    with (
+        tempfile.TemporaryDirectory(prefix="tradovate-demo-") as home,
+        _database() as postgres,
+        EmbeddedKafka() as kafka,
+    ):
         show.part("PostgreSQL", "embedded")
         kafka.touch_topics(ALL_TOPICS)
         show.part("Kafka", f"embedded, {kafka.bootstrap_servers}")

@@ -1,0 +1,232 @@
+"""The pure parts of the commands: events out of files, rows, suggestions, spans of time."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import errors as kafka
+
+from worker import cli
+from worker.commands import _kafka, _ledger
+from worker.commands._errors import Refused, one_of, told
+from worker.commands._events import Bad, Given, judge, split
+from worker.commands._output import aligned, printable
+from worker.commands.holds import age, until
+from worker.commands.resume import still_paused
+from worker.commands.topics import retention
+from worker.commands.watch import cells, line, meets
+from worker.kafka.topics import INPUT_TOPICS
+from worker.ledger.holds import Hold
+from worker.settings import KafkaSettings, SettingsError, load
+
+EVENT: dict[str, Any] = {
+    "eventId": "e-1",
+    "orderId": "100234",
+    "traderId": "cust-77",
+    "user": {"userId": 29721},
+    "account": {"templateAccountId": 11, "initialBalance": 50000},
+}
+
+
+def places(content: bytes | str) -> list[str]:
+    return [event.place for event in split(content if isinstance(content, bytes) else content.encode())]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("", []),
+        (" \n\n ", []),
+        ('{"a": 1}', ["line 1"]),
+        ('\n{"a": 1}\n', ["line 2"]),
+        ('\ufeff{"a": 1}', ["line 1"]),
+        ('{\n "a": 1\n}', ["line 1"]),
+        ('[{"a": 1}, {"a": 2}]', ["item 1", "item 2"]),
+        ('[\n{"a": 1},\n{"a": 2}\n]', ["item 1", "item 2"]),
+        ('{"a": 1}\n\n{"a": 2}\r\n', ["line 1", "line 3"]),
+        ('{"a": 1}\n[2]\nx', ["line 1", "line 2", "line 3"]),
+        ("x\n{}", ["line 1", "line 2"]),
+        ('{\n"a": 1}\n{\n"a": 2\n}\n', ["line 1", "line 3"]),
+    ],
+)
+def test_events_are_found_however_they_are_laid_out(content: str, found: list[str]) -> None:
+    """One document, an array, one a line, or documents one after another are told apart without being told which."""
+    assert places(content) == found
+
+
+def test_an_event_is_sent_as_it_was_written() -> None:
+    """The bytes of a document are not rewritten, so that numbers and spaces stay what they were."""
+    text = '{\n  "eventId": "e-1", "x": 1.50\n}'
+    assert split(f"\n{text}\n".encode()) == [Given("line 2", text.encode())]
+
+
+def test_a_broken_document_is_told_with_its_line() -> None:
+    """Where a document over several lines breaks, the line is named and nothing behind it is guessed."""
+    assert split(b'{\n"a": 1}\n{\n"a": }\n') == [
+        Given("line 1", b'{\n"a": 1}'),
+        Bad("line 4", "This is not valid JSON (at column 6)."),
+    ]
+    assert split(b'{\n"a": "\xff"}') == [Bad("line 2", "This is not valid UTF-8.")]
+    assert split(b"[\n" * 100_000) == [Bad("line 1", "This is nested too deeply.")]
+
+
+def test_bad_events_are_named_without_their_values() -> None:
+    """Each bad event is told with its line and the field that is wrong, and no value of it is repeated."""
+    lines = [
+        EVENT,
+        {name: value for name, value in EVENT.items() if name != "eventId"},
+        {**EVENT, "orderId": 424242},
+        {**EVENT, "product": "EVAL-50K", "account": None},
+    ]
+    ready, bad = judge("trader.purchased", split("\n".join(map(json.dumps, lines)).encode() + b'\n{"secret'), {})
+    assert [event.place for event in ready] == ["line 1"]
+    assert [event.place for event in bad] == ["line 2", "line 3", "line 4", "line 5"]
+    assert "eventId" in bad[0].sentence
+    assert "orderId" in bad[1].sentence
+    assert "PRODUCTS_FILE" in bad[2].sentence
+    assert bad[3].sentence == "This is not valid JSON."
+    assert "424242" not in str(bad)
+    assert "secret" not in str(bad)
+
+
+@pytest.mark.parametrize(
+    ("topic", "event", "key"),
+    [
+        ("trader.purchased", EVENT, b"cust-77"),
+        ("account.assigned", {"eventId": "e", "accountId": 5, "userId": 7}, b"7"),
+        ("md.signed", {"eventId": "e", "userId": 7}, b"7"),
+        (
+            "permission.requested",
+            {"eventId": "e", "accountId": 5, "ctaContact": "Jane", "ctaEmail": "jane@example.com"},
+            b"5",
+        ),
+    ],
+)
+def test_the_key_is_the_trader(topic: str, event: dict[str, Any], key: bytes) -> None:
+    """Events of one trader share a key, so that they stay in their order: the trader, the user, or the account."""
+    ready, bad = judge(topic, [Given("line 1", json.dumps(event).encode())], {})
+    assert bad == []
+    assert [(one.key, one.event_id) for one in ready] == [(key, event["eventId"])]
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [("trader.purchase", "did you mean trader.purchased?"), ("TRADER.LEFT", "did you mean trader.left?"), ("q", ":")],
+)
+def test_a_mistyped_name_gets_the_nearest_one(given: str, hint: str) -> None:
+    """What is nearly right is suggested, and what is not near to anything gets the list."""
+    with pytest.raises(Refused, match="is no input topic") as refused:
+        one_of(given, INPUT_TOPICS, "input topic")
+    assert hint in str(refused.value)
+    assert refused.value.code == 2
+
+
+def test_a_mistyped_name_cannot_command_the_terminal() -> None:
+    """Control characters and endless words of the command line are not echoed."""
+    with pytest.raises(Refused) as refused:
+        one_of("\x1b[2J" + "x" * 500, INPUT_TOPICS, "input topic")
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 400
+
+
+def test_failures_are_one_line_with_a_code() -> None:
+    """What a person can mend is one line with its exit code; a fault of the program is not hidden."""
+    with pytest.raises(SettingsError) as wrong:
+        load(KafkaSettings, {"KAFKA_TOPIC_PARTITIONS": "0", "KAFKA_BOOTSTRAP_SERVERS": "!"})
+    failure = told(wrong.value)
+    assert failure is not None
+    assert failure.code == 2
+    assert {"KAFKA_TOPIC_PARTITIONS", "KAFKA_BOOTSTRAP_SERVERS"} <= set(failure.sentence.split())
+    assert told(Refused("two\nlines")) == told(Refused("two lines"))
+    assert told(ZeroDivisionError()) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "mend"),
+    [
+        (asyncpg.InvalidPasswordError("x"), "password"),
+        (asyncpg.InvalidCatalogNameError("x"), "createdb"),
+        (asyncpg.UndefinedTableError("x"), "db upgrade"),
+        (asyncpg.InsufficientPrivilegeError("x"), "grant"),
+        (ConnectionRefusedError(), "DATABASE_URL"),
+        (TimeoutError(), "DATABASE_URL"),
+    ],
+)
+def test_the_database_is_away_in_a_sentence(error: Exception, mend: str) -> None:
+    """Each way in which a database cannot be used names its own mend."""
+    assert mend in str(_ledger.sentence_of(error))
+
+
+def test_a_fault_of_ours_at_the_database_is_not_hidden() -> None:
+    """A statement that is wrong is no matter for the person at the keyboard."""
+    assert _ledger.sentence_of(asyncpg.PostgresSyntaxError("x")) is None
+    with pytest.raises(Refused, match="DATABASE_URL"):
+        _ledger.check_url("postgresql://localhost:port/name")
+
+
+@pytest.mark.parametrize(
+    ("error", "mend"),
+    [
+        (kafka.KafkaConnectionError(), "KAFKA_BOOTSTRAP_SERVERS"),
+        (kafka.TopicAuthorizationFailedError(), "ACL"),
+        (kafka.UnknownTopicOrPartitionError(), "topics create"),
+        (kafka.MessageSizeTooLargeError(), "max.message.bytes"),
+    ],
+)
+def test_kafka_is_away_in_a_sentence(error: Exception, mend: str) -> None:
+    """Each way in which Kafka cannot be used names its own mend."""
+    assert mend in _kafka.sentence_of(error, load(KafkaSettings, {}))
+
+
+def test_a_row_is_aligned_and_never_cut() -> None:
+    """Values wider than their column stay whole, and what a terminal would obey is made visible."""
+    row = cells({"status": "failed", "orderId": "9" * 60, "errorText": "a\x1b[31mb\nc", "errorCode": "rejected"})
+    assert "9" * 60 in line(row)
+    assert line(row).isprintable()
+    assert line(row).endswith(r"rejected: a\x1b[31mb\nc")
+    assert line(cells({})).strip() != "\n"
+    assert aligned(("a", "long name"), [["wide value", ""]]) == ["A           LONG NAME", "wide value"]
+    assert printable(None) == ""
+
+
+def test_filters_want_all_of_their_values() -> None:
+    """An outcome is shown when every filter that is given fits it."""
+    outcome = {"orderId": "1", "traderId": "t", "eventId": "e"}
+    assert meets(outcome, {"orderId": None, "traderId": None})
+    assert meets(outcome, {"orderId": "1", "traderId": "t"})
+    assert not meets(outcome, {"orderId": "1", "traderId": "other"})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-1, "0 s"), (0, "0 s"), (61, "1 min 1 s"), (3600, "1 h"), (90_061, "1 d 1 h")]
+)
+def test_ages_have_two_units(seconds: int, text: str) -> None:
+    """An age is read at a glance."""
+    assert age(timedelta(seconds=seconds)) == text
+
+
+def test_holds_tell_both_clocks() -> None:
+    """The end of a hold is told on this machine's clock and in UTC; without one, that a person ends it."""
+    moment = datetime(2026, 11, 20, 23, 0, 5, tzinfo=UTC)
+    assert "23:00:05 UTC" in until(Hold(1, "all", "429", moment, moment))
+    assert until(Hold(1, "login", "refused", None, moment)) == "cleared by a person"
+    assert still_paused(["pause:all", "pause:x"]).endswith("`tradovate-worker resume` ends that.")
+    assert still_paused(["pause:x"]) == "Still paused: x; `tradovate-worker resume x` ends that."
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"), [(None, "unknown"), (-1, "for ever"), (604_800_000, "168 h"), (1500, "1500 ms")]
+)
+def test_retention_is_told_in_hours(milliseconds: int | None, text: str) -> None:
+    """Retention is told in the unit of its setting."""
+    assert retention(milliseconds) == text
+
+
+def test_commands_decide_nothing_in_cli() -> None:
+    """The entry point parses, runs and prints, in under a hundred lines."""
+    assert len(Path(cli.__file__).read_text().splitlines()) < 100

@@ -1,0 +1,73 @@
+"""The verdict of `demo`: what it counts as right, and how it names what is not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from worker.commands.demo.samples import CATALOGUE, Expect, Sample, plain_purchases, samples
+from worker.commands.demo.verdict import Seen, effects, wrong_with
+from worker.intake.parse import Parsed, RawRecord, parse
+from worker.products import load_products
+
+ID = "demo-1"
+
+
+def sample(**expect: Any) -> Sample:
+    return Sample("a sample", "trader.purchased", {"eventId": ID}, Expect(**expect))
+
+
+def seen(*outcomes: dict[str, Any], **dead: str) -> Seen:
+    return Seen({ID: list(outcomes), "other": [{"accountId": 1}]} if outcomes else {}, dict(dead))
+
+
+GOOD: dict[str, Any] = {"status": "succeeded", "errorCode": None, "warnings": []}
+
+
+@pytest.mark.parametrize(
+    ("expected", "came", "wrong"),
+    [
+        ({}, seen(GOOD), None),
+        ({}, seen(), "no outcome came"),
+        ({}, seen(GOOD, GOOD), "2 final outcomes came, not one"),
+        ({}, seen({**GOOD, "status": "failed", "errorCode": "rejected"}), "failed (rejected), not succeeded"),
+        ({"status": "failed", "error_code": "conflict"}, seen(GOOD), "succeeded, not failed (conflict)"),
+        ({"warnings": 1}, seen(GOOD), "0 warnings, not 1"),
+        ({"dead_letter": "no_id"}, seen(GOOD), "dead letter None, not no_id"),
+        ({"like": "other"}, seen({**GOOD, "accountId": 2}), "other ids than other: accountId"),
+        ({"like": "other"}, seen({**GOOD, "accountId": 1}), None),
+    ],
+)
+def test_what_is_wrong_is_named(expected: dict[str, Any], came: Seen, wrong: str | None) -> None:
+    """An outcome that is missing, doubled or other than expected is named with what came and what should have."""
+    assert wrong_with(sample(**expected), came) == wrong
+
+
+def test_effects_are_compared_with_what_the_samples_make() -> None:
+    """An effect too many, one too few and one that nobody asked for are wrong; contact data may be written again."""
+    wanted = [
+        Sample("", "trader.purchased", {"eventId": "1"}, effects={"accounts_by_name": 2, "contact_updates": 1}),
+        Sample("", "trader.purchased", {"eventId": "2"}, effects={"accounts_by_name": 1, "users_by_name": 1}),
+    ]
+    found = {"accounts_by_name": 3, "users_by_name": 2, "contact_updates": 2, "permissions": 1, "documents": 0}
+    judged = {effect.name: (effect.wanted, effect.found, effect.right) for effect in effects(wanted, found)}
+    assert judged == {
+        "accounts_by_name": (3, 3, True),
+        "users_by_name": (1, 2, False),
+        "contact_updates": (1, 2, True),
+        "permissions": (0, 1, False),
+    }
+
+
+def test_samples_are_good_events_but_for_one(tmp_path: Any) -> None:
+    """Every sample but the one that is to be a dead letter is an event that intake takes, and no id comes twice."""
+    catalogue = tmp_path / "products.toml"
+    catalogue.write_text(CATALOGUE)
+    products = load_products(catalogue)
+    chosen = [*samples((1, 2, 3)), *plain_purchases(3)]
+    assert len({one.event_id for one in chosen}) == len(chosen)
+    for one in chosen:
+        parsed = parse(RawRecord(one.topic, 0, 0, 0, one.key, json.dumps(dict(one.event)).encode()), products)
+        assert isinstance(parsed, Parsed) == (one.expect.dead_letter is None), one.title
