@@ -15,7 +15,7 @@ from worker.backoff import Schedule
 from worker.dispatch.calls import Caller
 from worker.dispatch.choose import Situation, Start, choose
 from worker.dispatch.maintenance import window_end
-from worker.dispatch.pacing import Pace, Stream
+from worker.dispatch.pacing import FULL, SAMPLE, Pace, Stream
 from worker.ledger.calls import SESSION_SCOPE, Closed
 from worker.ledger.claims import CallKind, Claims
 from worker.ledger.database import AWAY
@@ -130,8 +130,12 @@ class Dispatcher:
         streams: Mapping[str, Stream] = {}
         left = self.pace.budget
         if partial:
-            seen = await traffic(self.ledger.database, [op.name for op in self.operations.values() if op.lingers])
-            streams = {name: Stream(items, busiest) for name, (items, busiest) in seen.streams.items()}
+            lingering = [each.name for each in self.operations.values() if each.lingers]
+            seen = await traffic(self.ledger.database, lingering, full=FULL, sample=SAMPLE)
+            streams = {
+                name: Stream(sent.items, sent.quickest, sent.calls - sent.items / FULL)
+                for name, sent in seen.sent.items()
+            }
             left = self.pace.budget - seen.used
         closing = window_end(now) if self.maintenance else None
 

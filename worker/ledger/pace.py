@@ -10,24 +10,53 @@ from worker.ledger.database import Database
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """An operation's sends of ten minutes: items, calls, and the most items a second of part-filled calls in a row."""
+
+    items: int
+    calls: int
+    quickest: float
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
-    """`used`: calls in the last hour. `streams`: operation -> items in ten minutes, most part-filled calls a second."""
+    """`used`: calls in the last hour. `sent`: what each operation has sent."""
 
     used: int
-    streams: Mapping[str, tuple[int, int]]
+    sent: Mapping[str, Sent]
 
 
-async def traffic(database: Database, operations: Sequence[str], full: int = 100) -> Traffic:
-    """One query over the hour's calls (5,000 rows at most), from the index."""
+async def traffic(database: Database, operations: Sequence[str], *, full: int, sample: int) -> Traffic:
+    """One query over the hour's calls (5,000 rows at most), from the index. `full`: items of a full call. `sample`:
+    calls in a row whose pace is told.
+    """
     async with database.connection() as connection:
-        used = await connection.fetchval(f"select count(*) from call where {COUNTED}")  # noqa: S608
         rows = await connection.fetch(
-            "select operation, sum(items)::bigint as items, max(partial)::bigint as busiest from ("
-            " select operation, date_bin('1 second', at, 'epoch'::timestamptz) as second, sum(items) as items,"
-            " count(*) filter (where items < $2) as partial from call"
-            " where at > clock_timestamp() - interval '10 minutes' and operation = any($1) and kind = 'send'"
-            " group by 1, 2) as seconds group by operation",
+            f"""
+            with sent as materialized (
+                select id, operation, at, items from call
+                where at > statement_timestamp() - interval '10 minutes' and operation = any($1) and kind = 'send'
+                    and result is distinct from 'not_sent'
+            ), part_filled as (
+                select operation, at, lag(at, $3) over (partition by operation order by id) as since,
+                    sum(items) over (partition by operation order by id rows between $3 - 1 preceding and current row)
+                    as carried
+                from sent where items < $2
+            )
+            select null as operation, count(*) as calls, 0 as items, 0 as quickest from call where {COUNTED}
+            union all
+            select operation, count(*), sum(items), (
+                select max(carried / greatest(extract(epoch from at - since), 0.001)) from part_filled p
+                where p.operation = sent.operation
+            ) from sent group by operation
+            """,  # noqa: S608
             list(operations),
             full,
+            sample,
         )
-    return Traffic(used, {row["operation"]: (row["items"], row["busiest"]) for row in rows})
+    sent = {
+        row["operation"]: Sent(int(row["items"]), row["calls"], float(row["quickest"] or 0))
+        for row in rows
+        if row["operation"] is not None
+    }
+    return Traffic(next(row["calls"] for row in rows if row["operation"] is None), sent)
