@@ -18,6 +18,7 @@ __all__ = ["COMMANDS", "application"]
 COMMANDS = {
     "demo": "Everything on this machine, with sample events; touches nothing real.",
     "run": "One worker replica: events in, Tradovate, outcomes out.",
+    "bridge": "Tradovate's alert signals to Kafka: start two, one works, one stands by.",
     "sandbox": "The simulated Tradovate alone.",
     "doctor": "Is everything as it should be? A line a check, with its mend.",
     "db": "The ledger's schema: upgrade, status.",

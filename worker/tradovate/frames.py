@@ -200,8 +200,10 @@ class Wire:
             yield Rubbish("an answer whose status is no number")
             return
         pending = None if number is None else self._pending.pop(number, None)
+        if pending is None and status in (423, 429) and self._pending:
+            pending = self._pending.pop(min(self._pending))  # the vendor's example of a 429 has no number for an id
         if pending is None:
-            if status in (423, 429):  # the vendor's example of a 429 has no number for an id
+            if status in (423, 429):
                 yield Silenced(status)
                 yield self._over(EndReason.LOCKED_OUT, str(status))
             elif number not in self._synced_ids:

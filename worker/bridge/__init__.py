@@ -1,0 +1,1 @@
+"""Tradovate's alert signals become Kafka records: sockets in, `md.signed` and `admin.alert` out."""

@@ -1,0 +1,131 @@
+"""One bridge process: it leads, or stands by and connects nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from worker.bridge.health import BridgeHealth
+from worker.bridge.leadership import Leadership
+from worker.bridge.metrics import BridgeMetrics
+from worker.bridge.term import Term
+from worker.kafka.producer import RecordProducer
+from worker.kafka.topics import ADMIN_ALERT
+from worker.ledger.database import Database
+from worker.ops.reach import Reach
+from worker.ops.serve import Served, application, serve
+from worker.ops.upkeep import Upkeep
+from worker.settings import BridgeSettings
+from worker.starting import Start, StartRefused, within
+from worker.tradovate.client import PartnerClient
+from worker.tradovate.session import SessionKeeper
+
+log = structlog.get_logger()
+
+TOPICS = ("md.signed", ADMIN_ALERT)
+
+
+@dataclass(slots=True)
+class Bridge:
+    """Everything that `bridge` starts. `new_term` makes the parts that work while it leads."""
+
+    settings: BridgeSettings
+    name: str
+    database: Database
+    producer: RecordProducer
+    client: PartnerClient
+    session: SessionKeeper
+    leadership: Leadership
+    reach: Reach
+    metrics: BridgeMetrics
+    new_term: Callable[[], Term]
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    term: Term | None = None
+    started: bool = False
+    served: Served | None = None
+
+    async def run(self, ready: Callable[[str], None] | None = None) -> None:
+        """Until `stopping` is set. Raises `StartRefused`; waits for Kafka and PostgreSQL as long as they are away."""
+        settings = self.settings
+        probes = BridgeHealth(self).probes()
+        try:
+            self.served = await serve(application(probes, self.metrics.shared), settings.http_host, settings.http_port)
+        except OSError as error:
+            text = f"HTTP_PORT {settings.http_port} cannot be listened on ({error.strerror}); set another, or 0."
+            raise StartRefused(text) from None
+        log.info("bridge.http", address=self.served.address)
+        if ready is not None:
+            ready(self.served.address)
+        loops: list[asyncio.Task[None]] = []
+        try:
+            if not await Start(settings, self.database, self.stopping).prepared(TOPICS):
+                return
+            self.started = True
+            upkeep = Upkeep(self.database, settings.ledger_keep, self.name, "bridge", self.served.address)
+            loops = [
+                asyncio.create_task(self.leadership.run(), name="lead"),
+                asyncio.create_task(self._work(), name="work"),
+                asyncio.create_task(upkeep.run(self.stopping), name="upkeep"),
+            ]
+            stopped = asyncio.create_task(self.stopping.wait())
+            await asyncio.wait([*loops, stopped], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            for task in loops:
+                if task.done() and not self.stopping.is_set():
+                    task.result()
+                    raise RuntimeError(f"the {task.get_name()} loop ended")
+        finally:
+            self.stopping.set()
+            await self._stop(loops)
+
+    async def _work(self) -> None:
+        """Leads whenever it may, stands by in between."""
+        while not self.stopping.is_set():
+            log.info("bridge.stands_by", name=self.name)
+            if not await self._first(self.leadership.won()):
+                return
+            self.term = self.new_term()
+            term = asyncio.create_task(self.term.run(self.stopping))
+            lost = asyncio.create_task(self.leadership.lost())
+            try:
+                await asyncio.wait([term, lost], return_when=asyncio.FIRST_COMPLETED)
+                if term.done():
+                    term.result()
+                else:
+                    log.warning("bridge.lead_lost", name=self.name)
+            finally:
+                for task in (term, lost):
+                    task.cancel()
+                await asyncio.gather(term, lost, return_exceptions=True)
+                self.term = None
+
+    async def _first(self, condition: object) -> bool:
+        """Waits for the condition; false when stopped before that."""
+        wanted = asyncio.ensure_future(condition)  # type: ignore[call-overload]
+        stopped = asyncio.create_task(self.stopping.wait())
+        await asyncio.wait([wanted, stopped], return_when=asyncio.FIRST_COMPLETED)
+        won = bool(wanted.done())
+        for task in (wanted, stopped):
+            task.cancel()
+        await asyncio.gather(wanted, stopped, return_exceptions=True)
+        return won and not self.stopping.is_set()
+
+    async def _stop(self, loops: list[asyncio.Task[None]]) -> None:
+        began = time.monotonic()
+        log.info("bridge.stopping")
+        working = [task for task in loops if task.get_name() != "lead"]
+        if working:  # the lease is extended until the inbox is empty
+            await asyncio.wait(working, timeout=10.0)
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await within(self.leadership.give_back(), 2.0)
+        for work in (self.session.aclose(), self.producer.stop(), self.client.aclose(), self.database.close()):
+            await within(work, 2.0)
+        if self.served is not None:
+            await within(self.served.stop(), 3.0)
+        log.info("bridge.stopped", seconds=round(time.monotonic() - began, 2))

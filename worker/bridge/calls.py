@@ -1,0 +1,173 @@
+"""The bridge's calls, each within the budget that all replicas share: requests over a socket, and a few over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+
+import structlog
+
+from worker.ledger import holds
+from worker.ledger.calls import SESSION_SCOPE, Budget, Closed, Kind, begin_calls, finish_call, result_name
+from worker.ledger.database import AWAY, Connection, Database
+from worker.tradovate.client import PartnerClient
+from worker.tradovate.frames import SYNC
+from worker.tradovate.results import Domain, Reply, Ticket, Unauthorized
+from worker.tradovate.session import NoSession, SessionKeeper
+from worker.tradovate.socket import HeldBack, Permit
+
+log = structlog.get_logger()
+
+LOOK_EVERY = 2.0
+"""Seconds between looks at the ledger while something keeps calls back. Looks cost the partner nothing, and whatever
+it is - a pause, a hold, an empty budget - a person may end it at any time."""
+
+SOON = 0.5
+"""Seconds until the next look while another replica renews the session."""
+
+SYNCS_AN_HOUR = 300
+"""The vendor's limit, all counted: a server that takes the token and then cuts us is not tried more often."""
+
+SIGNALS, FIND = "adminAlertSignal/deps", "adminAlert/find"
+
+
+@dataclass(slots=True)
+class CountedCalls:
+    """Shared by both sockets and the catch-up. `observe` gets an operation, its result, and its seconds."""
+
+    database: Database
+    session: SessionKeeper
+    client: PartnerClient
+    budget: Budget
+    replica: str
+    lockout: timedelta
+    observe: Callable[[str, str, float], None] = lambda _operation, _result, _seconds: None
+    _why: str | None = None
+
+    async def begin(self, operation: str, domain: Domain, kind: Kind, per_hour: int | None = None) -> Permit:
+        """Writes a call down before it leaves. Raises `HeldBack`, or any of `database.AWAY`."""
+        for _ in range(3):  # the token may be replaced between the two looks
+            try:
+                token = await self.session.ensure()
+            except NoSession as none:
+                raise self._held_back(none.why, SOON if none.scope in ("lease", "retry") else LOOK_EVERY) from None
+            opened = await self.database.atomically(
+                partial(self._open, operation, domain, kind, per_hour, token.generation)
+            )
+            if not isinstance(opened, Closed):
+                self._why = None
+                return Permit(opened[0], operation, token, opened[1])
+            if opened.scope != SESSION_SCOPE:
+                raise self._held_back(opened.why, LOOK_EVERY)
+        raise self._held_back("the session changes", SOON)
+
+    async def finish(self, permit: Permit, reply: Reply, seconds: float = 0.0) -> None:
+        """Notes what came back, and what it means for everybody."""
+        self.observe(permit.operation, result_name(reply), seconds)
+
+        async def work(connection: Connection) -> None:
+            lockout = self.lockout.total_seconds()
+            await finish_call(connection, permit.call_id, reply, lockout_seconds=lockout)
+            if isinstance(reply, Ticket) and not reply.captcha:
+                await _keep_ticket(connection, permit.operation, reply)
+
+        await _insist(lambda: self.database.atomically(work))
+        if isinstance(reply, Unauthorized):
+            await _insist(lambda: self.session.reject(permit.token.generation))
+
+    async def silenced(self, status: int) -> None:
+        """Notes a 423 or 429 that came on a socket and names no request."""
+
+        async def work(connection: Connection) -> None:
+            await holds.put(connection, holds.ALL, f"locked out: Tradovate answered {status}", lasts=self.lockout)
+
+        await _insist(lambda: self.database.atomically(work))
+
+    async def get(self, domain: Domain, path: str, **query: str | int) -> Reply:
+        """One GET over HTTP. Raises `HeldBack`, or any of `database.AWAY`."""
+        permit = await self.begin(path, domain, "look_up")
+        began = time.monotonic()
+        reply = await self.client.get(domain, f"/{path}", query, token=permit.token.value)
+        await self.finish(permit, reply, time.monotonic() - began)
+        return reply
+
+    async def _open(
+        self, operation: str, domain: Domain, kind: Kind, per_hour: int | None, generation: int, connection: Connection
+    ) -> Closed | tuple[int, str | None]:
+        opened = await begin_calls(
+            connection,
+            operation=operation,
+            domain=domain,
+            kind=kind,
+            items=[1],
+            replica=self.replica,
+            budget=self.budget,
+            per_hour=per_hour,
+            generation=generation,
+        )
+        if isinstance(opened, Closed):
+            return opened
+        hold = await holds.ticket_at(connection, operation) if operation == SYNC else None
+        spent = hold is not None and await holds.spend_ticket(connection, hold.id)
+        return opened.call_ids[0], hold.ticket if hold is not None and spent else None
+
+    def _held_back(self, why: str, wait: float) -> HeldBack:
+        if why != self._why:
+            log.warning("bridge.held_back", why=why)
+            self._why = why
+        return HeldBack(wait, why)
+
+
+@dataclass(slots=True)
+class SocketCalls:
+    """The requests of one domain's socket."""
+
+    calls: CountedCalls
+    domain: Domain
+    _began: dict[int, float] = field(default_factory=dict)
+
+    async def begin(self, operation: str) -> Permit:
+        """See `socket.Calls`."""
+        permit = await self.calls.begin(
+            operation, self.domain, "socket", per_hour=SYNCS_AN_HOUR if operation == SYNC else None
+        )
+        self._began[permit.call_id] = time.monotonic()
+        return permit
+
+    async def finish(self, permit: Permit, reply: Reply) -> None:
+        """See `socket.Calls`."""
+        now = time.monotonic()
+        await self.calls.finish(permit, reply, now - self._began.pop(permit.call_id, now))
+
+    async def silenced(self, status: int) -> None:
+        """See `socket.Calls`."""
+        await self.calls.silenced(status)
+
+
+async def _keep_ticket(connection: Connection, operation: str, ticket: Ticket) -> None:
+    """The sync request's body is always the same, so its ticket serves any connection of any bridge.
+
+    How a GET would carry a ticket, nobody knows: it waits, and goes again without.
+    """
+    if operation == SYNC:
+        await holds.put_ticket(connection, operation, ticket.wait, ticket.ticket, body=None, company=None)
+    else:
+        await holds.put(connection, holds.endpoint_scope(operation), "a penalty ticket", lasts=ticket.wait)
+
+
+async def _insist(work: Callable[[], Awaitable[object]]) -> None:
+    """What came back must be written down: a lock-out that nobody knows of is begun anew by the next call."""
+    for left in range(4, -1, -1):
+        try:
+            await work()
+        except AWAY as error:
+            if not left:
+                log.warning("bridge.call_not_noted", error=type(error).__name__)
+                return
+            await asyncio.sleep(0.3)
+        else:
+            return

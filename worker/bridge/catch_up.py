@@ -1,0 +1,170 @@
+"""Fetches what was raised while nobody listened: after a socket has begun to listen, never on a schedule.
+
+The socket listens first and the fetch comes second, so that there is no moment between the two in which a signal is
+raised and told to nobody. Signals that come both ways meet in the inbox, which takes each once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+
+from worker.backoff import Schedule
+from worker.bridge.calls import SIGNALS, CountedCalls
+from worker.bridge.inbox import Offer
+from worker.bridge.signals import outgoing
+from worker.bridge.taker import SignalTaker
+from worker.ledger import signals
+from worker.ledger.database import AWAY, Database
+from worker.tradovate.results import Answer, Domain, Refusal, Reply
+from worker.tradovate.socket import HeldBack
+
+log = structlog.get_logger()
+
+COMPANY = 2.0
+"""Seconds that a socket's catch-up waits for the other socket when that is about to listen too, to share the fetch:
+the partner drops both at once. Signals that are raised meanwhile come over the socket."""
+
+CHUNK = 2_000
+"""Keys looked up in one statement."""
+
+
+class Listens(Protocol):
+    """A line, as far as it matters here."""
+
+    domain: Domain
+    epoch: int
+    on_its_way: bool
+    is_listening: bool
+    caught_up: bool
+
+
+def domains_to_ask(fresh: Collection[Domain], seen: Mapping[Domain, AbstractSet[int]]) -> tuple[Domain, ...]:
+    """Where to fetch from, when `fresh` have begun to listen and `seen` was last fetched from each domain.
+
+    One fetch a connection; the vendor does not say which domain holds the signals. When both sockets are new, both
+    are asked, and that shows it. For one alone: the domain that knew all that the other knew; as long as neither knew
+    any (nobody has signed this week), one and, if it still knows none, the other.
+    """
+    if len(fresh) > 1:
+        return (Domain.LIVE, Domain.DEMO)
+    live, demo = seen.get(Domain.LIVE, set()), seen.get(Domain.DEMO, set())
+    if live and live >= demo:
+        return (Domain.LIVE,)
+    if demo and demo > live:
+        return (Domain.DEMO,)
+    return (Domain.LIVE, Domain.DEMO)
+
+
+@dataclass(slots=True)
+class CatchUp:
+    """One for both lines. `counted` gets `done` or the name of what went wrong, for each fetch."""
+
+    lines: Sequence[Listens]
+    calls: CountedCalls
+    taker: SignalTaker
+    database: Database
+    counted: Callable[[str], None] = lambda _result: None
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _seen: dict[Domain, set[int]] = field(default_factory=dict)
+
+    def changed(self) -> None:
+        """A line has begun or ceased to listen."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if self._fresh():
+                await self._company()
+                await self.run_once()
+
+    async def run_once(self) -> None:
+        """Fetches for the lines that have begun to listen since, until that is done or none of them listens."""
+        pause, failures = Schedule(base=1.0, cap=60.0), 0
+        while fresh := self._fresh():
+            wait = await self._fetch_all(domains_to_ask(fresh, self._seen), alone=len(fresh) == 1)
+            if wait is None:
+                for line in self.lines:
+                    if fresh.get(line.domain) == line.epoch and line.is_listening:
+                        line.caught_up = True
+                        log.info("bridge.caught_up", domain=line.domain)
+                continue
+            failures += 1
+            await asyncio.sleep(wait or pause.delay(failures, lambda: 1.0 - random.random() / 2))
+
+    def _fresh(self) -> dict[Domain, int]:
+        return {line.domain: line.epoch for line in self.lines if line.is_listening and not line.caught_up}
+
+    async def _company(self) -> None:
+        try:
+            async with asyncio.timeout(COMPANY):
+                while any(line.on_its_way for line in self.lines):
+                    await self._changed.wait()
+                    self._changed.clear()
+        except TimeoutError:
+            pass
+
+    async def _fetch_all(self, domains: Sequence[Domain], *, alone: bool) -> float | None:
+        """None when all is fetched; else the seconds to wait before it is tried again, 0 for the usual pause."""
+        answered = 0
+        for domain in domains:
+            try:
+                reply = await self.calls.get(domain, SIGNALS, masterid=self.taker.mda_alert_id)
+                found = found_in(reply)
+                if found is None:
+                    name = type(reply).__name__.lower()
+                    self.counted(name)
+                    log.warning("bridge.catch_up_failed", domain=domain, reply=name)
+                    if isinstance(reply, Refusal):
+                        continue  # the signals may be on the other domain, which is asked too
+                    return 0.0
+                self.counted("done")
+                answered += 1
+                self._seen[domain] = await self._take(found)
+                if alone and found:
+                    break  # this is the domain that holds them
+            except HeldBack as held:
+                return held.wait
+            except AWAY as error:
+                log.warning("bridge.catch_up_failed", domain=domain, error=type(error).__name__)
+                return 0.0
+        return None if answered else 0.0
+
+    async def _take(self, found: Iterable[Mapping[str, Any]]) -> set[int]:
+        """Puts what is not on Kafka yet into the inbox, the oldest first; the ids of all."""
+        by_id = {}
+        for signal in found:
+            record = outgoing(signal, self.taker.mda_alert_id)
+            if record is not None:
+                by_id[record.signal_id] = signal
+        ids = sorted(by_id)
+        for at in range(0, len(ids), CHUNK):
+            chunk = ids[at : at + CHUNK]
+            async with self.database.connection() as connection:
+                known = await signals.known(connection, chunk)
+            for signal_id in chunk:
+                while signal_id not in known and self.taker.take(by_id[signal_id]) is Offer.FULL:
+                    await self.taker.inbox.wait_for_room()
+        return set(ids)
+
+
+def found_in(reply: Reply) -> list[Mapping[str, Any]] | None:
+    """The signals of an answer, none when the partner knows none (404 is how it says so), None when it failed."""
+    match reply:
+        case Refusal(status=404):
+            return []
+        case Answer(body) if not body:
+            return []
+        case Answer(list(rows)):
+            return [row for row in rows if isinstance(row, dict)]
+        case _:
+            return None

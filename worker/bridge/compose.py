@@ -1,0 +1,129 @@
+"""Makes a bridge out of its settings: the composition root of `bridge`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from functools import partial
+
+from worker.bridge.bridge import Bridge
+from worker.bridge.calls import CountedCalls, SocketCalls
+from worker.bridge.catch_up import CatchUp
+from worker.bridge.inbox import Inbox
+from worker.bridge.leadership import Leadership
+from worker.bridge.line import Line
+from worker.bridge.metrics import BridgeMetrics
+from worker.bridge.publisher import SignalPublisher
+from worker.bridge.signals import Outgoing
+from worker.bridge.taker import SignalTaker
+from worker.bridge.term import Term
+from worker.kafka.producer import RecordProducer
+from worker.kafka.topics import TopicNames
+from worker.ledger.calls import Budget
+from worker.ledger.crypto import Vault
+from worker.ledger.database import Database
+from worker.ops.reach import Reach
+from worker.settings import BridgeSettings
+from worker.starting import replica_name, session_keeper
+from worker.tradovate.acts import EndReason
+from worker.tradovate.client import PartnerClient
+from worker.tradovate.frames import Timing
+from worker.tradovate.results import Domain
+
+__all__ = ["new_bridge", "run_bridge"]
+
+
+def new_bridge(
+    settings: BridgeSettings,
+    *,
+    name: str | None = None,
+    stopping: asyncio.Event | None = None,
+    timing: Timing | None = None,
+    room: int | None = None,
+    crash: Callable[[str], None] = lambda _point: None,
+) -> Bridge:
+    """Makes the parts; nothing is connected yet. `timing` of the sockets and `room` of the inbox are for tests."""
+    name = name or replica_name()
+    vault = Vault([key.get_secret_value() for key in settings.secret_keys])
+    budget = Budget(settings.tradovate_hourly_budget)
+    database = Database(settings.database_url.get_secret_value(), size=6)
+    client = PartnerClient(settings.live_url, settings.demo_url, settings.tradovate_timeout_seconds)
+    session = session_keeper(settings, database, vault, client, budget, name)
+    producer = RecordProducer(settings)
+    metrics = BridgeMetrics()
+    leadership = Leadership(database, name)
+
+    def observe(operation: str, result: str, seconds: float) -> None:
+        metrics.shared.calls.labels(operation, result).inc()
+        metrics.shared.call_items.labels(operation).observe(1)
+        metrics.shared.call_seconds.labels(operation).observe(seconds)
+
+    def published(record: Outgoing) -> None:
+        if record.kind == "signed":
+            metrics.bridged.inc()
+
+    def reconnected(domain: Domain, reason: EndReason) -> None:
+        metrics.reconnects.labels(domain, reason).inc()
+
+    calls = CountedCalls(database, session, client, budget, name, settings.lockout, observe)
+
+    def new_term() -> Term:
+        inbox = Inbox() if room is None else Inbox(room)
+        taker = SignalTaker(inbox, settings.mda_alert_id, lambda kind: metrics.signals.labels(kind).inc())
+        lines = [
+            Line(
+                domain,
+                url,
+                SocketCalls(calls, domain),
+                taker,
+                timing or Timing(),
+                reconnects=partial(reconnected, domain),
+            )
+            for domain, url in ((Domain.LIVE, settings.live_ws_url), (Domain.DEMO, settings.demo_ws_url))
+        ]
+        catch_up = CatchUp(lines, calls, taker, database, lambda result: metrics.catch_ups.labels(result).inc())
+        for line in lines:
+            line.changed = catch_up.changed
+        names = TopicNames(settings.kafka_topic_prefix)
+        publisher = SignalPublisher(
+            database, producer, names, inbox, lambda: leadership.leads, published=published, crash=crash
+        )
+        return Term(lines, catch_up, inbox, publisher, session, calls, settings.mda_alert_id)
+
+    return Bridge(
+        settings=settings,
+        name=name,
+        database=database,
+        producer=producer,
+        client=client,
+        session=session,
+        leadership=leadership,
+        reach=Reach(database, producer, budget),
+        metrics=metrics,
+        new_term=new_term,
+        stopping=stopping or asyncio.Event(),
+    )
+
+
+async def run_bridge(
+    settings: BridgeSettings,
+    *,
+    ready: Callable[[str], None] | None = None,
+    stopping: asyncio.Event | None = None,
+    crash: Callable[[str], None] = lambda _point: None,
+) -> int:
+    """Runs one bridge until SIGTERM or SIGINT; returns the exit code (0, or 130 when interrupted)."""
+    bridge = new_bridge(settings, stopping=stopping, crash=crash)
+    interrupted = False
+
+    def stop(code: int) -> None:
+        nonlocal interrupted
+        interrupted = code == signal.SIGINT
+        bridge.stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    await bridge.run(ready)
+    return 130 if interrupted else 0

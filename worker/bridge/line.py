@@ -1,0 +1,127 @@
+"""One domain's socket, connected again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from worker.bridge.calls import SocketCalls
+from worker.bridge.reconnect import Reconnect
+from worker.bridge.taker import SignalTaker
+from worker.ledger.database import AWAY
+from worker.tradovate.acts import Alert, End, EndReason
+from worker.tradovate.frames import Timing
+from worker.tradovate.results import Domain
+from worker.tradovate.socket import HeldBack, Socket
+
+log = structlog.get_logger()
+
+SOON = 1.0
+"""Seconds: the first step of the back-off, after which a line that was dropped usually listens again."""
+
+
+@dataclass(slots=True)
+class Line:
+    """`changed` is called whenever the line begins or ceases to listen; `reconnects` with the reason of each end."""
+
+    domain: Domain
+    url: str
+    calls: SocketCalls
+    taker: SignalTaker
+    timing: Timing = field(default_factory=Timing)
+    changed: Callable[[], None] = lambda: None
+    reconnects: Callable[[EndReason], None] = lambda _reason: None
+    epoch: int = 0
+    """Which connection it is: one more each time it begins to listen."""
+    on_its_way: bool = True
+    """Connecting, or about to."""
+    is_listening: bool = False
+    caught_up: bool = False
+    """What was raised before this connection listened has been fetched."""
+    last_end: End | None = None
+    _socket: Socket | None = None
+    _reconnect: Reconnect = field(default_factory=Reconnect)
+
+    @property
+    def last_frame_seconds(self) -> float | None:
+        """Since the partner was last heard on this connection; None without one."""
+        return None if self._socket is None else max(0.0, time.monotonic() - self._socket.wire.last_heard)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it does not work, or None."""
+        if self.is_listening:
+            return None if self.caught_up else "catching up"
+        if self.last_end is None:
+            return "connecting"
+        said = f" ({self.last_end.said})" if self.last_end.said else ""
+        return f"not connected: {self.last_end.reason}{said}"
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            if self.last_end is not None and self.last_end.reason is EndReason.FULL:
+                self._set_on_its_way(on_its_way=False)
+                await self.taker.inbox.wait_for_room()
+            self._set_on_its_way(on_its_way=True)
+            end = await self.run_once()
+            wait = self._ended(end)
+            self._set_on_its_way(on_its_way=wait <= SOON)
+            await asyncio.sleep(wait)
+
+    async def run_once(self) -> End:
+        """One connection, from its beginning to its end."""
+        try:
+            self._socket = Socket(self.url, self.calls, self, self.timing)
+            return await self._socket.run()
+        except HeldBack as held:
+            self._set_on_its_way(on_its_way=False)
+            await asyncio.sleep(held.wait)
+            return End(EndReason.HELD_BACK, held.why)
+        except AWAY as error:
+            return End(EndReason.LEDGER, type(error).__name__)
+        finally:
+            self._socket = None
+            self.is_listening = self.caught_up = False
+
+    def _ended(self, end: End) -> float:
+        wait = self._reconnect.after(end.reason, random.random)
+        self.last_end = end
+        if end.reason is not EndReason.HELD_BACK:  # said once where it is found, and asked again every two seconds
+            self.reconnects(end.reason)
+            log.info(
+                "bridge.disconnected", domain=self.domain, reason=end.reason, said=end.said, again_in=round(wait, 2)
+            )
+        if self._reconnect.refused >= 2:
+            log.error("bridge.unauthorized", domain=self.domain, times=self._reconnect.refused, said=end.said)
+        return wait
+
+    def _set_on_its_way(self, *, on_its_way: bool) -> None:
+        self.on_its_way = on_its_way
+        self.changed()
+
+    # -- what the socket tells -------------------------------------------------------------------------------------
+
+    def authorized(self) -> None:
+        """See `socket.Hearer`."""
+        self._reconnect.authorized()
+
+    def listening(self) -> None:
+        """See `socket.Hearer`."""
+        self.epoch += 1
+        self.is_listening, self.caught_up, self.last_end = True, False, None
+        log.info("bridge.listening", domain=self.domain)
+        self._set_on_its_way(on_its_way=False)
+
+    def alert(self, alert: Alert) -> bool:
+        """See `socket.Hearer`."""
+        return self.taker.heard(alert)
+
+    def rubbish(self, why: str) -> None:
+        """See `socket.Hearer`."""
+        log.info("bridge.rubbish", domain=self.domain, why=why)

@@ -1,0 +1,38 @@
+"""`bridge`: Tradovate's socket to Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+
+from worker.bridge.compose import run_bridge
+from worker.commands._app import example, group
+from worker.commands._errors import Refused
+from worker.commands._ledger import check_url, sentence_of
+from worker.ops.logging import configure
+from worker.settings import BridgeSettings, load
+from worker.starting import StartRefused
+
+app = group()
+
+
+@app.command(epilog=example("tradovate-worker bridge", "HTTP_PORT=0 LOG_FORMAT=console tradovate-worker bridge"))
+def bridge() -> int:
+    """Bring Tradovate's alert signals to Kafka until SIGTERM or Ctrl-C.
+
+    Every signature of the Market Data Agreement becomes one md.signed, also those of the time when nobody was
+    connected; other alerts go to admin.alert. Start two: one works, the other stands by, connects nowhere, and takes
+    over within 15 seconds. Serves health and metrics on HTTP_PORT.
+    """
+    settings = load(BridgeSettings)
+    configure(settings.log_level, settings.log_format)
+    check_url(settings.database_url.get_secret_value())
+    try:
+        return asyncio.run(run_bridge(settings))
+    except asyncpg.PostgresError as error:
+        if (sentence := sentence_of(error)) is None:
+            raise
+        raise Refused(sentence) from None
+    except StartRefused as refusal:
+        raise Refused(str(refusal), refusal.code) from None

@@ -1,0 +1,130 @@
+"""What `run` and `bridge` start with: a name, the shared session, and checks of what they depend on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from worker.backoff import Schedule
+from worker.kafka.admin import missing_topics
+from worker.ledger import schema
+from worker.ledger.calls import Budget
+from worker.ledger.crypto import Vault
+from worker.ledger.database import AWAY, Database
+from worker.ledger.environment import claim_environment
+from worker.settings import BridgeSettings
+from worker.tradovate.client import PartnerClient
+from worker.tradovate.session import Credentials, SessionKeeper
+
+__all__ = ["Start", "StartRefused", "replica_name", "session_keeper", "within"]
+
+log = structlog.get_logger()
+
+
+class StartRefused(Exception):  # noqa: N818 - a decision, not an accident
+    """The program will not start like this: one sentence that names the mend, and the exit code."""
+
+    def __init__(self, sentence: str, code: int = 1) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def replica_name() -> str:
+    """This process, as the ledger and the console call it."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def session_keeper(
+    settings: BridgeSettings, database: Database, vault: Vault, client: PartnerClient, budget: Budget, name: str
+) -> SessionKeeper:
+    """The one session that all replicas and bridges share."""
+    credentials = Credentials(
+        name=settings.tradovate_name,
+        password=settings.tradovate_password.get_secret_value(),
+        app_id=settings.tradovate_app_id,
+        app_version=settings.tradovate_app_version,
+        cid=str(settings.tradovate_cid),
+        sec=settings.tradovate_sec.get_secret_value(),
+        device_id=settings.tradovate_device_id,
+    )
+    return SessionKeeper(
+        database,
+        client,
+        vault,
+        credentials,
+        live_url=settings.live_url,
+        replica=name,
+        budget=budget,
+        lockout_seconds=settings.tradovate_lockout_seconds,
+    )
+
+
+async def within(work: Awaitable[None], seconds: float) -> None:
+    """Does a part of stopping for so long at most, whatever is away."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except (TimeoutError, KafkaError, *AWAY) as error:
+        log.warning("run.stop_incomplete", error=type(error).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The checks before the work. Kafka or PostgreSQL away: it waits, until `stopping` is set."""
+
+    settings: BridgeSettings
+    database: Database
+    stopping: asyncio.Event
+
+    async def prepared(self, topics: Sequence[str]) -> bool:
+        """Whether the work may begin; false when stopped while waiting. Raises `StartRefused`."""
+        return await self.patiently("database", self._check_ledger) and await self.patiently(
+            "kafka", lambda: self._check_topics(topics)
+        )
+
+    async def patiently(self, what: str, check: Callable[[], Awaitable[None]]) -> bool:
+        """Tries until it works; false when stopped before that."""
+        pause = Schedule(base=0.3, cap=5.0)
+        attempt = 0
+        while not self.stopping.is_set():
+            try:
+                await check()
+            except (KafkaError, *AWAY) as error:
+                attempt += 1
+                log.warning("run.waits_for", what=what, error=type(error).__name__)
+                seconds = pause.delay(attempt, lambda: 1.0)
+                try:
+                    async with asyncio.timeout(seconds):
+                        await self.stopping.wait()
+                except TimeoutError:
+                    continue
+            else:
+                return True
+        return False
+
+    async def _check_ledger(self) -> None:
+        status = await schema.status(self.settings.database_url.get_secret_value())
+        if not status.usable:
+            found = f"release {status.found}" if status.found else "no tables yet"
+            raise StartRefused(
+                f"The ledger's schema has {found}, this program needs {status.wanted}:"
+                " run `tradovate-worker db upgrade`"
+                + (" with the newer program." if status.fit is schema.Fit.UNKNOWN else ".")
+            )
+        wanted = self.settings.tradovate_environment.value
+        noted = await claim_environment(self.database, wanted)
+        if noted != wanted:
+            raise StartRefused(
+                f"This ledger belongs to TRADOVATE_ENVIRONMENT={noted}; use that, or another DATABASE_URL.", 2
+            )
+
+    async def _check_topics(self, needed: Sequence[str]) -> None:
+        missing = await missing_topics(self.settings, needed)
+        if missing:
+            raise StartRefused(f"Topics are missing: {', '.join(missing)}. Run `tradovate-worker topics create`.")
