@@ -10,15 +10,19 @@ from worker.ledger import holds
 from worker.ledger.calls import Budget, BudgetView, budget_view
 from worker.ledger.database import Database
 
-_OPEN = """
-select f.topic,
-       case when s.lease is not null or (s.state <> 'waiting' and s.due <= clock_timestamp()) or s.state = 'unknown'
-            then 'working' else 'waiting' end as state,
+WORKING = (
+    "case when s.lease is not null or (s.state <> 'waiting' and s.due <= clock_timestamp()) or s.state = 'unknown'"
+    " then 'working' else 'waiting' end"
+)
+"""How an open flow `f` stands, by its step `s` that is not over: the contract's two words for `open`."""
+
+_OPEN = f"""
+select f.topic, {WORKING} as state,
        count(*) as flows,
        extract(epoch from clock_timestamp() - min(f.created_at))::float8 as oldest
 from flow f join step s on s.flow_id = f.id and s.state in ('waiting', 'due', 'in_flight', 'unknown')
 where f.state = 'open' group by 1, 2
-"""
+"""  # noqa: S608 - a constant of ours
 
 _ENDED = "select topic, state, count(*) as flows from flow where state <> 'open' group by 1, 2"
 

@@ -87,6 +87,7 @@ create index flow_open on flow (topic, created_at) where state = 'open';
 create index flow_ended on flow (ended_at) where ended_at is not null;
 create index flow_order on flow (order_id) where order_id is not null;
 create index flow_trader on flow (trader_id) where trader_id is not null;
+create index flow_user on flow (user_id) where user_id is not null;
 create index flow_account on flow (account_id) where account_id is not null;
 -- Whatever topics and states a person asks for, a page of them is a few probes of this one.
 create index flow_kind on flow (topic, state, id);

@@ -1,0 +1,129 @@
+"""Dead letters back on the topic they came from: key, value and own headers as they were, each once.
+
+A dead letter is claimed, sent and noted in one transaction: two operators at once cannot both send it. A replay that
+is killed between sending and committing has sent what nobody notes, and the next one sends it again. It errs on that
+side because a second copy is harmless - intake knows an accepted event by its id - while a dead letter that is noted
+and was never sent would be an order lost in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from aiokafka.errors import KafkaError
+
+from worker.intake.dead_letters import PARTITION, own_headers
+from worker.kafka.producer import RecordProducer
+from worker.kafka.read import Record
+from worker.kafka.topics import TopicNames
+from worker.ledger import replays
+from worker.ledger.database import Connection, Database
+from worker.ledger.replays import Place
+
+__all__ = ["AT_ONCE", "PutBack", "Replayer", "place_of"]
+
+AT_ONCE = 200
+"""Dead letters in one transaction: some milliseconds of both, and few enough to be sent twice after a kill."""
+
+_LARGE = 256 * 1024
+"""Bytes. A larger one goes alone: a broker that refuses it for its size breaks the producer's sequence, and with it
+what is on its way beside it."""
+
+_SEND_SECONDS = 8.0
+"""A broker answers within milliseconds; a person waits for this."""
+
+
+@dataclass(slots=True)
+class PutBack:
+    """What came of a replay: how many were `sent`, how many were `known` as put back before, which `failed` and why."""
+
+    sent: int = 0
+    known: int = 0
+    failed: list[tuple[Place, BaseException]] = field(default_factory=list)
+
+    def add(self, other: PutBack) -> None:
+        """Adds the counts of another part of the same replay."""
+        self.sent += other.sent
+        self.known += other.known
+        self.failed += other.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Replayer:
+    """Puts dead letters back. Raises any of `database.AWAY`; what Kafka does not take is in the result."""
+
+    database: Database
+    producer: RecordProducer
+    names: TopicNames
+
+    async def put_back(self, topic: str, letters: Sequence[Record], partitions: int, *, again: bool = False) -> PutBack:
+        """Puts `letters` of `topic`'s dead letters back on it, which has so many `partitions`.
+
+        `again`: also those that were put back before.
+        """
+        result = PutBack()
+        for some in _portions(letters):
+            async with self.database.transaction() as connection:
+                # Longer than sending may take; the usual limit is for replicas, whose locks hold others up.
+                await connection.execute("set local idle_in_transaction_session_timeout = '60s'")
+                result.add(await self._put_back(connection, topic, some, partitions, again=again))
+        return result
+
+    async def _put_back(
+        self, connection: Connection, topic: str, letters: Sequence[Record], partitions: int, *, again: bool
+    ) -> PutBack:
+        by_place = {place_of(letter): letter for letter in letters}
+        ours = sorted(await replays.claim(connection, topic, by_place, again=again))
+        sends = [asyncio.ensure_future(self._send(topic, by_place[place], partitions)) for place in ours]
+        if sends:
+            _, late = await asyncio.wait(sends, timeout=_SEND_SECONDS)
+            for send in late:
+                send.cancel()
+        ends = await asyncio.gather(*sends, return_exceptions=True)
+        failed: list[tuple[Place, BaseException]] = []
+        for place, end in zip(ours, ends, strict=True):
+            if isinstance(end, asyncio.CancelledError):
+                failed.append((place, TimeoutError()))
+            elif isinstance(end, KafkaError | OSError):
+                failed.append((place, end))
+            elif isinstance(end, BaseException):
+                raise end
+        await replays.release(connection, topic, [place for place, _ in failed])
+        return PutBack(len(ours) - len(failed), len(by_place) - len(ours), failed)
+
+    async def _send(self, topic: str, letter: Record, partitions: int) -> None:
+        await self.producer.send(
+            self.names.on_broker(topic),
+            value=letter.value,
+            key=letter.key,
+            headers=own_headers(letter.headers),
+            partition=_partition(letter, partitions),
+        )
+
+
+def place_of(letter: Record) -> Place:
+    """Where a dead letter stands."""
+    return Place(letter.partition, letter.offset, letter.timestamp_ms)
+
+
+def _partition(letter: Record, partitions: int) -> int | None:
+    """Where it was: among the other events of its trader, whichever partitioner the shop has. None: as its key says."""
+    text = dict(letter.headers).get(PARTITION) or b""
+    partition = int(text) if text.isdigit() and len(text) < 10 else partitions
+    return partition if partition < partitions else None
+
+
+def _portions(letters: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    small: list[Record] = []
+    for letter in letters:
+        if len(letter.key or b"") + len(letter.value or b"") >= _LARGE:
+            yield [letter]
+            continue
+        small.append(letter)
+        if len(small) == AT_ONCE:
+            yield small
+            small = []
+    if small:
+        yield small

@@ -1,0 +1,302 @@
+"""Flows for a person to see: the newest by filters, one by any of its ids, and one with all that happened to it.
+
+Quick with millions of flows: every query is a few probes of an index, and pages follow the flow's id, which is
+time-ordered. Nothing personal is read: no event, no words of the partner but those of the outcome, which are masked.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from schemas.events import TOPICS
+from worker.ledger import holds
+from worker.ledger.database import Connection
+from worker.ledger.mend import SETTABLE
+from worker.ledger.overview import WORKING
+from worker.ledger.rows import PLAN
+
+SHOWN = (*SETTABLE, "tradingPermissionIds", "warnings")
+"""Facts that may be shown: those that an outcome tells."""
+
+SEEN_WITHIN = 15
+"""Seconds; a replica says every five that it is there."""
+
+
+class FlowState(StrEnum):
+    """The states of a flow as people call them; the first two are a flow that is open."""
+
+    WAITING = "waiting"
+    WORKING = "working"
+    IN_DOUBT = "in_doubt"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+    @property
+    def stored(self) -> str:
+        """As the ledger's rows have it."""
+        return "open" if self in (FlowState.WAITING, FlowState.WORKING) else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A flow in one line. `operation`, `due`, `waits_for`: of the step that is not over. `kept`: its event is here."""
+
+    flow_id: uuid.UUID
+    event_id: str
+    topic: str
+    state: FlowState
+    order_id: str | None
+    trader_id: str | None
+    user_id: int | None
+    account_id: int | None
+    round: int
+    attempts: int
+    error_code: str | None
+    error_text: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    partition: int
+    offset: int
+    kept: bool
+    operation: str | None
+    due: datetime | None
+    waits_for: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StepSeen:
+    """One Tradovate operation of a flow, or a wait (`PLAN`). `result`: ids only."""
+
+    id: int
+    operation: str
+    state: str
+    attempts: int
+    due: datetime
+    waits_for: Sequence[str]
+    created_at: datetime
+    ended_at: datetime | None
+    call_ids: Sequence[int]
+    result: Mapping[str, Any]
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is no operation but a wait."""
+        return self.operation == PLAN
+
+
+@dataclass(frozen=True, slots=True)
+class CallSeen:
+    """A call that carried a step of the flow, or looked for what one had made."""
+
+    id: int
+    operation: str
+    endpoint: str
+    domain: str
+    kind: str
+    items: int
+    replica: str
+    at: datetime
+    finished_at: datetime | None
+    result: str | None
+    http_status: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeSeen:
+    """An outcome of the flow; `published_at` None while it is in the outbox."""
+
+    outcome_id: str
+    status: str
+    error_code: str | None
+    error_text: str | None
+    request_status: str | None
+    created_at: datetime
+    published_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NoteSeen:
+    """What a person did to the flow, and why."""
+
+    at: datetime
+    action: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A flow with all that happened to it, each in its order. `holds`: what keeps its next call back now."""
+
+    summary: Summary
+    facts: Mapping[str, Any]
+    steps: Sequence[StepSeen]
+    calls: Sequence[CallSeen]
+    outcomes: Sequence[OutcomeSeen]
+    notes: Sequence[NoteSeen]
+    holds: Sequence[holds.Hold]
+
+
+_COLUMNS = f"""
+f.id, f.event_id, f.topic, case f.state when 'open' then {WORKING} else f.state end,
+f.order_id, f.trader_id, f.user_id, f.account_id, f.round, greatest(f.attempts, coalesce(m.most, 0)),
+f.error_code, f.error_text, f.created_at, f.ended_at, f.partition, f."offset", f.body is not null,
+s.operation, case f.state when 'open' then s.due end, coalesce(s.waits_for, '{{}}')
+"""
+
+_STEP = """
+left join lateral (select operation, state, due, lease, waits_for from step where flow_id = f.id
+    and state not in ('done', 'refused') order by id desc limit 1) s on true
+"""
+
+_MOST = "left join lateral (select max(attempts) as most from step where flow_id = f.id) m on true"
+
+_OF_STATE = f"(f.state <> 'open' or $3::text is null or {WORKING} = $3)"
+
+_NEWEST = f"""
+select {_COLUMNS} from unnest($1::text[]) t cross join unnest($2::text[]) st cross join lateral (
+    select f.* from flow f {_STEP} where f.topic = t and f.state = st and ($4::uuid is null or f.id < $4)
+    and {_OF_STATE} order by f.id desc limit $5) f {_STEP} {_MOST} order by f.id desc limit $5
+"""  # noqa: S608 - constants of ours
+
+_OF_TRADER = """
+select id from flow where trader_id = $6
+union select id from flow where user_id = (select user_id from trader where trader_id = $6)
+"""
+
+_OF_ORDER = "select id from flow where order_id = $6"
+
+_FILTERED = """
+select {columns} from flow f {step} {most} where f.id in ({ids}) and f.topic = any($1) and f.state = any($2)
+and {of_state} and ($4::uuid is null or f.id < $4){more} order by f.id desc limit $5
+"""
+
+_MATCHES = f"""
+select {_COLUMNS} from flow f {_STEP} {_MOST} where f.id in (
+    select id from flow where id = $1::uuid
+    union all (select id from flow where topic = any($2) and event_id = $3)
+    union all (select id from flow where order_id = $3 order by id desc limit $4))
+order by f.id desc limit $4
+"""  # noqa: S608 - constants of ours
+
+
+async def newest(
+    connection: Connection,
+    *,
+    states: Sequence[FlowState] = tuple(FlowState),
+    topics: Sequence[str] = TOPICS,
+    trader_id: str | None = None,
+    order_id: str | None = None,
+    before: uuid.UUID | None = None,
+    limit: int = 50,
+) -> list[Summary]:
+    """The newest flows that meet all filters, newest first; `before`: those older than that flow, the next page.
+
+    `trader_id` finds flows that name the trader's Tradovate user in place of the trader, too.
+    """
+    stored = sorted({state.stored for state in states})
+    opened = [state.value for state in states if state.stored == "open"]
+    only = opened[0] if len(opened) == 1 else None
+    arguments = [list(topics), stored, only, before, limit]
+    if trader_id is None and order_id is None:
+        return [_summary(row) for row in await connection.fetch(_NEWEST, *arguments)]
+    ids, more = (_OF_ORDER, "") if trader_id is None else (_OF_TRADER, "")
+    keys = [order_id if trader_id is None else trader_id]
+    if trader_id is not None and order_id is not None:
+        more = " and f.order_id = $7"
+        keys.append(order_id)
+    query = _FILTERED.format(columns=_COLUMNS, step=_STEP, most=_MOST, ids=ids, of_state=_OF_STATE, more=more)
+    return [_summary(row) for row in await connection.fetch(query, *arguments, *keys)]
+
+
+async def matches(connection: Connection, text: str, limit: int = 20) -> list[Summary]:
+    """The flows whose flow id, event id or order id `text` is, newest first. A flow id means that flow alone."""
+    flow_id = _uuid(text)
+    found = [_summary(row) for row in await connection.fetch(_MATCHES, flow_id, list(TOPICS), text, limit)]
+    return [each for each in found if each.flow_id == flow_id] or found
+
+
+async def story(connection: Connection, summary: Summary) -> Story:
+    """The flow with its steps, calls, outcomes and notes."""
+    facts = await connection.fetchval("select facts from flow where id = $1", summary.flow_id)
+    steps = [
+        StepSeen(*list(row)[:-1], shown(row[-1]))
+        for row in await connection.fetch(
+            "select id, operation, state, attempts, due, coalesce(waits_for, '{}'), created_at, ended_at, call_ids,"
+            " coalesce(result, '{}'::jsonb) from step where flow_id = $1 order by id",
+            summary.flow_id,
+        )
+    ]
+    calls = await connection.fetch(
+        "select id, operation, endpoint, domain, kind, items, replica, at, finished_at, result, http_status, error"
+        " from call where id = any($1) order by id",
+        sorted({call for step in steps for call in step.call_ids}),
+    )
+    outcomes = await connection.fetch(
+        "select outcome_id, status, body, created_at, published_at from outcome where flow_id = $1 order by id",
+        summary.flow_id,
+    )
+    notes = await connection.fetch(
+        "select at, action, by, reason from note where flow_id = $1 order by id", summary.flow_id
+    )
+    scopes = [holds.ALL, holds.LOGIN, holds.PAUSE_ALL]
+    if summary.operation is not None:
+        scopes += [holds.pause_scope(summary.operation), holds.endpoint_scope(summary.operation)]
+    held = await holds.live(connection, scopes) if summary.state.stored == "open" else []
+    return Story(
+        summary,
+        shown(facts or {}),
+        steps,
+        [CallSeen(*row) for row in calls],
+        [_outcome(row) for row in outcomes],
+        [NoteSeen(*row) for row in notes],
+        held,
+    )
+
+
+async def workers(connection: Connection) -> int:
+    """How many workers run now."""
+    count: int = await connection.fetchval(
+        "select count(*) from replica where role = 'worker' and seen_at > now() - make_interval(secs => $1)",
+        float(SEEN_WITHIN),
+    )
+    return count
+
+
+def shown(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts that may be shown."""
+    return {name: facts[name] for name in SHOWN if facts.get(name) not in (None, [], ())}
+
+
+def _summary(row: Any) -> Summary:
+    columns = list(row)
+    columns[3] = FlowState(columns[3])
+    return Summary(*columns)
+
+
+def _outcome(row: Any) -> OutcomeSeen:
+    body = orjson.loads(row["body"])
+    return OutcomeSeen(
+        row["outcome_id"],
+        row["status"],
+        body.get("errorCode"),
+        body.get("errorText"),
+        body.get("requestStatus"),
+        row["created_at"],
+        row["published_at"],
+    )
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None

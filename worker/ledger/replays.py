@@ -1,0 +1,89 @@
+"""Which dead letters were put back on their topic: each goes back once, however often and by how many that is asked.
+
+A dead letter is known by its place on the dead-letter topic. A topic that was deleted and made again begins at offset
+0: a dead letter that is younger than the note of its replay is another one, and was not put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from worker.ledger.database import Connection
+
+SKEW = timedelta(hours=1)
+"""How far the clock of whoever wrote the dead letter may be ahead of the database's, with much to spare."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where a dead letter stands on its topic, and when it was written there."""
+
+    partition: int
+    offset: int
+    written_ms: int
+
+    @property
+    def written(self) -> datetime:
+        """When, as a time."""
+        return datetime.fromtimestamp(self.written_ms / 1000, UTC)
+
+
+async def replayed(connection: Connection, topic: str, places: Collection[Place]) -> Mapping[Place, datetime]:
+    """Those of `places` that were put back, and when. `topic`: the input topic, without prefix."""
+    rows = await connection.fetch(
+        'select partition, "offset", at from replay where topic = $1 and (partition, "offset") in'
+        " (select * from unnest($2::int[], $3::bigint[]))",
+        topic,
+        [place.partition for place in places],
+        [place.offset for place in places],
+    )
+    noted = {(row["partition"], row["offset"]): row["at"] for row in rows}
+    found = {place: noted.get((place.partition, place.offset)) for place in places}
+    return {place: at for place, at in found.items() if at is not None and place.written <= at + SKEW}
+
+
+async def claim(connection: Connection, topic: str, places: Collection[Place], *, again: bool) -> set[Place]:
+    """Notes that `places` are put back, and returns those of them that the caller may send: with `again` all.
+
+    The primary key closes the race of two operators: the second one waits here until the first one's transaction has
+    ended, and finds its claims taken. Ordered, so that two of them cannot wait for each other.
+    """
+    ordered = sorted(places)
+    rows = await connection.fetch(
+        'insert into replay as r (topic, partition, "offset", at)'
+        " select $1, p, o, clock_timestamp() from unnest($2::int[], $3::bigint[], $4::timestamptz[]) as n (p, o, w)"
+        ' order by p, o on conflict (topic, partition, "offset") do nothing returning partition, "offset"',
+        topic,
+        [place.partition for place in ordered],
+        [place.offset for place in ordered],
+        [place.written for place in ordered],
+    )
+    ours = {(row["partition"], row["offset"]) for row in rows}
+    taken = [place for place in ordered if (place.partition, place.offset) not in ours]
+    rows = await connection.fetch(
+        "update replay set at = clock_timestamp()"
+        " from unnest($2::int[], $3::bigint[], $4::timestamptz[]) as n (p, o, w)"
+        ' where topic = $1 and partition = p and "offset" = o and ($5 or at + $6::interval < w)'
+        ' returning partition, "offset"',
+        topic,
+        [place.partition for place in taken],
+        [place.offset for place in taken],
+        [place.written for place in taken],
+        again,
+        SKEW,
+    )
+    ours |= {(row["partition"], row["offset"]) for row in rows}
+    return {place for place in ordered if (place.partition, place.offset) in ours}
+
+
+async def release(connection: Connection, topic: str, places: Collection[Place]) -> None:
+    """Takes claims back that came to nothing."""
+    await connection.execute(
+        'delete from replay where topic = $1 and (partition, "offset") in'
+        " (select * from unnest($2::int[], $3::bigint[]))",
+        topic,
+        [place.partition for place in places],
+        [place.offset for place in places],
+    )
