@@ -1,0 +1,120 @@
+"""The wait for company: how long, and that it makes the budget last."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.bench.day import burst, changing, poisson, steady
+from tests.bench.lanes import ACCOUNTS, USERS, Lanes
+from worker.dispatch.pacing import FULL, HOUR, WINDOW, Pace, Stream
+
+SHORTEST, LONGEST = 0.005, 60.0
+CARRIED = 4380 / 2 / HOUR * FULL
+"""Purchases a second that full calls carry on a budget of 4,500, two calls each."""
+
+paces = st.builds(Pace, st.floats(0.0, 1.0), st.floats(1.0, 300.0), st.integers(1, 10_000))
+streams = st.dictionaries(
+    st.sampled_from([USERS, ACCOUNTS, "another"]),
+    st.builds(Stream, st.integers(1, 100_000), st.floats(0.0, 100.0), st.floats(0.0, 5_000.0)),
+)
+
+
+@given(paces, st.integers(-10, 10_000), streams)
+def test_wait_stays_between_the_shortest_and_the_longest(pace: Pace, left: int, seen: dict[str, Stream]) -> None:
+    """A step never waits less than the shortest wait nor more than the longest."""
+    assert pace.shortest <= pace.wait(left, seen, USERS) <= pace.longest
+
+
+@given(paces, st.integers(-10, 10_000), st.integers(0, 10_000), streams)
+def test_wait_never_grows_with_the_budget(pace: Pace, left: int, more: int, seen: dict[str, Stream]) -> None:
+    """The more calls are left, the shorter the wait."""
+    assert pace.wait(left + more, seen, USERS) <= pace.wait(left, seen, USERS) + 1e-9
+
+
+@given(paces, st.integers(-10, 10_000), streams, st.floats(0.0, 5_000.0))
+def test_wait_never_shrinks_with_waste(pace: Pace, left: int, seen: dict[str, Stream], waste: float) -> None:
+    """The more has been spent on speed of late, the longer the wait."""
+    worse = {name: Stream(each.items, each.quickest, each.wasted + waste) for name, each in seen.items()}
+    assert pace.wait(left, worse, USERS) >= pace.wait(left, seen, USERS) - 1e-9
+
+
+def test_fresh_budget_waits_for_the_shortest_time() -> None:
+    """While the budget is fresh a lone step waits for BATCH_LINGER_MS."""
+    assert Pace(SHORTEST, LONGEST, 4380).wait(4380, {}, USERS) == SHORTEST
+
+
+def test_spent_budget_waits_for_the_longest_time() -> None:
+    """When nothing is left a step waits for BATCH_LINGER_MAX_SECONDS."""
+    assert Pace(SHORTEST, LONGEST, 4380).wait(0, {}, USERS) == LONGEST
+
+
+def test_paced_lanes_make_as_many_calls_an_hour_as_are_left() -> None:
+    """Once too much was spent on speed, the waits of all lanes make the calls that are left last for the hour."""
+    seen = {USERS: Stream(600, 0.0, 300.0), ACCOUNTS: Stream(600, 0.0, 300.0)}
+    wait = Pace(SHORTEST, LONGEST, 4380).wait(2000, seen, USERS)
+    assert 2 * HOUR / wait == 2000
+
+
+def test_rate_is_known_before_the_window_is_full() -> None:
+    """A stream's rate is what its first calls showed, until the mean of ten minutes is higher."""
+    assert Stream(10, quickest=20.0).rate == 20.0
+    assert Stream(int(30 * WINDOW), quickest=20.0).rate == 30.0
+
+
+def test_lone_events_in_a_row_go_at_once() -> None:
+    """Fifty events one after the other within ten seconds wait for nobody on a fresh budget."""
+    report = Lanes().run(steady(5.0, 0, 10), until=HOUR)
+    assert len(report.latencies) == 50
+    assert report.quantile(1.0) < 2 * Lanes().call + 4 * SHORTEST
+
+
+@given(st.integers(1, 20_000))
+@settings(max_examples=25)
+def test_tail_of_a_burst_does_not_wait_long(size: int) -> None:
+    """What a burst leaves over after its full calls goes right behind them, and costs two calls at most."""
+    report = Lanes().run(burst(size, 0), until=HOUR)
+    turns = 2 * -(-size // FULL) / 12 + 2  # twelve calls at a time
+    assert report.calls <= 2 * -(-size // FULL) + 2
+    assert report.quantile(1.0) < turns * (Lanes().call + 4 * SHORTEST)
+
+
+def test_lone_event_after_a_burst_goes_at_once() -> None:
+    """After five thousand purchases at once a lone one, half a minute later, waits for nobody."""
+    report = Lanes().run(itertools.chain(burst(5000, 0), [30.0]), until=HOUR)
+    assert report.latencies[-1] < 2 * Lanes().call + 4 * SHORTEST
+
+
+def test_small_budget_carries_a_stream_of_minutes() -> None:
+    """On a budget of 100 calls, 150 purchases at two a second are all done within four minutes."""
+    report = Lanes(100).run(steady(2.0, 0, 75), until=HOUR)
+    assert len(report.latencies) == 150
+    assert report.quantile(1.0) < 240
+    assert report.calls < 90
+
+
+@given(st.floats(0.001, CARRIED * 0.98), st.booleans(), st.integers(0, 1000))
+@settings(max_examples=8)
+def test_steady_stream_never_runs_the_budget_dry(rate: float, even: bool, seed: int) -> None:
+    """A stream at any rate that full calls carry is carried from a cold start on, hour after hour."""
+    arrivals = steady(rate, 0, 1.4 * HOUR) if even else poisson(rate, 0, 1.4 * HOUR, seed)
+    assert Lanes().run(arrivals, until=2 * HOUR).dry == 0
+
+
+def test_fastest_stream_never_runs_the_budget_dry() -> None:
+    """Sixty purchases a second need 4,320 of 4,380 calls an hour, and get them from a cold start on."""
+    report = Lanes().run(steady(60.0, 0, 1.2 * HOUR), until=2 * HOUR)
+    assert report.dry == 0
+    assert report.busiest <= 4380
+
+
+@given(st.lists(st.floats(0.01, CARRIED * 0.8), min_size=2, max_size=4), st.randoms(use_true_random=False))
+@settings(max_examples=6)
+def test_changes_of_rate_never_run_the_budget_dry(rates: list[float], dice: random.Random) -> None:
+    """A stream that changes its rate, up to four fifths of what full calls carry, never finds the budget spent."""
+    ends = sorted(dice.uniform(0, 1.5 * HOUR) for _ in rates)
+    parts = [(rate, start, end) for rate, start, end in zip(rates, [0.0, *ends], ends, strict=False)]
+    assert Lanes().run(changing(*parts), until=3 * HOUR).dry == 0
