@@ -102,7 +102,7 @@ class Taker:
         buried = {(record.partition, record.offset, record.topic) for record, _ in bad}
         good = [each for each in records if (each.partition, each.offset, each.topic) not in buried]
         if len(good) == 1:
-            fault = Rejected("internal_error", f"The worker could not take it, by a fault of its own: {error}.")
+            fault = Rejected("unreadable", f"The worker could not take it, by a fault of its own: {error}.")
             await self._bury(good[0], fault, stopping)
             return
         for record in good:

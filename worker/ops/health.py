@@ -70,6 +70,7 @@ class Health:
             "role": "worker",
             "callsInFlight": replica.dispatcher.in_flight,
             "intakeWaitsFor": replica.taker.failing,
+            "holds": self._reach.held,
         }
 
     async def scrape(self) -> None:

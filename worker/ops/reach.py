@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
@@ -30,6 +30,7 @@ class Reach:
     database: Database
     producer: RecordProducer
     budget: Budget
+    held: Sequence[Mapping[str, str | None]] = ()  # what keeps calls back, as last seen: pauses, lock-outs, penalties
     _kafka_looked: float = -1e9
     _kafka_why: str | None = "not connected yet"
 
@@ -44,9 +45,14 @@ class Reach:
         """What the ledger says, or why it cannot be reached."""
         try:
             async with asyncio.timeout(_LOOK):
-                return await standing(self.database, self.budget)
+                seen = await standing(self.database, self.budget)
         except AWAY as error:
             return f"the database cannot be reached ({type(error).__name__})"
+        self.held = [
+            {"scope": hold.scope, "reason": hold.reason, "until": hold.until.isoformat() if hold.until else None}
+            for hold in seen.holds
+        ]
+        return seen
 
     async def kafka(self) -> str | None:
         """Why Kafka cannot be reached, or None."""

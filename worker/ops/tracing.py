@@ -1,0 +1,155 @@
+"""OpenTelemetry, when OTEL_EXPORTER_OTLP_ENDPOINT is set: one trace from the shop's event to its outcome.
+
+    intake      child of the event's `traceparent`; without one it begins a trace, which the outcome then carries
+    wait        from the event's acceptance to its first call
+    <operation> one for each flow in a call, linked to
+    call        the one span of the whole batch, with links to all its flows
+    publish     the outcome on its topic
+
+Spans are handed to a background thread with a bounded queue: an exporter that is away costs spans, never time.
+No attribute holds personal data: topics, operations, counts, results and ids of ours only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+TraceHeaders = Mapping[str, str]
+"""`traceparent` and `tracestate`, as they stand in headers and in the ledger."""
+
+_EXPORT_SECONDS = 5
+"""One export; the background thread's alone."""
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A flow in a call: its trace context, its id, when it was accepted, whether this is its first call."""
+
+    context: TraceHeaders | None
+    flow_id: str
+    topic: str
+    accepted: datetime
+    first: bool
+
+
+class Tracing:
+    """Records spans; without an endpoint every method returns at once."""
+
+    def __init__(self, endpoint: str | None, replica: str, exporter: SpanExporter | None = None) -> None:
+        self._provider: TracerProvider | None = None
+        if endpoint is None and exporter is None:
+            return
+        exporter = exporter or OTLPSpanExporter(f"{str(endpoint).rstrip('/')}/v1/traces", timeout=_EXPORT_SECONDS)
+        resource = Resource.create({"service.name": "tradovate-worker", "service.instance.id": replica})
+        self._provider = TracerProvider(resource=resource)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=8192))
+        self._tracer = self._provider.get_tracer("tradovate-worker")
+
+    @property
+    def on(self) -> bool:
+        """Whether spans go anywhere."""
+        return self._provider is not None
+
+    def intake(self, topic: str, partition: int, offset: int, context: TraceHeaders | None) -> TraceHeaders | None:
+        """An event is taken. Returns the context that its flow keeps: the event's own, or a new one."""
+        if not self.on:
+            return context
+        span = self._tracer.start_span(
+            "intake",
+            context=_parent(context),
+            kind=SpanKind.CONSUMER,
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.destination.name": topic,
+                "messaging.destination.partition.id": str(partition),
+                "messaging.kafka.offset": offset,
+            },
+        )
+        span.end()
+        if context is not None:
+            return context
+        made: dict[str, str] = {}
+        _PROPAGATOR.inject(made, trace.set_span_in_context(span))
+        return made
+
+    def call(self, operation: str, kind: str, flows: Sequence[Traced], result: str, seconds: float) -> None:
+        """A call that ended just now and took `seconds`."""
+        if not self.on:
+            return
+        end = time.time_ns()
+        start = end - int(seconds * 1e9)
+        contexts = [_span_context(flow.context) for flow in flows]
+        batch = self._tracer.start_span(
+            "call",
+            kind=SpanKind.CLIENT,
+            links=[Link(context) for context in contexts if context is not None],
+            attributes={"tradovate.operation": operation, "tradovate.kind": kind, "tradovate.items": len(flows)},
+            start_time=start,
+        )
+        batch.set_attribute("tradovate.result", result)
+        if result not in ("answer", "refusal"):
+            batch.set_status(StatusCode.ERROR, result)
+        for flow in flows:
+            parent = _parent(flow.context)
+            if parent is None:
+                continue
+            attributes = {"tradovate.flow_id": flow.flow_id, "messaging.destination.name": flow.topic}
+            if flow.first:
+                accepted = int(flow.accepted.timestamp() * 1e9)
+                wait = self._tracer.start_span("wait", context=parent, attributes=attributes, start_time=accepted)
+                wait.end(end_time=max(start, accepted))
+            own = self._tracer.start_span(
+                operation,
+                context=parent,
+                kind=SpanKind.CLIENT,
+                links=[Link(batch.get_span_context())],
+                attributes={**attributes, "tradovate.kind": kind, "tradovate.result": result},
+                start_time=start,
+            )
+            own.end(end_time=end)
+        batch.end(end_time=end)
+
+    def published(self, topic: str, status: str, context: TraceHeaders) -> None:
+        """An outcome is on its topic."""
+        if not self.on:
+            return
+        span = self._tracer.start_span(
+            "publish",
+            context=_parent(context),
+            kind=SpanKind.PRODUCER,
+            attributes={"messaging.system": "kafka", "messaging.destination.name": topic, "tradovate.status": status},
+        )
+        span.end()
+
+    async def close(self) -> None:
+        """Sends what is queued, within two seconds; the rest is dropped."""
+        if self._provider is not None:
+            await asyncio.to_thread(self._provider.force_flush, 2000)
+            self._provider.shutdown()
+
+
+def _parent(context: TraceHeaders | None) -> Context | None:
+    if not context:
+        return None
+    return _PROPAGATOR.extract(dict(context))
+
+
+def _span_context(context: TraceHeaders | None) -> SpanContext | None:
+    parent = _parent(context)
+    found = trace.get_current_span(parent).get_span_context() if parent is not None else None
+    return found if found is not None and found.is_valid else None
