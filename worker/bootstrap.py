@@ -40,7 +40,7 @@ from worker.ops.serve import Served, application, serve
 from worker.ops.upkeep import Upkeep
 from worker.outcomes.publisher import Publisher
 from worker.products import load_products
-from worker.settings import RunSettings
+from worker.settings import FlowSettings, RunSettings
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.operations import OPERATIONS
 from worker.tradovate.session import Credentials, SessionKeeper
@@ -71,6 +71,21 @@ def replica_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
+def flow_rules(settings: FlowSettings, products: Mapping[str, Account]) -> Rules:
+    """What flows look at when they decide: the worker's settings, and those of a command that plans a flow anew."""
+    return Rules(
+        account_prefix=settings.tradovate_account_prefix,
+        plan_id=settings.tradovate_subscription_plan_id,
+        entitlement_id=settings.tradovate_tprop_entitlement_id,
+        unknown_wait=settings.unknown_wait,
+        day_end=settings.day_end,
+        retry_base=settings.retry_base,
+        retry_cap=settings.retry_cap,
+        retry_for=settings.retry_for,
+        products=products,
+    )
+
+
 @dataclass(slots=True)
 class Replica:
     """One worker replica: everything that `run` starts, in the order in which it starts."""
@@ -99,17 +114,7 @@ class Replica:
         """Makes the parts; nothing is connected yet."""
         settings = self.settings
         vault = Vault([key.get_secret_value() for key in settings.secret_keys])
-        rules = Rules(
-            account_prefix=settings.tradovate_account_prefix,
-            plan_id=settings.tradovate_subscription_plan_id,
-            entitlement_id=settings.tradovate_tprop_entitlement_id,
-            unknown_wait=settings.unknown_wait,
-            day_end=settings.day_end,
-            retry_base=settings.retry_base,
-            retry_cap=settings.retry_cap,
-            retry_for=settings.retry_for,
-            products=self.products,
-        )
+        rules = flow_rules(settings, self.products)
         budget = Budget(settings.tradovate_hourly_budget)
         schedule = Schedule(settings.retry_base_seconds, settings.retry_cap_seconds, settings.retry_for_seconds)
         names = TopicNames(settings.kafka_topic_prefix)
