@@ -9,9 +9,11 @@ import asyncio
 import os
 import sys
 
-from worker.bootstrap import StartRefused, run_worker
+from worker.bootstrap import run_worker
 from worker.ops.logging import configure
 from worker.settings import RunSettings, load
+from worker.starting import StartRefused
+from worker.starting import StartRefused
 
 
 async def run(settings: RunSettings) -> int:

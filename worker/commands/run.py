@@ -6,13 +6,15 @@ import asyncio
 
 import asyncpg
 
-from worker.bootstrap import StartRefused, run_worker
+from worker.bootstrap import run_worker
 from worker.commands._app import example, group
 from worker.commands._errors import WRONG_USAGE, Refused
 from worker.commands._ledger import check_url, sentence_of
 from worker.ops.logging import configure
 from worker.products import ProductsError
 from worker.settings import RunSettings, load
+from worker.starting import StartRefused
+from worker.starting import StartRefused
 
 app = group()
 

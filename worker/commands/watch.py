@@ -137,12 +137,18 @@ class _LiveTable:
 
     def _draw(self) -> None:
         shown = Table(box=None, header_style="bold", pad_edge=False, caption=self._caption(), caption_justify="left")
-        for name in _COLUMNS:
-            shown.add_column(name, overflow="ellipsis", no_wrap=True, ratio=1 if name == "what" else None)
         room = max(1, self._live.console.height - _AROUND)
-        for row in list(self._rows)[-room:]:
-            style = _STYLES.get(row["status"], "")
-            shown.add_row(*(Text(row[name], style=style if name == "status" else "") for name in _COLUMNS))
+        rows = list(self._rows)[-room:]
+        widths = {name: max(len(name), *(len(row[name]) for row in rows), 0) for name in _COLUMNS}
+        # Ids are worth more than the end of a sentence: what a narrow terminal has no room for is cut from `what`.
+        left = self._live.console.width - sum(widths.values()) + widths["what"] - 2 * len(_COLUMNS)
+        for name in _COLUMNS:
+            shown.add_column(name, overflow="ellipsis", no_wrap=True)
+        for row in rows:
+            texts = {name: Text(text, no_wrap=True) for name, text in row.items()}
+            texts["status"].stylize(_STYLES.get(row["status"], ""))
+            texts["what"].truncate(max(left, len("what")), overflow="ellipsis")
+            shown.add_row(*texts.values())
         self._live.update(shown)
 
     def _caption(self) -> Text:
