@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,15 +21,12 @@ from worker.flows.base import Rules
 from worker.intake.parse import CODES
 from worker.intake.subscriber import Subscriber
 from worker.intake.take import Taker
-from worker.kafka.admin import missing_topics
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames, dead_letter_topic, outcome_topic
-from worker.ledger import schema
 from worker.ledger.calls import Budget
 from worker.ledger.claims import Claims
 from worker.ledger.crypto import Vault
 from worker.ledger.database import AWAY, Database
-from worker.ledger.environment import claim_environment
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import OutcomeRow
 from worker.ops.health import Health
@@ -41,9 +36,10 @@ from worker.ops.upkeep import Upkeep
 from worker.outcomes.publisher import Publisher
 from worker.products import load_products
 from worker.settings import FlowSettings, RunSettings
+from worker.starting import Start, StartRefused, replica_name, session_keeper
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.operations import OPERATIONS
-from worker.tradovate.session import Credentials, SessionKeeper
+from worker.tradovate.session import SessionKeeper
 
 log = structlog.get_logger()
 
@@ -56,19 +52,6 @@ STOP_WITHIN = 25.0
 
 _DRAIN = 15.0
 """Of these, for calls in flight; the rest is for recording, publishing and leaving the group."""
-
-
-class StartRefused(Exception):  # noqa: N818 - a decision, not an accident
-    """The program will not start like this: one sentence that names the mend, and the exit code."""
-
-    def __init__(self, sentence: str, code: int = 1) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
-def replica_name() -> str:
-    """This process, as the ledger and the console call it."""
-    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def flow_rules(settings: FlowSettings, products: Mapping[str, Account]) -> Rules:
@@ -224,52 +207,10 @@ class Replica:
     async def _prepared(self) -> bool:
         """Checks what the start depends on; false when stopped while waiting for it."""
         needed = [name for topic in FLOWS for name in (topic, outcome_topic(topic), dead_letter_topic(topic))]
-        return await self._patiently("database", self._check_ledger) and await self._patiently(
-            "kafka", lambda: self._check_topics(needed)
-        )
-
-    async def _patiently(self, what: str, check: Callable[[], Awaitable[None]]) -> bool:
-        pause = Schedule(base=0.3, cap=5.0)
-        attempt = 0
-        while not self.stopping.is_set():
-            try:
-                await check()
-            except (KafkaError, *AWAY) as error:
-                attempt += 1
-                log.warning("run.waits_for", what=what, error=type(error).__name__)
-                seconds = pause.delay(attempt, lambda: 1.0)
-                try:
-                    async with asyncio.timeout(seconds):
-                        await self.stopping.wait()
-                except TimeoutError:
-                    continue
-            else:
-                return True
-        return False
-
-    async def _check_ledger(self) -> None:
-        status = await schema.status(self.settings.database_url.get_secret_value())
-        if not status.usable:
-            found = f"release {status.found}" if status.found else "no tables yet"
-            raise StartRefused(
-                f"The ledger's schema has {found}, this program needs {status.wanted}:"
-                " run `tradovate-worker db upgrade`"
-                + (" with the newer program." if status.fit is schema.Fit.UNKNOWN else ".")
-            )
-        wanted = self.settings.tradovate_environment.value
-        noted = await claim_environment(self.database, wanted)
-        if noted != wanted:
-            raise StartRefused(
-                f"This ledger belongs to TRADOVATE_ENVIRONMENT={noted}; use that, or another DATABASE_URL.", 2
-            )
-
-    async def _check_topics(self, needed: list[str]) -> None:
-        missing = await missing_topics(self.settings, needed)
-        if missing:
-            raise StartRefused(f"Topics are missing: {', '.join(missing)}. Run `tradovate-worker topics create`.")
+        return await Start(self.settings, self.database, self.stopping).prepared(needed)
 
     async def _subscribe(self) -> None:
-        if await self._patiently("kafka", self.subscriber.start):
+        if await Start(self.settings, self.database, self.stopping).patiently("kafka", self.subscriber.start):
             await self.stopping.wait()
 
     async def _stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
@@ -302,31 +243,6 @@ class Replica:
         if self.served is not None:
             await within(self.served.stop(), 2.0)
         log.info("run.stopped", seconds=round(time.monotonic() - began, 2))
-
-
-def session_keeper(
-    settings: RunSettings, database: Database, vault: Vault, client: PartnerClient, budget: Budget, name: str
-) -> SessionKeeper:
-    """The one session that all replicas and bridges share."""
-    credentials = Credentials(
-        name=settings.tradovate_name,
-        password=settings.tradovate_password.get_secret_value(),
-        app_id=settings.tradovate_app_id,
-        app_version=settings.tradovate_app_version,
-        cid=str(settings.tradovate_cid),
-        sec=settings.tradovate_sec.get_secret_value(),
-        device_id=settings.tradovate_device_id,
-    )
-    return SessionKeeper(
-        database,
-        client,
-        vault,
-        credentials,
-        live_url=settings.live_url,
-        replica=name,
-        budget=budget,
-        lockout_seconds=settings.tradovate_lockout_seconds,
-    )
 
 
 async def run_worker(

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from worker.bootstrap import replica_name, session_keeper
 from worker.commands._app import example, group
 from worker.commands._output import console, print_json, printable
 from worker.doctor.database import database, ledger_state
@@ -22,6 +21,7 @@ from worker.ledger.database import Database
 from worker.ops.logging import configure
 from worker.products import ProductsError, load_products
 from worker.settings import RunSettings, SettingsError, load
+from worker.starting import replica_name, session_keeper
 from worker.tradovate.client import PartnerClient
 
 app = group()
