@@ -38,7 +38,7 @@ from worker.ledger.rows import (
     OutcomeRow,
     StepState,
 )
-from worker.ledger.working_set import WorkingSet
+from worker.ledger.working_set import OUTCOME_LEASE, WorkingSet
 from worker.tradovate.results import Reply
 
 log = structlog.get_logger()
@@ -296,11 +296,12 @@ class Ledger:
             )
         return len(rows)
 
-    async def unpublished(self, limit: int = 500, lease_seconds: float = 30.0) -> Sequence[OutcomeRow]:
+    async def unpublished(self, limit: int = 500) -> Sequence[OutcomeRow]:
         """Outcomes that whoever wrote them has not published in time, leased to this replica; oldest first.
 
         An outcome waits for the earlier ones of its flow, so that `pending` never comes after the final one.
         """
+        begun = time.monotonic()
         async with self.database.transaction() as connection:
             rows = await connection.fetch(
                 "with late as (select id from outcome o where published_at is null and lease_until < clock_timestamp()"
@@ -311,9 +312,20 @@ class Ledger:
                 " where outcome.id = late.id"
                 " returning outcome.id, topic, status, record_key, headers, body",
                 limit,
-                lease_seconds,
+                OUTCOME_LEASE,
             )
-        return sorted((OutcomeRow(*row) for row in rows), key=lambda row: row.id)
+        return sorted((OutcomeRow(*row, begun + OUTCOME_LEASE) for row in rows), key=lambda row: row.id)
+
+    async def keep_outcomes(self, ids: Sequence[int]) -> float:
+        """Extends the lease of outcomes that are surely still ours; until when (monotonic)."""
+        begun = time.monotonic()
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "update outcome set lease_until = clock_timestamp() + make_interval(secs => $2) where id = any($1)",
+                list(ids),
+                OUTCOME_LEASE,
+            )
+        return begun + OUTCOME_LEASE
 
     async def published(self, ids: Sequence[int]) -> None:
         """Notes that these outcomes are on their topics."""

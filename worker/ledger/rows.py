@@ -172,7 +172,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeRow:
-    """An outcome that is leased to us to publish."""
+    """An outcome that is leased to us to publish, for sure until `until` (monotonic seconds)."""
 
     id: int
     topic: str
@@ -180,6 +180,7 @@ class OutcomeRow:
     record_key: bytes | None
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    until: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ same transaction by construction: `End` makes both.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,9 +42,9 @@ from worker.ledger.shared_rows import SharedRows
 
 log = structlog.get_logger()
 
-OUTCOME_LEASE = 30
-"""Seconds that whoever wrote an outcome has to publish it before another replica may: above a producer's patience
-with a broker that restarts, and short enough that a killed replica's outcomes are not late."""
+OUTCOME_LEASE = 10.0
+"""Seconds that whoever wrote an outcome has to publish it before another replica may. With the sweep's two it is
+below the 15 s within which a dead replica's work goes on; whoever needs longer, for Kafka is away, extends it."""
 
 
 @dataclass(slots=True)
@@ -67,6 +68,7 @@ class WorkingSet:
     ranks: Mapping[str, int]
     source: str  # the `ce_source` of outcomes
     now: datetime
+    begun: float = field(default_factory=time.monotonic)  # leases that this transaction takes are counted from here
     shared: SharedRows = field(init=False)
     steps: list[_NewStep] = field(default_factory=list)
     changed: dict[uuid.UUID, FlowRow] = field(default_factory=dict)
@@ -197,9 +199,7 @@ class WorkingSet:
                     self.shared.set_maker(flow.trader_id, flow.id)
                 state = StepState.UNKNOWN if send.look_first else StepState.DUE
                 self.steps.append(
-                    _NewStep(
-                        flow, send.operation, state, send.at or self.now, None, replaces, send.alike, send.weight
-                    )
+                    _NewStep(flow, send.operation, state, send.at or self.now, None, replaces, send.alike, send.weight)
                 )
             case Wait() as wait:
                 keys = sorted(wait.keys)
@@ -414,9 +414,9 @@ class WorkingSet:
             " $4::text[], $5::text[], $6::bytea[], $7::jsonb[], $8::bytea[]) on conflict (outcome_id) do nothing"
             " returning id, topic, status, record_key, headers, body",
             *(list(column) for column in zip(*rows, strict=True)),
-            float(OUTCOME_LEASE),
+            OUTCOME_LEASE,
         )
-        return [OutcomeRow(*row) for row in written]
+        return [OutcomeRow(*row, self.begun + OUTCOME_LEASE) for row in written]
 
 
 def outcome_key(record_key: bytes | None, outcome: Outcome) -> bytes | None:

@@ -1,7 +1,9 @@
 """Publishes outcomes from the ledger, and notes that they are published.
 
 A replica publishes what it wrote itself at once; what a dead replica left behind is taken over when its lease runs
-out. A replica that dies between publishing and noting so makes a second record with the same `outcomeId`.
+out. A replica that dies between publishing and noting so makes a second record with the same `outcomeId`; one that
+lives does not, however long Kafka or the database is away: it keeps its lease up while it tries, sends nothing that
+it may no longer have the lease of, and notes what it has published before another may take it for unpublished.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -27,6 +30,16 @@ log = structlog.get_logger()
 SWEEP_EVERY = 2.0
 """Seconds between looks for outcomes that nobody has published in time."""
 
+KEEP_EVERY = 3.0
+"""Seconds between extensions of the lease while Kafka keeps a send waiting: three tries within one lease."""
+
+_PAUSE = 2.0
+"""Seconds at most between two tries while Kafka or the database is away."""
+
+_QUIET = 5.0
+"""Seconds without a sweep after the database was away: more than twice `_PAUSE`, in which whoever has published
+what it could not note does so. Leases run out during the outage, and a sweep would find all of it unpublished."""
+
 AT_ONCE = 500
 """Outcomes in one round: bounds memory, and what is published twice when this replica dies before noting it."""
 
@@ -40,10 +53,10 @@ class Publisher:
     names: TopicNames
     published: Callable[[OutcomeRow], None] = lambda _row: None
     crash: Callable[[str], None] = lambda _point: None
-    _handed: list[OutcomeRow] = field(default_factory=list)
+    _handed: dict[int, OutcomeRow] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _unnoted: list[int] = field(default_factory=list)
-    _swept: float = 0.0
+    _sweep_at: float = 0.0
     _finishing: bool = False
     failing: bool = False
     progress: float = field(default_factory=time.monotonic)
@@ -51,7 +64,7 @@ class Publisher:
     def hand(self, outcomes: Sequence[OutcomeRow]) -> None:
         """Takes outcomes that this replica has the lease of."""
         if outcomes:
-            self._handed.extend(outcomes)
+            self._handed.update((row.id, row) for row in outcomes)
             self._wake.set()
 
     def finish(self) -> None:
@@ -61,7 +74,7 @@ class Publisher:
 
     async def run(self) -> None:
         """Publishes until told to finish and nothing is in hand."""
-        pause = Schedule(base=0.2, cap=5.0)
+        pause = Schedule(base=0.2, cap=_PAUSE)
         failures = 0
         while not (self._finishing and not self._handed and not self._unnoted):
             self._wake.clear()
@@ -72,6 +85,7 @@ class Publisher:
             except (KafkaError, *AWAY) as error:
                 failures += 1
                 self.failing = True
+                self._sweep_at = time.monotonic() + _QUIET
                 log.warning("outcomes.waits", error=type(error).__name__, in_hand=len(self._handed))
                 await asyncio.sleep(pause.delay(failures, random.random) + 0.1)
             self.progress = time.monotonic()
@@ -86,38 +100,66 @@ class Publisher:
         """Publishes what is in hand and what others left; raises when Kafka or the database is away."""
         if self._unnoted:
             await self._note()
-        if time.monotonic() - self._swept >= SWEEP_EVERY:
-            self._swept = time.monotonic()
-            self._handed.extend(await self.ledger.unpublished(AT_ONCE))
+        if time.monotonic() >= self._sweep_at and not self._finishing:
+            self._sweep_at = time.monotonic() + SWEEP_EVERY
+            self.hand(await self.ledger.unpublished(AT_ONCE))
         while self._handed:
-            some = self._handed[:AT_ONCE]
-            await self._send(some)
-            del self._handed[: len(some)]
-            self._unnoted += [row.id for row in some]
+            self.crash("before_publish")
+            await self._send(self._still_ours())
             self.crash("after_publish")
             await self._note()
 
+    def _still_ours(self) -> Sequence[OutcomeRow]:
+        """The next rows to send. The race: whoever was frozen, or waited for Kafka, over the end of a lease finds the
+        row published by another; what may have been taken over is let go, and the sweep finds it if it was not.
+        """
+        now = time.monotonic()
+        for lost in [row.id for row in self._handed.values() if row.until <= now]:
+            del self._handed[lost]
+        return list(islice(self._handed.values(), AT_ONCE))
+
     async def _send(self, rows: Sequence[OutcomeRow]) -> None:
-        self.crash("before_publish")
-        results = await asyncio.gather(
-            *(
-                self.producer.send(
-                    self.names.on_broker(outcome_topic(row.topic)),
-                    value=row.body,
-                    key=row.record_key,
-                    headers=[(name, text.encode()) for name, text in row.headers.items()],
-                )
-                for row in rows
-            ),
-            return_exceptions=True,
+        """Sends; what has arrived is out of our hands even when the rest fails."""
+        sends = {asyncio.create_task(self._send_one(row)): row for row in rows}
+        waiting = set(sends)
+        try:
+            while waiting:
+                _, waiting = await asyncio.wait(waiting, timeout=KEEP_EVERY)
+                if waiting:
+                    await self._keep()
+        finally:
+            for task in waiting:
+                task.cancel()
+        failed = [error for task in sends if (error := task.exception()) is not None]
+        if failed:
+            raise failed[0]
+
+    async def _send_one(self, row: OutcomeRow) -> None:
+        await self.producer.send(
+            self.names.on_broker(outcome_topic(row.topic)),
+            value=row.body,
+            key=row.record_key,
+            headers=[(name, text.encode()) for name, text in row.headers.items()],
         )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        for row in rows:
-            self.published(row)
+        self._handed.pop(row.id, None)
+        self._unnoted.append(row.id)
+        self.published(row)
+
+    async def _keep(self) -> None:
+        """Keeps up the lease of what is in hand, as far as it is surely still ours."""
+        now = time.monotonic()
+        ours = [row.id for row in self._handed.values() if row.until > now]
+        try:
+            until = await self.ledger.keep_outcomes(ours)
+        except AWAY as error:
+            log.info("outcomes.lease_not_kept", error=type(error).__name__)
+            return
+        for row_id in ours:
+            if row_id in self._handed:
+                self._handed[row_id] = replace(self._handed[row_id], until=until)
 
     async def _note(self) -> None:
         """Kept for the next round when the database is away: published is published."""
-        await self.ledger.published(self._unnoted)
-        self._unnoted.clear()
+        noted = list(self._unnoted)
+        await self.ledger.published(noted)
+        del self._unnoted[: len(noted)]

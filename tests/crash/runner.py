@@ -1,0 +1,39 @@
+"""One replica as `run` starts it, that may end or freeze itself: `python -m tests.crash.runner [point:n[:SIGNAL]]`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+
+from worker.bootstrap import run_worker
+from worker.ops.logging import configure
+from worker.settings import RunSettings, load
+
+
+def killer(where: str) -> Callable[[str], None]:
+    """What sends this process a signal (SIGKILL if not said otherwise) when it comes by a point for the n-th time."""
+    point, number, *named = where.split(":")
+    hits: Counter[str] = Counter()
+
+    def crash(at: str) -> None:
+        hits[at] += 1
+        if at == point and hits[at] == int(number):
+            os.kill(os.getpid(), signal.Signals[named[0]] if named else signal.SIGKILL)
+
+    return crash
+
+
+def main() -> int:
+    settings = load(RunSettings)
+    configure(settings.log_level, settings.log_format)
+    if len(sys.argv) > 1:
+        return asyncio.run(run_worker(settings, crash=killer(sys.argv[1])))
+    return asyncio.run(run_worker(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
