@@ -6,9 +6,10 @@ Nobody's place is moved, and anybody may look on. Records come with their bytes 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
@@ -65,6 +66,19 @@ class RecordReader:
         ends = {place: end for place, (first, end) in bounds.items() if first < end}
         for place in ends:
             self._consumer.seek(place, bounds[place][0])
+        async for record in self._records(ends):
+            yield record
+
+    async def latest(
+        self, topic: str, partitions: int, most: int, before: Mapping[int, int] = MappingProxyType({})
+    ) -> AsyncIterator[Record]:
+        """The last `most` records of each partition in their order; of those in `before`, of what is before that."""
+        name = self._names.on_broker(topic)
+        bounds = await self._bounds([TopicPartition(name, partition) for partition in range(partitions)])
+        ends = {place: min(end, before.get(place.partition, end)) for place, (_, end) in bounds.items()}
+        ends = {place: end for place, end in ends.items() if bounds[place][0] < end}
+        for place, end in ends.items():
+            self._consumer.seek(place, max(bounds[place][0], end - most))
         async for record in self._records(ends):
             yield record
 

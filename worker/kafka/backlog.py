@@ -1,0 +1,68 @@
+"""How far the group is behind on its topics, and which dead letters there are: offsets alone, no record is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from worker.kafka.security import client_options
+from worker.kafka.topics import TopicNames, dead_letter_topic
+from worker.settings import KafkaSettings
+
+_REQUEST_MS = 5_000
+"""Offsets are answered in milliseconds; whoever looks at the page waits for this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """`lag`: records behind the end by input topic. `dead`: by input topic and partition, the offsets from the first
+    dead letter that is still there to behind the last.
+    """
+
+    lag: Mapping[str, int]
+    dead: Mapping[tuple[str, int], range]
+
+
+async def backlog(settings: KafkaSettings, topics: Sequence[str]) -> Backlog:
+    """Raises aiokafka's `KafkaError` when no broker answers. Topics that are not there are left out."""
+    names = TopicNames(settings.kafka_topic_prefix)
+    options = client_options(settings)
+    admin = AIOKafkaAdminClient(**options, request_timeout_ms=_REQUEST_MS)
+    # Never a member of the group: it only asks.
+    consumer = AIOKafkaConsumer(**options, group_id=None, enable_auto_commit=False, request_timeout_ms=_REQUEST_MS)
+    try:
+        await admin.start()
+        await consumer.start()
+        there = {found["topic"]: len(found["partitions"]) for found in await admin.describe_topics()}
+        inputs = _partitions(there, [names.on_broker(topic) for topic in topics])
+        dead = _partitions(there, [names.on_broker(dead_letter_topic(topic)) for topic in topics])
+        if not inputs:
+            return Backlog({}, {})
+        committed = await admin.list_consumer_group_offsets(settings.kafka_group_id, partitions=inputs)
+        ends = await consumer.end_offsets([*inputs, *dead])
+        begins = await consumer.beginning_offsets([*inputs, *dead])
+    finally:
+        await consumer.stop()
+        await admin.close()
+    lag: dict[str, int] = {}
+    for part in inputs:
+        at = committed.get(part)
+        read = at.offset if at is not None and at.offset >= 0 else begins[part]  # nothing committed: from the start
+        topic = names.bare(part.topic)
+        lag[topic] = lag.get(topic, 0) + max(0, ends[part] - max(read, begins[part]))
+    suffix = dead_letter_topic("")
+    return Backlog(
+        lag,
+        {
+            (names.bare(part.topic).removesuffix(suffix), part.partition): range(begins[part], ends[part])
+            for part in dead
+        },
+    )
+
+
+def _partitions(there: Mapping[str, int], names: Sequence[str]) -> list[Any]:
+    return [TopicPartition(name, part) for name in names for part in range(there.get(name, 0))]
