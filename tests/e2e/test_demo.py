@@ -10,6 +10,8 @@ import pytest
 from tests.support.processes import worker
 from tests.support.waiting import eventually_sync
 
+pytestmark = pytest.mark.slow
+
 TRAPS = {
     "DATABASE_URL": "postgresql://hush:hush@127.0.0.1:1/real",
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",

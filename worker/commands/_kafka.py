@@ -24,7 +24,7 @@ async def kafka_errors(settings: KafkaSettings) -> AsyncIterator[None]:
     except (errors.KafkaError, OSError, TimeoutError) as error:
         raise Refused(sentence_of(error, settings)) from None
     except TopicsNotCreated as error:
-        raise Refused(f"The broker did not make all topics: {error}. Mend that and run it again.") from None
+        raise Refused(f"The broker did not make all topics: {_reasons(error)}; mend that and run it again.") from None
 
 
 def sentence_of(error: BaseException, settings: KafkaSettings) -> str:
@@ -50,6 +50,14 @@ def sentence_of(error: BaseException, settings: KafkaSettings) -> str:
             "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD."
         )
     return "Kafka cannot be reached: start it, or mend KAFKA_BOOTSTRAP_SERVERS (and KAFKA_SECURITY_PROTOCOL)."
+
+
+def _reasons(error: TopicsNotCreated) -> str:
+    """The broker's words; said once when they are the same for all."""
+    reasons = {topic: reason.rstrip(".") for topic, reason in error.reasons.items()}
+    if len(reasons) > 1 and len(set(reasons.values())) == 1:
+        return f"{next(iter(reasons.values()))} (for all of {len(reasons)} topics)"
+    return "; ".join(f"{topic}: {reason}" for topic, reason in reasons.items())
 
 
 async def present(settings: KafkaSettings, topics: Sequence[str]) -> list[TopicState]:

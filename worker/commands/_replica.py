@@ -13,7 +13,6 @@ from worker.bootstrap import run_worker
 from worker.ops.logging import configure
 from worker.settings import RunSettings, load
 from worker.starting import StartRefused
-from worker.starting import StartRefused
 
 
 async def run(settings: RunSettings) -> int:

@@ -14,7 +14,6 @@ from worker.ops.logging import configure
 from worker.products import ProductsError
 from worker.settings import RunSettings, load
 from worker.starting import StartRefused
-from worker.starting import StartRefused
 
 app = group()
 
