@@ -8,10 +8,10 @@ Unknown    it is looked up after the settle time; what cannot be looked up is pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 from schemas.outcomes import ErrorCode
 from schemas.privacy import mask
@@ -102,7 +102,7 @@ class Settler:
     def _result(self, operation: Operation, result: Result, step: Claimed, seconds: float) -> Move:
         match result:
             case Done(value=value):
-                return Finish(Succeeded(value))
+                return Finish(Succeeded(_masked(value, step)))
             case Refused() as refused:
                 return self._refused(operation, refused, step, seconds)
             case NotHandled(wait=wait):
@@ -228,3 +228,10 @@ class Settler:
             return Finish(Failed(ErrorCode.IN_DOUBT, text), parked=True)
         context = {**step.context, "looks": looks}
         return Later(StepState.UNKNOWN, timedelta(seconds=delay), spent, context, step.company)
+
+
+def _masked(value: Mapping[str, Any], step: Claimed) -> Mapping[str, Any]:
+    """What a step tells, with the partner's own words (`message`) masked: they are kept and published."""
+    if "message" not in value:
+        return value
+    return {**value, "message": mask(value["message"], step.flow.event.personal_values())}

@@ -6,12 +6,10 @@ contact data takes a call of its own and never spoils the purchase.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import orjson
 
-from schemas.countries import RESTRICTED
 from schemas.events import NewUser, TraderPurchased, UserRef
 from schemas.outcomes import ErrorCode, Status
 from worker.flows.base import (
@@ -22,7 +20,6 @@ from worker.flows.base import (
     Failed,
     Item,
     Names,
-    OrderView,
     Planned,
     Rules,
     Send,
@@ -31,10 +28,10 @@ from worker.flows.base import (
     View,
     Wait,
     failed,
-    order_key,
     trader_key,
     warned,
 )
+from worker.flows.common import RECHECK, follow, restricted
 from worker.flows.names import account_name, strong_password
 
 KIND = "purchased"
@@ -43,9 +40,6 @@ USERS = "createEvaluationUsers"
 ACCOUNTS = "createEvaluationAccounts"
 PERMISSION = "createTradingPermission"
 CONTACT = "updateContactInfo"
-
-_RECHECK = timedelta(minutes=5)
-"""A wait for another flow ends when that flow wakes it; this is the net below, should a wake-up be lost."""
 
 _COPIED = ("userId", "accountId", "accountName", "tradingPermissionId", "warnings")
 
@@ -91,12 +85,10 @@ class Purchased:
         event = _event(view)
         order = view.order
         if order is not None and order.flow_id != view.flow_id:
-            return _follow(view, order)
+            return follow(view, order, _COPIED)
         contact = event.contact_info
-        if contact is not None and not RESTRICTED.isdisjoint({contact.country, contact.mailing_country}):
-            return Planned(
-                failed(ErrorCode.RESTRICTED_COUNTRY, "The trader's country is on CME's restricted list."), view.facts
-            )
+        if contact is not None and (end := restricted(contact.country, contact.mailing_country)) is not None:
+            return Planned(end, view.facts)
         facts = view.facts
         if "userId" not in facts:
             found = _find_user(view, rules)
@@ -176,18 +168,6 @@ def _event(view: View) -> TraderPurchased:
     return view.event
 
 
-def _follow(view: View, order: OrderView) -> Planned:
-    """Another event asked for this order before: same details get the same ids, no call; others are a conflict."""
-    if not order.same_details:
-        text = f"Order {order.order_id} was already placed with other details; it is untouched."
-        return Planned(failed(ErrorCode.CONFLICT, text), view.facts)
-    if order.state == "open":
-        return Planned(Wait((order_key(KIND, order.order_id),), view.now + _RECHECK), view.facts)
-    copied = {key: order.facts[key] for key in _COPIED if key in order.facts}
-    code = ErrorCode(order.error_code) if order.error_code else None
-    return Planned(End(Status(order.state), code, order.error_text), {**view.facts, **copied})
-
-
 def _find_user(view: View, rules: Rules) -> Facts | Decision:
     """The trader's user: known, named by the event, or to be made by this flow or by the one that is at it."""
     event = _event(view)
@@ -200,7 +180,7 @@ def _find_user(view: View, rules: Rules) -> Facts | Decision:
     if named is not None:
         return {"userId": named, "userFrom": "given"}
     if trader.maker not in (None, view.flow_id):
-        return Wait((trader_key(event.trader_id),), view.now + _RECHECK)
+        return Wait((trader_key(event.trader_id),), view.now + RECHECK)
     if isinstance(user, NewUser):
         return Send(USERS, makes_user=True)
     until = view.since + rules.unknown_wait

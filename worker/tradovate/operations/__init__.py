@@ -6,7 +6,7 @@ from worker.tradovate.operation import Operation
 from worker.tradovate.operations.accounts import CREATE_ACCOUNTS
 from worker.tradovate.operations.contact import UPDATE_CONTACT
 from worker.tradovate.operations.departures import CANCEL_DEMO, CANCEL_LIVE
-from worker.tradovate.operations.entitlements import ADD_ENTITLEMENT
+from worker.tradovate.operations.entitlements import ADD_ENTITLEMENT, ADD_ENTITLEMENT_AGAIN
 from worker.tradovate.operations.permissions import CREATE_PERMISSION, REQUEST_PERMISSION
 from worker.tradovate.operations.resets import RESET
 from worker.tradovate.operations.revocations import FIND_PERMISSIONS, REVOKE
@@ -30,6 +30,7 @@ OPERATIONS: Mapping[str, Operation] = {
         SUBMIT_DOCUMENT,
         RESET,
         UPDATE_CONTACT,
+        ADD_ENTITLEMENT_AGAIN,
         REQUEST_STATUS,
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,3 +64,7 @@ ADD_ENTITLEMENT = Operation(
     already=_already,
     joined=True,
 )
+
+ADD_ENTITLEMENT_AGAIN = replace(ADD_ENTITLEMENT, name="addEntitlementSubscription@again", rank=Rank.POLL, share=0.2)
+"""The same for users who had not signed when it was tried before: after all other work, and never more than a fifth of
+the budget, however many have not signed."""
