@@ -32,6 +32,7 @@ from worker.ledger.rows import OutcomeRow
 from worker.ops.health import Health
 from worker.ops.metrics import Metrics
 from worker.ops.serve import Served, application, serve
+from worker.ops.tracing import Tracing
 from worker.ops.upkeep import Upkeep
 from worker.outcomes.publisher import Publisher
 from worker.products import load_products
@@ -79,6 +80,7 @@ class Replica:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     name: str = field(default_factory=replica_name)
     metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(init=False)
     database: Database = field(init=False)
     ledger: Ledger = field(init=False)
     client: PartnerClient = field(init=False)
@@ -96,6 +98,8 @@ class Replica:
     def __post_init__(self) -> None:
         """Makes the parts; nothing is connected yet."""
         settings = self.settings
+        endpoint = settings.otel_exporter_otlp_endpoint
+        self.tracing = Tracing(str(endpoint) if endpoint else None, self.name)
         vault = Vault([key.get_secret_value() for key in settings.secret_keys])
         rules = flow_rules(settings, self.products)
         budget = Budget(settings.tradovate_hourly_budget)
@@ -124,6 +128,7 @@ class Replica:
             schedule,
             settings.settle,
             observe=self._observe,
+            tracing=self.tracing,
             crash=self.crash,
         )
         shortest = settings.batch_linger.total_seconds()
@@ -147,6 +152,7 @@ class Replica:
             self._taken,
             counted=self._counted,
             rejected=lambda topic, reason: self.metrics.dead_letters.labels(topic, reason).inc(),
+            trace=self.tracing.intake,
             crash=self.crash,
         )
         self.subscriber = Subscriber(settings, list(FLOWS), self.taker, self.stopping)
@@ -162,6 +168,7 @@ class Replica:
 
     def _published(self, row: OutcomeRow) -> None:
         self.metrics.outcomes.labels(row.topic, row.status).inc()
+        self.tracing.published(row.topic, row.status, row.headers)
 
     def _observe(self, operation: str, result: str, items: int, seconds: float) -> None:
         self.metrics.calls.labels(operation, result).inc()
@@ -238,7 +245,13 @@ class Replica:
         for task in loops:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
-        for work in (self.session.aclose(), self.producer.stop(), self.client.aclose(), self.database.close()):
+        for work in (
+            self.session.aclose(),
+            self.producer.stop(),
+            self.client.aclose(),
+            self.database.close(),
+            self.tracing.close(),
+        ):
             await within(work, 2.0)
         if self.served is not None:
             await within(self.served.stop(), 2.0)

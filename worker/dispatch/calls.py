@@ -25,6 +25,7 @@ from worker.ledger.database import AWAY, Connection
 from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import Batch, Claimed, Company, Later, Move, OutcomeRow, StepState
+from worker.ops.tracing import Traced, Tracing
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.operation import CannotLook, Item, Operation, Unreadable
 from worker.tradovate.results import Absent, Reply, Ticket, Unauthorized, Unclear, Unknown
@@ -55,6 +56,7 @@ class Caller:
     schedule: Schedule
     settle: timedelta
     observe: Callable[[str, str, int, float], None] = lambda *_: None
+    tracing: Tracing = field(default_factory=Tracing)
     crash: Callable[[str], None] = lambda _point: None
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     cannot_look_until: dict[str, datetime] = field(default_factory=dict)  # by operation
@@ -85,6 +87,7 @@ class Caller:
             seconds = time.monotonic() - started
             self.crash("after_call")
             self.observe(operation.vendor, result_name(reply), len(pairs), seconds)
+            self._trace(operation, "send", steps, result_name(reply), seconds)
             denied = isinstance(reply, Unauthorized) and await self._denied(token)
             settler = Settler(self.schedule, self.settle, random.random())
             moves = settler.call(operation, reply, pairs, seconds=seconds, call_id=batch.call_id, denied=denied)
@@ -95,6 +98,15 @@ class Caller:
             return outcomes
         finally:
             self.feeding -= operation.lingers
+
+    def _trace(self, operation: Operation, kind: str, steps: Sequence[Claimed], result: str, seconds: float) -> None:
+        if not self.tracing.on:
+            return
+        flows = [
+            Traced(step.flow.trace, str(step.flow.id), step.flow.topic, step.flow.created_at, not step.flow.facts)
+            for step in steps
+        ]
+        self.tracing.call(operation.vendor, kind, flows, result, seconds)
 
     async def _denied(self, token: Token) -> bool:
         """Whether a 401 under this token means a missing permission, which no other token would cure."""
@@ -182,6 +194,7 @@ class Caller:
             ]
             return await self._record(batch, list(zip(steps, moves, strict=True)), None)
         seconds = time.monotonic() - started
+        self._trace(operation, "look_up", steps, "answer", seconds)
         self.crash("after_look")
         settler = Settler(self.schedule, self.settle, random.random())
         nothing = all(isinstance(finding, Absent) for finding in findings)

@@ -25,6 +25,8 @@ from worker.ledger.rows import Accepted, OutcomeRow
 
 log = structlog.get_logger()
 
+TraceHeaders = Mapping[str, str]
+
 T = TypeVar("T")
 
 
@@ -39,6 +41,7 @@ class Taker:
     hand: Callable[[Sequence[OutcomeRow]], None]
     counted: Callable[[str, str, int], None] = lambda *_: None
     rejected: Callable[[str, str], None] = lambda *_: None
+    trace: Callable[[str, int, int, TraceHeaders | None], TraceHeaders | None] = lambda *given: given[-1]
     crash: Callable[[str], None] = lambda _point: None
     failing: str | None = None  # what keeps intake waiting just now
 
@@ -70,7 +73,7 @@ class Taker:
                             record.key,
                             record.partition,
                             record.offset,
-                            _trace(parsed),
+                            self.trace(parsed.topic, record.partition, record.offset, _trace(parsed)),
                         )
                     )
         for record, rejected in bad:
@@ -98,7 +101,7 @@ class Taker:
         error: str,
         stopping: asyncio.Event,
     ) -> None:
-        """The ledger could not take a batch, by a fault of ours: the culprit becomes a dead letter, the rest goes in."""
+        """The ledger could not take a batch, by a fault of ours: the culprit is buried, the rest goes in."""
         buried = {(record.partition, record.offset, record.topic) for record, _ in bad}
         good = [each for each in records if (each.partition, each.offset, each.topic) not in buried]
         if len(good) == 1:

@@ -314,7 +314,7 @@ class Ledger:
                 limit,
                 OUTCOME_LEASE,
             )
-        return sorted((OutcomeRow(*row, begun + OUTCOME_LEASE) for row in rows), key=lambda row: row.id)
+        return sorted((OutcomeRow.leased(row, begun + OUTCOME_LEASE) for row in rows), key=lambda row: row.id)
 
     async def keep_outcomes(self, ids: Sequence[int]) -> float:
         """Extends the lease of outcomes that are surely still ours; until when (monotonic)."""

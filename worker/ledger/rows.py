@@ -86,7 +86,7 @@ class FlowRow:
     record_key: bytes | None
     partition: int
     offset: int
-    trace: dict[str, str] | None
+    trace: Mapping[str, str] | None
     trader_id: str | None
     user_id: int | None
     order_id: str | None
@@ -167,7 +167,7 @@ class Accepted:
     record_key: bytes | None
     partition: int
     offset: int
-    trace: dict[str, str] | None = None
+    trace: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +181,12 @@ class OutcomeRow:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     until: float
+
+    @classmethod
+    def leased(cls, row: Any, until: float) -> OutcomeRow:
+        """Out of a row of the table: id, topic, status, record_key, headers, body."""
+        topic, status, key, headers, body = (row[name] for name in ("topic", "status", "record_key", "headers", "body"))
+        return cls(row["id"], topic, status, key, headers, body, until)
 
 
 @dataclass(frozen=True, slots=True)

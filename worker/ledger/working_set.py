@@ -256,7 +256,7 @@ class WorkingSet:
             attempts=flow.attempts,
             occurred_at=self.now,
         )
-        self.outcomes.append((flow, outcome, flow.record_key, flow.trace or {}))
+        self.outcomes.append((flow, outcome, flow.record_key, dict(flow.trace or {})))
 
     def refuse(self, outcome: Outcome, record_key: bytes | None, trace: Mapping[str, str]) -> None:
         """An outcome of a record that became no flow: bad input whose id could be read."""
@@ -416,7 +416,7 @@ class WorkingSet:
             *(list(column) for column in zip(*rows, strict=True)),
             OUTCOME_LEASE,
         )
-        return [OutcomeRow(*row, self.begun + OUTCOME_LEASE) for row in written]
+        return [OutcomeRow.leased(row, self.begun + OUTCOME_LEASE) for row in written]
 
 
 def outcome_key(record_key: bytes | None, outcome: Outcome) -> bytes | None:

@@ -50,7 +50,7 @@ class Traced:
 class Tracing:
     """Records spans; without an endpoint every method returns at once."""
 
-    def __init__(self, endpoint: str | None, replica: str, exporter: SpanExporter | None = None) -> None:
+    def __init__(self, endpoint: str | None = None, replica: str = "", exporter: SpanExporter | None = None) -> None:
         self._provider: TracerProvider | None = None
         if endpoint is None and exporter is None:
             return
