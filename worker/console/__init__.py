@@ -1,0 +1,11 @@
+"""The page of the person on call: server-rendered, live, and shut without CONSOLE_TOKEN.
+
+app         the routes, and what they are made of
+guard       who is asking: Bearer, cookie, CSRF, too many wrong tokens
+session     what the cookie says
+throttle    how many wrong tokens an address has sent
+render      templates into answers, with their headers
+requests    what came in: forms, filters
+overview, live, flows, mending, dead_letters, calls     one page each
+why, timeline, headline, chart, masking, words          what the pages say, without I/O
+"""

@@ -1,0 +1,108 @@
+"""Is anything wrong? One line for the top of the first page, the worst first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from worker.console.words import count, span, when
+from worker.ledger import holds
+from worker.ledger.holds import Hold
+
+
+class Level(StrEnum):
+    """How bad it is; the page says it in words, and colours it."""
+
+    GOOD = "good"
+    NOTICE = "notice"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One line, and how many more there would be."""
+
+    level: Level
+    text: str
+    more: Sequence[str] = ()
+
+
+LATE = timedelta(minutes=30)
+"""A flow that is older than that and waits for nothing named is worth a look: retries reach five minutes by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the line is made of; None: not known."""
+
+    now: datetime
+    held: Sequence[Hold] = ()
+    budget_left: int = 1
+    budget_free_at: datetime | None = None
+    in_doubt: int = 0
+    oldest: timedelta | None = None
+    oldest_why: str = ""
+    workers: int = 1
+    missing: Sequence[str] = ()  # replicas that were there until not long ago
+    bridges: int | None = None  # None: no bridge has ever been seen
+    bridge_leads: bool = True
+    kafka: str | None = None  # why it cannot be reached
+    dead_letters: int | None = None  # that nobody has put back
+
+
+def headline(facts: Facts) -> Headline:
+    """The worst thing first; what else is wrong after it."""
+    bad, notices = list(_bad(facts)), list(_notices(facts))
+    said = bad + notices
+    if not said:
+        return Headline(Level.GOOD, "Nothing is wrong.")
+    return Headline(Level.BAD if bad else Level.NOTICE, said[0], said[1:])
+
+
+def _bad(facts: Facts) -> list[str]:
+    said = [_held(hold) for hold in facts.held if hold.scope in (holds.ALL, holds.LOGIN, holds.SESSIONS)]
+    if facts.kafka is not None:
+        said.append(f"Kafka cannot be reached ({facts.kafka}): no event comes in and no outcome goes out.")
+    if not facts.workers:
+        said.append("No worker replica is running.")
+    if facts.in_doubt:
+        verb = "is" if facts.in_doubt == 1 else "are"
+        said.append(f"{count(facts.in_doubt, 'flow')} {verb} in doubt: a person must look at Tradovate and resolve.")
+    if facts.bridges is not None and not (facts.bridges and facts.bridge_leads):
+        said.append("No bridge is at work: signed agreements reach nobody until one is.")
+    return said
+
+
+def _notices(facts: Facts) -> list[str]:
+    said = [_held(hold) for hold in facts.held if hold.scope.startswith(("pause:", "endpoint:"))]
+    if facts.budget_left <= 0:
+        free = f"; the next call is free at {when(facts.budget_free_at)}" if facts.budget_free_at else ""
+        said.append(f"The hour's budget is used up{free}.")
+    if facts.oldest is not None and facts.oldest > LATE:
+        said.append(f"The oldest flow has waited for {_minutes(facts.oldest)}. {facts.oldest_why}")
+    if facts.missing:
+        verb = "does" if len(facts.missing) == 1 else "do"
+        said.append(f"{', '.join(facts.missing)} {verb} not answer any more.")
+    if facts.dead_letters:
+        verb = "waits" if facts.dead_letters == 1 else "wait"
+        said.append(f"{count(facts.dead_letters, 'dead letter')} {verb} to be looked at.")
+    return said
+
+
+def _minutes(waited: timedelta) -> str:
+    # Whole minutes: the line is read aloud whenever it changes.
+    return span(timedelta(minutes=waited // timedelta(minutes=1)))
+
+
+def _held(hold: Hold) -> str:
+    ending = f"until {when(hold.until)}" if hold.until is not None else "until a person ends it"
+    kind, _, rest = hold.scope.partition(":")
+    what = {
+        holds.ALL: "All calls are silent",
+        holds.LOGIN: "Nobody logs in",
+        holds.SESSIONS: "No new session is opened",
+        holds.PAUSE_ALL: "All calls are paused",
+    }.get(hold.scope, f"{rest} is {'paused' if kind == 'pause' else 'held back'}")
+    return f"{what} {ending}: {hold.reason}."

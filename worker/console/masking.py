@@ -1,0 +1,124 @@
+"""A dead letter for a person to read: its shape, its ids, and nothing personal. Pure.
+
+What may be shown is named, not what must be hidden: a dead letter is wrong in ways that nobody foresaw, so a value is
+shown only where the events' models have a field of that name that is not personal. Everything else is `***`, in text
+that is no JSON nothing is shown at all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, get_args
+
+import orjson
+from pydantic import BaseModel
+
+from schemas.events import EVENTS
+from schemas.privacy import MASK
+
+MOST_BYTES = 256 * 1024
+"""Of a value that is shown; larger ones hold documents."""
+
+_ENVELOPE = frozenset({"specversion", "id", "source", "type", "time", "datacontenttype", "traceparent"})
+_PROSE = frozenset({"reason", "traderReason", "description", "parameters"})  # written by people, about people
+_HEADERS = re.compile(r"(ce_(id|type|source|time|specversion)|content-type|traceparent|tracestate|dlq-[a-z]+)")
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
+_LONGEST = 128  # characters: ids have no more
+_DEEPEST = 12
+
+
+def masked_value(topic: str, value: bytes | None) -> str:
+    """The value as indented JSON with what is personal masked, or a sentence that says what it is."""
+    if value is None:
+        return "(no value)"
+    if len(value) > MOST_BYTES:
+        return f"({len(value)} bytes, too many to show)"
+    try:
+        read = orjson.loads(value.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError:
+        return f"({len(value)} bytes that are not JSON, and might hold anything)"
+    return json.dumps(_masked(read, shown_fields(topic), 0), indent=2, ensure_ascii=False)
+
+
+def masked_headers(headers: Sequence[tuple[str | bytes, bytes | None]]) -> list[tuple[str, str]]:
+    """Names and values; values of headers that are not the worker's or CloudEvents' are masked."""
+    return [(_name(name), _header(_name(name), value)) for name, value in headers]
+
+
+def masked_key(topic: str, key: bytes | None, value: bytes | None) -> str:
+    """The key where it is an id that the body shows too, else `***`."""
+    if key is None:
+        return "(none)"
+    try:
+        text, body = key.decode(), orjson.loads(value or b"")
+    except (UnicodeDecodeError, orjson.JSONDecodeError):
+        return MASK
+    shown = shown_fields(topic)
+    ids = [body.get(name) for name in shown] if isinstance(body, dict) else []
+    return text if any(str(each) == text for each in ids if isinstance(each, str | int)) else MASK
+
+
+@cache
+def shown_fields(topic: str) -> frozenset[str]:
+    """The names of fields whose values may be shown."""
+    model = EVENTS.get(topic)
+    personal: set[str] = set()
+    plain: set[str] = set()
+    for found in _models(model) if model is not None else ():
+        for name, field in found.model_fields.items():
+            hidden = isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("x-personal"))
+            whole = next(_models(field.annotation), None) is not None  # an object: its own fields are looked at
+            (personal if hidden or whole else plain).add(field.alias or name)
+    # A name that is personal anywhere is personal everywhere: who knows in which object it was put by mistake.
+    return frozenset((plain | {"eventId"} | _ENVELOPE) - personal - _PROSE)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from _models(field.annotation)
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _masked(value: Any, shown: frozenset[str], depth: int) -> Any:
+    if depth > _DEEPEST:
+        return MASK
+    match value:
+        case dict():
+            return {_field(name): _field_value(name, each, shown, depth) for name, each in value.items()}
+        case list():
+            return [_masked(each, shown, depth + 1) for each in value]
+        case None | bool():
+            return value
+        case _:
+            return MASK
+
+
+def _field_value(name: str, value: Any, shown: frozenset[str], depth: int) -> Any:
+    if isinstance(value, dict):
+        return _masked(value, shown, depth + 1)
+    if isinstance(value, list):
+        return [_field_value(name, each, shown, depth + 1) if depth < _DEEPEST else MASK for each in value]
+    if value is None or isinstance(value, bool) or name not in shown:
+        return value if value is None or isinstance(value, bool) else MASK
+    return value if not isinstance(value, str) or len(value) <= _LONGEST else f"{value[:_LONGEST]}…"
+
+
+def _field(name: str) -> str:
+    return name if _FIELD.fullmatch(name) else MASK
+
+
+def _name(name: str | bytes) -> str:
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name.encode("utf-8", "replace").decode()
+    return text[:_LONGEST]
+
+
+def _header(name: str, value: bytes | None) -> str:
+    if value is None:
+        return "(none)"
+    return value.decode("utf-8", "replace")[:1000] if _HEADERS.fullmatch(name) else MASK

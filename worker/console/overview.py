@@ -1,0 +1,220 @@
+"""What the first page shows, read once for everybody who looks at it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from worker.console.chart import MINUTES, Chart, chart, minute
+from worker.console.headline import Facts, Headline, headline
+from worker.console.why import Step, World, why
+from worker.ledger import leader, pages
+from worker.ledger.calls import Budget
+from worker.ledger.database import AWAY, Connection, Database
+from worker.ledger.overview import Standing, open_flows, standing
+from worker.ledger.pages import Present, Waiting
+
+LEAST = 1.0
+"""Seconds between two readings, however many look: the page is live to the second, the database hardly notices."""
+
+KAFKA_EVERY = 5.0
+"""Seconds between two looks at Kafka's offsets, which take two connections."""
+
+_KAFKA_WITHIN = 4.0
+
+_WRITTEN_LATE = timedelta(minutes=2)
+"""An outcome's time is that of its transaction's start: minutes younger than this may still grow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """What Kafka says: lag by topic, dead letters by topic that nobody has put back. `why`: it could not be asked."""
+
+    lag: Mapping[str, int] = field(default_factory=dict)
+    dead: Mapping[tuple[str, int], range] = field(default_factory=dict)
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """Everything on the first page, at one moment."""
+
+    now: datetime
+    headline: Headline
+    standing: Standing
+    hourly: int
+    flows: Mapping[str, int]
+    by_topic: Mapping[str, Mapping[str, int]]
+    oldest: Waiting | None
+    oldest_why: str
+    chart: Chart
+    present: Sequence[Present]
+    leads: str | None
+    lag: Mapping[str, int]
+    dead: Mapping[str, int]
+    kafka: str | None
+
+    @property
+    def budget_share(self) -> float:
+        """How much of the hour's budget is used, 0 to 1."""
+        return min(1.0, self.standing.budget.used / self.hourly)
+
+
+@dataclass(slots=True)
+class Overview:
+    """Reads at most once in `LEAST` seconds, and slower when reading takes long: a tenth of the time at most."""
+
+    database: Database
+    budget: Budget
+    topics: Sequence[str]
+    offsets: Callable[[], Coroutine[Any, Any, Offsets]]
+    windows: Callable[[datetime], Mapping[str, datetime]]
+    _glance: Glance | None = None
+    _next: float = 0.0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _minutes: dict[tuple[datetime, str], int] = field(default_factory=dict)
+    _read_to: datetime | None = None
+
+    async def __call__(self) -> Glance:
+        """The newest reading. Raises any of `database.AWAY`."""
+        async with self._lock:
+            now = time.monotonic()
+            if self._glance is None or now >= self._next:
+                self._glance = await self._read()
+                took = time.monotonic() - now
+                self._next = time.monotonic() + max(LEAST, 10 * took)
+            return self._glance
+
+    async def _read(self) -> Glance:
+        offsets_read = asyncio.create_task(self.offsets())
+        try:
+            stands = await standing(self.database, self.budget)
+            counts, _ = await open_flows(self.database)
+            async with self.database.connection() as connection:
+                oldest = await pages.oldest_open(connection, self.topics)
+                doubtful = await pages.in_doubt(connection, self.topics)
+                await self._read_minutes(connection, stands.now)
+                present = await pages.replicas(connection)
+                leads = await leader.holder(connection)
+                replayed = await pages.replayed(connection)
+            offsets = await offsets_read
+        finally:
+            offsets_read.cancel()
+        dead = left(offsets.dead, replayed)
+        shown = chart(self._minutes, stands.now.astimezone(UTC))
+        world = World(
+            stands.now, stands.holds, stands.budget.left, stands.budget.free_again_at, self.windows(stands.now)
+        )
+        explained = _explain(oldest, world)
+        by_topic = {
+            topic: {
+                "waiting": counts.get((topic, "waiting"), 0),
+                "working": counts.get((topic, "working"), 0),
+                "in_doubt": doubtful.get(topic, 0),
+            }
+            for topic in self.topics
+        }
+        flows = {state: sum(row[state] for row in by_topic.values()) for state in ("waiting", "working", "in_doubt")}
+        return Glance(
+            stands.now,
+            headline(_facts(world, oldest, explained, flows["in_doubt"], present, leads, offsets.why, dead)),
+            stands,
+            self.budget.hourly,
+            flows,
+            {topic: row for topic, row in by_topic.items() if any(row.values())},
+            oldest,
+            explained,
+            shown,
+            present,
+            leads,
+            offsets.lag,
+            dead,
+            offsets.why,
+        )
+
+    async def _read_minutes(self, connection: Connection, now: datetime) -> None:
+        """Minutes that are over are read once; the last ones, which may still grow, each time."""
+        first = minute(now) - MINUTES * timedelta(minutes=1)
+        since = first if self._read_to is None else max(first, self._read_to)
+        fresh = await pages.outcomes_by_minute(connection, since)
+        kept = {key: value for key, value in self._minutes.items() if first <= key[0] < since}
+        self._minutes = kept | {(at.astimezone(UTC), status): value for (at, status), value in fresh.items()}
+        self._read_to = minute(now) - _WRITTEN_LATE
+
+
+@dataclass(slots=True)
+class Kafka:
+    """Kafka's offsets, looked at every few seconds, and never waited for longer than that."""
+
+    read: Callable[[], Coroutine[Any, Any, Offsets]]
+    _seen: Offsets = field(default_factory=Offsets)
+    _next: float = 0.0
+
+    async def __call__(self) -> Offsets:
+        """The newest reading."""
+        if time.monotonic() >= self._next:
+            try:
+                async with asyncio.timeout(_KAFKA_WITHIN):
+                    self._seen = await self.read()
+            except (KafkaError, OSError, TimeoutError) as error:
+                self._seen = Offsets(why=type(error).__name__)
+            self._next = time.monotonic() + KAFKA_EVERY
+        return self._seen
+
+
+def left(
+    dead: Mapping[tuple[str, int], range], replayed: Mapping[tuple[str, int], Sequence[int]]
+) -> dict[str, int]:
+    """Dead letters by topic that are still there and that nobody has put back."""
+    waiting: dict[str, int] = {}
+    for key, offsets in dead.items():
+        back = sum(offset in offsets for offset in replayed.get(key, ()))
+        if len(offsets) > back:
+            waiting[key[0]] = waiting.get(key[0], 0) + len(offsets) - back
+    return waiting
+
+
+def _explain(oldest: Waiting | None, world: World) -> str:
+    if oldest is None:
+        return ""
+    if oldest.operation is None or oldest.state is None or oldest.due is None:
+        return why(None, world)
+    step = Step(oldest.operation, oldest.state, oldest.due, oldest.waits_for, oldest.attempts or 0)
+    return why(step, world)
+
+
+def _facts(
+    world: World,
+    oldest: Waiting | None,
+    explained: str,
+    in_doubt: int,
+    present: Sequence[Present],
+    leads: str | None,
+    kafka: str | None,
+    dead: Mapping[str, int],
+) -> Facts:
+    bridges = [each for each in present if each.role == "bridge"]
+    return Facts(
+        now=world.now,
+        held=world.held,
+        budget_left=world.budget_left,
+        budget_free_at=world.budget_free_at,
+        in_doubt=in_doubt,
+        oldest=world.now - oldest.created_at if oldest is not None else None,
+        oldest_why=explained,
+        workers=sum(each.there and each.role == "worker" for each in present),
+        missing=[each.name for each in present if not each.there],
+        bridges=sum(each.there for each in bridges) if bridges else None,
+        bridge_leads=leads is not None,
+        kafka=kafka,
+        dead_letters=sum(dead.values()),
+    )
+
+
+__all__ = ["AWAY", "Glance", "Kafka", "Offsets", "Overview", "left"]

@@ -1,0 +1,26 @@
+// What HTML alone cannot: say whether the page is live, and tell a time in the reader's own zone when asked.
+(function () {
+  "use strict";
+
+  function live(state, text) {
+    var mark = document.getElementById("live");
+    if (mark) {
+      mark.dataset.live = state;
+      mark.textContent = text;
+    }
+  }
+
+  document.addEventListener("htmx:sseOpen", function () { live("yes", "live, as of"); });
+  document.addEventListener("htmx:sseError", function () { live("lost", "Not live any more: reload the page. As of"); });
+  document.addEventListener("htmx:sseMessage", function () { live("yes", "live, as of"); });
+
+  function local(event) {
+    var time = event.target.closest && event.target.closest("time[datetime]");
+    if (time && !time.title) {
+      time.title = new Date(time.dateTime).toLocaleString() + " here";
+    }
+  }
+
+  document.addEventListener("mouseover", local);
+  document.addEventListener("focusin", local);
+})();
