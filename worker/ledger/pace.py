@@ -47,7 +47,7 @@ async def traffic(database: Database, operations: Sequence[str], *, full: int, s
             union all
             select operation, count(*), sum(items), (
                 select max(carried / greatest(extract(epoch from at - since), 0.001)) from part_filled p
-                where p.operation = sent.operation
+                where p.operation = sent.operation and since is not null
             ) from sent group by operation
             """,  # noqa: S608
             list(operations),
