@@ -22,6 +22,7 @@ from worker.flows import FLOWS
 from worker.kafka.admin import ensure_topics
 from worker.kafka.topics import dead_letter_topic, outcome_topic
 from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for
+from worker.sandbox.core import Exchange, Request
 from worker.settings import RunSettings, load
 
 SECRET_KEY = "a key of the tests that is long enough"
@@ -190,6 +191,18 @@ class Stage:
     def count(self, path: str) -> int:
         """How many calls of one operation reached the partner."""
         return int(self.partner.sandbox.core.calls.by_path[path.lower()])
+
+    def record_requests(self) -> list[Request]:
+        """From now on every request that reaches the partner, to the byte."""
+        core, seen = self.partner.sandbox.core, list[Request]()
+        begin = core.begin
+
+        def recording(request: Request, now: float) -> Exchange:
+            seen.append(request)
+            return begin(request, now)
+
+        core.begin = recording  # type: ignore[method-assign]  # the tests' own partner
+        return seen
 
     @property
     def effects(self) -> dict[str, Any]:

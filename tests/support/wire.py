@@ -1,4 +1,7 @@
-"""The shop's side of Kafka: sends records, and hears every outcome and every dead letter from the first on."""
+"""The shop's side of Kafka: sends records, and hears every outcome and every dead letter from the first on.
+
+`heard` has all records, `outcomes` the bodies of outcomes, both in the order in which they were read.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,7 @@ class Wire:
         self._consumer: Any = None
         self._listening: asyncio.Task[None] | None = None
         self.heard: list[Heard] = []
+        self.outcomes: list[dict[str, Any]] = []
 
     async def start(self) -> Self:
         """Begins to listen."""
@@ -104,11 +108,6 @@ class Wire:
         return await self._producer.send(name, value=value, key=key, headers=headers, partition=partition)
 
     @property
-    def outcomes(self) -> list[dict[str, Any]]:
-        """All outcomes up to now, in the order in which they were read."""
-        return [json.loads(each.value or b"") for each in self.heard if each.topic.endswith(".outcome")]
-
-    @property
     def dead_letters(self) -> list[Heard]:
         """All dead letters up to now."""
         return [each for each in self.heard if each.topic.endswith(".dlq")]
@@ -120,10 +119,10 @@ class Wire:
     async def _listen(self) -> None:
         while True:
             for records in (await self._consumer.getmany(timeout_ms=200)).values():
-                self.heard += [
-                    Heard(
-                        self._names.bare(record.topic), record.partition, record.offset, record.key, record.value,
-                        record.headers,
+                for record in records:
+                    topic = self._names.bare(record.topic)
+                    self.heard.append(
+                        Heard(topic, record.partition, record.offset, record.key, record.value, record.headers)
                     )
-                    for record in records
-                ]
+                    if topic.endswith(".outcome"):
+                        self.outcomes.append(json.loads(record.value))

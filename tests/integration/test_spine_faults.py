@@ -1,0 +1,163 @@
+"""The partner at its worst: calls that are cut, come late, lie or are refused; and what it costs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.support import oracle
+from tests.support.events import purchase
+from tests.support.spine import Stages
+from tests.support.waiting import eventually
+from worker.sandbox import SandboxConfig
+
+USERS = "/user/createevaluationusers"
+ACCOUNTS = "/user/createevaluationaccounts"
+CONTACT = "/contactinfo/updatecontactinfo"
+
+UNCLEAR: list[dict[str, Any]] = [
+    {"action": "cut_before"},
+    {"action": "cut_after"},
+    {"action": "status_before", "status": 503},
+    {"action": "status_after", "status": 502},
+    {"action": "status_after", "status": 408},
+    {"action": "hang"},
+    {"action": "hang", "effect": True},
+    {"action": "late", "seconds": 0.2},
+    {"action": "late", "seconds": 0.2, "answer": "504"},
+    *({"action": "garbage", "form": form} for form in ("not_json", "wrong_types", "empty", "truncated", "html")),
+    {"action": "garbage", "form": "null", "effect": False},
+    {"action": "short_results"},
+    {"action": "long_results"},
+]
+
+
+def name(fault: dict[str, Any]) -> str:
+    return "-".join(str(value) for value in fault.values())
+
+
+@pytest.mark.parametrize("fault", UNCLEAR, ids=name)
+async def test_an_unclear_call_is_looked_up_before_it_goes_again(stage: Stages, fault: dict[str, Any]) -> None:
+    """Whatever way each of the three calls goes wrong, it takes effect once, and is sent again only if it had not."""
+    on = await stage(BATCH_LINGER_MS="100", TRADOVATE_TIMEOUT_SECONDS="1")
+    await on.replica()
+    for path in (USERS, ACCOUNTS, CONTACT):
+        on.fault(operation=path, times=1, **fault)
+    await on.buy(*(purchase(number, contact=number == 0) for number in range(3)))
+    outcomes = await on.all_ended()
+    assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
+    assert outcomes[0]["warnings"] == []
+    took_effect = fault["action"] in ("cut_after", "status_after", "late", "short_results", "long_results") or (
+        fault.get("effect", fault["action"] == "garbage")
+    )
+    for path in (USERS, ACCOUNTS):
+        assert on.count(path) == (1 if took_effect else 2), path
+    await oracle.holds_all(on)
+
+
+@pytest.mark.parametrize("form", ["item", "error_text", "violations", "http_400"])
+@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "in-part"])
+@pytest.mark.parametrize("path", [USERS, ACCOUNTS], ids=["users", "accounts"])
+async def test_a_culprit_is_found_and_its_neighbours_succeed(
+    stage: Stages, path: str, form: str, atomic: bool
+) -> None:
+    """One bad item among a hundred fails alone, with its own text, at the cost of some fifteen calls."""
+    on = await stage(SandboxConfig(batch_atomic=atomic), BATCH_LINGER_MS="300")
+    await on.replica()
+    wanted = "login42x" if path == USERS else "EVAL100042"
+    on.fault("poison", path, contains=f'"{wanted}"', form=form, body="This one cannot be")
+    await on.buy(*(purchase(number) for number in range(100)))
+    outcomes = await on.all_ended()
+    failed = [outcome for outcome in outcomes if outcome["status"] != "succeeded"]
+    assert [outcome["eventId"] for outcome in failed] == ["e-42"]
+    assert failed[0]["errorCode"] == "rejected"
+    assert "This one cannot be" in failed[0]["errorText"]
+    other = ACCOUNTS if path == USERS else USERS
+    calls = [call for call in on.calls() if not call["path"].startswith("/auth/") and call["path"] != other]
+    assert len(calls) <= 20, [f"{call['path']} {call['items']}" for call in calls]
+    assert on.count(path) <= 16
+    await oracle.holds_all(on)
+
+
+async def test_several_culprits_are_found(stage: Stages) -> None:
+    """Three bad items in one call each fail alone."""
+    on = await stage(BATCH_LINGER_MS="300")
+    await on.replica()
+    bad = (7, 40, 41)
+    for number in bad:
+        on.fault("poison", ACCOUNTS, contains=f'"EVAL{100_000 + number}"', form="violations")
+    await on.buy(*(purchase(number) for number in range(100)))
+    outcomes = await on.all_ended()
+    assert [outcome["eventId"] for outcome in outcomes if outcome["status"] == "failed"] == [f"e-{n}" for n in bad]
+    await oracle.holds_all(on)
+
+
+async def test_a_penalty_ticket_goes_with_the_same_body(stage: Stages) -> None:
+    """After a ticket's wait the same bytes go again with it, and the partner takes them."""
+    on = await stage(BATCH_LINGER_MS="100")
+    sent = on.record_requests()
+    await on.replica()
+    for path in (USERS, ACCOUNTS, CONTACT):
+        on.fault("ticket", path, times=1, seconds=1)
+    await on.buy(*(purchase(number, contact=number == 1) for number in range(4)))
+    outcomes = await on.all_ended()
+    assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
+    for path in (USERS, ACCOUNTS, CONTACT):
+        first, second = [request.body for request in sent if request.path == path]
+        assert re.sub(rb',"p-ticket":"[^"]*"', b"", second) == first != second
+    assert on.state["tickets"] == {"issued": 3, "redeemed": 3, "early": 0}
+    await oracle.holds_all(on)
+
+
+async def test_a_ticket_outlives_a_restart(stage: Stages) -> None:
+    """A replica that starts after a ticket was given sends the same bytes with it, the generated password included."""
+    on = await stage(BATCH_LINGER_MS="100")
+    sent = on.record_requests()
+    first_replica = await on.replica()
+    on.fault("ticket", USERS, times=1, seconds=2)
+    await on.buy(*(purchase(number) for number in range(3)))
+    await eventually(lambda: on.state["tickets"]["issued"])
+    await first_replica.stop()
+    await on.replica()
+    await on.all_ended()
+    first, second = [request.body for request in sent if request.path == USERS]
+    assert re.sub(rb',"p-ticket":"[^"]*"', b"", second) == first != second
+    assert on.state["tickets"] == {"issued": 1, "redeemed": 1, "early": 0}
+    await oracle.holds_all(on)
+
+
+async def test_a_ticket_holds_back_its_endpoint_alone(stage: Stages) -> None:
+    """While accounts wait for a ticket, users are made."""
+    on = await stage(BATCH_LINGER_MS="50")
+    await on.replica()
+    on.fault("ticket", ACCOUNTS, times=1, seconds=4)
+    await on.buy(purchase(1))
+    await eventually(lambda: on.state["tickets"]["issued"])
+    await on.buy(purchase(2))
+    await eventually(lambda: on.count(USERS) == 2, 3)
+    assert on.count(ACCOUNTS) == 1
+    await on.all_ended()
+    assert on.state["tickets"]["early"] == 0
+    await oracle.holds_all(on)
+
+
+async def test_a_ticket_with_a_captcha_rests_the_endpoint(stage: Stages) -> None:
+    """With a captcha nothing is sent to the endpoint, by any replica, until its hour is over or a person says so."""
+    on = await stage()
+    replica = await on.replica()
+    on.fault("ticket", ACCOUNTS, times=1, captcha=True)
+    await on.buy(purchase(1))
+    await eventually(lambda: on.state["tickets"]["issued"])
+    await on.buy(purchase(2), purchase(3))
+    await eventually(lambda: on.count(USERS) >= 2)
+    await replica.stop()
+    await on.replica()
+    held = await on.rows("select until - created_at > interval '59 minutes' as hour from hold where cleared_at is null")
+    assert [row["hour"] for row in held] == [True]
+    assert on.count(ACCOUNTS) == 1
+    on.partner.sandbox.core.tickets._captcha_until.clear()
+    await on.rows("update hold set cleared_at = clock_timestamp()")  # what `holds clear` does
+    await on.all_ended()
+    await oracle.holds_all(on)
