@@ -63,6 +63,11 @@ def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def warn(sentence: str) -> None:
+    """A note beside the output, on standard error, in one line."""
+    print(" ".join(sentence.split()), file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     """Prints one JSON document, indented for a person, readable by a program."""
     print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

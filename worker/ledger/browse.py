@@ -228,7 +228,7 @@ async def story(connection: Connection, summary: Summary) -> Story:
     """The flow with its steps, calls, outcomes and notes."""
     facts = await connection.fetchval("select facts from flow where id = $1", summary.flow_id)
     steps = [
-        StepSeen(*list(row)[:-1], shown(row[-1]))
+        StepSeen(*[*list(row)[:-1], shown(row[-1])])
         for row in await connection.fetch(
             "select id, operation, state, attempts, due, coalesce(waits_for, '{}'), created_at, ended_at, call_ids,"
             " coalesce(result, '{}'::jsonb) from step where flow_id = $1 order by id",

@@ -130,8 +130,7 @@ class Mender:
 
         Locks in the order of everybody else: traders, orders, steps, the flow.
         """
-        seen = await self._read(connection, flow_id, event, bare=bare)
-        _check(seen, states)
+        seen = await self._read(connection, flow_id, states, event, bare=bare)
         working = self.ledger.working_set()
         await working.load(connection, [seen], new=True)
         steps = await connection.fetch(
@@ -141,18 +140,20 @@ class Mender:
         )
         await connection.execute("select 1 from flow where id = $1 for update", flow_id)
         # A replica may have moved it on until this moment: what it knows and how it stands is read under the locks.
-        flow = await self._read(connection, flow_id, seen.event, bare=bare)
-        _check(flow, states)
+        flow = await self._read(connection, flow_id, states, seen.event, bare=bare)
         if flow.state == "open" and not steps:
             raise Again  # its step ended while we waited for the lock, and the next one cannot be seen from here
         return flow, working, steps
 
-    async def _read(self, connection: Connection, flow_id: uuid.UUID, event: Event | None, *, bare: bool) -> FlowRow:
+    async def _read(
+        self, connection: Connection, flow_id: uuid.UUID, states: Sequence[str], event: Event | None, *, bare: bool
+    ) -> FlowRow:
         row = await connection.fetchrow(
-            "select topic, trader_id, user_id, order_id, account_id from flow where id = $1", flow_id
+            "select state, topic, trader_id, user_id, order_id, account_id from flow where id = $1", flow_id
         )
         if row is None:
             raise NotMended("There is no such flow.")
+        _check(row["state"], states)
         flow = await self.ledger.read_flow(connection, flow_id, event)
         if flow is None and bare:
             flow = await self.ledger.read_flow(connection, flow_id, _bare(**row))
@@ -170,11 +171,11 @@ class Mender:
         return await _left(connection, await working.save(connection))
 
 
-def _check(flow: FlowRow, states: Sequence[str]) -> None:
-    if flow.state not in states:
+def _check(state: str, states: Sequence[str]) -> None:
+    if state not in states:
         names = {"open": "still under way", "in_doubt": "in doubt"}
-        wanted = " or ".join(names.get(state, state) for state in states)
-        raise NotMended(f"The flow is {names.get(flow.state, flow.state)}; this is for flows that are {wanted}.")
+        wanted = " or ".join(names.get(each, each) for each in states)
+        raise NotMended(f"The flow is {names.get(state, state)}; this is for flows that are {wanted}.")
 
 
 def _bare(topic: str, **ids: Any) -> Event:

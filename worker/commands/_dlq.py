@@ -1,0 +1,151 @@
+"""Dead letters as the commands print them. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from schemas.base import utc_text
+from worker.console.masking import masked_headers, masked_key, masked_value
+from worker.intake.dead_letters import AT, ERROR, OFFSET, PARTITION, REASON
+from worker.intake.replay import place_of
+from worker.kafka.read import Record
+from worker.ledger.replays import Place
+
+COLUMNS = ("topic", "partition", "offset", "reason", "at", "replayed", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter in one line. `topic`: the input topic that it came from. Without the value: many fit in memory."""
+
+    topic: str
+    place: Place
+    reason: str | None
+    error: str | None
+    at: str
+    from_partition: int | None
+    from_offset: int | None
+
+    @classmethod
+    def of(cls, topic: str, record: Record) -> Letter:
+        """What the headers say."""
+        headers = dict(record.headers)
+        written = utc_text(datetime.fromtimestamp(record.timestamp_ms / 1000, UTC))
+        return cls(
+            topic,
+            place_of(record),
+            _text(headers.get(REASON)),
+            _text(headers.get(ERROR)),
+            _text(headers.get(AT)) or written,
+            _number(headers.get(PARTITION)),
+            _number(headers.get(OFFSET)),
+        )
+
+
+Replayed = Mapping[Place, datetime] | None
+"""When dead letters were put back; None: the ledger could not be asked."""
+
+
+def row(letter: Letter, replayed: Replayed) -> tuple[object, ...]:
+    """A dead letter as a row of `COLUMNS`."""
+    place = letter.place
+    back = _back(place, replayed)
+    return letter.topic, place.partition, place.offset, letter.reason or "-", letter.at, back, letter.error or "-"
+
+
+def as_json(letter: Letter, replayed: Replayed) -> dict[str, Any]:
+    """A dead letter; `replayed` null: the ledger could not be asked."""
+    at = (replayed or {}).get(letter.place)
+    return {
+        "topic": letter.topic,
+        "partition": letter.place.partition,
+        "offset": letter.place.offset,
+        "reason": letter.reason,
+        "error": letter.error,
+        "at": letter.at,
+        "fromPartition": letter.from_partition,
+        "fromOffset": letter.from_offset,
+        "replayed": None if replayed is None else at is not None,
+        "replayedAt": None if at is None else utc_text(at),
+    }
+
+
+def whole_json(topic: str, record: Record, replayed: Replayed, *, raw: bool) -> dict[str, Any]:
+    """A dead letter with its key, headers and value; masked unless `raw`. What is no UTF-8 text goes as base64."""
+    shown: dict[str, Any] = {**as_json(Letter.of(topic, record), replayed), "bytes": len(record.value or b"")}
+    if raw:
+        key, value = _raw(record.key), _raw(record.value)
+        headers = [{"name": _name(name), "value": _raw(text)} for name, text in record.headers]
+        return {**shown, "key": key, "headers": headers, "value": value}
+    return {
+        **shown,
+        "key": None if record.key is None else masked_key(topic, record.key, record.value),
+        "headers": [{"name": name, "value": text} for name, text in masked_headers(record.headers)],
+        "value": _parsed(masked_value(topic, record.value)),
+    }
+
+
+def head(topic: str, record: Record, replayed: Replayed, *, raw: bool) -> list[tuple[str, str]]:
+    """Where a dead letter stands, its key and its headers, as names and values."""
+    letter = Letter.of(topic, record)
+    key = _plain(record.key) if raw else masked_key(topic, record.key, record.value)
+    headers = [(_name(name), _plain(text)) for name, text in record.headers] if raw else masked_headers(record.headers)
+    return [
+        ("topic", topic),
+        ("dead letter", f"partition {record.partition}, offset {record.offset}"),
+        ("replayed", _back(letter.place, replayed)),
+        ("key", key),
+        *((f"header {name}", text) for name, text in headers),
+    ]
+
+
+def body(topic: str, record: Record, *, raw: bool) -> str:
+    """The value: masked, or as it is."""
+    return _plain(record.value) if raw else masked_value(topic, record.value)
+
+
+def _back(place: Place, replayed: Replayed) -> str:
+    if replayed is None:
+        return "unknown"
+    at = replayed.get(place)
+    return "no" if at is None else utc_text(at)
+
+
+def _raw(data: bytes | None) -> Any:
+    if data is None:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def _plain(data: bytes | None) -> str:
+    return "(none)" if data is None else data.decode("utf-8", "backslashreplace")
+
+
+def _name(name: str) -> str:
+    """A header's name; bytes that are no UTF-8 came as lone surrogates."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _parsed(text: str) -> Any:
+    """Masked JSON as JSON; the sentence that stands for what is none, as text."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else data.decode("utf-8", "replace")
+
+
+def _number(data: bytes | None) -> int | None:
+    return int(data) if data is not None and data.isdigit() and len(data) < 20 else None
