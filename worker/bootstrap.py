@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.events import Account
 from worker.backoff import Schedule
+from worker.console.app import Console
 from worker.dispatch.calls import Caller
 from worker.dispatch.dispatcher import Dispatcher
 from worker.dispatch.pacing import Pace
@@ -91,6 +92,7 @@ class Replica:
     dispatcher: Dispatcher = field(init=False)
     subscriber: Subscriber = field(init=False)
     health: Health = field(init=False)
+    console: Console | None = field(init=False, default=None)
     served: Served | None = None
     started: bool = False
     topics: Sequence[str] = tuple(FLOWS)
@@ -158,6 +160,17 @@ class Replica:
         self.subscriber = Subscriber(settings, list(FLOWS), self.taker, self.stopping)
         self.health = Health(self, budget)
         self.metrics.expect(FLOWS, CODES)
+        if settings.console_token is not None:
+            self.console = Console(
+                settings,
+                settings.console_token.get_secret_value(),
+                self.ledger,
+                budget,
+                self.producer,
+                self.stopping,
+                self.products,
+                wake=self.dispatcher.wake.set,
+            )
 
     def _taken(self, outcomes: Sequence[OutcomeRow]) -> None:
         self.publisher.hand(outcomes)
@@ -179,8 +192,9 @@ class Replica:
         """Until `stopping` is set. Raises `StartRefused`; waits for Kafka and PostgreSQL as long as they are away."""
         settings = self.settings
         probes = self.health.probes()
+        pages = self.console.routes if self.console is not None else ()
         try:
-            self.served = await serve(application(probes, self.metrics), settings.http_host, settings.http_port)
+            self.served = await serve(application(probes, self.metrics, pages), settings.http_host, settings.http_port)
         except OSError as error:
             text = f"HTTP_PORT {settings.http_port} cannot be listened on ({error.strerror}); set another, or 0."
             raise StartRefused(text) from None
@@ -250,6 +264,7 @@ class Replica:
             self.producer.stop(),
             self.client.aclose(),
             self.database.close(),
+            *([self.console.aclose()] if self.console is not None else []),
             self.tracing.close(),
         ):
             await within(work, 2.0)

@@ -22,6 +22,7 @@ from worker.console.render import Renderer
 from worker.console.requests import Form, FormTooLarge, read_form
 from worker.console.session import COOKIE, LIFE, Session, Signer
 from worker.console.throttle import Throttle
+from worker.ledger.database import BEHIND
 
 WRONG_COSTS = 0.5
 """Seconds that a wrong token costs whoever sent it. Only that request waits; the loop goes on."""
@@ -55,7 +56,23 @@ class Guard:
                 return session
             if session is None:
                 return self._to_sign_in(request)
-            return await page(request, session)
+            try:
+                return await page(request, session)
+            except BEHIND:
+                return self._behind(request)
+
+        return endpoint
+
+    def stream(self, stream: Page) -> Endpoint:
+        """As a page, but for a browser's event source, which cannot follow to a form: 401."""
+
+        async def endpoint(request: Request) -> Response:
+            session = await self._who(request)
+            if isinstance(session, Response):
+                return session
+            if session is None:
+                return self.render.message(request, 401, "Sign in first", "Nothing is told.")
+            return await stream(request, session)
 
         return endpoint
 
@@ -75,9 +92,16 @@ class Guard:
             if session.csrf and not self.signer.is_csrf(session, given):
                 text = "The form is not this session's: load the page again. Nothing was changed."
                 return self.render.message(request, 403, "Not done", text)
-            return await action(request, session, form)
+            try:
+                return await action(request, session, form)
+            except BEHIND:
+                return self._behind(request)
 
         return endpoint
+
+    def _behind(self, request: Request) -> Response:
+        text = "The ledger's schema is behind this program: run `tradovate-worker db upgrade`."
+        return self.render.message(request, 503, "Not now", text)
 
     async def _who(self, request: Request) -> Session | Response | None:
         """The session, None for nobody, or an answer for an address that has guessed too often."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -68,15 +69,20 @@ class Renderer:
         session: Session | None,
         *,
         status: int = 200,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
         **values: Any,
     ) -> Response:
         """A whole page. A form on it carries the session's CSRF token."""
         text = self.text(template, session=session, here=request.url.path, **values)
-        return HTMLResponse(text, status, {**self.headers, **(headers or {})})
+        return HTMLResponse(text, status, {**self.headers, **headers})
 
     def message(
-        self, request: Request, status: int, title: str, text: str, headers: Mapping[str, str] | None = None
+        self,
+        request: Request,
+        status: int,
+        title: str,
+        text: str,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Response:
         """A page that says one thing."""
         return self.page(

@@ -66,10 +66,11 @@ def _waits(step: Step, now: datetime) -> str:
     ending = f", until {when(step.due)} at the latest" if step.due > now else ""
     if not step.waits_for:
         return f"It waits for its time{ending}."
-    return f"It waits for {' or '.join(_key(key) for key in step.waits_for)}{ending}."
+    return f"It waits for {' or '.join(wait_key(key) for key in step.waits_for)}{ending}."
 
 
-def _key(key: str) -> str:
+def wait_key(key: str) -> str:
+    """What wakes a waiting step, in words."""
     kind, _, rest = key.partition(":")
     if kind == "trader":
         return f"the user of trader {rest}"

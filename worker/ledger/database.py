@@ -40,6 +40,9 @@ AWAY = (
 )
 """Errors that mean: the database cannot be reached or cannot serve just now; wait and try again."""
 
+BEHIND = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
+"""Errors that mean: the ledger's schema is behind this program, `db upgrade` has not run."""
+
 _RACES = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
 
 

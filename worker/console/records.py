@@ -1,0 +1,188 @@
+"""What the console reads out of Kafka, and puts back on it: a flow's event, dead letters, offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from aiokafka.errors import KafkaError
+
+from schemas.events import Account, Event
+from worker.console.mending import NotThere
+from worker.console.overview import Offsets
+from worker.intake.dead_letters import ERROR, REASON
+from worker.intake.parse import Parsed, RawRecord, parse
+from worker.intake.replay import PutBack, Replayer, place_of
+from worker.kafka.admin import list_topics
+from worker.kafka.backlog import backlog
+from worker.kafka.producer import RecordProducer
+from worker.kafka.read import Record, reading
+from worker.kafka.topics import INPUT_TOPICS, TopicNames, dead_letter_topic
+from worker.ledger import replays
+from worker.ledger.database import Database
+from worker.settings import KafkaSettings
+
+_PORTION = 8 * 1024 * 1024
+"""Bytes of dead letters in memory while all of a topic are put back."""
+
+
+class KafkaAway(Exception):  # noqa: N818 - its state
+    """Kafka cannot be reached, or answers too late: a sentence."""
+
+
+AWAY_FROM_KAFKA = (KafkaError, TimeoutError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter as lists show it: without its value."""
+
+    partition: int
+    offset: int
+    at: datetime
+    reason: str
+    error: str
+    put_back: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """Dead letters of a topic, the newest first. `older`: where the next page begins, by partition; None: no more."""
+
+    letters: list[Letter]
+    older: Mapping[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Raises `KafkaAway`; of what asks the ledger too, any of `database.AWAY`."""
+
+    settings: KafkaSettings
+    database: Database
+    producer: RecordProducer
+    products: Mapping[str, Account] = field(default_factory=dict)
+
+    async def event(self, topic: str, partition: int, offset: int, event_id: str) -> Event:
+        """The event at its place. Raises `NotThere` when it is there no more."""
+        try:
+            async with reading(self.settings) as reader:
+                record = await reader.one(topic, partition, offset)
+        except AWAY_FROM_KAFKA as error:
+            raise NotThere(_away(error)) from None
+        if record is None:
+            raise NotThere("Its event has gone from the topic, by its retention: send it again as a new event.")
+        match parse(RawRecord(*(getattr(record, name) for name in RawRecord.__slots__)), self.products):
+            case Parsed(event_id=found, event=event) if found == event_id:
+                return event
+            case Parsed():
+                raise NotThere("Another event stands in its place now: send it again as a new event.")
+            case rejected:
+                raise NotThere(f"Its event can no longer be taken: {rejected.sentence}")
+
+    async def offsets(self) -> Offsets:
+        """Lag and dead letters, by offsets alone."""
+        seen = await backlog(self.settings, INPUT_TOPICS)
+        return Offsets(seen.lag, seen.dead)
+
+    async def letters(self, topic: str, reason: str, before: Mapping[int, int], most: int) -> Letters:
+        """At most `most` dead letters of a topic, those of `reason` if one is given."""
+        try:
+            _, partitions = await self._partitions(topic)
+            found: list[Record] = []
+            starts: dict[int, int] = {}
+            async with reading(self.settings) as reader:
+                async for record in reader.latest(dead_letter_topic(topic), partitions, most, before):
+                    starts.setdefault(record.partition, record.offset)
+                    found.append(_light(record))
+        except AWAY_FROM_KAFKA as error:
+            raise KafkaAway(_away(error)) from None
+        found.sort(key=lambda record: (record.timestamp_ms, record.partition, record.offset), reverse=True)
+        page = found[:most]
+        # The next page goes on before the first that was shown; a partition of which none was shown, where it was.
+        older = {**before, **{part: start for part, start in starts.items() if part not in before}}
+        for record in found:
+            older[record.partition] = max(older.get(record.partition, 0), record.offset + 1)
+        for record in page:
+            older[record.partition] = min(older[record.partition], record.offset)
+        more = len(found) > most or any(start > 0 for start in starts.values())
+        shown = [record for record in page if reason in ("", _header(record, REASON))]
+        async with self.database.connection() as connection:
+            back = await replays.replayed(connection, topic, [place_of(record) for record in shown])
+        letters = [_letter(record, back.get(place_of(record))) for record in shown]
+        return Letters(letters, older if more and page else None)
+
+    async def letter(self, topic: str, partition: int, offset: int) -> tuple[Letter, Record] | None:
+        """One dead letter and its record, None when there is none."""
+        try:
+            async with reading(self.settings) as reader:
+                record = await reader.one(dead_letter_topic(topic), partition, offset)
+        except AWAY_FROM_KAFKA as error:
+            raise KafkaAway(_away(error)) from None
+        if record is None:
+            return None
+        async with self.database.connection() as connection:
+            back = await replays.replayed(connection, topic, [place_of(record)])
+        return _letter(record, back.get(place_of(record))), record
+
+    async def put_back(self, topic: str, record: Record, *, again: bool) -> PutBack:
+        """One dead letter back on its topic."""
+        try:
+            partitions, _ = await self._partitions(topic)
+            return await self._replayer().put_back(topic, [record], partitions, again=again)
+        except KafkaError as error:
+            raise KafkaAway(_away(error)) from None
+
+    async def put_all_back(self, topic: str) -> PutBack:
+        """All dead letters of a topic that were not put back before."""
+        done = PutBack()
+        replayer = self._replayer()
+        try:
+            partitions, dead = await self._partitions(topic)
+            async with reading(self.settings) as reader:
+                some: list[Record] = []
+                size = 0
+                async for record in reader.scan(dead_letter_topic(topic), dead):
+                    some.append(record)
+                    size += len(record.value or b"")
+                    if size >= _PORTION:
+                        done.add(await replayer.put_back(topic, some, partitions))
+                        some, size = [], 0
+            done.add(await replayer.put_back(topic, some, partitions))
+        except KafkaError as error:
+            raise KafkaAway(f"{_away(error)} {done.sent} were put back.") from None
+        return done
+
+    def _replayer(self) -> Replayer:
+        return Replayer(self.database, self.producer, TopicNames(self.settings.kafka_topic_prefix))
+
+    async def _partitions(self, topic: str) -> tuple[int, int]:
+        """Of the topic and of its dead letters."""
+        states = await list_topics(self.settings, [topic, dead_letter_topic(topic)])
+        return states[0].partitions, states[1].partitions
+
+
+def _light(record: Record) -> Record:
+    """Without its value, which may have 16 MiB and is not shown in a list."""
+    return Record(
+        record.topic, record.partition, record.offset, record.timestamp_ms, record.key, None, record.headers
+    )
+
+
+def _letter(record: Record, put_back: datetime | None) -> Letter:
+    return Letter(
+        record.partition,
+        record.offset,
+        datetime.fromtimestamp(record.timestamp_ms / 1000, UTC),
+        _header(record, REASON) or "?",
+        _header(record, ERROR),
+        put_back,
+    )
+
+
+def _header(record: Record, name: str) -> str:
+    return (dict(record.headers).get(name) or b"").decode("utf-8", "replace")
+
+
+def _away(error: BaseException) -> str:
+    return f"Kafka cannot be reached ({type(error).__name__}): try again."
