@@ -10,12 +10,14 @@ import pytest
 
 from tests.support.bridges import BridgeStage
 from tests.support.waiting import eventually
+from worker.bridge.bridge import Bridge
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 from worker.ledger import holds
 from worker.ledger.database import Database
 from worker.sandbox import SandboxConfig
 from worker.tradovate.acts import EndReason
 from worker.tradovate.frames import Timing
+from worker.tradovate.results import Domain
 
 QUICK = Timing(beat=0.2, open_within=2, answer_within=2, silence=2, quick_silence=1)
 
@@ -30,13 +32,11 @@ async def stage(embedded_kafka: EmbeddedKafka, database_url: str) -> AsyncIterat
     await stage.down()
 
 
-def reconnects(bridge: Any, reason: EndReason) -> float:
+def reconnects(bridge: Bridge, reason: EndReason) -> float:
     """How many connections of a bridge have ended for this reason."""
     registry = bridge.metrics.shared.registry
-    return sum(
-        registry.get_sample_value("tradovate_worker_bridge_reconnects_total", {"domain": domain, "reason": reason})
-        for domain in ("live", "demo")
-    )
+    name = "tradovate_worker_bridge_reconnects_total"
+    return sum(registry.get_sample_value(name, {"domain": each, "reason": reason}) or 0.0 for each in Domain)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ async def test_a_shutdown_is_answered_with_patience(stage: BridgeStage, code: st
     await eventually(lambda: reconnects(bridge, reason) == 1)
     assert bridge.term is not None
     told = {line.domain: line.trouble for line in bridge.term.lines}
-    assert told["live"] is None
-    assert str(reason) in str(told["demo"])
+    assert told[Domain.LIVE] is None
+    assert str(reason) in str(told[Domain.DEMO])
     signed = stage.sign(*stage.users(1))
     await stage.bridged(signed)
 
