@@ -138,6 +138,8 @@ async def reading(settings: KafkaSettings) -> AsyncIterator[RecordReader]:
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
             await consumer.start()
+        # Its tasks begin now: aiokafka's `stop` lets the cancellation of one that never began out to whoever calls it.
+        await asyncio.sleep(0)
         yield RecordReader(consumer, TopicNames(settings.kafka_topic_prefix))
     finally:
         await consumer.stop()
