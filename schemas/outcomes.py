@@ -94,7 +94,7 @@ class Outcome(BaseModel):
         )
 
 
-def outcome_id(  # noqa: PLR0917 - the contract's six, in its order
+def outcome_id(
     topic: str,
     event_id: str,
     status: str,
