@@ -10,6 +10,7 @@ import pytest
 from tests.support import oracle
 from tests.support.events import purchase
 from tests.support.spine import Stages
+from tests.support.waiting import let_time_pass
 from worker.sandbox import SandboxConfig
 
 
@@ -31,7 +32,7 @@ async def test_random_kills_under_load(real_stage: Stages, seed: int) -> None:
     dice.shuffle(events)
     for start in range(0, len(events), 32):
         await on.buy(*events[start : start + 32])
-        await asyncio.sleep(dice.uniform(0.05, 0.5))  # not a wait for something: when in its work a replica dies
+        await let_time_pass(dice.uniform(0.05, 0.5))  # when in its work a replica dies
         place = dice.randrange(3)
         alive[place].kill()
         alive[place] = on.process()

@@ -39,6 +39,14 @@ async def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> Any
         await asyncio.sleep(_EVERY)
 
 
+async def let_time_pass(seconds: float) -> None:
+    """Where time itself is what a test puts in: the moment at which a replica dies, a load's rhythm, a drip of bytes.
+
+    Never to wait for something: `eventually` looks.
+    """
+    await asyncio.sleep(seconds)
+
+
 def eventually_sync(condition: Callable[[], T], timeout: float = 10.0) -> T:
     """`eventually` where no event loop runs."""
     deadline = time.monotonic() + timeout

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from tests.support.waiting import let_time_pass
 from worker.tradovate import client as module
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.results import Answer, Domain, NotSent, Refusal, Reply, Unauthorized, Unclear
@@ -136,7 +137,7 @@ async def test_a_server_that_drips_is_unclear_after_the_timeout_in_total() -> No
         while True:
             writer.write(b" ")
             await writer.drain()
-            await asyncio.sleep(0)
+            await let_time_pass(0)
 
     async with against(server, timeout=0.2) as client:
         assert isinstance(await post(client), Unclear)
