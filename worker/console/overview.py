@@ -83,29 +83,25 @@ class Overview:
 
     async def __call__(self) -> Glance:
         """The newest reading. Raises any of `database.AWAY`."""
+        offsets = await self.offsets()
         async with self._lock:
             now = time.monotonic()
             if self._glance is None or now >= self._next:
-                self._glance = await self._read()
+                self._glance = await self._read(offsets)
                 took = time.monotonic() - now
                 self._next = time.monotonic() + max(LEAST, 10 * took)
             return self._glance
 
-    async def _read(self) -> Glance:
-        offsets_read = asyncio.create_task(self.offsets())
-        try:
-            stands = await standing(self.database, self.budget)
-            counts, _ = await open_flows(self.database)
-            async with self.database.connection() as connection:
-                oldest = await pages.oldest_open(connection, self.topics)
-                doubtful = await pages.in_doubt(connection, self.topics)
-                await self._read_minutes(connection, stands.now)
-                present = await pages.replicas(connection)
-                leads = await leader.holder(connection)
-                replayed = await pages.replayed(connection)
-            offsets = await offsets_read
-        finally:
-            offsets_read.cancel()
+    async def _read(self, offsets: Offsets) -> Glance:
+        stands = await standing(self.database, self.budget)
+        counts, _ = await open_flows(self.database)
+        async with self.database.connection() as connection:
+            oldest = await pages.oldest_open(connection, self.topics)
+            doubtful = await pages.in_doubt(connection, self.topics)
+            await self._read_minutes(connection, stands.now)
+            present = await pages.replicas(connection)
+            leads = await leader.holder(connection)
+            replayed = await pages.replayed(connection)
         dead = left(offsets.dead, replayed)
         shown = chart(self._minutes, stands.now.astimezone(UTC))
         world = World(
@@ -150,22 +146,30 @@ class Overview:
 
 @dataclass(slots=True)
 class Kafka:
-    """Kafka's offsets, looked at every few seconds, and never waited for longer than that."""
+    """Kafka's offsets, looked at every few seconds while somebody asks; only the first who asks waits."""
 
     read: Callable[[], Coroutine[Any, Any, Offsets]]
-    _seen: Offsets = field(default_factory=Offsets)
+    _seen: Offsets | None = None
     _next: float = 0.0
+    _looking: asyncio.Task[None] | None = None
 
     async def __call__(self) -> Offsets:
-        """The newest reading."""
-        if time.monotonic() >= self._next:
-            try:
-                async with asyncio.timeout(_KAFKA_WITHIN):
-                    self._seen = await self.read()
-            except (KafkaError, OSError, TimeoutError) as error:
-                self._seen = Offsets(why=type(error).__name__)
+        """The newest reading that there is."""
+        if self._looking is None and time.monotonic() >= self._next:
+            self._looking = asyncio.create_task(self._look(), name="console-kafka")
+        if self._seen is None and self._looking is not None:
+            await asyncio.shield(self._looking)
+        return self._seen or Offsets(why="not asked yet")
+
+    async def _look(self) -> None:
+        try:
+            async with asyncio.timeout(_KAFKA_WITHIN):
+                self._seen = await self.read()
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._seen = Offsets(why=type(error).__name__)
+        finally:
             self._next = time.monotonic() + KAFKA_EVERY
-        return self._seen
+            self._looking = None
 
 
 def left(

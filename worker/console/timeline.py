@@ -6,8 +6,8 @@ Pure. The partner's own words come from the outcomes, where they are masked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from worker.console.why import wait_key
@@ -59,12 +59,28 @@ def timeline(story: Story) -> list[Entry]:
             (f"Event {flow.event_id}, {flow.topic}, partition {flow.partition}, offset {flow.offset}.",),
         )
     ]
+    last = flow.created_at
     for step in story.steps:
-        entries += _step(step)
+        # A step begins in the transaction that ends the one before: its time is that of the transaction's start.
+        begun, *ended = _step(step)
+        entries += [replace(begun, at=_after(begun.at, last)), *ended]
+        last = ended[-1].at if ended else begun.at
     entries += [_call(call) for call in story.calls]
-    entries += [_outcome(outcome) for outcome in story.outcomes]
+    ends = [entry.at for entry in entries if entry.kind == "step"]
+    for outcome in story.outcomes:
+        entry = _outcome(outcome)
+        entries.append(replace(entry, at=max((_after(entry.at, end) for end in ends), default=entry.at)))
     entries += [_note(note) for note in story.notes]
     return sorted(entries, key=lambda entry: (entry.at, entry.rank))
+
+
+_ONE_TRANSACTION = timedelta(seconds=1)
+"""Two clocks, the database's and a replica's, tell the time within one transaction no further apart than this."""
+
+
+def _after(at: datetime, other: datetime) -> datetime:
+    """`at`, or `other` where that is a moment later and both are of one transaction."""
+    return other if at < other < at + _ONE_TRANSACTION else at
 
 
 def _step(step: StepSeen) -> list[Entry]:
