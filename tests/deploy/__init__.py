@@ -1,0 +1,1 @@
+"""All under deploy/ that can be held to something without a container engine."""

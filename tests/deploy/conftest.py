@@ -1,0 +1,38 @@
+"""Tools that Python does not bring: without one its tests skip, and it is said aloud; with CI=true they fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from tests.support.spine import ledger_template, ledgers, stage
+
+__all__ = ["ledger_template", "ledgers", "stage"]
+
+_LACKING = pytest.StashKey[set[str]]()
+
+
+@pytest.fixture
+def promtool(request: pytest.FixtureRequest) -> str:
+    """Prometheus' own checker."""
+    found = shutil.which("promtool")
+    if found is None:
+        lacks(request, "promtool was not found: alerts were not checked (Debian: apt-get install prometheus)")
+    assert found is not None
+    return found
+
+
+def lacks(request: pytest.FixtureRequest, reason: str) -> None:
+    """Skips the test, and has it said at the end."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}; with CI=true this is never skipped")
+    request.config.stash.setdefault(_LACKING, set()).add(reason)
+    pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What was skipped is said aloud, not only counted."""
+    for reason in sorted(config.stash.get(_LACKING, set())):
+        terminalreporter.write_sep("!", reason, red=True, bold=True)
