@@ -1,0 +1,201 @@
+"""Mending beside replicas that work: whatever comes in between, a flow ends once a round, and nothing is left over."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from schemas.events import Account, TraderPurchased
+from schemas.outcomes import Status
+from tests.support import oracle
+from tests.support.events import purchase
+from tests.support.spine import Stages
+from tests.support.stage import Here, Stage
+from tests.support.waiting import eventually
+from worker.ledger.mend import Mender, NotMended
+from worker.tradovate.operations import OPERATIONS
+
+
+def mender(here: Here, looked_up: Callable[[str], bool] = lambda name: OPERATIONS[name].look_up is not None) -> Mender:
+    return Mender(here.replica.ledger, looked_up)
+
+
+async def flow_id(on: Stage, event_id: str) -> uuid.UUID:
+    rows = await eventually(lambda: on.rows("select id from flow where event_id = $1", event_id))
+    found: uuid.UUID = rows[0]["id"]
+    return found
+
+
+async def failed(on: Stage, number: int = 1) -> TraderPurchased:
+    """A purchase that Tradovate has refused once; the event, for its retry."""
+    event = purchase(number)
+    name = event["user"]["name"]
+    on.fault("poison", "/user/createEvaluationUsers", contains=name, form="item", body="No", times=1)
+    await on.buy(event)
+    assert (await on.outcome(event))["status"] == "failed"
+    return TraderPurchased.model_validate(event)
+
+
+async def doubtful(on: Stage, number: int = 1) -> None:
+    """A purchase in doubt: neither the account's creation nor the look-up had an answer. The partner is well again."""
+    on.fault("cut_after", "/user/createEvaluationAccounts", times=1)
+    for path in ("/account/find", "/account/finds"):
+        on.fault("status_before", path, status=500)
+    await on.buy(purchase(number))
+    assert (await on.outcome(f"e-{number}"))["status"] == "in_doubt"
+    on.partner.sandbox.core.faults.clear()
+
+
+async def waiting(on: Stage) -> uuid.UUID:
+    """A purchase that waits for a trader whom nobody has seen."""
+    event = purchase(1)
+    del event["user"]
+    await on.buy(event)
+    await eventually(lambda: on.steps("state = 'waiting' and lease is null"))
+    return await flow_id(on, "e-1")
+
+
+async def test_cancelling_what_is_being_worked_on_loses_and_doubles_nothing(stage: Stages) -> None:
+    """Flows that are cancelled while replicas send their steps end once each, cancelled or not, with nothing open."""
+    on = await stage(BATCH_LINGER_MS="20")
+    here = await on.replica()
+    on.fault("delay", "*", seconds=0.02)
+    events = [purchase(number, trader=number // 2, contact=True) for number in range(30)]
+    await on.buy(*events)
+    mend, refused = mender(here), 0
+
+    async def cancel(event_id: str) -> None:
+        nonlocal refused
+        found = await flow_id(on, event_id)
+        for _ in range(3):
+            try:
+                await mend.cancel(found, "no more", "test")
+            except NotMended:
+                refused += 1
+
+    await asyncio.gather(*(cancel(event["eventId"]) for event in events))
+    outcomes = await on.all_ended()
+    await oracle.nothing_stuck(on)
+    oracle.one_outcome_an_event(on)
+    oracle.once_in_effect(on)
+    cancelled = [outcome for outcome in outcomes if outcome["errorCode"] == "cancelled"]
+    assert cancelled
+    assert len(cancelled) + refused == 3 * len(events)
+
+
+async def test_a_step_that_ends_while_it_is_cancelled_takes_its_successor_along(stage: Stages) -> None:
+    """A flow that moves on between the look and the lock is cancelled at its new step, which stays behind nowhere."""
+    on = await stage()
+    here = await on.replica()
+    found = await waiting(on)
+    await here.stop()
+    await here.replica.database.open()
+    other = await asyncpg.connect(on.database_url)
+    move = other.transaction()
+    await move.start()
+    await other.execute("update step set state = 'done', ended_at = now() where flow_id = $1", found)
+    await other.execute(
+        "insert into step (flow_id, operation, rank, state, trader_key, due)"
+        " values ($1, 'createEvaluationUsers', 5, 'due', 't:cust-1', now())",
+        found,
+    )
+    cancelling = asyncio.create_task(mender(here).cancel(found, "no more", "test"))
+    waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    await eventually(lambda: on.rows(waits))
+    await move.commit()
+    await other.close()
+    await cancelling
+    assert {row["state"] for row in await on.steps()} == {"done", "refused"}
+    assert [row["state"] for row in await on.rows("select state from flow")] == ["failed"]
+    await here.replica.database.close()
+
+
+async def test_of_two_retries_at_once_one_is_made(stage: Stages) -> None:
+    """Two people who retry a flow in the same moment start one round."""
+    on = await stage()
+    here = await on.replica()
+    event = await failed(on)
+    found, mend = await flow_id(on, "e-1"), mender(here)
+    done = await asyncio.gather(*(mend.retry(found, event, "why", "test") for _ in range(4)), return_exceptions=True)
+    assert sum(isinstance(each, NotMended) for each in done) == 3
+    await eventually(lambda: len(on.wire.outcomes_of("e-1")) == 2, 20)
+    assert [row["round"] for row in await on.rows("select round from flow")] == [1]
+    assert len(await on.rows("select 1 from note")) == 1
+    await oracle.nothing_stuck(on)
+    oracle.once_in_effect(on)
+
+
+async def test_what_nobody_can_look_up_is_sent_again_only_on_a_persons_word(stage: Stages) -> None:
+    """A step in doubt without a look-up is refused a retry, and goes again when a person saw that it was not made."""
+    on = await stage(RETRY_FOR_SECONDS="1")
+    here = await on.replica()
+    await doubtful(on)
+    found, blind = await flow_id(on, "e-1"), mender(here, lambda _operation: False)
+    with pytest.raises(NotMended, match="--not-made"):
+        await blind.retry(found, None, "why", "test")
+    assert [row["state"] for row in await on.rows("select state from flow")] == ["in_doubt"]
+    await blind.retry(found, None, "why", "test", not_made=True)
+    await eventually(lambda: len(on.wire.outcomes_of("e-1")) == 2, 20)
+    await oracle.nothing_stuck(on)
+
+
+async def test_a_flow_in_doubt_can_be_resolved_after_its_event_is_gone(stage: Stages) -> None:
+    """After thirty days the event is deleted, and a person can still say how the flow ended."""
+    on = await stage(RETRY_FOR_SECONDS="1")
+    here = await on.replica()
+    await doubtful(on)
+    await on.rows("update flow set body = null")
+    outcomes = await mender(here).resolve(
+        await flow_id(on, "e-1"), Status.FAILED, {"accountId": 77}, "nothing there", "test"
+    )
+    assert [row.status for row in outcomes] == ["failed"]
+    await eventually(lambda: len(on.wire.outcomes_of("e-1")) == 2, 20)
+    last = on.wire.outcomes_of("e-1")[-1]
+    assert (last["errorCode"], last["errorText"], last["accountId"]) == ("cancelled", "nothing there", 77)
+    (order,) = await on.rows("select state, error_text from business_order")
+    assert tuple(order) == ("failed", "nothing there")
+
+
+async def test_a_retried_product_is_what_the_catalogue_has_now(stage: Stages) -> None:
+    """A purchase of a product that is retried is kept with the account that the product stands for."""
+    on = await stage()
+    here = await on.replica()
+    event = await failed(on)
+    ledger, found = here.replica.ledger, await flow_id(on, "e-1")
+    await here.stop()
+    await here.replica.database.open()
+    account = Account(templateAccountId=12, initialBalance=25_000)
+    by_product = event.model_copy(update={"account": None, "product": "EVAL-25K"})
+    known = replace(ledger, rules=replace(ledger.rules, products={"EVAL-25K": account}))
+    await Mender(known, lambda _operation: True).retry(found, by_product, "why", "test")
+    async with here.replica.database.connection() as connection:
+        kept = await ledger.read_flow(connection, found)
+    await here.replica.database.close()
+    assert kept is not None
+    assert isinstance(kept.event, TraderPurchased)
+    assert kept.event.account == account
+    assert [step["state"] for step in await on.steps("state not in ('done', 'refused')")] == ["unknown"]
+
+
+async def test_what_is_in_the_wrong_state_is_left_as_it_is(stage: Stages) -> None:
+    """A flow that has succeeded is neither cancelled nor resolved nor retried, and the sentence says how it stands."""
+    on = await stage()
+    here = await on.replica()
+    await on.buy(purchase(1))
+    await on.outcome("e-1")
+    found, mend = await flow_id(on, "e-1"), mender(here)
+    for act in (
+        mend.cancel(found, "why", "test"),
+        mend.resolve(found, Status.SUCCEEDED, {}, "why", "test"),
+        mend.retry(found, None, "why", "test"),
+    ):
+        with pytest.raises(NotMended, match="The flow is succeeded"):
+            await act
+    with pytest.raises(NotMended, match="no such flow"):
+        await mend.cancel(uuid.uuid4(), "why", "test")
+    assert await on.rows("select 1 from note") == []
