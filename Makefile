@@ -32,8 +32,8 @@ types: $(READY) ## check the types
 bench: $(READY) ## measure: purchases a second, calls, latency, memory
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-soak: $(READY) ## run under load, faults and kills for long
-	@$(BIN)/python -m tests.bench.soak $(ARGS)
+soak: $(READY) ## five minutes of signatures and dropped connections (ARGS="--seconds 60")
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 ci: lint types ## do what CI does: style, types, all tests, none skipped
 	@CI=true $(MAKE) --no-print-directory test

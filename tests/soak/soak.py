@@ -69,12 +69,11 @@ class Report:
 
     def lines(self) -> list[str]:
         """For people."""
-        of = len(self.took)
+        of, once = len(self.took), self.signatures - self.missing - self.doubled
         p50, p99, most = (self.took[min(of - 1, int(of * part))] if of else 0.0 for part in (0.5, 0.99, 1.0))
         return [
             f"signatures         {self.signatures} in {self.seconds:.0f} s",
-            (f"on md.signed       once {self.signatures - self.missing - self.doubled}, twice or more {self.doubled},"
-            f" missing {self.missing}"),
+            f"on md.signed       once {once}, twice or more {self.doubled}, missing {self.missing}",
             f"connections        {self.connections}, {self.drops} dropped at random",
             f"fetches            {self.fetches}",
             f"calls, logins      {self.calls}, {self.logins}",

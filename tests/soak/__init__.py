@@ -1,0 +1,1 @@
+"""The bridge for long: ten thousand signatures while connections are dropped at random."""
