@@ -98,6 +98,7 @@ async def begin_calls(
     per_hour: int | None = None,
     endpoint: str | None = None,
     generation: int | None = None,
+    locked: bool = False,
 ) -> Opened | Closed:
     """Begins a call for each entry of `items` (how many items it carries), or says until when none may be begun.
 
@@ -106,9 +107,11 @@ async def begin_calls(
     `generation`: of the token that will be used; another one in the ledger means that it has been replaced.
 
     Holds `BEGIN_LOCK` until the transaction ends: call it before anything that locks rows.
+    `locked`: the caller holds it already.
     """
     endpoint = endpoint or operation
-    await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
+    if not locked:
+        await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
     # The lock needs a statement of its own: the next one must see what the former holder committed.
     state = await conn.fetchrow(
         f"""

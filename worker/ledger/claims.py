@@ -68,6 +68,7 @@ class Claims:
                 reserve=kind.reserve,
                 per_hour=kind.per_hour,
                 generation=generation,
+                locked=True,
             )
             if isinstance(opened, Closed):
                 return opened

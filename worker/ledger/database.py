@@ -67,6 +67,7 @@ class Database:
                 timeout=5,  # seconds to connect: below the 10 s within which health must have noticed
                 command_timeout=30,  # above every statement we have; a silent network must not hang a lane
                 init=_prepare,
+                reset=_leave,
                 server_settings={
                     "application_name": "tradovate-worker",
                     # 5 s: our transactions take milliseconds; a holder that is frozen must let go well before the
@@ -126,3 +127,9 @@ async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
         encoder=lambda value: b"\x01" + orjson.dumps(value),
         decoder=lambda data: orjson.loads(data[1:]),
     )
+
+
+async def _leave(_connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """What a connection goes back to the pool with. A transaction that is still open is rolled back before this; we
+    set, listen to and lock nothing that outlives one, so that the driver's own reset would be a round trip for nothing.
+    """
