@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.support import oracle
 from tests.support.events import purchase
 from tests.support.spine import Stages
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, together
 
 POINTS = {"before": ["before_call:1", "before_call:2", "before_publish:1"], "after": ["after_call:1", "after_call:2"]}
 
@@ -19,7 +17,7 @@ POINTS = {"before": ["before_call:1", "before_call:2", "before_publish:1"], "aft
 @pytest.mark.parametrize("moment", POINTS)
 async def test_a_frozen_replica_changes_nothing_when_it_wakes(real_stage: Stages, moment: str) -> None:
     """A replica that sleeps over the end of its lease sends nothing late and writes nothing over what others did."""
-    await asyncio.gather(*(_frozen_at(real_stage, point) for point in POINTS[moment]))
+    await together({point: _frozen_at(real_stage, point) for point in POINTS[moment]})
 
 
 async def _frozen_at(real_stage: Stages, point: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from tests.support import oracle
 from tests.support.events import purchase
 from tests.support.spine import Stages
+from tests.support.waiting import together
 
 GOES_ON_WITHIN = 1 + 0.3 + 15
 """TRADOVATE_TIMEOUT_SECONDS + TRADOVATE_SETTLE_SECONDS + 15 s (contract 5.1)."""
@@ -24,16 +24,16 @@ POINTS: Mapping[str, list[str]] = {
     "end": ["before_call:3", "after_record:3", "before_publish:1", "after_publish:1"],
 }
 
-together = pytest.mark.timeout(90)
+at_once = pytest.mark.timeout(90)
 """Four stages at once: nearly all of a kill's time is waiting for leases to run out."""
 
 
 @pytest.mark.crash
-@together
+@at_once
 @pytest.mark.parametrize("part", POINTS)
 async def test_a_kill_at_any_point_loses_and_doubles_nothing(real_stage: Stages, part: str) -> None:
     """Whatever point a replica is killed at, its work goes on elsewhere in time, and takes effect once."""
-    await asyncio.gather(*(_killed_at(real_stage, point) for point in POINTS[part]))
+    await together({point: _killed_at(real_stage, point) for point in POINTS[part]})
 
 
 async def _killed_at(real_stage: Stages, point: str) -> None:
@@ -49,10 +49,10 @@ async def _killed_at(real_stage: Stages, point: str) -> None:
 
 
 @pytest.mark.crash
-@together
+@at_once
 async def test_a_kill_in_a_look_up_loses_and_doubles_nothing(real_stage: Stages) -> None:
     """A replica that is killed while it looks up an unclear call leaves the look-up to another."""
-    await asyncio.gather(*(_killed_looking(real_stage, point) for point in ("before_look:1", "after_look:1")))
+    await together({point: _killed_looking(real_stage, point) for point in ("before_look:1", "after_look:1")})
 
 
 async def _killed_looking(real_stage: Stages, point: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.support import oracle
 from tests.support.events import purchase
 from tests.support.spine import Stages
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, together
 from worker.sandbox import SandboxConfig
 
 USERS = "/user/createevaluationusers"
@@ -38,9 +38,13 @@ def name(fault: dict[str, Any]) -> str:
     return "-".join(str(value) for value in fault.values())
 
 
-@pytest.mark.parametrize("fault", UNCLEAR, ids=name)
-async def test_an_unclear_call_is_looked_up_before_it_goes_again(stage: Stages, fault: dict[str, Any]) -> None:
+@pytest.mark.parametrize("part", range(4))
+async def test_an_unclear_call_is_looked_up_before_it_goes_again(stage: Stages, part: int) -> None:
     """Whatever way each of the three calls goes wrong, it takes effect once, and is sent again only if it had not."""
+    await together({name(fault): _unclear(stage, fault) for fault in UNCLEAR[part::4]})
+
+
+async def _unclear(stage: Stages, fault: dict[str, Any]) -> None:
     on = await stage(BATCH_LINGER_MS="100", TRADOVATE_TIMEOUT_SECONDS="1")
     await on.replica()
     for path in (USERS, ACCOUNTS, CONTACT):
@@ -58,12 +62,14 @@ async def test_an_unclear_call_is_looked_up_before_it_goes_again(stage: Stages, 
 
 
 @pytest.mark.parametrize("form", ["item", "error_text", "violations", "http_400"])
-@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "in-part"])
-@pytest.mark.parametrize("path", [USERS, ACCOUNTS], ids=["users", "accounts"])
-async def test_a_culprit_is_found_and_its_neighbours_succeed(
-    stage: Stages, path: str, form: str, atomic: bool
-) -> None:
+async def test_a_culprit_is_found_and_its_neighbours_succeed(stage: Stages, form: str) -> None:
     """One bad item among a hundred fails alone, with its own text, at the cost of some fifteen calls."""
+    trials = {f"{path} {atomic=}": _culprit(stage, path, form, atomic=atomic) for path in (USERS, ACCOUNTS)
+              for atomic in (True, False)}
+    await together(trials)
+
+
+async def _culprit(stage: Stages, path: str, form: str, *, atomic: bool) -> None:
     on = await stage(SandboxConfig(batch_atomic=atomic), BATCH_LINGER_MS="300")
     await on.replica()
     wanted = "login42x" if path == USERS else "EVAL100042"

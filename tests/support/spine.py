@@ -22,7 +22,7 @@ __all__ = ["Stages", "fragile_stage", "ledger_template", "ledgers", "real_stage"
 class Stages(Protocol):
     """Sets a stage: what the partner is like, and settings that differ from the fast ones. A test may set several."""
 
-    async def __call__(self, config: SandboxConfig | None = None, **settings: str) -> Stage: ...
+    async def __call__(self, config: SandboxConfig | None = None, /, **settings: str) -> Stage: ...
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,7 @@ async def stage(request: pytest.FixtureRequest, ledgers: Callable[[], str]) -> A
     """
     if "KAFKA_BOOTSTRAP_SERVERS" in os.environ or not why_no_java():
         real: Broker = request.getfixturevalue("kafka")
-        stages = _stages(real.bootstrap_servers, ledgers)
+        stages = _stages(real.bootstrap_servers, ledgers, KAFKA_TOPIC_PARTITIONS="1")
     else:
         embedded: EmbeddedKafka = request.getfixturevalue("embedded_kafka")
         stages = _stages(embedded.bootstrap_servers, ledgers, embedded)
@@ -90,12 +90,13 @@ async def fragile_stage(kafka: Broker, own_postgres: EmbeddedPostgres) -> AsyncI
 
 
 async def _stages(
-    servers: str, ledgers: Callable[[], str], embedded: EmbeddedKafka | None = None
+    servers: str, ledgers: Callable[[], str], embedded: EmbeddedKafka | None = None, **common: str
 ) -> AsyncIterator[Stages]:
     made: list[Stage] = []
 
-    async def make(config: SandboxConfig | None = None, **settings: str) -> Stage:
-        stage = Stage(servers, await asyncio.to_thread(ledgers), config or SandboxConfig(), settings, embedded)
+    async def make(config: SandboxConfig | None = None, /, **settings: str) -> Stage:
+        url = await asyncio.to_thread(ledgers)
+        stage = Stage(servers, url, config or SandboxConfig(), {**common, **settings}, embedded)
         made.append(stage)
         return await stage.up()
 

@@ -90,7 +90,7 @@ class Stage:
     async def up(self) -> Self:
         """Starts the partner, makes the topics, begins to listen."""
         self.partner = await serve(Sandbox(self.config))
-        prefix = f"t{uuid.uuid4().hex[:12]}."
+        prefix = self.env.get("KAFKA_TOPIC_PREFIX", f"t{uuid.uuid4().hex[:12]}.")
         self.env = {
             **FAST,
             **settings_for(self.partner),
@@ -134,11 +134,16 @@ class Stage:
         return load(RunSettings, env={**self.env, **changes})
 
     async def replica(self, **changes: str) -> Here:
-        """Starts one in this process."""
+        """Starts one in this process and waits until it is ready."""
+        here = self.replica_later(**changes)
+        await here.ready()
+        return here
+
+    def replica_later(self, **changes: str) -> Here:
+        """Starts one in this process that may not get ready."""
         replica = Replica(self.settings(**changes), {}, name=f"here-{uuid.uuid4().hex[:6]}")
         here = Here(replica, asyncio.create_task(replica.run()))
         self.here.append(here)
-        await here.ready()
         return here
 
     def process(self, crash: str = "", **changes: str) -> ReplicaProcess:
@@ -183,6 +188,10 @@ class Stage:
     def fault(self, action: str, operation: str = "*", **more: Any) -> None:
         """Lets the partner's calls go wrong (see worker/sandbox/faults.py)."""
         self.partner.sandbox.core.faults.add({"action": action, "operation": operation, **more})
+
+    def seed(self, **entities: list[dict[str, Any]]) -> dict[str, list[int]]:
+        """Puts users, accounts and permissions there that nobody made by a call."""
+        return self.partner.sandbox.control.seed(dict(entities))
 
     def calls(self, path: str = "") -> list[dict[str, Any]]:
         """The calls that reached the partner, oldest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
@@ -55,3 +55,15 @@ def eventually_sync(condition: Callable[[], T], timeout: float = 10.0) -> T:
             raise AssertionError(f"not within {timeout} s; at last: {result!r}")
         time.sleep(_EVERY)
     return result
+
+
+async def together(runs: Mapping[str, Awaitable[None]]) -> None:
+    """Waits for all of them at once; the first that fails is raised with its name, when all have ended.
+
+    For trials that hardly touch the processor and wait for time-outs most of their time.
+    """
+    results = await asyncio.gather(*runs.values(), return_exceptions=True)
+    for name, result in zip(runs, results, strict=True):
+        if isinstance(result, BaseException):
+            result.add_note(f"in the run {name!r}")
+            raise result
