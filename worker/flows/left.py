@@ -55,7 +55,8 @@ class Departure:
     def plan(self, view: View, rules: Rules) -> Planned:
         """Waits for the day's end, then for accounts that are being made; then one domain after the other."""
         event, facts = _event(view), afresh(view.facts, ("userId", "done"))
-        user = known_user(view, rules, event.trader_id, event.user_id)
+        # Once it is known, it stays: what has been asked for is not left halfway.
+        user = facts["userId"] if "userId" in facts else known_user(view, rules, event.trader_id, event.user_id)
         if not isinstance(user, int):
             return Planned(user, facts) if isinstance(user, Wait) else over(user, facts)
         facts = {**facts, "userId": user}

@@ -94,7 +94,8 @@ class Subaccount:
         end = restricted(event.application.country, event.application.citizenship)
         if end is not None:
             return over(end, facts)
-        user = known_user(view, rules, event.trader_id, event.user_id)
+        # Once it is known, it stays: what has been asked for is not left halfway.
+        user = facts["userId"] if "userId" in facts else known_user(view, rules, event.trader_id, event.user_id)
         if not isinstance(user, int):
             return Planned(user, facts) if isinstance(user, Wait) else over(user, facts)
         facts = {**facts, "userId": user}

@@ -1,0 +1,74 @@
+"""What a pure flow is shown, made by hand: no ledger, no partner."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from schemas.events import EVENTS
+from worker.flows import FLOWS
+from worker.flows.base import Facts, OrderView, Planned, Rules, Send, StepEnd, TraderView, View
+
+NOW = datetime(2026, 11, 18, 16, 0, tzinfo=UTC)
+"""A Wednesday, ten in the morning in Chicago."""
+
+RULES = Rules(account_prefix="EVAL", plan_id=301, entitlement_id=31)
+
+FLOW = uuid.UUID(int=7)
+
+
+def order(order_id: str = "100", *, trader: str | None = "t", kind: str = "purchased", **changes: Any) -> OrderView:
+    """An order that succeeded with account 11 and permission 21."""
+    given: dict[str, Any] = {
+        "flow_id": uuid.UUID(int=8),
+        "state": "succeeded",
+        "same_details": True,
+        "user_id": 5,
+        "account_id": 11,
+        "permission_id": 21,
+        "facts": {"accountId": 11, "accountName": f"EVAL{order_id}", "tradingPermissionId": 21},
+        "error_code": None,
+        "error_text": None,
+    }
+    return OrderView(order_id=order_id, trader_id=trader, kind=kind, **{**given, **changes})
+
+
+def view(
+    topic: str,
+    event: dict[str, Any],
+    facts: Facts | None = None,
+    *,
+    user: int | None = None,
+    trader: TraderView | None = None,
+    known: Sequence[OrderView] = (),
+    own: OrderView | None = None,
+    after: timedelta = timedelta(0),
+    owners: dict[int, str] | None = None,
+) -> View:
+    """The view of a flow of `topic` on `event`, `after` it was accepted."""
+    model = EVENTS[topic].model_validate_json(orjson.dumps(event))
+    shown = trader or TraderView(event.get("traderId"), user)
+    frozen = FLOWS[topic].freeze(model, RULES)
+    return View(FLOW, frozen, facts or {}, shown, own, known, NOW, NOW + after, owners or {})
+
+
+def plan(topic: str, event: dict[str, Any], facts: Facts | None = None, **more: Any) -> Planned:
+    """What the flow decides."""
+    return FLOWS[topic].plan(view(topic, event, facts, **more), RULES)
+
+
+def learn(topic: str, event: dict[str, Any], facts: Facts, operation: str, end: StepEnd, **more: Any) -> Planned:
+    """What the flow decides after a step's end."""
+    shown = view(topic, event, facts, **more)
+    learned = FLOWS[topic].learn(shown, operation, end)
+    return learned if isinstance(learned, Planned) else plan(topic, event, learned, **more)
+
+
+def sent(planned: Planned) -> Send:
+    """The decision, which has to be a step."""
+    assert isinstance(planned.decision, Send), planned.decision
+    return planned.decision

@@ -1,0 +1,174 @@
+"""The diagrams of the flows, held true: every move that a flow makes is drawn, and every move drawn is made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.outcomes import ErrorCode
+from tests.support.firm import application
+from tests.support.views import NOW, order, view
+from tests.support.views import RULES as DEFAULTS
+from worker.flows import FLOWS
+from worker.flows.base import End, Failed, Planned, Send, StepEnd, Succeeded, View, Wait
+
+README = Path(__file__).parents[2] / "worker" / "flows" / "README.md"
+
+FILE = "data:application/pdf;base64,QUJD"
+RULES = replace(DEFAULTS, retry_for=timedelta(minutes=6))
+"""Patience for two rounds: enough to see a flow turn, and to see it give up."""
+
+NO = Failed(ErrorCode.REJECTED, "no")
+OUT = Failed(ErrorCode.GAVE_UP, "tried for too long")
+DOUBT = Failed(ErrorCode.IN_DOUBT, "who knows")
+
+DONE = Succeeded({})
+NOTHING = Succeeded({"found": [], "accounts": []})
+FORGOTTEN = ("polls", "sent", "notYet", "requestedAt", "told", "warnings", "message")
+"""Facts that grow and lead nowhere else."""
+
+
+def events() -> Mapping[str, Sequence[dict[str, Any]]]:
+    """What the shop may send."""
+    bought: dict[str, Any] = {
+        "orderId": "100",
+        "traderId": "t",
+        "user": {"name": "n", "email": "n@example.com", "firstName": "F", "lastName": "L"},
+        "contactInfo": {"streetAddress1": "1 Main", "city": "A", "state": "TX", "country": "US", "phone": "+1512555"},
+        "account": {"templateAccountId": 11, "initialBalance": 1},
+    }
+    passed = {"orderId": "F-1", "traderId": "t", "application": application()}
+    return {
+        "trader.purchased": [bought, {name: bought[name] for name in ("orderId", "traderId", "account")}],
+        "trader.failed": [{"traderId": "t", "orderId": "100"}, {"traderId": "t", "tradingPermissionIds": [21, 22]}],
+        "trader.left": [{"traderId": "t"}, {"traderId": "t", "immediate": True}],
+        "md.signed": [{"userId": 5}],
+        "trader.passed": [passed, {**passed, "documents": [FILE] * 3}],
+        "account.assigned": [{"accountId": 11, "userId": 5}],
+        "permission.requested": [{"accountId": 11, "ctaContact": "C", "ctaEmail": "c@example.com"}],
+        "account.reset": [{"accountId": 11, "tradeDate": "2026-11-20"}, {"orderId": "100", "tradeDate": "2026-11-20"}],
+    }
+
+
+def found(status: str) -> Succeeded:
+    return Succeeded({"found": [[21, 5, 11, status], [22, 5, 11, status]], "accounts": [11]})
+
+
+def told(status: str, **more: Any) -> Succeeded:
+    return Succeeded({"requestStatus": status, **more})
+
+
+ENDS: Mapping[str, Sequence[StepEnd]] = {
+    "createEvaluationUsers": (Succeeded({"userId": 5}), NO, OUT, DOUBT),
+    "createEvaluationAccounts": (
+        Succeeded({"accountId": 11, "accountName": "EVAL100", "tradingPermissionId": 21}),
+        Succeeded({"accountId": 11, "accountName": "EVAL100", "tradingPermissionId": None}),
+        NO, OUT, DOUBT,
+    ),
+    "createTradingPermission": (Succeeded({"tradingPermissionId": 21}), NO, OUT, DOUBT),
+    "updateContactInfo": (DONE, NO),
+    "revokeTradingPermissions": (DONE, NO, DOUBT),
+    "revokeTradingPermissions@find": (found("Accepted"), found("Revoked"), NOTHING, OUT),
+    "cancelEverything": (DONE, NO, OUT),
+    "cancelEverything@demo": (DONE, NO, OUT),
+    "addEntitlementSubscription": (DONE, NO, OUT, DOUBT, Failed(ErrorCode.REJECTED, "Live account is required")),
+    "addEntitlementSubscription@again": (DONE, NO, OUT, DOUBT, Failed(ErrorCode.REJECTED, "Live account is required")),
+    "checkDuplicate": (DONE, DOUBT, OUT),
+    "createPartnerSubaccountRequest": (Succeeded({"requestId": 3, "requestStatus": "Preapproved"}), NO, OUT, DOUBT),
+    "submitPartnerSubaccountDocument": (DONE, NO),
+    "getPartnerSubaccountRequestStatus": (told("InReview"), told("Approved", accountId=7), told("Denied"), OUT),
+    "requestTradingPermission": (Succeeded({"tradingPermissionId": 21}), NO, OUT, DOUBT),
+    "resetDemoAccountState": (DONE, NO, OUT),
+}  # fmt: skip
+"""How each step may end."""
+
+
+def situations(topic: str, event: dict[str, Any], facts: Mapping[str, Any]) -> Iterator[View]:
+    """What the ledger may know when the flow is planned."""
+    own = topic in ("trader.purchased", "trader.passed")
+    kind = "passed" if topic == "trader.passed" else "purchased"
+    orders = [(), (order(),), (order(state="open", account_id=None, permission_id=None),)]
+    others = [
+        None,
+        order(kind=kind),
+        order(kind=kind, state="open"),
+        order(kind=kind, state="in_doubt", error_code="in_doubt"),
+    ]
+    for user in (5,) if topic in ("trader.failed", "account.reset") else (None, 5):
+        for after in (timedelta(0), timedelta(days=2)):
+            for known in [()] if own else orders:
+                for other in others if own and not facts else [None]:
+                    yield view(topic, event, facts, user=user, known=known, own=other, after=after)
+
+
+def node(decision: Send | Wait | End) -> str:
+    match decision:
+        case Send(operation=operation):
+            return operation.replace("@", "_")
+        case Wait():
+            return "waiting"
+        case End(status=status):
+            return status.value
+
+
+def moves(topic: str) -> set[tuple[str, str]]:
+    """All moves of a flow, found by trying everything."""
+    flow, made, seen = FLOWS[topic], set(), set()
+    ahead: list[tuple[str, dict[str, Any], Planned]] = []
+
+    def reach(origin: str, event: dict[str, Any], planned: Planned) -> None:
+        made.add((origin, node(planned.decision)))
+        key = (node(planned.decision), {name: planned.facts[name] for name in planned.facts if name not in FORGOTTEN})
+        once = orjson.dumps([key, event], option=orjson.OPT_SORT_KEYS)
+        if once not in seen and not isinstance(planned.decision, End):
+            seen.add(once)
+            ahead.append((node(planned.decision), event, planned))
+
+    for event in events()[topic]:
+        for shown in situations(topic, event, {}):
+            reach("[*]", event, flow.plan(shown, RULES))
+    while ahead:
+        origin, event, planned = ahead.pop()
+        if isinstance(planned.decision, Wait):
+            for shown in situations(topic, event, planned.facts):
+                reach(origin, event, flow.plan(shown, RULES))
+            continue
+        assert isinstance(planned.decision, Send)
+        for end in ENDS[planned.decision.operation]:
+            for shown in situations(topic, event, planned.facts):
+                learned = flow.learn(shown, planned.decision.operation, end)
+                if isinstance(learned, Planned):
+                    reach(origin, event, learned)
+                    continue
+                for later in situations(topic, event, learned):
+                    reach(origin, event, flow.plan(later, RULES))
+    return made
+
+
+def drawn(topic: str) -> set[tuple[str, str]]:
+    """The moves in the README's diagram of a topic, without those to the end mark."""
+    section = README.read_text().split(f"## `{topic}`", 1)[1].split("\n## ", 1)[0]
+    diagram = re.search(r"```mermaid\n(.*?)```", section, re.DOTALL)
+    assert diagram is not None
+    arrows = re.findall(r"^ *(\S+) --> (\w+)", diagram[1], re.MULTILINE)
+    return set(arrows)
+
+
+@pytest.mark.parametrize("topic", list(FLOWS))
+def test_the_diagram_is_true(topic: str) -> None:
+    """What is drawn is what the code does, no more and no less."""
+    made = moves(topic)
+    assert sorted(drawn(topic) - made) == [], "drawn, and never made"
+    assert sorted(made - drawn(topic)) == [], "made, and not drawn"
+
+
+def test_now_is_in_a_trading_day() -> None:
+    """Or a departure would never wait in these tests."""
+    assert NOW.weekday() == 2
