@@ -86,6 +86,26 @@ async def test_cancelling_what_is_being_worked_on_loses_and_doubles_nothing(stag
     cancelled = [outcome for outcome in outcomes if outcome["errorCode"] == "cancelled"]
     assert cancelled
     assert len(cancelled) + refused == 3 * len(events)
+    made = on.effects["accounts_by_name"]
+    for outcome in cancelled:  # nothing was on its way that the outcome did not tell
+        assert outcome["accountName"] is not None or f"EVAL{outcome['orderId']}" not in made
+
+
+async def test_what_is_sent_is_not_cancelled(stage: Stages) -> None:
+    """A call that is under way, or may have taken effect, runs to its end; a cancellation changes nothing."""
+    on = await stage(TRADOVATE_SETTLE_SECONDS="1")
+    here = await on.replica()
+    on.fault("delay", "/user/createEvaluationUsers", seconds=0.5, times=1)
+    on.fault("cut_after", "/user/createEvaluationUsers", times=1)
+    await on.buy(purchase(1))
+    await eventually(lambda: on.steps("state = 'in_flight'"))
+    with pytest.raises(NotMended, match="Its call is under way"):
+        await mender(here).cancel(await flow_id(on, "e-1"), "why", "test")
+    await eventually(lambda: on.steps("state = 'unknown'"))
+    with pytest.raises(NotMended, match="may have taken effect"):
+        await mender(here).cancel(await flow_id(on, "e-1"), "why", "test")
+    assert (await on.outcome("e-1"))["status"] == "succeeded"
+    oracle.once_in_effect(on)
 
 
 async def test_a_step_that_ends_while_it_is_cancelled_takes_its_successor_along(stage: Stages) -> None:
