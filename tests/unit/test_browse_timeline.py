@@ -1,0 +1,130 @@
+"""A flow's story as a person reads it, line by line."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from worker.commands._flows import as_json, head, row, timeline
+from worker.ledger.browse import CallSeen, FlowState, NoteSeen, OutcomeSeen, StepSeen, Story, Summary, shown
+from worker.ledger.holds import Hold
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+FLOW = Summary(
+    flow_id=uuid.UUID(int=7),
+    event_id="e-1",
+    topic="trader.purchased",
+    state=FlowState.WAITING,
+    order_id="100001",
+    trader_id="cust-1",
+    user_id=None,
+    account_id=None,
+    round=0,
+    attempts=0,
+    error_code=None,
+    error_text=None,
+    created_at=NOON,
+    ended_at=None,
+    partition=2,
+    offset=5,
+    kept=True,
+    operation="plan",
+    due=NOON + timedelta(minutes=15),
+    waits_for=["order:purchased:100001", "trader:cust-1"],
+)
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def step(operation: str, state: str, begun: float, ended: float | None = None, attempts: int = 1) -> StepSeen:
+    end = None if ended is None else at(ended)
+    return StepSeen(1, operation, state, attempts, at(begun), (), at(begun), end, (), {})
+
+
+def told(story: Story) -> list[tuple[str, str]]:
+    return [(kind, text) for _, kind, text in timeline(story)]
+
+
+def test_a_wait_says_what_it_is_for() -> None:
+    """A flow that waits says for which order or trader, and the list says the same."""
+    waits = replace(step("plan", "waiting", 0), waits_for=FLOW.waits_for, due=FLOW.due or NOON)
+    story = Story(FLOW, {}, [waits], [], [], [], [])
+    assert told(story)[1][0] == "wait"
+    assert told(story)[1][1].startswith("for order 100001 or trader cust-1, until ")
+    assert row(FLOW)[-1] == "waits for order 100001 or trader cust-1"
+
+
+def test_everything_stands_in_the_order_of_time() -> None:
+    """Steps, calls, a person's act and the outcome that came of it stand one below the other as they happened."""
+    call = CallSeen(
+        3,
+        "createEvaluationUsers",
+        "createEvaluationUsers",
+        "live",
+        "send",
+        2,
+        "r",
+        at(1),
+        at(3.5),
+        "refusal",
+        200,
+        "Rejected",
+    )
+    look = CallSeen(4, "createEvaluationUsers", "user/find", "live", "look_up", 1, "r", at(4), None, None, None, None)
+    story = Story(
+        replace(FLOW, state=FlowState.FAILED, error_code="cancelled", error_text="no more"),
+        {},
+        [step("createEvaluationUsers", "refused", 0.5, 5)],
+        [look, call],
+        [OutcomeSeen("abc", "failed", "cancelled", "no more", None, at(6), None)],
+        [NoteSeen(at(6), "cancel", "ann", "no more")],
+        [],
+    )
+    assert told(story) == [
+        ("accepted", "event e-1 of trader.purchased"),
+        ("step", "createEvaluationUsers planned"),
+        ("call", "createEvaluationUsers on live, 2 items: refusal, 200, Rejected after 2.50 s"),
+        ("look-up", "user/find on live for createEvaluationUsers: no answer noted"),
+        ("step", "createEvaluationUsers refused"),
+        ("person", "cancel by ann: no more"),
+        ("outcome", "failed (cancelled: no more), not published yet, outcomeId abc"),
+    ]
+    assert ("state", "failed (cancelled: no more)") in head(story)
+
+
+def test_what_holds_a_flow_back_now_comes_last() -> None:
+    """A lock-out under which a flow waits is told with its end, below all that has happened."""
+    hold = Hold(1, "all", "locked out: Tradovate answered 429", None, at(2))
+    story = Story(FLOW, {}, [step("createEvaluationUsers", "due", 1, attempts=0)], [], [], [], [hold])
+    assert told(story)[-1] == ("held", "locked out: Tradovate answered 429, until a person clears it")
+
+
+def test_a_step_that_nobody_can_look_up_asks_for_a_person() -> None:
+    """A parked step says that a person must look."""
+    story = Story(
+        replace(FLOW, state=FlowState.IN_DOUBT, ended_at=at(9)),
+        {},
+        [step("createPartnerSubaccountRequest", "parked", 1)],
+        [],
+        [],
+        [],
+        [],
+    )
+    assert told(story)[-1] == ("step", "createPartnerSubaccountRequest parked: a person must look")
+
+
+def test_only_what_an_outcome_tells_is_shown_of_the_facts() -> None:
+    """Facts that no outcome tells, which may hold anything, are not shown."""
+    facts = {"accountId": 5, "userFrom": "made", "application": {"firstName": "Jane"}, "warnings": []}
+    assert shown(facts) == {"accountId": 5}
+
+
+def test_json_has_utc_times_and_the_outcomes_names() -> None:
+    """JSON of a flow has the contract's names, and times in UTC with milliseconds."""
+    found = as_json(FLOW)
+    assert {"flowId", "eventId", "topic", "state", "due", "attempts"} <= found.keys()
+    assert (found["due"], found["state"]) == ("2026-11-20T12:15:00.000Z", "waiting")
