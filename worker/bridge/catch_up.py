@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ import structlog
 from worker.backoff import Schedule
 from worker.bridge.calls import SIGNALS, CountedCalls
 from worker.bridge.inbox import Offer
-from worker.bridge.signals import outgoing
+from worker.bridge.signals import id_of
 from worker.bridge.taker import SignalTaker
 from worker.ledger import signals
 from worker.ledger.database import AWAY, Database
@@ -45,21 +45,15 @@ class Listens(Protocol):
     caught_up: bool
 
 
-def domains_to_ask(fresh: Collection[Domain], seen: Mapping[Domain, AbstractSet[int]]) -> tuple[Domain, ...]:
-    """Where to fetch from, when `fresh` have begun to listen and `seen` was last fetched from each domain.
+def holder_of(live: AbstractSet[int], demo: AbstractSet[int]) -> Domain | None:
+    """The domain that alone need be asked, by what both have just told: the one that knew all that the other knew.
 
-    One fetch a connection; the vendor does not say which domain holds the signals. When both sockets are new, both
-    are asked, and that shows it. For one alone: the domain that knew all that the other knew; as long as neither knew
-    any (nobody has signed this week), one and, if it still knows none, the other.
+    The vendor does not say which domain holds the signals. None: neither knew any (nobody has signed this week), or
+    each knew some.
     """
-    if len(fresh) > 1:
-        return (Domain.LIVE, Domain.DEMO)
-    live, demo = seen.get(Domain.LIVE, set()), seen.get(Domain.DEMO, set())
     if live and live >= demo:
-        return (Domain.LIVE,)
-    if demo and demo > live:
-        return (Domain.DEMO,)
-    return (Domain.LIVE, Domain.DEMO)
+        return Domain.LIVE
+    return Domain.DEMO if demo > live else None
 
 
 @dataclass(slots=True)
@@ -72,7 +66,7 @@ class CatchUp:
     database: Database
     counted: Callable[[str], None] = lambda _result: None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _seen: dict[Domain, set[int]] = field(default_factory=dict)
+    _holder: Domain | None = None
 
     def changed(self) -> None:
         """A line has begun or ceased to listen."""
@@ -91,7 +85,11 @@ class CatchUp:
         """Fetches for the lines that have begun to listen since, until that is done or none of them listens."""
         pause, failures = Schedule(base=1.0, cap=60.0), 0
         while fresh := self._fresh():
-            wait = await self._fetch_all(domains_to_ask(fresh, self._seen), alone=len(fresh) == 1)
+            # One fetch a connection: both domains for two new sockets, the one that holds the signals for one alone.
+            # As long as that is not known, one domain and, if it knows none, the other.
+            alone = len(fresh) == 1
+            known = (self._holder,) if alone and self._holder is not None else (Domain.LIVE, Domain.DEMO)
+            wait = await self._fetch_all(known, alone=alone)
             if wait is None:
                 for line in self.lines:
                     if fresh.get(line.domain) == line.epoch and line.is_listening:
@@ -115,7 +113,7 @@ class CatchUp:
 
     async def _fetch_all(self, domains: Sequence[Domain], *, alone: bool) -> float | None:
         """None when all is fetched; else the seconds to wait before it is tried again, 0 for the usual pause."""
-        answered = 0
+        told: dict[Domain, set[int]] = {}
         for domain in domains:
             try:
                 reply = await self.calls.get(domain, SIGNALS, masterid=self.taker.mda_alert_id)
@@ -128,24 +126,21 @@ class CatchUp:
                         continue  # the signals may be on the other domain, which is asked too
                     return 0.0
                 self.counted("done")
-                answered += 1
-                self._seen[domain] = await self._take(found)
-                if alone and found:
+                told[domain] = await self._take(found)
+                if alone and told[domain]:
                     break  # this is the domain that holds them
             except HeldBack as held:
                 return held.wait
             except AWAY as error:
                 log.warning("bridge.catch_up_failed", domain=domain, error=type(error).__name__)
                 return 0.0
-        return None if answered else 0.0
+        if len(told) > 1:
+            self._holder = holder_of(told[Domain.LIVE], told[Domain.DEMO])
+        return None if told else 0.0
 
     async def _take(self, found: Iterable[Mapping[str, Any]]) -> set[int]:
         """Puts what is not on Kafka yet into the inbox, the oldest first; the ids of all."""
-        by_id = {}
-        for signal in found:
-            record = outgoing(signal, self.taker.mda_alert_id)
-            if record is not None:
-                by_id[record.signal_id] = signal
+        by_id = {each: signal for signal in found if (each := id_of(signal)) is not None}
         ids = sorted(by_id)
         for at in range(0, len(ids), CHUNK):
             chunk = ids[at : at + CHUNK]

@@ -16,8 +16,9 @@ ROOM = 2_000
 """Signals that may wait: some two megabytes, and far more than a firm's traders sign while Kafka is away. When it is
 full the sockets are closed, and the catch-up of the next connection brings what was not taken."""
 
-REMEMBERED = 20_000
-"""Signals that are on Kafka and kept in mind, so that a repeat costs no look at the ledger, which knows them all."""
+REMEMBERED = 2_000
+"""Signals that are on Kafka and kept in mind, so that a repeat, which comes at once if it comes at all, costs no look
+at the ledger, which knows them all."""
 
 
 class Offer(StrEnum):

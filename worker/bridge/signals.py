@@ -13,7 +13,7 @@ from schemas.base import MAX_INT64
 from schemas.events import MdSigned
 from worker.kafka.topics import ADMIN_ALERT
 
-__all__ = ["CREATED", "Outgoing", "outgoing"]
+__all__ = ["CREATED", "Outgoing", "id_of", "outgoing"]
 
 CREATED = "Created"
 """The only event type that tells of something new; `Updated` follows when a person completes or claims an alert."""
@@ -37,7 +37,7 @@ class Outgoing:
 
 def outgoing(signal: Mapping[str, Any], mda_alert_id: int) -> Outgoing | None:
     """The record of a signal, None when it has no id. The trader is `relatedToUserId`, and never read from the text."""
-    signal_id, user_id = _id(signal.get("id")), _id(signal.get("relatedToUserId"))
+    signal_id, user_id = id_of(signal), _id(signal.get("relatedToUserId"))
     if signal_id is None:
         return None
     key = None if user_id is None else str(user_id).encode()
@@ -56,6 +56,11 @@ def outgoing(signal: Mapping[str, Any], mda_alert_id: int) -> Outgoing | None:
     if len(value) > LARGEST:
         value = orjson.dumps({**alert, "signal": None})
     return Outgoing(signal_id, "alert", ADMIN_ALERT, key, value)
+
+
+def id_of(signal: Mapping[str, Any]) -> int | None:
+    """A signal's id, None when it has none that can be used."""
+    return _id(signal.get("id"))
 
 
 def _signed(user_id: int, signal_id: int, signed_at: Any) -> dict[str, Any]:
