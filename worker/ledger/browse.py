@@ -161,10 +161,15 @@ _MOST = "left join lateral (select max(attempts) as most from step where flow_id
 
 _OF_STATE = f"(f.state <> 'open' or $3::text is null or {WORKING} = $3)"
 
+# Pairs of topic and state are compared as rows, each with its ids: asked for a topic, a state and an order by id, the
+# planner walks all flows from the newest on until it has met enough of them, or the last.
 _NEWEST = f"""
 select {_COLUMNS} from unnest($1::text[]) t cross join unnest($2::text[]) st cross join lateral (
-    select f.* from flow f {_STEP} where f.topic = t and f.state = st and ($4::uuid is null or f.id < $4)
-    and {_OF_STATE} order by f.id desc limit $5) f {_STEP} {_MOST} order by f.id desc limit $5
+    select f.* from flow f {_STEP}
+    where (f.topic, f.state, f.id) < (t, st, coalesce($4, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+    and (f.topic, f.state, f.id) >= (t, st, '00000000-0000-0000-0000-000000000000'::uuid)
+    and {_OF_STATE} order by f.topic desc, f.state desc, f.id desc limit $5) f {_STEP} {_MOST}
+order by f.id desc limit $5
 """  # noqa: S608 - constants of ours
 
 _OF_TRADER = """

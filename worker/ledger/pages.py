@@ -145,25 +145,25 @@ async def calls(
             limit,
         )
         return [CallSeen(*row) for row in rows]
-    none = NO_RESULT in results
+    # Compared as rows: asked for an operation, a result and an order by id, the planner walks all calls instead.
     rows = await connection.fetch(
         f"""
         select {_CALL} from (
             (select found.* from unnest($1::text[]) as o (operation) cross join unnest($2::text[]) as r (result)
              cross join lateral (
-                select * from call c where c.operation = o.operation and c.result = r.result and c.id < $3
+                select * from call c where (c.operation, c.result, c.id) < (o.operation, r.result, $3)
+                and (c.operation, c.result, c.id) >= (o.operation, r.result, 0)
                 order by c.operation desc, c.result desc, c.id desc limit $4) as found)
             union all
-            (select found.* from unnest($1::text[]) as o (operation) cross join lateral (
-                select * from call c where $5 and c.operation = o.operation and c.result is null and c.id < $3
-                order by c.operation desc, c.result desc, c.id desc limit $4) as found)
+            (select * from call c where $5 and c.operation = any($1) and c.result is null and c.id < $3
+             order by c.id desc limit $4)
         ) as found order by id desc limit $4
         """,  # noqa: S608
         list(operations),
         [result for result in results if result != NO_RESULT],
         newest,
         limit,
-        none,
+        NO_RESULT in results,
     )
     return [CallSeen(*row) for row in rows]
 

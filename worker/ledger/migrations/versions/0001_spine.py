@@ -165,6 +165,7 @@ create table call (
 create index call_at on call (at);
 -- The same for pages of calls, by operation and result.
 create index call_kind on call (operation, result, id);
+create index call_open on call (id) where result is null;
 
 -- What keeps calls back: a lock-out (scope 'all'), a penalty ('endpoint:<operation>'), a rejected login ('login'),
 -- two sessions of ours that may live ('sessions'), a person's pause ('pause:all' or 'pause:<operation>'). `ticket`
