@@ -11,7 +11,7 @@ from tests.support.spine import ledger_template, ledgers, stage
 
 __all__ = ["ledger_template", "ledgers", "stage"]
 
-_LACKING = pytest.StashKey[set[str]]()
+_LACKING = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture
@@ -28,11 +28,12 @@ def lacks(request: pytest.FixtureRequest, reason: str) -> None:
     """Skips the test, and has it said at the end."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason}; with CI=true this is never skipped")
-    request.config.stash.setdefault(_LACKING, set()).add(reason)
+    request.config.stash.setdefault(_LACKING, []).append(reason)
     pytest.skip(reason)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """What was skipped is said aloud, not only counted."""
-    for reason in sorted(config.stash.get(_LACKING, set())):
+    lacking: list[str] = config.stash.get(_LACKING, [])
+    for reason in sorted(set(lacking)):
         terminalreporter.write_sep("!", reason, red=True, bold=True)
