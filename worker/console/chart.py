@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 MINUTES = 60
-WIDTH, HEIGHT = 600, 140
-_LEFT, _BOTTOM, _TOP = 36, 20, 8
-_STEP = (WIDTH - _LEFT) / MINUTES
+WIDTH, HEIGHT = 600, 100
+"""Of the drawing, which the page stretches to the room there is; what is to be read stands beside it as text."""
+
+_STEP = WIDTH // MINUTES
 
 ORDER = ("succeeded", "pending", "in_doubt", "failed")
 """From the foot of a bar to its top; colours and the legend follow it."""
@@ -29,27 +30,16 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A line across, with its number."""
-
-    y: float
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
 class Chart:
     """The shapes, and the numbers for whoever cannot see them."""
 
     bars: Sequence[Bar]
-    lines: Sequence[Line]
-    labels: Sequence[tuple[float, str]]
+    marks: Sequence[int]  # from the top of the scale down to 0, evenly
+    times: Sequence[datetime]  # from left to right, evenly
     totals: Mapping[str, int]
     busiest: int
-
     width: int = WIDTH
     height: int = HEIGHT
-    left: int = _LEFT
-    foot: int = HEIGHT - _BOTTOM
 
     @property
     def total(self) -> int:
@@ -68,26 +58,18 @@ def chart(counts: Mapping[tuple[datetime, str], int], now: datetime) -> Chart:
     minutes = [first + index * _MINUTE for index in range(MINUTES)]
     busiest = max((sum(counts.get((at, status), 0) for status in ORDER) for at in minutes), default=0)
     top = nice(busiest)
-    foot = HEIGHT - _BOTTOM
-    room = foot - _TOP
     bars: list[Bar] = []
     for index, at in enumerate(minutes):
-        y = float(foot)
+        y = float(HEIGHT)
         for status in ORDER:
-            height = counts.get((at, status), 0) / top * room
+            height = counts.get((at, status), 0) / top * HEIGHT
             if height:
                 y -= height
-                x = _LEFT + index * _STEP + 1
-                bars.append(Bar(status, round(x, 2), round(y, 2), round(_STEP - 2, 2), round(height, 2)))
-    marks = (0, top // 2, top) if top > 1 else (0, 1)
+                bars.append(Bar(status, index * _STEP + 1, round(y, 2), _STEP - 2, round(height, 2)))
     return Chart(
         bars,
-        [Line(round(foot - value / top * room, 2), value) for value in marks],
-        [
-            (round(_LEFT + index * _STEP + _STEP / 2, 2), f"{at:%H:%M}")
-            for index, at in enumerate(minutes)
-            if at.minute % 15 == 0
-        ],
+        (top, top // 2, 0) if top > 1 else (1, 0),
+        [now - timedelta(minutes=ago) for ago in range(MINUTES, -1, -15)],
         {status: sum(counts.get((at, status), 0) for at in minutes) for status in ORDER},
         busiest,
     )

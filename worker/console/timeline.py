@@ -87,15 +87,15 @@ def _step(step: StepSeen) -> list[Entry]:
     if step.waits:
         waited = " or ".join(wait_key(key) for key in step.waits_for) or "its time"
         ending = f"until {when(step.due)} at the latest" if step.ended_at is None else f"until {when(step.ended_at)}"
-        return [Entry(step.created_at, "wait", f"Waits for {waited}", (f"{ending}.",), rank=1)]
+        return [Entry(step.created_at, "wait", f"Waits for {waited}", (f"{ending}.",), rank=4)]
     tried = f"Sent {count(step.attempts, 'time')}." if step.attempts else "Not sent yet."
-    begun = Entry(step.created_at, "step", f"{step.operation} is next", (tried,), rank=1)
+    begun = Entry(step.created_at, "step", f"{step.operation} is next", (tried,), rank=4)
     ended = _ENDS.get(step.state)
     if ended is None:
         return [begun]
     texts = [", ".join(f"{name} {value}" for name, value in step.result.items())] if step.result else []
     at = step.ended_at or step.due
-    return [begun, Entry(max(at, step.created_at), "step", f"{step.operation} {ended}", texts, rank=3)]
+    return [begun, Entry(max(at, step.created_at), "step", f"{step.operation} {ended}", texts, rank=2)]
 
 
 def _call(call: CallSeen) -> Entry:
@@ -107,7 +107,7 @@ def _call(call: CallSeen) -> Entry:
     with_it = "" if looks else f", with {count(call.items, 'item')}"
     error = [f"{call.error}."] if call.error else []
     said = f"On {call.domain.upper()}{with_it}, by {call.replica}: {result}{took}{status}."
-    return Entry(call.at, call.kind, title, (said, *error), rank=2)
+    return Entry(call.at, call.kind, title, (said, *error), rank=1)
 
 
 def _outcome(outcome: OutcomeSeen) -> Entry:
@@ -121,7 +121,7 @@ def _outcome(outcome: OutcomeSeen) -> Entry:
 
 
 def _note(note: NoteSeen) -> Entry:
-    return Entry(note.at, "note", f"{note.by} {_DID.get(note.action, note.action)}", (), note.reason, rank=4)
+    return Entry(note.at, "note", f"{note.by} {_DID.get(note.action, note.action)}", (), note.reason, rank=3)
 
 
 def ids(story: Story) -> list[tuple[str, Any]]:

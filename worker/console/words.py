@@ -27,6 +27,11 @@ def clock(at: datetime | None) -> str:
     return "" if at is None else f"{at.astimezone(UTC):%H:%M:%S} UTC"
 
 
+def minute(at: datetime) -> str:
+    """A time to the minute."""
+    return f"{at.astimezone(UTC):%H:%M}"
+
+
 def iso(at: datetime) -> str:
     """For a machine, as the `datetime` of a `time` element."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -71,6 +76,7 @@ def short(text: Any, most: int = 200) -> str:
 FILTERS: Mapping[str, Callable[..., str]] = {
     "when": when,
     "clock": clock,
+    "minute": minute,
     "iso": iso,
     "span": span,
     "number": number,
