@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from worker.commands.demo.samples import CATALOGUE, Expect, Sample, plain_purchases, samples
+from worker.commands.demo.others import others
+from worker.commands.demo.purchases import CATALOGUE, plain_purchases, purchases
+from worker.commands.demo.samples import Expect, Of, Sample, filled
 from worker.commands.demo.verdict import Seen, effects, wrong_with
+from worker.flows import FLOWS
 from worker.intake.parse import Parsed, RawRecord, parse
 from worker.products import load_products
 
@@ -38,6 +41,15 @@ GOOD: dict[str, Any] = {"status": "succeeded", "errorCode": None, "warnings": []
         ({"dead_letter": "no_id"}, seen(GOOD), "dead letter None, not no_id"),
         ({"like": "other"}, seen({**GOOD, "accountId": 2}), "other ids than other: accountId"),
         ({"like": "other"}, seen({**GOOD, "accountId": 1}), None),
+        ({"values": {"accountId": Of("other", "accountId")}}, seen({**GOOD, "accountId": 1}), None),
+        ({"values": {"accountId": Of("other", "accountId")}}, seen({**GOOD, "accountId": 2}), "accountId 2, not 1"),
+        ({"values": {"userId": Of("other", "userId")}}, seen({**GOOD, "userId": None}), "userId None, not None"),
+        (
+            {"values": {"tradingPermissionIds": [Of("no", "x")]}},
+            seen({**GOOD, "tradingPermissionIds": [None]}),
+            "tradingPermissionIds [None], not [None]",
+        ),
+        ({"pending": ("Preapproved",)}, seen(GOOD), "pending outcomes none, not Preapproved"),
     ],
 )
 def test_what_is_wrong_is_named(expected: dict[str, Any], came: Seen, wrong: str | None) -> None:
@@ -61,13 +73,39 @@ def test_effects_are_compared_with_what_the_samples_make() -> None:
     }
 
 
+def everything() -> list[Sample]:
+    return [*purchases((1, 2, 3)), *others((1, 2, 3), (4, 5), "2026-11-20"), *plain_purchases(3)]
+
+
+def test_a_pending_outcome_that_nobody_expected_is_wrong() -> None:
+    """Outcomes before the final one are part of what should come: too many, too few or others are named."""
+    came = seen(GOOD)
+    came.pending[ID] = [{"requestStatus": "Preapproved"}, {"requestStatus": None}]
+    assert wrong_with(sample(), came) == "pending outcomes Preapproved, None, not none"
+
+
 def test_samples_are_good_events_but_for_one(tmp_path: Any) -> None:
     """Every sample but the one that is to be a dead letter is an event that intake takes, and no id comes twice."""
     catalogue = tmp_path / "products.toml"
     catalogue.write_text(CATALOGUE)
     products = load_products(catalogue)
-    chosen = [*samples((1, 2, 3)), *plain_purchases(3)]
+    chosen = everything()
     assert len({one.event_id for one in chosen}) == len(chosen)
+    ids: dict[str, Any] = {one.event_id: {"userId": 7, "accountId": 8, "tradingPermissionId": 9} for one in chosen}
     for one in chosen:
-        parsed = parse(RawRecord(one.topic, 0, 0, 0, one.key, json.dumps(dict(one.event)).encode()), products)
+        event = json.dumps(filled(one.event, ids)).encode()
+        parsed = parse(RawRecord(one.topic, 0, 0, 0, b"key", event), products)
         assert isinstance(parsed, Parsed) == (one.expect.dead_letter is None), one.title
+
+
+def test_every_flow_has_a_sample() -> None:
+    """A topic that the worker serves and the demo does not show is a hole in it."""
+    assert {one.topic for one in everything()} == set(FLOWS)
+
+
+def test_what_a_sample_waits_for_comes_before_it() -> None:
+    """Each sample waits for others of the list, never for a later one's outcome: all of them can be sent."""
+    ids = [one.event_id for one in everything()]
+    for place, one in enumerate(everything()):
+        before = [*one.needs, *([one.behind] if one.behind else []), *([one.expect.like] if one.expect.like else [])]
+        assert set(before) <= set(ids[:place]), one.title

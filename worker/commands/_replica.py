@@ -1,4 +1,4 @@
-"""The worker of `demo`, in a process of its own: settings from its environment alone, no `.env`, no secrets' files.
+"""The worker or the bridge of `demo`, in a process of its own: settings from its environment alone, no files.
 
 It ends when its standard input does, so that it never outlives the program that started it.
 """
@@ -8,19 +8,38 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Coroutine
 
-from worker.bootstrap import run_worker
 from worker.ops.logging import configure
-from worker.settings import RunSettings, load
+from worker.settings import BridgeSettings, RunSettings, load
 from worker.starting import StartRefused
 
 
-async def run(settings: RunSettings) -> int:
-    """Runs a replica until a signal comes or standard input ends; prints its address when it listens."""
+async def run(name: str) -> int:
+    """Runs it until a signal comes or standard input ends; prints its address when it listens."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(sys.stdin.fileno(), lambda: _at_end(stopping))
-    return await run_worker(settings, ready=lambda address: print(address, flush=True), stopping=stopping)
+    return await _program(name, dict(os.environ), stopping)
+
+
+def _program(name: str, environment: dict[str, str], stopping: asyncio.Event) -> Coroutine[None, None, int]:
+    """`run_worker` or `run_bridge`; the other one's imports are not waited for."""
+    if name == "worker":
+        from worker.bootstrap import run_worker  # noqa: PLC0415
+
+        settings = load(RunSettings, environment)
+        configure(settings.log_level, settings.log_format)
+        return run_worker(settings, ready=_listens, stopping=stopping)
+    from worker.bridge.compose import run_bridge  # noqa: PLC0415
+
+    given = load(BridgeSettings, environment)
+    configure(given.log_level, given.log_format)
+    return run_bridge(given, ready=_listens, stopping=stopping)
+
+
+def _listens(address: str) -> None:
+    print(address, flush=True)
 
 
 def _at_end(stopping: asyncio.Event) -> None:
@@ -31,10 +50,8 @@ def _at_end(stopping: asyncio.Event) -> None:
 
 def main() -> int:
     """The exit code."""
-    settings = load(RunSettings, dict(os.environ))
-    configure(settings.log_level, settings.log_format)
     try:
-        return asyncio.run(run(settings))
+        return asyncio.run(run(sys.argv[1]))
     except StartRefused as refusal:
         print(refusal, file=sys.stderr)
         return refusal.code

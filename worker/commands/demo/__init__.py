@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +15,15 @@ import typer
 
 from worker.commands._app import example, group
 from worker.commands._errors import FAILED, Refused
+from worker.commands.demo.others import others
 from worker.commands.demo.parts import Stage, staged
 from worker.commands.demo.play import play
-from worker.commands.demo.samples import Sample, plain_purchases, samples
+from worker.commands.demo.purchases import plain_purchases, purchases
+from worker.commands.demo.samples import Sample
 from worker.commands.demo.show import Show
 from worker.commands.demo.verdict import Seen, effects, wrong_with
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
-from worker.flows import FLOWS
+from worker.flows.days import CHICAGO
 from worker.kafka.topics import ALL_TOPICS
 from worker.tradovate.operations import OPERATIONS
 
@@ -39,9 +42,9 @@ def demo(
 ) -> int:
     """Show the worker at work, with nothing installed but Python.
 
-    Starts a PostgreSQL, a Kafka, a simulated Tradovate and a worker, sends sample events through every flow, and shows
-    the outcomes and the calls that it took. Exits 0 only when every event got the outcome that it should. It reads no
-    settings and no .env and takes free ports: it can touch nothing real.
+    Starts a PostgreSQL, a Kafka, a simulated Tradovate, a worker with its console and a bridge, sends sample events
+    through every flow, and shows the outcomes and the calls that it took. Exits 0 only when every event got the outcome
+    that it should. It reads no settings and no .env and takes free ports: it can touch nothing real.
     """
     # Until the event loop has its own: SIGTERM alone would leave the temporary directories behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
@@ -79,8 +82,9 @@ async def _demo(show: Show, home: Path, servers: str, url: str, events: int, *, 
     code = FAILED
     try:
         async with staged(home, servers, url, show.part) as stage:
-            chosen = [*samples(stage.seeded), *plain_purchases(events)]
-            chosen = [sample for sample in chosen if sample.topic in FLOWS]
+            users, accounts = stage.seeded["userIds"], stage.seeded["accountIds"]
+            today = datetime.now(CHICAGO).date().isoformat()
+            chosen = [*purchases(users), *others(users, accounts, today), *plain_purchases(events)]
             show.heading("Events in, outcomes out")
             seen = await play(stage, chosen, show)
             code = _verdict(show, stage, chosen, seen)
@@ -122,10 +126,9 @@ async def _keep(show: Show, stage: Stage) -> None:
     show.heading("Everything is left running. Use it in another shell with")
     for name in ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL"):
         show.say(f"export {name}='{stage.settings[name]}'")
-    show.say(f"The worker's health: {stage.address}/health/ready")
-    show.say(f"The worker's metrics: {stage.address}/metrics")
-    show.say(f"The worker's log: {stage.log}")
+    show.say(f"The console: {stage.worker.address}/ (its token: {stage.settings['CONSOLE_TOKEN']})")
+    for part in (stage.worker, stage.bridge):
+        show.say(f"The {part.name}: {part.address}/health/ready and /metrics; its log: {part.log}")
     show.say(f"The simulated Tradovate: {stage.partner.url}/control/state")
     show.say("Ctrl-C ends it.", "bold")
-    await stage.process.wait()
-    raise stage.ended()
+    await stage.ends()

@@ -1,4 +1,4 @@
-"""The parts of `demo`: the simulated partner in this process, the worker in another, and nothing real in either."""
+"""The parts of `demo`: the simulated partner in this process, worker and bridge in others, and nothing real in any."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-import worker
+import worker as package
 from worker.commands._errors import Refused
-from worker.commands.demo.samples import CATALOGUE, FAULTS, SEED
+from worker.commands.demo.desk import Desk
+from worker.commands.demo.purchases import CATALOGUE, FAULTS, SEED
 from worker.ledger import schema
+from worker.ledger.database import Database
 from worker.sandbox import RunningSandbox, Sandbox, serve, settings_for
 from worker.settings import KafkaSettings, load
 
@@ -28,10 +30,24 @@ STOP_SECONDS = 10.0
 """With nothing in flight a worker stops in under a second."""
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
-"""All that the worker gets of this environment: a real TRADOVATE_PASSWORD must not reach it."""
+"""All that worker and bridge get of this environment: a real TRADOVATE_PASSWORD must not reach it."""
 
 Told = Callable[[str, str], None]
 """Is told of each part that is up: its name, and where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A program of ours in a process of its own: `run` or `bridge`."""
+
+    name: str
+    process: asyncio.subprocess.Process
+    address: str
+    log: Path
+
+    def ended(self) -> Refused:
+        """What to say when it ended by itself."""
+        return Refused(f"The {self.name} of the demo ended with code {self.process.returncode}: {_last_line(self.log)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +55,10 @@ class Stage:
     """Everything that runs."""
 
     partner: RunningSandbox
-    seeded: tuple[int, ...]
-    process: asyncio.subprocess.Process
-    address: str
-    log: Path
+    seeded: Mapping[str, Sequence[int]]
+    worker: Part
+    bridge: Part
+    desk: Desk
     settings: Mapping[str, str]
 
     @property
@@ -50,30 +66,45 @@ class Stage:
         """How to reach the embedded Kafka, and nothing else."""
         return load(KafkaSettings, self.settings)
 
-    def ended(self) -> Refused:
-        """What to say of a worker that ended by itself."""
-        return Refused(f"The worker of the demo ended with code {self.process.returncode}: {_last_line(self.log)}")
+    async def ends(self) -> None:
+        """Raises `Refused` when the worker or the bridge ends by itself."""
+        waits = {asyncio.create_task(part.process.wait()): part for part in (self.worker, self.bridge)}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        raise waits[done.pop()].ended()
 
 
 @asynccontextmanager
 async def staged(home: Path, bootstrap_servers: str, database_url: str, told: Told) -> AsyncIterator[Stage]:
-    """Starts the partner and the worker, in this order, and stops them in the other."""
+    """Starts the partner, the worker and the bridge, in this order, and stops them in the other."""
     await schema.upgrade(database_url)
     told("Ledger", f"schema {schema.newest()}")
     sandbox = Sandbox()
     partner = await serve(sandbox)
+    database = Database(database_url, size=4)
     try:
-        seeded = sandbox.control.seed(dict(SEED))["userIds"]
+        seeded = sandbox.control.seed(dict(SEED))
         for rule in FAULTS:
             sandbox.core.faults.add(rule)
         told("Tradovate", f"simulated, {partner.url}")
         settings = _settings(home, partner, bootstrap_servers, database_url)
-        async with _worker(home, settings) as (process, address, log):
-            stage = Stage(partner, tuple(seeded), process, address, log, settings)
-            await _ready(stage)
-            told("Worker", address)
+        (home / "empty").mkdir()
+        # Both at once: on a small machine each takes seconds for its imports alone.
+        async with _started("worker", home, settings) as worker, _started("bridge", home, settings) as bridge:
+            stage = Stage(partner, seeded, await worker, await bridge, Desk(sandbox, database), settings)
+            async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+                await _ready(client, stage.worker)
+                told("Worker", stage.worker.address)
+                await _signed_in(client, stage)
+                told("Console", f"{stage.worker.address}/")
+                await _ready(client, stage.bridge)
+                told("Bridge", stage.bridge.address)
             yield stage
     finally:
+        await database.close()
         await partner.stop()
 
 
@@ -85,60 +116,84 @@ def _settings(home: Path, partner: RunningSandbox, bootstrap_servers: str, datab
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
         "DATABASE_URL": database_url,
         "SECRET_KEY": secrets.token_hex(32),
+        "CONSOLE_TOKEN": secrets.token_urlsafe(16),
         "PRODUCTS_FILE": str(catalogue),
         "HTTP_PORT": "0",
         # The simulator's effects are made at once: a look-up need not wait the fifteen seconds of the real one.
         "TRADOVATE_SETTLE_SECONDS": "0.5",
-        "UNKNOWN_WAIT_SECONDS": "5",
     }
 
 
 @asynccontextmanager
-async def _worker(
-    home: Path, settings: Mapping[str, str]
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, str, Path]]:
-    log, empty = home / "worker.log", home / "empty"
-    empty.mkdir()
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    source = str(Path(worker.__path__[0]).parent)
+async def _started(name: str, home: Path, settings: Mapping[str, str]) -> AsyncIterator[Coroutine[None, None, Part]]:
+    """Starts `run` or `bridge`; what comes is to be awaited once, and is the part when it listens."""
+    log = home / f"{name}.log"
+    kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
     with log.open("wb") as said:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "worker.commands._replica",
+            name,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=said,
-            cwd=empty,
-            env={**kept, "PYTHONPATH": source, **settings},
-            start_new_session=True,  # Ctrl-C is for this program; it stops the worker in its turn
+            cwd=home / "empty",
+            env={**kept, "PYTHONPATH": str(Path(package.__path__[0]).parent), **settings},
+            start_new_session=True,  # Ctrl-C is for this program; it stops the parts in its turn
         )
+    listening = _listening(name, process, log)
     try:
-        assert process.stdout is not None
-        line = ""
-        async with asyncio.timeout(READY_SECONDS):
-            line = (await process.stdout.readline()).decode().strip()
-        if not line:
-            await process.wait()
-            raise Refused(f"The worker of the demo did not start: {_last_line(log)}")
-        yield process, line, log
-    except TimeoutError:
-        raise Refused(f"The worker of the demo did not start within {READY_SECONDS:.0f} s.") from None
+        yield listening
     finally:
+        listening.close()
         await _stop(process)
 
 
-async def _ready(stage: Stage) -> None:
-    async with httpx.AsyncClient(base_url=stage.address, trust_env=False, timeout=5) as client:
+async def _listening(name: str, process: asyncio.subprocess.Process, log: Path) -> Part:
+    assert process.stdout is not None
+    try:
         async with asyncio.timeout(READY_SECONDS):
-            while stage.process.returncode is None:
+            line = (await process.stdout.readline()).decode().strip()
+    except TimeoutError:
+        raise Refused(f"The {name} of the demo did not start within {READY_SECONDS:.0f} s.") from None
+    if not line:
+        await process.wait()
+        raise Refused(f"The {name} of the demo did not start: {_last_line(log)}")
+    return Part(name, process, line, log)
+
+
+async def _ready(client: httpx.AsyncClient, part: Part) -> None:
+    """Returns when the part could work. A bridge is ready before its sockets are: what it misses, it fetches."""
+    said = "nothing"
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            while part.process.returncode is None:
                 try:
-                    if (await client.get("/health/ready")).status_code == httpx.codes.OK:
+                    answer = await client.get(f"{part.address}/health/ready")
+                except httpx.TransportError as error:
+                    said = type(error).__name__
+                else:
+                    if answer.status_code == httpx.codes.OK:
                         return
-                except httpx.TransportError:
-                    pass
+                    said = answer.text.strip()
                 await asyncio.sleep(0.05)
-    raise stage.ended()
+    except TimeoutError:
+        raise Refused(
+            f"The {part.name} of the demo was not ready within {READY_SECONDS:.0f} s; it says: {said}"
+        ) from None
+    raise part.ended()
+
+
+async def _signed_in(client: httpx.AsyncClient, stage: Stage) -> None:
+    """Sees that the console shows its first page to who has the token."""
+    bearer = {"Authorization": f"Bearer {stage.settings['CONSOLE_TOKEN']}"}
+    try:
+        code = (await client.get(f"{stage.worker.address}/", headers=bearer)).status_code
+    except httpx.TransportError as error:
+        raise Refused(f"The console of the demo gave no answer ({type(error).__name__}).") from None
+    if code != httpx.codes.OK:
+        raise Refused(f"The console of the demo answered with {code}.")
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
@@ -148,7 +203,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(STOP_SECONDS):
             await process.wait()
-    except ProcessLookupError:
+    except (ProcessLookupError, TimeoutError):
         pass
     finally:
         if process.returncode is None:

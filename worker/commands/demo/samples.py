@@ -1,34 +1,48 @@
-"""The sample events of `demo`: what is sent, what should come of it, and what should take effect at Tradovate.
+"""What a sample of `demo` is: an event on its way through a flow, what should come of it, what should take effect.
 
-A new flow adds samples here and nothing elsewhere. Every event is synthetic.
+A new flow adds samples to `purchases` or `others`, and nothing elsewhere. Every event is synthetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-PURCHASED = "trader.purchased"
+
+@dataclass(frozen=True, slots=True)
+class Of:
+    """A value that another event's final outcome has brought, such as the account that a purchase made."""
+
+    event_id: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """The final outcome that an event should get; `like` names an event whose ids it should share."""
+    """The final outcome that an event should get.
+
+    `like` names an event whose ids it should share; `values` are further fields of it; `pending` is the `requestStatus`
+    of each outcome before the final one.
+    """
 
     status: str = "succeeded"
     error_code: str | None = None
     dead_letter: str | None = None
     warnings: int = 0
     like: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    pending: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An event on its way through a flow.
+    """An event on its way through a flow. Values of `event` and `expect` may be an `Of`: then it waits for them.
 
-    `after`: the event whose outcome must be there before this one is sent. `times`: how often it is sent. `effects`:
-    what it makes at Tradovate, in the simulator's own words. `plain`: one of many, not told one by one.
+    `after`: the event whose outcome must be there before this one is sent. `behind`: the event whose flow must be
+    waiting for something before. `times`: how often it is sent. `effects`: what it makes at Tradovate, in the
+    simulator's own words. `reviews`: what Tradovate's desk decides, one after each pending outcome. `plain`: one of
+    many, not told one by one. `signs`: nothing is sent, the trader signs at Tradovate, and the bridge makes the event.
     """
 
     title: str
@@ -37,177 +51,46 @@ class Sample:
     expect: Expect = Expect()
     effects: Mapping[str, int] = field(default_factory=dict)
     after: str | None = None
+    behind: str | None = None
     times: int = 1
+    reviews: Sequence[str] = ()
     plain: bool = False
+    signs: bool = False
 
     @property
     def event_id(self) -> str:
-        """The event's id."""
+        """The event's id; of one that the bridge makes, the name that it has here."""
         return str(self.event["eventId"])
 
     @property
-    def key(self) -> bytes:
-        """The record's key, which keeps a trader's events in their order."""
-        return str(self.event.get("traderId") or self.event.get("userId") or self.event_id).encode()
+    def needs(self) -> Sequence[str]:
+        """The events whose final outcomes must be there before this one is sent."""
+        named = [each.event_id for each in _references(self.event)]
+        return list(dict.fromkeys([*named, *([self.after] if self.after is not None else [])]))
 
 
-CATALOGUE = """["EVAL-50K"]
-templateAccountId = 11
-initialBalance = 50000
-postTradeRisk = {dailyLossAutoLiq = 1000, trailingMaxDrawdown = 2500}
-"""
-"""The products that the samples know."""
-
-SEED: Mapping[str, Any] = {
-    "users": [
-        {"name": "demo-grace", "email": "grace@demo.invalid"},
-        {"name": "demo-heidi", "email": "heidi@demo.invalid"},
-        {"name": "demo-ivan", "email": "somebody-else@demo.invalid"},
-    ]
-}
-"""Who is at Tradovate before the first event."""
-
-FAULTS: Sequence[Mapping[str, Any]] = (
-    {"action": "poison", "operation": "/user/createevaluationusers", "contains": "demo-mallory", "form": "error_text"},
-    {"action": "cut_after", "operation": "/user/createevaluationaccounts", "contains": "EVAL700009", "times": 1},
-    {
-        "action": "error_text",
-        "operation": "/contactinfo/updatecontactinfo",
-        "contains": "+15125550111",
-        "body": "The phone number cannot be reached.",
-    },
-)
-"""What goes wrong at Tradovate."""
-
-_ACCOUNT: Mapping[str, Any] = {
-    "templateAccountId": 11,
-    "initialBalance": 50000,
-    "postTradeRisk": {"dailyLossAutoLiq": 1000, "trailingMaxDrawdown": 2500},
-}
-
-_USER = {"users_by_name": 1, "users_by_email": 1}
-_ORDER = {"accounts_by_name": 1, "permissions": 1}
-_CONTACT = {"contact_updates": 1}
+def filled(value: Any, outcomes: Mapping[str, Mapping[str, Any]]) -> Any:
+    """`value` with what the final `outcomes` (by event id) have brought in the place of every `Of`."""
+    match value:
+        case Of(event_id=event_id, name=name):
+            return outcomes.get(event_id, {}).get(name)
+        case Mapping():
+            return {name: filled(each, outcomes) for name, each in value.items()}
+        case list() | tuple():
+            return [filled(each, outcomes) for each in value]
+        case _:
+            return value
 
 
-def purchase(number: int, trader: str, **fields: Any) -> dict[str, Any]:
-    """A purchase of order 700000 + `number`."""
-    return {
-        "eventId": f"demo-{number}",
-        "orderId": str(700_000 + number),
-        "traderId": f"trader-{trader}",
-        **({} if "product" in fields else {"account": _ACCOUNT}),
-        **fields,
-    }
-
-
-def new_user(name: str) -> dict[str, Any]:
-    """A user that Tradovate is to make, or to find."""
-    return {
-        "name": f"demo-{name}",
-        "email": f"{name}@demo.invalid",
-        "firstName": name.capitalize(),
-        "lastName": "Demo",
-    }
-
-
-def contact(country: str = "US", phone: str = "+15125550100") -> dict[str, Any]:
-    """Contact data."""
-    return {
-        "streetAddress1": "1 Main St",
-        "city": "Austin",
-        "state": "TX",
-        "postCode": "78701",
-        "country": country,
-        "phone": phone,
-    }
-
-
-def samples(seeded: Sequence[int]) -> list[Sample]:
-    """The samples, in the order in which they are sent. `seeded`: the user ids of `SEED`, in its order."""
-    first = purchase(1, "alice", user=new_user("alice"), contactInfo=contact())
-    return [
-        Sample("a new user with contact data", PURCHASED, first, effects={**_USER, **_ORDER, **_CONTACT}, times=2),
-        Sample("a second order of the same trader", PURCHASED, purchase(2, "alice"), effects=_ORDER),
-        Sample(
-            "the same order again, as another event",
-            PURCHASED,
-            {**first, "eventId": "demo-3"},
-            Expect(like="demo-1"),
-            after="demo-1",
-        ),
-        Sample(
-            "the same order with other details",
-            PURCHASED,
-            {**first, "eventId": "demo-4", "account": {**_ACCOUNT, "initialBalance": 100000}},
-            Expect("failed", "conflict"),
-            after="demo-1",
-        ),
-        Sample(
-            "a country on CME's restricted list",
-            PURCHASED,
-            purchase(5, "bob", user=new_user("bob"), contactInfo=contact("SY")),
-            Expect("failed", "restricted_country"),
-        ),
-        Sample(
-            "a misspelt risk limit",
-            PURCHASED,
-            purchase(6, "carol", user=new_user("carol"), account={**_ACCOUNT, "postTradeRisk": {"dailyLosAutoLiq": 1}}),
-            Expect("failed", "invalid", dead_letter="unknown_field"),
-        ),
-        Sample(
-            "a product of the catalogue",
-            PURCHASED,
-            purchase(7, "dave", user=new_user("dave"), product="EVAL-50K"),
-            effects={**_USER, **_ORDER},
-        ),
-        Sample(
-            "a name that Tradovate refuses",
-            PURCHASED,
-            purchase(8, "mallory", user=new_user("mallory")),
-            Expect("failed", "rejected"),
-        ),
-        Sample(
-            "an answer that is cut after the effect",
-            PURCHASED,
-            purchase(9, "erin", user=new_user("erin")),
-            effects={**_USER, **_ORDER},
-        ),
-        Sample(
-            "contact data that Tradovate refuses",
-            PURCHASED,
-            purchase(10, "frank", user=new_user("frank"), contactInfo=contact(phone="+15125550111")),
-            Expect(warnings=1),
-            effects={**_USER, **_ORDER},
-        ),
-        Sample("a user given by its id", PURCHASED, purchase(11, "grace", user={"userId": seeded[0]}), effects=_ORDER),
-        Sample(
-            "a user that Tradovate knows", PURCHASED, purchase(12, "heidi", user=new_user("heidi")), effects=_ORDER
-        ),
-        Sample(
-            "a user name that is somebody else's",
-            PURCHASED,
-            purchase(13, "ivan", user=new_user("ivan")),
-            Expect("failed", "conflict"),
-        ),
-    ]
-
-
-def plain_purchases(count: int) -> list[Sample]:
-    """`count` purchases of as many new traders."""
-    return [
-        Sample(
-            "a purchase",
-            PURCHASED,
-            {
-                "eventId": f"load-{number}",
-                "orderId": str(8_000_000 + number),
-                "traderId": f"load-{number}",
-                "user": new_user(f"load{number}"),
-                "account": _ACCOUNT,
-            },
-            effects={**_USER, **_ORDER},
-            plain=True,
-        )
-        for number in range(1, count + 1)
-    ]
+def _references(value: Any) -> Iterator[Of]:
+    match value:
+        case Of():
+            yield value
+        case Mapping():
+            for each in value.values():
+                yield from _references(each)
+        case list() | tuple():
+            for each in value:
+                yield from _references(each)
+        case _:
+            pass

@@ -14,6 +14,20 @@ from worker.commands.demo.verdict import Effect
 
 _STYLES = {"succeeded": "green", "failed": "yellow", "pending": "cyan", "in_doubt": "magenta"}
 
+_TOLD = (
+    ("user", "userId"),
+    ("account", "accountName"),
+    ("permission", "tradingPermissionId"),
+    ("entitlement", "entitlementId"),
+    ("request", "requestId"),
+    ("is", "requestStatus"),
+)
+"""Fields of an outcome that are shown, and how they are called."""
+
+
+def _name(topic: str, event_id: str) -> str:
+    return f"{topic:<20}  {event_id:<8}"
+
 
 class Show:
     """Lines with the seconds since the start; colours on a terminal alone."""
@@ -42,7 +56,16 @@ class Show:
         """An event went in."""
         self._titles[sample.event_id] = sample.title
         twice = f", sent {sample.times} times" if sample.times > 1 else ""
-        self._line(("in   ", "cyan"), (f"{sample.topic}  {sample.event_id:<9}", "bold"), (f"{sample.title}{twice}", ""))
+        self._event("in   ", sample.topic, sample.event_id, f"{sample.title}{twice}", "cyan")
+
+    def signed(self, sample: Sample, made: str) -> None:
+        """A trader signed at Tradovate, and the bridge makes an event of it."""
+        self._event("sign ", sample.topic, sample.event_id, f"{sample.title}: the bridge makes {made} of it", "blue")
+
+    def reviewed(self, sample: Sample, status: str) -> None:
+        """Tradovate's desk decided; the time until the worker's next look is skipped."""
+        text = f"Tradovate's desk says {status}; the half minute until the next look is skipped"
+        self._event("desk ", sample.topic, sample.event_id, text, "blue")
 
     def load(self, count: int) -> None:
         """Many plain events went in."""
@@ -50,21 +73,19 @@ class Show:
 
     def dead_letter(self, event_id: str, topic: str, reason: str) -> None:
         """A record was put aside."""
-        self._line(("aside", "yellow"), (f"{topic}  {event_id:<9}", "bold"), (printable(reason), "yellow"))
+        self._event("aside", topic, event_id, reason, "yellow")
 
-    def outcome(self, body: Mapping[str, Any]) -> None:
+    def outcome(self, event_id: str, body: Mapping[str, Any]) -> None:
         """An outcome came out."""
         status = str(body.get("status"))
-        ids = [
-            f"{name} {body[field]}"
-            for name, field in (("user", "userId"), ("account", "accountName"), ("permission", "tradingPermissionId"))
-            if body.get(field) is not None
-        ]
+        ids = [f"{name} {body[field]}" for name, field in _TOLD if body.get(field) is not None]
+        if body.get("tradingPermissionId") is None and (revoked := body.get("tradingPermissionIds")):
+            ids.append(f"revoked {', '.join(map(str, revoked))}")
         told = [code for code in (body.get("errorCode"),) if code]
         texts = [text for text in (body.get("errorText"), *(body.get("warnings") or ())) if text]
         self._line(
             ("out  ", _STYLES.get(status, "")),
-            (f"{body.get('topic')}  {body.get('eventId')!s:<9}", "bold"),
+            (_name(str(body.get("topic")), event_id), "bold"),
             (f"{status:<10}", _STYLES.get(status, "")),
             (printable("  ".join([*told, ", ".join(ids), *texts])), ""),
         )
@@ -91,6 +112,9 @@ class Show:
     def say(self, text: str, style: str = "") -> None:
         """A line of its own."""
         self._console.print(Text(text, style=style))
+
+    def _event(self, what: str, topic: str, event_id: str, text: str, style: str) -> None:
+        self._line((what, style), (_name(topic, event_id), "bold"), (printable(text), ""))
 
     def _line(self, *parts: tuple[str, str]) -> None:
         text = Text(f"{self.seconds:6.2f} s  ", style="dim")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.commands.demo.samples import Sample
+from worker.commands.demo.samples import Sample, filled
 
 _IDS = ("orderId", "userId", "accountId", "accountName", "tradingPermissionId")
 _WRITTEN_AGAIN = {"contact_updates"}
@@ -16,10 +16,20 @@ _WRITTEN_AGAIN = {"contact_updates"}
 
 @dataclass(slots=True)
 class Seen:
-    """What came out: final outcomes and dead letters by event id, in the order in which they came."""
+    """What came out, by event id and in the order in which it came: final outcomes, those before, dead letters.
+
+    `names`: what an event that the bridge made is called among the samples.
+    """
 
     outcomes: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     dead_letters: dict[str, str] = field(default_factory=dict)
+    pending: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def final(self) -> Mapping[str, Mapping[str, Any]]:
+        """The first final outcome of each event."""
+        return {event_id: outcomes[0] for event_id, outcomes in self.outcomes.items()}
 
     def has(self, sample: Sample) -> bool:
         """Whether all that this sample waits for is there."""
@@ -42,7 +52,7 @@ class Effect:
 
 
 def wrong_with(sample: Sample, seen: Seen) -> str | None:
-    """What is not as it should be with the outcome of a sample; None when all is."""
+    """What is not as it should be with the outcomes of a sample; None when all is."""
     outcomes, expect = seen.outcomes.get(sample.event_id, []), sample.expect
     if not outcomes:
         return "no outcome came"
@@ -56,10 +66,21 @@ def wrong_with(sample: Sample, seen: Seen) -> str | None:
         return f"{len(outcome.get('warnings') or ())} warnings, not {expect.warnings}"
     if seen.dead_letters.get(sample.event_id) != expect.dead_letter:
         return f"dead letter {seen.dead_letters.get(sample.event_id)}, not {expect.dead_letter}"
+    before = [each.get("requestStatus") for each in seen.pending.get(sample.event_id, ())]
+    if before != list(expect.pending):
+        return f"pending outcomes {_listed(before)}, not {_listed(expect.pending)}"
+    return _wrong_values(sample, seen, outcome)
+
+
+def _wrong_values(sample: Sample, seen: Seen, outcome: Mapping[str, Any]) -> str | None:
+    expect = sample.expect
     if expect.like is not None:
-        like = seen.outcomes.get(expect.like, [{}])[0]
+        like = seen.final.get(expect.like, {})
         if differing := [name for name in _IDS if outcome.get(name) != like.get(name)]:
             return f"other ids than {expect.like}: {', '.join(differing)}"
+    for name, wanted in filled(expect.values, seen.final).items():
+        if wanted in (None, [None]) or outcome.get(name) != wanted:
+            return f"{name} {outcome.get(name)}, not {wanted}"
     return None
 
 
@@ -77,3 +98,7 @@ def effects(samples: Sequence[Sample], totals: Mapping[str, int]) -> list[Effect
 
 def _pair(status: object, code: object) -> str:
     return f"{status} ({code})" if code else str(status)
+
+
+def _listed(statuses: Sequence[object]) -> str:
+    return ", ".join(str(status) for status in statuses) or "none"
