@@ -21,6 +21,9 @@ LEAST_PAUSE = 2.0
 
 USERS = 500
 
+WEEK = 1_000
+"""Signatures that the partner still shows: it archives older ones, at each week's end. Here those on Kafka already."""
+
 QUIET = 60.0
 """Seconds for what is still missing at the end: the longest step of the back-off."""
 
@@ -107,6 +110,7 @@ async def soak(
         if now >= next_drop:
             report.drops += stage.partner.sandbox.core.hub.drop(dice.choice(["live", "demo", None]))
             next_drop = now + pause * 2 * dice.random()
+            stage.partner.sandbox.core.world.archived_signals.update(sorted(stage.times())[:-WEEK])
         if now >= next_look:
             next_look = now + 0.5
             report.memory.append((now - began, _mib(leader)))

@@ -7,6 +7,7 @@ the ledger or for Kafka, and the heartbeat has a task of its own that waits for 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ from worker.tradovate.results import Answer, NotSent, Reply, Silence, Ticket, Un
 __all__ = ["Calls", "Hearer", "HeldBack", "Permit", "Socket"]
 
 log = structlog.get_logger()
+
+_QUIET = logging.getLogger("worker.tradovate.socket.frames")
+_QUIET.setLevel(logging.WARNING)  # at DEBUG the library logs each frame, and the first one is the token
 
 CONNECT_SECONDS = 5.0
 """A handshake takes milliseconds; a standby that takes over has fifteen seconds for everything."""
@@ -132,6 +136,7 @@ class Socket:
                 compression=None,
                 proxy=None,  # as the HTTP client: a proxy of the machine must not see the token
                 user_agent_header="tradovate-worker",
+                logger=_QUIET,
             )
         except InvalidStatus as refused:
             return await self._not_let_in(refused.response.status_code)
@@ -239,7 +244,11 @@ class Socket:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._notes.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self._ended.done():
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if self._ended.done():
+            log.warning("bridge.socket_task_failed", error=type(error).__name__)
+        else:
             self._ended.set_exception(error)
 
     async def _settle(self) -> None:
