@@ -59,6 +59,8 @@ def _database_url(value: SecretStr) -> SecretStr:
     parts = urlsplit(value.get_secret_value())
     if parts.scheme not in ("postgresql", "postgres") or not value.get_secret_value().partition("://")[2]:
         raise ValueError
+    if parts.port == 0:  # `port` raises on nonsense, which asyncpg would trip over only when it connects
+        raise ValueError
     return value
 
 

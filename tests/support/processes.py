@@ -52,7 +52,7 @@ class Process:
                 stdin=given,
                 stdout=out,
                 stderr=err,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509, no lock is taken in it
+                preexec_fn=_as_a_user_starts_it,  # noqa: PLW1509, no lock is taken in it
             )
 
     @property
@@ -155,6 +155,8 @@ _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
-def _die_with_parent() -> None:
+def _as_a_user_starts_it() -> None:
+    # A shell has what it puts into the background ignore Ctrl-C, and children inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

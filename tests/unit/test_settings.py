@@ -141,6 +141,8 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
         ("KAFKA_TOPIC_RETENTION_HOURS", "soon"),
         ("DATABASE_URL", "mysql://u:p@h/d"),
         ("DATABASE_URL", "hunter2"),
+        ("DATABASE_URL", "postgresql://h:port/d"),
+        ("DATABASE_URL", "postgresql://h:99999/d"),
         ("SECRET_KEY", "k" * 31),
         ("SECRET_KEY", "k" * 32 + "," + "short"),
         ("SECRET_KEY", "k" * 32 + ","),

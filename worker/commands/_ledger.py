@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from urllib.parse import urlsplit
 
 import asyncpg
 
-from worker.commands._errors import WRONG_USAGE, Refused
+from worker.commands._errors import Refused
 from worker.ledger.database import AWAY, Connection, Database
 from worker.settings import DatabaseSettings, load
 
@@ -17,18 +16,8 @@ _UNUSABLE = "DATABASE_URL cannot be used: mend it, for example postgresql://user
 
 
 def database_url() -> str:
-    """`DATABASE_URL`. Raises `SettingsError`, or `Refused` when it has the form but no sense."""
-    url = load(DatabaseSettings).database_url.get_secret_value()
-    check_url(url)
-    return url
-
-
-def check_url(url: str) -> None:
-    """Raises `Refused` when the address has a port that is none: asyncpg would raise a bare `ValueError`."""
-    try:
-        urlsplit(url).port  # noqa: B018, it raises
-    except ValueError:
-        raise Refused(_UNUSABLE, WRONG_USAGE) from None
+    """`DATABASE_URL`. Raises `SettingsError`."""
+    return load(DatabaseSettings).database_url.get_secret_value()
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from schemas.events import Account, Event
 from worker import _forms as forms
 from worker.commands._errors import WRONG_USAGE, Refused
 from worker.commands._kafka import kafka_errors, present
-from worker.commands._ledger import check_url, ledger_errors
+from worker.commands._ledger import ledger_errors
 from worker.intake.parse import Parsed, RawRecord, parse
 from worker.kafka.read import reading
 from worker.ledger import browse
@@ -116,9 +116,7 @@ async def mending(settings: MendSettings) -> AsyncIterator[Mending]:
 @asynccontextmanager
 async def opened(settings: SeeSettings | MendSettings) -> AsyncIterator[Database]:
     """The ledger, if it belongs to TRADOVATE_ENVIRONMENT. Raises `Refused`."""
-    url = settings.database_url.get_secret_value()
-    check_url(url)
-    database = Database(url, size=2)
+    database = Database(settings.database_url.get_secret_value(), size=2)
     with ledger_errors():
         try:
             noted, wanted = await noted_environment(database), settings.tradovate_environment.value

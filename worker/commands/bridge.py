@@ -9,7 +9,7 @@ import asyncpg
 from worker.bridge.compose import run_bridge
 from worker.commands._app import example, group
 from worker.commands._errors import Refused
-from worker.commands._ledger import check_url, sentence_of
+from worker.commands._ledger import sentence_of
 from worker.ops.logging import configure
 from worker.settings import BridgeSettings, load
 from worker.starting import StartRefused
@@ -27,7 +27,6 @@ def bridge() -> int:
     """
     settings = load(BridgeSettings)
     configure(settings.log_level, settings.log_format)
-    check_url(settings.database_url.get_secret_value())
     try:
         return asyncio.run(run_bridge(settings))
     except asyncpg.PostgresError as error:

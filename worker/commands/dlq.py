@@ -17,7 +17,7 @@ from worker.commands._app import example, group
 from worker.commands._dlq import COLUMNS, Letter, Replayed, as_json, body, head, row, whole_json
 from worker.commands._errors import WRONG_USAGE, Refused, one_of
 from worker.commands._kafka import kafka_errors, present, sentence_of
-from worker.commands._ledger import check_url, ledger_errors
+from worker.commands._ledger import ledger_errors
 from worker.commands._output import print_json, printable, table, warn
 from worker.commands._progress import progress
 from worker.intake.replay import AT_ONCE, PutBack, Replayer, place_of
@@ -268,9 +268,7 @@ async def _noted(
 @asynccontextmanager
 async def _ledger(settings: DlqSettings) -> AsyncIterator[Database]:
     """The ledger. Raises `Refused` when it is away; what else is raised passes as it is."""
-    url = settings.database_url.get_secret_value()
-    check_url(url)
-    database = Database(url, size=1)
+    database = Database(settings.database_url.get_secret_value(), size=1)
     with ledger_errors():
         try:
             yield database

@@ -9,7 +9,7 @@ import asyncpg
 from worker.bootstrap import run_worker
 from worker.commands._app import example, group
 from worker.commands._errors import WRONG_USAGE, Refused
-from worker.commands._ledger import check_url, sentence_of
+from worker.commands._ledger import sentence_of
 from worker.ops.logging import configure
 from worker.products import ProductsError
 from worker.settings import RunSettings, load
@@ -28,7 +28,6 @@ def run() -> int:
     """
     settings = load(RunSettings)
     configure(settings.log_level, settings.log_format)
-    check_url(settings.database_url.get_secret_value())
     try:
         return asyncio.run(run_worker(settings))
     except asyncpg.PostgresError as error:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
 
 from worker.commands._app import example, group
 from worker.commands._kafka import ANSWER_SECONDS, kafka_errors
 from worker.commands._output import print_json, table
-from worker.kafka.admin import TopicState, ensure_topics, list_topics
-from worker.kafka.security import client_options
+from worker.kafka.admin import TopicState, ensure_topics, list_topics, retentions
 from worker.kafka.topics import ALL_TOPICS
 from worker.settings import KafkaSettings, load
 
@@ -91,21 +87,4 @@ async def _create(settings: KafkaSettings) -> list[str]:
 async def _list(settings: KafkaSettings) -> tuple[list[TopicState], Mapping[str, int]]:
     async with kafka_errors(settings), asyncio.timeout(ANSWER_SECONDS):
         states = await list_topics(settings)
-        return states, await _retentions(settings, [state.name for state in states if state.exists])
-
-
-async def _retentions(settings: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
-    """`retention.ms` by topic; empty when the broker does not tell this user, or not at all."""
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    found: dict[str, int] = {}
-    try:
-        await admin.start()
-        wanted = [ConfigResource(ConfigResourceType.TOPIC, name, configs={"retention.ms": None}) for name in names]
-        for answer in await admin.describe_configs(wanted) if wanted else ():
-            for _code, _message, _kind, name, entries in answer.resources:
-                found.update((name, int(value)) for key, value, *_ in entries if key == "retention.ms")
-    except KafkaError:
-        return {}
-    finally:
-        await admin.close()
-    return found
+        return states, await retentions(settings, [state.name for state in states if state.exists])

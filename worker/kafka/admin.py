@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from worker.kafka.security import client_options
 from worker.kafka.topics import ALL_TOPICS, TopicNames, is_dead_letter_topic
 from worker.settings import KafkaSettings
 
-__all__ = ["DEAD_LETTER_BYTES", "TopicState", "TopicsNotCreated", "ensure_topics", "list_topics", "missing_topics"]
+__all__ = [
+    "DEAD_LETTER_BYTES",
+    "TopicState",
+    "TopicsNotCreated",
+    "ensure_topics",
+    "list_topics",
+    "missing_topics",
+    "retentions",
+]
 
 DEAD_LETTER_BYTES = 17 * 1024 * 1024
 """`max.message.bytes` of a dead-letter topic: records of up to 16 MiB, and room for what frames one."""
@@ -84,6 +93,28 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOP
             raise TopicsNotCreated(reasons)
         await _wait_for_leaders(admin, [names.on_broker(topic) for topic in missing])
         return created
+
+
+async def retentions(settings: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
+    """`retention.ms` by topic, -1 for ever; `names` with the prefix.
+
+    Empty when the broker does not tell this user, or not at all: to know it is a help and no more.
+    """
+    if not names:
+        return {}
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, configs={"retention.ms": None}) for name in names]
+    try:
+        async with _admin(settings) as admin:
+            answers = await admin.describe_configs(wanted)
+    except KafkaError:
+        return {}
+    return {
+        name: int(value)
+        for answer in answers
+        for _code, _message, _kind, name, entries in answer.resources
+        for key, value, *_ in entries
+        if key == "retention.ms"
+    }
 
 
 def _new_topic(settings: KafkaSettings, topic: str) -> NewTopic:
