@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from schemas.base import utc_text
+from worker.commands._flows import clock
 from worker.console.masking import masked_headers, masked_key, masked_value
 from worker.intake.dead_letters import AT, ERROR, OFFSET, PARTITION, REASON
 from worker.intake.replay import place_of
@@ -56,7 +57,8 @@ def row(letter: Letter, replayed: Replayed) -> tuple[object, ...]:
     """A dead letter as a row of `COLUMNS`."""
     place = letter.place
     back = _back(place, replayed)
-    return letter.topic, place.partition, place.offset, letter.reason or "-", letter.at, back, letter.error or "-"
+    at = _clock(letter.at)
+    return letter.topic, place.partition, place.offset, letter.reason or "-", at, back, letter.error or "-"
 
 
 def as_json(letter: Letter, replayed: Replayed) -> dict[str, Any]:
@@ -114,7 +116,15 @@ def _back(place: Place, replayed: Replayed) -> str:
     if replayed is None:
         return "unknown"
     at = replayed.get(place)
-    return "no" if at is None else utc_text(at)
+    return "no" if at is None else clock(at)
+
+
+def _clock(text: str) -> str:
+    """A header's time on this machine's clock; what is no time stays as it is."""
+    try:
+        return clock(datetime.fromisoformat(text))
+    except ValueError:
+        return text
 
 
 def _raw(data: bytes | None) -> Any:

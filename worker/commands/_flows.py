@@ -95,7 +95,7 @@ def story_json(story: Story) -> dict[str, Any]:
 def head(story: Story) -> list[tuple[str, object]]:
     """What a flow is, as names and values; what is not known is left out."""
     flow, facts = story.summary, story.facts
-    error = ": ".join(text for text in (flow.error_code, flow.error_text) if text)
+    error = _why(flow.state, flow.error_code, flow.error_text)
     lines: list[tuple[str, object]] = [
         ("flow", flow.flow_id),
         ("topic", flow.topic),
@@ -120,16 +120,30 @@ def head(story: Story) -> list[tuple[str, object]]:
 def timeline(story: Story) -> list[tuple[str, str, str]]:
     """All that happened, in the order of time: when, what kind of thing, what it was."""
     flow = story.summary
-    entries: list[tuple[datetime, int, str, str]] = [
-        (flow.created_at, 0, "accepted", f"event {flow.event_id} of {flow.topic}")
-    ]
+    # A transaction is told by the database's clock from its beginning, and by the replica's from some moment within:
+    # what is written together is put in the order in which it came about.
+    entries: list[_Entry] = []
+    before = flow.created_at
     for step in story.steps:
-        entries += _step(step, flow)
-    entries += [(call.at, 2, "look-up" if call.kind == "look_up" else "call", _call(call)) for call in story.calls]
-    entries += [(note.at, 4, "person", _note(note)) for note in story.notes]
-    entries += [(outcome.created_at, 5, "outcome", _outcome(outcome)) for outcome in story.outcomes]
-    told = [(_precise(at), kind, text) for at, _, kind, text in sorted(entries, key=lambda entry: entry[:2])]
+        entries += _step(step, flow, before)
+        before = max(before, step.ended_at or before)
+    entries += [(call.at, 4, "look-up" if call.kind == "look_up" else "call", _call(call)) for call in story.calls]
+    entries += [(note.at, 1, "person", _note(note)) for note in story.notes]
+    for outcome in story.outcomes:
+        ends = [step.ended_at for step in story.steps if step.ended_at and _together(step.ended_at, outcome.created_at)]
+        entries.append((max([outcome.created_at, *ends]), 5, "outcome", _outcome(outcome)))
+    first = (_precise(flow.created_at), "accepted", f"event {flow.event_id} of {flow.topic}")
+    told = [first, *((_precise(at), kind, text) for at, _, kind, text in sorted(entries, key=lambda entry: entry[:2]))]
     return [*told, *(("now", "held", _hold(hold.reason, hold.until)) for hold in story.holds)]
+
+
+_Entry = tuple[datetime, int, str, str]
+"""When, its rank among what came about in the same moment, what kind of thing, what it was."""
+
+
+def _together(one: datetime, other: datetime) -> bool:
+    """Whether two moments are those of one transaction, told by two clocks."""
+    return abs((one - other).total_seconds()) < 0.2
 
 
 def clock(moment: datetime) -> str:
@@ -141,9 +155,14 @@ def _precise(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
 
+def _why(state: str, code: str | None, text: str | None) -> str:
+    """What went wrong; a code that says no more than the state is left out."""
+    return ": ".join(each for each in (None if code == state else code, text) if each)
+
+
 def _what(flow: Summary) -> str:
     if flow.error_code:
-        return ": ".join(text for text in (flow.error_code, flow.error_text) if text)
+        return _why(flow.state, flow.error_code, flow.error_text)
     if flow.waits_for:
         return f"waits for {_keys(flow.waits_for)}"
     return flow.operation or ""
@@ -159,27 +178,28 @@ def _key(key: str) -> str:
     return f"order {rest.partition(':')[2]}" if kind == "order" else f"{kind} {rest}"
 
 
-def _step(step: StepSeen, flow: Summary) -> list[tuple[datetime, int, str, str]]:
+def _step(step: StepSeen, flow: Summary, before: datetime) -> list[_Entry]:
+    begun = max(step.created_at, before) if _together(step.created_at, before) else step.created_at
     if step.waits:
         over = step.ended_at is not None
         what = _keys(step.waits_for) or "its time"
         text = f"for {what}" + (", over" if over else f", until {clock(step.due)} at the latest")
-        return [(step.created_at, 1, "wait", text)]
+        return [(begun, 3, "wait", text)]
     later = f", not before {clock(step.due)}" if step.state == StepState.DUE and step.due > step.created_at else ""
-    entries = [(step.created_at, 1, "step", f"{step.operation} planned")]
+    entries: list[_Entry] = [(begun, 3, "step", f"{step.operation} planned")]
     match step.state:
         case StepState.DONE | StepState.REFUSED:
             ids = ", ".join(f"{name} {value}" for name, value in step.result.items())
-            entries.append((step.ended_at or step.due, 3, "step", f"{step.operation} {step.state} {ids}".rstrip()))
+            entries.append((step.ended_at or step.due, 2, "step", f"{step.operation} {step.state} {ids}".rstrip()))
         case StepState.PARKED:
             ended = flow.ended_at or step.due
-            entries.append((ended, 3, "step", f"{step.operation} parked: a person must look"))
+            entries.append((ended, 2, "step", f"{step.operation} parked: a person must look"))
         case _:
             words = {StepState.IN_FLIGHT: "is being sent", StepState.UNKNOWN: "is looked up before it is sent"}
             if step.attempts and step.state == StepState.UNKNOWN:
                 words[StepState.UNKNOWN] = "may have taken effect and is looked up"
             text = words.get(StepState(step.state), f"is due{later}")
-            entries.append((step.due, 3, "step", f"{step.operation} {text}"))
+            entries.append((step.due, 4, "step", f"{step.operation} {text}"))
     return entries
 
 
@@ -195,7 +215,7 @@ def _call(call: CallSeen) -> str:
 
 
 def _outcome(outcome: OutcomeSeen) -> str:
-    what = ": ".join(text for text in (outcome.error_code or outcome.request_status, outcome.error_text) if text)
+    what = _why(outcome.status, outcome.error_code or outcome.request_status, outcome.error_text)
     published = "published" if outcome.published_at else "not published yet"
     return f"{outcome.status}{f' ({what})' if what else ''}, {published}, outcomeId {outcome.outcome_id}"
 
