@@ -1,0 +1,94 @@
+"""Dead letters are shown without anything personal, whatever is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.events import EVENTS
+from tests.support.events import personal, purchase
+from worker.console.masking import masked_headers, masked_key, masked_value, shown_fields
+
+TOPIC = "trader.purchased"
+
+SECRET = "Jane Q. Secretly"
+
+
+def shown(value: object, topic: str = TOPIC) -> str:
+    """The value as the page has it."""
+    return masked_value(topic, json.dumps(value).encode())
+
+
+def test_ids_and_limits_are_shown_and_persons_are_not() -> None:
+    """What a person needs to mend the event stays; no value of a personal field does."""
+    event = purchase(77, contact=True)
+    text = shown(event)
+    assert all(value in text for value in ("e-77", "100077", "cust-77", "50000", "dailyLossAutoLiq", "firstName"))
+    assert not [value for value in personal(event) if value in text and value != "cust-77"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"user": SECRET},
+        {"user": [SECRET, {"name": SECRET}]},
+        {"account": SECRET},
+        {"contactInfo": {"country": {"x": SECRET}, "emial": SECRET}},
+        {"fristName": SECRET, "reason": SECRET},
+        {SECRET: 1},
+        {"data": SECRET, "specversion": "1.0"},
+        {"specversion": "1.0", "data": {"user": {"email": SECRET}}},
+        [SECRET],
+        SECRET,
+    ],
+)
+def test_a_personal_value_in_the_wrong_place_is_masked_too(event: Any) -> None:
+    """A misspelt field, text for an object, a list, an envelope: what is not known to be harmless is ***."""
+    assert SECRET not in shown(event)
+    assert SECRET not in masked_value(TOPIC, json.dumps(event).encode()[:-1])
+
+
+@given(st.recursive(st.just(SECRET), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20))
+def test_no_shape_lets_a_value_through(value: Any) -> None:
+    """However deep it is, and whatever the fields around it are called."""
+    assert SECRET not in shown({"user": value, "unheard": value})
+
+
+@pytest.mark.parametrize("topic", list(EVENTS))
+def test_no_personal_field_of_any_event_is_shown(topic: str) -> None:
+    """By name: what is personal in one place is personal in all."""
+    names = shown_fields(topic)
+    assert "eventId" in names
+    assert not names & {"name", "email", "firstName", "lastName", "password", "phone", "city", "birthDate", "reason"}
+
+
+def test_a_key_is_shown_only_where_it_is_an_id_of_the_event() -> None:
+    """The shop's key is free, and might be an e-mail address."""
+    body = json.dumps(purchase(3)).encode()
+    assert masked_key(TOPIC, b"cust-3", body) == "cust-3"
+    assert masked_key(TOPIC, b"mail3x@example.com", body) == "***"
+    assert masked_key(TOPIC, b"\xff", body) == "***"
+    assert masked_key(TOPIC, b"cust-3", b"{") == "***"
+    assert masked_key(TOPIC, None, body) == "(none)"
+
+
+def test_headers_of_others_are_masked() -> None:
+    """CloudEvents', trace and dlq-* headers are shown, of others only the name; bytes that are no text do no harm."""
+    headers: list[tuple[str | bytes, bytes | None]] = [
+        ("dlq-reason", b"not_json"), ("ce_id", b"e-1"), ("x-name", SECRET.encode()), (b"\xff", b"\xff"), ("a", None),
+    ]  # fmt: skip
+    assert masked_headers(headers) == [
+        ("dlq-reason", "not_json"), ("ce_id", "e-1"), ("x-name", "***"), ("\ufffd", "***"), ("a", "(none)"),
+    ]  # fmt: skip
+    assert masked_headers([("x\udcff", b"")])[0][1] == "***"
+
+
+def test_what_is_no_json_is_not_shown_at_all() -> None:
+    """Its length is said, and that is all; nothing, and too much of it, likewise."""
+    assert SECRET not in masked_value(TOPIC, SECRET.encode())
+    assert masked_value(TOPIC, None) == "(no value)"
+    assert "too many" in masked_value(TOPIC, b" " * 300_000)
