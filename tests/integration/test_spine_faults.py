@@ -38,6 +38,7 @@ def name(fault: dict[str, Any]) -> str:
     return "-".join(str(value) for value in fault.values())
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("part", range(4))
 async def test_an_unclear_call_is_looked_up_before_it_goes_again(stage: Stages, part: int) -> None:
     """Whatever way each of the three calls goes wrong, it takes effect once, and is sent again only if it had not."""
@@ -45,11 +46,12 @@ async def test_an_unclear_call_is_looked_up_before_it_goes_again(stage: Stages, 
 
 
 async def _unclear(stage: Stages, fault: dict[str, Any]) -> None:
-    on = await stage(BATCH_LINGER_MS="100", TRADOVATE_TIMEOUT_SECONDS="1")
+    on = await stage()
     await on.replica()
     for path in (USERS, ACCOUNTS, CONTACT):
         on.fault(operation=path, times=1, **fault)
-    await on.buy(*(purchase(number, contact=number == 0) for number in range(3)))
+    async with on.gathered("createEvaluationUsers", "createEvaluationAccounts"):
+        await on.buy(*(purchase(number, contact=number == 0) for number in range(3)))
     outcomes = await on.all_ended()
     assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
     assert outcomes[0]["warnings"] == []
@@ -61,6 +63,7 @@ async def _unclear(stage: Stages, fault: dict[str, Any]) -> None:
     await oracle.holds_all(on)
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("form", ["item", "error_text", "violations", "http_400"])
 async def test_a_culprit_is_found_and_its_neighbours_succeed(stage: Stages, form: str) -> None:
     """One bad item among a hundred fails alone, with its own text, at the cost of some fifteen calls."""
@@ -70,11 +73,12 @@ async def test_a_culprit_is_found_and_its_neighbours_succeed(stage: Stages, form
 
 
 async def _culprit(stage: Stages, path: str, form: str, *, atomic: bool) -> None:
-    on = await stage(SandboxConfig(batch_atomic=atomic), BATCH_LINGER_MS="300")
+    on = await stage(SandboxConfig(batch_atomic=atomic))
     await on.replica()
     wanted = "login42x" if path == USERS else "EVAL100042"
     on.fault("poison", path, contains=f'"{wanted}"', form=form, body="This one cannot be")
-    await on.buy(*(purchase(number) for number in range(100)))
+    async with on.gathered("createEvaluationUsers" if path == USERS else "createEvaluationAccounts"):
+        await on.buy(*(purchase(number) for number in range(100)))
     outcomes = await on.all_ended()
     failed = [outcome for outcome in outcomes if outcome["status"] != "succeeded"]
     assert [outcome["eventId"] for outcome in failed] == ["e-42"]
@@ -89,12 +93,13 @@ async def _culprit(stage: Stages, path: str, form: str, *, atomic: bool) -> None
 
 async def test_several_culprits_are_found(stage: Stages) -> None:
     """Three bad items in one call each fail alone."""
-    on = await stage(BATCH_LINGER_MS="300")
+    on = await stage()
     await on.replica()
     bad = (7, 40, 41)
     for number in bad:
         on.fault("poison", ACCOUNTS, contains=f'"EVAL{100_000 + number}"', form="violations")
-    await on.buy(*(purchase(number) for number in range(100)))
+    async with on.gathered("createEvaluationAccounts"):
+        await on.buy(*(purchase(number) for number in range(100)))
     outcomes = await on.all_ended()
     assert [outcome["eventId"] for outcome in outcomes if outcome["status"] == "failed"] == [f"e-{n}" for n in bad]
     await oracle.holds_all(on)
@@ -102,12 +107,13 @@ async def test_several_culprits_are_found(stage: Stages) -> None:
 
 async def test_a_penalty_ticket_goes_with_the_same_body(stage: Stages) -> None:
     """After a ticket's wait the same bytes go again with it, and the partner takes them."""
-    on = await stage(BATCH_LINGER_MS="100")
+    on = await stage()
     sent = on.record_requests()
     await on.replica()
     for path in (USERS, ACCOUNTS, CONTACT):
         on.fault("ticket", path, times=1, seconds=1)
-    await on.buy(*(purchase(number, contact=number == 1) for number in range(4)))
+    async with on.gathered("createEvaluationUsers", "createEvaluationAccounts"):
+        await on.buy(*(purchase(number, contact=number == 1) for number in range(4)))
     outcomes = await on.all_ended()
     assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
     for path in (USERS, ACCOUNTS, CONTACT):
@@ -119,11 +125,12 @@ async def test_a_penalty_ticket_goes_with_the_same_body(stage: Stages) -> None:
 
 async def test_a_ticket_outlives_a_restart(stage: Stages) -> None:
     """A replica that starts after a ticket was given sends the same bytes with it, the generated password included."""
-    on = await stage(BATCH_LINGER_MS="100")
+    on = await stage()
     sent = on.record_requests()
     first_replica = await on.replica()
     on.fault("ticket", USERS, times=1, seconds=2)
-    await on.buy(*(purchase(number) for number in range(3)))
+    async with on.gathered("createEvaluationUsers"):
+        await on.buy(*(purchase(number) for number in range(3)))
     await eventually(lambda: on.state["tickets"]["issued"])
     await first_replica.stop()
     await on.replica()

@@ -205,12 +205,14 @@ async def test_the_partners_words_are_told_without_personal_values(stage: Stages
     await oracle.holds_all(on)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 async def test_a_thousand_purchases_travel_in_full_calls(stage: Stages) -> None:
     """A burst of a thousand purchases takes about twenty calls, and every promise holds for each of them."""
     on = await stage(SandboxConfig(partner_ms=20), BATCH_LINGER_MS="50")
     await on.replica()
     await on.buy(*(purchase(number) for number in range(1000)))
-    outcomes = await on.all_ended(40)
+    outcomes = await on.all_ended(90)
     assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
     creations = on.count("/user/createevaluationusers") + on.count("/user/createevaluationaccounts")
     assert creations <= 30

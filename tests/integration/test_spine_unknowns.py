@@ -37,6 +37,7 @@ def name(switches: dict[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in switches.items())
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("action", ["cut_after", "cut_before"])
 async def test_every_possibility_is_lived_with(stage: Stages, part: int, action: str) -> None:
@@ -65,6 +66,7 @@ FORGOTTEN: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("part", range(2))
 async def test_an_empty_ledger_makes_nothing_twice(stage: Stages, part: int) -> None:
     """With an empty database and the topic read again from its start, the same orders end with the same ids."""

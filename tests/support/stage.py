@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import asyncpg
@@ -40,6 +41,9 @@ FAST = {
 
 GOES_ON_WITHIN = 2 + 0.3 + 15
 """Seconds within which work of a dead replica goes on elsewhere (contract 5.1), with the settings above."""
+
+PATIENCE = 40.0
+"""Seconds that tests wait for outcomes which take two or three on a machine with nothing else to do."""
 
 PARTITIONS = 3
 
@@ -164,13 +168,13 @@ class Stage:
         event_id = event if isinstance(event, str) else event["eventId"]
         return next((each for each in self.wire.outcomes_of(event_id) if each["status"] in FINAL), None)
 
-    async def outcome(self, event: Mapping[str, Any] | str, timeout: float = 20) -> dict[str, Any]:
+    async def outcome(self, event: Mapping[str, Any] | str, timeout: float = PATIENCE) -> dict[str, Any]:
         """Waits for the final outcome of an event."""
         found = await eventually(lambda: self.final(event), timeout)
         assert found is not None
         return found
 
-    async def all_ended(self, timeout: float = 20) -> list[dict[str, Any]]:
+    async def all_ended(self, timeout: float = PATIENCE) -> list[dict[str, Any]]:
         """Waits for the final outcomes of all that was bought, in the order of buying."""
 
         def ended() -> bool:
@@ -234,6 +238,20 @@ class Stage:
     async def steps(self, where: str = "true") -> list[asyncpg.Record]:
         """Steps of the ledger."""
         return await self.rows(f"select * from step where {where} order by id")  # noqa: S608 - the test's own words
+
+    @asynccontextmanager
+    async def gathered(self, *operations: str) -> AsyncIterator[None]:
+        """Pauses operations, and lets each go when all that has been bought waits for it: one call, on any machine."""
+        for operation in operations:
+            await self.rows("insert into hold (scope, reason) values ($1, 'a test')", f"pause:{operation}")
+        yield
+        for operation in operations:
+            await eventually(partial(self._all_wait_for, operation), PATIENCE)
+            await self.rows("update hold set cleared_at = now() where scope = $1", f"pause:{operation}")
+
+    async def _all_wait_for(self, operation: str) -> bool:
+        due = await self.steps(f"operation = '{operation}' and state in ('due', 'unknown') and lease is null")
+        return len(due) == len(self.events)  # one that an adopted user asks for is looked up first
 
     @property
     def logs(self) -> Sequence[str]:
