@@ -125,3 +125,8 @@ def dockerfile() -> list[tuple[str, str]]:
 def secret_files() -> Path:
     """The example secrets of compose.yaml."""
     return DEPLOY / "compose/secrets"
+
+
+def notes() -> str:
+    """The operating notes."""
+    return (DEPLOY / "README.md").read_text()

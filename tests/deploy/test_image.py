@@ -84,12 +84,10 @@ class Built:
         path = final.pop("PATH").replace("$PATH", "/usr/local/bin:/usr/bin:/bin")
         user, _, group = _only(_stages()[-1], "USER").partition(":")
         place = {**final, **(env or {}), "PATH": path, "LANG": "C.UTF-8"}
-        if (self.home / "python").exists():
-            place["LD_LIBRARY_PATH"] = "/usr/local/lib"  # where a Python that was moved finds its own library
         script = f"""
             {_MOUNTS}
             mount --bind "$1/secrets" /run  # the settings' files, as a container finds them
-            mount --bind "$1/passwd" /etc/passwd
+            mount --bind "$1/passwd" /etc/passwd; mount --bind "$1/ld.so.cache" /etc/ld.so.cache
             mount -o remount,ro,bind /usr/local; mount -o remount,ro,bind /opt
             mount --bind "$1/empty" {_only(_stages()[-1], "WORKDIR")}
             mount -o remount,ro,bind /
@@ -133,6 +131,8 @@ def built(request: pytest.FixtureRequest) -> Iterator[Built]:
     python = _python_of_the_image()
     if python != Path("/usr"):
         (home / "python").symlink_to(python)
+    # Where a Python under /usr/local finds its own library, as the base image notes it too.
+    subprocess.run([*_PRIVATE, f'{_MOUNTS}\nldconfig -C "$1/ld.so.cache"', "sh", str(home)], check=True)
     stage = _stages()[0]
     here = Path(_only(stage, "WORKDIR"))
     work = home / "src" / here.relative_to("/usr/src")
