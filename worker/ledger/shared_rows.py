@@ -177,14 +177,16 @@ class SharedRows:
 
         A purchase's account is on DEMO and a subaccount is on LIVE, and their numbers may be equal.
         """
-        permissions, users = set(names.permission_ids), self._users([names])
+        permissions = set(names.permission_ids)
         accounts = {*names.account_ids, *((names.account_id,) if names.account_id is not None else ())}
-        rows: Iterable[OrderRow] = self.orders.values()
         if not (permissions or accounts or names.of_trader):
             # Most events name an order and no more: a batch of 500 must not compare each with each.
             own = self.orders.get((names.order_kind, names.order_id)) if names.order_id is not None else None
-            rows = () if own is None else (own,)
-        for row in rows:
+            if own is not None:
+                yield own
+            return
+        users = self._users([names])
+        for row in self.orders.values():
             if kind_of(row.kind) != kind_of(names.order_kind):
                 continue
             if (

@@ -74,6 +74,7 @@ class WorkingSet:
     changed: dict[uuid.UUID, FlowRow] = field(default_factory=dict)
     outcomes: list[tuple[FlowRow | None, Outcome, bytes | None, dict[str, str]]] = field(default_factory=list)
     wakes: set[str] = field(default_factory=set)
+    _named: dict[uuid.UUID, tuple[Facts, Names]] = field(default_factory=dict)  # by flow, as long as its facts stand
     rekeyed: dict[str, int] = field(default_factory=dict)  # traders whose user has just become known
 
     def __post_init__(self) -> None:
@@ -88,9 +89,12 @@ class WorkingSet:
 
         What asks for an order of its own without giving it an id has its event's id for one.
         """
-        names = widened(FLOWS[flow.topic].names(flow.event), flow.facts)
-        if names.owns_order and names.order_id is None:
-            return replace(names, order_kind=f"{names.order_kind}/event", order_id=flow.event_id)
+        facts, names = self._named.get(flow.id, (None, None))
+        if names is None or facts is not flow.facts:
+            names = widened(FLOWS[flow.topic].names(flow.event), flow.facts)
+            if names.owns_order and names.order_id is None:
+                names = replace(names, order_kind=f"{names.order_kind}/event", order_id=flow.event_id)
+            self._named[flow.id] = flow.facts, names
         return names
 
     def view(self, flow: FlowRow) -> View:
