@@ -114,6 +114,23 @@ async def test_two_first_orders_of_one_trader_make_one_user(stage: Stages) -> No
     await oracle.holds_all(on)
 
 
+async def test_a_trader_is_named_by_one_call_at_a_time(stage: Stages) -> None:
+    """An order of a trader whom a call in flight names waits until that call is over; other traders do not."""
+    on = await stage(TRADOVATE_TIMEOUT_SECONDS="10")
+    await on.replica()
+    await on.buy(purchase(1))
+    await on.all_ended()
+    on.fault("delay", "/user/createEvaluationAccounts", seconds=1.5, times=1)
+    await on.buy(purchase(2, trader=1))
+    await eventually(lambda: on.count("/user/createevaluationaccounts") == 2)
+    await on.buy(purchase(3, trader=1), purchase(4))
+    await on.outcome("e-4")
+    assert on.final("e-2") is None
+    outcomes = await on.all_ended()
+    assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
+    await oracle.holds_all(on)
+
+
 async def test_a_first_order_that_fails_leaves_the_user_to_the_next(stage: Stages) -> None:
     """When the order that makes the user is refused, the trader's waiting order makes it instead."""
     on = await stage(SandboxConfig(partner_ms=100))

@@ -106,12 +106,13 @@ class Stage:
             **self.env,
         }
         settings = self.settings()
+        partitions = EmbeddedKafka.PARTITIONS if self.embedded else settings.kafka_topic_partitions
+        self.wire = Wire(settings, partitions)
         if self.embedded is not None:
             await asyncio.to_thread(self.embedded.touch_topics, [prefix + topic for topic in TOPICS])
         else:
             await ensure_topics(settings, TOPICS)
-        partitions = EmbeddedKafka.PARTITIONS if self.embedded else settings.kafka_topic_partitions
-        self.wire = await Wire(settings, partitions).start()
+        await self.wire.start()
         return self
 
     async def down(self) -> None:
