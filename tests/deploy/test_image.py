@@ -235,7 +235,7 @@ def test_nothing_private_goes_to_the_build() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_image_runs_as_nobody_on_a_read_only_file_system(built: Built) -> None:
     """The entry point answers, nothing can be written but /tmp, and all data of the package are there."""
     said = built.run("tradovate-worker", "--version")
@@ -257,18 +257,19 @@ def test_image_runs_as_nobody_on_a_read_only_file_system(built: Built) -> None:
         if not _ignored(path.as_posix()) and path.suffix not in (".pyc", ".md") and not (site / path).exists()
     ]
     assert not missing
+    assert list((site / "worker/__pycache__").glob("*.pyc")), "nothing can be compiled on a read-only file system"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_image_plays_the_demo(built: Built) -> None:
     """All of the program works as the image's user on a read-only file system: `demo` exits 0."""
-    said = built.run("tradovate-worker", "demo", timeout=110)
+    said = built.run("tradovate-worker", "demo", timeout=230)
     assert said.returncode == 0, said.stdout[-3000:] + said.stderr[-3000:]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("command", ["run", "bridge"])
 def test_image_is_healthy_and_stops_in_time(command: str, built: Built, tmp_path: Path) -> None:
     """The health check passes while database and Kafka are away, settings are read from /run/secrets, and SIGTERM ends
@@ -297,9 +298,9 @@ def test_image_is_healthy_and_stops_in_time(command: str, built: Built, tmp_path
         ).returncode
 
     try:
-        eventually_sync(healthy, 20)
+        eventually_sync(healthy, 60)  # a check is a Python of its own, and the machine may be busy
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(25) == 0
     finally:
         process.close()
     assert subprocess.run(built.command(*json.loads(check), env=port), capture_output=True, check=False).returncode
