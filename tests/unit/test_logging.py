@@ -49,6 +49,17 @@ def test_own_and_foreign_loggers_share_one_chain(capsys: pytest.CaptureFixture[s
     assert ours.keys() - {"items"} == theirs.keys() - {"node"} == {"event", "level", "logger", "timestamp"}
 
 
+@pytest.mark.parametrize("name", ["aiokafka.conn", "httpx", "httpcore.http11", "websockets.client"])
+def test_libraries_never_print_what_they_carry(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """Even at debug no record, no frame and no address of a call is logged: they name persons. Their warnings are."""
+    configure("debug", "json")
+    structlog.get_logger("worker").debug("ours")
+    logging.getLogger(name).debug("Response from %s: %s", "broker", {"firstName": "Jane"})
+    logging.getLogger(name).info("GET /user/find?name=jane77")
+    logging.getLogger(name).warning("lost")
+    assert [line["event"] for line in lines(capsys)] == ["ours", "lost"]
+
+
 def test_bound_ids_are_on_every_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Ids that are bound once stand on our lines and on the libraries'."""
     configure("info", "json")

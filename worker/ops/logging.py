@@ -44,14 +44,14 @@ _SECRET_TEXT = (
 
 _LIBRARIES = {
     # Each request and each poll would be a line; our own events tell the calls, and metrics count them.
-    "httpx": logging.WARNING,
-    "httpcore": logging.WARNING,
-    "websockets": logging.WARNING,
-    "aiokafka": logging.WARNING,
     "uvicorn.access": logging.WARNING,
     "faststream": logging.WARNING,
     "alembic": logging.WARNING,
 }
+
+_TALKERS = ("aiokafka", "httpx", "httpcore", "websockets")
+"""Libraries that print, at debug or info, what they carry: records and frames, and addresses with a trader's name in
+the query. They stay at warning whatever the level: no debugging is worth a customer's address in a log."""
 
 
 def configure(level: str = "info", format: Literal["json", "console"] = "json") -> None:  # noqa: A002, the setting's word
@@ -90,6 +90,8 @@ def configure(level: str = "info", format: Literal["json", "console"] = "json") 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in _TALKERS:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     for name, quiet in _LIBRARIES.items():
         logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else max(quiet, root.level))
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "faststream"):
