@@ -38,11 +38,11 @@ from worker.ops.tracing import Tracing
 from worker.ops.upkeep import Upkeep
 from worker.outcomes.publisher import Publisher
 from worker.products import load_products
+from worker.session import SessionKeeper
 from worker.settings import FlowSettings, RunSettings
 from worker.starting import Start, StartRefused, replica_name, session_keeper
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.operations import OPERATIONS
-from worker.tradovate.session import SessionKeeper
 
 log = structlog.get_logger()
 

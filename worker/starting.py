@@ -18,9 +18,9 @@ from worker.ledger.calls import Budget
 from worker.ledger.crypto import Vault
 from worker.ledger.database import AWAY, Database
 from worker.ledger.environment import claim_environment
+from worker.session import Credentials, SessionKeeper
 from worker.settings import BridgeSettings
 from worker.tradovate.client import PartnerClient
-from worker.tradovate.session import Credentials, SessionKeeper
 
 __all__ = ["Start", "StartRefused", "replica_name", "session_keeper", "within"]
 

@@ -13,7 +13,7 @@ from worker.ledger import calls, holds
 from worker.ledger.calls import Budget, Closed, Opened
 from worker.ledger.database import Connection, Database
 from worker.ledger.schema import upgrade
-from worker.tradovate.results import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unclear
+from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unclear
 
 
 @pytest.fixture

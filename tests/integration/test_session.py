@@ -17,9 +17,9 @@ from worker.ledger.calls import Budget, Opened
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
 from worker.ledger.schema import upgrade
+from worker.replies import Silence
+from worker.session import Credentials, NoSession, SessionKeeper
 from worker.tradovate.client import PartnerClient
-from worker.tradovate.results import Silence
-from worker.tradovate.session import Credentials, NoSession, SessionKeeper
 
 LIVE = "https://live.example/v1"
 CREDENTIALS = Credentials("org-admin", "s3cret-password", "app", "1.0", "1234", "the-secret", "device-1")

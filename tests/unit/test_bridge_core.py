@@ -15,8 +15,8 @@ from worker.bridge.inbox import Inbox, Offer
 from worker.bridge.reconnect import Reconnect
 from worker.bridge.signals import LARGEST, Outgoing, outgoing
 from worker.bridge.taker import SignalTaker
+from worker.replies import Answer, Domain, Refusal, Unclear
 from worker.tradovate.acts import Alert, EndReason
-from worker.tradovate.results import Answer, Domain, Refusal, Unclear
 
 LIVE, DEMO = Domain.LIVE, Domain.DEMO
 SIGNED: dict[str, Any] = {

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from tests.support.waiting import let_time_pass
+from worker.replies import Answer, Domain, NotSent, Refusal, Reply, Unauthorized, Unclear
 from worker.tradovate import client as module
 from worker.tradovate.client import PartnerClient
-from worker.tradovate.results import Answer, Domain, NotSent, Refusal, Reply, Unauthorized, Unclear
 
 Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 from worker.tradovate.client import TEXT_LIMIT, classify, clean
-from worker.tradovate.results import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 
 def sent(status: int, body: Any, *, reading: bool = False) -> Reply:

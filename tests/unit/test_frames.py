@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.replies import Answer, Silence, Ticket, Unauthorized
 from worker.tradovate.acts import Act, Alert, Ask, Beat, End, EndReason, Listening, Replied, Rubbish, Silenced
 from worker.tradovate.frames import AUTHORIZE, SYNC, SYNC_BODY, Phase, Timing, Wire
-from worker.tradovate.results import Answer, Silence, Ticket, Unauthorized
 
 
 def frame(*messages: Any) -> str:

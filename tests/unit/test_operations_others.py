@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from worker.replies import Absent, Answer, Domain, Done, NotHandled, Refusal, Reply, Unclear, Unknown
 from worker.tradovate.operation import Operation, Resend
 from worker.tradovate.operations import OPERATIONS
-from worker.tradovate.results import Absent, Answer, Domain, Done, NotHandled, Refusal, Reply, Unclear, Unknown
 
 REVOKE = OPERATIONS["revokeTradingPermissions"]
 FIND = OPERATIONS["revokeTradingPermissions@find"]

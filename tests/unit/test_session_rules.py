@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.tradovate._session_rules import (
+from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.session.rules import (
     ASSUMED_LIFE,
     LONGEST_LIFE,
     Block,
@@ -27,7 +28,6 @@ from worker.tradovate._session_rules import (
     renew_at,
 )
 from worker.tradovate.client import Exchange
-from worker.tradovate.results import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 NOW = datetime(2026, 11, 20, 23, 0, tzinfo=UTC)
 TIMES = st.timedeltas(timedelta(hours=-2), timedelta(hours=2)).map(lambda delta: NOW + delta)

@@ -19,10 +19,10 @@ from worker.ledger.database import Database
 from worker.ops.reach import Reach
 from worker.ops.serve import Served, application, serve
 from worker.ops.upkeep import Upkeep
+from worker.session import SessionKeeper
 from worker.settings import BridgeSettings
 from worker.starting import Start, StartRefused, within
 from worker.tradovate.client import PartnerClient
-from worker.tradovate.session import SessionKeeper
 
 log = structlog.get_logger()
 

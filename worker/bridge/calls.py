@@ -14,10 +14,10 @@ import structlog
 from worker.ledger import holds
 from worker.ledger.calls import SESSION_SCOPE, Budget, Closed, Kind, begin_calls, finish_call, result_name
 from worker.ledger.database import AWAY, Connection, Database
+from worker.replies import Domain, Reply, Ticket, Unauthorized
+from worker.session import NoSession, SessionKeeper
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.frames import SYNC
-from worker.tradovate.results import Domain, Reply, Ticket, Unauthorized
-from worker.tradovate.session import NoSession, SessionKeeper
 from worker.tradovate.socket import HeldBack, Permit
 
 log = structlog.get_logger()

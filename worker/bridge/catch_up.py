@@ -22,7 +22,7 @@ from worker.bridge.signals import id_of
 from worker.bridge.taker import SignalTaker
 from worker.ledger import signals
 from worker.ledger.database import AWAY, Database
-from worker.tradovate.results import Answer, Domain, Refusal, Reply
+from worker.replies import Answer, Domain, Refusal, Reply
 from worker.tradovate.socket import HeldBack
 
 log = structlog.get_logger()

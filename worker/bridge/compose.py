@@ -24,12 +24,12 @@ from worker.ledger.calls import Budget
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
 from worker.ops.reach import Reach
+from worker.replies import Domain
 from worker.settings import BridgeSettings
 from worker.starting import replica_name, session_keeper
 from worker.tradovate.acts import EndReason
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.frames import Timing
-from worker.tradovate.results import Domain
 
 __all__ = ["new_bridge", "run_bridge"]
 

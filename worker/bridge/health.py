@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.ops.health import HANGS_AFTER
 from worker.ops.serve import Probes
-from worker.tradovate.results import Domain
+from worker.replies import Domain
 
 if TYPE_CHECKING:
     from worker.bridge.bridge import Bridge

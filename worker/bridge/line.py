@@ -14,9 +14,9 @@ from worker.bridge.calls import SocketCalls
 from worker.bridge.reconnect import Reconnect
 from worker.bridge.taker import SignalTaker
 from worker.ledger.database import AWAY
+from worker.replies import Domain
 from worker.tradovate.acts import Alert, End, EndReason
 from worker.tradovate.frames import Timing
-from worker.tradovate.results import Domain
 from worker.tradovate.socket import HeldBack, Socket
 
 log = structlog.get_logger()

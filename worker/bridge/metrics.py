@@ -8,8 +8,8 @@ from typing import Any
 from prometheus_client import Counter, Gauge
 
 from worker.ops.metrics import PREFIX, Metrics
+from worker.replies import Domain
 from worker.tradovate.acts import EndReason
-from worker.tradovate.results import Domain
 
 
 @dataclass(slots=True)

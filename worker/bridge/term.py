@@ -14,8 +14,8 @@ from worker.bridge.inbox import Inbox
 from worker.bridge.line import Line
 from worker.bridge.publisher import SignalPublisher
 from worker.ledger.database import AWAY
-from worker.tradovate.results import Answer, Domain
-from worker.tradovate.session import SessionKeeper
+from worker.replies import Answer, Domain
+from worker.session import SessionKeeper
 from worker.tradovate.socket import HeldBack
 
 log = structlog.get_logger()

@@ -26,10 +26,10 @@ from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import Batch, Claimed, Company, Later, Move, OutcomeRow, StepState
 from worker.ops.tracing import Traced, Tracing
+from worker.replies import Absent, Reply, Ticket, Unauthorized, Unclear, Unknown
+from worker.session import NoSession, SessionKeeper, Token
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.operation import CannotLook, Item, Operation, Unreadable
-from worker.tradovate.results import Absent, Reply, Ticket, Unauthorized, Unclear, Unknown
-from worker.tradovate.session import NoSession, SessionKeeper, Token
 
 log = structlog.get_logger()
 

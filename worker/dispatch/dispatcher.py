@@ -22,8 +22,8 @@ from worker.ledger.database import AWAY
 from worker.ledger.ledger import Ledger
 from worker.ledger.pace import traffic
 from worker.ledger.rows import PLAN, Lane, OutcomeRow, StepState
+from worker.session import NoSession, SessionKeeper, Token
 from worker.tradovate.operation import Operation
-from worker.tradovate.session import NoSession, SessionKeeper, Token
 
 log = structlog.get_logger()
 

@@ -12,10 +12,10 @@ import orjson
 
 from worker.ledger.calls import SESSION_SCOPE, Closed, result_name
 from worker.ledger.claims import Claims
+from worker.replies import Domain, NotSent, Reply, Silence, Ticket, Unauthorized
+from worker.session import SessionKeeper
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.operation import CannotLook, Unreadable
-from worker.tradovate.results import Domain, NotSent, Reply, Silence, Ticket, Unauthorized
-from worker.tradovate.session import SessionKeeper
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ from schemas.privacy import mask
 from worker.backoff import Schedule
 from worker.flows.base import Failed, Succeeded
 from worker.ledger.rows import Claimed, Company, Finish, Later, Move, StepState
-from worker.tradovate.operation import Item, Operation, Resend
-from worker.tradovate.results import (
+from worker.replies import (
     Absent,
     Answer,
     Done,
@@ -36,6 +35,7 @@ from worker.tradovate.results import (
     Unclear,
     Unknown,
 )
+from worker.tradovate.operation import Item, Operation, Resend
 
 NOTHING = timedelta(0)
 

@@ -13,7 +13,7 @@ from worker.ledger.calls import Budget
 from worker.ledger.database import AWAY, Database
 from worker.ledger.environment import noted_environment
 from worker.ledger.invariants import INVARIANTS, violations
-from worker.ledger.overview import standing
+from worker.ledger.overview import clock, doubts, server_version, standing
 from worker.settings import RunSettings
 
 OLDEST = 140_000
@@ -28,9 +28,9 @@ async def database(settings: RunSettings, ledger: Database) -> AsyncIterator[Fin
     """Reachable, version, clock, schema, environment. The last finding tells whether the ledger can be asked more."""
     try:
         async with ledger.connection() as connection:
-            version = await connection.fetchval("select current_setting('server_version_num')::int")
+            version = await server_version(connection)
             before = datetime.now(UTC)
-            theirs = await connection.fetchval("select clock_timestamp()")
+            theirs = await clock(connection)
             ours = before + (datetime.now(UTC) - before) / 2
     except (*AWAY, asyncpg.PostgresError) as error:
         mend = "start PostgreSQL, or mend DATABASE_URL"
@@ -79,13 +79,9 @@ async def ledger_state(settings: RunSettings, ledger: Database) -> AsyncIterator
         yield failed("holds", text, mend) if hold.scope in (holds.ALL, holds.LOGIN) else warning("holds", text, mend)
     if not seen.holds:
         yield ok("holds", "nothing is held back")
-    async with ledger.connection() as connection:
-        doubts = await connection.fetchval(
-            "select count(*) from (select 1 from flow where state = 'in_doubt' limit 1000) d"
-        )
-    if doubts:
+    if doubtful := await doubts(ledger):
         yield warning(
-            "flows in doubt", str(doubts), "`tradovate-worker flows list --state in_doubt`, then `flows resolve`"
+            "flows in doubt", str(doubtful), "`tradovate-worker flows list --state in_doubt`, then `flows resolve`"
         )
     else:
         yield ok("flows in doubt", "none")

@@ -14,10 +14,10 @@ from schemas.events import Account
 from worker.doctor.report import Finding, failed, ok, skipped, warning
 from worker.ledger.calls import Budget, Closed, begin_calls, finish_call
 from worker.ledger.database import Database
+from worker.replies import Answer, Domain, Refusal, Reply
+from worker.session import NoSession, SessionKeeper, Token
 from worker.settings import RunSettings
 from worker.tradovate.client import PartnerClient
-from worker.tradovate.results import Answer, Domain, Refusal, Reply
-from worker.tradovate.session import NoSession, SessionKeeper, Token
 
 MDA_EVENT = "custapp:nonpro-signed"
 """The admin alert's name (vendor, Market Data Agreement)."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from worker.ledger import holds
 from worker.ledger.database import Connection
-from worker.tradovate.results import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 BEGIN_LOCK = 5_471_903_311_867_204_029
 """Advisory transaction lock under which calls are begun, by all replicas: two that count the budget at the same

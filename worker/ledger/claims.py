@@ -17,7 +17,7 @@ from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, Opened, begin_calls,
 from worker.ledger.database import Connection
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import Batch, Company, Lane, StepState
-from worker.tradovate.results import Reply
+from worker.replies import Reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from worker.ledger.rows import (
     StepState,
 )
 from worker.ledger.working_set import OUTCOME_LEASE, WorkingSet
-from worker.tradovate.results import Reply
+from worker.replies import Reply
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from worker.ledger import holds
 from worker.ledger.calls import Budget, BudgetView, budget_view
-from worker.ledger.database import Database
+from worker.ledger.database import Connection, Database
 
 WORKING = (
     "case when s.lease is not null or (s.state <> 'waiting' and s.due <= clock_timestamp()) or s.state = 'unknown'"
@@ -56,6 +56,27 @@ async def standing(database: Database, budget: Budget) -> Standing:
         row = await connection.fetchrow("select clock_timestamp() as now, expires_at from session")
     assert row is not None
     return Standing(row["now"], view, held, row["expires_at"])
+
+
+async def clock(connection: Connection) -> datetime:
+    """The database's time, to which leases, holds and budgets belong."""
+    now: datetime = await connection.fetchval("select clock_timestamp()")
+    return now
+
+
+async def server_version(connection: Connection) -> int:
+    """PostgreSQL's version as it numbers it: 180004 is 18.4."""
+    version: int = await connection.fetchval("select current_setting('server_version_num')::int")
+    return version
+
+
+async def doubts(database: Database, most: int = 1000) -> int:
+    """Flows in doubt, counted up to `most`."""
+    async with database.connection() as connection:
+        count: int = await connection.fetchval(
+            "select count(*) from (select 1 from flow where state = 'in_doubt' limit $1) as doubtful", most
+        )
+    return count
 
 
 async def open_flows(database: Database) -> tuple[Mapping[tuple[str, str], int], Mapping[str, float]]:

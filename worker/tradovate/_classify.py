@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from worker.tradovate.results import Answer, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 __all__ = ["TEXT_LIMIT", "classify", "clean"]
 

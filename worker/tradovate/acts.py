@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from worker.tradovate.results import Reply
+from worker.replies import Reply
 
 
 class EndReason(StrEnum):

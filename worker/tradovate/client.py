@@ -21,8 +21,8 @@ from urllib.parse import urlencode
 import httpcore
 import httpx
 
+from worker.replies import Domain, NotSent, Reply, Unclear
 from worker.tradovate._classify import TEXT_LIMIT, classify, clean
-from worker.tradovate.results import Domain, NotSent, Reply, Unclear
 
 __all__ = ["TEXT_LIMIT", "Exchange", "PartnerClient", "classify", "clean"]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from worker.replies import Answer, Silence, Ticket, Unauthorized
 from worker.tradovate._classify import classify
 from worker.tradovate.acts import (
     Act,
@@ -29,7 +30,6 @@ from worker.tradovate.acts import (
     Rubbish,
     Silenced,
 )
-from worker.tradovate.results import Answer, Silence, Ticket, Unauthorized
 
 __all__ = ["AUTHORIZE", "HEARTBEAT", "SYNC", "SYNC_BODY", "Phase", "Timing", "Wire"]
 

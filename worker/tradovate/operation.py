@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from worker.tradovate.results import Domain, Done, Finding, Reply, Result
+from worker.replies import Domain, Done, Finding, Reply, Result
 
 
 class Resend(StrEnum):

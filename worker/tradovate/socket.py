@@ -18,10 +18,10 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from worker.tradovate._identity import Token
+from worker.replies import Answer, NotSent, Reply, Silence, Ticket, Unclear
 from worker.tradovate.acts import Act, Alert, Ask, Beat, End, EndReason, Listening, Replied, Rubbish, Silenced
 from worker.tradovate.frames import AUTHORIZE, HEARTBEAT, SYNC, SYNC_BODY, Timing, Wire
-from worker.tradovate.results import Answer, NotSent, Reply, Silence, Ticket, Unclear
+from worker.tradovate.token import Token
 
 __all__ = ["Calls", "Hearer", "HeldBack", "Permit", "Socket"]
 

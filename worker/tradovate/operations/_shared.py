@@ -8,8 +8,8 @@ from datetime import date
 from enum import IntEnum
 from typing import Any
 
+from worker.replies import Answer, Domain, Done, Finding, Refusal, Refused, Result, Unknown
 from worker.tradovate.operation import Item, Reader, Unreadable
-from worker.tradovate.results import Answer, Domain, Done, Finding, Refusal, Refused, Result, Unknown
 
 
 class Rank(IntEnum):

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from worker.replies import Absent, Answer, Domain, Done, Finding, Refusal, Refused, Result, Unknown
 from worker.tradovate.operation import Item, Operation, Reader, Resend, Unreadable, plain
 from worker.tradovate.operations._shared import (
     MOST,
@@ -20,7 +21,6 @@ from worker.tradovate.operations._shared import (
     read,
     rows,
 )
-from worker.tradovate.results import Absent, Answer, Domain, Done, Finding, Refusal, Refused, Result, Unknown
 
 
 def _request(items: Sequence[Item]) -> Mapping[str, Any]:

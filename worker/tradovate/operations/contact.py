@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
 from worker.tradovate.operation import Item, Operation, Reader, Resend, plain
 from worker.tradovate.operations._shared import Rank, chunks, read
-from worker.tradovate.results import Absent, Domain, Done, Finding, Result, Unknown
 
 _MOST_MASTERS = 100
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
 from worker.tradovate.operation import Item, Operation, Reader, Resend
 from worker.tradovate.operations._shared import MOST, Rank, day_of, dependents
-from worker.tradovate.results import Absent, Domain, Done, Finding, Result, Unknown
 
 Row = Mapping[str, Any]
 

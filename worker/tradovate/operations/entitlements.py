@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
 from worker.tradovate.operation import Item, Operation, Reader, Resend, plain
 from worker.tradovate.operations._shared import Rank, day_of, dependents
-from worker.tradovate.results import Absent, Domain, Done, Finding, Result, Unknown
 
 NOT_YET = "live account is required"
 """What HTTP 200 says while the agreement is not signed (vendor, create and manage users and accounts)."""

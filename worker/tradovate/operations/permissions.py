@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
 from worker.tradovate.operation import Item, Operation, Reader, Resend, plain
 from worker.tradovate.operations._shared import Rank, adopted, each, is_id, same_name
 from worker.tradovate.operations.accounts import best_permission, permissions_of, permissions_on
-from worker.tradovate.results import Absent, Domain, Done, Finding, Result, Unknown
 
 
 def _request(items: Sequence[Item]) -> Mapping[str, Any]:

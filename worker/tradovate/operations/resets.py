@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worker.replies import Domain
 from worker.tradovate.operation import Item, Operation, Resend
 from worker.tradovate.operations._shared import MOST, Rank, simple
-from worker.tradovate.results import Domain
 
 
 def _request(items: Sequence[Item]) -> Mapping[str, Any]:

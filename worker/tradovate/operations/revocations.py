@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Never
 
+from worker.replies import Absent, Domain, Done, Finding, Unknown
 from worker.tradovate.operation import Item, Operation, Reader, Resend
 from worker.tradovate.operations._shared import MOST, Rank, by_id, each, is_id, simple
 from worker.tradovate.operations.accounts import accounts_by_name, permissions_on
-from worker.tradovate.results import Absent, Domain, Done, Finding, Unknown
 
 _PATH = "/user/revoketradingpermissions"
 

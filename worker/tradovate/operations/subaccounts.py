@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worker.replies import Domain, Done, NotHandled, Result, Unknown
 from worker.tradovate.operation import Item, Operation, Resend, plain
 from worker.tradovate.operations._shared import Rank, is_id
-from worker.tradovate.results import Domain, Done, NotHandled, Result, Unknown
 
 _ROOM = "/customerApplication/"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worker.replies import Absent, Domain, Done, Finding, Refused, Result, Unknown
 from worker.tradovate.operation import Item, Operation, Reader, Resend, plain
 from worker.tradovate.operations._shared import MOST, Rank, adopted, each, find, is_id, per_item, read, same_name
-from worker.tradovate.results import Absent, Domain, Done, Finding, Refused, Result, Unknown
 
 _LIST_FROM = 6
 """From so many names on, one `user/list` is asked in place of a `user/find` each. The list is the partner's only bulk

@@ -8,6 +8,7 @@ from datetime import datetime
 import orjson
 
 from worker.ledger.crypto import Vault
+from worker.tradovate.token import Token
 
 __all__ = ["Credentials", "Identity", "NoSession", "Token"]
 
@@ -48,17 +49,6 @@ class Credentials:
             if value:
                 text = text.replace(value, "***")
         return text
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """The shared access token. `generation` goes with each call that uses it; times are the database's."""
-
-    value: str = field(repr=False)
-    generation: int
-    issued_at: datetime
-    expires_at: datetime
-    user_id: int | None = None
 
 
 class NoSession(Exception):  # noqa: N818 - the state of the world, not a failure

@@ -1,6 +1,6 @@
 """The keeper of the one session that all replicas share: renews it, opens it anew when nothing else helps.
 
-The decisions are in `_session_rules`, the shared row is in `ledger.sessions`; here is the driver around them. One
+The decisions are in `rules`, the shared row is in `ledger.sessions`; here is the driver around them. One
 replica at a time renews or logs in (a lease in the row), each may.
 """
 
@@ -21,11 +21,11 @@ from worker.ledger import holds, sessions
 from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, begin_calls
 from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import AWAY, Connection, Database
-from worker.tradovate import _session_rules as rules
-from worker.tradovate._identity import Credentials, Identity, NoSession, Token
-from worker.tradovate._session_notes import LOGIN, RENEWAL, Job, Notes
+from worker.replies import Domain
+from worker.session import rules
+from worker.session.identity import Credentials, Identity, NoSession, Token
+from worker.session.notes import LOGIN, RENEWAL, Job, Notes
 from worker.tradovate.client import PartnerClient
-from worker.tradovate.results import Domain
 
 __all__ = ["LOGIN", "RENEWAL", "Credentials", "NoSession", "SessionKeeper", "Token"]
 

@@ -13,15 +13,15 @@ from worker.ledger import holds, sessions
 from worker.ledger.calls import finish_call
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
-from worker.tradovate import _session_rules as rules
-from worker.tradovate._identity import Credentials, Identity
+from worker.replies import Silence, Ticket
+from worker.session import rules
+from worker.session.identity import Credentials, Identity
 from worker.tradovate.client import Exchange
-from worker.tradovate.results import Silence, Ticket
 
 LOGIN = "accessTokenRequest"
 RENEWAL = "renewAccessToken"
 
-log = structlog.get_logger("worker.tradovate.session")
+log = structlog.get_logger("worker.session")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from worker.replies import Answer, NotSent, Refusal, Silence, Ticket, Unauthorized, Unclear
 from worker.tradovate._classify import clean
 from worker.tradovate.client import Exchange
-from worker.tradovate.results import Answer, NotSent, Refusal, Silence, Ticket, Unauthorized, Unclear
 
 RENEWALS_AN_HOUR = 12
 """The vendor's limit is 15 in a rolling hour, all counted."""
