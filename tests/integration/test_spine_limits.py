@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from functools import partial
 
@@ -12,7 +11,7 @@ from tests.support import oracle
 from tests.support.events import purchase
 from tests.support.spine import Stages
 from tests.support.stage import Here
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, let_time_pass
 from worker.sandbox import SandboxConfig
 
 USERS = "/user/createevaluationusers"
@@ -142,7 +141,7 @@ async def test_the_budget_is_never_exceeded(stage: Stages) -> None:
     while on.state["calls"]["total"] < 27 and sent < 100:
         await on.buy(purchase(sent))
         sent += 1
-        await asyncio.sleep(0.05)  # a steady stream
+        await let_time_pass(0.05)  # a steady stream
     await on.buy(*(purchase(number) for number in range(sent, sent + 5)))
     await eventually(lambda: on.rows("select 1 from call offset 26"))
     await eventually(lambda: on.steps("state = 'due' and due < clock_timestamp() - interval '1 second'"), 15)
@@ -166,7 +165,7 @@ async def test_a_stream_on_a_short_budget_is_carried_in_full_calls(stage: Stages
     began = time.monotonic()
     for number in range(60):
         await on.buy(purchase(number))
-        await asyncio.sleep(max(0.0, began + number / 10 - time.monotonic()))  # ten a second
+        await let_time_pass(max(0.0, began + number / 10 - time.monotonic()))  # ten a second
     outcomes = await on.all_ended(15)
     assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
     assert on.state["calls"]["total"] <= 36
