@@ -115,6 +115,9 @@ class Records:
     async def letter(self, topic: str, partition: int, offset: int) -> tuple[Letter, Record] | None:
         """One dead letter and its record, None when there is none."""
         try:
+            _, partitions = await self._partitions(topic)
+            if partition >= partitions:
+                return None
             async with reading(self.settings) as reader:
                 record = await reader.one(dead_letter_topic(topic), partition, offset)
         except AWAY_FROM_KAFKA as error:
