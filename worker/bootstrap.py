@@ -117,7 +117,9 @@ class Replica:
             lockout=settings.tradovate_lockout_seconds,
         )
         self.client = PartnerClient(settings.live_url, settings.demo_url, settings.tradovate_timeout_seconds)
-        self.session = session_keeper(settings, self.database, vault, self.client, budget, self.name)
+        self.session = session_keeper(
+            settings, self.database, vault, self.client, budget, self.name, self._observe
+        )
         claims = Claims(self.ledger, budget, self.name, settings.tradovate_timeout_seconds + LEASE_MARGIN)
         self.producer = RecordProducer(settings)
         self.publisher = Publisher(self.ledger, self.producer, names, published=self._published, crash=self.crash)

@@ -41,7 +41,13 @@ def replica_name() -> str:
 
 
 def session_keeper(
-    settings: BridgeSettings, database: Database, vault: Vault, client: PartnerClient, budget: Budget, name: str
+    settings: BridgeSettings,
+    database: Database,
+    vault: Vault,
+    client: PartnerClient,
+    budget: Budget,
+    name: str,
+    observe: Callable[[str, str, int, float], None] = lambda *_: None,
 ) -> SessionKeeper:
     """The one session that all replicas and bridges share."""
     credentials = Credentials(
@@ -62,6 +68,7 @@ def session_keeper(
         replica=name,
         budget=budget,
         lockout_seconds=settings.tradovate_lockout_seconds,
+        observe=observe,
     )
 
 

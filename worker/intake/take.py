@@ -90,8 +90,9 @@ class Taker:
             await self._one_by_one(records, bad, type(error).__name__, stopping)
             return
         self.crash("after_intake_commit")
-        for topic in {event.topic for event in events}:
-            self.counted(topic, "accepted", sum(event.topic == topic for event in events))
+        for result, counts in (("accepted", taken.accepted), ("known", taken.known)):
+            for topic, count in counts.items():
+                self.counted(topic, result, count)
         self.hand(taken.outcomes)
 
     async def _one_by_one(

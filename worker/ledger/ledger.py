@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -60,10 +61,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What came of a batch of records."""
+    """What came of a batch of records: new and known events by topic, and the outcomes that there are already."""
 
-    accepted: int
-    known: int
+    accepted: Mapping[str, int]
+    known: Mapping[str, int]
     outcomes: Sequence[OutcomeRow]
 
 
@@ -108,7 +109,8 @@ class Ledger:
                 if key not in known and key not in batch:
                     working.refuse(each.outcome, each.record_key, each.trace)
             outcomes = await working.save(connection, insert_flows=True)
-            return Intake(len(flows), len(events) - len(flows), outcomes)
+            accepted = Counter(flow.topic for flow in flows)
+            return Intake(accepted, Counter(event.topic for event in events) - accepted, outcomes)
 
         return await self.database.atomically(work)
 

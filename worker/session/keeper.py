@@ -18,7 +18,7 @@ from typing import assert_never
 import structlog
 
 from worker.ledger import holds, sessions
-from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, begin_calls
+from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, begin_calls, result_name
 from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import AWAY, Connection, Database
 from worker.replies import Domain
@@ -63,6 +63,7 @@ class SessionKeeper:
         replica: str,
         budget: Budget,
         lockout_seconds: float,
+        observe: Callable[[str, str, int, float], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = db
@@ -71,6 +72,7 @@ class SessionKeeper:
         self._credentials = credentials
         self._replica = replica
         self._budget = budget
+        self._observe = observe  # told operation, result, items and seconds of each login and renewal
         self._clock = clock
         self._identity = Identity(vault, credentials, live_url)
         self._notes = Notes(vault, credentials, self._identity, lockout_seconds)
@@ -221,6 +223,7 @@ class SessionKeeper:
         return Job(lease, opened.call_ids[0], state.now, claimed_at + LEASE_MARGIN, state, token, login_id, ticket)
 
     async def _carry_out(self, job: Job) -> None:
+        began = self._clock()
         if job.login_id is None:
             exchange = await self._client.exchange(
                 "GET",
@@ -230,6 +233,7 @@ class SessionKeeper:
                 send_before=job.send_before,
                 reading=False,
             )
+            self._observe(RENEWAL, result_name(exchange.reply), 1, self._clock() - began)
             verdict = rules.read_renewal(exchange, job.began)
             await self._db.atomically(lambda conn: self._notes.renewal(conn, job, exchange, verdict))
         else:
@@ -242,6 +246,7 @@ class SessionKeeper:
                 send_before=job.send_before,
                 reading=False,
             )
+            self._observe(LOGIN, result_name(exchange.reply), 1, self._clock() - began)
             verdict = rules.read_login(exchange, job.began)
             login_id = job.login_id
             await self._db.atomically(lambda conn: self._notes.login(conn, job, login_id, exchange, verdict))
