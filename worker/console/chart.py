@@ -76,10 +76,10 @@ def chart(counts: Mapping[tuple[datetime, str], int], now: datetime) -> Chart:
 
 
 def nice(value: int) -> int:
-    """The least of 1, 2, 4, 10, 20, 40, 100, ... that is not below `value`: numbers that halve well."""
+    """The least of 1, 2, 4, 6, 8, 10, 20, 40, ... that is not below `value`: numbers that halve well."""
     scale = 1
     while True:
-        for step in (1, 2, 4):
+        for step in (1, 2, 4, 6, 8):
             if step * scale >= value:
                 return step * scale
         scale *= 10

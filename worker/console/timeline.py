@@ -112,7 +112,7 @@ def _call(call: CallSeen) -> Entry:
 
 def _outcome(outcome: OutcomeSeen) -> Entry:
     told = f"Published {when(outcome.published_at)}." if outcome.published_at else "Not published yet."
-    code = [f"{outcome.error_code}."] if outcome.error_code else []
+    code = [f"{outcome.error_code}."] if outcome.error_code not in (None, outcome.status) else []
     asked = [f"The request is {outcome.request_status}."] if outcome.request_status else []
     title = f"Outcome {outcome.outcome_id}"
     return Entry(
