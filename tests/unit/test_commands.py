@@ -155,6 +155,7 @@ def test_failures_are_one_line_with_a_code() -> None:
         (asyncpg.InsufficientPrivilegeError("x"), "grant"),
         (ConnectionRefusedError(), "DATABASE_URL"),
         (TimeoutError(), "DATABASE_URL"),
+        (asyncpg.DeadlockDetectedError("x"), "try again"),
     ],
 )
 def test_the_database_is_away_in_a_sentence(error: Exception, mend: str) -> None:

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager, contextmanager
 import asyncpg
 
 from worker.commands._errors import Refused
-from worker.ledger.database import AWAY, Connection, Database
+from worker.ledger.database import AWAY, RACES, Connection, Database
 from worker.settings import DatabaseSettings, load
 
 _AWAY = "PostgreSQL cannot be reached: start it, or mend DATABASE_URL."
+_BUSY = "The ledger is busy just now and nothing was changed: try again."
 _UNUSABLE = "DATABASE_URL cannot be used: mend it, for example postgresql://user:password@host:5432/name."
 
 
@@ -59,7 +60,7 @@ def sentence_of(error: BaseException) -> str | None:
         case asyncpg.ClientConfigurationError():
             return _UNUSABLE
         case _ if isinstance(error, AWAY):
-            return _AWAY
+            return _BUSY if isinstance(error, RACES) else _AWAY
         case _:
             pass
     wrapped = getattr(error, "orig", None)  # SQLAlchemy's, around its driver's, around asyncpg's

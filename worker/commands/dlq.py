@@ -230,11 +230,12 @@ async def _replay_all(
 
 
 async def _put_back(replayer: Replayer, topic: str, letters: Sequence[Record], into: int, *, again: bool) -> PutBack:
-    try:
-        with ledger_errors():
+    with ledger_errors():
+        try:
             return await replayer.put_back(topic, letters, into, again=again)
-    except asyncpg.LockNotAvailableError:
-        raise Refused("Another replay of these dead letters is under way: run it again when that has ended.") from None
+        except asyncpg.LockNotAvailableError:
+            sentence = "Another replay of these dead letters is under way: run it again when that has ended."
+            raise Refused(sentence) from None
 
 
 async def _states(settings: DlqSettings, topics: Sequence[str]) -> dict[str, TopicState]:

@@ -23,6 +23,14 @@ else:
 
 T = TypeVar("T")
 
+
+class Again(Exception):  # noqa: N818 - not a failure: a race was lost and is run anew
+    """Raised inside `atomically` when somebody else wrote what this transaction had counted on."""
+
+
+RACES = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError, Again)
+"""A transaction that lost a race has written nothing, and goes again from its start."""
+
 AWAY = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -37,13 +45,13 @@ AWAY = (
     asyncpg.OutOfMemoryError,
     asyncpg.DiskFullError,
     TimeoutError,
+    # A machine so busy that a race was lost time and again. No event is bad for it, and no result may be forgotten.
+    *RACES,
 )
 """Errors that mean: the database cannot be reached or cannot serve just now; wait and try again."""
 
 BEHIND = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 """Errors that mean: the ledger's schema is behind this program, `db upgrade` has not run."""
-
-_RACES = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
 
 
 class Database:
@@ -104,19 +112,18 @@ class Database:
             yield connection
 
     async def atomically(self, work: Callable[[Connection], Awaitable[T]], tries: int = 5) -> T:
-        """Runs `work` in a transaction, again from its start when it lost a race (deadlock, lock time-out, `Again`)."""
+        """Runs `work` in a transaction, again from its start when it lost a race (deadlock, lock time-out, `Again`).
+
+        A race that is lost `tries` times is raised: all of them are among `AWAY`, for whoever can wait longer.
+        """
         for left in range(tries - 1, -1, -1):
             try:
                 async with self.transaction() as connection:
                     return await work(connection)
-            except (*_RACES, Again):
+            except RACES:
                 if not left:
                     raise
         raise AssertionError("unreachable")
-
-
-class Again(Exception):  # noqa: N818 - not a failure: a race was lost and is run anew
-    """Raised inside `atomically` when somebody else wrote what this transaction had counted on."""
 
 
 async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
