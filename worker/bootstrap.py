@@ -259,6 +259,8 @@ class Replica:
         if "publish" in by_name:
             self.publisher.finish()
             await within(asyncio.wait({by_name["publish"]}), 3.0)
+        if "upkeep" in by_name:
+            await within(asyncio.wait({by_name["upkeep"]}), 1.0)  # it takes this replica off the ledger's list
         for task in loops:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)

@@ -45,7 +45,8 @@ async def _killed_at(real_stage: Stages, point: str) -> None:
     on.process()
     outcomes = await on.all_ended(GOES_ON_WITHIN + STARTS_WITHIN)
     assert {outcome["status"] for outcome in outcomes} == {"succeeded"}, point
-    await oracle.holds_all(on, killed=point.startswith("after_publish"))
+    # By the third call the others' outcomes are on their way: the kill may fall between publishing and noting one.
+    await oracle.holds_all(on, killed=point.startswith("after_publish") or point.endswith(":3"))
 
 
 @pytest.mark.crash
