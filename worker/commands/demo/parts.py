@@ -8,7 +8,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +102,11 @@ async def staged(home: Path, bootstrap_servers: str, database_url: str, told: To
                 told("Console", f"{stage.worker.address}/")
                 await _ready(client, stage.bridge)
                 told("Bridge", stage.bridge.address)
-            yield stage
+            try:
+                yield stage
+            finally:
+                for part in (stage.worker, stage.bridge):  # both at once: each takes its time to end
+                    _ask_to_stop(part.process)
     finally:
         await database.close()
         await partner.stop()
@@ -196,14 +200,18 @@ async def _signed_in(client: httpx.AsyncClient, stage: Stage) -> None:
         raise Refused(f"The console of the demo answered with {code}.")
 
 
+def _ask_to_stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+
+
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
+    _ask_to_stop(process)
     try:
-        process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(STOP_SECONDS):
             await process.wait()
-    except (ProcessLookupError, TimeoutError):
+    except TimeoutError:
         pass
     finally:
         if process.returncode is None:
