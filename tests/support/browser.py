@@ -64,11 +64,12 @@ class Person:
         self.driver.get(self.address + path)
 
     def sign_in(self, token: str = TOKEN, by: str = "Ada") -> None:
-        """Fills in the form and sends it."""
+        """Fills in the form, sends it, and is in."""
         self.go("/sign-in")
         self.fill("#token", token)
         self.fill("#by", by)
         self.click("main button")
+        self.find(".out button")
 
     def find(self, css: str) -> WebElement:
         """The one element, as soon as it is there."""
@@ -85,8 +86,13 @@ class Person:
         Select(self.find(css)).select_by_value(value)
 
     def click(self, css: str) -> None:
-        """Presses a button, or follows a link."""
-        self.find(css).click()
+        """Presses a button, or follows a link. What is live may be replaced between look and press: it looks again."""
+
+        def pressed() -> bool:
+            self.find(css).click()
+            return True
+
+        self.until(pressed, css)
 
     def follow(self, text: str) -> None:
         """Follows the link of that text."""
