@@ -87,7 +87,7 @@ class Taker:
             raise
         except Exception as error:
             log.exception("intake.batch_failed", records=len(records))
-            await self._one_by_one(records, bad, type(error).__name__, stopping)
+            await self._one_by_one(records, bad, refusals, type(error).__name__, stopping)
             return
         self.crash("after_intake_commit")
         for result, counts in (("accepted", taken.accepted), ("known", taken.known)):
@@ -99,12 +99,18 @@ class Taker:
         self,
         records: Sequence[RawRecord],
         bad: Sequence[tuple[RawRecord, Rejected]],
+        refusals: Sequence[Refusal],
         error: str,
         stopping: asyncio.Event,
     ) -> None:
-        """The ledger could not take a batch, by a fault of ours: the culprit is buried, the rest goes in."""
+        """The ledger could not take a batch, by a fault of ours: the culprit is buried, the rest goes in.
+
+        The dead letters of the batch are on their topic already; what is left of them are the outcomes that say so.
+        """
         buried = {(record.partition, record.offset, record.topic) for record, _ in bad}
         good = [each for each in records if (each.partition, each.offset, each.topic) not in buried]
+        if good and refusals:
+            self.hand((await self._until(lambda: self.ledger.accept((), refusals), stopping)).outcomes)
         if len(good) == 1:
             fault = Rejected("unreadable", f"The worker could not take it, by a fault of its own: {error}.")
             await self._bury(good[0], fault, stopping)
