@@ -95,7 +95,7 @@ async def staged(home: Path, bootstrap_servers: str, database_url: str, told: To
         # Both at once: on a small machine each takes seconds for its imports alone.
         async with _started("worker", home, settings) as worker, _started("bridge", home, settings) as bridge:
             stage = Stage(partner, seeded, await worker, await bridge, Desk(sandbox, database), settings)
-            async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            async with httpx.AsyncClient(trust_env=False, timeout=15) as client:
                 await _ready(client, stage.worker)
                 told("Worker", stage.worker.address)
                 await _signed_in(client, stage)
