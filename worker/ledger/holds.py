@@ -123,10 +123,14 @@ async def ticket_of(conn: Connection, company: int) -> Hold | None:
 
 
 async def ticket_at(conn: Connection, endpoint: str) -> Hold | None:
-    """The newest unspent ticket of `endpoint` that stands for no steps, not older than `TICKET_LIFE` past its wait."""
+    """The newest unspent ticket of `endpoint` that stands for no steps, not older than `TICKET_LIFE` past its wait.
+
+    Not before its wait is over: a call that was begun just before the ticket came must not take it along.
+    """
     row = await conn.fetchrow(
         f"select {_COLUMNS} from hold where scope = $1 and ticket is not null and company is null"  # noqa: S608
-        " and cleared_at is null and until > clock_timestamp() - $2::interval order by id desc limit 1",
+        " and cleared_at is null and until <= clock_timestamp() and until > clock_timestamp() - $2::interval"
+        " order by id desc limit 1",
         endpoint_scope(endpoint),
         TICKET_LIFE,
     )
