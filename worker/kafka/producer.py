@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -25,7 +25,7 @@ from aiokafka.structs import RecordMetadata
 from worker.kafka.security import client_options
 from worker.settings import KafkaSettings
 
-__all__ = ["MAX_REQUEST_BYTES", "Headers", "RecordProducer"]
+__all__ = ["MAX_BATCH_BYTES", "MAX_REQUEST_BYTES", "Headers", "PlainRecord", "RecordProducer"]
 
 Headers = Sequence[tuple[str | bytes, bytes | None]]
 """Names and values in their order; names may come again, and need not be text."""
@@ -33,8 +33,24 @@ Headers = Sequence[tuple[str | bytes, bytes | None]]
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """No limit of ours: what arrived compressed may be far larger than any topic takes, and compressed it fits again."""
 
+MAX_BATCH_BYTES = 512 * 1024
+"""Bytes of records that go together; a topic takes 1 MiB at least."""
+
 _COMPRESS_FROM = 512 * 1024
 """Smaller records go as they are, readable without any codec; larger ones may need it to fit the broker's limit."""
+
+
+class PlainRecord(NamedTuple):
+    """A record of ours: a value, and header names that are text."""
+
+    key: bytes | None
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+
+    @property
+    def size(self) -> int:
+        """Bytes in a batch, at most."""
+        return 64 + len(self.key or b"") + len(self.value) + sum(len(n) + len(v) + 8 for n, v in self.headers)
 
 
 class RecordProducer:
@@ -78,10 +94,27 @@ class RecordProducer:
                 sent = await producer.send(topic, value, key, partition, headers=[(str(n), text) for n, text in named])
             else:
                 if partition is None:
-                    partitions = sorted(await producer.partitions_for(topic))
-                    partition = self._partitioner(key, partitions, partitions)
+                    partition = self._lead(sorted(await producer.partitions_for(topic)), key)
                 sent = await producer.send_batch(_batch(key, value, named), topic, partition=partition)
             return await sent
+        except KafkaError:
+            await self._discard(producer)
+            raise
+
+    async def partition(self, topic: str, key: bytes | None) -> int:
+        """Where a record with this key goes."""
+        producer = await self._started()
+        return self._lead(sorted(await producer.partitions_for(topic)), key)
+
+    async def send_together(self, topic: str, partition: int, records: Sequence[PlainRecord]) -> None:
+        """Writes records to one partition as one batch, all or none of them. They must fit into `MAX_BATCH_BYTES`."""
+        producer = await self._started()
+        try:
+            batch = producer.create_batch()
+            for record in records:
+                if batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers) is None:
+                    raise ValueError("more than fits into a batch")
+            await (await producer.send_batch(batch, topic, partition=partition))
         except KafkaError:
             await self._discard(producer)
             raise
@@ -101,7 +134,11 @@ class RecordProducer:
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    **self._options, acks="all", enable_idempotence=True, max_request_size=MAX_REQUEST_BYTES
+                    **self._options,
+                    acks="all",
+                    enable_idempotence=True,
+                    max_request_size=MAX_REQUEST_BYTES,
+                    max_batch_size=MAX_BATCH_BYTES,
                 )
                 try:
                     await producer.start()
@@ -110,6 +147,10 @@ class RecordProducer:
                     raise
                 self._producer = producer
             return self._producer
+
+    def _lead(self, partitions: list[int], key: bytes | None) -> int:
+        partition: int = self._partitioner(key, partitions, partitions)
+        return partition
 
     async def _discard(self, producer: AIOKafkaProducer) -> None:
         if self._producer is producer:  # of several that failed together the first one closes it

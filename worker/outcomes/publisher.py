@@ -19,7 +19,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from worker.backoff import Schedule
-from worker.kafka.producer import RecordProducer
+from worker.kafka.producer import MAX_BATCH_BYTES, PlainRecord, RecordProducer
 from worker.kafka.topics import TopicNames, outcome_topic
 from worker.ledger.database import AWAY
 from worker.ledger.ledger import Ledger
@@ -39,6 +39,8 @@ _PAUSE = 2.0
 _QUIET = 5.0
 """Seconds without a sweep after the database was away: more than twice `_PAUSE`, in which whoever has published
 what it could not note does so. Leases run out during the outage, and a sweep would find all of it unpublished."""
+
+Rows = list[tuple[OutcomeRow, PlainRecord]]
 
 AT_ONCE = 500
 """Outcomes in one round: bounds memory, and what is published twice when this replica dies before noting it."""
@@ -120,30 +122,43 @@ class Publisher:
 
     async def _send(self, rows: Sequence[OutcomeRow]) -> None:
         """Sends; what has arrived is out of our hands even when the rest fails."""
-        sends = {asyncio.create_task(self._send_one(row)): row for row in rows}
-        waiting = set(sends)
+        sending = asyncio.create_task(self._send_all(rows))
         try:
-            while waiting:
-                _, waiting = await asyncio.wait(waiting, timeout=KEEP_EVERY)
-                if waiting:
-                    await self._keep()
+            while not (await asyncio.wait({sending}, timeout=KEEP_EVERY))[0]:
+                await self._keep()
         finally:
-            for task in waiting:
-                task.cancel()
-        failed = [error for task in sends if (error := task.exception()) is not None]
-        if failed:
-            raise failed[0]
+            sending.cancel()
+        sending.result()
 
-    async def _send_one(self, row: OutcomeRow) -> None:
-        await self.producer.send(
-            self.names.on_broker(outcome_topic(row.topic)),
-            value=row.body,
-            key=row.record_key,
-            headers=[(name, text.encode()) for name, text in row.headers.items()],
-        )
-        self._handed.pop(row.id, None)
-        self._unnoted.append(row.id)
-        self.published(row)
+    async def _send_all(self, rows: Sequence[OutcomeRow]) -> None:
+        sends = [self._send_batch(*batch) for batch in await self._batches(rows)]
+        for end in await asyncio.gather(*sends, return_exceptions=True):
+            if isinstance(end, BaseException):
+                raise end
+
+    async def _batches(self, rows: Sequence[OutcomeRow]) -> list[tuple[str, int, Rows]]:
+        """The rows by topic and partition, in their order, as many together as fit into a batch."""
+        batches: list[tuple[str, int, Rows]] = []
+        filling: dict[tuple[str, int], tuple[Rows, int]] = {}
+        for row in rows:
+            topic = self.names.on_broker(outcome_topic(row.topic))
+            headers = [(name, text.encode()) for name, text in row.headers.items()]
+            record = PlainRecord(row.record_key, row.body, headers)
+            partition = await self.producer.partition(topic, row.record_key)
+            batch, size = filling.get((topic, partition), ([], MAX_BATCH_BYTES))
+            if size + record.size > MAX_BATCH_BYTES:
+                batch, size = [], 0
+                batches.append((topic, partition, batch))
+            batch.append((row, record))
+            filling[topic, partition] = batch, size + record.size
+        return batches
+
+    async def _send_batch(self, topic: str, partition: int, batch: Rows) -> None:
+        await self.producer.send_together(topic, partition, [record for _, record in batch])
+        for row, _ in batch:
+            self._handed.pop(row.id, None)
+            self._unnoted.append(row.id)
+            self.published(row)
 
     async def _keep(self) -> None:
         """Keeps up the lease of what is in hand, as far as it is surely still ours."""
