@@ -31,6 +31,9 @@ log = structlog.get_logger()
 MOST_RECORDS = 500
 """Records in one transaction: a few milliseconds of PostgreSQL, a few hundred kilobytes of memory."""
 
+POLL_MS = 500
+"""Milliseconds for which a poll waits for a record."""
+
 _NEVER = 2**31 - 1
 """Milliseconds. While PostgreSQL is away the handler waits, and the consumer must keep its place in the group for as
 long as that takes; a handler that hangs for another reason is found by the liveness check."""
@@ -62,7 +65,7 @@ class Subscriber:
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
             max_records=MOST_RECORDS,
-            batch_timeout_ms=5,  # after an empty poll FastStream sleeps as long again: an event may come in between
+            batch_timeout_ms=1,
             max_poll_interval_ms=_NEVER,
             session_timeout_ms=10_000,
             heartbeat_interval_ms=3_000,
@@ -77,6 +80,21 @@ class Subscriber:
     async def start(self) -> None:
         """Joins the group. Raises `KafkaConnectionError` when no broker answers."""
         await self.broker.start()
+        self._poll_patiently()
+
+    def _poll_patiently(self) -> None:
+        """FastStream sleeps after an empty poll for as long as it polled, and a record that comes in between waits.
+
+        So it is told to poll for a millisecond, and each of its polls waits for a record: nothing is slept away, and
+        an idle replica does not wake up a hundred times a second.
+        """
+        consumer = self.consumer
+        getmany = consumer.getmany
+
+        async def wait(timeout_ms: int, max_records: int) -> Any:
+            return await getmany(timeout_ms=max(timeout_ms, POLL_MS), max_records=max_records)
+
+        consumer.getmany = wait
 
     async def stop(self) -> None:
         """Leaves the group, so that its partitions go elsewhere at once."""
