@@ -20,7 +20,7 @@ from worker.ledger.calls import SESSION_SCOPE, Closed
 from worker.ledger.claims import CallKind, Claims
 from worker.ledger.database import AWAY
 from worker.ledger.ledger import Ledger
-from worker.ledger.pace import traffic
+from worker.ledger.pace import Traffic, traffic
 from worker.ledger.rows import PLAN, Lane, OutcomeRow, StepState
 from worker.session import NoSession, SessionKeeper, Token
 from worker.tradovate.operation import Operation
@@ -96,7 +96,8 @@ class Dispatcher:
         if time.monotonic() - self._reaped >= REAP_EVERY:
             self._reaped = time.monotonic()
             await self.ledger.reap(self.settle)
-        lanes, next_due = await self.ledger.survey(list(self.operations))
+        # Read side by side: the traffic is not needed every time, but when it is, a lone event waits for it.
+        (lanes, next_due), seen = await asyncio.gather(self.ledger.survey(list(self.operations)), self._traffic())
         if any(lane.operation == PLAN for lane in lanes):
             self.publish(await self.ledger.replan() or ())
             return self.clock()
@@ -104,13 +105,19 @@ class Dispatcher:
             return next_due
         try:
             token = self.session.current() or await self.session.ensure()
-            return await self._begin_all(lanes, token, next_due)
+            return await self._begin_all(lanes, seen, token, next_due)
         except NoSession as none:
             log.info("dispatch.no_session", why=none.why)
             return none.until
 
-    async def _begin_all(self, lanes: Sequence[Lane], token: Token, next_due: datetime | None) -> datetime | None:
-        starts, again = choose(lanes, self.operations, await self._situation(lanes))
+    async def _traffic(self) -> Traffic:
+        lingering = [each.name for each in self.operations.values() if each.lingers]
+        return await traffic(self.ledger.database, lingering, full=FULL, sample=SAMPLE)
+
+    async def _begin_all(
+        self, lanes: Sequence[Lane], seen: Traffic, token: Token, next_due: datetime | None
+    ) -> datetime | None:
+        starts, again = choose(lanes, self.operations, self._situation(lanes, seen))
         begun = 0
         for start in starts:
             count = await self._begin(start, token)
@@ -124,19 +131,12 @@ class Dispatcher:
         self._empty = 0
         return min((time for time in (again, next_due) if time is not None), default=None)
 
-    async def _situation(self, lanes: Sequence[Lane]) -> Situation:
+    def _situation(self, lanes: Sequence[Lane], seen: Traffic) -> Situation:
         now = self.clock()
-        partial = [lane.operation for lane in lanes if self.operations[lane.operation].lingers]
-        streams: Mapping[str, Stream] = {}
-        left = self.pace.budget
-        if partial:
-            lingering = [each.name for each in self.operations.values() if each.lingers]
-            seen = await traffic(self.ledger.database, lingering, full=FULL, sample=SAMPLE)
-            streams = {
-                name: Stream(sent.items, sent.quickest, sent.calls - sent.items / FULL)
-                for name, sent in seen.sent.items()
-            }
-            left = self.pace.budget - seen.used
+        streams = {
+            name: Stream(sent.items, sent.quickest, sent.calls - sent.items / FULL) for name, sent in seen.sent.items()
+        }
+        left = self.pace.budget - seen.used
         closing = window_end(now) if self.maintenance else None
 
         def held(operation: Operation, state: StepState) -> datetime | None:

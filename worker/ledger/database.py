@@ -126,6 +126,10 @@ class Database:
         raise AssertionError("unreachable")
 
 
+_ARRAYS = ("bigint", "boolean", "bytea", "float8", "int", "jsonb", "smallint", "text", "timestamptz", "uuid")
+"""What our statements send and get lists of."""
+
+
 async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     await connection.set_type_codec(
         "jsonb",
@@ -134,6 +138,8 @@ async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
         encoder=lambda value: b"\x01" + orjson.dumps(value),
         decoder=lambda data: orjson.loads(data[1:]),
     )
+    # The driver asks the server about every kind of array that it meets, one by one and for ten milliseconds each.
+    await connection.prepare(f"select {', '.join(f'null::{kind}[]' for kind in _ARRAYS)}")
 
 
 async def _leave(_connection: asyncpg.Connection[asyncpg.Record]) -> None:
