@@ -42,6 +42,7 @@ __all__ = [
     "load",
 ]
 
+
 class Environment(StrEnum):
     """Which Tradovate the worker talks to."""
 

@@ -161,9 +161,7 @@ async def test_a_person_puts_a_dead_letter_back(stage: Stages, driver: webdriver
     assert driver.title != "owned"
 
 
-async def test_all_dead_letters_of_a_topic_go_back_after_a_second_look(
-    stage: Stages, driver: webdriver.Chrome
-) -> None:
+async def test_all_dead_letters_of_a_topic_go_back_after_a_second_look(stage: Stages, driver: webdriver.Chrome) -> None:
     """How many they are is said before and after."""
     on, ada = await opened(stage, driver)
     for number in range(3):

@@ -192,5 +192,3 @@ async def test_no_name_and_no_token_is_in_the_log(stage: BridgeStage) -> None:
     assert tokens
     said = bridge.stdout + bridge.stderr
     assert [secret for secret in (*names, *tokens, "signed non-professional") if secret in said] == []
-
-

@@ -98,8 +98,14 @@ def test_wrong_usage_is_one_line_and_2(arguments: list[str], told: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["db", "status"], ["db", "upgrade"], ["holds", "list"], ["holds", "clear", "1", "--reason", "x"],
-     ["pause", "--reason", "x"], ["resume"]],
+    [
+        ["db", "status"],
+        ["db", "upgrade"],
+        ["holds", "list"],
+        ["holds", "clear", "1", "--reason", "x"],
+        ["pause", "--reason", "x"],
+        ["resume"],
+    ],
     ids=" ".join,
 )
 def test_a_database_that_is_away_is_one_line_and_1(arguments: list[str]) -> None:
@@ -109,8 +115,9 @@ def test_a_database_that_is_away_is_one_line_and_1(arguments: list[str]) -> None
     assert "hush" not in line
 
 
-@pytest.mark.parametrize("arguments", [["topics", "list"], ["topics", "create"], ["watch"], ["send", "md.signed"]],
-                         ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["topics", "list"], ["topics", "create"], ["watch"], ["send", "md.signed"]], ids=" ".join
+)
 def test_a_kafka_that_is_away_is_one_line_and_1(arguments: list[str]) -> None:
     """Without Kafka a command ends with 1 and the name of the setting."""
     line = refused(1, *arguments, stdin='{"eventId": "e-1", "userId": 7}')
@@ -125,7 +132,9 @@ def test_wrong_settings_are_named_together_without_values() -> None:
         assert name in line
     assert "hush" not in line
     assert "DATABASE_URL" in refused(2, "holds", "list", env=env)
-    assert "DATABASE_URL is wrong" in refused(2, "db", "status", env={"DATABASE_URL": "postgresql://hush:hush@here:hush/x"})
+    assert "DATABASE_URL is wrong" in refused(
+        2, "db", "status", env={"DATABASE_URL": "postgresql://hush:hush@here:hush/x"}
+    )
 
 
 def test_a_command_asks_only_for_what_it_uses(tmp_path: Path) -> None:

@@ -161,9 +161,7 @@ async def test_our_heartbeat_keeps_a_strict_server_content(stage: BridgeStage) -
     first = {line.domain: line.epoch for line in bridge.term.lines} if bridge.term else {}
     heard = [connection.last_sent for connection in stage.partner.sandbox.core.hub.connections.values()]
     later = max(heard) + 3.0
-    await eventually(
-        lambda: min(c.last_sent for c in stage.partner.sandbox.core.hub.connections.values()) > later, 20
-    )
+    await eventually(lambda: min(c.last_sent for c in stage.partner.sandbox.core.hub.connections.values()) > later, 20)
     assert bridge.term is not None
     assert {line.domain: line.epoch for line in bridge.term.lines} == first
 

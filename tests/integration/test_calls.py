@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from worker.ledger import calls, holds
-from worker.ledger.calls import Budget, Closed, Opened
+from worker.ledger.calls import Budget, Closed, Opened, Wanted
 from worker.ledger.database import Connection, Database
 from worker.ledger.schema import upgrade
 from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unclear
@@ -27,8 +27,9 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 async def begin(conn: Connection, n: int = 1, **more: Any) -> Opened | Closed:
     """Begins `n` calls of one item each."""
-    asked = {"operation": "createEvaluationUsers", "domain": "live", "kind": "send", "items": [1] * n, "replica": "r"}
-    return await calls.begin_calls(conn, **{**asked, "budget": Budget(4500), **more})
+    budget, items = more.pop("budget", Budget(4500)), more.pop("items", [1] * n)
+    asked = {"operation": "createEvaluationUsers", "domain": "live", "kind": "send", "replica": "r"}
+    return await calls.begin_calls(conn, Wanted(**{**asked, **more}), budget, items)
 
 
 async def finish(db: Database, reply: Reply, **more: Any) -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from worker.ledger import calls, holds, sessions
-from worker.ledger.calls import Budget, Opened
+from worker.ledger.calls import Budget, Opened, Wanted
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
 from worker.ledger.schema import upgrade
@@ -359,9 +359,7 @@ async def test_a_frozen_replica_that_wakes_up_late_changes_nothing(world: World)
 async def lock_out(world: World) -> None:
     """An ordinary call is answered 429."""
     async with world.db.transaction() as conn:
-        opened = await calls.begin_calls(
-            conn, operation="x", domain="demo", kind="send", items=[1], replica="r", budget=Budget()
-        )
+        opened = await calls.begin_calls(conn, Wanted("x", "demo", "send", "r"), Budget())
         assert isinstance(opened, Opened)
         await calls.finish_call(conn, opened.call_ids[0], Silence(429), lockout_seconds=600)
 
@@ -504,9 +502,7 @@ async def test_a_captcha_on_the_login_rests_it_for_an_hour(world: World) -> None
 async def test_sessions_use_what_is_kept_back_of_the_budget(world: World) -> None:
     """A budget that ordinary calls have used up still pays for a login."""
     async with world.db.transaction() as conn:
-        await calls.begin_calls(
-            conn, operation="x", domain="demo", kind="send", items=[1] * 9999, replica="r", budget=Budget()
-        )
+        await calls.begin_calls(conn, Wanted("x", "demo", "send", "r"), Budget(), [1] * 9999)
     assert (await world.keeper().ensure()).value == "login-1"
 
 

@@ -67,8 +67,11 @@ async def _unclear(stage: Stages, fault: dict[str, Any]) -> None:
 @pytest.mark.parametrize("form", ["item", "error_text", "violations", "http_400"])
 async def test_a_culprit_is_found_and_its_neighbours_succeed(stage: Stages, form: str) -> None:
     """One bad item among a hundred fails alone, with its own text, at the cost of some fifteen calls."""
-    trials = {f"{path} {atomic=}": _culprit(stage, path, form, atomic=atomic) for path in (USERS, ACCOUNTS)
-              for atomic in (True, False)}
+    trials = {
+        f"{path} {atomic=}": _culprit(stage, path, form, atomic=atomic)
+        for path in (USERS, ACCOUNTS)
+        for atomic in (True, False)
+    }
     await together(trials)
 
 

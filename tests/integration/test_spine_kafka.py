@@ -164,9 +164,7 @@ async def _all_committed(on: Stage, count: int) -> bool:
     return await committed(on) == count
 
 
-async def test_the_ledger_goes_while_calls_are_in_flight(
-    fragile_stage: Stages, own_postgres: EmbeddedPostgres
-) -> None:
+async def test_the_ledger_goes_while_calls_are_in_flight(fragile_stage: Stages, own_postgres: EmbeddedPostgres) -> None:
     """What the partner answered while PostgreSQL was away is remembered, written down, and not done again."""
     on = await fragile_stage(SandboxConfig(partner_ms=300))
     for _ in range(2):

@@ -133,7 +133,9 @@ async def test_the_budget_is_never_exceeded(stage: Stages) -> None:
     """Two replicas with a budget of thirty calls make at most thirty, and what is urgent keeps its reserve."""
     on = await stage(
         SandboxConfig(hourly_calls=30, warning_from_call=0),
-        TRADOVATE_HOURLY_BUDGET="30", BATCH_LINGER_MAX_SECONDS="0.05", BATCH_LINGER_MS="1",
+        TRADOVATE_HOURLY_BUDGET="30",
+        BATCH_LINGER_MAX_SECONDS="0.05",
+        BATCH_LINGER_MS="1",
     )
     for number in range(2):
         await on.replica(KAFKA_GROUP_ID=f"{on.env['KAFKA_GROUP_ID']}{number}")
@@ -159,7 +161,8 @@ async def test_a_stream_on_a_short_budget_is_carried_in_full_calls(stage: Stages
     """On a budget of forty calls, sixty purchases at ten a second are all done, where two calls each would strand."""
     on = await stage(
         SandboxConfig(hourly_calls=40, warning_from_call=0),
-        TRADOVATE_HOURLY_BUDGET="40", BATCH_LINGER_MAX_SECONDS="3",
+        TRADOVATE_HOURLY_BUDGET="40",
+        BATCH_LINGER_MAX_SECONDS="3",
     )
     await on.replica()
     began = time.monotonic()

@@ -211,7 +211,9 @@ async def test_the_partners_words_are_told_without_personal_values(stage: Stages
     await on.replica()
     user = purchase(1)["user"]
     on.fault(
-        "poison", "/user/createEvaluationUsers", contains=user["name"],
+        "poison",
+        "/user/createEvaluationUsers",
+        contains=user["name"],
         body=f"User {user['name'].upper()} <{user['email']}> {user['firstName']} {user['lastName']} is not wanted",
     )
     await on.buy(purchase(1))

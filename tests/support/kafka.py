@@ -94,5 +94,3 @@ def why_no_java() -> str:
     if not lacking:
         return ""
     return f"no real Kafka: {' and '.join(lacking)} not found, and KAFKA_BOOTSTRAP_SERVERS is not set"
-
-

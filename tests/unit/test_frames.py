@@ -215,9 +215,7 @@ def test_a_timer_that_looks_late_still_beats_often_enough(naps: list[float]) -> 
 
 
 MESSAGES = st.one_of(
-    st.builds(
-        props, st.fixed_dictionaries({"id": st.integers(1, 50)}), wrapped=st.booleans(), array=st.booleans()
-    ),
+    st.builds(props, st.fixed_dictionaries({"id": st.integers(1, 50)}), wrapped=st.booleans(), array=st.booleans()),
     st.just({"i": 1, "s": 200, "d": {"users": []}}),
     st.just({"e": "clock", "d": '{"t":"2026-11-21T00:00:00Z"}'}),
     st.just({"e": "props", "d": {"entityType": "user", "eventType": "Updated", "entity": {"id": 3}}}),
@@ -244,8 +242,12 @@ def test_how_messages_are_split_over_frames_changes_nothing(messages: list[Any],
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["i", "s", "d", "e", "entityType", "entity", "reasonCode"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["i", "s", "d", "e", "entityType", "entity", "reasonCode"]), inner, max_size=4
+        )
+    ),
     max_leaves=12,
 )
 NONSENSE = st.one_of(

@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 
 from worker.ledger import holds
-from worker.ledger.calls import SESSION_SCOPE, Budget, Closed, Kind, begin_calls, finish_call, result_name
+from worker.ledger.calls import SESSION_SCOPE, Budget, Closed, Kind, Wanted, begin_calls, finish_call, result_name
 from worker.ledger.database import AWAY, Connection, Database
 from worker.replies import Domain, Reply, Ticket, Unauthorized
 from worker.session import NoSession, SessionKeeper
@@ -98,17 +98,8 @@ class CountedCalls:
     async def _open(
         self, operation: str, domain: Domain, kind: Kind, per_hour: int | None, generation: int, connection: Connection
     ) -> Closed | tuple[int, str | None]:
-        opened = await begin_calls(
-            connection,
-            operation=operation,
-            domain=domain,
-            kind=kind,
-            items=[1],
-            replica=self.replica,
-            budget=self.budget,
-            per_hour=per_hour,
-            generation=generation,
-        )
+        wanted = Wanted(operation, domain, kind, self.replica, per_hour=per_hour, generation=generation)
+        opened = await begin_calls(connection, wanted, self.budget)
         if isinstance(opened, Closed):
             return opened
         hold = await holds.ticket_at(connection, operation) if operation == SYNC else None

@@ -97,9 +97,7 @@ class Lists:
                 only = [operation] if operation else operations if result else []
                 results = [result] if result else list(RESULTS) if operation else []
                 before = number_of(text_of(request, "before"))
-                found = await pages.calls(
-                    connection, operations=only, results=results, before=before, limit=PAGE + 1
-                )
+                found = await pages.calls(connection, operations=only, results=results, before=before, limit=PAGE + 1)
         except AWAY as error:
             away = type(error).__name__
         last = found[PAGE - 1].id if len(found) > PAGE else None

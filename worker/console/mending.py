@@ -218,4 +218,3 @@ def _why(story: Story, world: World) -> str:
         return why(None, world)
     step = under_way[-1]
     return why(Step(step.operation, step.state, step.due, step.waits_for, step.attempts), world)
-

@@ -172,9 +172,7 @@ class Kafka:
             self._looking = None
 
 
-def left(
-    dead: Mapping[tuple[str, int], range], replayed: Mapping[tuple[str, int], Sequence[int]]
-) -> dict[str, int]:
+def left(dead: Mapping[tuple[str, int], range], replayed: Mapping[tuple[str, int], Sequence[int]]) -> dict[str, int]:
     """Dead letters by topic that are still there and that nobody has put back."""
     waiting: dict[str, int] = {}
     for key, offsets in dead.items():

@@ -167,9 +167,7 @@ class Records:
 
 def _light(record: Record) -> Record:
     """Without its value, which may have 16 MiB and is not shown in a list."""
-    return Record(
-        record.topic, record.partition, record.offset, record.timestamp_ms, record.key, None, record.headers
-    )
+    return Record(record.topic, record.partition, record.offset, record.timestamp_ms, record.key, None, record.headers)
 
 
 def _letter(record: Record, put_back: datetime | None) -> Letter:

@@ -12,7 +12,7 @@ from typing import Any
 
 from schemas.events import Account
 from worker.doctor.report import Finding, failed, ok, skipped, warning
-from worker.ledger.calls import Budget, Closed, begin_calls, finish_call
+from worker.ledger.calls import Budget, Closed, Wanted, begin_calls, finish_call
 from worker.ledger.database import Database
 from worker.replies import Answer, Domain, Refusal, Reply
 from worker.session import NoSession, SessionKeeper, Token
@@ -123,17 +123,10 @@ class Partner:
     ) -> Sequence[Mapping[str, Any]] | str:
         """The entities of a read, or in a word why there are none."""
         async with self.database.transaction() as connection:
-            opened = await begin_calls(
-                connection,
-                operation="doctor",
-                domain=domain,
-                kind="look_up",
-                items=[1],
-                replica=self.name,
-                budget=self.budget,
-                endpoint=path.strip("/"),
-                generation=token.generation,
+            wanted = Wanted(
+                "doctor", domain, "look_up", self.name, endpoint=path.strip("/"), generation=token.generation
             )
+            opened = await begin_calls(connection, wanted, self.budget)
         if isinstance(opened, Closed):
             return opened.why
         reply: Reply = await self.client.get(domain, path, query, token=token.value)

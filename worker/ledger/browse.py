@@ -147,7 +147,8 @@ class Story:
 
 _COLUMNS = f"""
 f.id, f.event_id, f.topic, case f.state when 'open' then {WORKING} else f.state end,
-f.order_id, f.trader_id, f.user_id, f.account_id, f.round, greatest(f.attempts, coalesce(m.most, 0)),
+f.order_id, f.trader_id, coalesce(f.user_id, (f.facts ->> 'userId')::bigint),
+coalesce(f.account_id, (f.facts ->> 'accountId')::bigint), f.round, greatest(f.attempts, coalesce(m.most, 0)),
 f.error_code, f.error_text, f.created_at, f.ended_at, f.partition, f."offset", f.body is not null,
 s.operation, case f.state when 'open' then s.due end, coalesce(s.waits_for, '{{}}')
 """

@@ -85,78 +85,97 @@ class BudgetView:
     items: Mapping[str, int]
 
 
-async def begin_calls(
-    conn: Connection,
-    *,
-    operation: str,
-    domain: str,
-    kind: Kind,
-    items: Sequence[int],
-    replica: str,
-    budget: Budget,
-    reserve: bool = False,
-    per_hour: int | None = None,
-    endpoint: str | None = None,
-    generation: int | None = None,
-    locked: bool = False,
-) -> Opened | Closed:
-    """Begins a call for each entry of `items` (how many items it carries), or says until when none may be begun.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Calls that somebody wants to begin.
 
     `reserve`: may use the part of the budget that is kept back. `per_hour`: the endpoint's own limit. `endpoint`:
     what penalties and limits go by, `operation` if not given; a look-up names the reading endpoint here.
     `generation`: of the token that will be used; another one in the ledger means that it has been replaced.
+    """
+
+    operation: str
+    domain: str
+    kind: Kind
+    replica: str
+    reserve: bool = False
+    per_hour: int | None = None
+    endpoint: str | None = None
+    generation: int | None = None
+
+    @property
+    def at(self) -> str:
+        """The endpoint."""
+        return self.endpoint or self.operation
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """What a call's row says of it: operation, endpoint, domain, kind, replica, generation."""
+        return self.operation, self.at, str(self.domain), self.kind, self.replica, self.generation
+
+
+async def begin_calls(conn: Connection, wanted: Wanted, budget: Budget, items: Sequence[int] = (1,)) -> Opened | Closed:
+    """Begins a call for each entry of `items` (how many items it carries), or says until when none may be begun.
 
     Holds `BEGIN_LOCK` until the transaction ends: call it before anything that locks rows.
-    `locked`: the caller holds it already.
     """
-    endpoint = endpoint or operation
-    if not locked:
-        await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
-    # The lock needs a statement of its own: the next one must see what the former holder committed.
-    state = await conn.fetchrow(
+    await begin_lock(conn)
+    room = await room_for(conn, wanted, budget)
+    if isinstance(room, Closed):
+        return room
+    rows = await conn.fetch(INSERT_CALLS, *wanted.columns, list(items[:room]))
+    return Opened(tuple(row["id"] for row in rows))
+
+
+async def begin_lock(conn: Connection) -> None:
+    """Waits for `BEGIN_LOCK`: a statement of its own, for the next one must see what the former holder committed."""
+    await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
+
+
+INSERT_CALLS = (
+    "insert into call (operation, endpoint, domain, kind, items, replica, generation)"
+    " select $1, $2, $3, $4, n, $5, $6 from unnest($7::integer[]) with ordinality as i (n, o) order by o returning id"
+)
+"""Writes calls down; its arguments are `Wanted.columns` and the items of each. Their ids ascend in that order."""
+
+
+async def room_for(conn: Connection, wanted: Wanted, budget: Budget) -> int | Closed:
+    """How many calls may be begun now, or until when none may. To be asked under `BEGIN_LOCK`."""
+    kind, endpoint = wanted.kind, wanted.at
+    scopes = [holds.ALL, holds.PAUSE_ALL, holds.pause_scope(wanted.operation), holds.endpoint_scope(endpoint)]
+    state: Any = await conn.fetchrow(
         f"""
-        select clock_timestamp() as now, suspect, rejected, generation, used, used_here
-        from session, (
+        select clock_timestamp() as now, suspect, rejected, generation, used, used_here, held.scope, held.reason,
+            held.until
+        from session cross join (
             select count(*) as used, count(*) filter (where endpoint = $1 and kind = $2) as used_here
             from call where {COUNTED}
-        ) counted
+        ) counted left join lateral (
+            select scope, reason, until from hold where {holds.LIVE} and scope = any($3)
+            order by until desc limit 1  -- null, what only a person can end, comes first
+        ) held on true
         """,  # noqa: S608
         endpoint,
         kind,
+        scopes,
     )
-    assert state is not None, "the migration writes the session's row"
     now: datetime = state["now"]
-    scopes = [holds.ALL, holds.PAUSE_ALL, holds.pause_scope(operation), holds.endpoint_scope(endpoint)]
-    if hold := holds.longest(await holds.live(conn, scopes)):
-        return Closed(hold.until, hold.reason, hold.scope, now)
-    if kind != "session" and (why := _renewed_first(dict(state), generation)):
+    if state["scope"] is not None:
+        return Closed(state["until"], state["reason"], state["scope"], now)
+    if kind != "session" and (why := _renewed_first(state, wanted.generation)):
         return Closed(now, why, SESSION_SCOPE, now)
-    limit, used = budget.limit(reserve=reserve), int(state["used"])
-    room = limit - used
-    if room <= 0:
+    limit, used = budget.limit(reserve=wanted.reserve), int(state["used"])
+    if used >= limit:
         free = await _free_at(conn, used - limit, None, kind)
         return Closed(free or now + HOUR, "the hour's budget is used up", "budget", now)
-    if per_hour is not None:
-        used_here = int(state["used_here"])
-        if used_here >= per_hour:
-            free = await _free_at(conn, used_here - per_hour, endpoint, kind)
-            return Closed(
-                free or now + HOUR, f"Tradovate's limit of {per_hour} calls an hour", f"limit:{endpoint}", now
-            )
-        room = min(room, per_hour - used_here)
-    rows = await conn.fetch(
-        "insert into call (operation, endpoint, domain, kind, items, replica, generation)"
-        " select $1, $2, $3, $4, n, $6, $7 from unnest($5::integer[]) with ordinality as i(n, o) order by o"
-        " returning id",
-        operation,
-        endpoint,
-        str(domain),
-        kind,
-        list(items[:room]),
-        replica,
-        generation,
-    )
-    return Opened(tuple(row["id"] for row in rows))
+    per_hour = wanted.per_hour
+    if per_hour is None:
+        return limit - used
+    used_here = int(state["used_here"])
+    if used_here >= per_hour:
+        free = await _free_at(conn, used_here - per_hour, endpoint, kind)
+        return Closed(free or now + HOUR, f"Tradovate's limit of {per_hour} calls an hour", f"limit:{endpoint}", now)
+    return min(limit - used, per_hour - used_here)
 
 
 async def finish_call(conn: Connection, call_id: int, reply: Reply, *, lockout_seconds: float) -> None:
@@ -165,13 +184,18 @@ async def finish_call(conn: Connection, call_id: int, reply: Reply, *, lockout_s
     Call it first in its transaction: all that finish then lock in one order - call, hold, session - and cannot
     deadlock. A second finish of the same call changes nothing.
     """
-    call = await conn.fetchrow(
-        "update call set finished_at = clock_timestamp(), result = $2, http_status = $3, error = $4"
-        " where id = $1 and finished_at is null returning endpoint, kind, generation",
+    calm = isinstance(reply, Answer | Refusal)  # reads first: in fair weather nobody locks the row that all lanes share
+    call: Any = await conn.fetchrow(
+        "with over as (update call set finished_at = clock_timestamp(), result = $2, http_status = $3, error = $4"
+        "  where id = $1 and finished_at is null returning endpoint, kind, generation),"
+        " calmed as (update session set streak = 0 where $5 and streak <> 0"
+        "  and exists (select 1 from over where kind <> 'session'))"
+        " select * from over",
         call_id,
         result_name(reply),
         _status(reply),
         _error(reply),
+        calm,
     )
     if call is None:
         return
@@ -200,9 +224,6 @@ async def finish_call(conn: Connection, call_id: int, reply: Reply, *, lockout_s
                 call["generation"],
                 STREAK,
             )
-        case Answer() | Refusal() if call["kind"] != "session":
-            # Reads first: in fair weather nobody locks the row that all lanes share.
-            await conn.execute("update session set streak = 0 where streak <> 0")
         case _:
             pass
 

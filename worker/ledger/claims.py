@@ -13,9 +13,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.ledger import holds
-from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, Opened, begin_calls, finish_call
+from worker.ledger.calls import (
+    INSERT_CALLS,
+    Budget,
+    Closed,
+    Opened,
+    Wanted,
+    begin_calls,
+    begin_lock,
+    finish_call,
+    room_for,
+)
 from worker.ledger.database import Connection
 from worker.ledger.ledger import Ledger
+from worker.ledger.opening import FLOW_COLUMNS, claimed, flow_of, opened
 from worker.ledger.rows import Batch, Company, Lane, StepState
 from worker.replies import Reply
 
@@ -49,7 +60,7 @@ class Claims:
         """
 
         async def work(connection: Connection) -> Sequence[Batch] | Closed:
-            await _lock(connection)
+            await begin_lock(connection)
             found = await _candidates(connection, lane, items)
             groups = _calls(found, kind.most, joined=kind.joined)[:calls]
             if not groups:
@@ -57,51 +68,49 @@ class Claims:
             ticket = await _ticket(connection, lane.company)
             if ticket is not None and len(found) != await _company_size(connection, lane.company):
                 return ()  # the ticket stands for all of them or for none: they wait for the one that is held up
-            opened = await begin_calls(
-                connection,
-                operation=kind.operation,
-                domain=kind.domain,
-                kind="send",
-                items=[len(group) for group in groups],
-                replica=self.replica,
-                budget=self.budget,
-                reserve=kind.reserve,
-                per_hour=kind.per_hour,
-                generation=generation,
-                locked=True,
+            wanted = Wanted(
+                kind.operation, kind.domain, "send", self.replica, kind.reserve, kind.per_hour, generation=generation
             )
-            if isinstance(opened, Closed):
-                return opened
+            room = await room_for(connection, wanted, self.budget)
+            if isinstance(room, Closed):
+                return room
             if ticket is not None and not await holds.spend_ticket(connection, ticket.id):
                 ticket = None
-            batches: list[Batch] = []
-            rows: list[Any] = []
-            for call_id, group in zip(opened.call_ids, groups, strict=False):
-                lease = uuid.uuid4()
-                rows += await connection.fetch(
-                    "update step set state = 'in_flight', lease = $2, attempts = attempts + 1,"
-                    " lease_until = clock_timestamp() + make_interval(secs => $3), call_ids = call_ids || $4::bigint"
-                    " where id = any($1) returning step.*",
-                    [row["id"] for row in group],
-                    lease,
-                    self.lease,
-                    call_id,
-                )
-                batches.append(Batch(call_id, lease, ()))
-            claimed = {step.id: step for step in await self.ledger.load_claimed(connection, rows)}
-            return [
-                Batch(batch.call_id, batch.lease, [claimed[row["id"]] for row in group if row["id"] in claimed], ticket)
-                for batch, group in zip(batches, groups, strict=False)
-            ]
+            return await self._begin(connection, wanted, groups[:room], ticket)
 
         return await self.ledger.database.atomically(work)
+
+    async def _begin(
+        self, connection: Connection, wanted: Wanted, groups: Sequence[Sequence[Any]], ticket: holds.Hold | None
+    ) -> Sequence[Batch]:
+        """Writes the calls down, each with its steps under a lease of its own; the steps come back with their flows."""
+        in_hand = self.ledger.in_hand
+        rounds = in_hand.rounds(row["flow_id"] for group in groups for row in group)
+        rows = await connection.fetch(
+            _BEGIN,
+            *wanted.columns,
+            [len(group) for group in groups],
+            [row["id"] for group in groups for row in group],
+            [place for place, group in enumerate(groups, 1) for _ in group],
+            [uuid.uuid4() for _ in groups],
+            self.lease,
+            list(rounds),
+            list(rounds.values()),
+        )
+        batches: dict[int, Batch] = {}
+        for row in sorted(rows, key=lambda each: (each["call_id"], each["id"])):
+            batch = batches.setdefault(row["call_id"], Batch(row["call_id"], row["lease"], [], ticket))
+            event = in_hand.take(row["flow_id"]) if row["in_hand"] else opened(row, self.ledger.vault)
+            if event is not None:
+                batch.steps.append(claimed(row, flow_of(row, event)))
+        return list(batches.values())
 
     async def looks(self, lane: Lane, items: int) -> Batch | None:
         """Claims up to `items` unknown steps to look them up; the reads begin calls of their own."""
         lease = uuid.uuid4()
 
         async def work(connection: Connection) -> Batch | None:
-            await _lock(connection)
+            await begin_lock(connection)
             found = await _candidates(connection, lane, items)
             if not found:
                 return None
@@ -124,18 +133,10 @@ class Claims:
         """
 
         async def work(connection: Connection) -> Opened | Closed:
-            opened = await begin_calls(
-                connection,
-                operation=operation,
-                domain=domain,
-                kind="look_up",
-                items=[1],
-                replica=self.replica,
-                budget=self.budget,
-                reserve=reserve,
-                endpoint=endpoint,
-                generation=generation,
+            wanted = Wanted(
+                operation, domain, "look_up", self.replica, reserve, endpoint=endpoint, generation=generation
             )
+            opened = await begin_calls(connection, wanted, self.budget)
             if isinstance(opened, Opened):
                 await connection.execute(
                     "update step set call_ids = call_ids || $2::bigint,"
@@ -157,15 +158,30 @@ class Claims:
         await self.ledger.database.atomically(work)
 
 
-async def _lock(connection: Connection) -> None:
-    await connection.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
+_BEGIN = f"""
+with opened as ({INSERT_CALLS}),
+numbered as (select id, row_number() over (order by id) as place from opened),
+given as (
+    select s.id, n.id as call_id, l.lease
+    from unnest($8::bigint[], $9::bigint[]) as s (id, place)
+    join numbered n using (place) join unnest($10::uuid[]) with ordinality as l (lease, place) using (place)
+)
+update step set state = 'in_flight', lease = given.lease, attempts = step.attempts + 1,
+    lease_until = clock_timestamp() + make_interval(secs => $11::float8), call_ids = step.call_ids || given.call_id
+from given, flow f
+    left join unnest($12::uuid[], $13::int[]) as h (flow_id, round) on h.flow_id = f.id and h.round = f.round
+where step.id = given.id and f.id = step.flow_id
+returning given.call_id, step.id, step.operation, step.state, step.attempts, step.spent, step.context, step.company,
+    step.lease, {FLOW_COLUMNS}, h.flow_id is not null as in_hand, case when h.flow_id is null then f.body end as body
+"""  # noqa: S608 - constants of ours
 
 
 async def _candidates(connection: Connection, lane: Lane, items: int) -> list[Any]:
     """Steps that could go, oldest first, whose trader no call in flight names."""
     rows: list[Any] = await connection.fetch(
-        "select id, trader_key, alike, weight from step s where operation = $1 and state = $2 and lease is null"
-        " and due <= clock_timestamp() and company is not distinct from $4 and state in ('due', 'unknown', 'waiting')"
+        "select id, flow_id, trader_key, alike, weight from step s where operation = $1 and state = $2"
+        " and lease is null and due <= clock_timestamp() and company is not distinct from $4"
+        " and state in ('due', 'unknown', 'waiting')"
         " and not exists (select 1 from step b where b.lease is not null and b.trader_key = s.trader_key)"
         " order by due, id limit $3 for update skip locked",
         lane.operation,

@@ -29,8 +29,9 @@ CAPTCHA_WAIT = timedelta(hours=1)
 TICKET_LIFE = timedelta(hours=1)
 """A ticket not used this long after its wait is as good as none: the count that made it has left the rolling hour."""
 
-_COLUMNS = "id, scope, reason, until, ticket, body, company, fingerprint, created_at"
-_LIVE = "cleared_at is null and (until is null or until > clock_timestamp())"
+COLUMNS = "id, scope, reason, until, ticket, body, company, fingerprint, created_at"
+LIVE = "cleared_at is null and (until is null or until > clock_timestamp())"
+"""What keeps calls back now."""
 
 
 def pause_scope(operation: str | None) -> str:
@@ -115,7 +116,7 @@ async def put_ticket(
 async def ticket_of(conn: Connection, company: int) -> Hold | None:
     """The newest unspent ticket that waits for these steps, its wait over or not."""
     row = await conn.fetchrow(
-        f"select {_COLUMNS} from hold where company = $1 and ticket is not null and cleared_at is null"  # noqa: S608
+        f"select {COLUMNS} from hold where company = $1 and ticket is not null and cleared_at is null"  # noqa: S608
         " order by id desc limit 1",
         company,
     )
@@ -128,7 +129,7 @@ async def ticket_at(conn: Connection, endpoint: str) -> Hold | None:
     Not before its wait is over: a call that was begun just before the ticket came must not take it along.
     """
     row = await conn.fetchrow(
-        f"select {_COLUMNS} from hold where scope = $1 and ticket is not null and company is null"  # noqa: S608
+        f"select {COLUMNS} from hold where scope = $1 and ticket is not null and company is null"  # noqa: S608
         " and cleared_at is null and until <= clock_timestamp() and until > clock_timestamp() - $2::interval"
         " order by id desc limit 1",
         endpoint_scope(endpoint),
@@ -150,7 +151,7 @@ async def spend_ticket(conn: Connection, hold_id: int) -> bool:
 async def live(conn: Connection, scopes: Sequence[str] | None = None) -> list[Hold]:
     """The holds that keep calls back now, all or those of `scopes`, oldest first."""
     rows = await conn.fetch(
-        f"select {_COLUMNS} from hold where {_LIVE} and ($1::text[] is null or scope = any($1)) order by id",  # noqa: S608
+        f"select {COLUMNS} from hold where {LIVE} and ($1::text[] is null or scope = any($1)) order by id",  # noqa: S608
         None if scopes is None else list(scopes),
     )
     return [_hold(row) for row in rows]
@@ -164,7 +165,7 @@ def longest(held: Sequence[Hold]) -> Hold | None:
 async def list_holds(conn: Connection) -> list[Hold]:
     """What `holds list` shows: all that keep calls back, and tickets whose wait is over but that are not spent."""
     rows = await conn.fetch(
-        f"select {_COLUMNS} from hold where ({_LIVE}) or (cleared_at is null and ticket is not null) order by id"  # noqa: S608
+        f"select {COLUMNS} from hold where ({LIVE}) or (cleared_at is null and ticket is not null) order by id"  # noqa: S608
     )
     return [_hold(row) for row in rows]
 
@@ -177,7 +178,7 @@ async def clear(conn: Connection, hold_id: int, reason: str) -> Hold | None:
     """
     row = await conn.fetchrow(
         f"update hold set cleared_at = clock_timestamp(), cleared_reason = $2, body = null"  # noqa: S608
-        f" where id = $1 and cleared_at is null and (ticket is not null or {_LIVE}) returning {_COLUMNS}",
+        f" where id = $1 and cleared_at is null and (ticket is not null or {LIVE}) returning {COLUMNS}",
         hold_id,
         reason,
     )

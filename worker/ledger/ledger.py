@@ -11,43 +11,26 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
-from typing import Any, assert_never
+from typing import Any
 
 import structlog
-from pydantic import ValidationError
 
-from schemas.events import EVENTS, Event
+from schemas.events import Event
 from schemas.outcomes import Outcome
 from worker.flows import FLOWS
-from worker.flows.base import Rules, Succeeded
+from worker.flows.base import Rules
 from worker.ledger.calls import finish_call
-from worker.ledger.crypto import Sealed, Vault
+from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
-from worker.ledger.rows import (
-    MOVES,
-    PLAN,
-    Accepted,
-    Claimed,
-    Finish,
-    FlowRow,
-    Lane,
-    Later,
-    Move,
-    OutcomeRow,
-    StepState,
-)
+from worker.ledger.opening import FLOW_COLUMNS, InHand, claimed, flow_of, opened
+from worker.ledger.rows import PLAN, Accepted, Claimed, Finish, FlowRow, Lane, Move, OutcomeRow, StepState
+from worker.ledger.saving import Moves, save
 from worker.ledger.working_set import OUTCOME_LEASE, WorkingSet
 from worker.replies import Reply
 
 log = structlog.get_logger()
-
-_FLOW_COLUMNS = (
-    'f.id, f.topic, f.body, f.event_id, f.record_key, f.partition, f."offset", f.trace, f.trader_id, f.user_id,'
-    " f.order_id, f.account_id, f.created_at, f.facts, f.state, f.round, f.attempts, f.error_code, f.error_text"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +62,7 @@ class Ledger:
     source: str = "tradovate-worker"
     lockout: float = 3600.0
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    in_hand: InHand = field(default_factory=InHand)
 
     def working_set(self) -> WorkingSet:
         """An empty working set, as of now."""
@@ -87,7 +71,7 @@ class Ledger:
     async def accept(self, events: Sequence[Accepted], refusals: Sequence[Refusal] = ()) -> Intake:
         """Writes a batch of events, their flows and first steps. What is known already changes nothing."""
 
-        async def work(connection: Connection) -> Intake:
+        async def work(connection: Connection) -> tuple[Intake, Sequence[FlowRow]]:
             batch = {(event.topic, event.event_id): event for event in reversed(events)}
             refused = {(each.outcome.topic, each.outcome.event_id): each for each in reversed(refusals)}
             keys = [*batch, *refused]
@@ -108,11 +92,13 @@ class Ledger:
             for key, each in refused.items():
                 if key not in known and key not in batch:
                     working.refuse(each.outcome, each.record_key, each.trace)
-            outcomes = await working.save(connection, insert_flows=True)
+            outcomes = await save(connection, working, new=True)
             accepted = Counter(flow.topic for flow in flows)
-            return Intake(accepted, Counter(event.topic for event in events) - accepted, outcomes)
+            return Intake(accepted, Counter(event.topic for event in events) - accepted, outcomes), flows
 
-        return await self.database.atomically(work)
+        intake, flows = await self.database.atomically(work)
+        self.in_hand.keep(flows)
+        return intake
 
     def _flow(self, accepted: Accepted) -> FlowRow:
         kind = FLOWS[accepted.topic]
@@ -151,53 +137,23 @@ class Ledger:
         return lanes, max(min(later), now) if later else None
 
     async def load_claimed(self, connection: Connection, rows: Sequence[Any]) -> list[Claimed]:
-        """The claimed steps with their flows; bodies are opened here.
-
-        A flow that cannot be read (its SECRET_KEY has been taken away) is left out: its lease runs out and it is tried
-        again, which costs the others nothing.
-        """
+        """The claimed steps with their flows; bodies are opened here. Flows that cannot be read are left out."""
         flows = await self._flows(connection, {row["flow_id"] for row in rows})
-        return [
-            Claimed(
-                row["id"],
-                row["operation"],
-                StepState(row["state"]),
-                row["attempts"],
-                row["spent"],
-                row["context"],
-                row["company"],
-                flows[row["flow_id"]],
-            )
-            for row in rows
-            if row["flow_id"] in flows
-        ]
+        return [claimed(row, flows[row["flow_id"]]) for row in rows if row["flow_id"] in flows]
 
     async def read_flow(self, connection: Connection, flow_id: uuid.UUID, event: Event | None = None) -> FlowRow | None:
         """One flow, with `event` in place of a body that is gone; None when there is neither."""
-        given = {flow_id: event} if event is not None else {}
-        return (await self._flows(connection, {flow_id}, given)).get(flow_id)
+        return (await self._flows(connection, {flow_id}, event)).get(flow_id)
 
     async def _flows(
-        self, connection: Connection, ids: set[uuid.UUID], given: Mapping[uuid.UUID, Event] = MappingProxyType({})
+        self, connection: Connection, ids: set[uuid.UUID], given: Event | None = None
     ) -> dict[uuid.UUID, FlowRow]:
         rows = await connection.fetch(
-            f"select {_FLOW_COLUMNS} from flow f where f.id = any($1)",  # noqa: S608 - a constant of ours
+            f"select {FLOW_COLUMNS}, f.body from flow f where f.id = any($1)",  # noqa: S608 - a constant of ours
             list(ids),
         )
-        flows: dict[uuid.UUID, FlowRow] = {}
-        for row in rows:
-            flow_id, topic, body, *columns = row
-            event = given.get(flow_id)
-            if event is None:
-                if body is None:
-                    continue  # it has ended meanwhile, and dropped its event
-                try:
-                    event = EVENTS[topic].restore(self.vault.open(body))
-                except (Sealed, ValidationError) as error:
-                    log.error("ledger.unreadable_flow", flow_id=str(flow_id), error=type(error).__name__)  # noqa: TRY400
-                    continue
-            flows[flow_id] = FlowRow(flow_id, topic, event, *columns)
-        return flows
+        events = ((row, opened(row, self.vault) if given is None else given) for row in rows)
+        return {row["flow_id"]: flow_of(row, event) for row, event in events if event is not None}
 
     async def record(
         self,
@@ -210,38 +166,36 @@ class Ledger:
 
         Steps whose lease has gone to somebody else are left alone. Returns the outcomes, leased to this replica.
         """
+        ours: Sequence[tuple[Claimed, Move]] | None = moves  # None: not sure of it
 
-        async def work(connection: Connection) -> Sequence[OutcomeRow]:
+        async def work(connection: Connection) -> tuple[Sequence[OutcomeRow], Sequence[FlowRow]]:
+            nonlocal ours
             working = self.working_set()
             if call is not None:
                 await finish_call(connection, call[0], call[1], lockout_seconds=self.lockout)
             if held is not None:
                 await held(connection)
-            finishing = [(step, move) for step, move in moves if isinstance(move, Finish)]
-            await working.load(connection, [step.flow for step, _ in finishing])
-            ours = await self._write_moves(connection, lease, moves, working.now)
-            for step, move in finishing:
-                if step.id in ours:
-                    assert isinstance(move, Finish)
-                    working.advance(_fresh(step), move.end)
-            return await working.save(connection)
+            if ours is None:
+                ours = await self._still_under(connection, lease, moves)
+            held_steps, ours = ours, None
+            # The flows are worked on as copies: a transaction that is run again starts with them as they were.
+            ended = [(step, move.end, step.flow.copy()) for step, move in held_steps if isinstance(move, Finish)]
+            await working.load(connection, [flow for _, _, flow in ended])
+            for step, end, flow in ended:
+                working.advance(flow, step.operation, step.attempts, end)
+            outcomes = await save(connection, working, moves=Moves(lease, held_steps))
+            return outcomes, [flow for _, _, flow in ended]
 
-        return await self.database.atomically(work)
+        outcomes, flows = await self.database.atomically(work)
+        self.in_hand.keep(flows)
+        return outcomes
 
-    async def _write_moves(
-        self, connection: Connection, lease: uuid.UUID, moves: Sequence[tuple[Claimed, Move]], now: datetime
-    ) -> set[int]:
-        written = [_written(step, move, now) for step, move in moves]
-        rows = await connection.fetch(
-            "update step set state = n.s, due = n.d, arrived = n.d, spent = n.p, context = n.c, company = n.g,"
-            " result = n.r, lease = null, lease_until = null,"
-            " ended_at = case when n.s in ('done', 'refused') then n.d end"
-            " from unnest($2::bigint[], $3::text[], $4::timestamptz[], $5::float8[], $6::jsonb[], $7::bigint[],"
-            " $8::jsonb[]) as n (id, s, d, p, c, g, r) where step.id = n.id and step.lease = $1 returning step.id",
-            lease,
-            *(list(column) for column in zip(*written, strict=True)),
-        )
-        return {row[0] for row in rows}
+    async def _still_under(
+        self, connection: Connection, lease: uuid.UUID, moves: Sequence[tuple[Claimed, Move]]
+    ) -> Sequence[tuple[Claimed, Move]]:
+        rows = await connection.fetch("select id from step where lease = $1", lease)
+        held = {row["id"] for row in rows}
+        return [(step, move) for step, move in moves if step.id in held]
 
     async def replan(self, limit: int = 200, lease_seconds: float = 30.0) -> Sequence[OutcomeRow] | None:
         """Plans again the flows whose wait is over; None when there were none."""
@@ -276,7 +230,7 @@ class Ledger:
             for step in steps:
                 if step.id in held:
                     working.plan(step.flow, replaces=step.id)
-            return await working.save(connection)
+            return await save(connection, working)
 
         return await self.database.atomically(work)
 
@@ -335,31 +289,6 @@ class Ledger:
             await connection.execute(
                 "update outcome set published_at = clock_timestamp() where id = any($1)", list(ids)
             )
-
-
-def _written(step: Claimed, move: Move, now: datetime) -> tuple[Any, ...]:
-    """A step's columns after its move: id, state, due, spent, context, company, result.
-
-    The partner's words may carry personal values: they are kept masked, in the flow's outcome, and not here.
-    """
-    columns: tuple[Any, ...]
-    match move:
-        case Finish(end=Succeeded(value=value)):
-            state, columns = StepState.DONE, (now, step.spent, step.context, step.company, dict(value))
-        case Finish(parked=parked):
-            state, columns = StepState.PARKED if parked else StepState.REFUSED, (now, step.spent, {}, None, None)
-        case Later(state=state):
-            columns = (now + move.wait, move.spent, dict(move.context), move.company, None)
-        case _:
-            assert_never(move)
-    if state not in MOVES[step.state]:
-        raise ValueError(f"a step cannot move from {step.state} to {state}")
-    return step.id, state.value, *columns
-
-
-def _fresh(step: Claimed) -> Claimed:
-    """The step with its flow's facts as they were when it was loaded: a transaction that is run again starts anew."""
-    return replace(step, flow=replace(step.flow, facts=dict(step.flow.facts)))
 
 
 def new_flow_id() -> uuid.UUID:

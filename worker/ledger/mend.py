@@ -18,6 +18,7 @@ from worker.flows.base import End
 from worker.ledger.database import Again, Connection
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import FlowRow, OutcomeRow, StepState
+from worker.ledger.saving import save
 from worker.ledger.working_set import WorkingSet
 
 SETTABLE: Mapping[str, type] = {
@@ -113,7 +114,7 @@ class Mender:
             flow.round += 1
             await _note(connection, flow_id, "retry", by, reason)
             working.plan(flow, look_first=self.looked_up)
-            return await _left(connection, await working.save(connection))
+            return await _left(connection, await save(connection, working))
 
         return await self.ledger.database.atomically(work)
 
@@ -166,9 +167,10 @@ class Mender:
     ) -> Sequence[OutcomeRow]:
         flow.round += 1
         await _note(connection, flow.id, action, by, reason)
+        working.acquaint(flow)
         working.end(flow, end)
         working.changed[flow.id] = flow
-        return await _left(connection, await working.save(connection))
+        return await _left(connection, await save(connection, working))
 
 
 def _check(state: str, states: Sequence[str]) -> None:

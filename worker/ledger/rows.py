@@ -12,10 +12,11 @@ parked     a person must look
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
+from operator import attrgetter
 from typing import Any
 
 from schemas.events import Event
@@ -99,6 +100,10 @@ class FlowRow:
     error_code: str | None = None
     error_text: str | None = None
 
+    def copy(self) -> FlowRow:
+        """Another of the same; its facts are replaced, never changed in place."""
+        return FlowRow(*_FLOW_FIELDS(self))
+
     @property
     def trader_key(self) -> str:
         """Calls that name the same trader share this key; it follows the user as soon as one is known."""
@@ -108,6 +113,9 @@ class FlowRow:
             return f"t:{self.trader_id}"
         # Nobody can say whose account it is; at least two calls never name it at once.
         return f"a:{self.account_id}" if self.account_id is not None else f"f:{self.id}"
+
+
+_FLOW_FIELDS = attrgetter(*(each.name for each in fields(FlowRow)))
 
 
 @dataclass(slots=True)
@@ -130,7 +138,7 @@ class Batch:
 
     call_id: int
     lease: uuid.UUID
-    steps: Sequence[Claimed]
+    steps: list[Claimed]
     ticket: Hold | None = None  # goes with it, if the body is still the same to the byte
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from worker.flows.base import Names, OrderView, TraderView
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
+from worker.ledger.writes import Writes
 
 
 @dataclass(slots=True)
@@ -116,7 +117,7 @@ class SharedRows:
             rows += await connection.fetch(
                 f"select {_ORDER_COLUMNS} from business_order"  # noqa: S608 - a constant of ours
                 " where trader_id = any($1) or user_id = any($2) order by kind, order_id for update",
-                sorted({names.trader_id for names in whole if names.trader_id is not None}),
+                sorted(self._traders(whole)),
                 sorted(self._users(whole)),
             )
         for row in rows:
@@ -127,6 +128,12 @@ class SharedRows:
         found = {names.user_id for names in named if names.user_id is not None}
         rows = (self.traders.get(names.trader_id) for names in named if names.trader_id is not None)
         return found | {row.user_id for row in rows if row is not None and row.user_id is not None}
+
+    def _traders(self, named: Iterable[Names]) -> set[str]:
+        """The traders that are named, or whose users are."""
+        found = {names.trader_id for names in named if names.trader_id is not None}
+        rows = (self.by_user.get(names.user_id) for names in named if names.user_id is not None)
+        return found | {row.trader_id for row in rows if row is not None}
 
     def _add_trader(self, row: TraderRow) -> None:
         self.traders[row.trader_id] = row
@@ -185,7 +192,7 @@ class SharedRows:
             if own is not None:
                 yield own
             return
-        users = self._users([names])
+        users, traders = self._users([names]), self._traders([names])
         for row in self.orders.values():
             if kind_of(row.kind) != kind_of(names.order_kind):
                 continue
@@ -193,7 +200,7 @@ class SharedRows:
                 (names.order_id is not None and (row.kind, row.order_id) == (names.order_kind, names.order_id))
                 or (row.account_id is not None and row.account_id in accounts)
                 or (row.permission_id is not None and row.permission_id in permissions)
-                or (names.of_trader and row.trader_id is not None and row.trader_id == names.trader_id)
+                or (names.of_trader and row.trader_id is not None and row.trader_id in traders)
                 or (names.of_trader and row.user_id is not None and row.user_id in users)
             ):
                 yield row
@@ -250,47 +257,35 @@ class SharedRows:
         row.maker, row.dirty = None, True
         return True
 
-    async def save(self, connection: Connection) -> bool:
-        """Writes what has changed; false when another transaction took an order in between (run it all again)."""
+    def add_writes(self, writes: Writes) -> None:
+        """Adds what has changed to the transaction's writes."""
         traders = [row for row in self.traders.values() if row.dirty]
         if traders:
-            await connection.execute(
+            writes.add(
+                "traders",
                 "update trader set user_id = n.user_id, user_name = n.user_name, made_here = n.made_here,"
                 " maker = n.maker from unnest($1::text[], $2::bigint[], $3::bytea[], $4::boolean[], $5::uuid[])"
-                " as n (trader_id, user_id, user_name, made_here, maker) where trader.trader_id = n.trader_id",
+                " as n (trader_id, user_id, user_name, made_here, maker) where trader.trader_id = n.trader_id"
+                " returning 1",
                 *_columns(traders, "trader_id", "user_id", "user_name", "made_here", "maker"),
             )
         orders = [row for row in self.orders.values() if row.dirty]
-        if not orders:
-            return True
-        # The primary key closes the race of two events that name a new order at once; whoever comes second finds
-        # an owner that is not the one it read, writes nothing, and is run anew.
-        written = await connection.fetch(
-            f"insert into business_order as o ({_ORDER_COLUMNS})"  # noqa: S608 - a constant of ours
-            " select * from unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[],"
-            " $7::bigint[], $8::bigint[], $9::bigint[], $10::jsonb[], $11::text[], $12::text[])"
-            " on conflict (kind, order_id) do update set flow_id = excluded.flow_id, state = excluded.state,"
-            " details = excluded.details, trader_id = excluded.trader_id, user_id = excluded.user_id,"
-            " account_id = excluded.account_id, permission_id = excluded.permission_id, facts = excluded.facts,"
-            " error_code = excluded.error_code, error_text = excluded.error_text"
-            " where o.flow_id = excluded.flow_id or o.state = 'failed' returning 1",
-            *_columns(
-                orders,
-                "kind",
-                "order_id",
-                "flow_id",
-                "state",
-                "details",
-                "trader_id",
-                "user_id",
-                "account_id",
-                "permission_id",
-                "facts",
-                "error_code",
-                "error_text",
-            ),
-        )
-        return len(written) == len(orders)
+        if orders:
+            # The primary key closes the race of two events that name a new order at once; whoever comes second finds
+            # an owner that is not the one it read, writes nothing, and is run anew.
+            writes.add(
+                "orders",
+                f"insert into business_order as o ({_ORDER_COLUMNS})"  # noqa: S608 - a constant of ours
+                " select * from unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[],"
+                " $7::bigint[], $8::bigint[], $9::bigint[], $10::jsonb[], $11::text[], $12::text[])"
+                " on conflict (kind, order_id) do update set flow_id = excluded.flow_id, state = excluded.state,"
+                " details = excluded.details, trader_id = excluded.trader_id, user_id = excluded.user_id,"
+                " account_id = excluded.account_id, permission_id = excluded.permission_id, facts = excluded.facts,"
+                " error_code = excluded.error_code, error_text = excluded.error_text"
+                " where o.flow_id = excluded.flow_id or o.state = 'failed' returning 1",
+                *_columns(orders, *_ORDER_COLUMNS.replace(" ", "").split(",")),
+                rows=len(orders),
+            )
 
 
 def kind_of(order_kind: str) -> str:

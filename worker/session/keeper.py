@@ -18,7 +18,7 @@ from typing import assert_never
 import structlog
 
 from worker.ledger import holds, sessions
-from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, begin_calls, result_name
+from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, Wanted, begin_calls, result_name
 from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import AWAY, Connection, Database
 from worker.replies import Domain
@@ -196,17 +196,9 @@ class SessionKeeper:
                 operation = LOGIN
             case never:
                 assert_never(never)
-        opened = await begin_calls(
-            conn,
-            operation=operation,
-            domain=Domain.LIVE,
-            kind="session",
-            items=[1],
-            replica=self._replica,
-            budget=self._budget,
-            reserve=True,
-            per_hour=rules.RENEWALS_AN_HOUR if operation == RENEWAL else None,
-        )
+        per_hour = rules.RENEWALS_AN_HOUR if operation == RENEWAL else None
+        wanted = Wanted(operation, Domain.LIVE, "session", self._replica, reserve=True, per_hour=per_hour)
+        opened = await begin_calls(conn, wanted, self._budget)
         if isinstance(opened, Closed):
             if operation == RENEWAL and not facts.suspect and not facts.rejected:
                 return self._use(state)  # it lives on, and the renewal comes when it may

@@ -33,7 +33,7 @@ create table trader (
     made_here  boolean not null default false,
     maker      uuid,
     created_at timestamptz not null default now()
-);
+) with (fillfactor = 40);
 create index trader_user on trader (user_id) where user_id is not null;
 
 -- One row an order for ever: who owns it now, what it asked for (keyed hash), what it got.
@@ -82,7 +82,7 @@ create table flow (
     created_at  timestamptz not null default now(),
     ended_at    timestamptz,
     unique (topic, event_id)
-);
+) with (fillfactor = 40);
 create index flow_open on flow (topic, created_at) where state = 'open';
 create index flow_ended on flow (ended_at) where ended_at is not null;
 create index flow_order on flow (order_id) where order_id is not null;
@@ -117,7 +117,7 @@ create table step (
     error       text,
     created_at  timestamptz not null default now(),
     ended_at    timestamptz
-) with (fillfactor = 80);
+) with (fillfactor = 50);
 create index step_flow on step (flow_id, id);
 create index step_due on step (state, operation, due, id)
     where state in ('due', 'unknown', 'waiting') and lease is null;

@@ -1,0 +1,59 @@
+"""Events that a replica keeps in hand between the steps of their flows."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+
+from schemas.events import AccountAssigned
+from worker.ledger import opening
+from worker.ledger.opening import InHand
+from worker.ledger.rows import FlowRow
+
+
+def flow(state: str = "open", round_: int = 0) -> FlowRow:
+    event = AccountAssigned.model_validate({"accountId": 1, "userId": 2})
+    at = datetime(2026, 11, 20, tzinfo=UTC)
+    row = FlowRow(uuid.uuid4(), "account.assigned", event, "e", None, 0, 0, None, None, 2, None, 1, at)
+    row.state, row.round = state, round_
+    return row
+
+
+def test_an_event_is_in_hand_until_it_is_taken() -> None:
+    """The next call of its flow takes it, and personal data is held no longer than that."""
+    hand, one = InHand(), flow()
+    hand.keep([one])
+    assert hand.rounds([one.id, uuid.uuid4()]) == {one.id: 0}
+    assert hand.take(one.id) is one.event
+    assert hand.take(one.id) is None
+    assert hand.rounds([one.id]) == {}
+
+
+def test_the_event_of_a_flow_that_has_ended_is_not_kept() -> None:
+    """What ends drops its personal data everywhere."""
+    hand = InHand()
+    ended = [flow("succeeded"), flow("failed"), flow("in_doubt")]
+    hand.keep(ended)
+    assert hand.rounds([each.id for each in ended]) == {}
+
+
+def test_a_round_has_its_own_event() -> None:
+    """A person may have sent the flow into another round, with another event: whoever asks learns whose this is."""
+    hand, again = InHand(), flow(round_=3)
+    hand.keep([again])
+    assert hand.rounds([again.id]) == {again.id: 3}
+
+
+def test_what_is_in_hand_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backlog does not push out what is called for next, and what nobody has called for gives way after a while."""
+    now = [100.0]
+    monkeypatch.setattr(opening, "MOST_IN_HAND", 3)
+    monkeypatch.setattr(opening.time, "monotonic", lambda: now[0])
+    hand, flows = InHand(), [flow() for _ in range(6)]
+    hand.keep(flows[:5])
+    assert list(hand.rounds(each.id for each in flows)) == [each.id for each in flows[:3]]
+    now[0] += opening.IN_HAND_FOR + 1
+    hand.keep(flows[5:])
+    assert list(hand.rounds(each.id for each in flows)) == [flows[1].id, flows[2].id, flows[5].id]

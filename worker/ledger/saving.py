@@ -1,0 +1,294 @@
+"""What a working set has decided, written: one statement, and `Again` when somebody else was quicker.
+
+All parts of the statement see the ledger as it was before it. So what a new or a moved step must know of a wake-up,
+or of a user that has just become known, is worked out here; the part that tells the others leaves those steps out.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import asyncpg
+
+from schemas.base import utc_text
+from schemas.outcomes import Outcome
+from worker.flows.base import Succeeded
+from worker.ledger.database import Again, Connection
+from worker.ledger.rows import MOVES, Claimed, Finish, FlowRow, Later, Move, OutcomeRow, StepState
+from worker.ledger.working_set import OUTCOME_LEASE, NewStep, WorkingSet
+from worker.ledger.writes import Writes
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Steps that move under `lease`: nothing at all is written when one of them is no longer held by it."""
+
+    lease: uuid.UUID
+    steps: Sequence[tuple[Claimed, Move]]
+
+
+async def save(
+    connection: Connection, working: WorkingSet, *, new: bool = False, moves: Moves | None = None
+) -> Sequence[OutcomeRow]:
+    """Writes all of it. Raises `Again` when a race was lost. Returns the outcomes, leased to this replica.
+
+    `new`: the flows are not in the ledger yet.
+    """
+    writes, flows = Writes(), list(working.changed.values())
+    if new:
+        _insert_flows(writes, working, flows)
+    working.shared.add_writes(writes)
+    moved = moves.steps if moves is not None else ()
+    if moves is not None:
+        _move_steps(writes, working, moves)
+    turned = [step for step in working.steps if step.replaces is not None]
+    _turn_steps(writes, working, turned)
+    if not new:
+        _update_flows(writes, working, flows)
+    _insert_steps(writes, working, [step for step in working.steps if step.replaces is None])
+    outcomes = _insert_outcomes(writes, working)
+    _tell_others(writes, working, [*(step.id for step, _ in moved), *(step.replaces for step in turned)])
+    try:
+        told = await writes.run(connection)
+    except asyncpg.ForeignKeyViolationError:
+        raise Again from None  # first steps of flows that another replica has written
+    ids: Mapping[str, int] = (told["outcomes"] if outcomes else None) or {}
+    until = working.begun + OUTCOME_LEASE
+    return [
+        OutcomeRow(ids[outcome_id], topic, status, key, headers, body, until)
+        for outcome_id, _, topic, _, status, key, headers, body in outcomes
+        if outcome_id in ids
+    ]
+
+
+def _insert_flows(writes: Writes, working: WorkingSet, flows: Sequence[FlowRow]) -> None:
+    if not flows:
+        return
+    seal = working.vault.seal
+    writes.add(
+        "new_flows",
+        'insert into flow (id, topic, event_id, record_key, partition, "offset", trace, trader_id, user_id,'
+        " order_id, account_id, state, attempts, facts, body, error_code, error_text, created_at, ended_at)"
+        " select *, case when s = 'open' then null else c end from unnest($1::uuid[], $2::text[], $3::text[],"
+        " $4::bytea[], $5::int[], $6::bigint[], $7::jsonb[], $8::text[], $9::bigint[], $10::text[], $11::bigint[],"
+        " $12::text[], $13::int[], $14::jsonb[], $15::bytea[], $16::text[], $17::text[], $18::timestamptz[])"
+        " as n (a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, s, a13, a14, a15, a16, a17, c)"
+        " on conflict (topic, event_id) do nothing returning 1",
+        [flow.id for flow in flows],
+        [flow.topic for flow in flows],
+        [flow.event_id for flow in flows],
+        [flow.record_key for flow in flows],
+        [flow.partition for flow in flows],
+        [flow.offset for flow in flows],
+        [flow.trace for flow in flows],
+        [flow.trader_id for flow in flows],
+        [flow.user_id for flow in flows],
+        [flow.order_id for flow in flows],
+        [flow.account_id for flow in flows],
+        [flow.state for flow in flows],
+        [flow.attempts for flow in flows],
+        [flow.facts for flow in flows],
+        [seal(flow.event.keep()) if flow.state in ("open", "in_doubt") else None for flow in flows],
+        [flow.error_code for flow in flows],
+        [flow.error_text for flow in flows],
+        [flow.created_at for flow in flows],
+        rows=len(flows),  # fewer: another replica was delivered one of the events too, and was quicker
+    )
+
+
+def _update_flows(writes: Writes, working: WorkingSet, flows: Sequence[FlowRow]) -> None:
+    """Ids go into their columns when the flow ends. Until then they are facts (`FlowRow.read` knows): an update that
+    changes no indexed column costs a fifth.
+    """
+    if not flows:
+        return
+    writes.add(
+        "flows",
+        "update flow set state = n.state, round = n.round, attempts = n.attempts, facts = n.facts,"
+        " error_code = n.error_code, error_text = n.error_text,"
+        " trader_id = case when n.state = 'open' then flow.trader_id else n.trader_id end,"
+        " user_id = case when n.state = 'open' then flow.user_id else n.user_id end,"
+        " account_id = case when n.state = 'open' then flow.account_id else n.account_id end,"
+        " ended_at = case when n.state = 'open' then null else $11::timestamptz end,"
+        " body = case when n.state in ('open', 'in_doubt') then flow.body end"
+        " from unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::jsonb[], $6::text[], $7::text[], $8::text[],"
+        " $9::bigint[], $10::bigint[]) as n (id, state, round, attempts, facts, error_code, error_text, trader_id,"
+        " user_id, account_id) where flow.id = n.id returning 1",
+        [flow.id for flow in flows],
+        [flow.state for flow in flows],
+        [flow.round for flow in flows],
+        [flow.attempts for flow in flows],
+        [flow.facts for flow in flows],
+        [flow.error_code for flow in flows],
+        [flow.error_text for flow in flows],
+        [flow.trader_id for flow in flows],
+        [flow.user_id for flow in flows],
+        [flow.account_id for flow in flows],
+        working.now,
+    )
+
+
+def _move_steps(writes: Writes, working: WorkingSet, moves: Moves) -> None:
+    if not moves.steps:
+        return
+    rows = [_moved(working, step, move) for step, move in moves.steps]
+    writes.add(
+        "moves",
+        "update step set state = n.s, arrived = n.d, spent = n.p, context = n.c, company = n.g, result = n.r,"
+        " due = case when n.s = 'due' and waits_for && $2::text[] then least(n.d, $3::timestamptz) else n.d end,"
+        " trader_key = coalesce(n.k, trader_key), lease = null, lease_until = null,"
+        " ended_at = case when n.s in ('done', 'refused') then n.d end"
+        " from unnest($4::bigint[], $5::text[], $6::timestamptz[], $7::float8[], $8::jsonb[], $9::bigint[],"
+        " $10::jsonb[], $11::text[]) as n (id, s, d, p, c, g, r, k)"
+        " where step.id = n.id and step.lease = $1::uuid returning 1",
+        moves.lease,
+        list(working.wakes),
+        working.now,
+        *(list(column) for column in zip(*rows, strict=True)),
+        rows=len(rows),
+    )
+
+
+def _moved(working: WorkingSet, step: Claimed, move: Move) -> tuple[Any, ...]:
+    """A step's columns after its move: id, state, due, spent, context, company, result, trader key.
+
+    The partner's words may carry personal values: they are kept masked, in the flow's outcome, and not here.
+    """
+    columns: tuple[Any, ...]
+    match move:
+        case Finish(end=Succeeded(value=value)):
+            state, columns = StepState.DONE, (working.now, step.spent, step.context, step.company, dict(value))
+        case Finish(parked=parked):
+            state = StepState.PARKED if parked else StepState.REFUSED
+            columns = (working.now, step.spent, {}, None, None)
+        case Later(state=state):
+            columns = (working.now + move.wait, move.spent, dict(move.context), move.company, None)
+        case _:
+            assert_never(move)
+    if state not in MOVES[step.state]:
+        raise ValueError(f"a step cannot move from {step.state} to {state}")
+    return step.id, state.value, *columns, working.rekeyed_to(step.flow)
+
+
+def _turn_steps(writes: Writes, working: WorkingSet, steps: Sequence[NewStep]) -> None:
+    """Waits that turn into what comes after them."""
+    if steps:
+        writes.add(
+            "turns",
+            "update step set operation = n.o, rank = n.r, state = n.s, trader_key = n.t, due = n.d, arrived = n.d,"
+            " waits_for = string_to_array(n.w, e'\\x1f'), alike = n.a, weight = n.g, lease = null,"
+            " lease_until = null, ended_at = case when n.s in ('done', 'refused') then n.d end"
+            " from unnest($1::bigint[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::timestamptz[],"
+            " $7::text[], $8::text[], $9::smallint[]) as n (id, o, r, s, t, d, w, a, g)"
+            " where step.id = n.id and step.state = 'waiting' returning 1",
+            [step.replaces for step in steps],
+            *_columns(working, steps),
+        )
+
+
+def _insert_steps(writes: Writes, working: WorkingSet, steps: Sequence[NewStep]) -> None:
+    if steps:
+        writes.add(
+            "new_steps",
+            "insert into step (flow_id, operation, rank, state, trader_key, due, arrived, waits_for, alike, weight)"
+            " select f, o, r, s, t, d, d, string_to_array(w, e'\\x1f'), a, g from unnest($1::uuid[], $2::text[],"
+            " $3::smallint[], $4::text[], $5::text[], $6::timestamptz[], $7::text[], $8::text[], $9::smallint[])"
+            " as n (f, o, r, s, t, d, w, a, g) returning 1",
+            [step.flow.id for step in steps],
+            *_columns(working, steps),
+        )
+
+
+def _columns(working: WorkingSet, steps: Sequence[NewStep]) -> list[list[Any]]:
+    return [
+        [step.operation for step in steps],
+        [working.ranks.get(step.operation, 0) for step in steps],
+        [step.state.value for step in steps],
+        [working.rekeyed_to(step.flow) or step.flow.trader_key for step in steps],
+        [working.due(step) for step in steps],
+        ["\x1f".join(step.waits_for) if step.waits_for else None for step in steps],
+        [step.alike for step in steps],
+        [step.weight for step in steps],
+    ]
+
+
+def _insert_outcomes(writes: Writes, working: WorkingSet) -> Sequence[tuple[Any, ...]]:
+    """The rows: outcome id, flow, topic, event, status, key, headers, body."""
+    rows = [
+        (
+            outcome.outcome_id,
+            flow.id if flow else None,
+            outcome.topic,
+            outcome.event_id,
+            outcome.status.value,
+            _outcome_key(record_key, outcome),
+            _headers(outcome, working.source, trace),
+            outcome.to_json(),
+        )
+        for flow, outcome, record_key, trace in working.outcomes
+    ]
+    if rows:
+        writes.add(
+            "outcomes",
+            "insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until)"
+            " select *, clock_timestamp() + make_interval(secs => $9::float8) from unnest($1::text[], $2::uuid[],"
+            " $3::text[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[], $8::bytea[])"
+            " on conflict (outcome_id) do nothing returning outcome_id, id",
+            *(list(column) for column in zip(*rows, strict=True)),
+            OUTCOME_LEASE,
+            told="jsonb_object_agg(outcome_id, id)",
+        )
+    return rows
+
+
+def _tell_others(writes: Writes, working: WorkingSet, written: Sequence[int | None]) -> None:
+    """Wakes the steps that wait for what has happened. Those that were tied together by their trader are tied by the
+    trader's user from now on, all of them: a call that names the one must not be in flight beside a call that names
+    the other.
+    """
+    if not (working.wakes or working.rekeyed):
+        return
+    writes.add(
+        "others",
+        "update step set trader_key = coalesce(found.key, step.trader_key), due = case when found.woken and step.state"
+        " in ('waiting', 'due') then least(step.due, $1::timestamptz) else step.due end from ("
+        " select id, bool_or(woken) as woken, max(key) as key from ("
+        "  select id, true as woken, null as key from step"
+        "   where waits_for && $2::text[] and state in ('waiting', 'due')"
+        "  union all"
+        "  select s.id, false, 'u:' || n.u from unnest($3::text[], $4::bigint[]) as n (t, u)"
+        "   join flow f on f.trader_id = n.t join step s on s.flow_id = f.id and s.trader_key = 't:' || n.t"
+        "   and s.state in ('waiting', 'due', 'unknown', 'in_flight')) as each group by id) as found"
+        " where step.id = found.id and step.id <> all($5::bigint[])"
+        " and step.state in ('waiting', 'due', 'unknown', 'in_flight') returning 1",
+        working.now,
+        list(working.wakes),
+        list(working.rekeyed),
+        list(working.rekeyed.values()),
+        written,
+    )
+
+
+def _outcome_key(record_key: bytes | None, outcome: Outcome) -> bytes | None:
+    """The outcome's Kafka key: the input record's, or the trader, or the user."""
+    if record_key is not None:
+        return record_key
+    if outcome.trader_id is not None:
+        return outcome.trader_id.encode()
+    return str(outcome.user_id).encode() if outcome.user_id is not None else None
+
+
+def _headers(outcome: Outcome, source: str, trace: Mapping[str, str]) -> dict[str, str]:
+    """CloudEvents headers in binary mode, and the input's trace context."""
+    return {
+        "ce_specversion": "1.0",
+        "ce_id": outcome.outcome_id,
+        "ce_type": f"{outcome.topic}.outcome",
+        "ce_source": source,
+        "ce_time": utc_text(outcome.occurred_at),
+        "content-type": "application/json",
+        **trace,
+    }
