@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from datetime import UTC, datetime
 
@@ -50,7 +51,7 @@ def test_what_is_in_hand_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backlog does not push out what is called for next, and what nobody has called for gives way after a while."""
     now = [100.0]
     monkeypatch.setattr(opening, "MOST_IN_HAND", 3)
-    monkeypatch.setattr(opening.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     hand, flows = InHand(), [flow() for _ in range(6)]
     hand.keep(flows[:5])
     assert list(hand.rounds(each.id for each in flows)) == [each.id for each in flows[:3]]
