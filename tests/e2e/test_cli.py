@@ -80,6 +80,7 @@ def test_alone_it_shows_help() -> None:
         (["pause"], "--reason"),
         (["pause", "createEvaluationUser", "--reason", "x"], "did you mean createEvaluationUsers?"),
         (["resume", "createEvaluationUser"], "did you mean createEvaluationUsers?"),
+        (["pause", "addEntitlementSubscription@again", "--reason", "x"], "did you mean addEntitlementSubscription?"),
         (["watch", "--topic", "trader.purchase"], "did you mean trader.purchased?"),
         (["watch", "--count", "0"], "--count"),
         (["send"], "TOPIC"),

@@ -26,10 +26,8 @@ def test_an_event_is_in_hand_until_it_is_taken() -> None:
     """The next call of its flow takes it, and personal data is held no longer than that."""
     hand, one = InHand(), flow()
     hand.keep([one])
-    assert hand.rounds([one.id, uuid.uuid4()]) == {one.id: 0}
-    assert hand.take(one.id) is one.event
-    assert hand.take(one.id) is None
-    assert hand.rounds([one.id]) == {}
+    assert hand.take([one.id, uuid.uuid4()]) == {one.id: (0, one.event)}
+    assert hand.take([one.id]) == {}
 
 
 def test_the_event_of_a_flow_that_has_ended_is_not_kept() -> None:
@@ -37,14 +35,14 @@ def test_the_event_of_a_flow_that_has_ended_is_not_kept() -> None:
     hand = InHand()
     ended = [flow("succeeded"), flow("failed"), flow("in_doubt")]
     hand.keep(ended)
-    assert hand.rounds([each.id for each in ended]) == {}
+    assert hand.take([each.id for each in ended]) == {}
 
 
 def test_a_round_has_its_own_event() -> None:
     """A person may have sent the flow into another round, with another event: whoever asks learns whose this is."""
     hand, again = InHand(), flow(round_=3)
     hand.keep([again])
-    assert hand.rounds([again.id]) == {again.id: 3}
+    assert hand.take([again.id]) == {again.id: (3, again.event)}
 
 
 def test_what_is_in_hand_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,8 +51,9 @@ def test_what_is_in_hand_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "MOST_IN_HAND", 3)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     hand, flows = InHand(), [flow() for _ in range(6)]
-    hand.keep(flows[:5])
-    assert list(hand.rounds(each.id for each in flows)) == [each.id for each in flows[:3]]
+    ids = [each.id for each in flows]
+    hand.keep(flows[:3])
+    hand.keep(flows[3:5])
     now[0] += opening.IN_HAND_FOR + 1
     hand.keep(flows[5:])
-    assert list(hand.rounds(each.id for each in flows)) == [flows[1].id, flows[2].id, flows[5].id]
+    assert list(hand.take(ids)) == [ids[1], ids[2], ids[5]]

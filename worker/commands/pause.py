@@ -12,7 +12,7 @@ from worker.commands._errors import one_of
 from worker.commands._ledger import ledger
 from worker.commands.holds import given_reason
 from worker.ledger import holds
-from worker.tradovate.operations import OPERATIONS
+from worker.tradovate.operations import ENDPOINTS
 
 app = group()
 
@@ -32,7 +32,7 @@ def pause(
 ) -> int:
     """Make no more calls, or none of one operation, from any replica, until resumed; calls in flight are finished."""
     if operation is not None:
-        one_of(operation, list(OPERATIONS), "operation")
+        one_of(operation, ENDPOINTS, "operation")
     hold = asyncio.run(_pause(operation, given_reason(reason)))
     again = "tradovate-worker resume" + (f" {operation}" if operation else "")
     print(f"Paused {operation or 'all calls'} (hold {hold}), within 2 s on every replica. `{again}` ends it.")

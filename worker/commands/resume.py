@@ -12,7 +12,7 @@ from worker.commands._app import example, group
 from worker.commands._errors import Refused, one_of
 from worker.commands._ledger import ledger
 from worker.ledger import holds
-from worker.tradovate.operations import OPERATIONS
+from worker.tradovate.operations import ENDPOINTS
 
 app = group()
 
@@ -27,7 +27,7 @@ def resume(
 ) -> int:
     """End the pause of all calls, or that of one operation; exit 1 when there is none."""
     if operation is not None:
-        one_of(operation, list(OPERATIONS), "operation")
+        one_of(operation, ENDPOINTS, "operation")
     ended, still = asyncio.run(_resume(operation))
     what = operation or "all calls"
     others = f" {still_paused(still)}" if still else ""

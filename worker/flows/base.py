@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from schemas.events import Event
 from schemas.outcomes import ErrorCode, Status
@@ -22,8 +23,7 @@ Facts = Mapping[str, Any]
 Item = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class TraderView:
+class TraderView(NamedTuple):
     """What the ledger knows of the trader that an event names."""
 
     trader_id: str | None
@@ -34,8 +34,7 @@ class TraderView:
     taken_by: str | None = None  # another trader whom the ledger knows with the user that the event names
 
 
-@dataclass(frozen=True, slots=True)
-class OrderView:
+class OrderView(NamedTuple):
     """An order that the ledger knows: who owns it, how far it is, what it got."""
 
     order_id: str
@@ -67,8 +66,7 @@ class Rules:
     products: Mapping[str, Any] = field(default_factory=dict)  # product id -> schemas.events.Account
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """All that a flow may look at when it decides."""
 
     flow_id: uuid.UUID
@@ -79,7 +77,7 @@ class View:
     known: Sequence[OrderView]  # orders that the event refers to (by order, account or permission id, or by trader)
     since: datetime  # when the event was accepted
     now: datetime
-    owners: Mapping[int, str] = field(default_factory=dict)  # Tradovate users that the ledger knows: whose they are
+    owners: Mapping[int, str] = MappingProxyType({})  # Tradovate users that the ledger knows: whose they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +145,7 @@ class Failed:
 StepEnd = Succeeded | Failed
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(NamedTuple):
     """Whom and what an event names: what the ledger looks up and locks before the event's flow is planned."""
 
     trader_id: str | None = None
@@ -169,8 +166,7 @@ def widened(names: Names, facts: Facts) -> Names:
     seen = facts.get("seen")
     if not seen:
         return names
-    return replace(
-        names,
+    return names._replace(
         account_ids=(*names.account_ids, *seen.get("accounts", ())),
         permission_ids=(*names.permission_ids, *seen.get("permissions", ())),
         user_ids=(*names.user_ids, *seen.get("users", ())),

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from worker.ledger import holds
 from worker.ledger.database import Connection
+from worker.ledger.writes import Writes
 from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 BEGIN_LOCK = 5_471_903_311_867_204_029
@@ -184,19 +185,7 @@ async def finish_call(conn: Connection, call_id: int, reply: Reply, *, lockout_s
     Call it first in its transaction: all that finish then lock in one order - call, hold, session - and cannot
     deadlock. A second finish of the same call changes nothing.
     """
-    calm = isinstance(reply, Answer | Refusal)  # reads first: in fair weather nobody locks the row that all lanes share
-    call: Any = await conn.fetchrow(
-        "with over as (update call set finished_at = clock_timestamp(), result = $2, http_status = $3, error = $4"
-        "  where id = $1 and finished_at is null returning endpoint, kind, generation),"
-        " calmed as (update session set streak = 0 where $5 and streak <> 0"
-        "  and exists (select 1 from over where kind <> 'session'))"
-        " select * from over",
-        call_id,
-        result_name(reply),
-        _status(reply),
-        _error(reply),
-        calm,
-    )
+    call = await conn.fetchrow(f"{_OVER} returning endpoint, kind, generation", *_over(call_id, reply))
     if call is None:
         return
     match reply:
@@ -224,8 +213,35 @@ async def finish_call(conn: Connection, call_id: int, reply: Reply, *, lockout_s
                 call["generation"],
                 STREAK,
             )
+        case Answer() | Refusal() if call["kind"] != "session":
+            await conn.execute(_CALMED)
         case _:
             pass
+
+
+FAIR = (Answer, Refusal)
+"""Replies that say nothing of the session, of lock-outs or of penalties."""
+
+
+def add_answered(writes: Writes, call_id: int, reply: Reply) -> None:
+    """What `finish_call` does for an ordinary call in fair weather, as parts of a transaction's only writes.
+
+    Its locks come after those of traders, orders and steps: nobody who holds a call or the session waits for these.
+    """
+    writes.add("answered", f"{_OVER} returning 1", *_over(call_id, reply))
+    writes.add("calmed", f"{_CALMED} returning 1")
+
+
+_OVER = (
+    "update call set finished_at = clock_timestamp(), result = $2::text, http_status = $3::integer, error = $4::text"
+    " where id = $1::bigint and finished_at is null"
+)
+_CALMED = "update session set streak = 0 where streak <> 0"
+"""Reads first: in fair weather nobody locks the row that all lanes share."""
+
+
+def _over(call_id: int, reply: Reply) -> tuple[int, str, int | None, str | None]:
+    return call_id, result_name(reply), _status(reply), _error(reply)
 
 
 async def budget_view(conn: Connection, budget: Budget) -> BudgetView:

@@ -84,8 +84,7 @@ class Claims:
         self, connection: Connection, wanted: Wanted, groups: Sequence[Sequence[Any]], ticket: holds.Hold | None
     ) -> Sequence[Batch]:
         """Writes the calls down, each with its steps under a lease of its own; the steps come back with their flows."""
-        in_hand = self.ledger.in_hand
-        rounds = in_hand.rounds(row["flow_id"] for group in groups for row in group)
+        in_hand = self.ledger.in_hand.take(row["flow_id"] for group in groups for row in group)
         rows = await connection.fetch(
             _BEGIN,
             *wanted.columns,
@@ -94,13 +93,13 @@ class Claims:
             [place for place, group in enumerate(groups, 1) for _ in group],
             [uuid.uuid4() for _ in groups],
             self.lease,
-            list(rounds),
-            list(rounds.values()),
+            list(in_hand),
+            [round_ for round_, _ in in_hand.values()],
         )
         batches: dict[int, Batch] = {}
         for row in sorted(rows, key=lambda each: (each["call_id"], each["id"])):
             batch = batches.setdefault(row["call_id"], Batch(row["call_id"], row["lease"], [], ticket))
-            event = in_hand.take(row["flow_id"]) if row["in_hand"] else opened(row, self.ledger.vault)
+            event = in_hand[row["flow_id"]][1] if row["in_hand"] else opened(row, self.ledger.vault)
             if event is not None:
                 batch.steps.append(claimed(row, flow_of(row, event)))
         return list(batches.values())

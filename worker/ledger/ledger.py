@@ -21,13 +21,14 @@ from schemas.events import Event
 from schemas.outcomes import Outcome
 from worker.flows import FLOWS
 from worker.flows.base import Rules
-from worker.ledger.calls import finish_call
+from worker.ledger.calls import FAIR, add_answered, finish_call
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
 from worker.ledger.opening import FLOW_COLUMNS, InHand, claimed, flow_of, opened
 from worker.ledger.rows import PLAN, Accepted, Claimed, Finish, FlowRow, Lane, Move, OutcomeRow, StepState
 from worker.ledger.saving import Moves, save
 from worker.ledger.working_set import OUTCOME_LEASE, WorkingSet
+from worker.ledger.writes import Writes
 from worker.replies import Reply
 
 log = structlog.get_logger()
@@ -64,12 +65,13 @@ class Ledger:
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     in_hand: InHand = field(default_factory=InHand)
 
-    def working_set(self) -> WorkingSet:
+    def working_set(self, now: datetime | None = None) -> WorkingSet:
         """An empty working set, as of now."""
-        return WorkingSet(self.vault, self.rules, self.ranks, self.source, self.clock())
+        return WorkingSet(self.vault, self.rules, self.ranks, self.source, now or self.clock())
 
     async def accept(self, events: Sequence[Accepted], refusals: Sequence[Refusal] = ()) -> Intake:
         """Writes a batch of events, their flows and first steps. What is known already changes nothing."""
+        arrived = self.clock()  # what it takes to write them is part of their wait for company
 
         async def work(connection: Connection) -> tuple[Intake, Sequence[FlowRow]]:
             batch = {(event.topic, event.event_id): event for event in reversed(events)}
@@ -84,7 +86,7 @@ class Ledger:
                     [event_id for _, event_id in keys],
                 )
             }
-            working = self.working_set()
+            working = self.working_set(arrived)
             flows = [self._flow(event) for key, event in reversed(batch.items()) if key not in known]
             await working.load(connection, flows, new=True)
             for flow in flows:
@@ -170,9 +172,11 @@ class Ledger:
 
         async def work(connection: Connection) -> tuple[Sequence[OutcomeRow], Sequence[FlowRow]]:
             nonlocal ours
-            working = self.working_set()
-            if call is not None:
-                await finish_call(connection, call[0], call[1], lockout_seconds=self.lockout)
+            working, writes = self.working_set(), Writes()
+            if call is not None and isinstance(call[1], FAIR):
+                add_answered(writes, *call)
+            elif call is not None:
+                await finish_call(connection, *call, lockout_seconds=self.lockout)
             if held is not None:
                 await held(connection)
             if ours is None:
@@ -183,7 +187,7 @@ class Ledger:
             await working.load(connection, [flow for _, _, flow in ended])
             for step, end, flow in ended:
                 working.advance(flow, step.operation, step.attempts, end)
-            outcomes = await save(connection, working, moves=Moves(lease, held_steps))
+            outcomes = await save(connection, working, moves=Moves(lease, held_steps), writes=writes)
             return outcomes, [flow for _, _, flow in ended]
 
         outcomes, flows = await self.database.atomically(work)
@@ -239,7 +243,7 @@ class Ledger:
 
         Returns how many. Bounded, so that a mass death of replicas is worked off in steps.
         """
-        async with self.database.transaction() as connection:
+        async with self.database.connection() as connection:
             rows = await connection.fetch(
                 "with late as (select id from step where lease is not null and lease_until < clock_timestamp()"
                 " order by lease_until limit 1000 for update skip locked)"
@@ -258,7 +262,7 @@ class Ledger:
         An outcome waits for the earlier ones of its flow, so that `pending` never comes after the final one.
         """
         begun = time.monotonic()
-        async with self.database.transaction() as connection:
+        async with self.database.connection() as connection:
             rows = await connection.fetch(
                 "with late as (select id from outcome o where published_at is null and lease_until < clock_timestamp()"
                 " and not exists (select 1 from outcome e where e.flow_id = o.flow_id and e.id < o.id"
@@ -275,7 +279,7 @@ class Ledger:
     async def keep_outcomes(self, ids: Sequence[int]) -> float:
         """Extends the lease of outcomes that are surely still ours; until when (monotonic)."""
         begun = time.monotonic()
-        async with self.database.transaction() as connection:
+        async with self.database.connection() as connection:
             await connection.execute(
                 "update outcome set lease_until = clock_timestamp() + make_interval(secs => $2) where id = any($1)",
                 list(ids),
@@ -285,7 +289,7 @@ class Ledger:
 
     async def published(self, ids: Sequence[int]) -> None:
         """Notes that these outcomes are on their topics."""
-        async with self.database.transaction() as connection:
+        async with self.database.connection() as connection:
             await connection.execute(
                 "update outcome set published_at = clock_timestamp() where id = any($1)", list(ids)
             )

@@ -110,11 +110,7 @@ class InHand:
                 del self._kept[oldest]
             self._kept[flow.id] = now, flow.round, flow.event
 
-    def rounds(self, flow_ids: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, int]:
-        """Of these, the flows whose events are in hand, with the round that each is of."""
-        return {flow_id: self._kept[flow_id][1] for flow_id in flow_ids if flow_id in self._kept}
-
-    def take(self, flow_id: uuid.UUID) -> Event | None:
-        """The flow's event, which is in hand no longer."""
-        kept = self._kept.pop(flow_id, None)
-        return kept[2] if kept is not None else None
+    def take(self, flow_ids: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, tuple[int, Event]]:
+        """Of these flows' events, those that were in hand, each with its round. They are in hand no longer."""
+        kept = ((flow_id, self._kept.pop(flow_id, None)) for flow_id in flow_ids)
+        return {flow_id: (found[1], found[2]) for flow_id, found in kept if found is not None}

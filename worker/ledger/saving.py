@@ -31,13 +31,18 @@ class Moves:
 
 
 async def save(
-    connection: Connection, working: WorkingSet, *, new: bool = False, moves: Moves | None = None
+    connection: Connection,
+    working: WorkingSet,
+    *,
+    new: bool = False,
+    moves: Moves | None = None,
+    writes: Writes | None = None,
 ) -> Sequence[OutcomeRow]:
     """Writes all of it. Raises `Again` when a race was lost. Returns the outcomes, leased to this replica.
 
-    `new`: the flows are not in the ledger yet.
+    `new`: the flows are not in the ledger yet. `writes`: what is to be written in the same statement besides.
     """
-    writes, flows = Writes(), list(working.changed.values())
+    writes, flows = writes or Writes(), list(working.changed.values())
     if new:
         _insert_flows(writes, working, flows)
     working.shared.add_writes(writes)

@@ -97,7 +97,7 @@ class WorkingSet:
         if names is None or facts is not flow.facts:
             names = widened(FLOWS[flow.topic].names(flow.event), flow.facts)
             if names.owns_order and names.order_id is None:
-                names = replace(names, order_kind=f"{names.order_kind}/event", order_id=flow.event_id)
+                names = names._replace(order_kind=f"{names.order_kind}/event", order_id=flow.event_id)
             self._named[flow.id] = flow.facts, names
         return names
 

@@ -1,6 +1,6 @@
 """Every Tradovate operation that the worker sends, one declaration each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from worker.tradovate.operation import Operation
 from worker.tradovate.operations.accounts import CREATE_ACCOUNTS
@@ -36,4 +36,7 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 """By name, most urgent first."""
 
-__all__ = ["OPERATIONS"]
+ENDPOINTS: Sequence[str] = tuple(dict.fromkeys(operation.vendor for operation in OPERATIONS.values()))
+"""The vendor's names of them, as a person knows them: one may be several operations here."""
+
+__all__ = ["ENDPOINTS", "OPERATIONS"]
