@@ -26,6 +26,7 @@ insert into ledger default values;
 -- Which Tradovate user a trader of the shop is. Kept for ever: a known trader keeps their user.
 -- `maker` is the flow that is making the user just now: two first orders of one trader race for it, one gets it,
 -- the other waits until it is given back. `made_here` is false for users that existed before this ledger.
+-- Room in each page is for the updates of a new trader's first flow, which then touch no index; flows likewise.
 create table trader (
     trader_id  text primary key,
     user_id    bigint,
@@ -33,7 +34,7 @@ create table trader (
     made_here  boolean not null default false,
     maker      uuid,
     created_at timestamptz not null default now()
-) with (fillfactor = 40);
+) with (fillfactor = 50);
 create index trader_user on trader (user_id) where user_id is not null;
 
 -- One row an order for ever: who owns it now, what it asked for (keyed hash), what it got.
@@ -82,7 +83,7 @@ create table flow (
     created_at  timestamptz not null default now(),
     ended_at    timestamptz,
     unique (topic, event_id)
-) with (fillfactor = 40);
+) with (fillfactor = 50);
 create index flow_open on flow (topic, created_at) where state = 'open';
 create index flow_ended on flow (ended_at) where ended_at is not null;
 create index flow_order on flow (order_id) where order_id is not null;
@@ -117,7 +118,7 @@ create table step (
     error       text,
     created_at  timestamptz not null default now(),
     ended_at    timestamptz
-) with (fillfactor = 50);
+) with (fillfactor = 80);
 create index step_flow on step (flow_id, id);
 create index step_due on step (state, operation, due, id)
     where state in ('due', 'unknown', 'waiting') and lease is null;
