@@ -134,10 +134,12 @@ async def begin_lock(conn: Connection) -> None:
 
 
 INSERT_CALLS = (
-    "insert into call (operation, endpoint, domain, kind, items, replica, generation)"
-    " select $1, $2, $3, $4, n, $5, $6 from unnest($7::integer[]) with ordinality as i (n, o) order by o returning id"
+    "insert into call (operation, endpoint, domain, kind, items, replica, generation, at)"
+    " select $1, $2, $3, $4, n, $5, $6, statement_timestamp()"
+    " from unnest($7::integer[]) with ordinality as i (n, o) order by o returning id"
 )
-"""Writes calls down; its arguments are `Wanted.columns` and the items of each. Their ids ascend in that order."""
+"""Writes calls down; its arguments are `Wanted.columns` and the items of each. Their ids ascend in that order, and
+those that are begun together have the same time."""
 
 
 async def room_for(conn: Connection, wanted: Wanted, budget: Budget) -> int | Closed:

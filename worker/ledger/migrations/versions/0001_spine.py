@@ -116,7 +116,7 @@ create table step (
     context     jsonb not null default '{}',
     result      jsonb,
     error       text,
-    created_at  timestamptz not null default now(),
+    created_at  timestamptz not null default clock_timestamp(),
     ended_at    timestamptz
 ) with (fillfactor = 80);
 create index step_flow on step (flow_id, id);
