@@ -84,6 +84,9 @@ class Database:
                     "lock_timeout": "10000",
                     "statement_timeout": "25000",
                     "jit": "off",  # our statements are short; compiling them costs more than running them
+                    # All find their rows by an index. A plan that was made while a table was small, and is kept,
+                    # would walk it when it has grown.
+                    "enable_seqscan": "off",
                 },
             )
 

@@ -256,25 +256,33 @@ def _tell_others(writes: Writes, working: WorkingSet, written: Sequence[int | No
     """
     if not (working.wakes or working.rekeyed):
         return
+    # Each key is looked for by itself (`offset 0` keeps it so) and states are arguments, which no partial index is
+    # known to fit: planned in one piece this would walk all open steps, ten thousand that wait included.
     writes.add(
         "others",
         "update step set trader_key = coalesce(found.key, step.trader_key), due = case when found.woken and step.state"
-        " in ('waiting', 'due') then least(step.due, $1::timestamptz) else step.due end from ("
+        " = any($1::text[]) then least(step.due, $2::timestamptz) else step.due end from ("
         " select id, bool_or(woken) as woken, max(key) as key from ("
-        "  select id, true as woken, null as key from step"
-        "   where waits_for && $2::text[] and state in ('waiting', 'due')"
+        "  select s.id, true as woken, null as key from unnest($3::text[]) as k (key) cross join lateral ("
+        "   select id from step where waits_for @> array[k.key] and state = any($1::text[]) offset 0) as s"
         "  union all"
-        "  select s.id, false, 'u:' || n.u from unnest($3::text[], $4::bigint[]) as n (t, u)"
-        "   join flow f on f.trader_id = n.t join step s on s.flow_id = f.id and s.trader_key = 't:' || n.t"
-        "   and s.state in ('waiting', 'due', 'unknown', 'in_flight')) as each group by id) as found"
-        " where step.id = found.id and step.id <> all($5::bigint[])"
-        " and step.state in ('waiting', 'due', 'unknown', 'in_flight') returning 1",
+        "  select s.id, false, 'u:' || n.u from unnest($4::text[], $5::bigint[]) as n (t, u) cross join lateral ("
+        "   select step.id from flow join step on step.flow_id = flow.id where flow.trader_id = n.t"
+        "   and step.trader_key = 't:' || n.t and step.state = any($6::text[]) offset 0) as s"
+        " ) as each group by id) as found"
+        " where step.id = found.id and step.id <> all($7::bigint[]) and step.state = any($6::text[]) returning 1",
+        _ASLEEP,
         working.now,
         list(working.wakes),
         list(working.rekeyed),
         list(working.rekeyed.values()),
+        _OPEN,
         written,
     )
+
+
+_ASLEEP = [StepState.WAITING.value, StepState.DUE.value]
+_OPEN = [*_ASLEEP, StepState.UNKNOWN.value, StepState.IN_FLIGHT.value]
 
 
 def _outcome_key(record_key: bytes | None, outcome: Outcome) -> bytes | None:

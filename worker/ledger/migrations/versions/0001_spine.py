@@ -125,7 +125,7 @@ create index step_due on step (state, operation, due, id)
 create index step_leased on step (trader_key) where lease is not null;
 create index step_lease on step (lease_until) where lease is not null;
 create index step_company on step (company) where company is not null;
-create index step_waits on step using gin (waits_for) where waits_for is not null;
+create index step_waits on step using gin (waits_for) with (fastupdate = off) where waits_for is not null;
 
 -- What is to be published, written in the transaction that ended the flow. `lease_until` keeps two replicas from
 -- publishing the same row; the outcome id follows from event and result, so that a repeat is recognised as one.
