@@ -145,7 +145,8 @@ class Replica:
             settings.settle,
             self.publisher.hand,
             maintenance=settings.tradovate_maintenance,
-            coming=lambda: self.subscriber.coming(shortest),
+            arriving=lambda: self.subscriber.arriving(shortest),
+            arrived=lambda: self.subscriber.arrived(shortest),
         )
         self.taker = Taker(
             self.ledger,

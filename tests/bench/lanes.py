@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from worker.dispatch.choose import Situation, choose
+from worker.dispatch.choose import Coming, Situation, choose
 from worker.dispatch.dispatcher import IN_FLIGHT, URGENT_ONLY
 from worker.dispatch.pacing import FULL, HOUR, SAMPLE, WINDOW, Pace, Stream
 from worker.ledger.calls import Budget
@@ -156,7 +156,7 @@ class Lanes:
             held=lambda _operation, _state: None,
             wait=lambda name: pace.wait(left, streams, name),
             shortest=self.shortest,
-            coming=bool(self._in_flight) or now - self._arrived < self.shortest,
+            coming=Coming.PERHAPS if self._in_flight or now - self._arrived < self.shortest else Coming.NOTHING,
         )
         starts, at = choose(lanes, OPERATIONS, situation)
         for start in starts:

@@ -199,7 +199,8 @@ async def test_a_revocation_leaves_within_one_call_of_a_full_queue(stage: Stages
     # From the moment at which the revocation could go: its look-up was a call of its own, beside which others begin.
     # What was begun together was chosen before that moment, or all of it after.
     overtaken = await firm.stage.rows(
-        "select distinct c.at from call c, step s where s.operation = 'revokeTradingPermissions' and c.at > s.created_at"
-        " and c.at < (select min(at) from call where operation = 'revokeTradingPermissions') and c.kind = 'send'"
+        "select distinct c.at from call c, step s where s.operation = 'revokeTradingPermissions'"
+        " and c.at > s.created_at and c.kind = 'send' and c.at < ("
+        " select min(at) from call where operation = 'revokeTradingPermissions')"
     )
     assert len(overtaken) <= 1

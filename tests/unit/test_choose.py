@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.dispatch.choose import COMPANY_CAP, Situation, Start, choose
+from worker.dispatch.choose import ARRIVING_CAP, COMPANY_CAP, Coming, Situation, Start, choose
 from worker.ledger.rows import Lane, StepState
 from worker.tradovate.operation import Operation
 from worker.tradovate.operations import OPERATIONS
@@ -33,7 +34,7 @@ def situation(
     *,
     free: int = 12,
     wait: float = SHORTEST,
-    coming: bool = False,
+    coming: Coming = Coming.NOTHING,
     held: Callable[[Operation, StepState], datetime | None] = never,
 ) -> Situation:
     """A situation in which everything could go."""
@@ -66,7 +67,7 @@ lanes = st.lists(
     ),
     max_size=8,
 )
-situations = st.builds(situation, free=st.integers(0, 16), wait=st.floats(0, 60), coming=st.booleans())
+situations = st.builds(situation, free=st.integers(0, 16), wait=st.floats(0, 60), coming=st.sampled_from(Coming))
 
 
 @given(lanes, situations)
@@ -129,28 +130,35 @@ def test_waiting_lane_holds_nobody_up() -> None:
 
 def test_lone_step_goes_at_once_when_nothing_is_coming() -> None:
     """With a fresh budget and nothing on its way a step does not even wait for BATCH_LINGER_MS."""
-    starts, _ = choose([lane(USERS)], OPERATIONS, situation(coming=False))
+    starts, _ = choose([lane(USERS)], OPERATIONS, situation(coming=Coming.NOTHING))
     assert [start.items for start in starts] == [1]
 
 
 def test_step_waits_while_more_is_coming() -> None:
     """While more is seen to come, the shortest wait begins anew with each newcomer."""
-    _, again = choose([replace(lane(USERS, 2, 0.02), newest=NOW)], OPERATIONS, situation(coming=True))
+    _, again = choose([replace(lane(USERS, 2, 0.02), newest=NOW)], OPERATIONS, situation(coming=Coming.PERHAPS))
     assert again == NOW + timedelta(seconds=SHORTEST)
 
 
-def test_wait_for_what_is_coming_has_an_end() -> None:
-    """A steady trickle does not hold a step up for more than twenty times the shortest wait."""
-    waiting = replace(lane(USERS, 2, COMPANY_CAP * SHORTEST), newest=NOW)
-    starts, _ = choose([waiting], OPERATIONS, situation(coming=True))
+def test_step_waits_for_records_that_are_being_taken() -> None:
+    """While intake is at it a step waits and looks again, however long it has been there."""
+    _, again = choose([lane(USERS, 2, 0.02)], OPERATIONS, situation(coming=Coming.NOW))
+    assert again == NOW + timedelta(seconds=SHORTEST)
+
+
+@pytest.mark.parametrize(("coming", "cap"), [(Coming.PERHAPS, COMPANY_CAP), (Coming.NOW, ARRIVING_CAP)])
+def test_wait_for_what_is_coming_has_an_end(coming: Coming, cap: int) -> None:
+    """A steady trickle does not hold a step up for more than so many times the shortest wait."""
+    waiting = replace(lane(USERS, 2, cap * SHORTEST), newest=NOW)
+    starts, _ = choose([waiting], OPERATIONS, situation(coming=coming))
     assert [start.items for start in starts] == [2]
 
 
 def test_long_wait_counts_from_the_oldest() -> None:
     """When the budget is short a step waits its time, however many come after it."""
     waiting = replace(lane(USERS, 50, 4), newest=NOW)
-    assert choose([waiting], OPERATIONS, situation(wait=5, coming=True)) == ([], NOW + timedelta(seconds=1))
-    starts, _ = choose([waiting], OPERATIONS, situation(wait=4, coming=True))
+    assert choose([waiting], OPERATIONS, situation(wait=5, coming=Coming.PERHAPS)) == ([], NOW + timedelta(seconds=1))
+    starts, _ = choose([waiting], OPERATIONS, situation(wait=4, coming=Coming.PERHAPS))
     assert [start.items for start in starts] == [50]
 
 
@@ -164,7 +172,7 @@ def test_full_calls_go_whatever_the_wait() -> None:
 def test_urgent_and_tied_steps_never_wait_for_company() -> None:
     """Permissions, look-ups and steps that are tied together go as they are."""
     ready = [lane(PERMISSION), lane(USERS, 3, state=StepState.UNKNOWN), lane(ACCOUNTS, 7, company=5)]
-    starts, again = choose(ready, OPERATIONS, situation(wait=60, coming=True))
+    starts, again = choose(ready, OPERATIONS, situation(wait=60, coming=Coming.PERHAPS))
     assert {(start.lane.operation, start.lane.state) for start in starts} == {
         (PERMISSION, StepState.DUE),
         (USERS, StepState.UNKNOWN),

@@ -9,12 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import IntEnum
 
 from worker.ledger.rows import Lane, StepState
 from worker.tradovate.operation import Operation
 
 COMPANY_CAP = 20
-"""While more is seen to be coming, the shortest wait is begun anew, up to so many times."""
+"""While more is perhaps coming, the shortest wait is begun anew, up to so many times."""
+
+ARRIVING_CAP = 100
+"""While more is surely coming, likewise: half a second, in which intake takes more than a full call's records even on a
+busy machine.
+"""
+
+
+class Coming(IntEnum):
+    """What is known of further steps on their way."""
+
+    NOTHING = 0
+    PERHAPS = 1  # something has just come, or the results of calls in flight will bring steps
+    NOW = 2  # a batch of records is being taken, or records wait to be
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +40,7 @@ class Situation:
     held: Callable[[Operation, StepState], datetime | None]  # until when the operation may not be called
     wait: Callable[[str], float]  # seconds for company, by operation
     shortest: float  # seconds
-    coming: bool  # more steps are seen to be on their way: records behind, results outstanding
+    coming: Coming
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +92,13 @@ def _ready(lane: Lane, operation: Operation, situation: Situation) -> tuple[int,
     wait = situation.wait(lane.operation)
     if wait > situation.shortest:
         at = lane.oldest + timedelta(seconds=wait)
-    elif situation.coming:
-        at = min(lane.newest + timedelta(seconds=wait), lane.oldest + timedelta(seconds=COMPANY_CAP * wait))
-    else:
+    elif situation.coming is Coming.NOTHING:
         at = situation.now
+    else:
+        since, cap = (
+            (lane.newest, COMPANY_CAP) if situation.coming is Coming.PERHAPS else (situation.now, ARRIVING_CAP)
+        )
+        at = min(since + timedelta(seconds=wait), lane.oldest + timedelta(seconds=cap * wait))
     if at <= situation.now:
         return lane.ready, None
     return lane.ready - rest, at

@@ -13,7 +13,7 @@ import structlog
 
 from worker.backoff import Schedule
 from worker.dispatch.calls import Caller
-from worker.dispatch.choose import Situation, Start, choose
+from worker.dispatch.choose import Coming, Situation, Start, choose
 from worker.dispatch.maintenance import window_end
 from worker.dispatch.pacing import FULL, SAMPLE, Pace, Stream
 from worker.ledger.calls import SESSION_SCOPE, Closed
@@ -55,7 +55,8 @@ class Dispatcher:
     settle: timedelta
     publish: Callable[[Sequence[OutcomeRow]], None]
     maintenance: bool = True
-    coming: Callable[[], bool] = lambda: False
+    arriving: Callable[[], bool] = lambda: False  # records are being taken, or wait to be
+    arrived: Callable[[], bool] = lambda: False  # something came in within the shortest wait
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -154,8 +155,13 @@ class Dispatcher:
             held=held,
             wait=lambda name: self.pace.wait(left, streams, name),
             shortest=self.pace.shortest,
-            coming=self.coming() or self.caller.feeding > 0,
+            coming=self._coming(),
         )
+
+    def _coming(self) -> Coming:
+        if self.arriving():
+            return Coming.NOW
+        return Coming.PERHAPS if self.arrived() or self.caller.feeding else Coming.NOTHING
 
     async def _begin(self, start: Start, token: Token) -> int | None:
         """Claims and sends; how many calls have begun, or None when the session must be looked at first."""

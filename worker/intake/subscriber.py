@@ -34,6 +34,11 @@ MOST_RECORDS = 500
 POLL_MS = 500
 """Milliseconds for which a poll waits for a record."""
 
+CROWD = 10
+"""Records that came in together and make it sure that more will come. A shop that sends many events pauses between
+its requests for longer than one of them waits for company.
+"""
+
 _NEVER = 2**31 - 1
 """Milliseconds. While PostgreSQL is away the handler waits, and the consumer must keep its place in the group for as
 long as that takes; a handler that hangs for another reason is found by the liveness check."""
@@ -48,6 +53,9 @@ class Subscriber:
         self._taker = taker
         self._stopping = stopping
         self.busy_since: float | None = None
+        self._arriving = False
+        self._came_at = self._crowd_at = float("-inf")  # monotonic: when the last batch came in; when it was in
+        self._crowd = 0  # how many of it make it likely that more will come
         self.progress = time.monotonic()
         self.broker = KafkaBroker(
             settings.kafka_bootstrap_servers.split(","),
@@ -127,11 +135,16 @@ class Subscriber:
                 behind[topic] = behind.get(topic, 0) + max(high - position, 0)
         return behind
 
-    def coming(self, within: float) -> bool:
-        """Whether events are on their way: a batch is being taken, was `within` seconds ago, or records wait."""
-        if self.busy_since is not None or time.monotonic() - self.progress < within:
-            return True
-        return any(self.lag().values())
+    def arriving(self, within: float) -> bool:
+        """Whether events are surely on their way: a batch is being taken, records wait, or several came in together
+        just now: no longer ago than `within` seconds for each of them, up to `CROWD` times.
+        """
+        recently = time.monotonic() - self._crowd_at < self._crowd * within
+        return self._arriving or recently or any(self.lag().values())
+
+    def arrived(self, within: float) -> bool:
+        """Whether something came in no longer than `within` seconds ago."""
+        return time.monotonic() - self._came_at < within
 
     async def _parse(self, records: Any) -> KafkaMessage:
         return KafkaAckableMessage(
@@ -143,9 +156,12 @@ class Subscriber:
 
     async def _handle(self, message: KafkaMessage) -> None:
         records: Sequence[ConsumerRecord[Any, Any]] = message.raw_message
-        self.busy_since = time.monotonic()
+        self._crowd = min(len(records), CROWD) if len(records) > 1 else 0
+        self.busy_since = self._came_at = time.monotonic()
+        self._arriving = True
         try:
             taken = await self._taker.take([self._raw(record) for record in records], self._stopping)
+            self._arriving = self._crowd > 0  # behind a crowd comes more of it; behind one that came alone, nobody
             if not taken:
                 return  # stopped while the ledger was away: nothing is committed, another replica gets it again
             try:
@@ -156,6 +172,7 @@ class Subscriber:
         finally:
             self.busy_since = None
             self.progress = time.monotonic()
+            self._arriving, self._crowd_at = False, self.progress
 
     def _raw(self, record: ConsumerRecord[Any, Any]) -> RawRecord:
         return RawRecord(
