@@ -51,6 +51,15 @@ async def test_a_part_that_wrote_fewer_rows_than_it_must_has_lost_a_race() -> No
     assert await run(writes, Told(orders=2)) == {"orders": 2}
 
 
+async def test_a_column_of_nulls_goes_out_empty() -> None:
+    """The server fills it up; a column with one value in it goes as it is, and so does a list that is empty."""
+    writes = Writes()
+    writes.add("a", "insert into t select * from unnest($1, $2, $3) returning 1", [1, 2], [None, None], [None, 3])
+    told = Told(a=2)
+    await run(writes, told)
+    assert told.ran[0][1] == ([1, 2], [], [None, 3])
+
+
 async def test_nothing_to_write_asks_nobody() -> None:
     """No statement is sent for a transaction that has decided nothing."""
     told = Told()

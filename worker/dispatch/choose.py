@@ -95,9 +95,7 @@ def _ready(lane: Lane, operation: Operation, situation: Situation) -> tuple[int,
     elif situation.coming is Coming.NOTHING:
         at = situation.now
     else:
-        since, cap = (
-            (lane.newest, COMPANY_CAP) if situation.coming is Coming.PERHAPS else (situation.now, ARRIVING_CAP)
-        )
+        since, cap = (lane.newest, COMPANY_CAP) if situation.coming is Coming.PERHAPS else (situation.now, ARRIVING_CAP)
         at = min(since + timedelta(seconds=wait), lane.oldest + timedelta(seconds=cap * wait))
     if at <= situation.now:
         return lane.ready, None

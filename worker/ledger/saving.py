@@ -266,8 +266,9 @@ def _tell_others(writes: Writes, working: WorkingSet, written: Sequence[int | No
         "  select s.id, true as woken, null as key from unnest($3::text[]) as k (key) cross join lateral ("
         "   select id from step where waits_for @> array[k.key] and state = any($1::text[]) offset 0) as s"
         "  union all"
-        "  select s.id, false, 'u:' || n.u from unnest($4::text[], $5::bigint[]) as n (t, u) cross join lateral ("
-        "   select step.id from flow join step on step.flow_id = flow.id where flow.trader_id = n.t"
+        "  select s.id, false, 'u:' || n.u from unnest($4::text[], $5::bigint[], $8::uuid[]) as n (t, u, f)"
+        "  cross join lateral ("
+        "   select step.id from flow join step on step.flow_id = flow.id where flow.trader_id = n.t and flow.id <> n.f"
         "   and step.trader_key = 't:' || n.t and step.state = any($6::text[]) offset 0) as s"
         " ) as each group by id) as found"
         " where step.id = found.id and step.id <> all($7::bigint[]) and step.state = any($6::text[]) returning 1",
@@ -275,9 +276,10 @@ def _tell_others(writes: Writes, working: WorkingSet, written: Sequence[int | No
         working.now,
         list(working.wakes),
         list(working.rekeyed),
-        list(working.rekeyed.values()),
+        [user_id for user_id, _ in working.rekeyed.values()],
         _OPEN,
         written,
+        [flow_id for _, flow_id in working.rekeyed.values()],
     )
 
 

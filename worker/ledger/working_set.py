@@ -78,8 +78,9 @@ class WorkingSet:
     changed: dict[uuid.UUID, FlowRow] = field(default_factory=dict)
     outcomes: list[tuple[FlowRow | None, Outcome, bytes | None, dict[str, str]]] = field(default_factory=list)
     wakes: set[str] = field(default_factory=set)
-    _named: dict[uuid.UUID, tuple[Facts, Names]] = field(default_factory=dict)  # by flow, as long as its facts stand
-    rekeyed: dict[str, int] = field(default_factory=dict)  # traders whose user has just become known
+    _named: dict[uuid.UUID, Names] = field(default_factory=dict)  # by flow: what its event names
+    # traders whose user has just become known: the user, and the flow that brought it
+    rekeyed: dict[str, tuple[int, uuid.UUID]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.shared = SharedRows(self.vault)
@@ -93,13 +94,13 @@ class WorkingSet:
 
         What asks for an order of its own without giving it an id has its event's id for one.
         """
-        facts, names = self._named.get(flow.id, (None, None))
-        if names is None or facts is not flow.facts:
-            names = widened(FLOWS[flow.topic].names(flow.event), flow.facts)
+        names = self._named.get(flow.id)
+        if names is None:
+            names = FLOWS[flow.topic].names(flow.event)
             if names.owns_order and names.order_id is None:
                 names = names._replace(order_kind=f"{names.order_kind}/event", order_id=flow.event_id)
-            self._named[flow.id] = flow.facts, names
-        return names
+            self._named[flow.id] = names
+        return widened(names, flow.facts)
 
     def view(self, flow: FlowRow) -> View:
         """What the flow may look at."""
@@ -187,7 +188,7 @@ class WorkingSet:
             if self.shared.learn_user(names, user_id, made_here=flow.facts.get("userFrom") == "made"):
                 assert names.trader_id is not None
                 self.wakes.add(trader_key(names.trader_id))
-                self.rekeyed[names.trader_id] = user_id
+                self.rekeyed[names.trader_id] = user_id, flow.id
         if flow.trader_id is None:
             flow.trader_id = flow.facts.get("traderId")
         if flow.facts.get("accountId") is not None:
@@ -277,8 +278,8 @@ class WorkingSet:
 
     def rekeyed_to(self, flow: FlowRow) -> str | None:
         """The key of the flow's calls if its trader's user has just become known, and not by its own step."""
-        user_id = self.rekeyed.get(flow.trader_id) if flow.trader_id is not None and self.rekeyed else None
-        return None if user_id is None else f"u:{user_id}"
+        known = self.rekeyed.get(flow.trader_id) if flow.trader_id is not None and self.rekeyed else None
+        return None if known is None else f"u:{known[0]}"
 
     def due(self, step: NewStep) -> datetime:
         """When the step is due, what has happened in the same transaction considered."""
