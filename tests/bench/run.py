@@ -83,24 +83,38 @@ async def calls(servers: Servers, _: Sizes) -> list[Figure]:
     ]
 
 
-async def lone(servers: Servers, sizes: Sizes) -> list[Figure]:
-    """A lone event's outcome, beyond what the partner itself took for its two calls."""
-    async with House.open(servers) as house:
-        await house.start()
-        whole: list[float] = []
-        for number in range(sizes.lone + 3):
-            began = await house.send([purchase(number)])
-            ended = await house.outcomes(_ids(range(number, number + 1)), 60)
-            whole.append(ended - began)
-        records = await house.control("calls?last=1000")
+WARMING = 3
+"""Lone events that are not counted: connections are opened, statements prepared."""
+
+
+async def _alone(house: House, count: int) -> tuple[list[float], float]:
+    """What each of `count` lone events took beyond the partner, rising, and the partner's own median: milliseconds."""
+    whole: list[float] = []
+    for number in range(count + WARMING):
+        began = await house.send([purchase(number)])
+        ended = await house.outcomes(_ids(range(number, number + 1)), 60)
+        whole.append(ended - began)
+    records = await house.control("calls?last=1000")
     theirs = [each["ended_at"] - each["at"] for each in records if "createevaluation" in each["path"]]
     pairs = [users + accounts for users, accounts in zip(theirs[::2], theirs[1::2], strict=True)]
-    ours = sorted(1000 * (both - partner) for both, partner in list(zip(whole, pairs, strict=True))[3:])
+    beyond = [1000 * (both - partner) for both, partner in list(zip(whole, pairs, strict=True))[WARMING:]]
+    return sorted(beyond), 1000 * statistics.median(pairs)
+
+
+async def lone(servers: Servers, sizes: Sizes) -> list[Figure]:
+    """A lone event's outcome, beyond what the partner itself took for its two calls; the naive worker's beside it."""
+    async with House.open(servers) as house:
+        with Process([sys.executable, "-m", "tests.bench.naive"], house.env):
+            naive, _ = await _alone(house, sizes.lone)
+    async with House.open(servers) as house:
+        await house.start()
+        ours, partner = await _alone(house, sizes.lone)
     median = statistics.median(ours)
     return [
         Figure(f"lone event, {len(ours)} times, median beyond the partner", f"{median:.1f} ms", "15 ms", median <= 15),
         Figure("lone event, 95 % below", f"{ours[int(0.95 * len(ours))]:.1f} ms"),
-        Figure("the partner's own time for its two calls", f"{1000 * statistics.median(pairs):.1f} ms"),
+        Figure("lone event through the naive worker, median", f"{statistics.median(naive):.1f} ms"),
+        Figure("the partner's own time for its two calls", f"{partner:.1f} ms"),
     ]
 
 
