@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.dispatch.choose import ARRIVING_CAP, COMPANY_CAP, Coming, Situation, Start, choose
+from worker.dispatch.choose import PERHAPS_MOST, SURELY_MOST, Coming, Situation, Start, choose
 from worker.ledger.rows import Lane, StepState
 from worker.tradovate.operation import Operation
 from worker.tradovate.operations import OPERATIONS
@@ -146,11 +146,21 @@ def test_step_waits_for_records_that_are_being_taken() -> None:
     assert again == NOW + timedelta(seconds=SHORTEST)
 
 
-@pytest.mark.parametrize(("coming", "cap"), [(Coming.PERHAPS, COMPANY_CAP), (Coming.NOW, ARRIVING_CAP)])
-def test_wait_for_what_is_coming_has_an_end(coming: Coming, cap: int) -> None:
-    """A steady trickle does not hold a step up for more than so many times the shortest wait."""
-    waiting = replace(lane(USERS, 2, cap * SHORTEST), newest=NOW)
-    starts, _ = choose([waiting], OPERATIONS, situation(coming=coming))
+@pytest.mark.parametrize(("coming", "most"), [(Coming.PERHAPS, PERHAPS_MOST), (Coming.NOW, SURELY_MOST)])
+def test_wait_for_what_is_coming_has_an_end(coming: Coming, most: float) -> None:
+    """A steady trickle does not hold a step up for more than a fraction of a second."""
+    assert choose([replace(lane(USERS, 2, most - 0.001), newest=NOW)], OPERATIONS, situation(coming=coming))[0] == []
+    starts, _ = choose([replace(lane(USERS, 2, most), newest=NOW)], OPERATIONS, situation(coming=coming))
+    assert [start.items for start in starts] == [2]
+
+
+@pytest.mark.parametrize("coming", [Coming.PERHAPS, Coming.NOW])
+def test_longer_linger_is_waited_once(coming: Coming) -> None:
+    """Where BATCH_LINGER_MS is long nobody waits for several times as long: a step goes when it has waited once."""
+    setting = replace(situation(wait=2.0, coming=coming), shortest=2.0)
+    waiting = replace(lane(USERS, 2, 1.5), newest=NOW)
+    assert choose([waiting], OPERATIONS, setting) == ([], NOW + timedelta(seconds=0.5))
+    starts, _ = choose([replace(waiting, oldest=NOW - timedelta(seconds=2))], OPERATIONS, setting)
     assert [start.items for start in starts] == [2]
 
 

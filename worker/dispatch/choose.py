@@ -14,12 +14,12 @@ from enum import IntEnum
 from worker.ledger.rows import Lane, StepState
 from worker.tradovate.operation import Operation
 
-COMPANY_CAP = 20
-"""While more is perhaps coming, the shortest wait is begun anew, up to so many times."""
+PERHAPS_MOST = 0.1
+"""Seconds. While more is perhaps coming the shortest wait is begun anew with each newcomer, until then."""
 
-ARRIVING_CAP = 100
-"""While more is surely coming, likewise: half a second, in which intake takes more than a full call's records even on a
-busy machine.
+SURELY_MOST = 0.5
+"""Seconds. While more is surely coming a step waits until then: even on a busy machine intake takes a full call's
+records in it.
 """
 
 
@@ -95,8 +95,10 @@ def _ready(lane: Lane, operation: Operation, situation: Situation) -> tuple[int,
     elif situation.coming is Coming.NOTHING:
         at = situation.now
     else:
-        since, cap = (lane.newest, COMPANY_CAP) if situation.coming is Coming.PERHAPS else (situation.now, ARRIVING_CAP)
-        at = min(since + timedelta(seconds=wait), lane.oldest + timedelta(seconds=cap * wait))
+        since, most = (
+            (lane.newest, PERHAPS_MOST) if situation.coming is Coming.PERHAPS else (situation.now, SURELY_MOST)
+        )
+        at = min(since + timedelta(seconds=wait), lane.oldest + timedelta(seconds=max(wait, most)))
     if at <= situation.now:
         return lane.ready, None
     return lane.ready - rest, at

@@ -39,6 +39,9 @@ CROWD = 10
 its requests for longer than one of them waits for company.
 """
 
+CROWD_SECONDS = 0.05
+"""The longest that such a pause is taken to be, where a lone event's wait is not longer."""
+
 _NEVER = 2**31 - 1
 """Milliseconds. While PostgreSQL is away the handler waits, and the consumer must keep its place in the group for as
 long as that takes; a handler that hangs for another reason is found by the liveness check."""
@@ -137,9 +140,9 @@ class Subscriber:
 
     def arriving(self, within: float) -> bool:
         """Whether events are surely on their way: a batch is being taken, records wait, or several came in together
-        just now: no longer ago than `within` seconds for each of them, up to `CROWD` times.
+        just now: no longer ago than `within` seconds for each of them, up to `CROWD` times and `CROWD_SECONDS`.
         """
-        recently = time.monotonic() - self._crowd_at < self._crowd * within
+        recently = time.monotonic() - self._crowd_at < min(self._crowd * within, max(within, CROWD_SECONDS))
         return self._arriving or recently or any(self.lag().values())
 
     def arrived(self, within: float) -> bool:
