@@ -18,6 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
+        # Python notes an interrupt that leaves compiled text, a dataclass's methods for one, as handled by nobody, and
+        # `python -m` then ends by the signal instead of the code. The next text to run takes the note back.
+        exec("")  # noqa: S102
         return INTERRUPTED
 
 

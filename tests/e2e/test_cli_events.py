@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.processes import worker
+from tests.support.processes import ROOT, worker
 from tests.support.waiting import eventually, eventually_sync
 from worker.commands._outcomes import reading
 from worker.embedded import EmbeddedKafka
@@ -145,6 +146,27 @@ def test_ctrl_c_is_130_at_any_moment(env: Mapping[str, str], moment: str) -> Non
         process.interrupt()
         assert process.wait() == 130
         assert process.stdout + process.stderr == ""
+
+
+def test_ctrl_c_in_compiled_text_is_130(tmp_path: Path) -> None:
+    """Ctrl-C while Python runs text that a library made (a dataclass does) ends a command with 130 like any other."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED_IN_TEXT)
+    with worker("watch", env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}) as process:
+        assert process.wait() == 130
+        assert process.stdout + process.stderr == ""
+
+
+INTERRUPTED_IN_TEXT = """
+import signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "worker.commands":
+            exec("signal.raise_signal(signal.SIGINT)")
+
+sys.meta_path.insert(0, Interrupt())
+"""
+"""What Python reads before the program: the signal comes in the middle of an `exec`."""
 
 
 def _reads_code(pid: int) -> bool:
