@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-PROGRAM = "tradovate-worker"
+from worker._interrupt import INTERRUPTED, ended_at_once
 
-INTERRUPTED = 130
-"""The shell's own code for a program that Ctrl-C has ended."""
+PROGRAM = "tradovate-worker"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,16 +17,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
-        # Python notes an interrupt that leaves compiled text, a dataclass's methods for one, as handled by nobody, and
-        # `python -m` then ends by the signal instead of the code. The next text to run takes the note back.
-        exec("")  # noqa: S102
         return INTERRUPTED
 
 
 def _run(arguments: Sequence[str]) -> int:
-    # Here and not above: Ctrl-C may come while the program is still being read.
-    from worker.commands import application  # noqa: PLC0415
-    from worker.commands._errors import told  # noqa: PLC0415
+    with ended_at_once():  # so that Ctrl-C may come while the program is still being read
+        from worker.commands import application  # noqa: PLC0415
+        from worker.commands._errors import told  # noqa: PLC0415
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that knows no arrows gets \u2192 rather than a traceback

@@ -35,7 +35,7 @@ _WALLS: dict[str, set[str]] = {
 }
 """What each room may import. Rooms that are not here tie others together: bootstrap, commands, cli."""
 
-_TIES = {"bootstrap", "commands", "cli", "__main__", "settings", "_forms", "_loading"}
+_TIES = {"bootstrap", "commands", "cli", "__main__", "settings", "_forms", "_loading", "_interrupt"}
 
 
 def _imports(path: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from worker._interrupt import ended_at_once
 from worker.commands._errors import HELP, WRONG_USAGE, Refused
 
 __all__ = ["COMMANDS", "application"]
@@ -51,7 +52,8 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command = typer.main.get_command(import_module(f"worker.commands.{cmd_name}").app)
+        with ended_at_once():
+            command = typer.main.get_command(import_module(f"worker.commands.{cmd_name}").app)
         command.name = cmd_name
         return command
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import INTERRUPTED
+from worker._interrupt import INTERRUPTED
 from worker.commands._app import example, group
 from worker.commands._errors import WRONG_USAGE, Refused
 from worker.sandbox import (

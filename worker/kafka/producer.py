@@ -107,7 +107,15 @@ class RecordProducer:
         return self._lead(sorted(await producer.partitions_for(topic)), key)
 
     async def send_together(self, topic: str, partition: int, records: Sequence[PlainRecord]) -> None:
-        """Writes records to one partition as one batch, all or none of them. They must fit into `MAX_BATCH_BYTES`."""
+        """Writes records to one partition as one batch, all or none of them.
+
+        Several must fit into `MAX_BATCH_BYTES`; one may have any size that `send` takes.
+        """
+        if len(records) == 1:
+            await self.send(
+                topic, value=records[0].value, key=records[0].key, headers=records[0].headers, partition=partition
+            )
+            return
         producer = await self._started()
         try:
             batch = producer.create_batch()

@@ -1,0 +1,31 @@
+"""Ctrl-C while code is being read: the program ends there and then. Needs next to nothing, to be there first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+INTERRUPTED = 130
+"""The shell's own code for a program that Ctrl-C has ended."""
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """For imports: Ctrl-C ends the process with 130 where it is, without a word; there is nothing to clean up yet.
+
+    An exception would not do. Libraries take it for a failure of their own, a class whose `__set_name__` was hit
+    for one; and where it comes out of text that a library has compiled, as a dataclass has, `python -m` ends by the
+    signal instead of the code. Where Ctrl-C is not heard, or heard by somebody else, that stays so.
+    """
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not heard or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
