@@ -55,11 +55,12 @@ async def test_everything_that_is_missing_is_made(settings: KafkaSettings) -> No
 
 
 async def test_retention_and_sizes_are_those_of_the_settings(settings: KafkaSettings) -> None:
-    """Inputs, outcomes and alerts are kept as long as set, dead letters as long as set for them and up to 16 MiB."""
+    """Inputs, outcomes and alerts are kept as long as set, dead letters as long as set for them; records fit theirs."""
     topic = INPUT_TOPICS[0]
     await ensure_topics(settings, [topic, outcome_topic(topic), dead_letter_topic(topic), "admin.alert"])
     for kept in (topic, outcome_topic(topic), "admin.alert"):
         assert (await configs(settings, kept))["retention.ms"] == str(24 * HOUR)
+    assert int((await configs(settings, outcome_topic(topic)))["max.message.bytes"]) == 2 * 1024 * 1024
     letters = await configs(settings, dead_letter_topic(topic))
     assert letters["retention.ms"] == str(48 * HOUR)
     assert int(letters["max.message.bytes"]) >= 16 * 1024 * 1024

@@ -17,6 +17,7 @@ from tests.support.stage import PURCHASED, Stage
 from tests.support.waiting import eventually
 from worker.embedded import EmbeddedPostgres
 from worker.kafka.producer import Headers
+from worker.kafka.topics import outcome_topic
 from worker.sandbox import SandboxConfig
 
 ACCOUNTS = "/user/createevaluationaccounts"
@@ -72,6 +73,30 @@ async def test_compressed_records_are_read(real_stage: Stages, codec: str) -> No
     on.events.append(event)
     async with AIOKafkaProducer(bootstrap_servers=on.servers, compression_type=codec) as producer:
         await producer.send_and_wait(on.env["KAFKA_TOPIC_PREFIX"] + PURCHASED, json.dumps(event).encode())
+    await on.all_ended()
+    await oracle.holds_all(on)
+
+
+@pytest.mark.parametrize("key", [b"k" * 2 * 1024 * 1024, random.Random(0).randbytes(1_048_000)])
+async def test_a_key_may_fill_a_record(real_stage: Stages, key: bytes) -> None:
+    """A key that leaves no room beside it, compressed or not, comes back with its outcome and holds up no other's."""
+    on = await real_stage()
+    await on.replica()
+    await on.wire.send(purchase(1), key=key, partition=0)
+    on.events.append(purchase(1))
+    await on.buy(*(purchase(number) for number in range(2, 5)))
+    outcomes = await on.all_ended()
+    assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
+    await oracle.holds_all(on)
+
+
+async def test_a_topic_may_take_less_than_a_batch(real_stage: Stages) -> None:
+    """Outcomes that go together reach a topic that takes no batch of them as well."""
+    on = await real_stage()
+    await on.wire.takes_at_most(outcome_topic(PURCHASED), 3000)
+    on.events += [purchase(number) for number in range(20)]
+    await asyncio.gather(*(on.wire.send(event, key=b"one partition") for event in on.events))
+    await on.replica()
     await on.all_ended()
     await oracle.holds_all(on)
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import RecordMetadata
 
 from worker.flows import FLOWS
@@ -86,12 +87,14 @@ class Wire:
 
     async def delete(self, topics: list[str]) -> None:
         """Takes topics off the broker: hundreds of tests leave thousands of logs behind otherwise."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers)
-        try:
-            await admin.start()
+        async with self._admin() as admin:
             await admin.delete_topics([self._names.on_broker(topic) for topic in topics])
-        finally:
-            await admin.close()
+
+    async def takes_at_most(self, topic: str, size: int) -> None:
+        """Has a topic refuse larger batches, in bytes."""
+        name = self._names.on_broker(topic)
+        async with self._admin() as admin:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": size})])
 
     async def send(
         self,
@@ -115,6 +118,15 @@ class Wire:
     def outcomes_of(self, event_id: str) -> list[dict[str, Any]]:
         """The outcomes of one event."""
         return [outcome for outcome in self.outcomes if outcome["eventId"] == event_id]
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[Any]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers)
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
 
     async def _listen(self) -> None:
         while True:

@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from worker.kafka.security import client_options
-from worker.kafka.topics import ALL_TOPICS, TopicNames, is_dead_letter_topic
+from worker.kafka.topics import ALL_TOPICS, TopicNames, is_dead_letter_topic, is_outcome_topic
 from worker.settings import KafkaSettings
 
 __all__ = [
@@ -28,6 +28,9 @@ __all__ = [
 
 DEAD_LETTER_BYTES = 17 * 1024 * 1024
 """`max.message.bytes` of a dead-letter topic: records of up to 16 MiB, and room for what frames one."""
+
+_OUTCOME_BYTES = 2 * 1024 * 1024
+"""`max.message.bytes` of an outcome topic: an outcome has its event's key, which alone may fill Kafka's usual 1 MiB."""
 
 _REQUEST_MS = 10_000
 """Metadata is answered in milliseconds and 25 topics are made within a second; a person waits for this command."""
@@ -118,14 +121,16 @@ async def retentions(settings: KafkaSettings, names: Sequence[str]) -> dict[str,
 
 
 def _new_topic(settings: KafkaSettings, topic: str) -> NewTopic:
-    hours, config = settings.kafka_topic_retention_hours, {}
+    hours, size = settings.kafka_topic_retention_hours, {}
+    if is_outcome_topic(topic):
+        size = {"max.message.bytes": str(_OUTCOME_BYTES)}
     if is_dead_letter_topic(topic):
-        hours, config = settings.kafka_dlq_retention_hours, {"max.message.bytes": str(DEAD_LETTER_BYTES)}
+        hours, size = settings.kafka_dlq_retention_hours, {"max.message.bytes": str(DEAD_LETTER_BYTES)}
     return NewTopic(
         TopicNames(settings.kafka_topic_prefix).on_broker(topic),
         settings.kafka_topic_partitions,
         settings.kafka_topic_replication,
-        topic_configs={"retention.ms": str(hours * 3_600_000), **config},
+        topic_configs={"retention.ms": str(hours * 3_600_000), **size},
     )
 
 

@@ -14,17 +14,23 @@ INPUT_TOPICS = TOPICS
 ADMIN_ALERT = "admin.alert"
 """Where the bridge puts Tradovate's admin alerts that ask nothing of us."""
 
+_OUTCOME = ".outcome"
 _DEAD_LETTER = ".dlq"
 
 
 def outcome_topic(topic: str) -> str:
     """Where the outcomes of an input topic go."""
-    return f"{topic}.outcome"
+    return f"{topic}{_OUTCOME}"
 
 
 def dead_letter_topic(topic: str) -> str:
     """Where the records of an input topic go that cannot be read."""
     return f"{topic}{_DEAD_LETTER}"
+
+
+def is_outcome_topic(topic: str) -> bool:
+    """Whether a topic holds outcomes."""
+    return topic.endswith(_OUTCOME)
 
 
 def is_dead_letter_topic(topic: str) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.backoff import Schedule
 from worker.kafka.producer import MAX_BATCH_BYTES, PlainRecord, RecordProducer
@@ -154,7 +154,17 @@ class Publisher:
         return batches
 
     async def _send_batch(self, topic: str, partition: int, batch: Rows) -> None:
-        await self.producer.send_together(topic, partition, [record for _, record in batch])
+        try:
+            await self.producer.send_together(topic, partition, [record for _, record in batch])
+        except MessageSizeTooLargeError:  # the topic may take less than a batch of ours, and still each of its records
+            if len(batch) == 1:
+                raise
+            middle = len(batch) // 2
+            try:
+                await self._send_batch(topic, partition, batch[:middle])
+            finally:  # one that is too large by itself holds up no other
+                await self._send_batch(topic, partition, batch[middle:])
+            return
         for row, _ in batch:
             self._handed.pop(row.id, None)
             self._unnoted.append(row.id)
