@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,15 +24,19 @@ PARTITIONS = 3
 
 @dataclass
 class Broker:
-    """The producer's part of a publisher: partitions by the key's length, and topics that take so many bytes."""
+    """The producer's part of a publisher: keys that lead by their length, limits of topics, failures."""
 
     limit: float = math.inf
+    failures: int = 0
     batches: list[tuple[str, int, list[PlainRecord]]] = field(default_factory=list)
 
     async def partition(self, _topic: str, key: bytes) -> int:
         return len(key) % PARTITIONS
 
     async def send_together(self, topic: str, partition: int, records: Sequence[PlainRecord]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise KafkaConnectionError
         if sum(record.size for record in records) > self.limit:
             raise MessageSizeTooLargeError
         self.batches.append((topic, partition, list(records)))
@@ -84,6 +88,18 @@ def test_batches_hold_what_fits_in_its_order(given_rows: list[tuple[str, int]]) 
         sizes = [[record.size for record in records] for records in batches]
         assert all(len(each) == 1 or sum(each) <= MAX_BATCH_BYTES for each in sizes)
         assert all(sum(before) + after[0] > MAX_BATCH_BYTES for before, after in pairwise(sizes))
+
+
+def test_what_follows_a_failure_waits() -> None:
+    """After a batch that failed nothing goes to its partition: a final outcome never comes before its `pending`."""
+    notes, broker = Notes(), Broker(failures=1)
+    publisher = Publisher(cast("Any", notes), cast("Any", broker), TopicNames())
+    publisher.hand([outcome(number, "md.signed", MAX_BATCH_BYTES // PARTITIONS * PARTITIONS) for number in range(3)])
+    with pytest.raises(KafkaConnectionError):
+        asyncio.run(publisher.run_once())
+    assert broker.batches == []
+    asyncio.run(publisher.run_once())
+    assert notes.published_ids == [0, 1, 2]
 
 
 def test_a_batch_that_the_topic_refuses_is_parted() -> None:

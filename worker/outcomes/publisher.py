@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -131,44 +132,49 @@ class Publisher:
         sending.result()
 
     async def _send_all(self, rows: Sequence[OutcomeRow]) -> None:
-        sends = [self._send_batch(*batch) for batch in await self._batches(rows)]
+        sends = [self._send_in_order(*place, batches) for place, batches in (await self._batches(rows)).items()]
         for end in await asyncio.gather(*sends, return_exceptions=True):
             if isinstance(end, BaseException):
                 raise end
 
-    async def _batches(self, rows: Sequence[OutcomeRow]) -> list[tuple[str, int, Rows]]:
+    async def _batches(self, rows: Sequence[OutcomeRow]) -> dict[tuple[str, int], deque[Rows]]:
         """The rows by topic and partition, in their order, as many together as fit into a batch."""
-        batches: list[tuple[str, int, Rows]] = []
-        filling: dict[tuple[str, int], tuple[Rows, int]] = {}
+        batches: dict[tuple[str, int], deque[Rows]] = {}
+        filled: dict[tuple[str, int], int] = {}
         for row in rows:
             topic = self.names.on_broker(outcome_topic(row.topic))
             headers = [(name, text.encode()) for name, text in row.headers.items()]
             record = PlainRecord(row.record_key, row.body, headers)
-            partition = await self.producer.partition(topic, row.record_key)
-            batch, size = filling.get((topic, partition), ([], MAX_BATCH_BYTES))
-            if size + record.size > MAX_BATCH_BYTES:
-                batch, size = [], 0
-                batches.append((topic, partition, batch))
-            batch.append((row, record))
-            filling[topic, partition] = batch, size + record.size
+            place = topic, await self.producer.partition(topic, row.record_key)
+            if filled.get(place, MAX_BATCH_BYTES) + record.size > MAX_BATCH_BYTES:
+                batches.setdefault(place, deque()).append([])
+                filled[place] = 0
+            batches[place][-1].append((row, record))
+            filled[place] += record.size
         return batches
 
-    async def _send_batch(self, topic: str, partition: int, batch: Rows) -> None:
-        try:
-            await self.producer.send_together(topic, partition, [record for _, record in batch])
-        except MessageSizeTooLargeError:  # the topic may take less than a batch of ours, and still each of its records
-            if len(batch) == 1:
-                raise
-            middle = len(batch) // 2
+    async def _send_in_order(self, topic: str, partition: int, batches: deque[Rows]) -> None:
+        """One after the other, up to the first that fails: `pending` does not come after what was final. Only a record
+        that is too large by itself holds up no other.
+        """
+        too_large: MessageSizeTooLargeError | None = None
+        while batches:
+            batch = batches.popleft()
             try:
-                await self._send_batch(topic, partition, batch[:middle])
-            finally:  # one that is too large by itself holds up no other
-                await self._send_batch(topic, partition, batch[middle:])
-            return
-        for row, _ in batch:
-            self._handed.pop(row.id, None)
-            self._unnoted.append(row.id)
-            self.published(row)
+                await self.producer.send_together(topic, partition, [record for _, record in batch])
+            except MessageSizeTooLargeError as error:  # the topic may take less than a batch of ours
+                if len(batch) == 1:
+                    too_large = error
+                else:
+                    middle = len(batch) // 2
+                    batches.extendleft((batch[middle:], batch[:middle]))
+                continue
+            for row, _ in batch:
+                self._handed.pop(row.id, None)
+                self._unnoted.append(row.id)
+                self.published(row)
+        if too_large is not None:
+            raise too_large
 
     async def _keep(self) -> None:
         """Keeps up the lease of what is in hand, as far as it is surely still ours."""
