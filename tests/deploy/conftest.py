@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,15 @@ def promtool(request: pytest.FixtureRequest) -> str:
     if found is None:
         lacks(request, "promtool was not found: alerts were not checked (Debian: apt-get install prometheus)")
     assert found is not None
+    return found
+
+
+@pytest.fixture
+def hadolint(request: pytest.FixtureRequest) -> Path:
+    """The Dockerfile's linter, out of its wheel."""
+    found = Path(sys.executable).with_name("hadolint")
+    if not found.exists():
+        lacks(request, "hadolint has no wheel for this machine: the Dockerfile was not linted")
     return found
 
 
