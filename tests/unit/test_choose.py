@@ -142,11 +142,11 @@ def test_step_waits_while_more_is_coming() -> None:
 
 def test_step_waits_for_records_that_are_being_taken() -> None:
     """While intake is at it a step waits and looks again, however long it has been there."""
-    _, again = choose([lane(USERS, 2, 0.02)], OPERATIONS, situation(coming=Coming.NOW))
+    _, again = choose([lane(USERS, 2, 0.02)], OPERATIONS, situation(coming=Coming.SURELY))
     assert again == NOW + timedelta(seconds=SHORTEST)
 
 
-@pytest.mark.parametrize(("coming", "most"), [(Coming.PERHAPS, PERHAPS_MOST), (Coming.NOW, SURELY_MOST)])
+@pytest.mark.parametrize(("coming", "most"), [(Coming.PERHAPS, PERHAPS_MOST), (Coming.SURELY, SURELY_MOST)])
 def test_wait_for_what_is_coming_has_an_end(coming: Coming, most: float) -> None:
     """A steady trickle does not hold a step up for more than a fraction of a second."""
     assert choose([replace(lane(USERS, 2, most - 0.001), newest=NOW)], OPERATIONS, situation(coming=coming))[0] == []
@@ -154,7 +154,7 @@ def test_wait_for_what_is_coming_has_an_end(coming: Coming, most: float) -> None
     assert [start.items for start in starts] == [2]
 
 
-@pytest.mark.parametrize("coming", [Coming.PERHAPS, Coming.NOW])
+@pytest.mark.parametrize("coming", [Coming.PERHAPS, Coming.SURELY])
 def test_longer_linger_is_waited_once(coming: Coming) -> None:
     """Where BATCH_LINGER_MS is long nobody waits for several times as long: a step goes when it has waited once."""
     setting = replace(situation(wait=2.0, coming=coming), shortest=2.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import IntEnum
+from enum import Enum
 
 from worker.ledger.rows import Lane, StepState
 from worker.tradovate.operation import Operation
@@ -23,12 +23,12 @@ records in it.
 """
 
 
-class Coming(IntEnum):
+class Coming(Enum):
     """What is known of further steps on their way."""
 
-    NOTHING = 0
-    PERHAPS = 1  # something has just come, or the results of calls in flight will bring steps
-    NOW = 2  # a batch of records is being taken, or records wait to be
+    NOTHING = "nothing"
+    PERHAPS = "perhaps"  # something has just come, or the results of calls in flight will bring steps
+    SURELY = "surely"  # a batch of records is being taken, or records wait to be
 
 
 @dataclass(frozen=True, slots=True)

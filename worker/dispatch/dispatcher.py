@@ -160,7 +160,7 @@ class Dispatcher:
 
     def _coming(self) -> Coming:
         if self.arriving():
-            return Coming.NOW
+            return Coming.SURELY
         return Coming.PERHAPS if self.arrived() or self.caller.feeding else Coming.NOTHING
 
     async def _begin(self, start: Start, token: Token) -> int | None:

@@ -19,6 +19,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import KafkaAckableMessage
 
+from worker.intake.arrivals import Arrivals
 from worker.intake.parse import RawRecord
 from worker.intake.take import Taker
 from worker.kafka.security import faststream_security
@@ -34,14 +35,6 @@ MOST_RECORDS = 500
 POLL_MS = 500
 """Milliseconds for which a poll waits for a record."""
 
-CROWD = 10
-"""Records that came in together and make it sure that more will come. A shop that sends many events pauses between
-its requests for longer than one of them waits for company.
-"""
-
-CROWD_SECONDS = 0.05
-"""The longest that such a pause is taken to be, where a lone event's wait is not longer."""
-
 _NEVER = 2**31 - 1
 """Milliseconds. While PostgreSQL is away the handler waits, and the consumer must keep its place in the group for as
 long as that takes; a handler that hangs for another reason is found by the liveness check."""
@@ -56,9 +49,7 @@ class Subscriber:
         self._taker = taker
         self._stopping = stopping
         self.busy_since: float | None = None
-        self._arriving = False
-        self._came_at = self._crowd_at = float("-inf")  # monotonic: when the last batch came in; when it was in
-        self._crowd = 0  # how many of it make it likely that more will come
+        self._arrivals = Arrivals()
         self.progress = time.monotonic()
         self.broker = KafkaBroker(
             settings.kafka_bootstrap_servers.split(","),
@@ -139,15 +130,12 @@ class Subscriber:
         return behind
 
     def arriving(self, within: float) -> bool:
-        """Whether events are surely on their way: a batch is being taken, records wait, or several came in together
-        just now: no longer ago than `within` seconds for each of them, up to `CROWD` times and `CROWD_SECONDS`.
-        """
-        recently = time.monotonic() - self._crowd_at < min(self._crowd * within, max(within, CROWD_SECONDS))
-        return self._arriving or recently or any(self.lag().values())
+        """Whether events are surely on their way: records wait, or the last ones tell so (`Arrivals.coming`)."""
+        return self._arrivals.coming(within) or any(self.lag().values())
 
     def arrived(self, within: float) -> bool:
         """Whether something came in no longer than `within` seconds ago."""
-        return time.monotonic() - self._came_at < within
+        return self._arrivals.came(within)
 
     async def _parse(self, records: Any) -> KafkaMessage:
         return KafkaAckableMessage(
@@ -159,23 +147,22 @@ class Subscriber:
 
     async def _handle(self, message: KafkaMessage) -> None:
         records: Sequence[ConsumerRecord[Any, Any]] = message.raw_message
-        self._crowd = min(len(records), CROWD) if len(records) > 1 else 0
-        self.busy_since = self._came_at = time.monotonic()
-        self._arriving = True
+        self._arrivals.begin(len(records))
+        self.busy_since = time.monotonic()
         try:
             taken = await self._taker.take([self._raw(record) for record in records], self._stopping)
-            self._arriving = self._crowd > 0  # behind a crowd comes more of it; behind one that came alone, nobody
             if not taken:
                 return  # stopped while the ledger was away: nothing is committed, another replica gets it again
+            self._arrivals.taken()
             try:
                 await message.ack()
             except (KafkaError, IllegalStateError) as error:
                 # The partitions went elsewhere meanwhile: they are delivered again, and the ledger knows them.
                 log.warning("intake.commit_failed", error=type(error).__name__, records=len(records))
         finally:
+            self._arrivals.end()
             self.busy_since = None
             self.progress = time.monotonic()
-            self._arriving, self._crowd_at = False, self.progress
 
     def _raw(self, record: ConsumerRecord[Any, Any]) -> RawRecord:
         return RawRecord(

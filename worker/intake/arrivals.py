@@ -1,0 +1,51 @@
+"""What has come in just now, and whether more surely comes. Pure but for the clock it is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+CROWD = 10
+"""Records that came in together and make it sure that more will come. A shop that sends many events pauses between
+its requests for longer than one of them waits for company.
+"""
+
+CROWD_SECONDS = 0.05
+"""The longest that such a pause is taken to be, where a lone event's wait is not longer."""
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """The last batch of records: told of by `begin`, `taken` and `end`, asked about by `came` and `coming`."""
+
+    clock: Callable[[], float] = time.monotonic  # seconds
+    _crowd: int = 0  # how many of it make it likely that more will come
+    _taking: bool = False
+    _came_at: float = field(default=float("-inf"))
+    _in_at: float = field(default=float("-inf"))
+
+    def begin(self, records: int) -> None:
+        """A batch of so many records has come."""
+        self._crowd = min(records, CROWD) if records > 1 else 0
+        self._came_at = self.clock()
+        self._taking = True
+
+    def taken(self) -> None:
+        """It is in the ledger. Behind a crowd comes more of it; behind one that came alone, nobody."""
+        self._taking = self._crowd > 0
+
+    def end(self) -> None:
+        """It is done with."""
+        self._taking = False
+        self._in_at = self.clock()
+
+    def came(self, within: float) -> bool:
+        """Whether something came no longer than `within` seconds ago."""
+        return self.clock() - self._came_at < within
+
+    def coming(self, within: float) -> bool:
+        """Whether more surely comes: a batch is being taken, or several came in together just now, no longer ago than
+        `within` seconds for each of them, up to `CROWD` times and `CROWD_SECONDS`.
+        """
+        return self._taking or self.clock() - self._in_at < min(self._crowd * within, max(within, CROWD_SECONDS))
