@@ -109,7 +109,7 @@ async def test_an_endpoints_own_limit_is_kept(db: Database) -> None:
         assert isinstance(closed, Closed)
         assert closed.scope == "limit:createEvaluationUsers"
         assert isinstance(await begin(conn, operation="updateContactInfo", per_hour=3), Opened)
-        assert isinstance(await begin(conn, kind="look_up", endpoint="user/find", per_hour=3), Opened)
+        assert isinstance(await begin(conn, kind="look_up", reads="user/find", per_hour=3), Opened)
 
 
 @pytest.mark.parametrize("status", [423, 429])
@@ -201,7 +201,7 @@ async def test_a_pause_stops_look_ups_of_its_operation_too(db: Database) -> None
     """A paused operation makes no call, and calls go again when it is resumed."""
     async with db.transaction() as conn:
         await holds.pause(conn, "createEvaluationUsers", "the partner asked")
-        for closed in (await begin(conn), await begin(conn, kind="look_up", endpoint="user/find")):
+        for closed in (await begin(conn), await begin(conn, kind="look_up", reads="user/find")):
             assert isinstance(closed, Closed)
             assert (closed.until, closed.why) == (None, "the partner asked")
         assert isinstance(await begin(conn, operation="updateContactInfo"), Opened)

@@ -123,9 +123,7 @@ class Partner:
     ) -> Sequence[Mapping[str, Any]] | str:
         """The entities of a read, or in a word why there are none."""
         async with self.database.transaction() as connection:
-            wanted = Wanted(
-                "doctor", domain, "look_up", self.name, endpoint=path.strip("/"), generation=token.generation
-            )
+            wanted = Wanted("doctor", domain, "look_up", self.name, reads=path.strip("/"), generation=token.generation)
             opened = await begin_calls(connection, wanted, self.budget)
         if isinstance(opened, Closed):
             return opened.why

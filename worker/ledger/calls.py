@@ -90,9 +90,9 @@ class BudgetView:
 class Wanted:
     """Calls that somebody wants to begin.
 
-    `reserve`: may use the part of the budget that is kept back. `per_hour`: the endpoint's own limit. `endpoint`:
-    what penalties and limits go by, `operation` if not given; a look-up names the reading endpoint here.
-    `generation`: of the token that will be used; another one in the ledger means that it has been replaced.
+    `reserve`: may use the part of the budget that is kept back. `per_hour`: the endpoint's own limit. `reads`: the
+    endpoint that a look-up of `operation` asks. `generation`: of the token that will be used; another one in the
+    ledger means that it has been replaced.
     """
 
     operation: str
@@ -101,18 +101,18 @@ class Wanted:
     replica: str
     reserve: bool = False
     per_hour: int | None = None
-    endpoint: str | None = None
+    reads: str | None = None
     generation: int | None = None
 
     @property
-    def at(self) -> str:
-        """The endpoint."""
-        return self.endpoint or self.operation
+    def endpoint(self) -> str:
+        """What penalties and limits go by."""
+        return self.reads or self.operation
 
     @property
     def columns(self) -> tuple[Any, ...]:
         """What a call's row says of it: operation, endpoint, domain, kind, replica, generation."""
-        return self.operation, self.at, str(self.domain), self.kind, self.replica, self.generation
+        return self.operation, self.endpoint, str(self.domain), self.kind, self.replica, self.generation
 
 
 async def begin_calls(conn: Connection, wanted: Wanted, budget: Budget, items: Sequence[int] = (1,)) -> Opened | Closed:
@@ -144,7 +144,7 @@ those that are begun together have the same time."""
 
 async def room_for(conn: Connection, wanted: Wanted, budget: Budget) -> int | Closed:
     """How many calls may be begun now, or until when none may. To be asked under `BEGIN_LOCK`."""
-    kind, endpoint = wanted.kind, wanted.at
+    kind, endpoint = wanted.kind, wanted.endpoint
     scopes = [holds.ALL, holds.PAUSE_ALL, holds.pause_scope(wanted.operation), holds.endpoint_scope(endpoint)]
     state: Any = await conn.fetchrow(
         f"""

@@ -132,9 +132,7 @@ class Claims:
         """
 
         async def work(connection: Connection) -> Opened | Closed:
-            wanted = Wanted(
-                operation, domain, "look_up", self.replica, reserve, endpoint=endpoint, generation=generation
-            )
+            wanted = Wanted(operation, domain, "look_up", self.replica, reserve, reads=endpoint, generation=generation)
             opened = await begin_calls(connection, wanted, self.budget)
             if isinstance(opened, Opened):
                 await connection.execute(

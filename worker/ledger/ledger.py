@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import structlog
@@ -168,10 +169,9 @@ class Ledger:
 
         Steps whose lease has gone to somebody else are left alone. Returns the outcomes, leased to this replica.
         """
-        ours: Sequence[tuple[Claimed, Move]] | None = moves  # None: not sure of it
+        tries = count()
 
         async def work(connection: Connection) -> tuple[Sequence[OutcomeRow], Sequence[FlowRow]]:
-            nonlocal ours
             working, writes = self.working_set(), Writes()
             if call is not None and isinstance(call[1], FAIR):
                 add_answered(writes, *call)
@@ -179,15 +179,14 @@ class Ledger:
                 await finish_call(connection, *call, lockout_seconds=self.lockout)
             if held is not None:
                 await held(connection)
-            if ours is None:
-                ours = await self._still_under(connection, lease, moves)
-            held_steps, ours = ours, None
+            # The lease is nearly always ours still, and `save` finds out when it is not: then it is asked about.
+            ours = moves if next(tries) == 0 else await self._still_under(connection, lease, moves)
             # The flows are worked on as copies: a transaction that is run again starts with them as they were.
-            ended = [(step, move.end, step.flow.copy()) for step, move in held_steps if isinstance(move, Finish)]
+            ended = [(step, move.end, step.flow.copy()) for step, move in ours if isinstance(move, Finish)]
             await working.load(connection, [flow for _, _, flow in ended])
             for step, end, flow in ended:
                 working.advance(flow, step.operation, step.attempts, end)
-            outcomes = await save(connection, working, moves=Moves(lease, held_steps), writes=writes)
+            outcomes = await save(connection, working, moves=Moves(lease, ours), writes=writes)
             return outcomes, [flow for _, _, flow in ended]
 
         outcomes, flows = await self.database.atomically(work)

@@ -19,7 +19,7 @@ from worker.flows.base import Succeeded
 from worker.ledger.database import Again, Connection
 from worker.ledger.rows import MOVES, Claimed, Finish, FlowRow, Later, Move, OutcomeRow, StepState
 from worker.ledger.working_set import OUTCOME_LEASE, NewStep, WorkingSet
-from worker.ledger.writes import Writes
+from worker.ledger.writes import Writes, columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,31 +82,17 @@ def _insert_flows(writes: Writes, working: WorkingSet, flows: Sequence[FlowRow])
         " $12::text[], $13::int[], $14::jsonb[], $15::bytea[], $16::text[], $17::text[], $18::timestamptz[])"
         " as n (a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, s, a13, a14, a15, a16, a17, c)"
         " on conflict (topic, event_id) do nothing returning 1",
-        [flow.id for flow in flows],
-        [flow.topic for flow in flows],
-        [flow.event_id for flow in flows],
-        [flow.record_key for flow in flows],
-        [flow.partition for flow in flows],
-        [flow.offset for flow in flows],
-        [flow.trace for flow in flows],
-        [flow.trader_id for flow in flows],
-        [flow.user_id for flow in flows],
-        [flow.order_id for flow in flows],
-        [flow.account_id for flow in flows],
-        [flow.state for flow in flows],
-        [flow.attempts for flow in flows],
-        [flow.facts for flow in flows],
+        *columns(flows, "id", "topic", "event_id", "record_key", "partition", "offset", "trace", "trader_id"),
+        *columns(flows, "user_id", "order_id", "account_id", "state", "attempts", "facts"),
         [seal(flow.event.keep()) if flow.state in ("open", "in_doubt") else None for flow in flows],
-        [flow.error_code for flow in flows],
-        [flow.error_text for flow in flows],
-        [flow.created_at for flow in flows],
+        *columns(flows, "error_code", "error_text", "created_at"),
         rows=len(flows),  # fewer: another replica was delivered one of the events too, and was quicker
     )
 
 
 def _update_flows(writes: Writes, working: WorkingSet, flows: Sequence[FlowRow]) -> None:
-    """Ids go into their columns when the flow ends. Until then they are facts (`FlowRow.read` knows): an update that
-    changes no indexed column costs a fifth.
+    """Ids go into their columns when the flow ends. Until then they are facts (`opening.flow_of` knows): an update
+    that changes no indexed column costs a fifth.
     """
     if not flows:
         return
@@ -122,16 +108,8 @@ def _update_flows(writes: Writes, working: WorkingSet, flows: Sequence[FlowRow])
         " from unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::jsonb[], $6::text[], $7::text[], $8::text[],"
         " $9::bigint[], $10::bigint[]) as n (id, state, round, attempts, facts, error_code, error_text, trader_id,"
         " user_id, account_id) where flow.id = n.id returning 1",
-        [flow.id for flow in flows],
-        [flow.state for flow in flows],
-        [flow.round for flow in flows],
-        [flow.attempts for flow in flows],
-        [flow.facts for flow in flows],
-        [flow.error_code for flow in flows],
-        [flow.error_text for flow in flows],
-        [flow.trader_id for flow in flows],
-        [flow.user_id for flow in flows],
-        [flow.account_id for flow in flows],
+        *columns(flows, "id", "state", "round", "attempts", "facts", "error_code", "error_text"),
+        *columns(flows, "trader_id", "user_id", "account_id"),
         working.now,
     )
 
@@ -190,7 +168,7 @@ def _turn_steps(writes: Writes, working: WorkingSet, steps: Sequence[NewStep]) -
             " $7::text[], $8::text[], $9::smallint[]) as n (id, o, r, s, t, d, w, a, g)"
             " where step.id = n.id and step.state = 'waiting' returning 1",
             [step.replaces for step in steps],
-            *_columns(working, steps),
+            *_step_columns(working, steps),
         )
 
 
@@ -203,20 +181,20 @@ def _insert_steps(writes: Writes, working: WorkingSet, steps: Sequence[NewStep])
             " $3::smallint[], $4::text[], $5::text[], $6::timestamptz[], $7::text[], $8::text[], $9::smallint[])"
             " as n (f, o, r, s, t, d, w, a, g) returning 1",
             [step.flow.id for step in steps],
-            *_columns(working, steps),
+            *_step_columns(working, steps),
         )
 
 
-def _columns(working: WorkingSet, steps: Sequence[NewStep]) -> list[list[Any]]:
+def _step_columns(working: WorkingSet, steps: Sequence[NewStep]) -> list[list[Any]]:
+    operations, *others = columns(steps, "operation", "alike", "weight")
     return [
-        [step.operation for step in steps],
-        [working.ranks.get(step.operation, 0) for step in steps],
+        operations,
+        [working.ranks.get(operation, 0) for operation in operations],
         [step.state.value for step in steps],
         [working.rekeyed_to(step.flow) or step.flow.trader_key for step in steps],
         [working.due(step) for step in steps],
         ["\x1f".join(step.waits_for) if step.waits_for else None for step in steps],
-        [step.alike for step in steps],
-        [step.weight for step in steps],
+        *others,
     ]
 
 

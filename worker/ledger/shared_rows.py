@@ -14,7 +14,7 @@ from typing import Any
 from worker.flows.base import Names, OrderView, TraderView
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
-from worker.ledger.writes import Writes
+from worker.ledger.writes import Writes, columns
 
 
 @dataclass(slots=True)
@@ -267,7 +267,7 @@ class SharedRows:
                 " maker = n.maker from unnest($1::text[], $2::bigint[], $3::bytea[], $4::boolean[], $5::uuid[])"
                 " as n (trader_id, user_id, user_name, made_here, maker) where trader.trader_id = n.trader_id"
                 " returning 1",
-                *_columns(traders, "trader_id", "user_id", "user_name", "made_here", "maker"),
+                *columns(traders, "trader_id", "user_id", "user_name", "made_here", "maker"),
             )
         orders = [row for row in self.orders.values() if row.dirty]
         if orders:
@@ -283,7 +283,7 @@ class SharedRows:
                 " account_id = excluded.account_id, permission_id = excluded.permission_id, facts = excluded.facts,"
                 " error_code = excluded.error_code, error_text = excluded.error_text"
                 " where o.flow_id = excluded.flow_id or o.state = 'failed' returning 1",
-                *_columns(orders, *_ORDER_COLUMNS.replace(" ", "").split(",")),
+                *columns(orders, *_ORDER_COLUMNS.replace(" ", "").split(",")),
                 rows=len(orders),
             )
 
@@ -295,7 +295,3 @@ def kind_of(order_kind: str) -> str:
 
 def _login(name: str) -> bytes:
     return name.strip().lower().encode()
-
-
-def _columns(rows: Sequence[Any], *names: str) -> list[list[Any]]:
-    return [[getattr(row, name) for row in rows] for name in names]

@@ -7,7 +7,7 @@ two parts may write the same row: whoever adds a part that could leaves out what
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -46,6 +46,11 @@ class Writes:
         if any(row[name] != rows for name, rows in self._expected.items()):
             raise Again
         return dict(row)
+
+
+def columns(rows: Sequence[Any], *names: str) -> list[list[Any]]:
+    """Attributes of rows, each as a column for `unnest`."""
+    return [[getattr(row, name) for row in rows] for name in names]
 
 
 def _spared(argument: Any) -> Any:
