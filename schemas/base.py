@@ -64,17 +64,18 @@ FILLED = r"^[^\x00]*[^\s\x00][^\x00]*$"
 NO_NUL = r"^[^\x00]*$"
 ACCOUNT_NAME = r"^[A-Z]+[0-9]+$"
 EMAIL = r"^[^\s@\x00]+@[^\s@\x00]+$"
-US_TAX_ID = r"^[0-9]{9}$"
-NATIONAL_ID = r"^[A-Za-z0-9]{2,64}$"
 PERSON_NAME = r"^(?:[^\W\d_]|[ .'’-])*[^\W\d_](?:[^\W\d_]|[ .'’-])*$"
+
+US_TAX_ID = r"^[0-9]{9}$"
+"""Exactly nine digits, for US citizens (Tradovate, create partner subaccount request)."""
+NATIONAL_ID = r"^[A-Za-z0-9]{2,64}$"
+"""2 to 64 letters and digits, for all others (Tradovate, create partner subaccount request)."""
 
 PATTERN_RULES: Final[Mapping[str, str]] = {
     FILLED: "must not be empty and must not contain NUL characters",
     NO_NUL: "must not contain NUL characters",
     ACCOUNT_NAME: "must be capital letters followed by digits, such as EVAL100234",
     EMAIL: "must be an e-mail address",
-    US_TAX_ID: "must be exactly nine digits",
-    NATIONAL_ID: "must be 2 to 64 letters and digits",
     PERSON_NAME: "must be letters, spaces, hyphens, apostrophes and periods only",
 }
 
@@ -101,12 +102,6 @@ LegalName = Annotated[str, StringConstraints(pattern=PERSON_NAME, max_length=64)
 
 AccountName = Annotated[str, StringConstraints(pattern=ACCOUNT_NAME, max_length=64)]
 """Tradovate, create evaluation accounts: `^[A-Z]+[0-9]+$`, at most 64 characters."""
-
-UsTaxId = Annotated[str, StringConstraints(pattern=US_TAX_ID)]
-"""Exactly nine digits, for US citizens (Tradovate, create partner subaccount request)."""
-
-NationalId = Annotated[str, StringConstraints(pattern=NATIONAL_ID)]
-"""2 to 64 letters and digits, for all others (Tradovate, create partner subaccount request)."""
 
 Id = Annotated[int, Field(gt=0, le=MAX_INT64)]
 """A Tradovate id: a positive int64."""
@@ -135,7 +130,9 @@ def _to_time(value: object) -> datetime:
     if isinstance(value, str):
         try:
             if _TIME.fullmatch(value):
-                return datetime.fromisoformat(value.upper()).astimezone(UTC)
+                # A leap second, which Python does not know, is the end of the second before it.
+                known = f"{value[:17]}59{value[19:]}" if value[14:19] == "59:60" else value
+                return datetime.fromisoformat(known.upper()).astimezone(UTC)
         except (ValueError, OverflowError):
             pass
         raise PydanticCustomError(

@@ -14,6 +14,7 @@ import orjson
 from pydantic.json_schema import GenerateJsonSchema
 
 from schemas._yaml import to_yaml
+from schemas.base import NATIONAL_ID, US_TAX_ID
 from schemas.events import EVENTS, TOPICS
 from schemas.examples import EVENT_EXAMPLES, OUTCOME_EXAMPLES
 from schemas.outcomes import Outcome
@@ -45,8 +46,8 @@ _US_NEEDS_STATE: Final = {
 
 _US_CITIZENS_NEED_TAX_ID: Final = {
     "if": {"properties": {"citizenship": {"const": "US"}}},
-    "then": {"required": ["taxIdentifier"], "properties": {"taxIdentifier": {"type": "string"}}},
-    "else": {"required": ["nationalId"], "properties": {"nationalId": {"type": "string"}}},
+    "then": {"required": ["taxIdentifier"], "properties": {"taxIdentifier": {"type": "string", "pattern": US_TAX_ID}}},
+    "else": {"required": ["nationalId"], "properties": {"nationalId": {"type": "string", "pattern": NATIONAL_ID}}},
 }
 
 

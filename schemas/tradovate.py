@@ -19,11 +19,9 @@ from schemas.base import (
     Id,
     LegalName,
     LooseText,
-    NationalId,
     PartName,
     Password,
     Text,
-    UsTaxId,
 )
 from schemas.countries import Country
 from schemas.risk import PostTradeRisk, PreTradeRisk
@@ -181,8 +179,8 @@ class SubaccountRequest(Request):
     zip_code: Annotated[Text, PERSONAL]
     phone: Annotated[Text, PERSONAL]
     citizenship: Country
-    tax_identifier: Annotated[UsTaxId | None, PERSONAL] = None
-    national_id: Annotated[NationalId | None, PERSONAL] = None
+    tax_identifier: Annotated[LooseText | None, PERSONAL] = None
+    national_id: Annotated[LooseText | None, PERSONAL] = None
     birth_date: Annotated[TradeDate, PERSONAL]
     poa_form_doc_id: Annotated[Id | None, Field(alias="pOAFormDocId")] = None
     government_doc_id: Id | None = None
@@ -208,8 +206,8 @@ class DuplicateCheck(Request):
     """The body of checkDuplicate (LIVE): `ok: false` is a possible duplicate."""
 
     user_id: Id | None = None
-    tax_identifier: Annotated[UsTaxId | None, PERSONAL] = None
-    national_id: Annotated[NationalId | None, PERSONAL] = None
+    tax_identifier: Annotated[LooseText | None, PERSONAL] = None
+    national_id: Annotated[LooseText | None, PERSONAL] = None
     country_code: Country | None = None
 
 

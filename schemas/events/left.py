@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 
 from schemas.base import Id, Key, LooseText, lacking
 from schemas.events.base import Event
+
+
+def _not_said(value: object) -> object:
+    """Null is as good as nothing, as in every other field that may be left out."""
+    return False if value is None else value
 
 
 class TraderLeft(Event):
@@ -17,7 +22,7 @@ class TraderLeft(Event):
 
     trader_id: Key | None = None
     user_id: Id | None = None
-    immediate: bool = False
+    immediate: Annotated[bool, BeforeValidator(_not_said, json_schema_input_type=bool | None)] = False
     reason: LooseText | None = None
 
     @model_validator(mode="after")

@@ -11,15 +11,15 @@ from pydantic_core import PydanticCustomError
 from schemas.base import (
     COMBINED_NAMES,
     MAX_INT64,
+    NATIONAL_ID,
     PERSONAL,
+    US_TAX_ID,
     Date,
     Id,
     Key,
     LegalName,
     LooseText,
-    NationalId,
     Text,
-    UsTaxId,
     Wire,
     broken,
     lacking,
@@ -57,18 +57,25 @@ class Application(Wire):
     zip_code: Annotated[Text, PERSONAL]
     phone: Annotated[Text, PERSONAL]
     citizenship: Country
-    tax_identifier: Annotated[UsTaxId | None, PERSONAL] = None
-    national_id: Annotated[NationalId | None, PERSONAL] = None
+    tax_identifier: Annotated[LooseText | None, PERSONAL] = None
+    national_id: Annotated[LooseText | None, PERSONAL] = None
     birth_date: Annotated[Date, PERSONAL]
 
     @model_validator(mode="after")
     def _rules_of_the_page(self) -> Self:
         if len(self.first_name) + len(self.last_name) > COMBINED_NAMES:
             raise broken("firstName", "and lastName together must be at most 60 characters")
-        if self.citizenship == "US" and self.tax_identifier is None:
-            raise lacking("taxIdentifier", "is missing: US citizens need one of nine digits")
-        if self.citizenship != "US" and self.national_id is None:
-            raise lacking("nationalId", "is missing: citizens of other countries than the US need one")
+        # Each of the two has its rule for those who need it, and none for the others.
+        if self.citizenship == "US":
+            if self.tax_identifier is None:
+                raise lacking("taxIdentifier", "is missing: US citizens need one of nine digits")
+            if not re.fullmatch(US_TAX_ID, self.tax_identifier):
+                raise broken("taxIdentifier", "must be exactly nine digits for a US citizen")
+        else:
+            if self.national_id is None:
+                raise lacking("nationalId", "is missing: citizens of other countries than the US need one")
+            if not re.fullmatch(NATIONAL_ID, self.national_id):
+                raise broken("nationalId", "must be 2 to 64 letters and digits")
         return self
 
 
