@@ -77,6 +77,29 @@ async def test_compressed_records_are_read(real_stage: Stages, codec: str) -> No
     await oracle.holds_all(on)
 
 
+async def test_what_a_shop_takes_back_was_not_bought(real_stage: Stages) -> None:
+    """A purchase in a transaction is carried out when that is committed, and not at all when it is aborted."""
+    on = await real_stage()
+    replica = await on.replica()
+    topic = on.env["KAFKA_TOPIC_PREFIX"] + PURCHASED
+    on.events += [purchase(2), purchase(3)]
+    async with AIOKafkaProducer(bootstrap_servers=on.servers, transactional_id=topic) as shop:
+        for number, kept in ((1, False), (2, True)):
+            await shop.begin_transaction()
+            await shop.send_and_wait(topic, json.dumps(purchase(number)).encode(), partition=0)
+            if kept:
+                await shop.commit_transaction()
+            else:
+                # It is told apart by what comes after it: a purchase of elsewhere is done, this one not begun.
+                await on.wire.send(purchase(3), partition=1)
+                await on.outcome(purchase(3))
+                await shop.abort_transaction()
+    await on.all_ended()
+    assert await on.rows("select 1 from flow where event_id = 'e-1'") == []
+    await eventually(lambda: replica.replica.subscriber.lag()[PURCHASED] == 0)
+    await oracle.holds_all(on)
+
+
 @pytest.mark.parametrize("key", [b"k" * 2 * 1024 * 1024, random.Random(0).randbytes(1_048_000)])
 async def test_a_key_may_fill_a_record(real_stage: Stages, key: bytes) -> None:
     """A key that leaves no room beside it, compressed or not, comes back with its outcome and holds up no other's."""

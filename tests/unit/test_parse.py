@@ -125,6 +125,15 @@ def test_a_value_of_one_mebibyte_is_the_most() -> None:
     assert (rejected.code, rejected.event_id) == ("too_large", "e-9")
 
 
+def test_a_value_that_is_too_large_is_looked_into_for_its_ids() -> None:
+    """Its outcome can be told by the id in its body, and the order's and trader's are told with it."""
+    rejected = bad(orjson.dumps({**FULL, "padding": "x" * MAX_VALUE_BYTES}))
+    assert (rejected.code, rejected.event_id, rejected.ids.order_id) == ("too_large", "e-1", FULL["orderId"])
+    for unreadable in (b"{" * (MAX_VALUE_BYTES + 1), orjson.dumps({**FULL, "padding": "x" * 17 * MAX_VALUE_BYTES})):
+        rejected = bad(unreadable)
+        assert (rejected.code, rejected.event_id) == ("too_large", None)
+
+
 def test_a_byte_order_mark_is_ignored() -> None:
     """A byte order mark in front of the JSON is passed over, as RFC 8259 allows."""
     assert good(b"\xef\xbb\xbf" + orjson.dumps(FULL)).event_id == "e-1"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ from schemas.faults import fault
 
 MAX_VALUE_BYTES: Final = 1_048_576
 """1 MiB, uncompressed (contract 3); Kafka's own default for a record is about as much."""
+
+_MOST_LOOKED_INTO: Final = 16 * MAX_VALUE_BYTES
+"""Bytes of a value that is too large and still looked into for its id: what a dead letter may have."""
 
 MAX_ID_CHARACTERS: Final = 128
 
@@ -136,16 +140,12 @@ def _read(record: RawRecord, products: Mapping[str, Account], reading: _Reading)
     if model is None:
         raise _Refusal("unknown_topic", "The topic is not one of the worker's input topics.")
     _read_headers(record.headers, reading)
-    body = _object(_decode(record.value))
-    if "specversion" in body and "data" in body:
-        envelope = body
-        _read_trace(envelope.get("traceparent"), envelope.get("tracestate"), reading)
-        if reading.event_id is None:
-            reading.event_id = _checked_id(envelope.get("id"), "The envelope's id")
-        body = _object(envelope["data"], "The envelope's data")
-    reading.ids = _ids(body)
-    if reading.event_id is None:
-        reading.event_id = _checked_id(body.get("eventId"), "eventId")
+    size = len(record.value or b"")
+    if size > MAX_VALUE_BYTES:
+        with suppress(_Refusal):  # its size is what is wrong with it
+            _read_body(record.value if size <= _MOST_LOOKED_INTO else None, reading)
+        raise _Refusal("too_large", "The value is larger than 1 MiB (1048576 bytes, uncompressed).")
+    body = _read_body(record.value, reading)
     if reading.event_id is None:
         raise _Refusal("no_id", "The event has no id: neither a header ce_id, nor an envelope's id, nor eventId.")
     try:
@@ -158,11 +158,24 @@ def _read(record: RawRecord, products: Mapping[str, Account], reading: _Reading)
     return reading.event_id, event
 
 
+def _read_body(value: bytes | None, reading: _Reading) -> dict[str, Any]:
+    """The event's fields; `reading` learns the ids."""
+    body = _object(_decode(value))
+    if "specversion" in body and "data" in body:
+        envelope = body
+        _read_trace(envelope.get("traceparent"), envelope.get("tracestate"), reading)
+        if reading.event_id is None:
+            reading.event_id = _checked_id(envelope.get("id"), "The envelope's id")
+        body = _object(envelope["data"], "The envelope's data")
+    reading.ids = _ids(body)
+    if reading.event_id is None:
+        reading.event_id = _checked_id(body.get("eventId"), "eventId")
+    return body
+
+
 def _decode(value: bytes | None) -> object:
     if value is None:
         raise _Refusal("no_value", "The record has no value.")
-    if len(value) > MAX_VALUE_BYTES:
-        raise _Refusal("too_large", "The value is larger than 1 MiB (1048576 bytes, uncompressed).")
     try:
         # RFC 8259 lets a reader ignore a byte order mark, and some producers write one.
         decoded: object = orjson.loads(value.removeprefix(_BOM))

@@ -65,6 +65,7 @@ class Subscriber:
             batch=True,
             group_id=settings.kafka_group_id,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",  # what a shop has taken back, or not yet said, was not bought
             ack_policy=AckPolicy.MANUAL,
             max_records=MOST_RECORDS,
             batch_timeout_ms=1,
@@ -117,14 +118,14 @@ class Subscriber:
         return coordinator is not None and not coordinator.need_rejoin(consumer._subscription.subscription)  # noqa: SLF001
 
     def lag(self) -> dict[str, int]:
-        """Records behind the end, by topic without prefix, of the partitions that this replica has."""
+        """Records behind the end of what is committed, by topic without prefix, of this replica's partitions."""
         behind: dict[str, int] = {}
         consumer = self.consumer
         for partition in consumer.assignment() if consumer is not None else ():
-            high = consumer.highwater(partition)
+            high = consumer.last_stable_offset(partition)
             state = consumer._subscription.subscription.assignment.state_value(partition)  # noqa: SLF001
             position = state._position if state is not None else None  # noqa: SLF001
-            if high is not None and position is not None:
+            if high is not None and high >= 0 and position is not None:
                 topic = self._names.bare(partition.topic)
                 behind[topic] = behind.get(topic, 0) + max(high - position, 0)
         return behind
