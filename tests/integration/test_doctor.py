@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -23,14 +24,17 @@ async def _ask(stage: Stage, **changes: str) -> tuple[int, dict[str, dict[str, A
         process.close()
 
 
-async def test_a_healthy_house_passes_every_check(real_stage: Stages) -> None:
+async def test_a_healthy_house_passes_every_check(real_stage: Stages, tmp_path: Path) -> None:
     """With everything in place nothing fails, and the exit code is 0."""
     stage = await real_stage()
     topics = worker("topics", "create", env=stage.env)
     await asyncio.to_thread(topics.wait, 40)
     topics.close()
-    code, checks, _ = await _ask(stage)
+    catalogue = tmp_path / "products.toml"
+    catalogue.write_text('["EVAL-50K"]\ntemplateAccountId = 11\ninitialBalance = 50000\n')
+    code, checks, _ = await _ask(stage, PRODUCTS_FILE=str(catalogue))
     assert code == 0, checks
+    assert checks["template of EVAL-50K"]["seen"] == "11 TEMPLATE50K"
     assert {"settings", "database", "database schema", "kafka", "topics", "kafka permissions", "consumer group"} <= set(
         checks
     )

@@ -15,6 +15,7 @@ from worker.sandbox.operations.alerts import NOISE_ALERT_ID, raise_alert, sign
 from worker.sandbox.operations.applications import review
 from worker.sandbox.operations.cancel import ended
 from worker.sandbox.replies import Reply
+from worker.sandbox.world import TEMPLATES
 
 if TYPE_CHECKING:
     from worker.sandbox.app import Sandbox
@@ -241,7 +242,7 @@ class Control:
         archived = []
         for account in world.accounts.rows.values():
             live = any(row["status"] in LIVE_PERMISSION for row in world.permissions_on(account["id"]))
-            if account["active"] and not live:
+            if account["active"] and not live and account["id"] not in TEMPLATES:
                 account["active"], account["closed"] = False, True
                 archived.append(account["id"])
         if week:

@@ -20,8 +20,8 @@ ADMIN_ID = 1001
 """User id of the organization's API user."""
 
 ORGANIZATION_ID = 77
-TEMPLATES = frozenset({11, 12, 13})
-"""Template accounts that the partner's support prepared."""
+TEMPLATES = {11: 50_000, 12: 100_000, 13: 150_000}
+"""Template accounts that the partner's support prepared, with their size: accounts of DEMO like any other."""
 
 GROUP_TRADE = 22
 """The entitlement that makes a whole batch of new users fail (users page)."""
@@ -151,6 +151,8 @@ class World:
                 "professional": "NonProfessional",
             }
         )
+        for account_id, size in TEMPLATES.items():
+            self.add_account(f"TEMPLATE{size // 1000}K", size, now, account_id=account_id)
         for alert_id, name in ((config.mda_alert_id, "custapp:nonpro-signed"), (12, "account:margin-call")):
             self.alerts.add({"name": name, "timestamp": iso(now)}, row_id=alert_id)
 
@@ -176,7 +178,9 @@ class World:
         self.user_born[user["id"]] = now
         return user
 
-    def add_account(self, name: str, balance: float, now: float, *, foreign: bool = False) -> Row:
+    def add_account(
+        self, name: str, balance: float, now: float, *, foreign: bool = False, account_id: int | None = None
+    ) -> Row:
         return self.accounts.add(
             {
                 "name": name,
@@ -192,6 +196,7 @@ class World:
                 "evaluationSize": balance,
             },
             foreign=foreign,
+            row_id=account_id,
         )
 
     def add_permission(self, account_id: int, user: Row, status: str, now: float, *, foreign: bool = False) -> Row:
