@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import time
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -59,9 +59,19 @@ def _database_url(value: SecretStr) -> SecretStr:
     parts = urlsplit(value.get_secret_value())
     if parts.scheme not in ("postgresql", "postgres") or not value.get_secret_value().partition("://")[2]:
         raise ValueError
-    if parts.port == 0:  # `port` raises on nonsense, which asyncpg would trip over only when it connects
+    options = dict(parse_qsl(parts.query))
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    ports = [found[1] for host in hosts if (found := re.search(r":([^\]]*)$", host))]
+    ports += options["port"].split(",") if "port" in options else []
+    # asyncpg would trip over these only when it connects.
+    if not all(port == "" or (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65_536) for port in ports):
+        raise ValueError
+    if options.get("sslmode", "prefer") not in _SSL_MODES:
         raise ValueError
     return value
+
+
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 def _readable(value: Path) -> Path:
@@ -110,17 +120,33 @@ def _long_keys(value: SecretStr) -> SecretStr:
     return value
 
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Form("a number of seconds, 0 or more", "60")]
-Timeout = Annotated[float, Field(gt=0, allow_inf_nan=False), Form("a number of seconds, more than 0", "60")]
-Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Form("a number of milliseconds, 0 or more", "5")]
-Count = Annotated[int, Field(ge=1), Form("a whole number, 1 or more", "12")]
-Hours = Annotated[int, Field(ge=1), Form("a whole number of hours, 1 or more", "168")]
-Days = Annotated[int, Field(ge=1), Form("a whole number of days, 1 or more", "400")]
+_YEARS = 10 * 366 * 86_400
+"""Seconds. Longer than anybody waits, and short enough that a time so far ahead can be told."""
+
+Seconds = Annotated[
+    float, Field(ge=0, le=_YEARS, allow_inf_nan=False), Form("a number of seconds, 0 or more, at most ten years", "60")
+]
+Timeout = Annotated[
+    float, Field(gt=0, le=86_400, allow_inf_nan=False), Form("a number of seconds, more than 0, at most a day", "60")
+]
+Milliseconds = Annotated[
+    float,
+    Field(ge=0, le=86_400_000, allow_inf_nan=False),
+    Form("a number of milliseconds, 0 or more, at most a day", "5"),
+]
+Count = Annotated[int, Field(ge=1, le=1_000_000), Form("a whole number, 1 to 1000000", "12")]
+Replication = Annotated[int, Field(ge=1, le=1_000), Form("a whole number, 1 or more, at most that of brokers", "3")]
+Partitions = Annotated[int, Field(ge=1, le=10_000), Form("a whole number, 1 to 10000", "12")]
+Hours = Annotated[int, Field(ge=1, le=876_000), Form("a whole number of hours, 1 or more, at most a century", "168")]
+Days = Annotated[int, Field(ge=1, le=36_500), Form("a whole number of days, 1 or more, at most a century", "400")]
 Port = Annotated[int, Field(ge=0, le=65535), Form("a port, 0 to 65535; 0 takes a free one", "8000")]
-VendorId = Annotated[int, Field(ge=1), Form("Tradovate's id of it, a whole number", "12")]
+VendorId = Annotated[int, Field(ge=1, lt=2**63), Form("Tradovate's id of it, a whole number", "12")]
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 File = Annotated[Path, AfterValidator(_readable), Form("the path of a file that can be read", "/etc/ssl/ca.pem")]
+Catalogue = Annotated[
+    Path, AfterValidator(_readable), Form("the path of a TOML file that can be read", "/etc/tradovate/products.toml")
+]
 Lower = BeforeValidator(_lower)
 Upper = BeforeValidator(_upper)
 Switch = Annotated[bool, BeforeValidator(_switch), Form("on or off", "on")]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
-    SecretsSettingsSource,
     SettingsConfigDict,
 )
 
@@ -74,15 +73,15 @@ class Group(BaseSettings):
 G = TypeVar("G", bound=Group)
 
 
-class _MappingSource(EnvSettingsSource):
-    """The environment, or a mapping in its place."""
+class _Given(EnvSettingsSource):
+    """All that was found, by names in lower case: what pydantic takes for its environment."""
 
-    def __init__(self, settings_cls: type[BaseSettings], env: Mapping[str, str]) -> None:
-        self._given = {name.lower(): value for name, value in env.items()}
+    def __init__(self, settings_cls: type[BaseSettings], found: Mapping[str, str]) -> None:
+        self._found = found
         super().__init__(settings_cls)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        return self._given
+        return self._found
 
 
 def load(
@@ -99,14 +98,13 @@ def load(
     """
     if env is None:
         env, env_file, secrets_dir = os.environ, env_file or ENV_FILE, secrets_dir or SECRETS_DIR
-    values: dict[str, Any] = {}
-    for place, source in _sources(group, env, env_file, secrets_dir).items():
-        try:
-            found = source()()  # pydantic reads a `.env` when its source is made, the others when it is called
-        except (OSError, UnicodeDecodeError):
-            wrong = Problem(place, missing=False, form="must be readable and UTF-8", example="LOG_LEVEL=info")
-            raise SettingsError([wrong]) from None
-        values |= {name: value for name, value in found.items() if str(value).strip()}
+    found: dict[str, str] = {}
+    for place in (_secrets(group, secrets_dir), _lines(env_file), env):  # the weakest first
+        found |= {name.lower(): value for name, value in place.items() if value.strip()}
+    values = _Given(group, found)()
+    for name, value in values.items():
+        if not _is_text(value):
+            values[name] = _NO_TEXT
     try:
         return group(**values)
     except ValidationError as error:
@@ -114,16 +112,45 @@ def load(
         raise SettingsError(_problems(group, error)) from None
 
 
-def _sources(
-    group: type[Group], env: Mapping[str, str], env_file: Path | None, secrets_dir: Path | None
-) -> dict[str, Callable[[], PydanticBaseSettingsSource]]:
-    """The places to look at, the weakest first."""
-    found: dict[str, Callable[[], PydanticBaseSettingsSource]] = {}
-    if secrets_dir is not None and secrets_dir.is_dir():  # pydantic warns when it is not there
-        found[str(secrets_dir)] = partial(SecretsSettingsSource, group, secrets_dir)
-    if env_file is not None and env_file.is_file():
-        found[str(env_file)] = partial(DotEnvSettingsSource, group, env_file, env_file_encoding="utf-8")
-    return found | {"the environment": partial(_MappingSource, group, env)}
+_NO_TEXT = object()
+"""In place of bytes that are no UTF-8: no setting takes it."""
+
+
+def _is_text(value: str) -> bool:
+    """Whether it is more than the bytes of an environment that are no UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _lines(env_file: Path | None) -> dict[str, str]:
+    """What a `.env` says. Values are taken as they stand: a password may hold `${`."""
+    if env_file is None or not env_file.is_file():
+        return {}
+    with _readable(env_file):
+        found = dotenv_values(env_file, encoding="utf-8-sig", interpolate=False)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _secrets(group: type[Group], directory: Path | None) -> dict[str, str]:
+    """The files that are named like a setting of the group. What else is there is none of ours, and not read."""
+    if directory is None or not directory.is_dir():
+        return {}
+    found = {}
+    with _readable(directory):
+        files = [path for path in sorted(directory.iterdir()) if path.name.lower() in group.model_fields]
+    for path in files:
+        with _readable(path):
+            found[path.name] = path.read_text(encoding="utf-8-sig").strip()
+    return found
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Names the place that cannot be read, a directory where a file should be among them."""
+    try:
+        yield
+    except (OSError, UnicodeDecodeError):
+        wrong = Problem(str(path), missing=False, form="must be readable and UTF-8", example="LOG_LEVEL=info")
+        raise SettingsError([wrong]) from None
 
 
 def _problems(group: type[Group], error: ValidationError) -> list[Problem]:

@@ -125,9 +125,9 @@ class KafkaSettings(Group):
         Form("the path of the client's certificate, needed with KAFKA_SSL_KEY_FILE", "/etc/ssl/client.pem"),
     ] = None
     kafka_ssl_key_file: forms.File | None = None
-    kafka_topic_partitions: forms.Count = 12
+    kafka_topic_partitions: forms.Partitions = 12
     """Twelve replicas can share a topic, and twelve divides by two, three, four and six."""
-    kafka_topic_replication: forms.Count = 1
+    kafka_topic_replication: forms.Replication = 1
     """One, so that a single broker works out of the box; three in production."""
     kafka_topic_retention_hours: forms.Hours = 168
     """A week: a weekend's outage leaves time to mend it. Input topics hold personal data that long."""
@@ -196,7 +196,7 @@ class TradovateSettings(EnvironmentSettings):
         forms.Text, Form("a stable id, the same for all replicas", "6b1f3c1e-1f5c-4f0e-9f37-2a1d5b0c7d11")
     ]
     tradovate_mda_alert_id: forms.VendorId | None = None
-    tradovate_hourly_budget: Annotated[forms.Count, Form("a whole number of calls, 1 or more", "4500")] = 4500
+    tradovate_hourly_budget: Annotated[forms.Count, Form("a whole number of calls, 1 to 1000000", "4500")] = 4500
     """Of the 5,000 an hour that Tradovate allows the whole organization; the rest is for its people's own calls."""
     tradovate_timeout_seconds: forms.Timeout = 60
     """A full batch of a hundred evaluation accounts was seen to take tens of seconds."""
@@ -261,7 +261,7 @@ class FlowSettings(Group):
     tradovate_subscription_plan_id: forms.VendorId
     tradovate_tprop_entitlement_id: forms.VendorId | None = None
     tradovate_account_prefix: forms.AccountPrefix = "EVAL"
-    products_file: forms.File | None = None
+    products_file: forms.Catalogue | None = None
     day_end: forms.TimeOfDay = time(17, 15)
     """A quarter of an hour after CME's trading day ends, America/Chicago."""
     unknown_wait_seconds: forms.Seconds = 900

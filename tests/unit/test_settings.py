@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from datetime import time, timedelta
 from pathlib import Path
 
@@ -138,11 +139,18 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
         ("KAFKA_SASL_MECHANISM", "GSSAPI"),
         ("KAFKA_SSL_CA_FILE", "/no/such/file"),
         ("KAFKA_TOPIC_PARTITIONS", "0"),
+        ("KAFKA_TOPIC_PARTITIONS", "99999999999"),
+        ("KAFKA_TOPIC_REPLICATION", "100000"),
+        ("KAFKA_TOPIC_RETENTION_HOURS", "9999999999999999"),
         ("KAFKA_TOPIC_RETENTION_HOURS", "soon"),
         ("DATABASE_URL", "mysql://u:p@h/d"),
         ("DATABASE_URL", "hunter2"),
         ("DATABASE_URL", "postgresql://h:port/d"),
         ("DATABASE_URL", "postgresql://h:99999/d"),
+        ("DATABASE_URL", "postgresql://h:1,other:port/d"),
+        ("DATABASE_URL", "postgresql:///d?host=h&port=abc"),
+        ("DATABASE_URL", "postgresql://h/d?sslmode=bogus"),
+        ("SECRET_KEY", "\udcff" * 32),
         ("SECRET_KEY", "k" * 31),
         ("SECRET_KEY", "k" * 32 + "," + "short"),
         ("SECRET_KEY", "k" * 32 + ","),
@@ -158,13 +166,19 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
         ("TRADOVATE_TIMEOUT_SECONDS", "0"),
         ("TRADOVATE_TIMEOUT_SECONDS", "nan"),
         ("TRADOVATE_SETTLE_SECONDS", "-1"),
+        ("TRADOVATE_SETTLE_SECONDS", "1e14"),
+        ("TRADOVATE_SUBSCRIPTION_PLAN_ID", "9223372036854775808"),
+        ("UNKNOWN_WAIT_SECONDS", "1e12"),
         ("TRADOVATE_MAINTENANCE", "yes"),
         ("DAY_END", "17"),
         ("DAY_END", "5pm"),
         ("PRODUCTS_FILE", "/no/such/products.toml"),
         ("RETRY_FOR_SECONDS", "inf"),
         ("BATCH_LINGER_MS", "-0.1"),
+        ("BATCH_LINGER_MS", "1e20"),
+        ("RETRY_FOR_SECONDS", "1e15"),
         ("LEDGER_KEEP_DAYS", "1.5"),
+        ("LEDGER_KEEP_DAYS", "10000000"),
         ("HTTP_PORT", "65536"),
         ("CONSOLE_TOKEN", "t" * 15),
         ("LOG_LEVEL", "loud"),
@@ -293,6 +307,44 @@ def test_an_unreadable_env_file_is_named(tmp_path: Path) -> None:
         load(LogSettings, {}, env_file=dotenv)
     assert ".env" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["not text", "a directory"])
+def test_an_unreadable_secret_is_named(tmp_path: Path, kind: str) -> None:
+    """A secret's file that cannot be read is named with its path, without a warning and without what is in it."""
+    secret = tmp_path / "secret_key"
+    secret.mkdir() if kind == "a directory" else secret.write_bytes(b"hunter2 \xff")
+    (tmp_path / "..data").mkdir()  # as Kubernetes lays them out: none of ours
+    with warnings.catch_warnings(action="error"), pytest.raises(SettingsError) as caught:
+        load(SecretSettings, {}, secrets_dir=tmp_path)
+    assert str(secret) in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert load(LogSettings, {}, secrets_dir=tmp_path).log_level == "info"
+
+
+def test_values_of_an_env_file_stand_as_they_are(tmp_path: Path) -> None:
+    """A password may hold what looks like a variable, and a file may begin with a byte order mark."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_bytes(b"\xef\xbb\xbfKAFKA_SASL_PASSWORD=pa${HOME}ss\nexport KAFKA_GROUP_ID='a b'\nNOTHING\n")
+    found = load(KafkaSettings, {}, env_file=dotenv)
+    assert found.kafka_sasl_password is not None
+    assert found.kafka_sasl_password.get_secret_value() == "pa${HOME}ss"
+    assert found.kafka_group_id == "a b"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://a:1,b:2/d?target_session_attrs=any",
+        "postgres://u:p%40w@[::1]:5432/d",
+        "postgresql://[::1]/d",
+        "postgresql:///d?host=/var/run/postgresql&port=5433",
+        "postgresql://h/d?sslmode=require",
+    ],
+)
+def test_every_form_of_a_database_address_is_taken(url: str) -> None:
+    """Several hosts, IPv6, sockets and options are for PostgreSQL's own driver to judge."""
+    assert load(DatabaseSettings, {"DATABASE_URL": url}).database_url.get_secret_value() == url
 
 
 def test_a_command_asks_only_for_what_it_uses() -> None:
