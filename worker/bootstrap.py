@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from aiokafka.errors import KafkaError
 
 from schemas.events import Account
 from worker.backoff import Schedule
@@ -28,7 +27,7 @@ from worker.kafka.topics import TopicNames, dead_letter_topic, outcome_topic
 from worker.ledger.calls import Budget
 from worker.ledger.claims import Claims
 from worker.ledger.crypto import Vault
-from worker.ledger.database import AWAY, Database
+from worker.ledger.database import Database
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import OutcomeRow
 from worker.ops.health import Health
@@ -40,7 +39,7 @@ from worker.outcomes.publisher import Publisher
 from worker.products import load_products
 from worker.session import SessionKeeper
 from worker.settings import FlowSettings, RunSettings
-from worker.starting import Start, StartRefused, replica_name, session_keeper
+from worker.starting import Start, StartRefused, ended, replica_name, session_keeper, within
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.operations import OPERATIONS
 
@@ -250,26 +249,19 @@ class Replica:
         by_name = {task.get_name(): task for task in loops}
         self.dispatcher.wake.set()
 
-        async def within(work: Awaitable[object], seconds: float) -> None:
-            left = max(0.1, STOP_WITHIN - 1 - (time.monotonic() - began))
-            try:
-                async with asyncio.timeout(min(seconds, left)):
-                    await work
-            except (TimeoutError, KafkaError, *AWAY) as error:
-                log.warning("run.stop_incomplete", error=type(error).__name__)
+        async def for_most(work: Awaitable[object], seconds: float, spare: float = 5.0) -> None:
+            await within(work, min(seconds, max(0.1, STOP_WITHIN - spare - (time.monotonic() - began))))
 
-        await within(self.subscriber.stop(), 5.0)
+        await for_most(self.subscriber.stop(), 5.0)
         if "dispatch" in by_name:
-            await within(asyncio.wait({by_name["dispatch"]}), 2.0)
-            await within(self.dispatcher.drain(_DRAIN), _DRAIN + 2)
+            await for_most(asyncio.wait({by_name["dispatch"]}), 2.0)
+            await for_most(self.dispatcher.drain(_DRAIN), _DRAIN + 2)
         if "publish" in by_name:
             self.publisher.finish()
-            await within(asyncio.wait({by_name["publish"]}), 3.0)
+            await for_most(asyncio.wait({by_name["publish"]}), 3.0)
         if "upkeep" in by_name:
-            await within(asyncio.wait({by_name["upkeep"]}), 1.0)  # it takes this replica off the ledger's list
-        for task in loops:
-            task.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+            await for_most(asyncio.wait({by_name["upkeep"]}), 1.0)  # it takes this replica off the ledger's list
+        await ended(loops, self.database)
         for work in (
             self.session.aclose(),
             self.producer.stop(),
@@ -278,9 +270,9 @@ class Replica:
             *([self.console.aclose()] if self.console is not None else []),
             self.tracing.close(),
         ):
-            await within(work, 2.0)
+            await for_most(work, 2.0, spare=1.0)
         if self.served is not None:
-            await within(self.served.stop(), 2.0)
+            await for_most(self.served.stop(), 2.0, spare=1.0)
         log.info("run.stopped", seconds=round(time.monotonic() - began, 2))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -72,13 +72,30 @@ def session_keeper(
     )
 
 
-async def within(work: Awaitable[None], seconds: float) -> None:
+async def within(work: Awaitable[object], seconds: float) -> None:
     """Does a part of stopping for so long at most, whatever is away."""
     try:
         async with asyncio.timeout(seconds):
             await work
     except (TimeoutError, KafkaError, *AWAY) as error:
         log.warning("run.stop_incomplete", error=type(error).__name__)
+
+
+async def ended(loops: Iterable[asyncio.Task[None]], database: Database) -> None:
+    """Cancels the loops and waits for them, two seconds at most. One that waits for a database that is frozen, or cut
+    off, takes longer to be cancelled than a stop may take: then the connections are cut under it.
+    """
+    left = set(loops)
+    for last in (False, True):
+        for task in left:
+            task.cancel()
+        if left:
+            _, left = await asyncio.wait(left, timeout=1.0)
+        if left and not last:
+            log.warning(
+                "run.stop_incomplete", error="the database hangs", loops=sorted(task.get_name() for task in left)
+            )
+            database.cut()
 
 
 @dataclass(frozen=True, slots=True)

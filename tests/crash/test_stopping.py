@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
 from tests.support import oracle
 from tests.support.events import purchase
+from tests.support.processes import frozen, worker
 from tests.support.spine import Stages
 from tests.support.waiting import eventually
 
@@ -70,3 +72,50 @@ async def test_an_idle_replica_stops_at_once(real_stage: Stages) -> None:
     assert await idle.ended() == 0
     assert time.monotonic() - began < 8
     assert not await on.rows("select * from replica")
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("busy", [True, False])
+async def test_a_database_that_hangs_holds_up_neither_health_nor_the_end(fragile_stage: Stages, busy: bool) -> None:
+    """While PostgreSQL stands still, connections open, health says so within its three seconds and SIGTERM is obeyed
+    in time; what was bought goes on with the next replica.
+    """
+    on = await fragile_stage()
+    first = on.process()
+    await first.ready()
+    await on.buy(purchase(1))
+    await on.outcome("e-1")
+    with frozen(on.database_url):
+        if busy:
+            await on.buy(purchase(2))
+        for _ in range(3):
+            asked = time.monotonic()
+            health = await first.health()
+            assert time.monotonic() - asked < 3
+            assert "database" in health["checks"]["database"]
+        began = time.monotonic()
+        first.terminate()
+        assert await first.ended(WITHIN + 15) == 0
+        assert time.monotonic() - began < WITHIN
+    on.process()
+    await on.all_ended()
+    await oracle.holds_all(on)
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(120)
+async def test_a_bridge_stops_though_the_database_hangs(fragile_stage: Stages) -> None:
+    """A bridge obeys SIGTERM in time while PostgreSQL stands still."""
+    on = await fragile_stage()
+    topics = worker("topics", "create", env=on.env)
+    assert await asyncio.to_thread(topics.wait) == 0
+    topics.close()
+    with worker("bridge", env=on.env) as bridge:
+        bridge.wait_for_log("bridge.stands_by")
+        await eventually(lambda: on.rows("select 1 from replica where role = 'bridge'"))
+        with frozen(on.database_url):
+            began = time.monotonic()
+            bridge.terminate()
+            assert await asyncio.to_thread(bridge.wait, WITHIN + 15) == 0
+            assert time.monotonic() - began < WITHIN

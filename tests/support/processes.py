@@ -10,9 +10,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
 
 from tests.support.waiting import eventually_sync
 
@@ -160,3 +162,23 @@ def _as_a_user_starts_it() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def frozen(database_url: str) -> Iterator[None]:
+    """The embedded PostgreSQL behind an address stands still, with all its connections open: nothing answers."""
+    home = Path(parse_qs(urlsplit(database_url).query)["host"][0])
+    server = int((home / "data" / "postmaster.pid").read_text().split()[0])
+    family = [server, *_children(server)]
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def _children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]

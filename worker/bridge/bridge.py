@@ -21,7 +21,7 @@ from worker.ops.serve import Served, application, serve
 from worker.ops.upkeep import Upkeep
 from worker.session import SessionKeeper
 from worker.settings import BridgeSettings
-from worker.starting import Start, StartRefused, within
+from worker.starting import Start, StartRefused, ended, within
 from worker.tradovate.client import PartnerClient
 
 log = structlog.get_logger()
@@ -120,9 +120,7 @@ class Bridge:
         working = [task for task in loops if task.get_name() != "lead"]
         if working:  # the lease is extended until the inbox is empty
             await asyncio.wait(working, timeout=10.0)
-        for task in loops:
-            task.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await ended(loops, self.database)
         await within(self.leadership.give_back(), 2.0)
         for work in (self.session.aclose(), self.producer.stop(), self.client.aclose(), self.database.close()):
             await within(work, 2.0)

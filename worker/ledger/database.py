@@ -64,9 +64,12 @@ class Database:
         self._url = url
         self._size = size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._cut = False
 
     async def open(self) -> None:
         """Connects; raises any of `AWAY`."""
+        if self._cut:
+            raise ConnectionAbortedError("the connections to the database were cut")
         if self._pool is None:
             self._pool = await asyncpg.create_pool(
                 self._url,
@@ -99,6 +102,13 @@ class Database:
                     await pool.close()
             except (TimeoutError, *AWAY):
                 pool.terminate()
+
+    def cut(self) -> None:
+        """Breaks all connections for good: whoever waits for the database, were it frozen, is told so at once."""
+        self._cut = True
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            pool.terminate()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

@@ -22,6 +22,9 @@ KAFKA_EVERY = 10.0
 _LOOK = 1.5
 """Seconds that the look at the ledger may take before the database counts as away (health: true within 3 s)."""
 
+_GIVEN_UP = 6.0
+"""Seconds after which a look is given up for another one: its connection may be dead while the database lives."""
+
 
 @dataclass(slots=True)
 class Reach:
@@ -31,6 +34,8 @@ class Reach:
     producer: RecordProducer
     budget: Budget
     held: Sequence[Mapping[str, str | None]] = ()  # what keeps calls back, as last seen: pauses, lock-outs, penalties
+    _look: asyncio.Task[Standing] | None = None
+    _looked: float = 0.0
     _kafka_looked: float = -1e9
     _kafka_why: str | None = "not connected yet"
 
@@ -44,8 +49,7 @@ class Reach:
     async def standing(self) -> Standing | str:
         """What the ledger says, or why it cannot be reached."""
         try:
-            async with asyncio.timeout(_LOOK):
-                seen = await standing(self.database, self.budget)
+            seen = await self._seen()
         except AWAY as error:
             return f"the database cannot be reached ({type(error).__name__})"
         self.held = [
@@ -53,6 +57,23 @@ class Reach:
             for hold in seen.holds
         ]
         return seen
+
+    async def _seen(self) -> Standing:
+        """One look for all who ask at the same time, and no longer than `_LOOK` for each: to give up a look at a
+        database that hangs takes ten seconds itself. Raises any of `AWAY`.
+        """
+        look = self._look
+        if look is None or look.done():
+            look = self._look = asyncio.create_task(standing(self.database, self.budget))
+            look.add_done_callback(_heard)
+            self._looked = time.monotonic()
+        if not (await asyncio.wait({look}, timeout=_LOOK))[0]:
+            if time.monotonic() - self._looked > _GIVEN_UP:
+                look.cancel()
+            raise TimeoutError
+        if look.cancelled():
+            raise TimeoutError
+        return look.result()
 
     async def kafka(self) -> str | None:
         """Why Kafka cannot be reached, or None."""
@@ -77,6 +98,12 @@ class Reach:
         metrics.lockout.set(seen.lockout_seconds)
         metrics.token.set(seen.token_seconds)
         return True
+
+
+def _heard(look: asyncio.Task[Standing]) -> None:
+    """What came of a look that nobody waited for any longer is of no interest."""
+    if not look.cancelled():
+        look.exception()
 
 
 def _partner(seen: Standing) -> Mapping[str, str | None]:
