@@ -179,9 +179,12 @@ async def test_unclear_logins_back_off_for_all_replicas(world: World) -> None:
     assert len(world.partner.logins) == 6
 
 
-async def test_no_third_session_while_two_may_live(world: World) -> None:
-    """Two logins without an answer may both have opened a session: a third waits until the first has surely ended."""
-    world.partner.login = breaks(httpx.ReadError)
+@pytest.mark.parametrize("answer", [breaks(httpx.ReadError), says(500)])
+async def test_no_third_session_while_two_may_live(world: World, answer: Answering) -> None:
+    """Two logins without an answer, or with an error of the server's, may both have opened a session: a third waits
+    until the first has surely ended.
+    """
+    world.partner.login = answer
     for _ in range(2):
         await no_session(world.keeper())
         await world.passes(1)
@@ -207,9 +210,9 @@ async def test_an_operator_may_forget_sessions_that_may_live(world: World) -> No
     assert (await world.keeper().ensure()).value == "third"
 
 
-@pytest.mark.parametrize("answer", [says(500), breaks(httpx.ConnectError), says(200, {"errorText": "no"})])
+@pytest.mark.parametrize("answer", [says(503), breaks(httpx.ConnectError), says(200, {"errorText": "no"})])
 async def test_a_login_that_surely_opened_nothing_does_not_count(world: World, answer: Answering) -> None:
-    """A 5xx, a refusal, and a connection that was never made leave no session that may live."""
+    """A 503, a refusal, and a connection that was never made leave no session that may live."""
     world.partner.login = answer
     await no_session(world.keeper())
     async with world.db.connection() as conn:

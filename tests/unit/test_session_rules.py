@@ -157,14 +157,15 @@ def test_every_reply_has_a_meaning_for_the_session(reply: Reply, renewal: type, 
         (Unclear("HTTP 408", 408), True, True),
         (Unclear("garbage", 200), True, True),
         (Answer({}), True, True),
-        (Unclear("HTTP 500", 500), False, True),
+        (Unclear("HTTP 500", 500), True, True),
+        (Unclear("HTTP 503", 503), False, True),
         (Unclear("HTTP 302", 302), False, True),
         (Silence(423), False, True),
         (NotSent("x"), False, False),
     ],
 )
 def test_a_login_counts_when_it_may_have_opened_a_session(reply: Reply, opened: bool, sent: bool) -> None:
-    """A timeout, a cut and an unreadable success may have; an error of the server's has not."""
+    """A timeout, a cut, an unreadable success and an error of the server's may have; one that was too busy has not."""
     verdict = read_login(Exchange(reply), NOW)
     assert isinstance(verdict, Failed)
     assert (verdict.opened, verdict.sent) == (opened, sent)

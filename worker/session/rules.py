@@ -234,8 +234,8 @@ def _failed(reply: Refusal | Ticket | Silence | NotSent | Unclear) -> Failed:
         case NotSent(why):
             return Failed(why, sent=False)
         case Unclear(why, status):
-            # A 5xx opens nothing; a timeout, a cut, or an answer that cannot be read may have.
-            return Failed(why, opened=status is None or status == 408 or 200 <= status < 300)
+            # A 503 says that nothing was done; a timeout, a cut, another 5xx, what cannot be read may hide a session.
+            return Failed(why, opened=status is None or status == 408 or (status // 100 in (2, 5) and status != 503))
         case Ticket():
             return Failed("a penalty ticket")
         case Silence(status) | Refusal(status=status):
