@@ -39,7 +39,7 @@ from worker.outcomes.publisher import Publisher
 from worker.products import load_products
 from worker.session import SessionKeeper
 from worker.settings import FlowSettings, RunSettings
-from worker.starting import Start, StartRefused, ended, replica_name, session_keeper, within
+from worker.starting import Start, cannot_listen, ended, replica_name, session_keeper, within
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.operations import OPERATIONS
 
@@ -201,8 +201,7 @@ class Replica:
         try:
             self.served = await serve(application(probes, self.metrics, pages), settings.http_host, settings.http_port)
         except OSError as error:
-            text = f"HTTP_PORT {settings.http_port} cannot be listened on ({error.strerror}); set another, or 0."
-            raise StartRefused(text) from None
+            raise cannot_listen(settings, error) from None
         log.info("run.http", address=self.served.address)
         if ready is not None:
             ready(self.served.address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -33,6 +34,14 @@ class StartRefused(Exception):  # noqa: N818 - a decision, not an accident
     def __init__(self, sentence: str, code: int = 1) -> None:
         super().__init__(sentence)
         self.code = code
+
+
+def cannot_listen(settings: BridgeSettings, error: OSError) -> StartRefused:
+    """Why HTTP cannot be served: a host that is not this machine's is a wrong setting, a port may just be taken."""
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        text = f"HTTP_HOST is not a name or address of this machine ({error.strerror}); 127.0.0.1 or 0.0.0.0 are."
+        return StartRefused(text, 2)
+    return StartRefused(f"HTTP_PORT {settings.http_port} cannot be listened on ({error.strerror}); set another, or 0.")
 
 
 def replica_name() -> str:

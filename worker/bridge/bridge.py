@@ -21,7 +21,7 @@ from worker.ops.serve import Served, application, serve
 from worker.ops.upkeep import Upkeep
 from worker.session import SessionKeeper
 from worker.settings import BridgeSettings
-from worker.starting import Start, StartRefused, ended, within
+from worker.starting import Start, cannot_listen, ended, within
 from worker.tradovate.client import PartnerClient
 
 log = structlog.get_logger()
@@ -55,8 +55,7 @@ class Bridge:
         try:
             self.served = await serve(application(probes, self.metrics.shared), settings.http_host, settings.http_port)
         except OSError as error:
-            text = f"HTTP_PORT {settings.http_port} cannot be listened on ({error.strerror}); set another, or 0."
-            raise StartRefused(text) from None
+            raise cannot_listen(settings, error) from None
         log.info("bridge.http", address=self.served.address)
         if ready is not None:
             ready(self.served.address)

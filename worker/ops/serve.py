@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from worker.ops.metrics import Metrics
@@ -50,14 +50,22 @@ def application(probes: Probes, metrics: Metrics, more: Sequence[BaseRoute] = ()
         await probes.scrape()
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return Starlette(
+    app = Starlette(
+        exception_handlers={405: _not_found},
         routes=[
             Route("/health/live", live),
             Route("/health/ready", ready),
             Route("/metrics", scrape),
             *more,
-        ]
+        ],
     )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _not_found(_request: Request, _error: Exception) -> Response:
+    """What a page does not do is not there either (contract 6: 404 for all else)."""
+    return PlainTextResponse("Not Found", status_code=404)
 
 
 class _Server(uvicorn.Server):
