@@ -24,7 +24,3 @@ class Schedule:
         Full jitter spreads steps that failed together; the exponent is bounded, so that no attempt overflows.
         """
         return random() * min(self.cap, self.base * 2.0 ** min(max(attempt, 1) - 1, 62))
-
-    def exhausted(self, spent: float) -> bool:
-        """Whether a step that has used `spent` counted seconds is given up."""
-        return spent >= self.total

@@ -13,11 +13,14 @@ A reply is one of seven disjoint types; nothing that Tradovate answers leaves th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
+
+Query = str | int | Sequence[str]
+"""A parameter of an address; several texts are the same parameter several times."""
 
 
 class Domain(StrEnum):

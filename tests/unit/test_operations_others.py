@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker.replies import Absent, Answer, Domain, Done, NotHandled, Refusal, Reply, Unclear, Unknown
+from worker.replies import Absent, Answer, Domain, Done, NotHandled, Query, Refusal, Reply, Unclear, Unknown
 from worker.tradovate.operation import Operation, Resend
 from worker.tradovate.operations import OPERATIONS
 
@@ -28,7 +28,7 @@ class FakeReader:
     answers: Mapping[str, Any]
     asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
-    async def get(self, domain: Domain, path: str, **query: str | int) -> Reply:
+    async def get(self, domain: Domain, path: str, **query: Query) -> Reply:
         return self._answer(domain, path, query)
 
     async def post(self, domain: Domain, path: str, body: Mapping[str, Any]) -> Reply:

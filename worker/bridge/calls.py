@@ -12,7 +12,17 @@ from functools import partial
 import structlog
 
 from worker.ledger import holds
-from worker.ledger.calls import SESSION_SCOPE, Budget, Closed, Kind, Wanted, begin_calls, finish_call, result_name
+from worker.ledger.calls import (
+    SESSION_SCOPE,
+    Budget,
+    Closed,
+    Kind,
+    Wanted,
+    begin_calls,
+    finish_call,
+    lock_out,
+    result_name,
+)
 from worker.ledger.database import AWAY, Connection, Database
 from worker.replies import Domain, Reply, Ticket, Unauthorized
 from worker.session import NoSession, SessionKeeper
@@ -83,7 +93,7 @@ class CountedCalls:
         """Notes a 423 or 429 that came on a socket and names no request."""
 
         async def work(connection: Connection) -> None:
-            await holds.put(connection, holds.ALL, f"locked out: Tradovate answered {status}", lasts=self.lockout)
+            await lock_out(connection, status, self.lockout)
 
         await _insist(lambda: self.database.atomically(work))
 
@@ -145,7 +155,7 @@ async def _keep_ticket(connection: Connection, operation: str, ticket: Ticket) -
     How a GET would carry a ticket, nobody knows: it waits, and goes again without.
     """
     if operation == SYNC:
-        await holds.put_ticket(connection, operation, ticket.wait, ticket.ticket, body=None, company=None)
+        await holds.put_ticket(connection, operation, ticket.wait, ticket.ticket, body_digest=None, company=None)
     else:
         await holds.put(connection, holds.endpoint_scope(operation), "a penalty ticket", lasts=ticket.wait)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from worker.bridge.signals import id_of
 from worker.bridge.taker import SignalTaker
 from worker.ledger import signals
 from worker.ledger.database import AWAY, Database
-from worker.replies import Answer, Domain, Refusal, Reply
+from worker.replies import Answer, Domain, Refusal, Reply, Unauthorized
 from worker.tradovate.socket import HeldBack
 
 log = structlog.get_logger()
@@ -30,6 +31,9 @@ log = structlog.get_logger()
 COMPANY = 2.0
 """Seconds that a socket's catch-up waits for the other socket when that is about to listen too, to share the fetch:
 the partner drops both at once. Signals that are raised meanwhile come over the socket."""
+
+TRIES = 3
+"""Fetches from a domain that fails while the other one tells some."""
 
 CHUNK = 2_000
 """Keys looked up in one statement."""
@@ -54,6 +58,32 @@ def holder_of(live: AbstractSet[int], demo: AbstractSet[int]) -> Domain | None:
     if live and live >= demo:
         return Domain.LIVE
     return Domain.DEMO if demo > live else None
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What has been fetched for the lines that have begun to listen: `fresh`, their epochs."""
+
+    fresh: Mapping[Domain, int]
+    told: dict[Domain, set[int]] = field(default_factory=dict)
+    closed: set[Domain] = field(default_factory=set)  # it does not serve signals
+    failures: Counter[Domain] = field(default_factory=Counter)
+
+    def not_told(self, domain: Domain, reply: Reply) -> None:
+        """A 401 may be about the token, which is renewed: only the second one is about the domain."""
+        self.failures[domain] += 1
+        if isinstance(reply, Refusal) or (isinstance(reply, Unauthorized) and self.failures[domain] > 1):
+            self.closed.add(domain)
+
+    def enough(self, domains: Sequence[Domain]) -> bool:
+        """Whether nothing more is to be had. The vendor does not say which domain holds the signals: one that knows
+        some will do when the other one fails time and again.
+        """
+        left = [domain for domain in domains if domain not in self.told and domain not in self.closed]
+        if not self.told and not left:
+            self.closed.clear()
+            return False
+        return not left or (any(self.told.values()) and all(self.failures[domain] >= TRIES for domain in left))
 
 
 @dataclass(slots=True)
@@ -84,12 +114,15 @@ class CatchUp:
     async def run_once(self) -> None:
         """Fetches for the lines that have begun to listen since, until that is done or none of them listens."""
         pause, failures = Schedule(base=1.0, cap=60.0), 0
+        heard = _Heard({})
         while fresh := self._fresh():
+            if heard.fresh != fresh:
+                heard = _Heard(fresh)
             # One fetch a connection: both domains for two new sockets, the one that holds the signals for one alone.
             # As long as that is not known, one domain and, if it knows none, the other.
             alone = len(fresh) == 1
             known = (self._holder,) if alone and self._holder is not None else (Domain.LIVE, Domain.DEMO)
-            wait = await self._fetch_all(known, alone=alone)
+            wait = await self._fetch_all(heard, known, alone=alone)
             if wait is None:
                 for line in self.lines:
                     if fresh.get(line.domain) == line.epoch and line.is_listening:
@@ -111,10 +144,11 @@ class CatchUp:
         except TimeoutError:
             pass
 
-    async def _fetch_all(self, domains: Sequence[Domain], *, alone: bool) -> float | None:
+    async def _fetch_all(self, heard: _Heard, domains: Sequence[Domain], *, alone: bool) -> float | None:
         """None when all is fetched; else the seconds to wait before it is tried again, 0 for the usual pause."""
-        told: dict[Domain, set[int]] = {}
         for domain in domains:
+            if domain in heard.told or domain in heard.closed:
+                continue
             try:
                 reply = await self.calls.get(domain, SIGNALS, masterid=self.taker.mda_alert_id)
                 found = found_in(reply)
@@ -122,21 +156,20 @@ class CatchUp:
                     name = type(reply).__name__.lower()
                     self.counted(name)
                     log.warning("bridge.catch_up_failed", domain=domain, reply=name)
-                    if isinstance(reply, Refusal):
-                        continue  # the signals may be on the other domain, which is asked too
-                    return 0.0
+                    heard.not_told(domain, reply)
+                    continue  # the signals may be on the other domain, which is asked too
                 self.counted("done")
-                told[domain] = await self._take(found)
-                if alone and told[domain]:
-                    break  # this is the domain that holds them
+                heard.told[domain] = await self._take(found)
+                if alone and heard.told[domain]:
+                    return None  # this is the domain that holds them
             except HeldBack as held:
                 return held.wait
             except AWAY as error:
                 log.warning("bridge.catch_up_failed", domain=domain, error=type(error).__name__)
                 return 0.0
-        if len(told) > 1:
-            self._holder = holder_of(told[Domain.LIVE], told[Domain.DEMO])
-        return None if told else 0.0
+        if len(heard.told) > 1:
+            self._holder = holder_of(heard.told[Domain.LIVE], heard.told[Domain.DEMO])
+        return None if heard.enough(domains) else 0.0
 
     async def _take(self, found: Iterable[Mapping[str, Any]]) -> set[int]:
         """Puts what is not on Kafka yet into the inbox, the oldest first; the ids of all."""

@@ -6,14 +6,14 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
 import structlog
 
 from worker.backoff import Schedule
-from worker.dispatch.reader import LookUpReader
+from worker.dispatch.reader import LookUpReader, with_ticket
 from worker.dispatch.settle import NOTHING, Settler
 from worker.flows import FLOWS
 from worker.flows.base import Rules, TraderView, View
@@ -26,7 +26,7 @@ from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import Batch, Claimed, Company, Later, Move, OutcomeRow, StepState
 from worker.ops.tracing import Traced, Tracing
-from worker.replies import Absent, Reply, Ticket, Unauthorized, Unclear, Unknown
+from worker.replies import Absent, NotSent, Reply, Ticket, Unauthorized, Unclear, Unknown
 from worker.session import NoSession, SessionKeeper, Token
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.operation import CannotLook, Item, Operation, Unreadable
@@ -86,6 +86,9 @@ class Caller:
                 reply = Unclear("the worker was stopped")
             seconds = time.monotonic() - started
             self.crash("after_call")
+            if isinstance(reply, NotSent):  # that was no attempt
+                steps = [replace(step, attempts=step.attempts - 1) for step in steps]
+                pairs = [(step, item) for step, (_, item) in zip(steps, pairs, strict=True)]
             self.observe(operation.vendor, result_name(reply), len(pairs), seconds)
             self._trace(operation, "send", steps, result_name(reply), seconds)
             denied = isinstance(reply, Unauthorized) and await self._denied(token)
@@ -117,12 +120,12 @@ class Caller:
             return False  # it goes again, and the next 401 tells
 
     def _with_ticket(self, body: bytes, ticket: Hold | None) -> bytes:
-        """The held body goes again with its ticket, to the byte; one that has changed (a step of it was cancelled)
+        """The same body goes again with its ticket, to the byte; one that has changed (a step of it was cancelled)
         cannot use the ticket and goes without.
         """
-        if ticket is None or ticket.ticket is None or ticket.body is None or self.vault.open(ticket.body) != body:
+        if ticket is None or ticket.ticket is None or ticket.body_digest is None:
             return body
-        return body[:-1] + b',"p-ticket":' + orjson.dumps(ticket.ticket) + b"}"
+        return with_ticket(body, ticket.ticket) if self.vault.same(ticket.body_digest, body) else body
 
     def _item(self, step: Claimed, operation: Operation) -> Item:
         flow = step.flow
@@ -134,7 +137,7 @@ class Caller:
     def _keep_ticket(
         self, operation: Operation, reply: Reply, batch: Batch, body: bytes
     ) -> Callable[[Connection], Awaitable[None]] | None:
-        """What the record must write besides: a ticket, with the body that goes again with it."""
+        """What the record must write besides: a ticket, and by what to tell the body that goes again with it."""
         if not isinstance(reply, Ticket) or reply.captcha:
             return None
 
@@ -144,7 +147,7 @@ class Caller:
                 operation.name,
                 reply.wait,
                 reply.ticket,
-                body=self.vault.seal(body),
+                body_digest=self.vault.digest(body),
                 company=Company.TICKET.of(batch.call_id),
             )
 

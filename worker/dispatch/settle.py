@@ -164,18 +164,22 @@ class Settler:
     def _again(
         self, operation: Operation, step: Claimed, seconds: float, wait: timedelta | None, text: str | None = None
     ) -> Move:
-        schedule = self.schedule
         if wait is not None:
             return Later(StepState.DUE, wait, step.spent, step.context, step.company)
         tries = step.context.get("tries", 0) + 1
-        delay = self._delay(tries)
-        spent = step.spent + seconds + delay
-        if schedule.exhausted(spent) or (operation.retry_for is not None and spent >= operation.retry_for):
+        spent = step.spent + seconds
+        delay = self._delay(operation, tries, spent)
+        if delay is None:
             return Finish(Failed(ErrorCode.GAVE_UP, text or f"{operation.vendor} was tried for too long."))
-        return Later(StepState.DUE, timedelta(seconds=delay), spent, {**step.context, "tries": tries})
+        return Later(StepState.DUE, timedelta(seconds=delay), spent + delay, {**step.context, "tries": tries})
 
-    def _delay(self, tries: int) -> float:
-        return self.schedule.delay(tries, lambda: self.draw)
+    def _delay(self, operation: Operation, tries: int, spent: float) -> float | None:
+        """Seconds before the next try, the last of which is at the end of the step's time; None when that is over."""
+        total = self.schedule.total if operation.retry_for is None else min(self.schedule.total, operation.retry_for)
+        if spent >= total:
+            return None
+        delay = max(self.schedule.delay(tries, lambda: self.draw), operation.retry_from * (1 + self.draw))
+        return min(delay, total - spent)
 
     def unknown(self, operation: Operation, step: Claimed, seconds: float, wait: timedelta, why: str) -> Move:
         """The step may or may not have taken effect."""
@@ -214,9 +218,9 @@ class Settler:
     def not_found_out(self, operation: Operation, step: Claimed, seconds: float, why: str) -> Move:
         """The look-up itself was unclear: again by the schedule, until a person must look."""
         looks = step.context.get("looks", 0) + 1
-        delay = self._delay(looks)
-        spent = step.spent + seconds + delay
-        if self.schedule.exhausted(spent) or (operation.retry_for is not None and spent >= operation.retry_for):
+        spent = step.spent + seconds
+        delay = self._delay(operation, looks, spent)
+        if delay is None:
             text = f"{operation.vendor} may or may not have taken effect, and the look-up has no answer ({why})."
             if "refused" in step.context:
                 # this call made nothing; what a former one may have made is found by its name
@@ -227,7 +231,7 @@ class Settler:
                 return Finish(Failed(ErrorCode.GAVE_UP, text))
             return Finish(Failed(ErrorCode.IN_DOUBT, text), parked=True)
         context = {**step.context, "looks": looks}
-        return Later(StepState.UNKNOWN, timedelta(seconds=delay), spent, context, step.company)
+        return Later(StepState.UNKNOWN, timedelta(seconds=delay), spent + delay, context, step.company)
 
 
 def _masked(value: Mapping[str, Any], step: Claimed) -> Mapping[str, Any]:

@@ -107,7 +107,7 @@ class Wanted:
     @property
     def endpoint(self) -> str:
         """What penalties and limits go by."""
-        return self.reads or self.operation
+        return self.reads or self.operation.partition("@")[0]
 
     @property
     def columns(self) -> tuple[Any, ...]:
@@ -192,13 +192,7 @@ async def finish_call(conn: Connection, call_id: int, reply: Reply, *, lockout_s
         return
     match reply:
         case Silence(status):
-            await holds.put(
-                conn, holds.ALL, f"locked out: Tradovate answered {status}", lasts=timedelta(seconds=lockout_seconds)
-            )
-            await conn.execute(
-                "update session set suspect = true, renewal_failed = false, renew_after = null"
-                " where not suspect or renewal_failed"
-            )
+            await lock_out(conn, status, timedelta(seconds=lockout_seconds))
         case Ticket(captcha=True):
             await holds.put(
                 conn,
@@ -219,6 +213,15 @@ async def finish_call(conn: Connection, call_id: int, reply: Reply, *, lockout_s
             await conn.execute(_CALMED)
         case _:
             pass
+
+
+async def lock_out(conn: Connection, status: int, lasts: timedelta) -> None:
+    """Silences everybody; the session may have been closed, so that a renewal comes first when it is over."""
+    await holds.put(conn, holds.ALL, f"locked out: Tradovate answered {status}", lasts=lasts)
+    await conn.execute(
+        "update session set suspect = true, renewal_failed = false, renew_after = null"
+        " where not suspect or renewal_failed"
+    )
 
 
 FAIR = (Answer, Refusal)

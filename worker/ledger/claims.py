@@ -28,7 +28,7 @@ from worker.ledger.database import Connection
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import FLOW_COLUMNS, claimed, flow_of, opened
 from worker.ledger.rows import Batch, Company, Lane, StepState
-from worker.replies import Reply
+from worker.replies import Reply, Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +125,23 @@ class Claims:
         return await self.ledger.database.atomically(work)
 
     async def read(
-        self, operation: str, endpoint: str, domain: str, lease: uuid.UUID, *, reserve: bool, generation: int
-    ) -> Opened | Closed:
+        self,
+        operation: str,
+        endpoint: str,
+        domain: str,
+        lease: uuid.UUID,
+        *,
+        reserve: bool,
+        generation: int,
+        asked: bytes,
+    ) -> tuple[Opened | Closed, str | None]:
         """Begins one read of a look-up for `operation`: charges the budget, notes it with the steps, and extends their
-        lease. `endpoint` is the reading one: penalties go by it.
+        lease. `endpoint` is the reading one: penalties go by it. Besides, the ticket that goes with what is
+        `asked`, a body or a query.
         """
 
-        async def work(connection: Connection) -> Opened | Closed:
+        async def work(connection: Connection) -> tuple[Opened | Closed, str | None]:
+            ticket: str | None = None
             wanted = Wanted(operation, domain, "look_up", self.replica, reserve, reads=endpoint, generation=generation)
             opened = await begin_calls(connection, wanted, self.budget)
             if isinstance(opened, Opened):
@@ -142,15 +152,25 @@ class Claims:
                     opened.call_ids[0],
                     self.lease,
                 )
-            return opened
+                ticket = await self._ticket_for(connection, endpoint, asked)
+            return opened, ticket
 
         return await self.ledger.database.atomically(work)
 
-    async def finish(self, call_id: int, reply: Reply) -> None:
-        """Notes what came of a read, and what it says of the session and of lock-outs."""
+    async def _ticket_for(self, connection: Connection, endpoint: str, asked: bytes) -> str | None:
+        hold = await holds.ticket_at(connection, endpoint)
+        if hold is None or hold.body_digest is None or not self.ledger.vault.same(hold.body_digest, asked):
+            return None
+        return hold.ticket if await holds.spend_ticket(connection, hold.id) else None
+
+    async def finish(self, call_id: int, reply: Reply, endpoint: str, asked: bytes) -> None:
+        """Notes what came of a read, and what it says of the session, of lock-outs and of penalties."""
 
         async def work(connection: Connection) -> None:
             await finish_call(connection, call_id, reply, lockout_seconds=self.ledger.lockout)
+            if isinstance(reply, Ticket) and not reply.captcha:
+                digest = self.ledger.vault.digest(asked)
+                await holds.put_ticket(connection, endpoint, reply.wait, reply.ticket, body_digest=digest, company=None)
 
         await self.ledger.database.atomically(work)
 

@@ -3,7 +3,7 @@
     all                   a lock-out (423, 429): nobody calls
     pause:all             a person's pause of everything
     pause:<operation>     a person's pause of one operation, its look-ups too
-    endpoint:<endpoint>   a penalty; with `ticket`, the body that was held back goes again with it
+    endpoint:<endpoint>   a penalty; with `ticket`, the same body goes again with it
     login                 a rejected login: no login with the same credentials
     sessions              two sessions of ours may live: no third is opened (clearing it forgets them)
 
@@ -29,24 +29,32 @@ CAPTCHA_WAIT = timedelta(hours=1)
 TICKET_LIFE = timedelta(hours=1)
 """A ticket not used this long after its wait is as good as none: the count that made it has left the rolling hour."""
 
-COLUMNS = "id, scope, reason, until, ticket, body, company, fingerprint, created_at"
+COLUMNS = "id, scope, reason, until, ticket, body_digest, company, fingerprint, created_at"
 LIVE = "cleared_at is null and (until is null or until > clock_timestamp())"
 """What keeps calls back now."""
 
 
 def pause_scope(operation: str | None) -> str:
     """The scope of a pause of `operation`, or of everything."""
-    return PAUSE_ALL if operation is None else f"pause:{operation.partition('@')[0]}"
+    return PAUSE_ALL if operation is None else f"pause:{_vendor(operation)}"
 
 
 def endpoint_scope(endpoint: str) -> str:
     """The scope of a penalty at `endpoint`."""
-    return f"endpoint:{endpoint}"
+    return f"endpoint:{_vendor(endpoint)}"
+
+
+def _vendor(operation: str) -> str:
+    """The vendor knows one endpoint where we have several declarations, told apart by a word after an `@`."""
+    return operation.partition("@")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A reason not to call. `until` None: until a person clears it. `body` is sealed by whoever put it."""
+    """A reason not to call. `until` None: until a person clears it.
+
+    `body_digest`: a keyed hash of the body that may go again with the ticket; it is made again, and only told by it.
+    """
 
     id: int
     scope: str
@@ -54,7 +62,7 @@ class Hold:
     until: datetime | None
     created_at: datetime
     ticket: str | None = field(default=None, repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    body_digest: bytes | None = field(default=None, repr=False)
     company: int | None = None
     fingerprint: str | None = None
 
@@ -90,23 +98,23 @@ async def put_ticket(
     wait: timedelta,
     ticket: str,
     *,
-    body: bytes | None,
+    body_digest: bytes | None,
     company: int | None,
     fingerprint: str | None = None,
 ) -> int:
-    """Holds `endpoint` back for `wait`, and keeps the ticket and the sealed body that goes again with it.
+    """Holds `endpoint` back for `wait`, and keeps the ticket, and by what to tell the body that goes again with it.
 
-    A body without a company, or a company without a body, is the caller's business; `ticket_of` finds it again.
+    With a company it stands for those steps (`ticket_of`), without one for whoever calls next (`ticket_at`).
     """
     hold: int = await conn.fetchval(
         """
-        insert into hold (scope, reason, until, ticket, body, company, fingerprint)
+        insert into hold (scope, reason, until, ticket, body_digest, company, fingerprint)
         values ($1, 'a penalty ticket', clock_timestamp() + $2::interval, $3, $4, $5, $6) returning id
         """,
         endpoint_scope(endpoint),
         wait,
         ticket,
-        body,
+        body_digest,
         company,
         fingerprint,
     )
@@ -141,7 +149,7 @@ async def ticket_at(conn: Connection, endpoint: str) -> Hold | None:
 async def spend_ticket(conn: Connection, hold_id: int) -> bool:
     """Notes that the ticket goes out now; false when somebody else has spent it."""
     spent = await conn.fetchval(
-        "update hold set cleared_at = clock_timestamp(), cleared_reason = 'spent', body = null"
+        "update hold set cleared_at = clock_timestamp(), cleared_reason = 'spent'"
         " where id = $1 and ticket is not null and cleared_at is null returning id",
         hold_id,
     )
@@ -177,7 +185,7 @@ async def clear(conn: Connection, hold_id: int, reason: str) -> Hold | None:
     sessions that may live, so that a login is allowed.
     """
     row = await conn.fetchrow(
-        f"update hold set cleared_at = clock_timestamp(), cleared_reason = $2, body = null"  # noqa: S608
+        f"update hold set cleared_at = clock_timestamp(), cleared_reason = $2"  # noqa: S608
         f" where id = $1 and cleared_at is null and (ticket is not null or {LIVE}) returning {COLUMNS}",
         hold_id,
         reason,

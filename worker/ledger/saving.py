@@ -120,12 +120,13 @@ def _move_steps(writes: Writes, working: WorkingSet, moves: Moves) -> None:
     rows = [_moved(working, step, move) for step, move in moves.steps]
     writes.add(
         "moves",
-        "update step set state = n.s, arrived = n.d, spent = n.p, context = n.c, company = n.g, result = n.r,"
+        "update step set state = n.s, attempts = n.a, arrived = n.d, spent = n.p, context = n.c, company = n.g,"
+        " result = n.r,"
         " due = case when n.s = 'due' and waits_for && $2::text[] then least(n.d, $3::timestamptz) else n.d end,"
         " trader_key = coalesce(n.k, trader_key), lease = null, lease_until = null,"
         " ended_at = case when n.s in ('done', 'refused') then n.d end"
-        " from unnest($4::bigint[], $5::text[], $6::timestamptz[], $7::float8[], $8::jsonb[], $9::bigint[],"
-        " $10::jsonb[], $11::text[]) as n (id, s, d, p, c, g, r, k)"
+        " from unnest($4::bigint[], $5::text[], $6::int[], $7::timestamptz[], $8::float8[], $9::jsonb[], $10::bigint[],"
+        " $11::jsonb[], $12::text[]) as n (id, s, a, d, p, c, g, r, k)"
         " where step.id = n.id and step.lease = $1::uuid returning 1",
         moves.lease,
         list(working.wakes),
@@ -136,7 +137,7 @@ def _move_steps(writes: Writes, working: WorkingSet, moves: Moves) -> None:
 
 
 def _moved(working: WorkingSet, step: Claimed, move: Move) -> tuple[Any, ...]:
-    """A step's columns after its move: id, state, due, spent, context, company, result, trader key.
+    """A step's columns after its move: id, state, attempts, due, spent, context, company, result, trader key.
 
     The partner's words may carry personal values: they are kept masked, in the flow's outcome, and not here.
     """
@@ -153,7 +154,7 @@ def _moved(working: WorkingSet, step: Claimed, move: Move) -> tuple[Any, ...]:
             assert_never(move)
     if state not in MOVES[step.state]:
         raise ValueError(f"a step cannot move from {step.state} to {state}")
-    return step.id, state.value, *columns, working.rekeyed_to(step.flow)
+    return step.id, state.value, step.attempts, *columns, working.rekeyed_to(step.flow)
 
 
 def _turn_steps(writes: Writes, working: WorkingSet, steps: Sequence[NewStep]) -> None:

@@ -37,7 +37,7 @@ from worker.flows.base import (
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
 from worker.ledger.rows import PLAN, FlowRow, StepState
-from worker.ledger.shared_rows import SharedRows
+from worker.ledger.shared_rows import OrderRow, SharedRows
 
 log = structlog.get_logger()
 
@@ -153,7 +153,25 @@ class WorkingSet:
             flow.user_id = view.trader.user_id
         if flow.trader_id is None:
             flow.trader_id = view.trader.trader_id
+        meant = self._meant(flow)
+        if meant is not None:
+            flow.order_id = flow.order_id or meant.order_id
+            flow.account_id = meant.account_id if flow.account_id is None else flow.account_id
         return view
+
+    def _meant(self, flow: FlowRow) -> OrderRow | None:
+        """The one order that the event means by another id than its own, and which is its trader's."""
+        names = self.names(flow)
+        if names.owns_order or names.of_trader:
+            return None
+        rows = [
+            row
+            for row in self.shared.references(names)
+            if "/" not in row.kind  # placed without an order id
+            and names.trader_id in (None, row.trader_id)
+            and names.user_id in (None, row.user_id)
+        ]
+        return rows[0] if len(rows) == 1 else None
 
     def advance(self, flow: FlowRow, operation: str, attempts: int, end: StepEnd) -> None:
         """Folds the end of a step, sent so many times, into its flow, and plans on."""
@@ -248,6 +266,7 @@ class WorkingSet:
     def _outcome(self, flow: FlowRow, status: Status, code: str | None, text: str | None) -> None:
         facts = flow.facts
         permission = facts.get("tradingPermissionId")
+        meant = self._meant(flow)
         outcome = Outcome.model_construct(
             outcome_id=outcome_id(flow.topic, flow.event_id, status, code, facts.get("requestStatus"), flow.round),
             event_id=flow.event_id,
@@ -258,7 +277,7 @@ class WorkingSet:
             trader_id=flow.trader_id,
             user_id=flow.user_id,
             account_id=flow.account_id,
-            account_name=facts.get("accountName"),
+            account_name=facts.get("accountName") or (meant.facts.get("accountName") if meant is not None else None),
             trading_permission_id=permission,
             trading_permission_ids=tuple(facts.get("tradingPermissionIds") or ([permission] if permission else ())),
             request_id=facts.get("requestId"),

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import httpcore
 import httpx
 
-from worker.replies import Domain, NotSent, Reply, Unclear
+from worker.replies import Domain, NotSent, Query, Reply, Unclear
 from worker.tradovate._classify import TEXT_LIMIT, classify, clean
 
 __all__ = ["TEXT_LIMIT", "Exchange", "PartnerClient", "classify", "clean"]
@@ -120,7 +120,7 @@ class PartnerClient:
         self,
         domain: Domain,
         path: str,
-        query: Mapping[str, str | int] | None = None,
+        query: Mapping[str, Query] | None = None,
         *,
         token: str | None,
         send_before: float | None = None,
@@ -138,7 +138,7 @@ class PartnerClient:
         path: str,
         *,
         body: bytes | None = None,
-        query: Mapping[str, str | int] | None = None,
+        query: Mapping[str, Query] | None = None,
         token: str | None,
         send_before: float | None = None,
         reading: bool,
@@ -166,7 +166,7 @@ class PartnerClient:
         await self._client.aclose()
 
     def _request(
-        self, method: str, url: str, *, body: bytes | None, query: Mapping[str, str | int] | None, token: str | None
+        self, method: str, url: str, *, body: bytes | None, query: Mapping[str, Query] | None, token: str | None
     ) -> httpx.Request:
         if query:
             url += "?" + urlencode(query, safe=",")  # `ids=1,2` is the documented form

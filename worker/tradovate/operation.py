@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from worker.replies import Domain, Done, Finding, Reply, Result
+from worker.replies import Domain, Done, Finding, Query, Reply, Result
 
 
 class Resend(StrEnum):
@@ -25,7 +25,7 @@ class Resend(StrEnum):
 class Reader(Protocol):
     """Reads from the partner within the budget, with the session; each call counts. Raises `CannotLook` only."""
 
-    async def get(self, domain: Domain, path: str, **query: str | int) -> Reply:
+    async def get(self, domain: Domain, path: str, **query: Query) -> Reply:
         """One GET; the reply is any of the seven, except that an Answer's body may be null or empty."""
         ...
 
@@ -74,6 +74,7 @@ class Operation:
     per_hour: int | None = None  # the endpoint's own limit, calls in any rolling hour, all replicas
     share: float | None = None  # of the hour's budget, which its calls may not exceed
     retry_for: float | None = None  # seconds; shorter than RETRY_FOR_SECONDS where a flow must not wait so long
+    retry_from: float = 0.0  # seconds at least between two tries, up to twice as long: what is polled is not hammered
     certain: Callable[[str], bool] = lambda _text: False  # refusals that leave no doubt, though others would
     already: Callable[[str, str | None], Done | None] = lambda _text, _code: None  # refusals (text, the partner's
     # errorCode) that mean 'it is so'

@@ -18,7 +18,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from worker.replies import Answer, NotSent, Reply, Silence, Ticket, Unclear
+from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unclear
 from worker.tradovate.acts import Act, Alert, Ask, Beat, End, EndReason, Listening, Replied, Rubbish, Silenced
 from worker.tradovate.frames import AUTHORIZE, HEARTBEAT, SYNC, SYNC_BODY, Timing, Wire
 from worker.tradovate.token import Token
@@ -147,6 +147,10 @@ class Socket:
         if status in (423, 429):
             await self._calls.finish(self._permits.pop(AUTHORIZE), Silence(status))
             return End(EndReason.LOCKED_OUT, str(status))
+        # Answered is answered: a handshake that was let go no further counts against the hour like any other call.
+        text = f"HTTP {status} to the handshake"
+        reply = Refusal(text, status) if 400 <= status < 500 else Unclear(text, status)
+        await self._calls.finish(self._permits.pop(AUTHORIZE), reply)
         return End(EndReason.UNREACHABLE, f"HTTP {status}")
 
     async def _converse(self, connection: ClientConnection) -> End:

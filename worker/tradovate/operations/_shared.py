@@ -8,7 +8,7 @@ from datetime import date
 from enum import IntEnum
 from typing import Any
 
-from worker.replies import Answer, Domain, Done, Finding, Refusal, Refused, Result, Unknown
+from worker.replies import Answer, Domain, Done, Finding, Query, Refusal, Refused, Result, Unknown
 from worker.tradovate.operation import Item, Reader, Unreadable
 
 
@@ -74,7 +74,7 @@ async def find(reader: Reader, domain: Domain, entity: str, name: str) -> Mappin
             raise Unreadable(f"{entity}/find: {type(reply).__name__}")
 
 
-async def read(reader: Reader, domain: Domain, path: str, **query: str | int) -> list[Mapping[str, Any]] | None:
+async def read(reader: Reader, domain: Domain, path: str, **query: Query) -> list[Mapping[str, Any]] | None:
     """A bulk read's rows; None when the partner does not have it (404: 'entity or route unknown').
 
     Raises `Unreadable` when the answer says neither.

@@ -82,27 +82,41 @@ async def _nobodys(reader: Reader, accounts: Sequence[Mapping[str, Any]], item: 
             return Unknown("an account that is there by its name, and not by its id")
         if not on_it:
             return adopted(accountId=account_id, accountName=item["name"], tradingPermissionId=None)
+        if own := [each for each in on_it if each.get("userId") == item["userId"]]:
+            return adopted(
+                accountId=account_id, accountName=item["name"], tradingPermissionId=best_permission(own)["id"]
+            )
     return Refused("The account name is taken at Tradovate by an account that is not this order's.", "conflict")
 
 
 async def accounts_by_name(reader: Reader, names: set[str]) -> dict[str, list[Mapping[str, Any]]]:
-    """Accounts by name; names are not known to be unique, so a name may have several."""
+    """Accounts by name; names are not known to be unique, so a name may have several.
+
+    Nobody says how the bulk read takes several names, nor what it answers for none. So when it finds nothing one name
+    is asked about alone; if that one is there, the other way of asking is tried, and then each name by itself.
+    """
+    wanted = sorted(names)
+    found = await _finds(reader, wanted, joined=True) if len(wanted) > 1 else {}
+    if found or not wanted:
+        return found
+    first = await _find_each(reader, wanted[:1])
+    if len(wanted) == 1 or not first:
+        return first
+    return await _finds(reader, wanted, joined=False) or first | await _find_each(reader, wanted[1:])
+
+
+async def _finds(reader: Reader, names: Sequence[str], *, joined: bool) -> dict[str, list[Mapping[str, Any]]]:
     found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    if len(names) > 1:
-        bulk = True
-        for some in chunks(sorted(names), MOST):
-            page = await read(reader, Domain.DEMO, "/account/finds", names=",".join(some)) if bulk else None
-            bulk = page is not None
-            for account in page or ():
-                found[str(account.get("name"))].append(account)
-        if bulk:
-            return found
-        found.clear()  # no bulk read here, or none of the names: ask for each
-    for name in sorted(names):
-        one = await find(reader, Domain.DEMO, "account", name)
-        if one is not None:
-            found[name].append(one)
+    for some in chunks(names, MOST):
+        page = await read(reader, Domain.DEMO, "/account/finds", names=",".join(some) if joined else some)
+        for account in page or ():
+            found[str(account.get("name"))].append(account)
     return found
+
+
+async def _find_each(reader: Reader, names: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
+    found = {name: await find(reader, Domain.DEMO, "account", name) for name in names}
+    return {name: [account] for name, account in found.items() if account is not None}
 
 
 async def permissions_of(reader: Reader, user_ids: Iterable[int]) -> dict[int, list[Mapping[str, Any]]]:

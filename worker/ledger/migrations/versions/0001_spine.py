@@ -179,7 +179,7 @@ create table hold (
     reason         text not null,
     until          timestamptz,             -- null: until a person clears it
     ticket         text,
-    body           bytea,
+    body_digest    bytea,                   -- of the body that may go again with the ticket
     company        bigint,
     fingerprint    text,
     created_at     timestamptz not null default clock_timestamp(),
