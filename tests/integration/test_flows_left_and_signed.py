@@ -186,6 +186,21 @@ async def test_another_signature_tries_at_once(stage: Stages, again: str) -> Non
     never_together(firm.stage)
 
 
+async def test_a_penalty_holds_back_every_way_to_its_endpoint(stage: Stages) -> None:
+    """A ticket that came to the second try of one signature keeps the first try of another waiting too."""
+    firm = Firm(await stage(RETRY_BASE_SECONDS="0.1", RETRY_CAP_SECONDS="0.2"))
+    await firm.stage.replica()
+    await firm.stage.buy(purchase(1, contact=True), purchase(2, contact=True))
+    early, late = [outcome["userId"] for outcome in await firm.stage.all_ended()]
+    firm.stage.fault("ticket", ADD, after=1, times=1, seconds=2)
+    await firm.send("md.signed", userId=early)
+    await eventually(lambda: firm.stage.state["tickets"]["issued"])
+    issued = [call["at"] for call in firm.stage.calls(ADD)][-1]
+    await firm.send("md.signed", userId=late)
+    await eventually(lambda: firm.stage.count(ADD) > 2)
+    assert [call["at"] for call in firm.stage.calls(ADD)][2] - issued > 1.9
+
+
 @pytest.mark.parametrize("again", ["both", "code", "text", "second"])
 async def test_an_entitlement_that_is_there_is_success(stage: Stages, again: str) -> None:
     """Signed twice, or an empty ledger: the user has it once, whatever the partner says to a second one."""

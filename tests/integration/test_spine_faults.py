@@ -159,6 +159,45 @@ async def test_a_ticket_holds_back_its_endpoint_alone(stage: Stages) -> None:
     await oracle.holds_all(on)
 
 
+@pytest.mark.parametrize("path", ["/user/find", "/user/getaccounttradingpermissions"])
+async def test_a_ticket_of_a_read_holds_it_back(stage: Stages, path: str) -> None:
+    """A look-up that is answered with a ticket waits as long as that says, asks the same with it, and goes on."""
+    on = await stage(SandboxConfig(permission_with_account=False))
+    await on.replica()
+    on.fault("ticket", path, times=1, seconds=2)
+    for made in (USERS, ACCOUNTS):
+        on.fault("cut_after", made, times=1)
+    await on.buy(purchase(1))
+    await on.all_ended()
+    asked = [call["at"] for call in on.calls() if call["path"] == path]
+    assert asked[1] - asked[0] > 1.9
+    assert on.state["tickets"] == {"issued": 1, "redeemed": 1, "early": 0}
+    await oracle.holds_all(on)
+
+
+async def test_a_ticket_keeps_nothing_of_its_body(stage: Stages) -> None:
+    """What is kept with a ticket is a hash: a cancelled flow leaves no name and no password behind."""
+    on = await stage()
+    await on.replica()
+    on.fault("ticket", USERS, times=1, seconds=30)
+    await on.buy(purchase(1))
+    (held,) = await eventually(lambda: on.rows("select * from hold where ticket is not null"))
+    assert len(held["body_digest"]) == 32
+    assert set(held.keys()) == {
+        "id", "scope", "reason", "until", "ticket", "body_digest", "company", "fingerprint", "created_at",
+        "cleared_at", "cleared_reason",
+    }  # fmt: skip
+
+
+async def test_what_never_left_is_no_attempt(stage: Stages) -> None:
+    """A partner that cannot be reached has been sent nothing, however often that was tried."""
+    on = await stage(TRADOVATE_DEMO_URL="http://127.0.0.1:1/v1", RETRY_FOR_SECONDS="1", RETRY_BASE_SECONDS="0.1")
+    await on.replica()
+    await on.buy(purchase(1))
+    (outcome,) = await on.all_ended()
+    assert (outcome["errorCode"], outcome["attempts"]) == ("gave_up", 1)  # the user was made
+
+
 async def test_a_ticket_with_a_captcha_rests_the_endpoint(stage: Stages) -> None:
     """With a captcha nothing is sent to the endpoint, by any replica, until its hour is over or a person says so."""
     on = await stage()

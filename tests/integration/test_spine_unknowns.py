@@ -23,6 +23,8 @@ SWITCHES: list[dict[str, Any]] = [
     {"batch_atomic": False},
     *({"find_nothing": nothing} for nothing in ("404", "null", "object", "empty", "list")),
     {"finds_supported": False},
+    {"finds_repeats": True},
+    {"finds_repeats": True, "account_names_unique": False},
     {"finds_supported": False, "find_nothing": "empty"},
     {"permission_with_account": False},
     {"permission_with_account": False, "same_permission_again": "existing"},
@@ -62,6 +64,7 @@ FORGOTTEN: list[dict[str, Any]] = [
     {"refused_item": "violations"},
     {"refused_item": "error_text", "batch_atomic": False},
     {"finds_supported": False, "find_nothing": "null"},
+    {"finds_repeats": True},
     {"permission_with_account": False},
 ]
 

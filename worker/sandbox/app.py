@@ -167,7 +167,7 @@ def _request(scope: Scope, path: str, body: bytes) -> Request | None:
     return Request(
         domain=domain,
         path=lowered[len("/live/v1") :].rstrip("/"),
-        query=dict(parse_qsl(raw_query.decode("latin-1"), keep_blank_values=True)) if raw_query else {},
+        query=_query(raw_query),
         raw_query=raw_query,
         body=body,
         bearer=bearer,
@@ -201,3 +201,11 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
+
+
+def _query(raw: bytes) -> dict[str, str]:
+    """The parameters; one that comes several times has its values on lines of their own."""
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
+        found[name] = f"{found[name]}\n{value}" if name in found else value
+    return found

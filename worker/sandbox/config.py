@@ -97,6 +97,8 @@ class SandboxConfig:
     """Unknown: what `find` answers when nothing has that name."""
     finds_supported: bool = True
     """Unknown: whether `account/finds?names=` exists; the newest index has it."""
+    finds_repeats: bool = False
+    """Unknown: whether several names are `names=A&names=B`, or `names=A,B` as ids are; the other form finds nothing."""
     items_max_ids: int = 0
     """Unknown: ids above which `items` answers 404 (about ten were once measured); 0 means no limit."""
     items_reversed: bool = False

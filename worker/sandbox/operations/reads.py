@@ -130,7 +130,7 @@ def _finds(entity: Entity, call: Call) -> Reply:
     value: Any = call.query.get("names", call.body.get("names"))
     if not value:
         return _missing(call, "names", "Names")
-    names = value if isinstance(value, list) else str(value).split(",")
+    names = value if isinstance(value, list) else str(value).split("\n" if call.config.finds_repeats else ",")
     table = entity.table(call.world)
     found = [row for name in dict.fromkeys(names) for row in table.named(str(name)) if row["id"] not in table.foreign]
     return Reply(data=entity.rows(call, found))
