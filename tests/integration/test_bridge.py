@@ -209,6 +209,45 @@ async def test_a_lock_out_silences_the_bridge_and_everybody_else(stage: BridgeSt
     assert stage.partner.sandbox.core.calls.during_lockout <= 2  # both sockets may have asked in the same moment
 
 
+async def test_a_lock_out_told_on_a_socket_is_followed_by_a_renewal(stage: BridgeStage) -> None:
+    """A 429 that names no request silences everybody too, and the first call after it is a renewal."""
+    bridge = await stage.bridge()
+    for connection in list(stage.partner.sandbox.core.hub.connections.values()):
+        connection.push('a[{"s":429,"i":"request_id"}]')
+    await eventually(lambda: stage.rows("select 1 from session where suspect"))
+    told = len(stage.partner.sandbox.control.calls(last=1000))
+    await stage.works(bridge, 30)
+    assert stage.partner.sandbox.control.calls(last=1000)[told]["path"] == "/auth/renewaccesstoken"
+    assert stage.sessions["logins"] == 1
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+@pytest.mark.parametrize(("closed", "open_"), [("live", "demo"), ("demo", "live")])
+async def test_a_domain_that_serves_no_signals_hides_none(
+    stage: BridgeStage, status: int, closed: str, open_: str
+) -> None:
+    """What one domain knows is published at once though the other answers with errors, which soon is let be."""
+    stage.switch(signal_sockets="none", signals_rest=open_)
+    stage.partner.sandbox.core.faults.add(
+        {"action": "status_before", "operation": "adminAlertSignal/deps", "domain": closed, "status": status}
+    )
+    signed = stage.sign(*stage.users(2))
+    bridge = await stage.bridge()
+    await stage.bridged(signed)
+    assert set(stage.times().values()) == {1}
+    assert stage.count("/adminalertsignal/deps") <= {404: 2, 401: 3, 500: 4}[status]
+    assert bridge.term is not None
+    assert stage.sessions["logins"] == 1
+
+
+async def test_a_handshake_that_is_answered_counts(stage: BridgeStage) -> None:
+    """A handshake that the partner answers without opening a socket is in the hour's budget like any call."""
+    stage.env["TRADOVATE_DEMO_WS_URL"] = stage.env["TRADOVATE_DEMO_WS_URL"].replace("/websocket", "/nothing")
+    stage.begin()
+    (row, *_) = await eventually(lambda: stage.rows("select result, endpoint from call where http_status = 403"))
+    assert (row["result"], row["endpoint"]) == ("refusal", "authorize")
+
+
 async def test_a_pause_of_everything_is_obeyed_and_its_end_is_noticed(stage: BridgeStage) -> None:
     """While a person has paused all calls no socket is connected; after `resume` what was raised is fetched."""
     bridge = await stage.bridge()

@@ -53,6 +53,23 @@ async def waiting(on: Stage, number: int = 1) -> str:
     return await flow_of(on, event["eventId"])
 
 
+async def test_what_a_page_does_not_do_is_not_there(stage: Stages) -> None:
+    """Other methods and other spellings of an address are 404, signed in or not."""
+    _, here = await opened(stage)
+    for token in (TOKEN, ""):
+        async with console(here, token) as client:
+            for method, path in (
+                ("POST", "/health/live"),
+                ("PUT", "/flows"),
+                ("DELETE", "/metrics"),
+                ("GET", "/sign-out"),
+                ("GET", "/health/live/"),
+                ("GET", "/flows/"),
+                ("GET", "/nothing"),
+            ):
+                assert (await client.request(method, path)).status_code == 404, (method, path)
+
+
 async def test_without_a_token_there_is_no_console(stage: Stages) -> None:
     """Every page, form and file of it is 404, with and without a header; health and metrics are there."""
     on = await stage()

@@ -125,6 +125,25 @@ async def test_a_reset_by_order_waits_for_its_account(stage: Stages) -> None:
     assert (outcome["traderId"], outcome["userId"]) == ("cust-1", bought["userId"])
 
 
+async def test_what_the_ledger_knows_of_an_account_is_told(stage: Stages) -> None:
+    """By the account alone the outcome names its order and its name, for the trader whose account it is."""
+    firm = Firm(await stage())
+    await firm.stage.replica()
+    await firm.stage.buy(purchase(1))
+    (bought,) = await firm.stage.all_ended()
+    account = bought["accountId"]
+    outcomes = [
+        await firm.outcome("account.reset", accountId=account, tradeDate="2026-11-20"),
+        await firm.outcome("trader.failed", traderId="cust-1", accountId=account),
+        await firm.outcome("trader.failed", traderId="cust-1", orderId=bought["orderId"]),
+    ]
+    for outcome in outcomes:
+        told = {name: outcome[name] for name in ("orderId", "accountId", "accountName")}
+        assert told == {name: bought[name] for name in told}
+    other = await firm.outcome("trader.failed", traderId="another", accountId=account)
+    assert (other["errorCode"], other["orderId"], other["accountName"]) == ("conflict", None, None)
+
+
 async def test_an_account_that_is_not_the_orders_is_a_conflict(stage: Stages) -> None:
     """An order and another account beside it reset neither."""
     firm = Firm(await stage())
