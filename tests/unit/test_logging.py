@@ -39,10 +39,10 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
 
 
 def test_own_and_foreign_loggers_share_one_chain(capsys: pytest.CaptureFixture[str]) -> None:
-    """A library's line has the same fields as ours, with a time, a level and the logger's name."""
+    """A library's line has the same fields as ours, with a time, a level and the logger's name, and no colours."""
     configure("info", "json")
     structlog.get_logger("worker.dispatch").info("dispatch.call_sent", items=100)
-    logging.getLogger("somelib").warning("went %s", "wrong", extra={"node": 3})
+    logging.getLogger("somelib").warning("went %s", "wrong", extra={"node": 3, "color_message": "\x1b[1mwrong"})
     ours, theirs = lines(capsys)
     assert (ours["event"], ours["items"], ours["logger"]) == ("dispatch.call_sent", 100, "worker.dispatch")
     assert (theirs["event"], theirs["node"], theirs["logger"]) == ("went wrong", 3, "somelib")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from worker.replies import Absent, Answer, Domain, Done, NotHandled, Query, Refusal, Reply, Unclear, Unknown
-from worker.tradovate.operation import Operation, Resend
+from tests.support.reader import FakeReader, look
+from worker.replies import Absent, Done, NotHandled, Refusal, Unclear, Unknown
+from worker.tradovate.operation import Resend
 from worker.tradovate.operations import OPERATIONS
 
 REVOKE = OPERATIONS["revokeTradingPermissions"]
@@ -19,32 +19,6 @@ LIVE = OPERATIONS["cancelEverything"]
 DEMO = OPERATIONS["cancelEverything@demo"]
 ADD = OPERATIONS["addEntitlementSubscription"]
 RESET = OPERATIONS["resetDemoAccountState"]
-
-
-@dataclass
-class FakeReader:
-    """Answers reads out of `answers`, by path; a function gets the query."""
-
-    answers: Mapping[str, Any]
-    asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
-
-    async def get(self, domain: Domain, path: str, **query: Query) -> Reply:
-        return self._answer(domain, path, query)
-
-    async def post(self, domain: Domain, path: str, body: Mapping[str, Any]) -> Reply:
-        return self._answer(domain, path, body)
-
-    def _answer(self, _domain: Domain, path: str, query: Mapping[str, Any]) -> Reply:
-        self.asked.append((path, query))
-        found = self.answers.get(path, Refusal("none", 404))
-        reply = found(query) if callable(found) else found
-        return reply if isinstance(reply, Answer | Refusal | Unclear) else Answer(reply)
-
-
-async def look(operation: Operation, reader: FakeReader, *items: dict[str, Any]) -> list[Any]:
-    """What a look-up finds."""
-    assert operation.look_up is not None
-    return list(await operation.look_up(reader, items))
 
 
 def items_of(rows: list[dict[str, Any]], most: int = 10) -> Callable[[Mapping[str, Any]], Any]:

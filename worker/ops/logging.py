@@ -83,7 +83,7 @@ def configure(level: str = "info", format: Literal["json", "console"] = "json") 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _plain, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(format)],
         )
     )
@@ -99,6 +99,12 @@ def configure(level: str = "info", format: Literal["json", "console"] = "json") 
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = True
     logging.captureWarnings(capture=True)
+
+
+def _plain(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Leaves out what uvicorn says a second time for terminals, in colours."""
+    event.pop("color_message", None)
+    return event
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
