@@ -152,6 +152,8 @@ class Wire:
                 return [self._over(EndReason.CLOSED, _closing(text[1:]))]
             case "a":
                 return self._messages(text[1:])
+            case "[":  # as the vendor's page on limits prints a lock-out
+                return self._messages(text)
             case _:
                 return [Rubbish("a frame of no known kind")]
 
