@@ -1,0 +1,69 @@
+"""What one transaction writes besides the steps: the call's own end, ids, and who is tied to whom."""
+
+from __future__ import annotations
+
+from schemas.events import TraderPurchased
+from tests.support.events import purchase
+from tests.support.firm import Firm
+from tests.support.spine import Stages
+from worker.ledger.rows import Accepted
+
+RESET = "/account/resetdemoaccountstate"
+
+
+async def test_the_end_of_a_call_is_written_with_what_came_of_it(stage: Stages) -> None:
+    """When an outcome is there, its calls are over in the call log, with the partner's kind of answer."""
+    on = await stage()
+    await on.replica()
+    await on.buy(purchase(1))
+    await on.all_ended()
+    calls = await on.rows("select result, http_status, finished_at from call where kind = 'send'")
+    assert {(call["result"], call["http_status"], call["finished_at"] is None) for call in calls} == {
+        ("answer", 200, False)
+    }
+
+
+async def test_the_ids_of_an_ended_flow_are_in_their_columns(stage: Stages) -> None:
+    """Searches go by columns: when a flow has ended its user and its account are there, not in its facts alone."""
+    on = await stage()
+    await on.replica()
+    await on.buy(purchase(1))
+    (outcome,) = await on.all_ended()
+    (flow,) = await on.rows("select trader_id, user_id, account_id from flow")
+    assert dict(flow) == {
+        "trader_id": outcome["traderId"],
+        "user_id": outcome["userId"],
+        "account_id": outcome["accountId"],
+    }
+
+
+async def test_an_answer_between_two_errors_ends_the_streak(stage: Stages) -> None:
+    """Two 5xx with an answer in between are no sign of a closed session: nothing is renewed."""
+    firm = Firm(await stage(RETRY_BASE_SECONDS="0.1"))
+    await firm.stage.replica()
+    ((_, account, _),) = firm.seed()
+    for nth in (1, 3):
+        firm.stage.fault("status_before", RESET, nth=nth, status=500)
+    for day in (19, 20):
+        outcome = await firm.outcome("account.reset", accountId=account, tradeDate=f"2026-11-{day}")
+        assert outcome["status"] == "succeeded"
+    assert firm.stage.count(RESET) == 4
+    assert firm.stage.count("/auth/renewaccesstoken") == 0
+
+
+async def test_events_of_one_batch_are_tied_by_what_the_last_tells(stage: Stages) -> None:
+    """A trader whose user only the second of two events names is tied by that user in the first one's step too."""
+    on = await stage()
+    replica = (here := await on.replica()).replica
+    await here.stop()
+    await replica.database.open()
+    unknown = {name: value for name, value in purchase(1).items() if name != "user"}
+    named = {**purchase(2), "traderId": unknown["traderId"], "user": {"userId": 5}}
+    await replica.ledger.accept(
+        [
+            Accepted("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, offset)
+            for offset, body in enumerate((unknown, named))
+        ]
+    )
+    await replica.database.close()
+    assert [row["trader_key"] for row in await on.rows("select trader_key from step order by id")] == ["u:5", "u:5"]
