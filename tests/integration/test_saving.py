@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from schemas.events import TraderPurchased
 from tests.support.events import purchase
 from tests.support.firm import Firm
@@ -67,3 +69,26 @@ async def test_events_of_one_batch_are_tied_by_what_the_last_tells(stage: Stages
     )
     await replica.database.close()
     assert [row["trader_key"] for row in await on.rows("select trader_key from step order by id")] == ["u:5", "u:5"]
+
+
+async def test_an_order_that_two_name_at_once_has_one_owner(stage: Stages) -> None:
+    """Of two traders whose events name the same new order in the same moment one gets it, the other is a conflict."""
+    on = await stage()
+    replica = (here := await on.replica()).replica
+    await here.stop()
+    await replica.database.open()
+    pairs = [(purchase(number), purchase(100 + number)) for number in range(12)]
+    for first, second in pairs:
+        second["orderId"] = first["orderId"]
+    events = [
+        Accepted("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, 0)
+        for pair in pairs
+        for body in pair
+    ]
+    await asyncio.gather(*(replica.ledger.accept([event]) for event in events))
+    await replica.database.close()
+    flows = await on.rows(
+        "select order_id, count(*) filter (where state = 'open') as owners,"
+        " count(*) filter (where error_code = 'conflict') as refused from flow group by 1"
+    )
+    assert [(flow["owners"], flow["refused"]) for flow in flows] == [(1, 1)] * 12
