@@ -12,6 +12,7 @@ from tests.support.firm import Firm
 from tests.support.oracle import never_together, nothing_stuck
 from tests.support.spine import Stages
 from tests.support.waiting import eventually
+from worker.ledger import holds
 
 CANCEL = "/user/cancelEverything"
 ADD = "/userPlugin/addEntitlementSubscription"
@@ -37,6 +38,25 @@ async def test_a_departure_ends_everything_on_both_domains(stage: Stages) -> Non
     looked = {call["path"] for call in firm.stage.calls() if call["path"].endswith("/deps")}
     assert {"/tradovatesubscription/deps", "/userplugin/deps", "/marketdatasubscription/deps"} <= looked
     never_together(firm.stage)
+
+
+async def test_a_departure_by_user_waits_for_the_traders_account(stage: Stages) -> None:
+    """An account that is being made for the trader whose user leaves is there before everything is cancelled."""
+    firm = Firm(await stage())
+    on = firm.stage
+    replica = (await on.replica()).replica
+    async with replica.database.transaction() as connection:
+        await holds.pause(connection, "createEvaluationAccounts", "a look")
+    await on.buy(purchase(1))
+    (trader,) = await eventually(lambda: on.rows("select user_id from trader where user_id is not null"))
+    event = await firm.send("trader.left", userId=trader["user_id"], immediate=True)
+    await eventually(lambda: on.rows("select 1 from step join flow f on f.id = flow_id where f.event_id = $1", event))
+    assert on.count(CANCEL) == 0
+    async with replica.database.transaction() as connection:
+        await holds.resume(connection, "createEvaluationAccounts")
+    assert (await firm.ended(event))["status"] == "succeeded"
+    (made,) = on.calls("/user/createEvaluationAccounts")
+    assert on.calls(CANCEL)[0]["at"] > made["ended_at"]
 
 
 async def test_departures_share_calls(stage: Stages) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 
 from schemas.events import TraderPurchased
 from tests.support.events import purchase
 from tests.support.firm import Firm
 from tests.support.spine import Stages
-from worker.ledger.rows import Accepted
+from worker.flows.base import Succeeded
+from worker.ledger.calls import Closed
+from worker.ledger.claims import CallKind
+from worker.ledger.rows import Accepted, Finish
+from worker.replies import Answer
+from worker.tradovate.operations.users import CREATE_USERS
 
 RESET = "/account/resetdemoaccountstate"
 
@@ -92,3 +98,34 @@ async def test_an_order_that_two_name_at_once_has_one_owner(stage: Stages) -> No
         " count(*) filter (where error_code = 'conflict') as refused from flow group by 1"
     )
     assert [(flow["owners"], flow["refused"]) for flow in flows] == [(1, 1)] * 12
+
+
+async def test_what_is_no_longer_ours_keeps_nothing_else_from_being_written(stage: Stages) -> None:
+    """Of a call's steps one has been taken by another replica: that one is left alone, the others are recorded."""
+    on = await stage()
+    replica = (here := await on.replica()).replica
+    await here.stop()
+    await replica.database.open()
+    events = [purchase(number) for number in (1, 2)]
+    await replica.ledger.accept(
+        [
+            Accepted("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, 0)
+            for body in events
+        ]
+    )
+    async with replica.database.connection() as connection:
+        generation = await connection.fetchval("select generation from session")
+    lanes, _ = await replica.ledger.survey([CREATE_USERS.name])
+    kind = CallKind(CREATE_USERS.name, CREATE_USERS.domain, 100, reserve=False, per_hour=None)
+    batches = await replica.dispatcher.claims.sends(kind, lanes[0], 100, generation)
+    assert not isinstance(batches, Closed)
+    (batch,) = batches
+    lost, kept = batch.steps
+    async with replica.database.connection() as connection:
+        await connection.execute("update step set lease = $2 where id = $1", lost.id, uuid.uuid4())
+    moves = [(step, Finish(Succeeded({"userId": 500 + step.id}))) for step in (lost, kept)]
+    await replica.ledger.record(batch.lease, moves, (batch.call_id, Answer({})))
+    await replica.database.close()
+    states = {row["id"]: row["state"] for row in await on.rows("select id, state from step")}
+    assert (states[lost.id], states[kept.id]) == ("in_flight", "done")
+    assert len(states) == 3  # the next one of the flow that went on
