@@ -17,6 +17,7 @@ from tests.support.events import purchase
 from tests.support.spine import Stages
 from tests.support.stage import Here, Stage
 from tests.support.waiting import eventually
+from worker.ledger import holds
 from worker.ledger.mend import Mender, NotMended
 from worker.tradovate.operations import OPERATIONS
 
@@ -133,6 +134,20 @@ async def test_a_step_that_ends_while_it_is_cancelled_takes_its_successor_along(
     assert {row["state"] for row in await on.steps()} == {"done", "refused"}
     assert [row["state"] for row in await on.rows("select state from flow")] == ["failed"]
     await here.replica.database.close()
+
+
+async def test_a_cancelled_flow_tells_what_has_become_known_since(stage: Stages) -> None:
+    """The outcome of a person's word names the user that another event has brought meanwhile."""
+    on = await stage()
+    here = await on.replica()
+    async with here.replica.database.transaction() as connection:
+        await holds.pause(connection, "createEvaluationUsers", "a look")
+    await on.buy(purchase(1))
+    flow = await flow_id(on, "e-1")
+    await on.wire.send({"eventId": "l-1", "traderId": "cust-1", "userId": 777}, topic="trader.left")
+    await eventually(lambda: on.rows("select 1 from trader where user_id = 777"))
+    await mender(here).cancel(flow, "a mistake", "ada")
+    assert (await on.outcome("e-1"))["userId"] == 777
 
 
 async def test_of_two_retries_at_once_one_is_made(stage: Stages) -> None:

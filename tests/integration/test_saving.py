@@ -129,3 +129,18 @@ async def test_what_is_no_longer_ours_keeps_nothing_else_from_being_written(stag
     states = {row["id"]: row["state"] for row in await on.rows("select id, state from step")}
     assert (states[lost.id], states[kept.id]) == ("in_flight", "done")
     assert len(states) == 3  # the next one of the flow that went on
+
+
+async def test_events_that_come_to_two_replicas_at_once_are_taken_once(stage: Stages) -> None:
+    """A batch that is delivered twice in the same moment is written once, and both take it for taken."""
+    on = await stage()
+    replica = (here := await on.replica()).replica
+    await here.stop()
+    await replica.database.open()
+    for number in range(12):
+        body = purchase(number)
+        event = Accepted("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, 0)
+        taken = await asyncio.gather(*(replica.ledger.accept([event]) for _ in range(3)))
+        assert sorted(intake.accepted.get("trader.purchased", 0) for intake in taken) == [0, 0, 1]
+    await replica.database.close()
+    assert len(await on.steps()) == 12
