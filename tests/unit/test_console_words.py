@@ -117,7 +117,7 @@ def test_a_scale_is_never_below_its_value_nor_far_above(value: int) -> None:
     assert value <= nice(value) <= max(1, value * 2.5)
 
 
-@given(st.lists(st.floats(0, 300), max_size=40))
+@given(st.lists(st.integers(0, 1200).map(lambda quarters: quarters / 4), max_size=40))
 def test_an_address_is_shut_out_exactly_while_ten_are_within_a_minute(times: list[float]) -> None:
     """Whatever the times of its wrong tokens."""
     throttle = Throttle()
