@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from aiokafka.errors import KafkaError
 
@@ -16,14 +17,51 @@ from worker.ledger.database import AWAY, Database
 from worker.ledger.overview import Standing, standing
 from worker.ops.metrics import Metrics
 
+T = TypeVar("T")
+
 KAFKA_EVERY = 10.0
 """Seconds between looks at the broker; well below the 30 s within which health must tell the truth of it."""
 
-_LOOK = 1.5
+_LEDGER_SECONDS = 1.5
 """Seconds that the look at the ledger may take before the database counts as away (health: true within 3 s)."""
+
+_KAFKA_SECONDS = 2.0
+"""The same for the look at the broker, which goes on beside it."""
 
 _GIVEN_UP = 6.0
 """Seconds after which a look is given up for another one: its connection may be dead while the database lives."""
+
+
+@dataclass(slots=True)
+class _Look(Generic[T]):
+    """One look at a time for all who ask. Each waits for it `most` seconds at most, then it is a `TimeoutError`: to be
+    given up, a look at something that hangs needs ten seconds itself, and nobody waits for that.
+    """
+
+    make: Callable[[], Coroutine[Any, Any, T]]
+    most: float
+    _task: asyncio.Task[T] | None = None
+    _began: float = 0.0
+
+    async def __call__(self) -> T:
+        task = self._task
+        if task is None or task.done():
+            task = self._task = asyncio.create_task(self.make())
+            task.add_done_callback(_heard)
+            self._began = time.monotonic()
+        if not (await asyncio.wait({task}, timeout=self.most))[0]:
+            if time.monotonic() - self._began > _GIVEN_UP:
+                task.cancel()
+            raise TimeoutError
+        if task.cancelled():
+            raise TimeoutError
+        return task.result()
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """What came of a look that nobody waited for any longer is of no interest."""
+    if not task.cancelled():
+        task.exception()
 
 
 @dataclass(slots=True)
@@ -34,22 +72,27 @@ class Reach:
     producer: RecordProducer
     budget: Budget
     held: Sequence[Mapping[str, str | None]] = ()  # what keeps calls back, as last seen: pauses, lock-outs, penalties
-    _look: asyncio.Task[Standing] | None = None
-    _looked: float = 0.0
+    _ledger: _Look[Standing] = field(init=False)
+    _broker: _Look[None] = field(init=False)
     _kafka_looked: float = -1e9
     _kafka_why: str | None = "not connected yet"
 
+    def __post_init__(self) -> None:
+        """Looks at nothing yet."""
+        self._ledger = _Look(lambda: standing(self.database, self.budget), _LEDGER_SECONDS)
+        self._broker = _Look(self.producer.ping, _KAFKA_SECONDS)
+
     async def checks(self) -> dict[str, str | None]:
         """Each check with why it fails, or None."""
-        seen = await self.standing()
+        seen, kafka = await asyncio.gather(self.standing(), self.kafka())
         if isinstance(seen, str):
-            return {"database": seen, "lockout": None, "login": None, "kafka": await self.kafka()}
-        return {"database": None, **_partner(seen), "kafka": await self.kafka()}
+            return {"database": seen, "lockout": None, "login": None, "kafka": kafka}
+        return {"database": None, **_partner(seen), "kafka": kafka}
 
     async def standing(self) -> Standing | str:
         """What the ledger says, or why it cannot be reached."""
         try:
-            seen = await self._seen()
+            seen = await self._ledger()
         except AWAY as error:
             return f"the database cannot be reached ({type(error).__name__})"
         self.held = [
@@ -58,31 +101,13 @@ class Reach:
         ]
         return seen
 
-    async def _seen(self) -> Standing:
-        """One look for all who ask at the same time, and no longer than `_LOOK` for each: to give up a look at a
-        database that hangs takes ten seconds itself. Raises any of `AWAY`.
-        """
-        look = self._look
-        if look is None or look.done():
-            look = self._look = asyncio.create_task(standing(self.database, self.budget))
-            look.add_done_callback(_heard)
-            self._looked = time.monotonic()
-        if not (await asyncio.wait({look}, timeout=_LOOK))[0]:
-            if time.monotonic() - self._looked > _GIVEN_UP:
-                look.cancel()
-            raise TimeoutError
-        if look.cancelled():
-            raise TimeoutError
-        return look.result()
-
     async def kafka(self) -> str | None:
         """Why Kafka cannot be reached, or None."""
         now = time.monotonic()
         if now - self._kafka_looked >= KAFKA_EVERY:
             self._kafka_looked = now
             try:
-                async with asyncio.timeout(2.0):
-                    await self.producer.ping()
+                await self._broker()
                 self._kafka_why = None
             except (KafkaError, TimeoutError, OSError) as error:
                 self._kafka_why = f"Kafka cannot be reached ({type(error).__name__})"
@@ -98,12 +123,6 @@ class Reach:
         metrics.lockout.set(seen.lockout_seconds)
         metrics.token.set(seen.token_seconds)
         return True
-
-
-def _heard(look: asyncio.Task[Standing]) -> None:
-    """What came of a look that nobody waited for any longer is of no interest."""
-    if not look.cancelled():
-        look.exception()
 
 
 def _partner(seen: Standing) -> Mapping[str, str | None]:
