@@ -60,7 +60,7 @@ async def test_an_answer_between_two_errors_ends_the_streak(stage: Stages) -> No
 
 
 async def test_events_of_one_batch_are_tied_by_what_the_last_tells(stage: Stages) -> None:
-    """A trader whose user only the second of two events names is tied by that user in the first one's step too."""
+    """A user that only the second of two events names ties the first one's step too, which waits for it no more."""
     on = await stage()
     replica = (here := await on.replica()).replica
     await here.stop()
@@ -74,7 +74,8 @@ async def test_events_of_one_batch_are_tied_by_what_the_last_tells(stage: Stages
         ]
     )
     await replica.database.close()
-    assert [row["trader_key"] for row in await on.rows("select trader_key from step order by id")] == ["u:5", "u:5"]
+    steps = await on.rows("select trader_key, due <= clock_timestamp() as ready from step order by id")
+    assert [(step["trader_key"], step["ready"]) for step in steps] == [("u:5", True)] * 2
 
 
 async def test_an_order_that_two_name_at_once_has_one_owner(stage: Stages) -> None:
