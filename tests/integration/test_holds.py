@@ -125,5 +125,7 @@ async def test_pruning_keeps_what_is_live_or_unspent(db: Database) -> None:
         await holds.put(conn, holds.ALL, "over", lasts=-120 * MINUTE)
         await holds.put(conn, "pause:x", "live", lasts=None)
         await holds.put_ticket(conn, "user/create", -120 * MINUTE, "abc", body_digest=b"sealed", company=7)
-        assert await holds.prune(conn, 60 * MINUTE) == 1
+        await holds.put_ticket(conn, "user/find", -120 * MINUTE, "def", body_digest=b"hash", company=None)
+        assert len(await holds.list_holds(conn)) == 2  # nobody takes a read's ticket after so long
+        assert await holds.prune(conn, 60 * MINUTE) == 2
         assert len(await holds.list_holds(conn)) == 2

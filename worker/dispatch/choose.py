@@ -94,11 +94,10 @@ def _ready(lane: Lane, operation: Operation, situation: Situation) -> tuple[int,
         at = lane.oldest + timedelta(seconds=wait)
     elif situation.coming is Coming.NOTHING:
         at = situation.now
+    elif situation.coming is Coming.PERHAPS:
+        at = min(lane.newest + timedelta(seconds=wait), lane.oldest + timedelta(seconds=max(wait, PERHAPS_MOST)))
     else:
-        since, most = (
-            (lane.newest, PERHAPS_MOST) if situation.coming is Coming.PERHAPS else (situation.now, SURELY_MOST)
-        )
-        at = min(since + timedelta(seconds=wait), lane.oldest + timedelta(seconds=max(wait, most)))
+        at = min(situation.now + timedelta(seconds=wait), lane.oldest + timedelta(seconds=max(wait, SURELY_MOST)))
     if at <= situation.now:
         return lane.ready, None
     return lane.ready - rest, at

@@ -171,9 +171,11 @@ def longest(held: Sequence[Hold]) -> Hold | None:
 
 
 async def list_holds(conn: Connection) -> list[Hold]:
-    """What `holds list` shows: all that keep calls back, and tickets whose wait is over but that are not spent."""
+    """What `holds list` shows: all that keep calls back, and tickets whose wait is over but that may still be spent."""
     rows = await conn.fetch(
-        f"select {COLUMNS} from hold where ({LIVE}) or (cleared_at is null and ticket is not null) order by id"  # noqa: S608
+        f"select {COLUMNS} from hold where ({LIVE}) or (cleared_at is null and ticket is not null"  # noqa: S608
+        " and (company is not null or until > clock_timestamp() - $1::interval)) order by id",
+        TICKET_LIFE,
     )
     return [_hold(row) for row in rows]
 
@@ -219,9 +221,9 @@ async def end(conn: Connection, scope: str, reason: str) -> bool:
 
 
 async def prune(conn: Connection, keep: timedelta) -> int:
-    """Deletes holds that ended longer than `keep` ago (unspent tickets and live holds stay); how many."""
+    """Deletes holds that ended longer than `keep` ago (live ones stay, and tickets that steps wait for); how many."""
     status: str = await conn.execute(
-        "delete from hold where coalesce(cleared_at, case when ticket is null then until end)"
+        "delete from hold where coalesce(cleared_at, case when ticket is null or company is null then until end)"
         " < clock_timestamp() - $1::interval",
         keep,
     )
