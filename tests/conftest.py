@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from tests.support.kafka import Broker, KafkaServer, why_no_java
+from tests.support.lacking import lacks, tell
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 
 # A small machine under load may take long over one example; what hangs is ended by the time limit of the test.
@@ -17,7 +18,6 @@ hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 _REAL_KAFKA = {"kafka", "own_kafka"}
-_SKIPPED = pytest.StashKey[str]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -85,13 +85,9 @@ def topic_prefix() -> str:
 
 def _need_java(request: pytest.FixtureRequest) -> None:
     if reason := why_no_java():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{reason}; with CI=true these tests are never skipped")
-        request.config.stash[_SKIPPED] = reason
-        pytest.skip(reason)
+        lacks(request, f"The tests on a real broker did not run: {reason}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """A skipped broker is said aloud, not only counted."""
-    if reason := config.stash.get(_SKIPPED, ""):
-        terminalreporter.write_sep("!", f"The tests on a real broker did not run: {reason}", red=True, bold=True)
+    """What a machine lacked is said aloud."""
+    tell(terminalreporter, config)

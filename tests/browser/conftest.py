@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 from selenium import webdriver
 
 from tests.support.browser import start, why_no_browser
+from tests.support.lacking import lacks
 from tests.support.spine import ledger_template, ledgers, stage
 
 __all__ = ["ledger_template", "ledgers", "stage"]
-
-_SKIPPED = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="session")
 def _chromium(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     """One browser for the whole run."""
     if reason := why_no_browser():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{reason}; with CI=true these tests are never skipped")
-        request.config.stash[_SKIPPED] = reason
-        pytest.skip(reason)
+        lacks(request, f"The tests in a browser did not run: {reason}")
     driver = start(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
@@ -37,9 +32,3 @@ def driver(_chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
     _chromium.get_log("browser")  # type: ignore[no-untyped-call]
     yield _chromium
     _chromium.get("about:blank")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """A skipped browser is said aloud, not only counted."""
-    if reason := config.stash.get(_SKIPPED, ""):
-        terminalreporter.write_sep("!", f"The tests in a browser did not run: {reason}", red=True, bold=True)

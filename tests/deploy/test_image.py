@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.conftest import lacks
 from tests.deploy.files import DEPLOY, dockerfile, why_not_a_command
+from tests.support.lacking import lacks
 from tests.support.processes import ROOT, Process, free_port
 from tests.support.waiting import eventually_sync
 
