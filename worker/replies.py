@@ -1,13 +1,14 @@
 """What the partner said: about a call (`Reply`), and about one item of a call (`Result`).
 
-A reply is one of seven disjoint types; nothing that Tradovate answers leaves the client as an exception.
+A reply is one of eight disjoint types; nothing that Tradovate answers leaves the client as an exception.
 
     Answer          HTTP 200 with a JSON body that carries none of the call-wide refusals
-    Refusal         the call as a whole was refused: top-level errorText, `violations`, HTTP 400, 404 and other 4xx
+    Refusal         the call as a whole was refused: top-level errorText, `violations`, HTTP 400 and other 4xx
     Ticket          a penalty ticket inside HTTP 200: the operation was not executed
     Silence         423 or 429: everybody must be silent; the operation was not executed
     Unauthorized    401: token expired or invalid, or no permission; the operation was not executed
     NotSent         the bytes never left (no connection, or the lease had run out): safe to send again
+    NotExecuted     a wrong host, or something in front of the partner, answered: the call was not executed there
     Unclear         timeout, cut connection, 408, 5xx, nonsense: may or may not have taken effect
 """
 
@@ -78,6 +79,19 @@ class NotSent:
 
 
 @dataclass(frozen=True, slots=True)
+class NotExecuted:
+    """3xx, 421, or 404 and 405 without a body: nothing was executed; safe to send again, to the right host.
+
+    `location`: the `Location` header of a redirect, as it came. A 404 may also be the answer of the right host, which
+    says so of what it does not know.
+    """
+
+    why: str
+    status: int
+    location: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Unclear:
     """May or may not have taken effect. `status` is the HTTP status, or None when there was no answer at all.
 
@@ -93,7 +107,7 @@ class Unclear:
         return self.status is not None and (self.status == 408 or self.status >= 500)
 
 
-Reply = Answer | Refusal | Ticket | Silence | Unauthorized | NotSent | Unclear
+Reply = Answer | Refusal | Ticket | Silence | Unauthorized | NotSent | NotExecuted | Unclear
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.replies import Answer, Domain, Query, Refusal, Reply, Unclear
+from worker.replies import Answer, Domain, NotExecuted, Query, Refusal, Reply, Unclear
 from worker.tradovate.operation import Operation
 
 
@@ -25,9 +25,9 @@ class FakeReader:
 
     def _answer(self, _domain: Domain, path: str, query: Mapping[str, Any]) -> Reply:
         self.asked.append((path, query))
-        found = self.answers.get(path, Refusal("none", 404))
+        found = self.answers.get(path, NotExecuted("none", 404))
         reply = found(query) if callable(found) else found
-        return reply if isinstance(reply, Answer | Refusal | Unclear) else Answer(reply)
+        return reply if isinstance(reply, Answer | NotExecuted | Refusal | Unclear) else Answer(reply)
 
 
 async def look(operation: Operation, reader: FakeReader, *items: dict[str, Any]) -> list[Any]:

@@ -15,7 +15,7 @@ from worker.bridge.inbox import Inbox, Offer
 from worker.bridge.reconnect import Reconnect
 from worker.bridge.signals import LARGEST, Outgoing, outgoing
 from worker.bridge.taker import SignalTaker
-from worker.replies import Answer, Domain, Refusal, Unclear
+from worker.replies import Answer, Domain, NotExecuted, Refusal, Unclear
 from worker.tradovate.acts import Alert, EndReason
 
 LIVE, DEMO = Domain.LIVE, Domain.DEMO
@@ -154,7 +154,12 @@ def test_a_fetch_shows_where_the_signals_are() -> None:
 
 def test_a_fetch_that_says_nothing_is_not_a_fetch_that_found_nothing() -> None:
     """404, null and an empty body mean that there is none; everything else is tried again."""
-    assert [found_in(reply) for reply in (Answer(None), Answer([]), Answer({}), Refusal("", 404))] == [[], [], [], []]
+    assert [found_in(reply) for reply in (Answer(None), Answer([]), Answer({}), NotExecuted("", 404))] == [
+        [],
+        [],
+        [],
+        [],
+    ]
     assert found_in(Answer([SIGNED, "rubbish"])) == [SIGNED]
     assert [found_in(reply) for reply in (Answer({"a": 1}), Refusal("no"), Unclear("cut"))] == [None, None, None]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 from worker.tradovate.client import TEXT_LIMIT, classify, clean
 
 
@@ -101,8 +101,22 @@ def test_other_errors_of_ours_are_refusals(status: int) -> None:
     assert sent(status, b"Not here") == Refusal("Not here", status)
     assert sent(status, "quoted") == Refusal("quoted", status)
     assert sent(status, {"violations": [{"description": "bad"}]}) == Refusal("bad", status)
-    assert sent(status, b"") == Refusal(f"Tradovate answered HTTP {status} without a text", status)
-    assert sent(status, b"", reading=True) == sent(status, b"")
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308, 399, 404, 405, 421])
+@pytest.mark.parametrize("reading", [False, True])
+def test_a_wrong_host_has_executed_nothing(status: int, reading: bool) -> None:
+    """3xx, 421, and 404 and 405 without a body mean that nothing was executed, to reads and to calls that change."""
+    reply = classify(status, b" \n", reading=reading, location="https://elsewhere/v1/x")
+    assert isinstance(reply, NotExecuted)
+    assert (reply.status, reply.location) == (status, "https://elsewhere/v1/x")
+
+
+@pytest.mark.parametrize("status", [300, 307, 421])
+def test_a_redirect_has_executed_nothing_whatever_its_body(status: int) -> None:
+    """A redirect with a page, or with JSON that looks like a success, has executed nothing."""
+    assert isinstance(sent(status, b"<html>moved</html>"), NotExecuted)
+    assert isinstance(sent(status, {"userId": 1}), NotExecuted)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -132,9 +146,9 @@ def test_what_a_closed_session_would_answer_is_unclear(status: int) -> None:
     assert (reply.status, reply.closed_session) == (status, True)
 
 
-@pytest.mark.parametrize("status", [100, 205, 206, 226, 301, 302, 304, 307, 0, 999])
+@pytest.mark.parametrize("status", [100, 205, 206, 226, 0, 999])
 def test_a_status_that_makes_no_sense_is_unclear(status: int) -> None:
-    """Redirects and oddities are never taken for success or failure."""
+    """Oddities are never taken for success or failure."""
     assert isinstance(sent(status, {}), Unclear)
 
 

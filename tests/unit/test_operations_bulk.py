@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from tests.support.reader import FakeReader, look
-from worker.replies import Absent, Done, Refusal
+from worker.replies import Absent, Done, NotExecuted
 from worker.tradovate.operations import OPERATIONS
 
 USERS = OPERATIONS["createEvaluationUsers"]
 ACCOUNTS = OPERATIONS["createEvaluationAccounts"]
 
 THERE = [{"id": 100 + n, "name": f"EVAL{n}"} for n in range(100)]
-GONE = Refusal("", 404)
+GONE = NotExecuted("", 404)
 
 
 def user(number: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.reader import FakeReader, look
-from worker.replies import Absent, Done, NotHandled, Refusal, Unclear, Unknown
+from worker.replies import Absent, Done, NotExecuted, NotHandled, Refusal, Unclear, Unknown
 from worker.tradovate.operation import Resend
 from worker.tradovate.operations import OPERATIONS
 
@@ -26,7 +26,7 @@ def items_of(rows: list[dict[str, Any]], most: int = 10) -> Callable[[Mapping[st
 
     def answer(query: Mapping[str, Any]) -> Any:
         ids = [int(each) for each in str(query["ids"]).split(",")]
-        return Refusal("", 404) if len(ids) > most else [row for row in reversed(rows) if row["id"] in ids]
+        return NotExecuted("", 404) if len(ids) > most else [row for row in reversed(rows) if row["id"] in ids]
 
     return answer
 
@@ -61,7 +61,7 @@ async def test_items_that_answer_404_are_asked_one_by_one() -> None:
     """An answer of 404 for many is believed of none of them."""
     row = {"id": 3, "status": "Revoked"}
     reader = FakeReader(
-        {"/tradingPermission/item": lambda query: row if query["id"] == 3 else Refusal("", 404)},
+        {"/tradingPermission/item": lambda query: row if query["id"] == 3 else NotExecuted("", 404)},
     )
     found = await look(REVOKE, reader, {"tradingPermissionIds": [3]}, {"tradingPermissionIds": [4]})
     assert found == [Done(), Absent()]

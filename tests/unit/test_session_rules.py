@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 from worker.session.rules import (
     ASSUMED_LIFE,
     LONGEST_LIFE,
@@ -129,6 +129,8 @@ def test_back_off_grows_to_five_minutes() -> None:
         (Refusal("no"), Denied, Denied),
         (Refusal("no", 400), Denied, Denied),
         (Refusal("no", 404), Failed, Denied),
+        (NotExecuted("HTTP 404 without a body", 404), Failed, Failed),
+        (NotExecuted("HTTP 307: a redirect", 307, "https://elsewhere/"), Failed, Failed),
         (Unauthorized(""), Denied, Denied),
         (Unclear("HTTP 408", 408), Denied, Failed),
         (Unclear("HTTP 503", 503), Failed, Failed),

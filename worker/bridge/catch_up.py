@@ -23,7 +23,7 @@ from worker.bridge.signals import id_of
 from worker.bridge.taker import SignalTaker
 from worker.ledger import signals
 from worker.ledger.database import AWAY, Database
-from worker.replies import Answer, Domain, Refusal, Reply, Unauthorized
+from worker.replies import Answer, Domain, NotExecuted, Refusal, Reply, Unauthorized
 from worker.tradovate.socket import HeldBack
 
 log = structlog.get_logger()
@@ -188,7 +188,7 @@ class CatchUp:
 def found_in(reply: Reply) -> list[Mapping[str, Any]] | None:
     """The signals of an answer, none when the partner knows none (404 is how it says so), None when it failed."""
     match reply:
-        case Refusal(status=404):
+        case NotExecuted(status=404):
             return []
         case Answer(body) if not body:
             return []

@@ -23,6 +23,7 @@ from worker.replies import (
     Answer,
     Done,
     Finding,
+    NotExecuted,
     NotHandled,
     NotSent,
     Refusal,
@@ -74,7 +75,7 @@ class Settler:
                 return self._refused_whole(operation, refusal, batch, seconds, call_id)
             case Unclear(why=why):
                 results = [Unknown(why)] * len(batch)
-            case NotSent(why=why):
+            case NotSent(why=why) | NotExecuted(why=why):
                 results = [NotHandled(why)] * len(batch)
             case Silence(status=status):
                 results = [NotHandled(f"HTTP {status}", NOTHING)] * len(batch)

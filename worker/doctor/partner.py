@@ -14,7 +14,7 @@ from schemas.events import Account
 from worker.doctor.report import Finding, failed, ok, skipped, warning
 from worker.ledger.calls import Budget, Closed, Wanted, begin_calls, finish_call
 from worker.ledger.database import Database
-from worker.replies import Answer, Domain, Refusal, Reply
+from worker.replies import Answer, Domain, NotExecuted, Reply
 from worker.session import NoSession, SessionKeeper, Token
 from worker.settings import RunSettings
 from worker.tradovate.client import PartnerClient
@@ -133,7 +133,7 @@ class Partner:
                 connection, opened.call_ids[0], reply, lockout_seconds=self.settings.tradovate_lockout_seconds
             )
         match reply:
-            case Refusal(status=404) | Answer(body=None):
+            case NotExecuted(status=404) | Answer(body=None):
                 return []
             case Answer(body=list() as rows):
                 return [row for row in rows if isinstance(row, dict) and row]

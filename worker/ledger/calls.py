@@ -15,7 +15,7 @@ from typing import Any, Literal
 from worker.ledger import holds
 from worker.ledger.database import Connection
 from worker.ledger.writes import Writes
-from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 BEGIN_LOCK = 5_471_903_311_867_204_029
 """Advisory transaction lock under which calls are begun, by all replicas: two that count the budget at the same
@@ -289,7 +289,13 @@ async def prune(conn: Connection, keep: timedelta, most: int = 10_000) -> int:
 
 def result_name(reply: Reply) -> str:
     """A reply's name in the call log and in metrics: answer, refusal, ticket, silence, unauthorized, ..."""
-    return "not_sent" if isinstance(reply, NotSent) else type(reply).__name__.lower()
+    match reply:
+        case NotSent():
+            return "not_sent"
+        case NotExecuted():
+            return "not_executed"
+        case _:
+            return type(reply).__name__.lower()
 
 
 def _renewed_first(session: Mapping[str, Any], generation: int | None) -> str | None:
@@ -320,7 +326,7 @@ def _status(reply: Reply) -> int | None:
             return 200
         case Unauthorized():
             return 401
-        case Refusal(status=status) | Silence(status=status) | Unclear(status=status):
+        case Refusal(status=status) | Silence(status=status) | NotExecuted(status=status) | Unclear(status=status):
             return status
         case NotSent():
             return None
@@ -331,7 +337,7 @@ def _error(reply: Reply) -> str | None:
     match reply:
         case Refusal(code=code):
             return code
-        case NotSent(why) | Unclear(why=why):
+        case NotSent(why) | NotExecuted(why=why) | Unclear(why=why):
             return why
         case Answer() | Ticket() | Silence() | Unauthorized():
             return None

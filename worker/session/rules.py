@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from worker.replies import Answer, NotSent, Refusal, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, NotExecuted, NotSent, Refusal, Silence, Ticket, Unauthorized, Unclear
 from worker.tradovate._classify import clean
 from worker.tradovate.client import Exchange
 
@@ -229,7 +229,7 @@ def read_login(exchange: Exchange, now: datetime) -> Verdict:
             return _failed(other)
 
 
-def _failed(reply: Refusal | Ticket | Silence | NotSent | Unclear) -> Failed:
+def _failed(reply: Refusal | Ticket | Silence | NotSent | NotExecuted | Unclear) -> Failed:
     match reply:
         case NotSent(why):
             return Failed(why, sent=False)
@@ -238,6 +238,8 @@ def _failed(reply: Refusal | Ticket | Silence | NotSent | Unclear) -> Failed:
             return Failed(why, opened=status is None or status == 408 or (status // 100 in (2, 5) and status != 503))
         case Ticket():
             return Failed("a penalty ticket")
+        case NotExecuted(why=why):
+            return Failed(why)
         case Silence(status) | Refusal(status=status):
             return Failed(f"HTTP {status}")
 

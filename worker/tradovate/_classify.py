@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from worker.replies import Answer, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, NotExecuted, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 __all__ = ["TEXT_LIMIT", "classify", "clean"]
 
@@ -32,17 +32,27 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def classify(status: int, body: bytes, *, reading: bool) -> Reply:
+def classify(status: int, body: bytes, *, reading: bool, location: str | None = None) -> Reply:
     """The reply that this status and body stand for; never raises.
 
-    `reading`: the call changes nothing, so that null, an empty body and a list are answers too. A reading caller
-    takes `Refusal(status=404)` for "there is none": the vendor documents it for `item`, says nothing for `find`.
+    `reading`: the call changes nothing, so that null, an empty body and a list are answers too. An empty 404 is
+    `NotExecuted` for a read as well: the vendor documents it for an unknown id, and a wrong host answers the same.
+    `location`: the header of a redirect.
     """
+    if 300 <= status < 400 or status == 421 or (status in (404, 405) and not body.strip()):
+        return NotExecuted(_NOT_EXECUTED.get(status, f"HTTP {status}: a redirect"), status, location)
     if 400 <= status < 500:
         return _client_error(status, body)
     if 200 <= status <= 204:
         return _success(status, body, reading=reading)
     return Unclear(f"HTTP {status}", status)
+
+
+_NOT_EXECUTED = {
+    404: "HTTP 404 without a body: the wrong host, or nothing there",
+    405: "HTTP 405 without a body",
+    421: "HTTP 421: the wrong host",
+}
 
 
 def _client_error(status: int, body: bytes) -> Reply:

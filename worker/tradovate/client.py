@@ -1,4 +1,4 @@
-"""The partner over HTTP: one pooled client for both domains; every call ends as one of the seven replies.
+"""The partner over HTTP: one pooled client for both domains; every call ends as one of the eight replies.
 
 Nothing raises out of here but `asyncio.CancelledError`. Neither a token nor a body nor an address with its query
 (`find?name=...` carries a trader's name) is ever logged.
@@ -125,7 +125,7 @@ class PartnerClient:
         token: str | None,
         send_before: float | None = None,
     ) -> Reply:
-        """GETs; null, an empty body and a list are answers too, and "there is none" may be `Refusal(status=404)`."""
+        """GETs; null, an empty body and a list are answers too; an empty 404 may mean "there is none"."""
         exchange = await self.exchange(
             "GET", domain, path, query=query, token=token, send_before=send_before, reading=True
         )
@@ -159,7 +159,8 @@ class PartnerClient:
         except Exception as error:  # noqa: BLE001 - whatever the wire does has a name here, nothing is swallowed
             if not call.complete:
                 return Exchange(self._broken(call, error))
-        return Exchange(classify(call.status or 0, bytes(call.body), reading=reading), call.date)
+        reply = classify(call.status or 0, bytes(call.body), reading=reading, location=call.location)
+        return Exchange(reply, call.date)
 
     async def aclose(self) -> None:
         """Closes all connections."""
@@ -205,6 +206,7 @@ class _Call:
         self.complete = False
         self.status: int | None = None
         self.date: datetime | None = None
+        self.location: str | None = None
         self.body = bytearray()
 
     def check(self) -> None:
@@ -233,6 +235,7 @@ class _Call:
         try:
             self.status = response.status_code
             self.date = _date(response.headers.get("Date"))
+            self.location = response.headers.get("Location")
             if response.is_stream_consumed:  # a transport that hands over whole bodies: those of tests
                 self.body += response.content
                 self.complete = True

@@ -8,7 +8,7 @@ from datetime import date
 from enum import IntEnum
 from typing import Any
 
-from worker.replies import Answer, Domain, Done, Finding, Query, Refusal, Refused, Result, Unknown
+from worker.replies import Answer, Domain, Done, Finding, NotExecuted, Query, Refused, Result, Unknown
 from worker.tradovate.operation import Item, Reader, Unreadable
 
 
@@ -65,7 +65,7 @@ async def find(reader: Reader, domain: Domain, entity: str, name: str) -> Mappin
     Raises `Unreadable` when the answer says neither.
     """
     match await reader.get(domain, f"/{entity}/find", name=name):
-        case Refusal(status=404):
+        case NotExecuted(status=404):
             return None
         case Answer(body=body):
             found = rows(body)
@@ -80,7 +80,7 @@ async def read(reader: Reader, domain: Domain, path: str, **query: Query) -> lis
     Raises `Unreadable` when the answer says neither.
     """
     match await reader.get(domain, path, **query):
-        case Refusal(status=404):
+        case NotExecuted(status=404):
             return None
         case Answer(body=body):
             return rows(body)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from worker.replies import Absent, Answer, Domain, Done, Finding, Refusal, Refused, Result, Unknown
+from worker.replies import Absent, Answer, Domain, Done, Finding, NotExecuted, Refusal, Refused, Result, Unknown
 from worker.tradovate.operation import Item, Operation, Reader, Resend, Unreadable, plain
 from worker.tradovate.operations._shared import (
     MOST,
@@ -129,7 +129,7 @@ async def permissions_on(reader: Reader, account_id: int) -> list[Mapping[str, A
     match await reader.post(Domain.DEMO, "/user/getaccounttradingpermissions", {"accountId": account_id}):
         case Answer(body=body) if isinstance(body, Mapping) and isinstance(body.get("tradingPermissions"), list):
             return [{"accountId": account_id, **row} for row in rows(body["tradingPermissions"])]
-        case Refusal():
+        case Refusal() | NotExecuted(status=404):
             return None
         case reply:
             raise Unreadable(f"getAccountTradingPermissions: {type(reply).__name__}")
