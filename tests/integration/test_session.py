@@ -126,7 +126,6 @@ async def test_a_short_life_is_renewed_at_its_half(world: World) -> None:
         says(401),
         says(403, {"errorText": "no"}),
         says(400, {"errorText": "no"}),
-        says(404),
         says(200, {"userStatus": "TemporaryLocked", "userId": 15}),
     ],
 )
@@ -141,6 +140,16 @@ async def test_one_rejected_login_stops_all_logins(world: World, answer: Answeri
         assert (none.until, none.scope) == (None, holds.LOGIN)
     assert len(world.partner.logins) == 1
     assert "org-admin" not in none.why
+
+
+@pytest.mark.parametrize("answer", [says(404), says(405), says(421), says(307)])
+async def test_a_login_that_was_not_executed_is_tried_again(world: World, answer: Answering) -> None:
+    """An empty 404 or 405, a 421 and a redirect say nothing of the password: no hold, the next login follows."""
+    world.partner.login = answer
+    assert (await no_session(world.keeper())).scope == "retry"
+    await world.passes(1)
+    assert (await no_session(world.keeper())).scope == "retry"
+    assert len(world.partner.logins) == 2
 
 
 async def test_other_settings_may_log_in_after_a_rejection(world: World) -> None:

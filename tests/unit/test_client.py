@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.support.waiting import let_time_pass
-from worker.replies import Answer, Domain, NotSent, Refusal, Reply, Unauthorized, Unclear
+from worker.replies import Answer, Domain, NotExecuted, NotSent, Reply, Unauthorized, Unclear
 from worker.tradovate import client as module
 from worker.tradovate.client import PartnerClient
 
@@ -246,7 +246,7 @@ async def test_a_kept_connection_cut_after_the_second_request_is_unclear_and_not
 
 
 async def test_a_redirect_is_not_followed() -> None:
-    """A POST sent twice is worse than one unanswered."""
+    """A redirect is a reply, with where it points to: only its reader knows which hosts may get the token."""
     seen: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -254,7 +254,9 @@ async def test_a_redirect_is_not_followed() -> None:
         return httpx.Response(307, headers={"Location": "https://elsewhere/"})
 
     client = PartnerClient("https://l/v1", "https://d/v1", 5, httpx.MockTransport(handler))
-    assert isinstance(await post(client), Unclear)
+    reply = await post(client)
+    assert isinstance(reply, NotExecuted)
+    assert (reply.status, reply.location) == (307, "https://elsewhere/")
     assert len(seen) == 1
 
 
@@ -375,7 +377,7 @@ async def test_neither_token_nor_body_nor_query_is_logged(caplog: pytest.LogCapt
 
     client = PartnerClient("https://l/v1", "https://d/v1", 5, httpx.MockTransport(handler))
     reply = await client.get(Domain.LIVE, "/user/find", {"name": "jane77"}, token="tok-secret")
-    assert isinstance(reply, Refusal)
+    assert isinstance(reply, NotExecuted)
     assert "jane77" not in caplog.text
     assert "tok-secret" not in caplog.text
 
