@@ -151,7 +151,7 @@ _DEAD_LETTER_HEADERS: Final = {
 _DESCRIPTION: Final = (
     "Events of a prop firm in, outcomes out, dead letters aside. All topic names stand behind KAFKA_TOPIC_PREFIX. "
     "Consumers of outcomes drop repeats by outcomeId. An event may come in CloudEvents binary mode (header ce_id), "
-    "structured mode (an object with id, specversion and data), or plain (eventId in the body)."
+    "structured mode (an object with id, specversion and data or data_base64), or plain (eventId in the body)."
 )
 
 

@@ -20,7 +20,7 @@ ProductType = Literal[
     "CommonStock", "Continuous", "Cryptocurrency", "Futures", "MarketInternals", "Options", "Spread", "Swap"
 ]
 VerificationStatus = Literal["Inactive", "Locked", "ReadyForContracts", "ReadyToTrade", "Verified"]
-TrailingMode = Literal["EOD", "RealTime"]
+TrailingMode = Literal["EOD", "RealTime", "SteppedEOD", "SteppedRealTime"]
 
 
 class _Scope(StrictWire):

@@ -6,6 +6,7 @@ The event's id is the header `ce_id` (CloudEvents binary mode), else `id` of a C
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -161,19 +162,42 @@ def _read(record: RawRecord, products: Mapping[str, Account], reading: _Reading)
 def _read_body(value: bytes | None, reading: _Reading) -> dict[str, Any]:
     """The event's fields; `reading` learns the ids."""
     body = _object(_decode(value))
-    if "specversion" in body and "data" in body:
-        envelope = body
-        _read_trace(envelope.get("traceparent"), envelope.get("tracestate"), reading)
+    if _is_envelope(body):
+        _read_trace(body.get("traceparent"), body.get("tracestate"), reading)
         if reading.event_id is None:
-            reading.event_id = _checked_id(envelope.get("id"), "The envelope's id")
-        body = _object(envelope["data"], "The envelope's data")
+            reading.event_id = _checked_id(body.get("id"), "The envelope's id")
+        body = _data(body)
     reading.ids = _ids(body)
     if reading.event_id is None:
         reading.event_id = _checked_id(body.get("eventId"), "eventId")
     return body
 
 
-def _decode(value: bytes | None) -> object:
+def _is_envelope(body: dict[str, Any]) -> bool:
+    """A CloudEvents envelope in structured mode. One without data is one too, unless it is an event as it stands: then
+    `specversion` is an unknown field like any other.
+    """
+    return "specversion" in body and ("data" in body or "data_base64" in body or "eventId" not in body)
+
+
+def _data(envelope: dict[str, Any]) -> dict[str, Any]:
+    """The event in an envelope: its `data`, or the JSON that its `data_base64` holds."""
+    if envelope.get("data") is not None or "data_base64" not in envelope:
+        if "data" not in envelope:
+            raise _Refusal("missing_field", "The envelope's data is missing.")
+        return _object(envelope["data"], "The envelope's data")
+    text = envelope["data_base64"]
+    if not isinstance(text, str):
+        raise _Refusal("wrong_type", "The envelope's data_base64 must be a string.")
+    try:
+        # Some encoders break their lines (RFC 2045), and a letter that is not ASCII is no base64 either.
+        decoded = binascii.a2b_base64("".join(text.split()).encode(), strict_mode=True)
+    except ValueError:
+        raise _Refusal("rule_broken", "The envelope's data_base64 must be base64 (RFC 4648).") from None
+    return _object(_decode(decoded, "The envelope's data_base64"), "The JSON in the envelope's data_base64")
+
+
+def _decode(value: bytes | None, name: str = "The value") -> object:
     if value is None:
         raise _Refusal("no_value", "The record has no value.")
     try:
@@ -186,8 +210,8 @@ def _decode(value: bytes | None) -> object:
     try:
         value.decode()
     except UnicodeDecodeError as error:
-        raise _Refusal("not_utf8", f"The value is not valid UTF-8 (at byte {error.start}).") from None
-    raise _Refusal("not_json", f"The value is not valid JSON (at line {line}, column {column}).")
+        raise _Refusal("not_utf8", f"{name} is not valid UTF-8 (at byte {error.start}).") from None
+    raise _Refusal("not_json", f"{name} is not valid JSON (at line {line}, column {column}).")
 
 
 def _object(value: object, name: str = "The value") -> dict[str, Any]:
