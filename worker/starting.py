@@ -17,8 +17,9 @@ from worker.kafka.admin import missing_topics
 from worker.ledger import schema
 from worker.ledger.calls import Budget
 from worker.ledger.crypto import Vault
-from worker.ledger.database import AWAY, Database
+from worker.ledger.database import Database, DatabaseError
 from worker.ledger.environment import claim_environment
+from worker.ledger.errors import reason_of
 from worker.session import Credentials, SessionKeeper
 from worker.settings import BridgeSettings
 from worker.tradovate.client import PartnerClient
@@ -86,8 +87,8 @@ async def within(work: Awaitable[object], seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
             await work
-    except (TimeoutError, KafkaError, *AWAY) as error:
-        log.warning("run.stop_incomplete", error=type(error).__name__)
+    except (OSError, KafkaError, DatabaseError) as error:
+        log.warning("run.stop_incomplete", error=reason_of(error))
 
 
 async def ended(loops: Iterable[asyncio.Task[None]], database: Database) -> None:
@@ -128,9 +129,9 @@ class Start:
         while not self.stopping.is_set():
             try:
                 await check()
-            except (KafkaError, *AWAY) as error:
+            except (OSError, KafkaError, DatabaseError) as error:
                 attempt += 1
-                log.warning("run.waits_for", what=what, error=type(error).__name__)
+                log.warning("run.waits_for", what=what, error=reason_of(error))
                 seconds = pause.delay(attempt, lambda: 1.0)
                 try:
                     async with asyncio.timeout(seconds):

@@ -238,7 +238,7 @@ async def test_a_ledger_that_is_away_is_said_and_comes_back_by_itself(
     async with console(here) as client:
         await asyncio.to_thread(own_postgres.down)
         answer = await client.get("/")
-        assert "The database cannot be reached" in answer.text
+        assert "PostgreSQL cannot be reached" in answer.text
         for path in ("/flows", "/calls", "/dead-letters", f"/flows/{flow}", f"/flows/{flow}/retry"):
             assert (await client.get(path)).status_code == 503, path
         assert (await client.post(f"/flows/{flow}/retry", data={"reason": "why"})).status_code == 503

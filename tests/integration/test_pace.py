@@ -23,10 +23,13 @@ async def database(ledgers: Callable[[], str]) -> AsyncIterator[Database]:
 async def log(database: Database, *sent: tuple[float, int]) -> None:
     """Writes down calls: seconds ago, items."""
     async with database.connection() as connection:
-        await connection.executemany(
+        await connection.execute(
             "insert into call (operation, endpoint, domain, kind, items, replica, at)"
-            " values ($1, $1, 'live', 'send', $2, 'here', clock_timestamp() - make_interval(secs => $3))",
-            [(OPERATION, items, seconds) for seconds, items in sent],
+            " select $1::text, $1, 'live', 'send', i, 'here', clock_timestamp() - make_interval(secs => s)"
+            " from unnest($2::int[], $3::float8[]) as n (i, s)",
+            OPERATION,
+            [items for _, items in sent],
+            [seconds for seconds, _ in sent],
         )
 
 

@@ -18,7 +18,8 @@ from worker.intake.take import Taker
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames
 from worker.ledger.crypto import Vault
-from worker.ledger.database import AWAY, Again, Database
+from worker.ledger.database import Again, Database
+from worker.ledger.driver import of_driver
 from worker.ledger.ledger import Intake, Ledger, Refusal
 from worker.ledger.rows import Accepted
 from worker.settings import KafkaSettings, load
@@ -52,13 +53,25 @@ class NoLetters(RecordProducer):
 
 
 @pytest.mark.parametrize(
-    "race", [asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError, Again]
+    "error",
+    [
+        asyncpg.DeadlockDetectedError("x"),
+        asyncpg.InvalidPasswordError("x"),
+        asyncpg.InsufficientPrivilegeError("x"),
+        asyncpg.InvalidCachedStatementError("x"),
+        asyncpg.InternalServerError("x"),
+        asyncpg.InternalClientError("x"),
+        asyncpg.UndefinedColumnError("x"),
+        asyncpg.NotNullViolationError("x"),
+        Again(),
+    ],
+    ids=lambda error: type(error).__name__,
 )
-async def test_a_race_lost_for_good_makes_no_dead_letter(race: type[Exception]) -> None:
-    """A batch that lost its races waits and goes in as a whole; none of its events is put aside for it."""
+async def test_a_database_that_cannot_serve_makes_no_dead_letter(error: Exception) -> None:
+    """Whatever the database says of itself, events wait and go in as a whole; none of them becomes a dead letter."""
     vault = Vault(["k" * 32])
     ledger = BusyLedger(
-        Database("postgresql://nowhere"), vault, Rules("EVAL", 1), {}, races=iter([race("lost"), race("lost again")])
+        Database("postgresql://nowhere"), vault, Rules("EVAL", 1), {}, races=iter([of_driver(error)] * 2)
     )
     taker = Taker(ledger, NoLetters(), TopicNames(""), {}, lambda _outcomes: None)
     records = [
@@ -66,9 +79,3 @@ async def test_a_race_lost_for_good_makes_no_dead_letter(race: type[Exception]) 
     ]
     assert await taker.take(records, asyncio.Event())
     assert [each.event_id for each in ledger.taken] == ["e-1", "e-2"]
-
-
-def test_what_is_known_of_a_call_waits_for_a_busy_ledger() -> None:
-    """Whoever waits while PostgreSQL is away waits for a lost race too: results are recorded, loops go on."""
-    assert issubclass(Again, AWAY)
-    assert issubclass(asyncpg.DeadlockDetectedError, AWAY)

@@ -23,7 +23,7 @@ from worker.ledger.calls import (
     lock_out,
     result_name,
 )
-from worker.ledger.database import AWAY, Connection, Database
+from worker.ledger.database import Connection, Database, DatabaseError
 from worker.replies import Domain, Reply, Ticket, Unauthorized
 from worker.session import NoSession, SessionKeeper
 from worker.tradovate.client import PartnerClient
@@ -59,7 +59,7 @@ class CountedCalls:
     _why: str | None = None
 
     async def begin(self, operation: str, domain: Domain, kind: Kind, per_hour: int | None = None) -> Permit:
-        """Writes a call down before it leaves. Raises `HeldBack`, or any of `database.AWAY`."""
+        """Writes a call down before it leaves. Raises `HeldBack`, or `DatabaseError`."""
         for _ in range(3):  # the token may be replaced between the two looks
             try:
                 token = await self.session.ensure()
@@ -98,7 +98,7 @@ class CountedCalls:
         await _insist(lambda: self.database.atomically(work))
 
     async def get(self, domain: Domain, path: str, **query: str | int) -> Reply:
-        """One GET over HTTP. Raises `HeldBack`, or any of `database.AWAY`."""
+        """One GET over HTTP. Raises `HeldBack`, or `DatabaseError`."""
         permit = await self.begin(path, domain, "look_up")
         began = time.monotonic()
         reply = await self.client.get(domain, f"/{path}", query, token=permit.token.value)
@@ -165,9 +165,9 @@ async def _insist(work: Callable[[], Awaitable[object]]) -> None:
     for left in range(4, -1, -1):
         try:
             await work()
-        except AWAY as error:
+        except DatabaseError as error:
             if not left:
-                log.warning("bridge.call_not_noted", error=type(error).__name__)
+                log.warning("bridge.call_not_noted", error=error.reason)
                 return
             await asyncio.sleep(0.3)
         else:

@@ -22,7 +22,7 @@ from worker.bridge.inbox import Offer
 from worker.bridge.signals import id_of
 from worker.bridge.taker import SignalTaker
 from worker.ledger import signals
-from worker.ledger.database import AWAY, Database
+from worker.ledger.database import Database, DatabaseError
 from worker.replies import Answer, Domain, NotExecuted, Refusal, Reply, Unauthorized
 from worker.tradovate.socket import HeldBack
 
@@ -164,8 +164,8 @@ class CatchUp:
                     return None  # this is the domain that holds them
             except HeldBack as held:
                 return held.wait
-            except AWAY as error:
-                log.warning("bridge.catch_up_failed", domain=domain, error=type(error).__name__)
+            except DatabaseError as error:
+                log.warning("bridge.catch_up_failed", domain=domain, error=error.reason)
                 return 0.0
         if len(heard.told) > 1:
             self._holder = holder_of(heard.told[Domain.LIVE], heard.told[Domain.DEMO])

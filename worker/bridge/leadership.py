@@ -12,7 +12,8 @@ from datetime import timedelta
 import structlog
 
 from worker.ledger import leader
-from worker.ledger.database import AWAY, Database
+from worker.ledger.database import Database, DatabaseError
+from worker.ledger.errors import Cause, DatabaseUnavailable
 
 log = structlog.get_logger()
 
@@ -71,10 +72,10 @@ class Leadership:
             async with asyncio.timeout(self.extend_every), self.database.connection() as connection:
                 taken = await leader.take(connection, self.name, self._lease, timedelta(seconds=self.lease_seconds))
             self.away = None
-        except AWAY as error:
-            self.away = type(error).__name__
-            log.warning("bridge.ledger_away", error=self.away, leads=self.leads)
-            return self.leads
+        except TimeoutError:
+            return self._not_asked(DatabaseUnavailable(Cause.TOO_SLOW))
+        except DatabaseError as error:
+            return self._not_asked(error)
         self._until = asked + self.lease_seconds if taken else 0.0
         if self.leads:
             if not led:
@@ -82,6 +83,11 @@ class Leadership:
             self._won.set()
         else:
             self._won.clear()
+        return self.leads
+
+    def _not_asked(self, error: DatabaseError) -> bool:
+        self.away = error.reason
+        log.warning("bridge.ledger_away", error=self.away, leads=self.leads)
         return self.leads
 
     async def won(self) -> None:
@@ -96,7 +102,7 @@ class Leadership:
             await asyncio.sleep(wait)
 
     async def give_back(self) -> None:
-        """Lets another bridge lead at once. Raises any of `database.AWAY`."""
+        """Lets another bridge lead at once. Raises `DatabaseError`."""
         self._until = 0.0
         self._won.clear()
         async with self.database.connection() as connection:

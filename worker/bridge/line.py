@@ -13,7 +13,7 @@ import structlog
 from worker.bridge.calls import SocketCalls
 from worker.bridge.reconnect import Reconnect
 from worker.bridge.taker import SignalTaker
-from worker.ledger.database import AWAY
+from worker.ledger.database import DatabaseError
 from worker.replies import Domain
 from worker.tradovate.acts import Alert, End, EndReason
 from worker.tradovate.frames import Timing
@@ -83,8 +83,8 @@ class Line:
             self._set_on_its_way(on_its_way=False)
             await asyncio.sleep(held.wait)
             return End(EndReason.HELD_BACK, held.why)
-        except AWAY as error:
-            return End(EndReason.LEDGER, type(error).__name__)
+        except DatabaseError as error:
+            return End(EndReason.LEDGER, error.reason)
         finally:
             self._socket = None
             self.is_listening = self.caught_up = False

@@ -20,7 +20,8 @@ from worker.bridge.signals import Outgoing
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames
 from worker.ledger import signals
-from worker.ledger.database import AWAY, Database
+from worker.ledger.database import Database, DatabaseError
+from worker.ledger.errors import reason_of
 
 log = structlog.get_logger()
 
@@ -53,10 +54,10 @@ class SignalPublisher:
                 if not await self.run_once():
                     await self._wait()
                 failures, self.waits_for = 0, None
-            except (KafkaError, *AWAY) as error:
+            except (OSError, KafkaError, DatabaseError) as error:
                 failures += 1
-                self.waits_for = "kafka" if isinstance(error, KafkaError) else "database"
-                why = type(error).__name__
+                self.waits_for = "database" if isinstance(error, DatabaseError) else "kafka"
+                why = reason_of(error)
                 log.warning("bridge.waits", waits_for=self.waits_for, error=why, waiting=len(self.inbox))
                 await asyncio.sleep(pause.delay(failures, random.random) + 0.1)
 

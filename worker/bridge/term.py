@@ -13,7 +13,7 @@ from worker.bridge.catch_up import CatchUp
 from worker.bridge.inbox import Inbox
 from worker.bridge.line import Line
 from worker.bridge.publisher import SignalPublisher
-from worker.ledger.database import AWAY
+from worker.ledger.database import DatabaseError
 from worker.replies import Answer, Domain
 from worker.session import SessionKeeper
 from worker.tradovate.socket import HeldBack
@@ -75,7 +75,7 @@ class Term:
             except HeldBack as held:
                 await asyncio.sleep(held.wait)
                 continue
-            except AWAY:
+            except DatabaseError:
                 return  # a cross-check, and no more
             found = reply.body.get("id") if isinstance(reply, Answer) and isinstance(reply.body, Mapping) else None
             if isinstance(found, int) and found != self.mda_alert_id:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from worker._loading import SettingsError
+from worker.ledger.errors import DatabaseError
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -35,6 +36,8 @@ def told(error: BaseException) -> Failure | None:
     match error:
         case Refused():
             return Failure(_one_line(str(error)), error.code)
+        case DatabaseError():
+            return Failure(_one_line(error.sentence), FAILED)
         case SettingsError():
             return Failure(_one_line(str(error)), WRONG_USAGE)
         case OSError(strerror=str(reason)):

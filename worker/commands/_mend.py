@@ -12,7 +12,6 @@ from schemas.events import Account, Event
 from worker import _forms as forms
 from worker.commands._errors import WRONG_USAGE, Refused
 from worker.commands._kafka import kafka_errors, present
-from worker.commands._ledger import ledger_errors
 from worker.intake.parse import Parsed, RawRecord, parse
 from worker.kafka.read import reading
 from worker.ledger import browse
@@ -87,7 +86,7 @@ class Mending:
 
 @asynccontextmanager
 async def mending(settings: MendSettings) -> AsyncIterator[Mending]:
-    """Raises `Refused` when the ledger is away, is another environment's, or the flow is not in the right state."""
+    """Raises `DatabaseError`; `Refused` when it is another environment's ledger, or the flow is in another state."""
     # Only here: it brings all of the worker along, which `--help` need not wait for.
     from worker.bootstrap import flow_rules  # noqa: PLC0415
     from worker.ops.logging import configure  # noqa: PLC0415
@@ -115,17 +114,16 @@ async def mending(settings: MendSettings) -> AsyncIterator[Mending]:
 
 @asynccontextmanager
 async def opened(settings: SeeSettings | MendSettings) -> AsyncIterator[Database]:
-    """The ledger, if it belongs to TRADOVATE_ENVIRONMENT. Raises `Refused`."""
+    """The ledger, if it belongs to TRADOVATE_ENVIRONMENT. Raises `Refused` or `DatabaseError`."""
     database = Database(settings.database_url.get_secret_value(), size=2)
-    with ledger_errors():
-        try:
-            noted, wanted = await noted_environment(database), settings.tradovate_environment.value
-            if noted not in (None, wanted):
-                sentence = f"This ledger belongs to TRADOVATE_ENVIRONMENT={noted}; use that, or another DATABASE_URL."
-                raise Refused(sentence, WRONG_USAGE)
-            yield database
-        finally:
-            await database.close()
+    try:
+        noted, wanted = await noted_environment(database), settings.tradovate_environment.value
+        if noted not in (None, wanted):
+            sentence = f"This ledger belongs to TRADOVATE_ENVIRONMENT={noted}; use that, or another DATABASE_URL."
+            raise Refused(sentence, WRONG_USAGE)
+        yield database
+    finally:
+        await database.close()
 
 
 async def flows_of(connection: Connection, name: str) -> list[Summary]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import asyncpg
-
 from worker.bridge.compose import run_bridge
 from worker.commands._app import example, group
 from worker.commands._errors import Refused
-from worker.commands._ledger import sentence_of
 from worker.ops.logging import configure
 from worker.settings import BridgeSettings, load
 from worker.starting import StartRefused
@@ -29,9 +26,5 @@ def bridge() -> int:
     configure(settings.log_level, settings.log_format)
     try:
         return asyncio.run(run_bridge(settings))
-    except asyncpg.PostgresError as error:
-        if (sentence := sentence_of(error)) is None:
-            raise
-        raise Refused(sentence) from None
     except StartRefused as refusal:
         raise Refused(str(refusal), refusal.code) from None

@@ -9,7 +9,7 @@ import typer
 
 from worker.commands._app import example, group
 from worker.commands._errors import Refused
-from worker.commands._ledger import database_url, ledger_errors
+from worker.commands._ledger import database_url
 from worker.commands._output import print_json
 from worker.ledger import schema
 
@@ -29,9 +29,8 @@ def upgrade() -> int:
     Safe to run again and from several places at once; a schema that is ahead is left as it is.
     """
     url = database_url()
-    with ledger_errors():
-        before = asyncio.run(schema.status(url))
-        after = asyncio.run(schema.upgrade(url))
+    before = asyncio.run(schema.status(url))
+    after = asyncio.run(schema.upgrade(url))
     if not after.usable:
         raise Refused(_MENDS[after.fit])
     if before.found == after.found:
@@ -47,8 +46,7 @@ def status(
 ) -> int:
     """Show the ledger's schema, the one this program wants, and how they fit; exit 1 when `run` would refuse it."""
     url = database_url()
-    with ledger_errors():
-        found = asyncio.run(schema.status(url))
+    found = asyncio.run(schema.status(url))
     if as_json:
         print_json({"found": found.found, "wanted": found.wanted, "fit": str(found.fit), "usable": found.usable})
     else:

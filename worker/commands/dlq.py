@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated
 
-import asyncpg
 import typer
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
@@ -17,7 +16,6 @@ from worker.commands._app import example, group
 from worker.commands._dlq import COLUMNS, Letter, Replayed, as_json, body, head, row, whole_json
 from worker.commands._errors import WRONG_USAGE, Refused, one_of
 from worker.commands._kafka import kafka_errors, present, sentence_of
-from worker.commands._ledger import ledger_errors
 from worker.commands._output import print_json, printable, table, warn
 from worker.commands._progress import progress
 from worker.intake.replay import AT_ONCE, PutBack, Replayer, place_of
@@ -27,6 +25,7 @@ from worker.kafka.read import Record, RecordReader, reading
 from worker.kafka.topics import INPUT_TOPICS, TopicNames, dead_letter_topic
 from worker.ledger import replays
 from worker.ledger.database import Database
+from worker.ledger.errors import Cause, DatabaseError, DatabaseUnavailable
 from worker.ledger.replays import Place
 from worker.settings import DatabaseSettings, KafkaSettings, load
 
@@ -191,9 +190,8 @@ async def _replay(settings: DlqSettings, topic: str, place: tuple[int, int] | No
     producer = RecordProducer(settings)
     try:
         async with _ledger(settings) as database, kafka_errors(settings):
-            with ledger_errors():
-                async with database.connection():  # away or refused: said before anything is read
-                    pass
+            async with database.connection():  # what is wrong with it is said before anything is read
+                pass
             replayer = Replayer(database, producer, TopicNames(settings.kafka_topic_prefix))
             into = (await present(settings, [topic]))[0].partitions
             state = (await _states(settings, [topic]))[topic]
@@ -230,12 +228,13 @@ async def _replay_all(
 
 
 async def _put_back(replayer: Replayer, topic: str, letters: Sequence[Record], into: int, *, again: bool) -> PutBack:
-    with ledger_errors():
-        try:
-            return await replayer.put_back(topic, letters, into, again=again)
-        except asyncpg.LockNotAvailableError:
-            sentence = "Another replay of these dead letters is under way: run it again when that has ended."
-            raise Refused(sentence) from None
+    try:
+        return await replayer.put_back(topic, letters, into, again=again)
+    except DatabaseUnavailable as error:
+        if error.cause is not Cause.BUSY:
+            raise
+        sentence = "Another replay of these dead letters is under way: run it again when that has ended."
+        raise Refused(sentence) from None
 
 
 async def _states(settings: DlqSettings, topics: Sequence[str]) -> dict[str, TopicState]:
@@ -261,17 +260,16 @@ async def _noted(
     try:
         async with _ledger(settings) as database, database.connection() as connection:
             return {topic: await replays.replayed(connection, topic, these) for topic, these in places.items()}
-    except Refused as refused:
-        warn(f"Whether they were put back is not known: {refused}")
+    except DatabaseError as error:
+        warn(f"Whether they were put back is not known: {error.sentence}")
         return None
 
 
 @asynccontextmanager
 async def _ledger(settings: DlqSettings) -> AsyncIterator[Database]:
-    """The ledger. Raises `Refused` when it is away; what else is raised passes as it is."""
+    """The ledger. Raises `DatabaseError`."""
     database = Database(settings.database_url.get_secret_value(), size=1)
-    with ledger_errors():
-        try:
-            yield database
-        finally:
-            await database.close()
+    try:
+        yield database
+    finally:
+        await database.close()

@@ -17,7 +17,7 @@ from worker.doctor.partner import Partner
 from worker.doctor.report import Finding, Verdict, failed, ok, skipped
 from worker.ledger.calls import Budget
 from worker.ledger.crypto import Vault
-from worker.ledger.database import Database
+from worker.ledger.database import Database, DatabaseError
 from worker.ops.logging import configure
 from worker.products import ProductsError, load_products
 from worker.settings import RunSettings, SettingsError, load
@@ -88,6 +88,8 @@ async def _findings() -> AsyncIterator[Finding]:
             yield finding
         async for finding in ledger_state(settings, ledger):
             yield finding
+    except DatabaseError as error:  # it has gone since it was looked at
+        yield failed("database", error.reason, error.fix)
     finally:
         await client.aclose()
         await ledger.close()

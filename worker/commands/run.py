@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import asyncpg
-
 from worker.bootstrap import run_worker
 from worker.commands._app import example, group
 from worker.commands._errors import WRONG_USAGE, Refused
-from worker.commands._ledger import sentence_of
 from worker.ops.logging import configure
 from worker.products import ProductsError
 from worker.settings import RunSettings, load
@@ -30,10 +27,6 @@ def run() -> int:
     configure(settings.log_level, settings.log_format)
     try:
         return asyncio.run(run_worker(settings))
-    except asyncpg.PostgresError as error:
-        if (sentence := sentence_of(error)) is None:
-            raise
-        raise Refused(sentence) from None
     except StartRefused as refusal:
         raise Refused(str(refusal), refusal.code) from None
     except ProductsError as error:

@@ -20,7 +20,7 @@ from worker.console.session import Session
 from worker.intake.parse import CODES
 from worker.kafka.read import Record
 from worker.ledger import pages
-from worker.ledger.database import AWAY, Database
+from worker.ledger.database import Database, DatabaseError
 
 log = structlog.get_logger()
 
@@ -51,8 +51,8 @@ class DeadLetters:
             found = await self.records.letters(topic, reason, _places(text_of(request, "before")), PAGE)
         except KafkaAway as error:
             away = str(error)
-        except AWAY as error:
-            away = f"The database cannot be reached ({type(error).__name__})."
+        except DatabaseError as error:
+            away = error.sentence
         older = ""
         if found.older is not None:
             before = ",".join(f"{part}:{offset}" for part, offset in sorted(found.older.items()))
@@ -77,7 +77,7 @@ class DeadLetters:
         topic = request.path_params["topic"]
         try:
             found = await self._letter(request)
-        except (KafkaAway, *AWAY) as error:
+        except (KafkaAway, OSError, DatabaseError) as error:
             return self._away(request, error)
         if found is None:
             return self._none(request)
@@ -101,7 +101,7 @@ class DeadLetters:
             if found is None:
                 return self._none(request)
             done = await self.records.put_back(topic, found[1], again=form.get("again") == "yes")
-        except (KafkaAway, *AWAY) as error:
+        except (KafkaAway, OSError, DatabaseError) as error:
             return self._away(request, error)
         log.info("console.dead_letter_put_back", topic=topic, partition=found[0].partition, offset=found[0].offset)
         return self._done(request, session, topic, done.sent, done.known, len(done.failed))
@@ -113,7 +113,7 @@ class DeadLetters:
             return self._none(request)
         try:
             waiting = await self._waiting()
-        except AWAY as error:
+        except DatabaseError as error:
             return self._away(request, error)
         return self.render.page(request, "replay_all.html", session, topic=topic, waiting=waiting.get(topic, 0))
 
@@ -124,7 +124,7 @@ class DeadLetters:
             return self._none(request)
         try:
             done = await self.records.put_all_back(topic)
-        except (KafkaAway, *AWAY) as error:
+        except (KafkaAway, OSError, DatabaseError) as error:
             return self._away(request, error)
         log.info("console.dead_letters_put_back", topic=topic, sent=done.sent, failed=len(done.failed))
         return self._done(request, session, topic, done.sent, done.known, len(done.failed))
@@ -150,9 +150,8 @@ class DeadLetters:
         text = "There is no dead letter at this place, or retention has dropped it."
         return self.render.message(request, 404, "No such dead letter", text)
 
-    def _away(self, request: Request, error: BaseException) -> Response:
-        database = f"The database cannot be reached ({type(error).__name__})."
-        text = str(error) if isinstance(error, KafkaAway) else database
+    def _away(self, request: Request, error: Exception) -> Response:
+        text = error.sentence if isinstance(error, DatabaseError) else str(error)
         return self.render.message(request, 503, "Not now", text)
 
 

@@ -22,7 +22,7 @@ from worker.console.render import Renderer
 from worker.console.requests import Form, FormTooLarge, read_form
 from worker.console.session import COOKIE, LIFE, Session, Signer
 from worker.console.throttle import Throttle
-from worker.ledger.database import BEHIND
+from worker.ledger.database import DatabaseError
 
 WRONG_COSTS = 0.5
 """Seconds that a wrong token costs whoever sent it. Only that request waits; the loop goes on."""
@@ -58,8 +58,8 @@ class Guard:
                 return self._to_sign_in(request)
             try:
                 return await page(request, session)
-            except BEHIND:
-                return self._behind(request)
+            except DatabaseError as error:
+                return self.render.message(request, 503, "Not now", error.sentence)
 
         return endpoint
 
@@ -94,14 +94,10 @@ class Guard:
                 return self.render.message(request, 403, "Not done", text)
             try:
                 return await action(request, session, form)
-            except BEHIND:
-                return self._behind(request)
+            except DatabaseError as error:
+                return self.render.message(request, 503, "Not now", error.sentence)
 
         return endpoint
-
-    def _behind(self, request: Request) -> Response:
-        text = "The ledger's schema is behind this program: run `tradovate-worker db upgrade`."
-        return self.render.message(request, 503, "Not now", text)
 
     async def _who(self, request: Request) -> Session | Response | None:
         """The session, None for nobody, or an answer for an address that has guessed too often."""

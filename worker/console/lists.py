@@ -15,7 +15,7 @@ from worker.console.session import Session
 from worker.console.timeline import RESULTS
 from worker.ledger import browse, pages
 from worker.ledger.browse import CallSeen, FlowState, Summary
-from worker.ledger.database import AWAY, Connection, Database
+from worker.ledger.database import Connection, Database, DatabaseError
 
 PAGE = 50
 """Rows of a page: what a person looks through before asking better."""
@@ -39,8 +39,8 @@ class Lists:
         try:
             async with self.database.connection() as connection:
                 found = await self._flows(connection, request, asked)
-        except AWAY as error:
-            away = type(error).__name__
+        except DatabaseError as error:
+            away = error.sentence
         last = found[PAGE - 1].flow_id if len(found) > PAGE else None
         return self.render.page(
             request,
@@ -98,8 +98,8 @@ class Lists:
                 results = [result] if result else list(RESULTS) if operation else []
                 before = number_of(text_of(request, "before"))
                 found = await pages.calls(connection, operations=only, results=results, before=before, limit=PAGE + 1)
-        except AWAY as error:
-            away = type(error).__name__
+        except DatabaseError as error:
+            away = error.sentence
         last = found[PAGE - 1].id if len(found) > PAGE else None
         return self.render.page(
             request,

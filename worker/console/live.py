@@ -14,7 +14,7 @@ from worker.console.headline import Headline, Level
 from worker.console.overview import Glance, Overview
 from worker.console.render import Renderer
 from worker.console.session import Session
-from worker.ledger.database import AWAY, BEHIND
+from worker.ledger.database import DatabaseError
 
 PARTS = ("headline", "clock", "flows", "oldest", "chart", "budget", "holds", "present", "kafka")
 """The parts of the page, each a template and an event of that name."""
@@ -51,11 +51,8 @@ class Live:
     async def _look(self) -> tuple[Glance | None, Headline]:
         try:
             glance = await self.overview()
-        except AWAY as error:
-            text = f"The database cannot be reached ({type(error).__name__}): everything waits for it."
-            return None, Headline(Level.BAD, text)
-        except BEHIND:
-            return None, Headline(Level.BAD, "The ledger's schema is behind: run `tradovate-worker db upgrade`.")
+        except DatabaseError as error:
+            return None, Headline(Level.BAD, f"Everything waits for the database. {error.sentence}")
         return glance, glance.headline
 
     async def _stream(self, session: Session) -> AsyncIterator[str]:

@@ -19,7 +19,7 @@ from worker.console.timeline import Entry, ids, timeline
 from worker.console.why import Step, World, why
 from worker.ledger import browse
 from worker.ledger.browse import FlowState, Story, Summary
-from worker.ledger.database import AWAY, Database
+from worker.ledger.database import Database, DatabaseError
 from worker.ledger.mend import SETTABLE, Mender, NotMended
 
 log = structlog.get_logger()
@@ -84,7 +84,7 @@ class Flows:
         try:
             story = await self._story(request)
             world = await self.world() if story is not None else None
-        except AWAY as error:
+        except DatabaseError as error:
             return self._away(request, error)
         if story is None or world is None:
             return self._none(request)
@@ -119,7 +119,7 @@ class Flows:
             return await self._form(action, request, session, form, sentence, 409)
         except _Wrong as wrong:
             return await self._form(action, request, session, form, str(wrong), 422)
-        except AWAY as error:
+        except DatabaseError as error:
             return self._away(request, error)
         flow_id = story.summary.flow_id
         log.info("console.flow_mended", action=action, flow_id=str(flow_id))
@@ -145,7 +145,7 @@ class Flows:
     ) -> Response:
         try:
             story = await self._story(request)
-        except AWAY as away:
+        except DatabaseError as away:
             return self._away(request, away)
         if story is None:
             return self._none(request)
@@ -180,8 +180,8 @@ class Flows:
         text = "There is no flow of this id, or it has been pruned."
         return self.render.message(request, 404, "No such flow", text)
 
-    def _away(self, request: Request, error: BaseException) -> Response:
-        text = f"The database cannot be reached ({type(error).__name__}). Nothing was changed. Try again."
+    def _away(self, request: Request, error: DatabaseError) -> Response:
+        text = f"{error.sentence} Nothing was changed. Try again."
         return self.render.message(request, 503, "Not now", text)
 
 

@@ -16,7 +16,7 @@ from worker.console.headline import Facts, Headline, headline
 from worker.console.why import Step, World, why
 from worker.ledger import leader, pages
 from worker.ledger.calls import Budget
-from worker.ledger.database import AWAY, Connection, Database
+from worker.ledger.database import Connection, Database
 from worker.ledger.overview import Standing, open_flows, standing
 from worker.ledger.pages import Present, Waiting
 
@@ -82,7 +82,7 @@ class Overview:
     _read_to: datetime | None = None
 
     async def __call__(self) -> Glance:
-        """The newest reading. Raises any of `database.AWAY`."""
+        """The newest reading. Raises `DatabaseError`."""
         offsets = await self.offsets()
         async with self._lock:
             now = time.monotonic()
@@ -219,4 +219,4 @@ def _facts(
     )
 
 
-__all__ = ["AWAY", "Glance", "Kafka", "Offsets", "Overview", "left"]
+__all__ = ["Glance", "Kafka", "Offsets", "Overview", "left"]

@@ -56,7 +56,7 @@ class Letters:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Raises `KafkaAway`; of what asks the ledger too, any of `database.AWAY`."""
+    """Raises `KafkaAway`; of what asks the ledger too, `DatabaseError`."""
 
     settings: KafkaSettings
     database: Database

@@ -21,7 +21,7 @@ from worker.ledger import holds
 from worker.ledger.calls import result_name
 from worker.ledger.claims import Claims
 from worker.ledger.crypto import Vault
-from worker.ledger.database import AWAY, Connection
+from worker.ledger.database import Connection, DatabaseError
 from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import Batch, Claimed, Company, Later, Move, OutcomeRow, StepState
@@ -115,8 +115,8 @@ class Caller:
         """Whether a 401 under this token means a missing permission, which no other token would cure."""
         try:
             return not await self.session.reject(token.generation)
-        except AWAY as error:
-            log.warning("dispatch.reject_waits", error=type(error).__name__)
+        except DatabaseError as error:
+            log.warning("dispatch.reject_waits", error=error.reason)
             return False  # it goes again, and the next 401 tells
 
     def _with_ticket(self, body: bytes, ticket: Hold | None) -> bytes:
@@ -165,8 +165,8 @@ class Caller:
         for attempt in range(1, 1_000_000):
             try:
                 return await self.ledger.record(batch.lease, moves, call, held)
-            except AWAY as error:
-                log.warning("dispatch.record_waits", call_id=batch.call_id, error=type(error).__name__)
+            except DatabaseError as error:
+                log.warning("dispatch.record_waits", call_id=batch.call_id, error=error.reason)
                 await asyncio.sleep(pause.delay(attempt, random.random) + 0.05)
         raise AssertionError("unreachable")
 

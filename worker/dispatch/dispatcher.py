@@ -18,7 +18,7 @@ from worker.dispatch.maintenance import window_end
 from worker.dispatch.pacing import FULL, SAMPLE, Pace, Stream
 from worker.ledger.calls import SESSION_SCOPE, Closed
 from worker.ledger.claims import CallKind, Claims
-from worker.ledger.database import AWAY
+from worker.ledger.database import DatabaseError
 from worker.ledger.ledger import Ledger
 from worker.ledger.pace import Traffic, traffic
 from worker.ledger.rows import PLAN, Lane, OutcomeRow, StepState
@@ -74,10 +74,10 @@ class Dispatcher:
             try:
                 again = await self.run_once()
                 failures = 0
-            except AWAY as error:
+            except DatabaseError as error:
                 failures += 1
                 seconds = pause.delay(failures, random.random) + 0.1
-                log.warning("dispatch.database_away", error=type(error).__name__, retry_in_seconds=round(seconds, 2))
+                log.warning("dispatch.database_away", error=error.reason, retry_in_seconds=round(seconds, 2))
                 again = self.clock() + timedelta(seconds=seconds)
             self.progress = time.monotonic()
             await self._sleep(again)

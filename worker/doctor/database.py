@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-import asyncpg
-
 from worker.doctor.report import Finding, failed, ok, skipped, warning
 from worker.ledger import holds, schema
 from worker.ledger.calls import Budget
-from worker.ledger.database import AWAY, Database
+from worker.ledger.database import Database, DatabaseError
 from worker.ledger.environment import noted_environment
 from worker.ledger.invariants import INVARIANTS, violations
 from worker.ledger.overview import clock, doubts, server_version, standing
@@ -32,9 +30,8 @@ async def database(settings: RunSettings, ledger: Database) -> AsyncIterator[Fin
             before = datetime.now(UTC)
             theirs = await clock(connection)
             ours = before + (datetime.now(UTC) - before) / 2
-    except (*AWAY, asyncpg.PostgresError) as error:
-        mend = "start PostgreSQL, or mend DATABASE_URL"
-        yield failed("database", f"cannot be reached ({type(error).__name__})", mend)
+    except DatabaseError as error:
+        yield failed("database", error.reason, error.fix)
         yield skipped("database schema", "no database")
         return
     if version < OLDEST:

@@ -52,7 +52,7 @@ class PutBack:
 
 @dataclass(frozen=True, slots=True)
 class Replayer:
-    """Puts dead letters back. Raises any of `database.AWAY`; what Kafka does not take is in the result."""
+    """Puts dead letters back. Raises `DatabaseError`; what Kafka does not take is in the result."""
 
     database: Database
     producer: RecordProducer

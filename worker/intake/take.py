@@ -19,7 +19,8 @@ from worker.intake.dead_letters import dead_letter_headers
 from worker.intake.parse import Parsed, RawRecord, Rejected, parse
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames, dead_letter_topic
-from worker.ledger.database import AWAY
+from worker.ledger.database import DatabaseUnavailable
+from worker.ledger.errors import reason_of
 from worker.ledger.ledger import Ledger, Refusal
 from worker.ledger.rows import Accepted, OutcomeRow
 
@@ -124,9 +125,9 @@ class Taker:
         while True:
             try:
                 result = await work()
-            except (KafkaError, *AWAY) as error:
+            except (OSError, KafkaError, DatabaseUnavailable) as error:
                 attempt += 1
-                self.failing = type(error).__name__
+                self.failing = reason_of(error)
                 seconds = pause.delay(attempt, random.random) + 0.1
                 log.warning("intake.waits", error=self.failing, retry_in_seconds=round(seconds, 2))
                 try:

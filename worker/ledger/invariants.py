@@ -78,7 +78,7 @@ INVARIANTS: Sequence[Invariant] = (
 
 
 async def violations(database: Database, most: int = 5) -> Sequence[tuple[Invariant, Sequence[str]]]:
-    """The invariants that do not hold, each with up to `most` of what breaks it. Raises any of `database.AWAY`."""
+    """The invariants that do not hold, each with up to `most` of what breaks it. Raises `DatabaseError`."""
     broken = []
     async with database.connection() as connection:
         for invariant in INVARIANTS:

@@ -55,7 +55,7 @@ class Intake:
 
 @dataclass(slots=True)
 class Ledger:
-    """All that the rest of the program may ask of the ledger. Raises `database.AWAY` when PostgreSQL is away."""
+    """All that the rest of the program may ask of the ledger. Raises `DatabaseError`."""
 
     database: Database
     vault: Vault

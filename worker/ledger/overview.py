@@ -49,7 +49,7 @@ class Standing:
 
 
 async def standing(database: Database, budget: Budget) -> Standing:
-    """Raises any of `database.AWAY`."""
+    """Raises `DatabaseError`."""
     async with database.connection() as connection:
         view = await budget_view(connection, budget)
         held = await holds.live(connection)

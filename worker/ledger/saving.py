@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-import asyncpg
-
 from schemas.base import utc_text
 from schemas.outcomes import Outcome
 from worker.flows.base import Succeeded
-from worker.ledger.database import Again, Connection
+from worker.ledger.database import Again, Connection, DatabaseUnavailable
 from worker.ledger.rows import MOVES, Claimed, Finish, FlowRow, Later, Move, OutcomeRow, StepState
 from worker.ledger.working_set import OUTCOME_LEASE, NewStep, WorkingSet
 from worker.ledger.writes import Writes, columns
@@ -58,7 +56,9 @@ async def save(
     _tell_others(writes, working, [*(step.id for step, _ in moved), *(step.replaces for step in turned)])
     try:
         told = await writes.run(connection)
-    except asyncpg.ForeignKeyViolationError:
+    except DatabaseUnavailable as error:
+        if error.code != _FOREIGN_KEY:
+            raise
         raise Again from None  # first steps of flows that another replica has written
     ids: Mapping[str, int] = (told["outcomes"] if outcomes else None) or {}
     until = working.begun + OUTCOME_LEASE
@@ -261,6 +261,8 @@ def _tell_others(writes: Writes, working: WorkingSet, written: Sequence[int | No
         [flow_id for _, flow_id in working.rekeyed.values()],
     )
 
+
+_FOREIGN_KEY = "23503"
 
 _ASLEEP = [StepState.WAITING.value, StepState.DUE.value]
 _OPEN = [*_ASLEEP, StepState.UNKNOWN.value, StepState.IN_FLIGHT.value]

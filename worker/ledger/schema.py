@@ -16,8 +16,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+
+from worker.ledger.database import Database
+from worker.ledger.driver import of_driver
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 7_046_029_254_386_353_131  # any fixed number: keeps two `db upgrade` from running at once
@@ -67,18 +71,22 @@ def compare(found: str | None, wanted: str) -> Fit:
 
 
 async def status(url: str) -> Status:
-    """Reads the ledger's release. Raises any of `database.AWAY` when PostgreSQL cannot be reached."""
-    connection = await asyncpg.connect(url, timeout=5)
+    """Reads the ledger's release. Raises `DatabaseError`."""
+    database = Database(url, size=1)
     try:
-        table = await connection.fetchval("select to_regclass('alembic_version')")
-        found = await connection.fetchval("select max(version_num) from alembic_version") if table else None
+        async with database.connection() as connection:
+            table = await connection.fetchval("select to_regclass('alembic_version')")
+            found = await connection.fetchval("select max(version_num) from alembic_version") if table else None
     finally:
-        await connection.close()
+        await database.close()
     return Status(found, newest(), compare(found, newest()))
 
 
 async def upgrade(url: str) -> Status:
-    """Migrates to the newest release, one process at a time; a ledger that is ahead is left as it is."""
+    """Migrates to the newest release, one process at a time; a ledger that is ahead is left as it is.
+
+    Raises `DatabaseError`.
+    """
     before = await status(url)
     if before.fit in (Fit.CURRENT, Fit.AHEAD, Fit.UNKNOWN):
         return before
@@ -89,6 +97,12 @@ async def upgrade(url: str) -> Status:
         async with engine.begin() as connection:
             await connection.exec_driver_sql(f"select pg_advisory_xact_lock({_LOCK})")
             await connection.run_sync(_run)
+    except SQLAlchemyError as error:
+        wrapped = error.orig if isinstance(error, DBAPIError) else None  # the driver's error is the cause of that one
+        cause = wrapped.__cause__ if wrapped is not None else None
+        raise of_driver(cause if isinstance(cause, Exception) else error, connecting=True) from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        raise of_driver(error, connecting=True) from None  # while connecting it comes as it is
     finally:
         await engine.dispose()
     return await status(url)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from worker.ledger.calls import Budget
-from worker.ledger.database import AWAY
+from worker.ledger.database import DatabaseError
 from worker.ledger.overview import ended_flows, open_flows
 from worker.ops.metrics import Sparing
 from worker.ops.reach import Reach
@@ -80,7 +80,7 @@ class Health:
             try:
                 await self._flows()
                 await self._ended()
-            except AWAY:
+            except (DatabaseError, TimeoutError):
                 metrics.flows.clear()  # rather nothing than something that is no longer true
         for topic, records in self.replica.subscriber.lag().items():
             metrics.lag.labels(topic).set(records)

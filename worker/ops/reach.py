@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from worker.kafka.producer import RecordProducer
 from worker.ledger import holds
 from worker.ledger.calls import Budget
-from worker.ledger.database import AWAY, Database
+from worker.ledger.database import Database, DatabaseError
 from worker.ledger.overview import Standing, standing
 from worker.ops.metrics import Metrics
 
@@ -93,8 +93,10 @@ class Reach:
         """What the ledger says, or why it cannot be reached."""
         try:
             seen = await self._ledger()
-        except AWAY as error:
-            return f"the database cannot be reached ({type(error).__name__})"
+        except TimeoutError:
+            return f"PostgreSQL did not answer within {_LEDGER_SECONDS} s"
+        except DatabaseError as error:
+            return error.reason
         self.held = [
             {"scope": hold.scope, "reason": hold.reason, "until": hold.until.isoformat() if hold.until else None}
             for hold in seen.holds

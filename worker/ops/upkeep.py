@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import structlog
 
-from worker.ledger.database import AWAY, Database
+from worker.ledger.database import Database, DatabaseError
 from worker.ledger.prune import forget_doubtful, prune
 from worker.ledger.replicas import gone, seen
 
@@ -41,8 +41,8 @@ class Upkeep:
                     pruned = await prune(self.database, self.keep) + await forget_doubtful(self.database)
                     if pruned:
                         log.info("upkeep.pruned", rows=pruned)
-            except AWAY as error:
-                log.info("upkeep.database_away", error=type(error).__name__)
+            except DatabaseError as error:
+                log.info("upkeep.database_away", error=error.reason)
             turn += 1
             try:
                 async with asyncio.timeout(SEEN_EVERY):
@@ -51,5 +51,5 @@ class Upkeep:
                 continue
         try:
             await gone(self.database, self.name)
-        except AWAY as error:
-            log.info("upkeep.database_away", error=type(error).__name__)
+        except DatabaseError as error:
+            log.info("upkeep.database_away", error=error.reason)

@@ -22,7 +22,8 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from worker.backoff import Schedule
 from worker.kafka.producer import MAX_BATCH_BYTES, PlainRecord, RecordProducer
 from worker.kafka.topics import TopicNames, outcome_topic
-from worker.ledger.database import AWAY
+from worker.ledger.database import DatabaseError
+from worker.ledger.errors import reason_of
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import OutcomeRow
 
@@ -85,11 +86,11 @@ class Publisher:
                 await self.run_once()
                 failures = 0
                 self.failing = False
-            except (KafkaError, *AWAY) as error:
+            except (OSError, KafkaError, DatabaseError) as error:
                 failures += 1
                 self.failing = True
                 self._sweep_at = time.monotonic() + _QUIET
-                log.warning("outcomes.waits", error=type(error).__name__, in_hand=len(self._handed))
+                log.warning("outcomes.waits", error=reason_of(error), in_hand=len(self._handed))
                 await asyncio.sleep(pause.delay(failures, random.random) + 0.1)
             self.progress = time.monotonic()
             if not self._handed and not self._finishing:
@@ -182,8 +183,8 @@ class Publisher:
         ours = [row.id for row in self._handed.values() if row.until > now]
         try:
             until = await self.ledger.keep_outcomes(ours)
-        except AWAY as error:
-            log.info("outcomes.lease_not_kept", error=type(error).__name__)
+        except DatabaseError as error:
+            log.info("outcomes.lease_not_kept", error=reason_of(error))
             return
         for row_id in ours:
             if row_id in self._handed:

@@ -20,7 +20,7 @@ import structlog
 from worker.ledger import holds, sessions
 from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, Wanted, begin_calls, result_name
 from worker.ledger.crypto import Sealed, Vault
-from worker.ledger.database import AWAY, Connection, Database
+from worker.ledger.database import Connection, Database, DatabaseError
 from worker.replies import Domain
 from worker.session import rules
 from worker.session.identity import Credentials, Identity, NoSession, Token
@@ -49,7 +49,7 @@ log = structlog.get_logger(__name__)
 class SessionKeeper:
     """The one session for all replicas. `clock` is monotonic seconds.
 
-    Every method but `current` may raise any of `database.AWAY`.
+    Every method but `current` may raise `DatabaseError`.
     """
 
     def __init__(
@@ -128,8 +128,8 @@ class SessionKeeper:
         while True:
             try:
                 wait = await self.run_once()
-            except AWAY as error:
-                log.warning("session.ledger_away", error=type(error).__name__)
+            except DatabaseError as error:
+                log.warning("session.ledger_away", error=error.reason)
                 wait = LOOK_EVERY
             await asyncio.sleep(wait)
 

@@ -63,7 +63,7 @@ class Calls(Protocol):
     """The ledger's side of a request."""
 
     async def begin(self, operation: str) -> Permit:
-        """Writes a request down before it leaves. Raises `HeldBack`, or any of `database.AWAY`."""
+        """Writes a request down before it leaves. Raises `HeldBack`, or what its `Calls` raise."""
 
     async def finish(self, permit: Permit, reply: Reply) -> None:
         """Notes what came back."""
@@ -111,7 +111,7 @@ class Socket:
         self._notes: set[asyncio.Task[None]] = set()
 
     async def run(self) -> End:
-        """From the handshake to the end. Raises `HeldBack`, or any of `database.AWAY`, before the handshake."""
+        """From the handshake to the end. Raises `HeldBack`, or what its `Calls` raise, before the handshake."""
         # Before the handshake: it is an HTTP request, and in a lock-out even that one would start the hour anew.
         self._permits[AUTHORIZE] = await self._calls.begin(AUTHORIZE)
         try:
