@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from worker.tradovate.hosts import read_host
+
 MIN_SECRET_KEY = 32
 """Characters of one `SECRET_KEY`: what the contract asks for; 32 random ones are more than any key derived from it."""
 
@@ -53,6 +55,13 @@ def _servers(value: str) -> str:
     if not all(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}", server) for server in servers):
         raise ValueError
     return ",".join(servers)
+
+
+def _trusted_hosts(value: str) -> str:
+    hosts = [read_host(host.strip()) for host in value.split(",")]
+    if any(host is None or ":" in host for host in hosts):
+        raise ValueError
+    return ",".join(host for host in hosts if host is not None)
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -169,6 +178,14 @@ WsAddress = Annotated[
     str,
     AfterValidator(_address("ws", "wss")),
     Form("a ws:// or wss:// address", "wss://live.tradovateapi.com/v1/websocket"),
+]
+TrustedHosts = Annotated[
+    str,
+    AfterValidator(_trusted_hosts),
+    Form(
+        "host names without port, several separated by commas; their subdomains are trusted as well",
+        "tradovateapi.com,ninjatrader.com",
+    ),
 ]
 HttpAddress = Annotated[
     str, AfterValidator(_address("http", "https")), Form("an http:// or https:// address", "http://collector:4318")

@@ -38,9 +38,11 @@ from worker.ops.upkeep import Upkeep
 from worker.outcomes.publisher import Publisher
 from worker.products import load_products
 from worker.session import SessionKeeper
+from worker.session.lockouts import write_lockouts
 from worker.settings import FlowSettings, RunSettings
-from worker.starting import Start, cannot_listen, ended, replica_name, session_keeper, within
+from worker.starting import Start, cannot_listen, ended, partner_client, replica_name, session_keeper, within
 from worker.tradovate.client import PartnerClient
+from worker.tradovate.lockout import LockOut
 from worker.tradovate.operations import OPERATIONS
 
 log = structlog.get_logger()
@@ -88,6 +90,7 @@ class Replica:
     tracing: Tracing = field(init=False)
     database: Database = field(init=False)
     ledger: Ledger = field(init=False)
+    lockout: LockOut = field(init=False)
     client: PartnerClient = field(init=False)
     session: SessionKeeper = field(init=False)
     producer: RecordProducer = field(init=False)
@@ -119,7 +122,8 @@ class Replica:
             {name: operation.rank for name, operation in OPERATIONS.items()},
             lockout=settings.tradovate_lockout_seconds,
         )
-        self.client = PartnerClient(settings.live_url, settings.demo_url, settings.tradovate_timeout_seconds)
+        self.lockout = LockOut(settings.lockout)
+        self.client = partner_client(settings, self.lockout)
         self.session = session_keeper(settings, self.database, vault, self.client, budget, self.name, self._observe)
         claims = Claims(self.ledger, budget, self.name, settings.tradovate_timeout_seconds + LEASE_MARGIN)
         self.producer = RecordProducer(settings)
@@ -215,6 +219,7 @@ class Replica:
                 asyncio.create_task(self.dispatcher.run(self.stopping), name="dispatch"),
                 asyncio.create_task(self.publisher.run(), name="publish"),
                 asyncio.create_task(self.session.run(), name="session"),
+                asyncio.create_task(write_lockouts(self.lockout, self.database), name="lockouts"),
                 asyncio.create_task(upkeep.run(self.stopping), name="upkeep"),
                 asyncio.create_task(self._subscribe(), name="intake"),
             ]

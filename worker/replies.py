@@ -82,13 +82,14 @@ class NotSent:
 class NotExecuted:
     """3xx, 421, or 404 and 405 without a body: nothing was executed; safe to send again, to the right host.
 
-    `location`: the `Location` header of a redirect, as it came. A 404 may also be the answer of the right host, which
-    says so of what it does not know.
+    `leads_to`: the host that a redirect names for the same path (`name` or `name:port`), trusted or not; the rest of
+    its `Location` is not kept, for it may name a trader. A 404 may also be the answer of the right host, which says so
+    of what it does not know.
     """
 
     why: str
     status: int
-    location: str | None = None
+    leads_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

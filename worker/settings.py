@@ -186,6 +186,10 @@ class TradovateSettings(EnvironmentSettings):
     tradovate_demo_url: forms.RestBase | None = None
     tradovate_live_ws_url: forms.WsAddress | None = None
     tradovate_demo_ws_url: forms.WsAddress | None = None
+    tradovate_follow_hosts: forms.Switch = True
+    """Tradovate moves organizations to hosts of their own; `off` is for a gateway of the firm's own."""
+    tradovate_trusted_hosts: forms.TrustedHosts = "tradovateapi.com,tradovate.com,ninjatrader.com,ninjatrader.dev"
+    """All domains that the vendor's pages name: whoever is called receives the token."""
     tradovate_name: Annotated[forms.Text, Form("the name of the organization's API user", "acme-admin")]
     tradovate_password: Annotated[forms.Secret, Form("the API user's password", "<the password>")]
     tradovate_app_id: Annotated[forms.Text, Form("the name of the API key", "acme-worker")]
@@ -225,6 +229,11 @@ class TradovateSettings(EnvironmentSettings):
     def demo_ws_url(self) -> str:
         """WebSocket address of DEMO."""
         return self.tradovate_demo_ws_url or _socket_of(self.demo_url)
+
+    @property
+    def trusted_hosts(self) -> tuple[str, ...]:
+        """The suffixes of hosts that may replace those of the four addresses above."""
+        return tuple(self.tradovate_trusted_hosts.split(","))
 
     @property
     def mda_alert_id(self) -> int:

@@ -20,11 +20,14 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.environment import claim_environment
 from worker.ledger.errors import reason_of
+from worker.replies import Domain
 from worker.session import Credentials, SessionKeeper
 from worker.settings import BridgeSettings
 from worker.tradovate.client import PartnerClient
+from worker.tradovate.hosts import Addresses
+from worker.tradovate.lockout import LockOut
 
-__all__ = ["Start", "StartRefused", "replica_name", "session_keeper", "within"]
+__all__ = ["Start", "StartRefused", "partner_client", "replica_name", "session_keeper", "within"]
 
 log = structlog.get_logger()
 
@@ -48,6 +51,17 @@ def cannot_listen(settings: BridgeSettings, error: OSError) -> StartRefused:
 def replica_name() -> str:
     """This process, as the ledger and the console call it."""
     return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def partner_client(settings: BridgeSettings, lockout: LockOut) -> PartnerClient:
+    """Calls to Tradovate over HTTP."""
+    addresses = Addresses(
+        {Domain.LIVE: settings.live_url, Domain.DEMO: settings.demo_url},
+        {Domain.LIVE: settings.live_ws_url, Domain.DEMO: settings.demo_ws_url},
+        settings.trusted_hosts,
+        settings.tradovate_follow_hosts,
+    )
+    return PartnerClient(addresses, settings.tradovate_timeout_seconds, lockout=lockout)
 
 
 def session_keeper(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
+from tests.support.partner import addresses
 from tests.support.sessions import (
     CREDENTIALS,
     LIVE,
@@ -236,7 +237,7 @@ async def test_a_replica_that_dies_in_a_login_loses_the_lease_and_counts(world: 
         await never.wait()
         raise AssertionError
 
-    client = PartnerClient(LIVE, LIVE, 60, httpx.MockTransport(hangs))
+    client = PartnerClient(addresses(LIVE, LIVE), 60, transport=httpx.MockTransport(hangs))
     dying = SessionKeeper(
         world.db, client, world.vault, CREDENTIALS, live_url=LIVE, replica="d", budget=Budget(), lockout_seconds=1
     )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
+from tests.support.partner import addresses
 from tests.support.sessions import (
     CREDENTIALS,
     LIVE,
@@ -185,7 +186,7 @@ async def test_a_login_is_written_down_before_it_goes(world: World) -> None:
             seen.append(await rows(conn))
         return world.partner(request)
 
-    client = PartnerClient(LIVE, LIVE, 60, httpx.MockTransport(look))
+    client = PartnerClient(addresses(LIVE, LIVE), 60, transport=httpx.MockTransport(look))
     keeper = SessionKeeper(
         world.db, client, world.vault, CREDENTIALS, live_url=LIVE, replica="r", budget=Budget(), lockout_seconds=1
     )

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.partner import addresses
 from worker.ledger import calls, holds
 from worker.ledger.calls import Budget, Opened, Wanted
 from worker.ledger.crypto import Vault
@@ -75,7 +76,7 @@ class World:
 
     def keeper(self, credentials: Credentials = CREDENTIALS) -> SessionKeeper:
         """A replica's keeper."""
-        client = PartnerClient(LIVE, LIVE, 60, httpx.MockTransport(self.partner))
+        client = PartnerClient(addresses(LIVE, LIVE), 60, transport=httpx.MockTransport(self.partner))
         return SessionKeeper(
             self.db, client, self.vault, credentials, live_url=LIVE, replica="r", budget=Budget(), lockout_seconds=3600
         )

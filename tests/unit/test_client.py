@@ -7,14 +7,18 @@ import gzip
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 
 import httpx
 import pytest
 
+from tests.support.partner import TOKEN, addresses
 from tests.support.waiting import let_time_pass
-from worker.replies import Answer, Domain, NotExecuted, NotSent, Reply, Unauthorized, Unclear
+from worker.replies import Answer, Domain, NotExecuted, NotSent, Reply, Silence, Unauthorized, Unclear
 from worker.tradovate import client as module
 from worker.tradovate.client import PartnerClient
+from worker.tradovate.lockout import BEGUN_BEFORE, LockOut
 
 Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -33,7 +37,7 @@ def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
 
 
 @asynccontextmanager
-async def against(server: Server, timeout: float = 5) -> AsyncIterator[PartnerClient]:
+async def against(server: Server, timeout: float = 5, scheme: str = "http") -> AsyncIterator[PartnerClient]:
     """A client whose partner is this raw server."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,8 +49,8 @@ async def against(server: Server, timeout: float = 5) -> AsyncIterator[PartnerCl
             writer.close()
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1/"
-    client = PartnerClient(url, url, timeout)
+    url = f"{scheme}://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1/"
+    client = PartnerClient(addresses(url, url), timeout)
     try:
         yield client
     finally:
@@ -56,7 +60,7 @@ async def against(server: Server, timeout: float = 5) -> AsyncIterator[PartnerCl
 
 async def post(client: PartnerClient, send_before: float | None = None) -> Reply:
     """One sending call."""
-    return await client.post(Domain.LIVE, "/user/create", b'{"a":1}', token="tok", send_before=send_before)
+    return await client.post(Domain.LIVE, "/user/create", b'{"a":1}', token=TOKEN, send_before=send_before)
 
 
 async def test_a_call_carries_the_token_and_the_bytes_as_they_are() -> None:
@@ -85,10 +89,10 @@ async def test_lists_of_ids_are_joined_by_commas() -> None:
         seen.append(request)
         return httpx.Response(200, json=[])
 
-    client = PartnerClient("https://l/v1", "https://d/v1", 5, httpx.MockTransport(handler))
-    assert await client.get(Domain.DEMO, "/account/items", {"ids": "1,2", "n": 3}, token=None) == Answer([])
+    client = PartnerClient(addresses(), 5, transport=httpx.MockTransport(handler))
+    assert await client.get(Domain.DEMO, "/account/items", {"ids": "1,2", "n": 3}, token=TOKEN) == Answer([])
     assert str(seen[0].url) == "https://d/v1/account/items?ids=1,2&n=3"
-    assert "Authorization" not in seen[0].headers
+    assert seen[0].headers["Authorization"] == "Bearer tok"
 
 
 async def test_a_cut_before_the_answer_is_unclear() -> None:
@@ -149,13 +153,13 @@ async def test_a_refused_connection_was_never_sent() -> None:
     port = listening.sockets[0].getsockname()[1]
     listening.close()
     await listening.wait_closed()
-    client = PartnerClient(f"http://127.0.0.1:{port}/v1", f"http://127.0.0.1:{port}/v1", 5)
+    client = PartnerClient(addresses(f"http://127.0.0.1:{port}/v1"), 5)
     assert isinstance(await post(client), NotSent)
 
 
 async def test_a_name_that_does_not_resolve_was_never_sent() -> None:
     """DNS trouble is no trouble with the call."""
-    client = PartnerClient("http://nowhere.invalid/v1", "http://nowhere.invalid/v1", 5)
+    client = PartnerClient(addresses("http://nowhere.invalid/v1"), 5)
     assert isinstance(await post(client), NotSent)
 
 
@@ -167,8 +171,7 @@ async def test_a_handshake_that_fails_was_never_sent() -> None:
         writer.write(b"this is no TLS\r\n\r\n")
         await writer.drain()
 
-    async with against(server) as client:
-        client._urls = {domain: url.replace("http://", "https://") for domain, url in client._urls.items()}
+    async with against(server, scheme="https") as client:
         assert isinstance(await post(client), NotSent)
 
 
@@ -178,8 +181,7 @@ async def test_a_handshake_that_hangs_was_never_sent() -> None:
     async def server(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async with against(server, timeout=0.1) as client:
-        client._urls = {domain: url.replace("http://", "https://") for domain, url in client._urls.items()}
+    async with against(server, timeout=0.1, scheme="https") as client:
         assert isinstance(await post(client), NotSent)
 
 
@@ -246,17 +248,17 @@ async def test_a_kept_connection_cut_after_the_second_request_is_unclear_and_not
 
 
 async def test_a_redirect_is_not_followed() -> None:
-    """A redirect is a reply, with where it points to: only its reader knows which hosts may get the token."""
+    """A redirect is a reply with the host that it leads to: only its reader knows which hosts may get the token."""
     seen: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        return httpx.Response(307, headers={"Location": "https://elsewhere/"})
+        return httpx.Response(307, headers={"Location": "https://elsewhere:8443/v1/user/create?name=jane"})
 
-    client = PartnerClient("https://l/v1", "https://d/v1", 5, httpx.MockTransport(handler))
+    client = PartnerClient(addresses(), 5, transport=httpx.MockTransport(handler))
     reply = await post(client)
     assert isinstance(reply, NotExecuted)
-    assert (reply.status, reply.location) == (307, "https://elsewhere/")
+    assert (reply.status, reply.leads_to) == (307, "elsewhere:8443")
     assert len(seen) == 1
 
 
@@ -319,7 +321,7 @@ async def test_a_token_that_cannot_be_a_header_is_not_sent() -> None:
         seen.append(await reader.read())
 
     async with against(server) as client:
-        reply = await client.post(Domain.LIVE, "/x", b"{}", token="a\r\nX-Evil: 1")
+        reply = await client.post(Domain.LIVE, "/x", b"{}", token=replace(TOKEN, value="a\r\nX-Evil: 1"))
     assert isinstance(reply, NotSent)
     assert not any(seen)
 
@@ -333,7 +335,7 @@ async def test_whatever_breaks_does_not_raise(error: type[Exception]) -> None:
     def handler(_: httpx.Request) -> httpx.Response:
         raise error("broken")
 
-    client = PartnerClient("https://l/v1", "https://d/v1", 5, httpx.MockTransport(handler))
+    client = PartnerClient(addresses(), 5, transport=httpx.MockTransport(handler))
     assert isinstance(await post(client), Unclear)
 
 
@@ -362,7 +364,7 @@ async def test_cookies_are_not_kept() -> None:
         seen.append(request)
         return httpx.Response(401, headers={"Set-Cookie": "a=b"})
 
-    client = PartnerClient("https://l/v1", "https://d/v1", 5, httpx.MockTransport(handler))
+    client = PartnerClient(addresses(), 5, transport=httpx.MockTransport(handler))
     assert await post(client) == Unauthorized("")
     await post(client)
     assert "Cookie" not in seen[1].headers
@@ -375,8 +377,8 @@ async def test_neither_token_nor_body_nor_query_is_logged(caplog: pytest.LogCapt
     def handler(_: httpx.Request) -> httpx.Response:
         return httpx.Response(404)
 
-    client = PartnerClient("https://l/v1", "https://d/v1", 5, httpx.MockTransport(handler))
-    reply = await client.get(Domain.LIVE, "/user/find", {"name": "jane77"}, token="tok-secret")
+    client = PartnerClient(addresses(), 5, transport=httpx.MockTransport(handler))
+    reply = await client.get(Domain.LIVE, "/user/find", {"name": "jane77"}, token=replace(TOKEN, value="tok-secret"))
     assert isinstance(reply, NotExecuted)
     assert "jane77" not in caplog.text
     assert "tok-secret" not in caplog.text
@@ -389,6 +391,87 @@ async def test_the_partners_clock_comes_with_the_reply() -> None:
         def handler(_: httpx.Request, header: str | None = header) -> httpx.Response:
             return httpx.Response(200, json={}, headers={"Date": header} if header else {})
 
-        client = PartnerClient("https://l/v1", "https://d/v1", 5, httpx.MockTransport(handler))
-        exchange = await client.exchange("GET", Domain.LIVE, "/x", token=None, reading=True)
+        client = PartnerClient(addresses(), 5, transport=httpx.MockTransport(handler))
+        exchange = await client.exchange("GET", Domain.LIVE, "/x", bearer=None, host=None, reading=True)
         assert (exchange.date.year if exchange.date else None) == year
+
+
+async def test_a_call_goes_to_the_host_that_its_token_came_with() -> None:
+    """The host of the token takes the place of the configured one, on the call's own domain only."""
+    seen: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(str(request.url))
+        return httpx.Response(200, json={})
+
+    client = PartnerClient(addresses(), 5, transport=httpx.MockTransport(handler))
+    token = replace(TOKEN, hosts={Domain.DEMO: "acme-demo.example:8443"})
+    await client.get(Domain.DEMO, "/account/list", token=token)
+    await client.post(Domain.LIVE, "/user/create", b"{}", token=token)
+    assert seen == ["https://acme-demo.example:8443/v1/account/list", "https://l/v1/user/create"]
+
+
+@pytest.mark.parametrize("status", [423, 429])
+async def test_after_a_lock_out_nothing_is_sent_until_the_ledger_has_it(status: int) -> None:
+    """The process that received it makes no call on either domain, though nobody else knows yet; once it is written,
+    the ledger holds calls back, and only what was begun just before must still not go.
+    """
+    seen: list[httpx.Request] = []
+    now = 100.0
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(status)
+
+    lockout = LockOut(timedelta(hours=1), lambda: now)
+    client = PartnerClient(addresses(), 5, lockout=lockout, transport=httpx.MockTransport(handler))
+    assert await post(client) == Silence(status)
+    now += 7200  # the ledger is away for longer than the lock-out lasts
+    assert isinstance(await client.get(Domain.DEMO, "/account/list", token=TOKEN), NotSent)
+    assert lockout.unwritten is not None
+    lockout.written(lockout.unwritten.number)
+    assert await post(client) == Silence(status)
+    assert len(seen) == 2
+    assert lockout.unwritten is not None
+    assert lockout.unwritten.left == timedelta(hours=1)
+    lockout.written(lockout.unwritten.number)
+    assert isinstance(await post(client), NotSent)
+    now += BEGUN_BEFORE
+    assert await post(client) == Silence(status)
+
+
+async def test_a_lock_out_is_known_before_the_body_has_come() -> None:
+    """A 429 whose body never ends, or is cut, is a lock-out all the same, from its first line on."""
+
+    async def server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 1000\r\n\r\n")
+        await writer.drain()
+        await reader.read()
+
+    async with against(server) as client:
+        assert await post(client) == Silence(429)
+
+
+async def test_a_call_that_may_be_answered_429_locks_nobody_out() -> None:
+    """The renewal after a lock-out may be answered 429 because its session was closed: a login follows at once."""
+    lockout = LockOut(timedelta(hours=1))
+    transport = httpx.MockTransport(lambda _: httpx.Response(429))
+    client = PartnerClient(addresses(), 5, lockout=lockout, transport=transport)
+    exchange = await client.exchange(
+        "GET", Domain.LIVE, "/auth/renewaccesstoken", bearer="t", host=None, reading=False, locks_out=False
+    )
+    assert exchange.reply == Silence(429)
+    assert lockout.why_silent is None
+
+
+async def test_a_second_lock_out_is_not_taken_for_the_first() -> None:
+    """One that comes while the first is being written is written as well."""
+    lockout = LockOut(timedelta(hours=1))
+    lockout.received(423)
+    first = lockout.unwritten
+    assert first is not None
+    lockout.received(429)
+    lockout.written(first.number)
+    assert lockout.unwritten is not None
+    assert lockout.unwritten.status == 429

@@ -20,9 +20,11 @@ from worker.ops.reach import Reach
 from worker.ops.serve import Served, application, serve
 from worker.ops.upkeep import Upkeep
 from worker.session import SessionKeeper
+from worker.session.lockouts import write_lockouts
 from worker.settings import BridgeSettings
 from worker.starting import Start, cannot_listen, ended, within
 from worker.tradovate.client import PartnerClient
+from worker.tradovate.lockout import LockOut
 
 log = structlog.get_logger()
 
@@ -37,6 +39,7 @@ class Bridge:
     name: str
     database: Database
     producer: RecordProducer
+    lockout: LockOut
     client: PartnerClient
     session: SessionKeeper
     leadership: Leadership
@@ -68,6 +71,7 @@ class Bridge:
             loops = [
                 asyncio.create_task(self.leadership.run(), name="lead"),
                 asyncio.create_task(self._work(), name="work"),
+                asyncio.create_task(write_lockouts(self.lockout, self.database), name="lockouts"),
                 asyncio.create_task(upkeep.run(self.stopping), name="upkeep"),
             ]
             stopped = asyncio.create_task(self.stopping.wait())
@@ -116,7 +120,7 @@ class Bridge:
     async def _stop(self, loops: list[asyncio.Task[None]]) -> None:
         began = time.monotonic()
         log.info("bridge.stopping")
-        working = [task for task in loops if task.get_name() != "lead"]
+        working = [task for task in loops if task.get_name() not in ("lead", "lockouts")]
         if working:  # the lease is extended until the inbox is empty
             await asyncio.wait(working, timeout=10.0)
         await ended(loops, self.database)

@@ -101,7 +101,7 @@ class CountedCalls:
         """One GET over HTTP. Raises `HeldBack`, or `DatabaseError`."""
         permit = await self.begin(path, domain, "look_up")
         began = time.monotonic()
-        reply = await self.client.get(domain, f"/{path}", query, token=permit.token.value)
+        reply = await self.client.get(domain, f"/{path}", query, token=permit.token)
         await self.finish(permit, reply, time.monotonic() - began)
         return reply
 

@@ -26,10 +26,10 @@ from worker.ledger.database import Database
 from worker.ops.reach import Reach
 from worker.replies import Domain
 from worker.settings import BridgeSettings
-from worker.starting import replica_name, session_keeper
+from worker.starting import partner_client, replica_name, session_keeper
 from worker.tradovate.acts import EndReason
-from worker.tradovate.client import PartnerClient
 from worker.tradovate.frames import Timing
+from worker.tradovate.lockout import LockOut
 
 __all__ = ["new_bridge", "run_bridge"]
 
@@ -48,7 +48,8 @@ def new_bridge(
     vault = Vault([key.get_secret_value() for key in settings.secret_keys])
     budget = Budget(settings.tradovate_hourly_budget)
     database = Database(settings.database_url.get_secret_value(), size=6)
-    client = PartnerClient(settings.live_url, settings.demo_url, settings.tradovate_timeout_seconds)
+    lockout = LockOut(settings.lockout)
+    client = partner_client(settings, lockout)
     session = session_keeper(settings, database, vault, client, budget, name)
     producer = RecordProducer(settings)
     metrics = BridgeMetrics()
@@ -96,6 +97,7 @@ def new_bridge(
         name=name,
         database=database,
         producer=producer,
+        lockout=lockout,
         client=client,
         session=session,
         leadership=leadership,

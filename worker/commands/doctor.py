@@ -20,9 +20,10 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Database, DatabaseError
 from worker.ops.logging import configure
 from worker.products import ProductsError, load_products
+from worker.session.lockouts import write_lockout
 from worker.settings import RunSettings, SettingsError, load
-from worker.starting import replica_name, session_keeper
-from worker.tradovate.client import PartnerClient
+from worker.starting import partner_client, replica_name, session_keeper
+from worker.tradovate.lockout import LockOut
 
 app = group()
 
@@ -71,7 +72,8 @@ async def _findings() -> AsyncIterator[Finding]:
     yield ok("settings", f"{settings.tradovate_environment.value}, {len(products)} products")
     ledger = Database(settings.database_url.get_secret_value(), size=3)
     vault = Vault([key.get_secret_value() for key in settings.secret_keys])
-    client = PartnerClient(settings.live_url, settings.demo_url, settings.tradovate_timeout_seconds)
+    lockout = LockOut(settings.lockout)
+    client = partner_client(settings, lockout)
     budget, name = Budget(settings.tradovate_hourly_budget), f"doctor-{replica_name()}"
     try:
         usable = True
@@ -86,6 +88,7 @@ async def _findings() -> AsyncIterator[Finding]:
         session = session_keeper(settings, ledger, vault, client, budget, name)
         async for finding in Partner(settings, ledger, client, session, budget, name).checks(products):
             yield finding
+        await write_lockout(lockout, ledger)
         async for finding in ledger_state(settings, ledger):
             yield finding
     except DatabaseError as error:  # it has gone since it was looked at

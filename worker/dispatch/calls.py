@@ -79,7 +79,7 @@ class Caller:
                     operation.domain,
                     operation.path,
                     sent,
-                    token=token.value,
+                    token=token,
                     send_before=begun + FRESH_FOR,
                 )
             except asyncio.CancelledError:

@@ -61,10 +61,10 @@ class LookUpReader:
         if body is None:
             # How a GET carries a ticket, nobody says; a parameter that is not known does no harm.
             sought = query if ticket is None else {**query, "p-ticket": ticket}
-            reply = await self.client.get(domain, path, sought, token=token.value)
+            reply = await self.client.get(domain, path, sought, token=token)
         else:
             sent = body if ticket is None else with_ticket(body, ticket)
-            reply = await self.client.post(domain, path, sent, token=token.value, reading=True)
+            reply = await self.client.post(domain, path, sent, token=token, reading=True)
         self.observe(endpoint, result_name(reply), 1, time.monotonic() - started)
         await self.claims.finish(opened.call_ids[0], reply, endpoint, asked)
         match reply:

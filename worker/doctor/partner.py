@@ -127,7 +127,7 @@ class Partner:
             opened = await begin_calls(connection, wanted, self.budget)
         if isinstance(opened, Closed):
             return opened.why
-        reply: Reply = await self.client.get(domain, path, query, token=token.value)
+        reply: Reply = await self.client.get(domain, path, query, token=token)
         async with self.database.transaction() as connection:
             await finish_call(
                 connection, opened.call_ids[0], reply, lockout_seconds=self.settings.tradovate_lockout_seconds

@@ -88,8 +88,19 @@ class SessionKeeper:
         return self._trouble
 
     def current(self) -> Token | None:
-        """The token as last seen, without I/O; None when it has ended, is doubtful, or was never seen."""
-        return self._token if self._clock() < self._usable_until else None
+        """The token as last seen, without I/O; None when it has ended, is doubtful, was never seen, or in a lock-out
+        that this process remembers and the ledger does not know yet.
+        """
+        return self._token if self._clock() < self._usable_until and self._silent is None else None
+
+    def _check_silence(self) -> None:
+        if (why := self._silent) is not None:
+            raise NoSession(None, why, holds.ALL)
+
+    @property
+    def _silent(self) -> str | None:
+        lockout = self._client.lockout
+        return None if lockout is None else lockout.why_silent
 
     async def refresh(self) -> Token | None:
         """Reads the shared row; calls nobody."""
@@ -101,6 +112,7 @@ class SessionKeeper:
         """A token that may be used now; renews or logs in if that is due and allowed. Raises `NoSession`."""
         async with self._one_at_a_time:
             try:
+                self._check_silence()
                 token = await self._ensure()
             except NoSession as none:
                 self._usable_until = 0.0
@@ -221,7 +233,8 @@ class SessionKeeper:
                 "GET",
                 Domain.LIVE,
                 "/auth/renewaccesstoken",
-                token=job.token,
+                bearer=job.token,
+                host=None,
                 send_before=job.send_before,
                 reading=False,
             )
@@ -234,7 +247,8 @@ class SessionKeeper:
                 Domain.LIVE,
                 "/auth/accesstokenrequest",
                 body=self._credentials.body(job.ticket),
-                token=None,
+                bearer=None,
+                host=None,
                 send_before=job.send_before,
                 reading=False,
             )

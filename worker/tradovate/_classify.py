@@ -32,15 +32,15 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def classify(status: int, body: bytes, *, reading: bool, location: str | None = None) -> Reply:
+def classify(status: int, body: bytes, *, reading: bool, leads_to: str | None = None) -> Reply:
     """The reply that this status and body stand for; never raises.
 
     `reading`: the call changes nothing, so that null, an empty body and a list are answers too. An empty 404 is
     `NotExecuted` for a read as well: the vendor documents it for an unknown id, and a wrong host answers the same.
-    `location`: the header of a redirect.
+    `leads_to`: the host that a redirect names.
     """
     if 300 <= status < 400 or status == 421 or (status in (404, 405) and not body.strip()):
-        return NotExecuted(_NOT_EXECUTED.get(status, f"HTTP {status}: a redirect"), status, location)
+        return NotExecuted(_NOT_EXECUTED.get(status, f"HTTP {status}: a redirect"), status, leads_to)
     if 400 <= status < 500:
         return _client_error(status, body)
     if 200 <= status <= 204:

@@ -21,8 +21,11 @@ from urllib.parse import urlencode
 import httpcore
 import httpx
 
-from worker.replies import Domain, NotSent, Query, Reply, Unclear
+from worker.replies import Domain, NotSent, Query, Reply, Silence, Unclear
 from worker.tradovate._classify import TEXT_LIMIT, classify, clean
+from worker.tradovate.hosts import Addresses, redirected
+from worker.tradovate.lockout import LockOut
+from worker.tradovate.token import Token
 
 __all__ = ["TEXT_LIMIT", "Exchange", "PartnerClient", "classify", "clean"]
 
@@ -38,6 +41,9 @@ CONNECT_SECONDS = 10.0
 CONNECTIONS = 64
 """More than the calls that any replica has in flight: nobody waits for the pool."""
 
+NEEDS_NO_BODY = (423, 429)
+"""Statuses that say all: a lock-out must not wait for a body that drips, nor be forgotten because one is cut."""
+
 _NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -49,8 +55,8 @@ class Exchange:
     date: datetime | None = None
 
 
-class _TooLate(Exception):  # noqa: N818 - the state of a lease
-    """The time until which this call might be sent has passed."""
+class _HeldBack(Exception):  # noqa: N818 - the state of a lease, or of everybody
+    """The call must not be sent: the time for it has passed, or this process has just been locked out."""
 
 
 class _TooLong(Exception):  # noqa: N818 - the state of a body
@@ -60,20 +66,24 @@ class _TooLong(Exception):  # noqa: N818 - the state of a body
 class PartnerClient:
     """Calls to LIVE and DEMO. `timeout_seconds` bounds each call as a whole, from waiting for a connection to the
     answer's last byte. `transport` is the seam for tests; `clock` is monotonic seconds.
+
+    `lockout` remembers a 423 or 429 from the moment at which it is received, and keeps this client silent.
     """
 
     def __init__(
         self,
-        live_url: str,
-        demo_url: str,
+        addresses: Addresses,
         timeout_seconds: float,
+        *,
+        lockout: LockOut | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # httpx logs every request's address at INFO, and the query of `find` is a person's name.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._urls = {Domain.LIVE: live_url.rstrip("/"), Domain.DEMO: demo_url.rstrip("/")}
+        self._addresses = addresses
+        self._lockout = lockout
         self._timeout = timeout_seconds
         self._clock = clock
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
@@ -87,11 +97,21 @@ class PartnerClient:
                 max_keepalive_connections=CONNECTIONS,
                 keepalive_expiry=KEEPALIVE_SECONDS,
             ),
-            follow_redirects=False,  # a POST that is redirected may be carried out twice
+            follow_redirects=False,  # the token goes only where `hosts` says
             trust_env=False,  # a proxy or .netrc of the machine must not see or change the credentials
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # the session is the token, nothing else
             headers={"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "tradovate-worker"},
         )
+
+    @property
+    def addresses(self) -> Addresses:
+        """The addresses of the settings, and what may replace their hosts."""
+        return self._addresses
+
+    @property
+    def lockout(self) -> LockOut | None:
+        """What remembers a lock-out that the ledger may not know yet."""
+        return self._lockout
 
     @property
     def timeout_seconds(self) -> float:
@@ -104,15 +124,23 @@ class PartnerClient:
         path: str,
         body: bytes,
         *,
-        token: str | None,
+        token: Token,
         send_before: float | None = None,
         reading: bool = False,
     ) -> Reply:
-        """POSTs `body` (JSON). `send_before` (of `clock`): when it has passed before the first byte is written, the
-        reply is `NotSent`. `reading` for endpoints that only read (getAccountTradingPermissions and the like).
+        """POSTs `body` (JSON) to the token's host. `send_before` (of `clock`): when it has passed before the first byte
+        is written, the reply is `NotSent`. `reading` for endpoints that only read (getAccountTradingPermissions and
+        the like).
         """
         exchange = await self.exchange(
-            "POST", domain, path, body=body, token=token, send_before=send_before, reading=reading
+            "POST",
+            domain,
+            path,
+            body=body,
+            bearer=token.value,
+            host=token.hosts.get(domain),
+            send_before=send_before,
+            reading=reading,
         )
         return exchange.reply
 
@@ -122,12 +150,21 @@ class PartnerClient:
         path: str,
         query: Mapping[str, Query] | None = None,
         *,
-        token: str | None,
+        token: Token,
         send_before: float | None = None,
     ) -> Reply:
-        """GETs; null, an empty body and a list are answers too; an empty 404 may mean "there is none"."""
+        """GETs from the token's host. Null, an empty body and a list are answers too; an empty 404 may mean that there
+        is none.
+        """
         exchange = await self.exchange(
-            "GET", domain, path, query=query, token=token, send_before=send_before, reading=True
+            "GET",
+            domain,
+            path,
+            query=query,
+            bearer=token.value,
+            host=token.hosts.get(domain),
+            send_before=send_before,
+            reading=True,
         )
         return exchange.reply
 
@@ -139,27 +176,35 @@ class PartnerClient:
         *,
         body: bytes | None = None,
         query: Mapping[str, Query] | None = None,
-        token: str | None,
+        bearer: str | None,
+        host: str | None,
         send_before: float | None = None,
         reading: bool,
+        locks_out: bool = True,
     ) -> Exchange:
-        """One call, with the partner's clock beside the reply."""
-        call = _Call(READ_LIMIT if reading else SEND_LIMIT, send_before, self._clock)
+        """One call to `host` (None: the configured one), with the partner's clock beside the reply.
+
+        Not `locks_out`: a 423 or 429 to this call does not lock out (contract 5.5: the renewal after a lock-out).
+        """
+        call = _Call(READ_LIMIT if reading else SEND_LIMIT, send_before, self._clock, self._lockout)
+        url = self._addresses.base(domain, host).rstrip("/") + "/" + path.lstrip("/")
         try:
             async with asyncio.timeout(self._timeout):
                 call.check()
-                url = self._urls[domain] + "/" + path.lstrip("/")
-                request = self._request(method, url, body=body, query=query, token=token)
+                request = self._request(method, url, body=body, query=query, bearer=bearer)
                 request.extensions["trace"] = call.trace
                 await call.read(await self._client.send(request, stream=True))
-        except _TooLate:
-            return Exchange(NotSent("the time to send it had passed"))
+        except _HeldBack as held:
+            return Exchange(NotSent(str(held)))
         except _TooLong:
             return Exchange(Unclear("an answer that is too long", call.status))
         except Exception as error:  # noqa: BLE001 - whatever the wire does has a name here, nothing is swallowed
             if not call.complete:
                 return Exchange(self._broken(call, error))
-        reply = classify(call.status or 0, bytes(call.body), reading=reading, location=call.location)
+        leads_to = redirected(url, call.location)
+        reply = classify(call.status or 0, bytes(call.body), reading=reading, leads_to=leads_to)
+        if isinstance(reply, Silence) and locks_out and self._lockout is not None:
+            self._lockout.received(reply.status)
         return Exchange(reply, call.date)
 
     async def aclose(self) -> None:
@@ -167,13 +212,13 @@ class PartnerClient:
         await self._client.aclose()
 
     def _request(
-        self, method: str, url: str, *, body: bytes | None, query: Mapping[str, Query] | None, token: str | None
+        self, method: str, url: str, *, body: bytes | None, query: Mapping[str, Query] | None, bearer: str | None
     ) -> httpx.Request:
         if query:
             url += "?" + urlencode(query, safe=",")  # `ids=1,2` is the documented form
         headers = {}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
         if body is not None:
             headers["Content-Type"] = "application/json"
         return self._client.build_request(method, url, content=body, headers=headers)
@@ -198,10 +243,13 @@ class PartnerClient:
 class _Call:
     """One request on its way: what has been sent of it, and what has come back."""
 
-    def __init__(self, limit: int, send_before: float | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, limit: int, send_before: float | None, clock: Callable[[], float], lockout: LockOut | None
+    ) -> None:
         self._limit = limit
         self._send_before = send_before
         self._clock = clock
+        self._lockout = lockout
         self.sent = False  # a byte may have left
         self.complete = False
         self.status: int | None = None
@@ -210,9 +258,11 @@ class _Call:
         self.body = bytearray()
 
     def check(self) -> None:
-        """Raises `_TooLate` when the lease under which this call was claimed is over."""
+        """Raises `_HeldBack` when the lease under which this call was claimed is over, or in a lock-out."""
         if self._send_before is not None and self._clock() >= self._send_before:
-            raise _TooLate
+            raise _HeldBack("the time to send it had passed")
+        if self._lockout is not None and (why := self._lockout.why_silent) is not None:
+            raise _HeldBack(why)
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Called by httpcore at each stage of the request; what it raises stops the request.
@@ -236,6 +286,9 @@ class _Call:
             self.status = response.status_code
             self.date = _date(response.headers.get("Date"))
             self.location = response.headers.get("Location")
+            if self.status in NEEDS_NO_BODY:
+                self.complete = True
+                return
             if response.is_stream_consumed:  # a transport that hands over whole bodies: those of tests
                 self.body += response.content
                 self.complete = True
