@@ -9,7 +9,7 @@ import structlog
 
 from worker.backoff import Schedule
 from worker.ledger.calls import lock_out
-from worker.ledger.database import AWAY, Database
+from worker.ledger.database import Database, DatabaseError
 from worker.tradovate.lockout import LockOut
 
 __all__ = ["write_lockout", "write_lockouts"]
@@ -25,10 +25,10 @@ async def write_lockouts(lockout: LockOut, database: Database) -> None:
         await lockout.arrives()
         try:
             await write_lockout(lockout, database)
-        except AWAY as error:
+        except DatabaseError as error:
             failures += 1
             if failures == 1:
-                log.warning("session.lockout_not_written", error=type(error).__name__)
+                log.warning("session.lockout_not_written", reason=error.reason)
             await asyncio.sleep(pause.delay(failures, random.random) + 0.05)
         else:
             if failures:
@@ -37,7 +37,7 @@ async def write_lockouts(lockout: LockOut, database: Database) -> None:
 
 
 async def write_lockout(lockout: LockOut, database: Database) -> None:
-    """Writes the lock-out, if there is one that the ledger does not have. Raises any of `database.AWAY`."""
+    """Writes the lock-out, if there is one that the ledger does not have. Raises `DatabaseError`."""
     if (unwritten := lockout.unwritten) is None:
         return
     await database.atomically(lambda connection: lock_out(connection, unwritten.status, unwritten.left))
