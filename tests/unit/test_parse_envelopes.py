@@ -14,8 +14,7 @@ from schemas.examples import EVENT_EXAMPLES
 from tests.unit.test_parse import bad, good
 
 RECORDED = [
-    json.loads(line)
-    for line in (Path(__file__).parents[1] / "recorded/kafka_records.jsonl").read_text().splitlines()
+    json.loads(line) for line in (Path(__file__).parents[1] / "recorded/kafka_records.jsonl").read_text().splitlines()
 ]
 
 BODY = {name: value for name, value in EVENT_EXAMPLES["trader.purchased"][0].items() if name != "eventId"}

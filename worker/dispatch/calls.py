@@ -186,9 +186,14 @@ class Caller:
         started = time.monotonic()
         self.crash("before_look")
         try:
-            findings = await operation.look_up(reader, items)
+            with self.ledger.giving_up([batch.lease]):
+                findings = await operation.look_up(reader, items)
         except Unreadable as unreadable:
             findings = [Unknown(str(unreadable))] * len(steps)
+        except DatabaseError as error:
+            log.warning("dispatch.look_up_waits", operation=operation.name, error=error.reason)
+            self.cannot_look_until[operation.name] = self.clock() + CANNOT_LOOK
+            return ()
         except (CannotLook, NoSession) as cannot:
             log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
             self.cannot_look_until[operation.name] = self.clock() + CANNOT_LOOK

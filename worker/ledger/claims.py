@@ -58,6 +58,7 @@ class Claims:
         """Claims up to `items` due steps of the lane and writes their calls, `calls` at most, down. The calls may then
         be made, with the token of `generation`.
         """
+        leases = [uuid.uuid4() for _ in range(calls)]
 
         async def work(connection: Connection) -> Sequence[Batch] | Closed:
             await begin_lock(connection)
@@ -76,12 +77,18 @@ class Claims:
                 return room
             if ticket is not None and not await holds.spend_ticket(connection, ticket.id):
                 ticket = None
-            return await self._begin(connection, wanted, groups[:room], ticket)
+            return await self._begin(connection, wanted, groups[:room], leases, ticket)
 
-        return await self.ledger.database.atomically(work)
+        with self.ledger.giving_up(leases):
+            return await self.ledger.database.atomically(work)
 
     async def _begin(
-        self, connection: Connection, wanted: Wanted, groups: Sequence[Sequence[Any]], ticket: holds.Hold | None
+        self,
+        connection: Connection,
+        wanted: Wanted,
+        groups: Sequence[Sequence[Any]],
+        leases: Sequence[uuid.UUID],
+        ticket: holds.Hold | None,
     ) -> Sequence[Batch]:
         """Writes the calls down, each with its steps under a lease of its own; the steps come back with their flows."""
         in_hand = self.ledger.in_hand.take(row["flow_id"] for group in groups for row in group)
@@ -91,7 +98,7 @@ class Claims:
             [len(group) for group in groups],
             [row["id"] for group in groups for row in group],
             [place for place, group in enumerate(groups, 1) for _ in group],
-            [uuid.uuid4() for _ in groups],
+            list(leases[: len(groups)]),
             self.lease,
             list(in_hand),
             [round_ for round_, _ in in_hand.values()],
@@ -122,7 +129,8 @@ class Claims:
             )
             return Batch(0, lease, await self.ledger.load_claimed(connection, rows))
 
-        return await self.ledger.database.atomically(work)
+        with self.ledger.giving_up([lease]):
+            return await self.ledger.database.atomically(work)
 
     async def read(
         self,

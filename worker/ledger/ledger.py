@@ -10,7 +10,8 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -24,7 +25,8 @@ from worker.flows import FLOWS
 from worker.flows.base import Rules
 from worker.ledger.calls import FAIR, add_answered, finish_call
 from worker.ledger.crypto import Vault
-from worker.ledger.database import Connection, Database
+from worker.ledger.database import Connection, Database, DatabaseError
+from worker.ledger.leases import reap, release
 from worker.ledger.opening import FLOW_COLUMNS, InHand, claimed, flow_of, opened
 from worker.ledger.rows import PLAN, Accepted, Claimed, Finish, FlowRow, Lane, Move, OutcomeRow, StepState
 from worker.ledger.saving import Moves, save
@@ -65,6 +67,7 @@ class Ledger:
     lockout: float = 3600.0
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     in_hand: InHand = field(default_factory=InHand)
+    _given_up: set[uuid.UUID] = field(default_factory=set)
 
     def working_set(self, now: datetime | None = None) -> WorkingSet:
         """An empty working set, as of now."""
@@ -216,10 +219,11 @@ class Ledger:
                 lease_seconds,
             )
 
-        rows = await self.database.atomically(claim)
-        if not rows:
-            return None
+        with self.giving_up([lease]):
+            rows = await self.database.atomically(claim)
+            return await self._plan_again(lease, rows) if rows else None
 
+    async def _plan_again(self, lease: uuid.UUID, rows: Sequence[Any]) -> Sequence[OutcomeRow]:
         async def work(connection: Connection) -> Sequence[OutcomeRow]:
             working = self.working_set()
             steps = await self.load_claimed(connection, rows)
@@ -237,23 +241,25 @@ class Ledger:
 
         return await self.database.atomically(work)
 
-    async def reap(self, settle: timedelta) -> int:
-        """Takes back steps whose lease has run out: what was in flight is unknown now, and looked up after `settle`.
-
-        Returns how many. Bounded, so that a mass death of replicas is worked off in steps.
+    @contextmanager
+    def giving_up(self, leases: Collection[uuid.UUID]) -> Iterator[None]:
+        """Work under leases of this replica that sends nothing: if the database goes away in the middle of it, the
+        leases are given up, and the next `reap` releases them. A claim whose commit was not answered counts as well.
         """
-        async with self.database.connection() as connection:
-            rows = await connection.fetch(
-                "with late as (select id from step where lease is not null and lease_until < clock_timestamp()"
-                " order by lease_until limit 1000 for update skip locked)"
-                " update step set lease = null, lease_until = null,"
-                " due = case when state = 'in_flight' then clock_timestamp() + $1 else step.due end,"
-                " arrived = case when state = 'in_flight' then clock_timestamp() + $1 else step.arrived end,"
-                " state = case when state = 'in_flight' then 'unknown' else state end"
-                " from late where step.id = late.id returning 1",
-                settle,
-            )
-        return len(rows)
+        try:
+            yield
+        except DatabaseError:
+            self._given_up.update(leases)
+            raise
+
+    async def reap(self, settle: timedelta) -> int:
+        """Releases what this replica gave up, and takes back steps whose lease has run out. Returns how many."""
+        given_up = set(self._given_up)
+        async with self.database.transaction() as connection:
+            released = await release(connection, given_up) if given_up else 0
+            late = await reap(connection, settle)
+        self._given_up -= given_up
+        return released + late
 
     async def unpublished(self, limit: int = 500) -> Sequence[OutcomeRow]:
         """Outcomes that whoever wrote them has not published in time, leased to this replica; oldest first.
