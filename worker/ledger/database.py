@@ -57,7 +57,8 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - all of them are the driver's, and it lists them nowhere
             found = of_driver(error)
             if not isinstance(found, DataRefused) and _is_broken(error, found):
-                self._raw.terminate()
+                with suppress(Exception):  # one that the server has closed has left the pool already, and says so
+                    self._raw.terminate()
             raise found from None
 
     async def begin(self) -> None:
