@@ -20,8 +20,9 @@ from aiokafka.structs import ConsumerRecord
 
 from tests.support.processes import Process
 from tests.support.waiting import eventually
-from worker.bridge.bridge import TOPICS, Bridge
+from worker.bridge.bridge import Bridge
 from worker.bridge.compose import new_bridge
+from worker.bridge.publisher import TOPICS
 from worker.embedded import EmbeddedKafka
 from worker.kafka.admin import ensure_topics
 from worker.ledger.schema import upgrade

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import MdSigned
-from worker.bridge.catch_up import found_in, holder_of
-from worker.bridge.inbox import Inbox, Offer
+from worker.bridge.catch_up import holder_of
+from worker.bridge.fetch import found_in, says_nothing
+from worker.bridge.inbox import ROOM_BYTES, Inbox, Offer
+from worker.bridge.missed import Missed
 from worker.bridge.reconnect import Reconnect
 from worker.bridge.signals import LARGEST, Outgoing, outgoing
 from worker.bridge.taker import SignalTaker
@@ -33,14 +36,14 @@ SIGNED: dict[str, Any] = {
 
 def record(signal_id: int) -> Outgoing:
     """A signal's record."""
-    return Outgoing(signal_id, "signed", "md.signed", b"1", b"{}")
+    return Outgoing(signal_id, "md.signed", b"1", b"{}")
 
 
 def test_a_signature_becomes_an_event_that_intake_accepts() -> None:
     """Key, event id, user, signal and time are those of the signal, and nothing of its text goes along."""
     out = outgoing(SIGNED, 70)
     assert out is not None
-    assert (out.kind, out.topic, out.key) == ("signed", "md.signed", b"29721")
+    assert (out.topic, out.key) == ("md.signed", b"29721")
     body = json.loads(out.value)
     assert body == {
         "eventId": "mda-2179591",
@@ -61,10 +64,8 @@ def test_a_time_that_cannot_be_read_does_not_spoil_the_event(timestamp: Any) -> 
 
 
 def test_the_trader_is_never_read_from_the_subject_or_the_text() -> None:
-    """Without `relatedToUserId` nobody has signed: the signal goes to the people who read alerts."""
-    out = outgoing({name: value for name, value in SIGNED.items() if name != "relatedToUserId"}, 70)
-    assert out is not None
-    assert (out.kind, out.topic, out.key) == ("alert", "admin.alert", None)
+    """An agreement without `relatedToUserId` cannot be read: what names its user has to be asked for."""
+    assert outgoing({name: value for name, value in SIGNED.items() if name != "relatedToUserId"}, 70) is None
 
 
 def test_another_alert_goes_out_as_it_came_with_its_ids() -> None:
@@ -95,7 +96,7 @@ VALUES = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(
 def test_any_signal_is_an_event_or_an_alert_or_nothing(signal: dict[str, Any]) -> None:
     """No signal raises; one is an event only if intake accepts it."""
     out = outgoing(signal, 70)
-    if out is not None and out.kind == "signed":
+    if out is not None and out.topic == "md.signed":
         assert json.loads(out.value)["eventId"] == f"mda-{out.signal_id}"
         MdSigned.model_validate_json(out.value)
 
@@ -133,14 +134,130 @@ def test_the_inbox_stays_within_its_bounds(moves: list[tuple[str, int]]) -> None
         assert len(inbox._done) <= 4
 
 
+class Taken:
+    """A taker with what it has counted and how often it has asked for a fetch."""
+
+    def __init__(self, room: int = 9) -> None:
+        self.counted: list[str] = []
+        self.missed = 0
+        self.taker = SignalTaker(Inbox(room), Inbox(room), 70, self.counted.append, self._missed)
+
+    def _missed(self) -> None:
+        self.missed += 1
+
+
 async def test_updates_are_counted_and_go_nowhere() -> None:
     """A person who completes an alert makes an `Updated`, which is not a second signature."""
-    counted: list[str] = []
-    taker = SignalTaker(Inbox(), 70, counted.append)
-    events = [Alert("Created", SIGNED), Alert("Updated", SIGNED), Alert("Created", SIGNED), Alert("Created", {})]
-    assert all(taker.heard(event) for event in events)
-    assert counted == ["signed", "update", "repeat", "unusable"]
-    assert len(taker.inbox) == 1
+    taken = Taken()
+    assert taken.taker.heard(Alert(SIGNED))
+    taken.taker.updated()
+    assert taken.taker.heard(Alert(SIGNED))
+    assert (taken.counted, taken.missed) == (["signed", "update", "repeat"], 0)
+    assert len(taken.taker.signed) == 1
+
+
+UNREADABLE = [
+    {},
+    {**SIGNED, "id": "x"},
+    {**SIGNED, "id": None},
+    {**SIGNED, "id": True},
+    {**SIGNED, "id": -1},
+    {**SIGNED, "id": 1.5},
+    {**SIGNED, "adminAlertId": None},
+    {**SIGNED, "adminAlertId": "seventy"},
+    {**SIGNED, "relatedToUserId": None},
+    {**SIGNED, "relatedToUserId": {"id": 5}},
+    {"signal": SIGNED},
+]
+
+
+@pytest.mark.parametrize("signal", UNREADABLE)
+async def test_an_alert_that_cannot_be_read_asks_for_a_fetch_and_keeps_the_connection(signal: dict[str, Any]) -> None:
+    """Nothing is published for it, so that the fetch can still bring it; the socket goes on."""
+    taken = Taken()
+    assert taken.taker.heard(Alert(signal))
+    assert (taken.counted, taken.missed) == (["unreadable"], 1)
+    assert (len(taken.taker.signed), len(taken.taker.alerts)) == (0, 0)
+
+
+@pytest.mark.parametrize("signal", [*UNREADABLE[:6], UNREADABLE[8], "text", None, 7, [SIGNED]])
+async def test_what_a_fetch_brings_unreadable_asks_for_no_other_fetch(signal: Any) -> None:
+    """It is counted, and a further fetch would bring the same."""
+    taken = Taken()
+    assert taken.taker.fetched(signal) is None
+    assert (taken.counted, taken.missed) == (["unreadable"], 0)
+
+
+def test_a_signal_that_was_asked_for_need_not_repeat_what_was_asked() -> None:
+    """Of the response to a read of one alert's signals no row needs the id of that alert, and another id counts."""
+    taker = Taken().taker
+    plain = {name: value for name, value in SIGNED.items() if name != "adminAlertId"}
+    records = [taker.fetched(plain), taker.fetched({**SIGNED, "adminAlertId": 12})]
+    assert [record and record.topic for record in records] == ["md.signed", "admin.alert"]
+
+
+async def test_alerts_without_room_keep_no_agreement_out() -> None:
+    """An alert that finds no room is dropped and counted; agreements have a room of their own."""
+    taken = Taken(room=1)
+    alerts = [{**SIGNED, "adminAlertId": 12, "id": number} for number in (1, 2)]
+    assert all(taken.taker.heard(Alert(signal)) for signal in (*alerts, SIGNED))
+    assert taken.counted == ["alert", "dropped", "signed"]
+    assert not taken.taker.heard(Alert({**SIGNED, "id": 3}))
+    assert taken.counted == ["alert", "dropped", "signed"]
+
+
+async def test_what_a_topic_does_not_accept_lets_the_others_go_first() -> None:
+    """It stays in the inbox, behind the others, with the value of its next try."""
+    inbox = Inbox()
+    for number in (1, 2):
+        inbox.offer(record(number))
+    inbox.later(replace(record(1), value=b"[]"))
+    assert [(waiting.signal_id, waiting.value) for waiting in inbox.first(9)] == [(2, b"{}"), (1, b"[]")]
+
+
+async def test_large_alerts_fill_the_room_by_their_bytes() -> None:
+    """Memory is bounded whatever the size of an alert, and is free again when they are on Kafka."""
+    inbox = Inbox()
+    large = [replace(record(number), value=b"x" * (ROOM_BYTES // 2)) for number in (1, 2, 3)]
+    assert [inbox.offer(each) for each in large] == [Offer.TAKEN, Offer.TAKEN, Offer.FULL]
+    inbox.done([1])
+    await inbox.wait_for_room()
+    assert inbox.offer(large[2]) is Offer.TAKEN
+
+
+def test_an_alert_deeper_than_can_be_written_goes_out_with_its_ids() -> None:
+    """Whatever an alert holds, its record can be made."""
+    deep: Any = []
+    for _ in range(300):
+        deep = [deep]
+    out = outgoing({**SIGNED, "adminAlertId": 12, "text": deep}, 70)
+    assert out is not None
+    assert json.loads(out.value)["signal"] is None
+
+
+def test_a_read_covers_what_came_before_it_began() -> None:
+    """What comes while a read is under way needs the next one."""
+    missed = Missed()
+    missed.came()
+    _, begun = missed.begin(LIVE)
+    missed.came()
+    missed.covered(begun)
+    assert missed.waiting == 1
+    missed.covered(missed.begin(LIVE)[1])
+    assert missed.waiting == 0
+
+
+def test_a_domain_that_knows_nothing_covers_nothing_before_the_other_was_asked() -> None:
+    """While it is not known which domain holds the signals, one read asks LIVE and the next one DEMO."""
+    missed = Missed()
+    missed.came()
+    asked = []
+    for waiting in (1, 0):
+        domain, begun = missed.begin()
+        missed.empty(domain, begun)
+        asked.append(domain)
+        assert missed.waiting == waiting
+    assert asked == [LIVE, DEMO]
 
 
 def test_a_fetch_shows_where_the_signals_are() -> None:
@@ -153,15 +270,13 @@ def test_a_fetch_shows_where_the_signals_are() -> None:
 
 
 def test_a_fetch_that_says_nothing_is_not_a_fetch_that_found_nothing() -> None:
-    """404, null and an empty body mean that there is none; everything else is tried again."""
-    assert [found_in(reply) for reply in (Answer(None), Answer([]), Answer({}), NotExecuted("", 404))] == [
-        [],
-        [],
-        [],
-        [],
-    ]
-    assert found_in(Answer([SIGNED, "rubbish"])) == [SIGNED]
-    assert [found_in(reply) for reply in (Answer({"a": 1}), Refusal("no"), Unclear("cut"))] == [None, None, None]
+    """Only a list shows what the partner knows; 404, null, an empty body and `{}` may mean none, and prove nothing."""
+    assert found_in(Answer([])) == []
+    assert found_in(Answer([SIGNED, "rubbish", {"adminAlertSignal": SIGNED}])) == [SIGNED, "rubbish", SIGNED]
+    nothing = (Answer(None), Answer({}), NotExecuted("", 404))
+    failed = (Answer({"a": 1}), Refusal("no"), Unclear("cut"), NotExecuted("", 421))
+    assert [found_in(reply) for reply in (*nothing, *failed)] == [None] * 7
+    assert [says_nothing(reply) for reply in (*nothing, *failed, Answer([]))] == [True] * 3 + [False] * 5
 
 
 def test_the_back_off_doubles_from_a_second_to_a_minute() -> None:

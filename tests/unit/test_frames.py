@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.replies import Answer, Silence, Ticket, Unauthorized
-from worker.tradovate.acts import Act, Alert, Ask, Beat, End, EndReason, Listening, Replied, Rubbish, Silenced
+from worker.tradovate.acts import (
+    Act,
+    Alert,
+    Ask,
+    Beat,
+    End,
+    EndReason,
+    Listening,
+    Replied,
+    Rubbish,
+    Silenced,
+)
 from worker.tradovate.frames import AUTHORIZE, SYNC, SYNC_BODY, Phase, Timing, Wire
 
 
@@ -83,7 +94,7 @@ def test_the_sync_request_names_what_the_vendor_demands() -> None:
 def test_a_signal_is_heard_in_every_shape(wrapped: bool, array: bool) -> None:
     """`d` may be an array or an object, the signal wrapped or flat."""
     heard = listening().hear(frame(props({"id": 7}, wrapped=wrapped, array=array)), 1.0)
-    assert heard == [Alert("Created", {"id": 7})]
+    assert heard == [Alert({"id": 7})]
 
 
 def test_a_split_answer_comes_in_any_number_of_parts_with_events_in_between() -> None:
@@ -93,7 +104,7 @@ def test_a_split_answer_comes_in_any_number_of_parts_with_events_in_between() ->
         frame({"i": 1, "s": 200, "d": {"currencies": []}}, props({"id": 1}), {"i": 1, "s": 200, "d": {"users": []}}),
         0.0,
     ) + wire.hear(frame({"i": 1, "s": 200}), 0.0)
-    assert acts == [Replied(SYNC, Answer({})), Listening(), Alert("Created", {"id": 1})]
+    assert acts == [Replied(SYNC, Answer({})), Listening(), Alert({"id": 1})]
 
 
 def test_an_id_in_quotes_is_an_id() -> None:
@@ -151,7 +162,7 @@ def test_a_ticket_with_a_captcha_ends_the_connection() -> None:
 def test_a_shutdown_says_why_and_loses_nothing_of_its_frame(code: str, reason: EndReason) -> None:
     """The reason decides the back-off; a signal behind it in the same frame is heard, and the end comes last."""
     acts = listening().hear(frame({"e": "shutdown", "d": {"reasonCode": code}}, props({"id": 9})), 0.0)
-    assert alerts(acts) == [Alert("Created", {"id": 9})]
+    assert alerts(acts) == [Alert({"id": 9})]
     assert isinstance(acts[-1], End)
     assert acts[-1].reason is reason
 

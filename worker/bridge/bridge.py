@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -12,9 +12,9 @@ import structlog
 from worker.bridge.health import BridgeHealth
 from worker.bridge.leadership import Leadership
 from worker.bridge.metrics import BridgeMetrics
+from worker.bridge.publisher import TOPICS
 from worker.bridge.term import Term
 from worker.kafka.producer import RecordProducer
-from worker.kafka.topics import ADMIN_ALERT
 from worker.ledger.database import Database
 from worker.ops.reach import Reach
 from worker.ops.serve import Served, application, serve
@@ -28,8 +28,6 @@ from worker.tradovate.lockout import LockOut
 
 log = structlog.get_logger()
 
-TOPICS = ("md.signed", ADMIN_ALERT)
-
 
 @dataclass(slots=True)
 class Bridge:
@@ -38,7 +36,7 @@ class Bridge:
     settings: BridgeSettings
     name: str
     database: Database
-    producer: RecordProducer
+    producers: Mapping[str, RecordProducer]
     lockout: LockOut
     client: PartnerClient
     session: SessionKeeper
@@ -125,7 +123,8 @@ class Bridge:
             await asyncio.wait(working, timeout=10.0)
         await ended(loops, self.database)
         await within(self.leadership.give_back(), 2.0)
-        for work in (self.session.aclose(), self.producer.stop(), self.client.aclose(), self.database.close()):
+        stops = (producer.stop() for producer in self.producers.values())
+        for work in (self.session.aclose(), *stops, self.client.aclose(), self.database.close()):
             await within(work, 2.0)
         if self.served is not None:
             await within(self.served.stop(), 3.0)

@@ -44,6 +44,9 @@ SYNCS_AN_HOUR = 300
 
 SIGNALS, FIND = "adminAlertSignal/deps", "adminAlert/find"
 
+ALERT_NAME = "custapp:nonpro-signed"
+"""The vendor's name for the alert of the Market Data Agreement, in both of its environments."""
+
 
 @dataclass(slots=True)
 class CountedCalls:
@@ -97,11 +100,11 @@ class CountedCalls:
 
         await _insist(lambda: self.database.atomically(work))
 
-    async def get(self, domain: Domain, path: str, **query: str | int) -> Reply:
-        """One GET over HTTP. Raises `HeldBack`, or `DatabaseError`."""
-        permit = await self.begin(path, domain, "look_up")
+    async def get(self, domain: Domain, operation: str, **query: str | int) -> Reply:
+        """One GET over HTTP of the path that stands before an `@` in `operation`. Raises as `begin` does."""
+        permit = await self.begin(operation, domain, "look_up")
         began = time.monotonic()
-        reply = await self.client.get(domain, f"/{path}", query, token=permit.token)
+        reply = await self.client.get(domain, f"/{operation.partition('@')[0]}", query, token=permit.token)
         await self.finish(permit, reply, time.monotonic() - began)
         return reply
 

@@ -1,42 +1,56 @@
-"""Fetches what was raised while nobody listened: after a socket has begun to listen, never on a schedule.
+"""Fetches what was raised while nobody listened, and what came and could not be read; never on a schedule.
 
 The socket listens first and the fetch comes second, so that there is no moment between the two in which a signal is
-raised and told to nobody. Signals that come both ways meet in the inbox, which takes each once.
+raised and sent to nobody. Signals that come both ways meet in the inbox, which takes each once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from datetime import timedelta
+from typing import Protocol
 
 import structlog
 
 from worker.backoff import Schedule
-from worker.bridge.calls import SIGNALS, CountedCalls
-from worker.bridge.inbox import Offer
-from worker.bridge.signals import id_of
-from worker.bridge.taker import SignalTaker
+from worker.bridge.calls import SIGNALS
+from worker.bridge.fetch import Fetch
+from worker.bridge.missed import Missed
 from worker.ledger import signals
-from worker.ledger.database import Database, DatabaseError
-from worker.replies import Answer, Domain, NotExecuted, Refusal, Reply, Unauthorized
+from worker.ledger.database import DatabaseError
+from worker.replies import Domain, NotSent, Refusal, Reply, Unauthorized
 from worker.tradovate.socket import HeldBack
 
 log = structlog.get_logger()
 
-COMPANY = 2.0
+BOTH_WITHIN = 2.0
 """Seconds that a socket's catch-up waits for the other socket when that is about to listen too, to share the fetch:
 the partner drops both at once. Signals that are raised meanwhile come over the socket."""
 
-TRIES = 3
-"""Fetches from a domain that fails while the other one tells some."""
+EXTRA = f"{SIGNALS}@unreadable"
+"""The fetch for alerts that could not be read, as the call log names it."""
 
-CHUNK = 2_000
-"""Keys looked up in one statement."""
+EXTRA_EVERY = timedelta(minutes=5)
+"""At most one of them in that time, of all bridges together (contract 5.10): the vendor asks not to poll this."""
+
+SETTLED = 1.0
+"""Seconds from an alert that cannot be read to the fetch: others that come with it share the fetch, and the partner's
+own read must have seen what its socket has sent."""
+
+SOON = 2.0
+"""Seconds until the next look when the database is away."""
+
+UNREACHABLE = 15.0
+"""Seconds until the next try when the partner could not be reached."""
+
+TRIES = 3
+"""Fetches from a domain that fails while the other one knows some."""
 
 
 class Listens(Protocol):
@@ -65,7 +79,7 @@ class _Heard:
     """What has been fetched for the lines that have begun to listen: `fresh`, their epochs."""
 
     fresh: Mapping[Domain, int]
-    told: dict[Domain, set[int]] = field(default_factory=dict)
+    told: dict[Domain, AbstractSet[int]] = field(default_factory=dict)
     closed: set[Domain] = field(default_factory=set)  # it does not serve signals
     failures: Counter[Domain] = field(default_factory=Counter)
 
@@ -88,42 +102,61 @@ class _Heard:
 
 @dataclass(slots=True)
 class CatchUp:
-    """One for both lines. `counted` gets `done` or the name of what went wrong, for each fetch."""
+    """One for both lines. `clock` is monotonic seconds."""
 
     lines: Sequence[Listens]
-    calls: CountedCalls
-    taker: SignalTaker
-    database: Database
-    counted: Callable[[str], None] = lambda _result: None
+    fetch: Fetch
+    clock: Callable[[], float] = time.monotonic
+    missed: Missed = field(default_factory=Missed)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _holder: Domain | None = None
+    _extra_at: float = 0.0
 
     def changed(self) -> None:
         """A line has begun or ceased to listen."""
         self._changed.set()
 
+    def unreadable(self) -> None:
+        """Something came over a socket that may be a signal and cannot be read."""
+        if not self.missed.waiting:
+            self._extra_at = max(self._extra_at, self.clock() + SETTLED)
+        self.missed.came()
+        self._changed.set()
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._changed.wait()
-            self._changed.clear()
+            await self._wait()
             if self._fresh():
-                await self._company()
+                await self._both()
                 await self.run_once()
+            elif self.missed.waiting and self.clock() >= self._extra_at:
+                self._extra_at = self.clock() + await self._extra()
+
+    async def _wait(self) -> None:
+        """Until a line changes, or until it is time for the fetch that alerts wait for."""
+        wait = max(0.0, self._extra_at - self.clock()) if self.missed.waiting else None
+        try:
+            async with asyncio.timeout(wait):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+        self._changed.clear()
 
     async def run_once(self) -> None:
         """Fetches for the lines that have begun to listen since, until that is done or none of them listens."""
-        pause, failures = Schedule(base=1.0, cap=60.0), 0
+        pause, failures, begun = Schedule(base=1.0, cap=60.0), 0, self.missed.seen
         heard = _Heard({})
         while fresh := self._fresh():
             if heard.fresh != fresh:
-                heard = _Heard(fresh)
+                heard, begun = _Heard(fresh), self.missed.seen
             # One fetch a connection: both domains for two new sockets, the one that holds the signals for one alone.
             # As long as that is not known, one domain and, if it knows none, the other.
             alone = len(fresh) == 1
             known = (self._holder,) if alone and self._holder is not None else (Domain.LIVE, Domain.DEMO)
             wait = await self._fetch_all(heard, known, alone=alone)
             if wait is None:
+                self.missed.covered(begun)
                 for line in self.lines:
                     if fresh.get(line.domain) == line.epoch and line.is_listening:
                         line.caught_up = True
@@ -135,9 +168,9 @@ class CatchUp:
     def _fresh(self) -> dict[Domain, int]:
         return {line.domain: line.epoch for line in self.lines if line.is_listening and not line.caught_up}
 
-    async def _company(self) -> None:
+    async def _both(self) -> None:
         try:
-            async with asyncio.timeout(COMPANY):
+            async with asyncio.timeout(BOTH_WITHIN):
                 while any(line.on_its_way for line in self.lines):
                     await self._changed.wait()
                     self._changed.clear()
@@ -150,49 +183,40 @@ class CatchUp:
             if domain in heard.told or domain in heard.closed:
                 continue
             try:
-                reply = await self.calls.get(domain, SIGNALS, masterid=self.taker.mda_alert_id)
-                found = found_in(reply)
-                if found is None:
-                    name = type(reply).__name__.lower()
-                    self.counted(name)
-                    log.warning("bridge.catch_up_failed", domain=domain, reply=name)
-                    heard.not_told(domain, reply)
-                    continue  # the signals may be on the other domain, which is asked too
-                self.counted("done")
-                heard.told[domain] = await self._take(found)
-                if alone and heard.told[domain]:
-                    return None  # this is the domain that holds them
+                fetched = await self.fetch.read(domain)
             except HeldBack as held:
                 return held.wait
             except DatabaseError as error:
-                log.warning("bridge.catch_up_failed", domain=domain, error=error.reason)
+                self.fetch.failed(domain, error.reason)
                 return 0.0
+            if fetched.ids is None:
+                heard.not_told(domain, fetched.reply)  # the signals may be on the other domain, which is asked too
+                continue
+            heard.told[domain] = fetched.ids
+            if alone and fetched.ids:
+                return None  # this is the domain that holds them
         if len(heard.told) > 1:
             self._holder = holder_of(heard.told[Domain.LIVE], heard.told[Domain.DEMO])
         return None if heard.enough(domains) else 0.0
 
-    async def _take(self, found: Iterable[Mapping[str, Any]]) -> set[int]:
-        """Puts what is not on Kafka yet into the inbox, the oldest first; the ids of all."""
-        by_id = {each: signal for signal in found if (each := id_of(signal)) is not None}
-        ids = sorted(by_id)
-        for at in range(0, len(ids), CHUNK):
-            chunk = ids[at : at + CHUNK]
-            async with self.database.connection() as connection:
-                known = await signals.known(connection, chunk)
-            for signal_id in chunk:
-                while signal_id not in known and self.taker.take(by_id[signal_id]) is Offer.FULL:
-                    await self.taker.inbox.wait_for_room()
-        return set(ids)
-
-
-def found_in(reply: Reply) -> list[Mapping[str, Any]] | None:
-    """The signals of an answer, none when the partner knows none (404 is how it says so), None when it failed."""
-    match reply:
-        case NotExecuted(status=404):
-            return []
-        case Answer(body) if not body:
-            return []
-        case Answer(list(rows)):
-            return [row for row in rows if isinstance(row, dict)]
-        case _:
-            return None
+    async def _extra(self) -> float:
+        """One fetch for alerts that could not be read, if it is allowed now; seconds until the next one may be."""
+        database = self.fetch.database
+        try:
+            async with database.connection() as connection:
+                wait = await signals.fetch_allowed_in(connection, EXTRA, EXTRA_EVERY)
+            if wait:
+                return wait
+            domain, begun = self.missed.begin(self._holder)
+            fetched = await self.fetch.read(domain, EXTRA)
+        except HeldBack as held:
+            return held.wait
+        except DatabaseError as error:
+            self.fetch.failed(None, error.reason)
+            return SOON
+        if fetched.ids or (fetched.ids is not None and domain is self._holder):
+            self.missed.covered(begun)
+        elif fetched.ids is not None:
+            self.missed.empty(domain, begun)
+        log.info("bridge.fetched_again", domain=domain, found=len(fetched.ids or ()), waiting=self.missed.waiting)
+        return UNREACHABLE if isinstance(fetched.reply, NotSent) else 0.0

@@ -10,16 +10,17 @@ from functools import partial
 from worker.bridge.bridge import Bridge
 from worker.bridge.calls import CountedCalls, SocketCalls
 from worker.bridge.catch_up import CatchUp
+from worker.bridge.fetch import Fetch
 from worker.bridge.inbox import Inbox
 from worker.bridge.leadership import Leadership
 from worker.bridge.line import Line
 from worker.bridge.metrics import BridgeMetrics
-from worker.bridge.publisher import SignalPublisher
-from worker.bridge.signals import Outgoing
+from worker.bridge.publisher import TOPICS, SignalPublisher
+from worker.bridge.signals import SIGNED, Outgoing
 from worker.bridge.taker import SignalTaker
 from worker.bridge.term import Term
 from worker.kafka.producer import RecordProducer
-from worker.kafka.topics import TopicNames
+from worker.kafka.topics import ADMIN_ALERT, TopicNames
 from worker.ledger.calls import Budget
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
@@ -51,7 +52,7 @@ def new_bridge(
     lockout = LockOut(settings.lockout)
     client = partner_client(settings, lockout)
     session = session_keeper(settings, database, vault, client, budget, name)
-    producer = RecordProducer(settings)
+    producers = {topic: RecordProducer(settings) for topic in TOPICS}
     metrics = BridgeMetrics()
     leadership = Leadership(database, name)
 
@@ -61,7 +62,7 @@ def new_bridge(
         metrics.shared.call_seconds.labels(operation).observe(seconds)
 
     def published(record: Outgoing) -> None:
-        if record.kind == "signed":
+        if record.topic == SIGNED:
             metrics.bridged.inc()
 
     def reconnected(domain: Domain, reason: EndReason) -> None:
@@ -70,8 +71,13 @@ def new_bridge(
     calls = CountedCalls(database, session, client, budget, name, settings.lockout, observe)
 
     def new_term() -> Term:
-        inbox = Inbox() if room is None else Inbox(room)
-        taker = SignalTaker(inbox, settings.mda_alert_id, lambda kind: metrics.signals.labels(kind).inc())
+        inboxes = {topic: Inbox() if room is None else Inbox(room) for topic in TOPICS}
+        taker = SignalTaker(
+            inboxes[SIGNED],
+            inboxes[ADMIN_ALERT],
+            settings.mda_alert_id,
+            lambda kind: metrics.signals.labels(kind).inc(),
+        )
         lines = [
             Line(
                 domain,
@@ -83,25 +89,37 @@ def new_bridge(
             )
             for domain, url in ((Domain.LIVE, settings.live_ws_url), (Domain.DEMO, settings.demo_ws_url))
         ]
-        catch_up = CatchUp(lines, calls, taker, database, lambda result: metrics.catch_ups.labels(result).inc())
+        fetch = Fetch(calls, taker, database, lambda result: metrics.catch_ups.labels(result).inc())
+        catch_up = CatchUp(lines, fetch)
+        taker.missed = catch_up.unreadable
         for line in lines:
             line.changed = catch_up.changed
         names = TopicNames(settings.kafka_topic_prefix)
-        publisher = SignalPublisher(
-            database, producer, names, inbox, lambda: leadership.leads, published=published, crash=crash
-        )
-        return Term(lines, catch_up, inbox, publisher, session, calls, settings.mda_alert_id)
+        publishers = [
+            SignalPublisher(
+                topic,
+                database,
+                producers[topic],
+                names,
+                inboxes[topic],
+                lambda: leadership.leads,
+                published=published,
+                crash=crash,
+            )
+            for topic in TOPICS
+        ]
+        return Term(lines, catch_up, publishers, session, calls, settings.mda_alert_id)
 
     return Bridge(
         settings=settings,
         name=name,
         database=database,
-        producer=producer,
+        producers=producers,
         lockout=lockout,
         client=client,
         session=session,
         leadership=leadership,
-        reach=Reach(database, producer, budget),
+        reach=Reach(database, producers[SIGNED], budget),
         metrics=metrics,
         new_term=new_term,
         stopping=stopping or asyncio.Event(),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from worker.bridge.publisher import TOPICS
 from worker.ops.health import HANGS_AFTER
 from worker.ops.serve import Probes
 from worker.replies import Domain
@@ -32,7 +33,7 @@ class BridgeHealth:
             return None
         turns = {"lead": bridge.leadership.progress}
         if bridge.term is not None:
-            turns["publish"] = bridge.term.publisher.progress
+            turns |= {f"publish {each.topic}": each.progress for each in bridge.term.publishers}
         for name, progress in turns.items():
             if now - progress > HANGS_AFTER:
                 return f"the {name} loop has not turned for {int(now - progress)} s"
@@ -49,6 +50,10 @@ class BridgeHealth:
         lines = {line.domain: line.trouble for line in bridge.term.lines} if bridge.term is not None else {}
         for domain in Domain:
             checks[f"socket_{domain}"] = lines.get(domain)
+        for topic in TOPICS:
+            checks[topic] = None
+        if bridge.term is not None:
+            checks |= {each.topic: each.trouble for each in bridge.term.publishers}
         return checks
 
     def details(self) -> Mapping[str, Any]:
@@ -57,7 +62,8 @@ class BridgeHealth:
         told: dict[str, Any] = {"replica": bridge.name, "role": "bridge", "state": "standby"}
         if bridge.term is not None:
             told["state"] = "leader"
-            told["waitingSignals"] = len(bridge.term.inbox)
+            told["waitingSignals"] = bridge.term.waiting
+            told["unreadableAlerts"] = bridge.term.catch_up.missed.waiting
             told["lastFrameSeconds"] = {
                 line.domain: None if line.last_frame_seconds is None else round(line.last_frame_seconds, 1)
                 for line in bridge.term.lines
@@ -70,7 +76,7 @@ class BridgeHealth:
         await bridge.reach.gauge(metrics.shared)
         term = bridge.term
         metrics.leader.set(term is not None)
-        metrics.waiting.set(0 if term is None else len(term.inbox))
+        metrics.waiting.set(0 if term is None else term.waiting)
         for domain in Domain:
             line = None if term is None else next(line for line in term.lines if line.domain is domain)
             metrics.connected.labels(domain).set(line is not None and line.is_listening)

@@ -1,4 +1,4 @@
-"""What waits for Kafka: bounded, in order, each signal once. Both sockets and the catch-up put, the publisher takes."""
+"""What waits for one topic: bounded, in order, each signal once. Sockets and the catch-up put, the publisher takes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from worker.bridge.signals import Outgoing
 __all__ = ["Inbox", "Offer"]
 
 ROOM = 2_000
-"""Signals that may wait: some two megabytes, and far more than a firm's traders sign while Kafka is away. When it is
-full the sockets are closed, and the catch-up of the next connection brings what was not taken."""
+"""Signals that may wait: far more than a firm's traders sign while Kafka is away."""
+
+ROOM_BYTES = 16 * 2**20
+"""Bytes that may wait; an alert has some hundred, and may have a million."""
 
 REMEMBERED = 2_000
 """Signals that are on Kafka and kept in mind, so that a repeat, which comes at once if it comes at all, costs no look
@@ -35,6 +37,7 @@ class Inbox:
     def __init__(self, room: int = ROOM, remembered: int = REMEMBERED) -> None:
         self._room = room
         self._remembered = remembered
+        self._bytes = 0
         self._waiting: OrderedDict[int, Outgoing] = OrderedDict()
         self._done: OrderedDict[int, None] = OrderedDict()
         self._some = asyncio.Event()
@@ -50,10 +53,11 @@ class Inbox:
         """Takes a signal, unless it waits already, is on Kafka already, or there is no room."""
         if signal.signal_id in self._waiting or signal.signal_id in self._done:
             return Offer.REPEAT
-        if len(self._waiting) >= self._room:
+        if len(self._waiting) >= self._room or self._bytes >= ROOM_BYTES:
             self._roomy.clear()
             return Offer.FULL
         self._waiting[signal.signal_id] = signal
+        self._bytes += len(signal.value)
         self._some.set()
         self._none.clear()
         return Offer.TAKEN
@@ -62,17 +66,24 @@ class Inbox:
         """The signals that have waited longest. They stay until they are `done`."""
         return list(islice(self._waiting.values(), most))
 
+    def later(self, signal: Outgoing) -> None:
+        """This one was not accepted, perhaps for its own sake: the others go before its next try."""
+        self._bytes += len(signal.value) - len(self._waiting[signal.signal_id].value)
+        self._waiting[signal.signal_id] = signal
+        self._waiting.move_to_end(signal.signal_id)
+
     def done(self, ids: Collection[int]) -> None:
         """These are on Kafka, and the ledger knows it."""
         for signal_id in ids:
-            self._waiting.pop(signal_id, None)
+            if (signal := self._waiting.pop(signal_id, None)) is not None:
+                self._bytes -= len(signal.value)
             self._done[signal_id] = None
         while len(self._done) > self._remembered:
             self._done.popitem(last=False)
         if not self._waiting:
             self._some.clear()
             self._none.set()
-        if len(self._waiting) <= self._room // 2:
+        if len(self._waiting) <= self._room // 2 and self._bytes <= ROOM_BYTES // 2:
             self._roomy.set()
 
     async def wait_for_signals(self) -> None:

@@ -14,6 +14,7 @@ from worker.bridge.calls import SocketCalls
 from worker.bridge.reconnect import Reconnect
 from worker.bridge.taker import SignalTaker
 from worker.ledger.database import DatabaseError
+from worker.ops.changes import Changes
 from worker.replies import Domain
 from worker.tradovate.acts import Alert, End, EndReason
 from worker.tradovate.frames import Timing
@@ -46,6 +47,7 @@ class Line:
     last_end: End | None = None
     _socket: Socket | None = None
     _reconnect: Reconnect = field(default_factory=Reconnect)
+    _said: Changes = field(default_factory=Changes)
 
     @property
     def last_frame_seconds(self) -> float | None:
@@ -67,7 +69,7 @@ class Line:
         while True:
             if self.last_end is not None and self.last_end.reason is EndReason.FULL:
                 self._set_on_its_way(on_its_way=False)
-                await self.taker.inbox.wait_for_room()
+                await self.taker.signed.wait_for_room()
             self._set_on_its_way(on_its_way=True)
             end = await self.run_once()
             wait = self._ended(end)
@@ -94,11 +96,12 @@ class Line:
         self.last_end = end
         if end.reason is not EndReason.HELD_BACK:  # said once where it is found, and asked again every two seconds
             self.reconnects(end.reason)
-            log.info(
-                "bridge.disconnected", domain=self.domain, reason=end.reason, said=end.said, again_in=round(wait, 2)
-            )
-        if self._reconnect.refused >= 2:
-            log.error("bridge.unauthorized", domain=self.domain, times=self._reconnect.refused, said=end.said)
+            if self._said.changed("end", (end.reason, end.said)):
+                log.info(
+                    "bridge.disconnected", domain=self.domain, reason=end.reason, said=end.said, again_in=round(wait, 2)
+                )
+        if self._reconnect.refused >= 2 and self._said.changed("unauthorized"):
+            log.error("bridge.unauthorized", domain=self.domain, said=end.said)
         return wait
 
     def _set_on_its_way(self, *, on_its_way: bool) -> None:
@@ -110,11 +113,13 @@ class Line:
     def authorized(self) -> None:
         """See `socket.Hearer`."""
         self._reconnect.authorized()
+        self._said.over("unauthorized")
 
     def listening(self) -> None:
         """See `socket.Hearer`."""
         self.epoch += 1
         self.is_listening, self.caught_up, self.last_end = True, False, None
+        self._said.over("end")
         log.info("bridge.listening", domain=self.domain)
         self._set_on_its_way(on_its_way=False)
 
@@ -122,6 +127,15 @@ class Line:
         """See `socket.Hearer`."""
         return self.taker.heard(alert)
 
+    def updated(self) -> None:
+        """See `socket.Hearer`."""
+        self.taker.updated()
+
+    def unreadable(self, why: str) -> None:
+        """See `socket.Hearer`."""
+        self.taker.unreadable(why)
+
     def rubbish(self, why: str) -> None:
         """See `socket.Hearer`."""
-        log.info("bridge.rubbish", domain=self.domain, why=why)
+        if self._said.changed("rubbish", why):
+            log.info("bridge.rubbish", domain=self.domain, why=why)

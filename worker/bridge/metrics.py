@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge
 
+from worker.bridge.taker import KINDS
 from worker.ops.metrics import PREFIX, Metrics
 from worker.replies import Domain
 from worker.tradovate.acts import EndReason
@@ -33,19 +34,17 @@ class BridgeMetrics:
             "bridge_connected", "1 while the domain's socket listens; 0 on a standby.", ("domain",), **make
         )
         self.bridged = Counter("signals_bridged", "Agreements that were put on md.signed.", **make)
-        self.signals = Counter(
-            "bridge_signals", "Signals, by kind: signed, alert, repeat, update, unusable.", ("kind",), **make
-        )
+        self.signals = Counter("bridge_signals", f"Signals, by kind: {', '.join(KINDS)}.", ("kind",), **make)
         self.waiting = Gauge("bridge_waiting_signals", "Signals that wait for Kafka.", **make)
         self.last_frame = Gauge(
             "bridge_last_frame_seconds", "Seconds since the domain's socket was last heard.", ("domain",), **make
         )
-        self.catch_ups = Counter("bridge_catch_ups", "Fetches after a connect, by result.", ("result",), **make)
+        self.catch_ups = Counter("bridge_catch_ups", "Fetches of signals, by result.", ("result",), **make)
         self.reconnects = Counter(
             "bridge_reconnects", "Connections that ended, by reason.", ("domain", "reason"), **make
         )
         self.leader = Gauge("bridge_leader", "1 on the bridge that works, 0 on a standby.", **make)
-        for kind in ("signed", "alert", "repeat", "update", "unusable"):
+        for kind in KINDS:
             self.signals.labels(kind)
         for domain in Domain:
             self.connected.labels(domain).set(0)

@@ -1,6 +1,7 @@
-"""Out of the inbox onto Kafka, and a note of it in the ledger.
+"""Out of an inbox onto its topic, and a note of it in the ledger.
 
-A bridge that dies between the two publishes the signal again, under the same event id, which intake drops.
+A bridge that dies between the two publishes the signal again, under the same event id, which intake drops. Each topic
+has a publisher and a producer of its own: one that accepts nothing holds up no other.
 """
 
 from __future__ import annotations
@@ -12,27 +13,39 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import MessageSizeTooLargeError
 
 from worker.backoff import Schedule
 from worker.bridge.inbox import Inbox
-from worker.bridge.signals import Outgoing
+from worker.bridge.signals import SIGNED, Outgoing, without_content
 from worker.kafka.producer import RecordProducer
-from worker.kafka.topics import TopicNames
+from worker.kafka.topics import ADMIN_ALERT, TopicNames
 from worker.ledger import signals
 from worker.ledger.database import Database, DatabaseError
-from worker.ledger.errors import reason_of
+from worker.ops.changes import Changes
 
 log = structlog.get_logger()
+
+TOPICS = (SIGNED, ADMIN_ALERT)
+"""What the bridge publishes on."""
 
 AT_ONCE = 500
 """Signals in one round: what is published twice when this bridge dies before noting it."""
 
+SLOW = 10.0
+"""Seconds after which a topic that has not accepted a record is reported: a record takes milliseconds, and the producer
+itself gives up after forty seconds, later than health must know of it."""
+
+
+class _NotAccepted(Exception):  # noqa: N818 - the state of a topic
+    """The topic has not accepted a record."""
+
 
 @dataclass(slots=True)
 class SignalPublisher:
-    """`leading` says whether this bridge may publish at this very moment."""
+    """Of one topic. `leading` says whether this bridge may publish at this very moment."""
 
+    topic: str
     database: Database
     producer: RecordProducer
     names: TopicNames
@@ -40,9 +53,21 @@ class SignalPublisher:
     leading: Callable[[], bool]
     published: Callable[[Outgoing], None] = lambda _signal: None
     crash: Callable[[str], None] = lambda _point: None
-    waits_for: str | None = None
     progress: float = field(default_factory=time.monotonic)
+    _failed: str | None = None
+    _sending_since: float | None = None
     _unnoted: set[int] = field(default_factory=set)
+    _said: Changes = field(default_factory=Changes)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why signals wait for their topic, or None."""
+        if self._failed is not None:
+            return f"{self.topic} does not accept records ({self._failed}); {len(self.inbox)} wait"
+        since = self._sending_since
+        if since is not None and time.monotonic() - since > SLOW:
+            return f"{self.topic} has accepted no record for {int(time.monotonic() - since)} s; {len(self.inbox)} wait"
+        return None
 
     async def run(self) -> None:
         """Until cancelled. Kafka or the database away: signals wait, and it tries again."""
@@ -53,12 +78,14 @@ class SignalPublisher:
             try:
                 if not await self.run_once():
                     await self._wait()
-                failures, self.waits_for = 0, None
-            except (OSError, KafkaError, DatabaseError) as error:
+                failures = 0
+                if self._said.over("waits"):
+                    log.info("bridge.publishes", topic=self.topic)
+            except (_NotAccepted, DatabaseError) as error:
                 failures += 1
-                self.waits_for = "database" if isinstance(error, DatabaseError) else "kafka"
-                why = reason_of(error)
-                log.warning("bridge.waits", waits_for=self.waits_for, error=why, waiting=len(self.inbox))
+                why = str(error)
+                if self._said.changed("waits", why):
+                    log.warning("bridge.waits", topic=self.topic, error=why, waiting=len(self.inbox))
                 await asyncio.sleep(pause.delay(failures, random.random) + 0.1)
 
     async def run_once(self) -> bool:
@@ -67,7 +94,7 @@ class SignalPublisher:
         if not some or not self.leading():
             return False
         async with self.database.connection() as connection:
-            known = await signals.known(connection, [signal.signal_id for signal in some])
+            known = await signals.known(connection, self.topic, [signal.signal_id for signal in some])
         fresh = [signal for signal in some if signal.signal_id not in known | self._unnoted]
         # A bridge that was frozen here, and is not the leader any more, has slept over what another has published.
         if fresh and not self.leading():
@@ -75,24 +102,38 @@ class SignalPublisher:
         failure = await self._send(fresh)
         self.crash("after_publish")
         async with self.database.connection() as connection:
-            await signals.note(connection, list(self._unnoted))
+            await signals.note(connection, self.topic, list(self._unnoted))
         self.inbox.done(known | self._unnoted)
         self._unnoted.clear()
         if failure is not None:
             raise failure
         return True
 
-    async def _send(self, fresh: Sequence[Outgoing]) -> BaseException | None:
+    async def _send(self, fresh: Sequence[Outgoing]) -> _NotAccepted | None:
         """Publishes; what is on Kafka is kept in mind until it is noted, also when the database is away just then."""
+        if not fresh:
+            return None
         self.crash("before_publish")
-        results = await asyncio.gather(*(self._publish(signal) for signal in fresh), return_exceptions=True)
-        failures = [result for result in results if isinstance(result, BaseException)]
-        return failures[0] if failures else None
+        self._sending_since = time.monotonic()
+        try:
+            failures = [why for why in await asyncio.gather(*map(self._publish, fresh)) if why is not None]
+        finally:
+            self._sending_since = None
+        self._failed = failures[0] if failures else None
+        return _NotAccepted(failures[0]) if failures else None
 
-    async def _publish(self, signal: Outgoing) -> None:
-        await self.producer.send(self.names.on_broker(signal.topic), value=signal.value, key=signal.key)
+    async def _publish(self, signal: Outgoing) -> str | None:
+        """Why the topic has not accepted it, or None."""
+        try:
+            await self.producer.send(self.names.on_broker(signal.topic), value=signal.value, key=signal.key)
+        except Exception as error:  # noqa: BLE001 - whatever the client raises, the signal waits and health says why
+            if isinstance(error, MessageSizeTooLargeError) and signal.topic != SIGNED:
+                signal = without_content(signal)
+            self.inbox.later(signal)
+            return type(error).__name__
         self._unnoted.add(signal.signal_id)
         self.published(signal)
+        return None
 
     async def _wait(self) -> None:
         """Until something waits, a second at most: whether this bridge leads is a matter of time."""

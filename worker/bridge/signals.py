@@ -1,10 +1,10 @@
-"""What an alert signal becomes on Kafka. Pure."""
+"""What an alert signal becomes on Kafka. Pure; no signal raises, whatever it holds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import orjson
 from pydantic import ValidationError
@@ -13,58 +13,65 @@ from schemas.base import MAX_INT64
 from schemas.events import MdSigned
 from worker.kafka.topics import ADMIN_ALERT
 
-__all__ = ["CREATED", "Outgoing", "id_of", "outgoing"]
+__all__ = ["SIGNED", "Outgoing", "outgoing", "without_content"]
 
-CREATED = "Created"
-"""The only event type that tells of something new; `Updated` follows when a person completes or claims an alert."""
-
+SIGNED = MdSigned.topic
 
 LARGEST = 900_000
-"""Bytes: a broker takes records of a million unless told otherwise, and one that it refuses would hold up all others.
-An alert has some hundred; of one beyond this only the ids go out."""
+"""Bytes: a broker accepts records of a million unless it is set otherwise. An alert has some hundred; of a larger one
+only the ids are published."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record for Kafka: `signed` for a Market Data Agreement, `alert` for any other alert."""
+    """A record for Kafka: an agreement for `md.signed`, any other alert for `admin.alert`."""
 
     signal_id: int
-    kind: Literal["signed", "alert"]
     topic: str
     key: bytes | None
     value: bytes = field(repr=False)  # an alert's text names a person
 
 
-def outgoing(signal: Mapping[str, Any], mda_alert_id: int) -> Outgoing | None:
-    """The record of a signal, None when it has no id. The trader is `relatedToUserId`, and never read from the text."""
-    signal_id, user_id = id_of(signal), _id(signal.get("relatedToUserId"))
-    if signal_id is None:
+def outgoing(signal: Mapping[str, Any], mda_alert_id: int, asked_for: int | None = None) -> Outgoing | None:
+    """The record of a signal; None when it cannot be read: no usable id, no kind of alert, an agreement of nobody.
+
+    The trader is `relatedToUserId`, and never read from the text. `asked_for`: the alert whose signals were asked for;
+    a response to that need not repeat it. A time that cannot be read does not make an agreement unreadable: nothing
+    depends on it.
+    """
+    signal_id, user_id = _id(signal.get("id")), _id(signal.get("relatedToUserId"))
+    alert_id = _id(signal.get("adminAlertId")) or asked_for
+    if signal_id is None or alert_id is None:
         return None
     key = None if user_id is None else str(user_id).encode()
-    if _id(signal.get("adminAlertId")) == mda_alert_id and user_id is not None:
+    if alert_id == mda_alert_id:
+        if user_id is None:
+            return None
         event = {"eventId": f"mda-{signal_id}", **_signed(user_id, signal_id, signal.get("timestamp"))}
-        return Outgoing(signal_id, "signed", MdSigned.topic, key, orjson.dumps(event))
+        return Outgoing(signal_id, SIGNED, key, orjson.dumps(event))
     alert = {
         "eventId": f"alert-{signal_id}",
         "signalId": signal_id,
-        "adminAlertId": _id(signal.get("adminAlertId")),
+        "adminAlertId": alert_id,
         "userId": user_id,
         "accountId": _id(signal.get("relatedToAccountId")),
         "signal": signal,
     }
-    value = orjson.dumps(alert)
-    if len(value) > LARGEST:
-        value = orjson.dumps({**alert, "signal": None})
-    return Outgoing(signal_id, "alert", ADMIN_ALERT, key, value)
+    try:
+        value = orjson.dumps(alert)
+    except TypeError:  # deeper than orjson writes, though not deeper than it reads
+        value = b""
+    record = Outgoing(signal_id, ADMIN_ALERT, key, value)
+    return record if 0 < len(value) <= LARGEST else without_content(record, alert)
 
 
-def id_of(signal: Mapping[str, Any]) -> int | None:
-    """A signal's id, None when it has none that can be used."""
-    return _id(signal.get("id"))
+def without_content(record: Outgoing, alert: Mapping[str, Any] | None = None) -> Outgoing:
+    """The alert's ids alone, for a topic that does not accept the whole of it."""
+    return replace(record, value=orjson.dumps({**(alert or orjson.loads(record.value)), "signal": None}))
 
 
 def _signed(user_id: int, signal_id: int, signed_at: Any) -> dict[str, Any]:
-    """The event's body. A time that cannot be read is left out: intake would refuse the whole event for it."""
+    """The event's body, the same from a socket and from a read: intake compares the content of one event id."""
     ids = {"userId": user_id, "signalId": signal_id}
     try:
         event = MdSigned.model_validate({**ids, "signedAt": signed_at})

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from worker.bridge.calls import FIND, CountedCalls
+from worker.bridge.calls import ALERT_NAME, FIND, CountedCalls
 from worker.bridge.catch_up import CatchUp
-from worker.bridge.inbox import Inbox
 from worker.bridge.line import Line
 from worker.bridge.publisher import SignalPublisher
 from worker.ledger.database import DatabaseError
@@ -20,28 +19,24 @@ from worker.tradovate.socket import HeldBack
 
 log = structlog.get_logger()
 
-ALERT_NAME = "custapp:nonpro-signed"
-"""The vendor's name for the alert of the Market Data Agreement, in both of its environments."""
-
 DRAIN = 5.0
 """Seconds for what is in the inbox when a bridge stops in good order; the next one catches up on the rest."""
 
 
 @dataclass(slots=True)
 class Term:
-    """Made anew each time the lead is won: nothing of a former one can linger."""
+    """Made anew each time the lead is won: nothing of a former one is left."""
 
     lines: Sequence[Line]
     catch_up: CatchUp
-    inbox: Inbox
-    publisher: SignalPublisher
+    publishers: Sequence[SignalPublisher]
     session: SessionKeeper
     calls: CountedCalls
     mda_alert_id: int
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until cancelled, or stopped in good order: sockets closed first, then the inbox published."""
-        publishing = asyncio.create_task(self.publisher.run(), name="publish")
+        publishing = [asyncio.create_task(each.run(), name=f"publish {each.topic}") for each in self.publishers]
         hearing = [
             *(asyncio.create_task(line.run(), name=line.domain) for line in self.lines),
             asyncio.create_task(self.catch_up.run(), name="catch_up"),
@@ -50,22 +45,28 @@ class Term:
         aside = asyncio.create_task(self.compare_alert_id())
         stopped = asyncio.create_task(stopping.wait())
         try:
-            await asyncio.wait([publishing, *hearing, stopped], return_when=asyncio.FIRST_COMPLETED)
-            for task in (publishing, *hearing):
+            await asyncio.wait([*publishing, *hearing, stopped], return_when=asyncio.FIRST_COMPLETED)
+            for task in (*publishing, *hearing):
                 if task.done():
                     task.result()  # a loop that ends by itself has failed: the process must end too, and be restarted
                     raise RuntimeError(f"the {task.get_name()} loop ended")
             await _end(hearing)
             await self._drain()
         finally:
-            await _end([publishing, *hearing, aside, stopped])
+            await _end([*publishing, *hearing, aside, stopped])
 
     async def _drain(self) -> None:
         try:
             async with asyncio.timeout(DRAIN):
-                await self.inbox.wait_for_none()
+                for each in self.publishers:
+                    await each.inbox.wait_for_none()
         except TimeoutError:
-            log.warning("bridge.left_waiting", signals=len(self.inbox))
+            log.warning("bridge.left_waiting", signals=self.waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Signals that wait for Kafka."""
+        return sum(len(each.inbox) for each in self.publishers)
 
     async def compare_alert_id(self) -> None:
         """Asks the partner for the alert by its name, once, and warns when the settings have another id."""

@@ -53,10 +53,21 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An admin alert signal, as it came."""
+    """A new admin alert signal, as it came."""
 
-    event_type: str
     signal: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An alert that was raised before has been completed, claimed or deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something that may be a new alert and cannot be read; the connection goes on."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +97,4 @@ class End:
     said: str = ""
 
 
-Act = Ask | Replied | Listening | Alert | Silenced | Rubbish | Beat | End
+Act = Ask | Replied | Listening | Alert | Changed | Unreadable | Silenced | Rubbish | Beat | End

@@ -18,18 +18,8 @@ import orjson
 
 from worker.replies import Answer, Silence, Ticket, Unauthorized
 from worker.tradovate._classify import classify
-from worker.tradovate.acts import (
-    Act,
-    Alert,
-    Ask,
-    Beat,
-    End,
-    EndReason,
-    Listening,
-    Replied,
-    Rubbish,
-    Silenced,
-)
+from worker.tradovate.acts import Act, Ask, Beat, End, EndReason, Listening, Replied, Rubbish, Silenced, Unreadable
+from worker.tradovate.alerts import alerts_in
 
 __all__ = ["AUTHORIZE", "HEARTBEAT", "SYNC", "SYNC_BODY", "Phase", "Timing", "Wire"]
 
@@ -70,7 +60,6 @@ class Phase(StrEnum):
     OVER = "over"
 
 
-_ALERTS = {"adminalertsignal", "otherenvadminalertsignal"}
 _QUOTAS = {"connectionquotareached", "ipquotareached"}
 _TOLD = ("p-ticket", "p-time", "p-captcha", "p-message", "errorText", "errorCode", "violations", "ok")
 """Of a body only what says no is looked at: initial data may be megabytes."""
@@ -160,7 +149,7 @@ class Wire:
     def _messages(self, text: str) -> list[Act]:
         messages = _json(text)
         if not isinstance(messages, list):
-            return [Rubbish("messages that are no array")]
+            return [Unreadable("a frame that is no list of messages")]  # an alert may have been in it
         acts: list[Act] = []
         for message in messages:
             for act in self._message(message):
@@ -174,20 +163,19 @@ class Wire:
         if isinstance(message, str):  # the vendor sends objects; other SockJS servers send them as strings
             message = _json(message)
         if not isinstance(message, dict):
-            yield Rubbish("a message that is no object")
+            yield Unreadable("a message that is no object")
         elif "e" in message:
             yield from self._event(message["e"], message.get("d"))
         elif "s" in message:
             yield from self._answer(message)
         else:
-            yield Rubbish("a message that is neither an answer nor an event")
+            yield Unreadable("a message that is neither an answer nor an event")
 
     def _event(self, kind: Any, body: Any) -> Iterator[Act]:
         if isinstance(body, str):
             body = _json(body)
         if kind == "props":
-            for each in body if isinstance(body, list) else [body]:
-                yield from _props(each)
+            yield from alerts_in(body)
         elif kind == "shutdown":
             code = body.get("reasonCode") if isinstance(body, dict) else None
             code = code if isinstance(code, str) else ""
@@ -195,6 +183,8 @@ class Wire:
                 yield self._over(EndReason.MAINTENANCE)
             else:
                 yield self._over(EndReason.QUOTA if code.lower() in _QUOTAS else EndReason.SHUTDOWN, code[:64])
+        elif not isinstance(kind, str) or "alert" in kind.lower():
+            yield Unreadable("an event of a kind that is not known")
 
     def _answer(self, message: Mapping[str, Any]) -> Iterator[Act]:
         number, status = _whole(message.get("i")), _whole(message["s"])
@@ -243,21 +233,6 @@ class Wire:
     def _over(self, reason: EndReason, said: str = "") -> End:
         self.phase = Phase.OVER
         return End(reason, said)
-
-
-def _props(event: Any) -> Iterator[Act]:
-    if not isinstance(event, dict) or not isinstance(event.get("entityType"), str):
-        yield Rubbish("an event without an entityType")
-        return
-    if event["entityType"].lower() not in _ALERTS:
-        return
-    entity = event.get("entity")
-    inner = entity.get("adminAlertSignal") if isinstance(entity, dict) else None
-    signal = inner if isinstance(inner, dict) else entity
-    if isinstance(signal, dict):
-        yield Alert(str(event.get("eventType")), signal)
-    else:
-        yield Rubbish("an alert without its signal")
 
 
 def _telling(body: Any) -> bytes:

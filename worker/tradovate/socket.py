@@ -19,7 +19,20 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unclear
-from worker.tradovate.acts import Act, Alert, Ask, Beat, End, EndReason, Listening, Replied, Rubbish, Silenced
+from worker.tradovate.acts import (
+    Act,
+    Alert,
+    Ask,
+    Beat,
+    Changed,
+    End,
+    EndReason,
+    Listening,
+    Replied,
+    Rubbish,
+    Silenced,
+    Unreadable,
+)
 from worker.tradovate.frames import AUTHORIZE, HEARTBEAT, SYNC, SYNC_BODY, Timing, Wire
 from worker.tradovate.token import Token
 
@@ -84,8 +97,14 @@ class Hearer(Protocol):
     def alert(self, alert: Alert) -> bool:
         """Takes an alert; false when there is no room for it, which ends the connection."""
 
+    def updated(self) -> None:
+        """An alert that was raised before has changed."""
+
+    def unreadable(self, why: str) -> None:
+        """Something came that may be an alert and cannot be read."""
+
     def rubbish(self, why: str) -> None:
-        """Something made no sense."""
+        """Something made no sense, and is no alert."""
 
 
 class Socket:
@@ -187,17 +206,28 @@ class Socket:
                     self._hearer.authorized()
                 self._asked.discard(operation)
                 self._note(self._replied(connection, self._permits.pop(operation), reply))
+            case Silenced(status):
+                self._note(self._calls.silenced(status))
+            case End():
+                self._end(act)
+            case Listening() | Alert() | Changed() | Unreadable() | Rubbish():
+                self._tell(act)
+            case never:
+                assert_never(never)
+
+    def _tell(self, act: Listening | Alert | Changed | Unreadable | Rubbish) -> None:
+        match act:
             case Listening():
                 self._hearer.listening()
             case Alert():
                 if not self._hearer.alert(act):
                     self._end(End(EndReason.FULL))
-            case Silenced(status):
-                self._note(self._calls.silenced(status))
+            case Changed():
+                self._hearer.updated()
+            case Unreadable(why):
+                self._hearer.unreadable(why)
             case Rubbish(why):
                 self._hearer.rubbish(why)
-            case End():
-                self._end(act)
             case never:
                 assert_never(never)
 

@@ -230,10 +230,13 @@ create index login_living on login (may_live_until) where ended_at is null;
 
 -- Alert signals of the partner that the bridge has put on Kafka: keys only, for ever, so that no reconnect publishes
 -- a week again. Written after the record is on Kafka: a bridge that dies in between publishes it once more, under the
--- same event id. The primary key closes the race of two bridges that lead for a moment.
+-- same event id. The primary key closes the race of two bridges that lead for a moment. By topic: while
+-- TRADOVATE_MDA_ALERT_ID is wrong, agreements are published as other alerts; when it is right they are published again.
 create table signal (
-    id         bigint primary key,
-    bridged_at timestamptz not null default clock_timestamp()
+    topic      text not null,
+    id         bigint not null,
+    bridged_at timestamptz not null default clock_timestamp(),
+    primary key (topic, id)
 );
 
 -- Which bridge works. A lease and no advisory lock, which a holder that is frozen keeps for as long as its connection

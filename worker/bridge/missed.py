@@ -1,0 +1,57 @@
+"""Alerts that came over a socket and could not be read: which domain to ask for them, and whether they are covered.
+Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from worker.replies import Domain
+
+__all__ = ["Missed"]
+
+
+@dataclass(slots=True)
+class Missed:
+    """A read covers what came before it began; what comes while it is under way needs the next one.
+
+    One read asks one domain. As long as it is not known which domain holds the signals, a domain that knows none covers
+    nothing before the other one has been asked too.
+    """
+
+    _seen: int = 0
+    _covered: int = 0
+    _empty: dict[Domain, int] = field(default_factory=dict)
+    _next: Domain = Domain.LIVE
+
+    @property
+    def seen(self) -> int:
+        """Alerts that could not be read, until now."""
+        return self._seen
+
+    @property
+    def waiting(self) -> int:
+        """Alerts that no read covers yet."""
+        return self._seen - self._covered
+
+    def came(self) -> None:
+        """One more could not be read."""
+        self._seen += 1
+
+    def begin(self, holder: Domain | None = None) -> tuple[Domain, int]:
+        """A read begins: the domain that it asks, and what `covered` or `empty` takes afterwards."""
+        if holder is not None:
+            return holder, self._seen
+        domain = self._next
+        self._next = Domain.DEMO if domain is Domain.LIVE else Domain.LIVE
+        return domain, self._seen
+
+    def covered(self, begun: int) -> None:
+        """The read that began then has brought the signals that there are."""
+        self._covered = max(self._covered, begun)
+
+    def empty(self, domain: Domain, begun: int) -> None:
+        """The read that began then has shown that this domain knows no signals."""
+        self._empty[domain] = begun
+        if len(self._empty) == len(Domain):
+            self.covered(min(self._empty.values()))
