@@ -46,7 +46,7 @@ class Fetch:
     _said: Changes = field(default_factory=Changes)
 
     async def read(self, domain: Domain, operation: str = SIGNALS) -> Fetched:
-        """Asks this domain once. Raises `HeldBack`, or any of `database.AWAY`."""
+        """Asks this domain once. Raises `HeldBack`, or `DatabaseError`."""
         reply = await self.calls.get(domain, operation, masterid=self.taker.mda_alert_id)
         found = found_in(reply)
         if found is None and says_nothing(reply):
