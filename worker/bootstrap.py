@@ -22,6 +22,8 @@ from worker.flows.base import Rules
 from worker.intake.parse import CODES
 from worker.intake.subscriber import Subscriber
 from worker.intake.take import Taker
+from worker.intake.watch import LOOK_SECONDS, Watch
+from worker.kafka.look import KafkaLook
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames, dead_letter_topic, outcome_topic
 from worker.ledger.calls import Budget
@@ -98,6 +100,7 @@ class Replica:
     taker: Taker = field(init=False)
     dispatcher: Dispatcher = field(init=False)
     subscriber: Subscriber = field(init=False)
+    watch: Watch = field(init=False)
     health: Health = field(init=False)
     console: Console | None = field(init=False, default=None)
     served: Served | None = None
@@ -166,7 +169,9 @@ class Replica:
             trace=self.tracing.intake,
             crash=self.crash,
         )
-        self.subscriber = Subscriber(settings, list(FLOWS), self.taker, self.stopping)
+        look = KafkaLook(settings, LOOK_SECONDS)
+        self.subscriber = Subscriber(settings, list(FLOWS), self.taker, look, self.stopping)
+        self.watch = Watch(self.subscriber, look, names, self.stopping, started=_freeze)
         self.health = Health(self, budget)
         self.metrics.expect(FLOWS, CODES)
         if settings.console_token is not None:
@@ -221,7 +226,7 @@ class Replica:
                 asyncio.create_task(self.session.run(), name="session"),
                 asyncio.create_task(write_lockouts(self.lockout, self.database), name="lockouts"),
                 asyncio.create_task(upkeep.run(self.stopping), name="upkeep"),
-                asyncio.create_task(self._subscribe(), name="intake"),
+                asyncio.create_task(self.watch.run(), name="intake"),
             ]
             stopped = asyncio.create_task(self.stopping.wait())
             await asyncio.wait([*loops, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -238,13 +243,6 @@ class Replica:
         """Checks what the start depends on; false when stopped while waiting for it."""
         needed = [name for topic in FLOWS for name in (topic, outcome_topic(topic), dead_letter_topic(topic))]
         return await Start(self.settings, self.database, self.stopping).prepared(needed)
-
-    async def _subscribe(self) -> None:
-        if await Start(self.settings, self.database, self.stopping).patiently("kafka", self.subscriber.start):
-            # What the start has made lives as long as the process: left in, each full collection is a stop of 50 ms.
-            gc.collect()
-            gc.freeze()
-            await self.stopping.wait()
 
     async def _stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
         """In order: no new records, no new calls, calls in flight over, their outcomes published, all closed."""
@@ -278,6 +276,12 @@ class Replica:
         if self.served is not None:
             await for_most(self.served.stop(), 2.0, spare=1.0)
         log.info("run.stopped", seconds=round(time.monotonic() - began, 2))
+
+
+def _freeze() -> None:
+    """What the start has made lives as long as the process: left in, each full collection is a stop of 50 ms."""
+    gc.collect()
+    gc.freeze()
 
 
 async def run_worker(

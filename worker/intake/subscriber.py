@@ -1,27 +1,33 @@
-"""Kafka in: a FastStream batch subscriber of raw records, committed after the ledger's transaction.
+"""Kafka into the ledger, through FastStream: raw record batches, acknowledged when they are in the ledger.
 
-The parser handed to FastStream touches nothing of a record, so it cannot raise: FastStream's own decodes headers and
-would lose the batch on bytes that are not UTF-8. The handler returns only when every record of the batch is in the
-ledger or a dead letter; with manual acknowledgement a handler that raised would be passed over in silence.
+The offset of a record batch is committed only when all of it is in the ledger or on a dead-letter topic, and by its
+own number (`poll.py`). FastStream's own ways of acknowledging would lose or loop (they commit the consumer's position,
+or turn back at once), so the handler commits, and it never raises: what cannot be read, parsed or taken is waited for
+or put aside within.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import structlog
-from aiokafka import ConsumerRecord
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import KafkaAckableMessage
 
 from worker.intake.arrivals import Arrivals
 from worker.intake.parse import RawRecord
+from worker.intake.poll import POLL_MS, Poll
 from worker.intake.take import Taker
+from worker.kafka.look import KafkaLook
 from worker.kafka.security import faststream_security
 from worker.kafka.tolerant import install
 from worker.kafka.topics import TopicNames
@@ -32,43 +38,57 @@ log = structlog.get_logger()
 MOST_RECORDS = 500
 """Records in one transaction: a few milliseconds of PostgreSQL, a few hundred kilobytes of memory."""
 
-POLL_MS = 500
-"""Milliseconds for which a poll waits for a record."""
-
 _NEVER = 2**31 - 1
 """Milliseconds. While PostgreSQL is away the handler waits, and the consumer must keep its place in the group for as
 long as that takes; a handler that hangs for another reason is found by the liveness check."""
 
+_CLOSE_SECONDS = 4.0
+"""For a consumer to leave its group. One that waits for a broker takes up to 40 s, and is not waited for."""
+
+
+class _Consumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types
+    """Starts whatever topics are missing: the others are read, and health names those that are not."""
+
+    async def _wait_topics(self) -> None:
+        return
+
 
 class Subscriber:
-    """The consumer of all input topics: one member of the group for each replica."""
+    """The consumer of all input topics: one member of the group for each replica. `look`: at the broker's topics."""
 
-    def __init__(self, settings: KafkaSettings, topics: Sequence[str], taker: Taker, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, settings: KafkaSettings, topics: Sequence[str], taker: Taker, look: KafkaLook, stopping: asyncio.Event
+    ) -> None:
         install()
         self._names = TopicNames(settings.kafka_topic_prefix)
         self._taker = taker
+        self._look = look
         self._stopping = stopping
-        self.busy_since: float | None = None
         self._arrivals = Arrivals()
-        self.progress = time.monotonic()
+        self._closing: set[asyncio.Task[None]] = set()
+        self.busy_since: float | None = None
+        self.poll: Poll | None = None
+        self.ends: dict[TopicPartition, int] = {}  # of the log, as last seen
+        self.names = [self._names.on_broker(topic) for topic in topics]
         self.broker = KafkaBroker(
             settings.kafka_bootstrap_servers.split(","),
             security=faststream_security(settings),
             client_id="tradovate-worker",
+            consumer_only=True,  # nothing is published through it
             allow_auto_create_topics=False,
             apply_types=False,
-            logger=None,
+            logger=logging.getLogger("faststream.kafka"),
             graceful_timeout=20.0,
+            metadata_max_age_ms=10_000,  # partitions and topics that are new are read within the 30 s of readiness
         )
         self._subscriber = self.broker.subscriber(
-            *(self._names.on_broker(topic) for topic in topics),
+            *self.names,
             batch=True,
             group_id=settings.kafka_group_id,
             auto_offset_reset="earliest",
             isolation_level="read_committed",  # what a shop has taken back, or not yet said, was not bought
             ack_policy=AckPolicy.MANUAL,
             max_records=MOST_RECORDS,
-            batch_timeout_ms=1,
             max_poll_interval_ms=_NEVER,
             session_timeout_ms=10_000,
             heartbeat_interval_ms=3_000,
@@ -79,28 +99,34 @@ class Subscriber:
             decoder=self._decode,
         )
         self._subscriber(self._handle)
+        # FastStream's own way would sleep after an empty poll for as long as it polled, and a record would wait.
+        self._subscriber.get_msg = self._next_batch  # type: ignore[method-assign]
 
     async def start(self) -> None:
-        """Joins the group. Raises `KafkaConnectionError` when no broker answers."""
-        await self.broker.start()
-        self._poll_patiently()
+        """Joins the group. Raises `KafkaError` when no broker answers, or the group may not be used."""
+        await self.broker.connect()
+        config: Any = self.broker.config.broker_config
+        config.builder = partial(_Consumer, **config.builder.keywords)
+        try:
+            await self.broker.start()
+        except BaseException:
+            await self.leave()
+            raise
 
-    def _poll_patiently(self) -> None:
-        """FastStream sleeps after an empty poll for as long as it polled, and a record that comes in between waits.
-
-        So it is told to poll for a millisecond, and each of its polls waits for a record: nothing is slept away, and
-        an idle replica does not wake up a hundred times a second.
-        """
-        consumer = self.consumer
-        getmany = consumer.getmany
-
-        async def wait(timeout_ms: int, max_records: int) -> Any:
-            return await getmany(timeout_ms=max(timeout_ms, POLL_MS), max_records=max_records)
-
-        consumer.getmany = wait
+    async def leave(self) -> None:
+        """Closes the consumer, if there is one, so that another one can be started."""
+        consumer, self._subscriber.consumer, self.poll = self._subscriber.consumer, None, None
+        await self._subscriber.stop()
+        if consumer is not None:
+            closing = asyncio.create_task(consumer.stop())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            # Never cancelled: half closed it would stay a member of the group that reads nothing.
+            await asyncio.wait({closing}, timeout=_CLOSE_SECONDS)
 
     async def stop(self) -> None:
         """Leaves the group, so that its partitions go elsewhere at once."""
+        await self.leave()
         await self.broker.stop()
 
     @property
@@ -112,31 +138,47 @@ class Subscriber:
     def assigned(self) -> bool:
         """Whether the group has given this replica its share (which may be no partition at all)."""
         consumer = self.consumer
-        if consumer is None:
+        if consumer is None or consumer._coordinator is None:  # noqa: SLF001 - aiokafka tells it nowhere else
             return False
-        coordinator = consumer._coordinator  # noqa: SLF001 - aiokafka tells it nowhere else
-        return coordinator is not None and not coordinator.need_rejoin(consumer._subscription.subscription)  # noqa: SLF001
+        state = consumer._subscription  # noqa: SLF001
+        if state.subscription is None or state.reassignment_in_progress:
+            return False
+        return not consumer._coordinator.need_rejoin(state.subscription)  # noqa: SLF001
 
     def lag(self) -> dict[str, int]:
-        """Records behind the end of what is committed, by topic without prefix, of this replica's partitions."""
-        behind: dict[str, int] = {}
-        consumer = self.consumer
-        for partition in consumer.assignment() if consumer is not None else ():
-            high = consumer.last_stable_offset(partition)
-            state = consumer._subscription.subscription.assignment.state_value(partition)  # noqa: SLF001
-            position = state._position if state is not None else None  # noqa: SLF001
-            if high is not None and high >= 0 and position is not None:
-                topic = self._names.bare(partition.topic)
-                behind[topic] = behind.get(topic, 0) + max(high - position, 0)
+        """Records up to the end of the log that are not accepted yet, by topic without prefix, of this replica's
+        partitions. Those behind a transaction that is still open count.
+        """
+        behind = {self._names.bare(name): 0 for name in self.names} if self.poll is not None else {}
+        for tp, read_to in self._read_to().items():
+            end = max(self.ends.get(tp, 0), self.consumer.highwater(tp) or 0)
+            behind[self._names.bare(tp.topic)] += max(end - read_to, 0)
         return behind
 
     def arriving(self, within: float) -> bool:
         """Whether events are surely on their way: records wait, or the last ones tell so (`Arrivals.coming`)."""
-        return self._arrivals.coming(within) or any(self.lag().values())
+        if self._arrivals.coming(within):
+            return True
+        stable = ((self.consumer.last_stable_offset(tp) or 0, read_to) for tp, read_to in self._read_to().items())
+        return any(end > read_to for end, read_to in stable)
 
     def arrived(self, within: float) -> bool:
         """Whether something came in no longer than `within` seconds ago."""
         return self._arrivals.came(within)
+
+    def _read_to(self) -> Mapping[TopicPartition, int]:
+        consumer, poll = self.consumer, self.poll
+        if consumer is None or poll is None:
+            return {}
+        places = ((tp, poll.read_to(tp)) for tp in consumer.assignment())
+        return {tp: place for tp, place in places if place is not None}
+
+    async def _next_batch(self, consumer: Any) -> tuple[ConsumerRecord, ...]:
+        poll = self.poll
+        if poll is None or poll.consumer is not consumer:
+            poll = self.poll = Poll(consumer, self._look.topics, self._stopping)
+        found = await poll(POLL_MS, MOST_RECORDS)
+        return tuple(chain.from_iterable(found.values()))
 
     async def _parse(self, records: Any) -> KafkaMessage:
         return KafkaAckableMessage(
@@ -147,25 +189,33 @@ class Subscriber:
         return message
 
     async def _handle(self, message: KafkaMessage) -> None:
-        records: Sequence[ConsumerRecord[Any, Any]] = message.raw_message
+        records: Sequence[ConsumerRecord] = message.raw_message
+        poll = self.poll
+        assert poll is not None
         self._arrivals.begin(len(records))
         self.busy_since = time.monotonic()
+        accepted = False
         try:
-            taken = await self._taker.take([self._raw(record) for record in records], self._stopping)
-            if not taken:
-                return  # stopped while the ledger was away: nothing is committed, another replica gets it again
-            self._arrivals.taken()
-            try:
-                await message.ack()
-            except (KafkaError, IllegalStateError) as error:
-                # The partitions went elsewhere meanwhile: they are delivered again, and the ledger knows them.
-                log.warning("intake.commit_failed", error=type(error).__name__, records=len(records))
+            accepted = await self._taker.take([self._raw(record) for record in records], self._stopping)
+            if accepted:
+                self._arrivals.taken()
+                await self._commit(poll, len(records))
+        except Exception:
+            log.exception("intake.failed", records=len(records))
         finally:
+            if not accepted:  # another replica gets all of it again, or the next consumer of this one
+                poll.give_up()
             self._arrivals.end()
             self.busy_since = None
-            self.progress = time.monotonic()
 
-    def _raw(self, record: ConsumerRecord[Any, Any]) -> RawRecord:
+    async def _commit(self, poll: Poll, records: int) -> None:
+        try:
+            await poll.commit()
+        except (KafkaError, TimeoutError) as error:
+            # The partitions went elsewhere, or no broker answers: they are delivered again, and the ledger knows them.
+            log.warning("intake.commit_failed", error=type(error).__name__, records=records)
+
+    def _raw(self, record: ConsumerRecord) -> RawRecord:
         return RawRecord(
             self._names.bare(record.topic),
             record.partition,

@@ -22,6 +22,12 @@ HANGS_AFTER = 120.0
 which is a database command's 30 s with its retries."""
 
 
+UNREAD_FOR = 300.0
+"""Seconds without reading a topic after which the process counts as hung: no restart of a broker takes
+so long, and an orchestrator that starts this process anew may help.
+"""
+
+
 @dataclass(slots=True)
 class Health:
     """The checks of `run`."""
@@ -52,6 +58,9 @@ class Health:
         busy = replica.subscriber.busy_since
         if busy is not None and now - busy > HANGS_AFTER and replica.taker.failing is None:
             return f"intake has been busy with one batch for {int(now - busy)} s"
+        unread = replica.watch.longest()
+        if unread is not None and unread[1] > UNREAD_FOR and not replica.stopping.is_set():
+            return f"{unread[0]} has not been read for {int(unread[1])} s"
         return None
 
     async def ready(self) -> Mapping[str, str | None]:
@@ -60,6 +69,8 @@ class Health:
         checks: dict[str, str | None] = {"stopping": "stopping" if replica.stopping.is_set() else None}
         checks |= await self._reach.checks()
         checks["assigned"] = None if replica.subscriber.assigned else "the consumer group has not assigned yet"
+        unread = replica.watch.unread()
+        checks["reading"] = "; ".join(f"{topic}: {reason}" for topic, reason in unread.items()) or None
         return checks
 
     def details(self) -> Mapping[str, Any]:
