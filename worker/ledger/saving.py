@@ -40,6 +40,7 @@ async def save(
 
     `new`: the flows are not in the ledger yet. `writes`: what is to be written in the same statement besides.
     """
+    working.settle_wakes()
     writes, flows = writes or Writes(), list(working.changed.values())
     if new:
         _insert_flows(writes, working, flows)

@@ -2,6 +2,9 @@
 
 Locks are always taken in the same order: traders by id, then orders by kind and id, then steps. Two transactions
 that touch the same trader or order run one after the other, so a wake-up cannot fall between a look and a wait.
+
+What wakes the flows that wait for such a row follows from what has changed in it (`SharedRows.news`), and is decided
+here alone: a flow that learns something cannot forget to tell it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.flows.base import Names, OrderView, TraderView
+from worker.flows.base import Names, OrderView, TraderView, order_key, trader_key
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
 from worker.ledger.writes import Writes, columns
@@ -27,6 +30,16 @@ class TraderRow:
     made_here: bool
     maker: uuid.UUID | None
     dirty: bool = False
+    _was: tuple[int | None, uuid.UUID | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._was = self.user_id, self.maker
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a flow that waits for the trader may go on: the user has become known, or its making has ended."""
+        user_id, maker = self._was
+        return self.user_id != user_id or (maker is not None and self.maker is None)
 
 
 @dataclass(slots=True)
@@ -46,8 +59,22 @@ class OrderRow:
     error_code: str | None
     error_text: str | None
     dirty: bool = False
+    _was: tuple[str, int | None, int | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._was = self._told
+
+    @property
+    def _told(self) -> tuple[str, int | None, int | None]:
+        return self.state, self.account_id, self.permission_id
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a flow that waits for the order may go on: it has got an account or a permission, or has ended."""
+        return self._told != self._was
 
 
+_TRADER_COLUMNS = "trader_id, user_id, user_name, made_here, maker"
 _ORDER_COLUMNS = (
     "kind, order_id, flow_id, state, details, trader_id, user_id, account_id, permission_id, facts, error_code,"
     " error_text"
@@ -65,28 +92,38 @@ class SharedRows:
 
     async def load(self, connection: Connection, named: Sequence[Names], *, new: bool) -> None:
         """Locks and reads what `named` names; `new`: traders that are not there yet get a row."""
+        await self._load_traders(connection, named, new=new)
+        await self._load_orders(connection, named)
+
+    async def _load_traders(self, connection: Connection, named: Sequence[Names], *, new: bool) -> None:
         trader_ids = sorted({names.trader_id for names in named if names.trader_id is not None})
-        if trader_ids:
-            if new:
-                await connection.execute(
-                    "insert into trader (trader_id) select unnest($1::text[]) on conflict do nothing", trader_ids
-                )
+        user_ids = sorted({names.user_id for names in named if names.user_id is not None})
+        if new and trader_ids:
+            await connection.execute(
+                "insert into trader (trader_id) select unnest($1::text[]) on conflict do nothing", trader_ids
+            )
+        if trader_ids or user_ids:
+            # By either id: an event that names the user alone is about the same trader, and must wait for the lock.
             for row in await connection.fetch(
-                "select trader_id, user_id, user_name, made_here, maker from trader"
-                " where trader_id = any($1) order by trader_id for update",
+                f"select {_TRADER_COLUMNS} from trader where trader_id = any($1) or user_id = any($2)"  # noqa: S608
+                " order by trader_id for update",
                 trader_ids,
+                user_ids,
             ):
                 self._add_trader(TraderRow(*row))
-        user_ids = {names.user_id for names in named if names.user_id is not None}
-        user_ids = user_ids.union(*(names.user_ids for names in named)) - self.by_user.keys()
-        if user_ids:
+        owned = set().union(*(names.user_ids for names in named)) - self.by_user.keys()
+        if owned:
             for row in await connection.fetch(
-                "select trader_id, user_id, user_name, made_here, maker from trader where user_id = any($1)",
-                list(user_ids),
+                f"select {_TRADER_COLUMNS} from trader where user_id = any($1)",  # noqa: S608 - a constant of ours
+                list(owned),
             ):
                 if row["trader_id"] not in self.traders:
                     self._add_trader(TraderRow(*row))
-        await self._load_orders(connection, named)
+
+    def news(self) -> set[str]:
+        """The keys that wake whoever waits for the traders and orders in which something has changed."""
+        traders = {trader_key(row.trader_id) for row in self.traders.values() if row.has_news}
+        return traders | {order_key(row.kind, row.order_id) for row in self.orders.values() if row.has_news}
 
     async def _load_orders(self, connection: Connection, named: Sequence[Names]) -> None:
         keys = sorted({(names.order_kind, names.order_id) for names in named if names.order_id is not None})
@@ -249,13 +286,11 @@ class SharedRows:
         if row is not None and row.maker != flow_id:
             row.maker, row.dirty = flow_id, True
 
-    def drop_maker(self, trader_id: str | None, flow_id: uuid.UUID) -> bool:
-        """Gives the making back; true when the flow had it."""
+    def drop_maker(self, trader_id: str | None, flow_id: uuid.UUID) -> None:
+        """Gives the making back, if the flow had it."""
         row = self.traders.get(trader_id) if trader_id is not None else None
-        if row is None or row.maker != flow_id:
-            return False
-        row.maker, row.dirty = None, True
-        return True
+        if row is not None and row.maker == flow_id:
+            row.maker, row.dirty = None, True
 
     def add_writes(self, writes: Writes) -> None:
         """Adds what has changed to the transaction's writes."""

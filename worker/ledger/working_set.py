@@ -30,8 +30,6 @@ from worker.flows.base import (
     StepEnd,
     View,
     Wait,
-    order_key,
-    trader_key,
     widened,
 )
 from worker.ledger.crypto import Vault
@@ -205,7 +203,6 @@ class WorkingSet:
             flow.user_id = user_id
             if self.shared.learn_user(names, user_id, made_here=flow.facts.get("userFrom") == "made"):
                 assert names.trader_id is not None
-                self.wakes.add(trader_key(names.trader_id))
                 self.rekeyed[names.trader_id] = user_id, flow.id
         if flow.trader_id is None:
             flow.trader_id = flow.facts.get("traderId")
@@ -253,15 +250,12 @@ class WorkingSet:
         flow.error_text = end.error_text
         self._outcome(flow, end.status, flow.error_code, flow.error_text)
         names = self.names(flow)
-        if self.shared.drop_maker(flow.trader_id, flow.id):
-            assert flow.trader_id is not None
-            self.wakes.add(trader_key(flow.trader_id))
+        self.shared.drop_maker(flow.trader_id, flow.id)
         if names.owns_order and names.order_id is not None:
             row = self.shared.orders.get((names.order_kind, names.order_id))
             if row is not None and row.flow_id == flow.id:
                 row.state, row.facts, row.dirty = flow.state, flow.facts, True
                 row.error_code, row.error_text = flow.error_code, flow.error_text
-                self.wakes.add(order_key(names.order_kind, names.order_id))
 
     def _outcome(self, flow: FlowRow, status: Status, code: str | None, text: str | None) -> None:
         facts = flow.facts
@@ -299,6 +293,10 @@ class WorkingSet:
         """The key of the flow's calls if its trader's user has just become known, and not by its own step."""
         known = self.rekeyed.get(flow.trader_id) if flow.trader_id is not None and self.rekeyed else None
         return None if known is None else f"u:{known[0]}"
+
+    def settle_wakes(self) -> None:
+        """Adds to the keys that flows have named those that follow from what has changed in the rows they share."""
+        self.wakes |= self.shared.news()
 
     def due(self, step: NewStep) -> datetime:
         """When the step is due, what has happened in the same transaction considered."""
