@@ -14,8 +14,11 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from tests.support.waiting import eventually
+from worker.bridge.signals import outgoing
 from worker.sandbox import Sandbox, SandboxConfig, serve
 from worker.sandbox.server import RunningSandbox
+from worker.tradovate.acts import Alert
+from worker.tradovate.frames import Wire
 
 
 class Line:
@@ -81,9 +84,9 @@ def token(running: RunningSandbox) -> str:
     return core.sessions.open(core.config, running.sandbox.clock()).value
 
 
-def user(running: RunningSandbox) -> int:
+def user(running: RunningSandbox, name: str = "ann") -> int:
     control = running.sandbox.control
-    return int(control.seed({"users": [{"name": "ann", "email": "ann@example.com"}]})["userIds"][0])
+    return int(control.seed({"users": [{"name": name, "email": f"{name}@example.com"}]})["userIds"][0])
 
 
 async def test_a_socket_opens_beats_and_wants_a_token() -> None:
@@ -153,6 +156,54 @@ async def test_signals_repeat_come_late_and_among_others() -> None:
                 events.append((message["d"]["entity"]["adminAlertId"], message["d"]["eventType"]))
         assert [kind for alert, kind in events if alert == 70] == ["Created", "Created", "Updated"]
         assert sum(alert != 70 for alert, _ in events) == 3
+
+
+@pytest.mark.parametrize("shape", ["array", "object"])
+async def test_all_signals_of_a_moment_come_in_one_list(shape: str) -> None:
+    """`entity` is a list when the switch says so: noise, unknown forms and each signature, wrapped or flat."""
+    switches = {"signal_entity": "list", "noise_alerts": 1, "stray_alerts": 4, "props_shape": shape}
+    async with running(**switches) as sandbox, line(sandbox) as live, line(sandbox, "demo") as demo:
+        users = [user(sandbox, name) for name in ("ann", "bob")]
+        for one, wrapped in ((live, False), (demo, True)):
+            await one.sync()
+            signed = sandbox.sandbox.control.sign({"userIds": users})["signalIds"]
+            while "e" not in (message := await one.message()):
+                pass
+            event = message["d"][0] if shape == "array" else message["d"]
+            found = [entity.get("adminAlertSignal", entity) for entity in event["entity"] if entity]
+            assert [row["id"] for row in found if row.get("adminAlertId") == 70 and "relatedToUserId" in row][
+                -2:
+            ] == signed
+            assert sum(row.get("adminAlertId") == 12 for row in found) == 2
+            assert len(event["entity"]) == 8
+            assert all(("adminAlertSignal" in entity) is wrapped for entity in event["entity"][-4:])
+
+
+@pytest.mark.parametrize(
+    "form", ["bad_id", "no_user", "null_entity", "unknown_wrapper", "unknown_type", "cut_frame", "right"]
+)
+async def test_a_signature_may_come_in_a_form_that_nobody_knows(form: str) -> None:
+    """What the socket brings cannot be read, and a read of the same signal is right."""
+    async with running(signal_form=form, signal_sockets="live") as sandbox, line(sandbox) as one:
+        await one.sync()
+        signal = sandbox.sandbox.control.sign({"userId": user(sandbox)})["signalIds"][0]
+        while (frame := await one.frame())[0] != "a" or '"i":' in frame:
+            pass
+        heard = list(Wire(0.0).hear(frame, 0.0))
+        records = [outgoing(act.signal, 70) for act in heard if isinstance(act, Alert)]
+        assert len(heard) == 1
+        assert [record.signal_id for record in records if record] == ([signal] if form == "right" else [])
+        rows = (await one.ask("adminAlertSignal/deps", 3, query="masterid=70"))["d"]
+        assert [row["id"] for row in rows] == [signal]
+
+
+async def test_a_read_of_signals_may_hold_rows_that_make_no_sense() -> None:
+    """They stand beside the right ones, as many as the switch says."""
+    async with running(unreadable_rows=5) as sandbox, line(sandbox) as one:
+        signal = sandbox.sandbox.control.sign({"userId": user(sandbox)})["signalIds"][0]
+        rows = (await one.ask("adminAlertSignal/deps", 3, query="masterid=70"))["d"]
+        assert len(rows) == 6
+        assert [record.signal_id for row in rows if row and (record := outgoing(row, 70))] == [signal]
 
 
 async def test_created_entities_are_told_to_those_who_asked() -> None:

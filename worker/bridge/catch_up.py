@@ -214,9 +214,11 @@ class CatchUp:
         except DatabaseError as error:
             self.fetch.failed(None, error.reason)
             return SOON
-        if fetched.ids or (fetched.ids is not None and domain is self._holder):
+        if fetched.ids is None:
+            self.missed.failed(domain)
+        elif fetched.ids or domain is self._holder:
             self.missed.covered(begun)
-        elif fetched.ids is not None:
+        else:
             self.missed.empty(domain, begun)
         log.info("bridge.fetched_again", domain=domain, found=len(fetched.ids or ()), waiting=self.missed.waiting)
         return UNREACHABLE if isinstance(fetched.reply, NotSent) else 0.0

@@ -39,12 +39,8 @@ class Missed:
         self._seen += 1
 
     def begin(self, holder: Domain | None = None) -> tuple[Domain, int]:
-        """A read begins: the domain that it asks, and what `covered` or `empty` takes afterwards."""
-        if holder is not None:
-            return holder, self._seen
-        domain = self._next
-        self._next = Domain.DEMO if domain is Domain.LIVE else Domain.LIVE
-        return domain, self._seen
+        """A read begins: the domain that it asks, and what the methods below take afterwards."""
+        return holder or self._next, self._seen
 
     def covered(self, begun: int) -> None:
         """The read that began then has brought the signals that there are."""
@@ -53,5 +49,10 @@ class Missed:
     def empty(self, domain: Domain, begun: int) -> None:
         """The read that began then has shown that this domain knows no signals."""
         self._empty[domain] = begun
+        self.failed(domain)
         if len(self._empty) == len(Domain):
             self.covered(min(self._empty.values()))
+
+    def failed(self, domain: Domain) -> None:
+        """The read of this domain has brought nothing: the next one asks the other."""
+        self._next = Domain.DEMO if domain is Domain.LIVE else Domain.LIVE

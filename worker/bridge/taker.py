@@ -47,7 +47,7 @@ class SignalTaker:
     def unreadable(self, why: str) -> None:
         """Something of a socket that may be an agreement."""
         self.counted("unreadable")
-        if self._said.changed("unreadable", why):
+        if self._said.changed(("unreadable", why)):
             log.warning("bridge.alert_unreadable", why=why)
         self.missed()
 

@@ -11,13 +11,17 @@ from dataclasses import dataclass, field, fields, replace
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["Nothing", "Refusal", "SandboxConfig", "SwitchError", "switch_values", "with_switches"]
+__all__ = ["Nothing", "Refusal", "SandboxConfig", "SignalForm", "SwitchError", "switch_values", "with_switches"]
 
 Refusal = Literal["item", "error_text", "violations", "http_400"]
 """How one bad item is told: beside its own result, or as a refusal of the whole batch in one of three forms."""
 
 Nothing = Literal["404", "null", "object", "empty", "list"]
 """What `find` answers when nothing has that name: 404 without a body, or 200 with `null`, `{}`, no body, or `[]`."""
+
+
+SignalForm = Literal["right", "bad_id", "no_user", "null_entity", "unknown_wrapper", "unknown_type", "cut_frame"]
+"""How a signal is written on a socket; in all forms but `right` it cannot be read there."""
 
 
 class SwitchError(ValueError):
@@ -187,6 +191,14 @@ class SandboxConfig:
     """Unknown: whether a signal on a socket has the field `archived`."""
     props_shape: Literal["array", "object", "alternate"] = "alternate"
     """Unknown: `d` of a `props` event is an array in one document, an object in another."""
+    signal_entity: Literal["object", "list"] = "object"
+    """Unknown: `entity` of an event is "one or many"; a list holds all signals that are raised in one moment."""
+    signal_form: SignalForm = "right"
+    """How signals come on sockets: readable, or in a form that nobody knows, while a read of them is right."""
+    stray_alerts: int = 0
+    """Alerts in unknown forms that come with each signature: in the same list, or before it."""
+    unreadable_rows: int = 0
+    """Rows in unknown forms that a read of signals returns beside the right ones."""
     signal_delay: float = 0
     """Seconds between a signature and its event."""
     signal_repeats: int = 0

@@ -197,28 +197,30 @@ class Control:
         """
         core, now = self._sandbox.core, self._sandbox.clock()
         users = data["userIds"] if "userIds" in data else [data["userId"]]
-        told = []
+        signed: list[int] = []
+        moment: list[dict[str, Any]] = []
+        strays = core.config.stray_alerts
         for user_id in users:
             if user_id not in core.world.users.rows:
                 raise KeyError(f"no user {user_id}")
-            for _ in range(core.config.noise_alerts):
-                self._raise(NOISE_ALERT_ID, user_id, "Margin call")
-            signal = sign(core.world, core.config, user_id, now, contact=bool(data.get("contact", True)))
-            core.hub.signal(core.config, signal, now)
-            told.append(signal["id"])
-        return {"signalIds": told}
+            noise = range(core.config.noise_alerts)
+            moment += [raise_alert(core.world, NOISE_ALERT_ID, user_id, "Margin call", now) for _ in noise]
+            moment.append(sign(core.world, core.config, user_id, now, contact=bool(data.get("contact", True))))
+            signed.append(moment[-1]["id"])
+            if core.config.signal_entity == "object":
+                core.hub.announce(core.config, moment, now, strays=strays)
+                moment = []
+        if moment:
+            core.hub.announce(core.config, moment, now, strays=strays)
+        return {"signalIds": signed}
 
     def alert(self, data: dict[str, Any]) -> dict[str, Any]:
         """Raise another admin alert: `adminAlertId`, `userId`, `text`."""
         alert_id = int(data.get("adminAlertId", NOISE_ALERT_ID))
-        signal = self._raise(alert_id, int(data["userId"]), str(data.get("text", "Alert")))
-        return {"signalId": signal}
-
-    def _raise(self, alert_id: int, user_id: int, text: str) -> int:
         core, now = self._sandbox.core, self._sandbox.clock()
-        signal = raise_alert(core.world, alert_id, user_id, text, now)
-        core.hub.signal(core.config, signal, now)
-        return int(signal["id"])
+        signal = raise_alert(core.world, alert_id, int(data["userId"]), str(data.get("text", "Alert")), now)
+        core.hub.announce(core.config, [signal], now)
+        return {"signalId": signal["id"]}
 
     def review(self, data: dict[str, Any]) -> dict[str, Any]:
         """Decide a subaccount request: `requestId`, `status`, `message`, `accountId`."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from worker.sandbox.announcing import events
 from worker.sandbox.connection import Connection
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Hub:
         self.counts: Counter[str] = Counter()
         self._made = 0
         self._alternate = 0
-        self._due: list[tuple[float, int, str, Row]] = []
+        self._due: list[tuple[float, int, str, tuple[list[Row], int]]] = []
         self._dice = random.Random(0)
 
     # -- coming and going ------------------------------------------------------------------------------------
@@ -83,21 +84,23 @@ class Hub:
 
     def props(self, config: SandboxConfig, entity_type: str, event_type: str, entity: Row) -> str:
         """Write one `props` event, its `d` an array or an object as the switch says."""
-        event: Any = {"entityType": entity_type, "eventType": event_type, "entity": entity}
+        return self._framed(config, {"entityType": entity_type, "eventType": event_type, "entity": entity})
+
+    def _framed(self, config: SandboxConfig, event: Any) -> str:
         self._alternate += 1
         if config.props_shape == "array" or (config.props_shape == "alternate" and self._alternate % 2):
             event = [event]
         return "a" + orjson.dumps([{"e": "props", "d": event}]).decode()
 
-    def signal(self, config: SandboxConfig, signal: Row, now: float) -> None:
-        """Announce an admin alert signal: now or late, once or repeated, updated afterwards."""
+    def announce(self, config: SandboxConfig, signals: list[Row], now: float, *, strays: int = 0) -> None:
+        """Announce admin alert signals of one moment: now or late, once or repeated, updated afterwards."""
         moments = [now + config.signal_delay] * (1 + config.signal_repeats)
-        events = [(moment, "Created") for moment in moments]
+        times = [(moment, "Created") for moment in moments]
         if config.signal_updates:
-            events.append((moments[-1], "Updated"))
-        for moment, event_type in events:
+            times.append((moments[-1], "Updated"))
+        for moment, event_type in times:
             self._made += 1
-            heapq.heappush(self._due, (moment, self._made, event_type, signal))
+            heapq.heappush(self._due, (moment, self._made, event_type, (signals, strays)))
         self.tick(config, now)
         for connection in self.connections.values():
             connection.on_output()
@@ -108,33 +111,35 @@ class Hub:
     def tick(self, config: SandboxConfig, now: float) -> None:
         """Tell the sockets what is due by now."""
         while self._due and self._due[0][0] <= now:
-            _, _, event_type, signal = heapq.heappop(self._due)
+            _, _, event_type, (signals, strays) = heapq.heappop(self._due)
             for connection in list(self.connections.values()):
-                if self._hears(config, connection, signal):
-                    self._tell(config, connection, event_type, signal)
+                heard = [signal for signal in signals if _is_of_shard(connection, signal)]
+                if self._hears(config, connection) and (heard or strays):
+                    self._tell(config, connection, event_type, heard, strays)
 
-    def _hears(self, config: SandboxConfig, connection: Connection, signal: Row) -> bool:
+    def _hears(self, config: SandboxConfig, connection: Connection) -> bool:
         if connection.over or connection.token is None or (config.signals_need_sync and not connection.synced):
             return False
-        if config.signal_sockets not in ("both", connection.domain):
-            return False
-        if connection.shard is None:
-            return True
-        kind, divisor, remainder = connection.shard
-        owner = signal["relatedToUserId"] if kind == "modUserId" else signal.get("relatedToAccountId", 0)
-        return bool(owner % divisor == remainder)
+        return config.signal_sockets in ("both", connection.domain)
 
-    def _tell(self, config: SandboxConfig, connection: Connection, event_type: str, signal: Row) -> None:
+    def _tell(
+        self, config: SandboxConfig, connection: Connection, event_type: str, signals: list[Row], strays: int
+    ) -> None:
         if config.socket_drop_probability and self._dice.random() < config.socket_drop_probability:
             self.counts["cut_at_signal"] += 1
             connection.cut()
             return
-        entity = {**signal, "archived": False} if config.signal_archived_field else signal
         wrapped = config.signal_shape == "wrapped" or (
             config.signal_shape == "by_domain" and connection.domain == "demo"
         )
-        self.counts["signals_told"] += 1
-        if wrapped:
-            connection.push(self.props(config, "OtherEnvAdminAlertSignal", event_type, {"adminAlertSignal": entity}))
-        else:
-            connection.push(self.props(config, "adminAlertSignal", event_type, entity))
+        self.counts["signals_told"] += len(signals)
+        for event in events(config, event_type, signals, wrapped=wrapped, strays=strays):
+            connection.push(event if isinstance(event, str) else self._framed(config, event))
+
+
+def _is_of_shard(connection: Connection, signal: Row) -> bool:
+    if connection.shard is None:
+        return True
+    kind, divisor, remainder = connection.shard
+    owner = signal["relatedToUserId"] if kind == "modUserId" else signal.get("relatedToAccountId", 0)
+    return bool(owner % divisor == remainder)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from worker.sandbox.announcing import rows_that_make_no_sense
 from worker.sandbox.fields import Malformed, ids_of
 from worker.sandbox.operation import Call, Domain, Operation
 from worker.sandbox.operations.alerts import readable
@@ -146,7 +147,9 @@ def _dependents(entity: Entity, call: Call, masters: list[int]) -> Reply:
         known = master_table(call.world)
         if any(known.get(master) is None for master in masters):
             return NOT_FOUND
-    return Reply(data=entity.rows(call, (row for master in dict.fromkeys(masters) for row in table.of(master))))
+    found = entity.rows(call, (row for master in dict.fromkeys(masters) for row in table.of(master)))
+    strange = rows_that_make_no_sense(call.config) if entity is ENTITIES["adminalertsignal"] else []
+    return Reply(data=[*strange, *found])
 
 
 def _deps(entity: Entity, call: Call) -> Reply:
