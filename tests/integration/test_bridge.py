@@ -244,8 +244,10 @@ async def test_a_handshake_that_is_answered_counts(stage: BridgeStage) -> None:
     """A handshake that the partner answers without opening a socket is in the hour's budget like any call."""
     stage.env["TRADOVATE_DEMO_WS_URL"] = stage.env["TRADOVATE_DEMO_WS_URL"].replace("/websocket", "/nothing")
     stage.begin()
-    (row, *_) = await eventually(lambda: stage.rows("select result, endpoint from call where http_status = 403"))
-    assert (row["result"], row["endpoint"]) == ("refusal", "authorize")
+    (row, *_) = await eventually(lambda: stage.rows("select result, endpoint from call where error like 'HTTP 403%'"))
+    assert (row["result"], row["endpoint"]) == ("unclear", "authorize")
+    (session,) = await stage.rows("select suspect, rejected, streak from session")
+    assert tuple(session) == (False, False, 0)
 
 
 async def test_a_pause_of_everything_is_obeyed_and_its_end_is_noticed(stage: BridgeStage) -> None:

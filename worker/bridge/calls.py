@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -20,7 +21,6 @@ from worker.ledger.calls import (
     Wanted,
     begin_calls,
     finish_call,
-    lock_out,
     result_name,
 )
 from worker.ledger.database import Connection, Database, DatabaseError
@@ -28,7 +28,9 @@ from worker.replies import Domain, Reply, Ticket, Unauthorized
 from worker.session import NoSession, SessionKeeper
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.frames import SYNC
+from worker.tradovate.lockout import LockOut
 from worker.tradovate.socket import HeldBack, Permit
+from worker.tradovate.token import Token
 
 log = structlog.get_logger()
 
@@ -50,19 +52,24 @@ ALERT_NAME = "custapp:nonpro-signed"
 
 @dataclass(slots=True)
 class CountedCalls:
-    """Shared by both sockets and the catch-up. `observe` gets an operation, its result, and its seconds."""
+    """Shared by both sockets and the catch-up. `lasts`: of a lock-out. `observe` gets an operation, its result, its
+    seconds.
+    """
 
     database: Database
     session: SessionKeeper
     client: PartnerClient
     budget: Budget
     replica: str
-    lockout: timedelta
+    lockout: LockOut
+    lasts: timedelta
     observe: Callable[[str, str, float], None] = lambda _operation, _result, _seconds: None
     _why: str | None = None
 
     async def begin(self, operation: str, domain: Domain, kind: Kind, per_hour: int | None = None) -> Permit:
         """Writes a call down before it leaves. Raises `HeldBack`, or `DatabaseError`."""
+        if (why := self.lockout.why_silent) is not None:
+            raise self._held_back(why, LOOK_EVERY)
         for _ in range(3):  # the token may be replaced between the two looks
             try:
                 token = await self.session.ensure()
@@ -83,22 +90,13 @@ class CountedCalls:
         self.observe(permit.operation, result_name(reply), seconds)
 
         async def work(connection: Connection) -> None:
-            lockout = self.lockout.total_seconds()
-            await finish_call(connection, permit.call_id, reply, lockout_seconds=lockout)
+            await finish_call(connection, permit.call_id, reply, lockout_seconds=self.lasts.total_seconds())
             if isinstance(reply, Ticket) and not reply.captcha:
                 await _keep_ticket(connection, permit.operation, reply)
 
         await _insist(lambda: self.database.atomically(work))
         if isinstance(reply, Unauthorized):
             await _insist(lambda: self.session.reject(permit.token.generation))
-
-    async def silenced(self, status: int) -> None:
-        """Notes a 423 or 429 that came on a socket and names no request."""
-
-        async def work(connection: Connection) -> None:
-            await lock_out(connection, status, self.lockout)
-
-        await _insist(lambda: self.database.atomically(work))
 
     async def get(self, domain: Domain, operation: str, **query: str | int) -> Reply:
         """One GET over HTTP of the path that stands before an `@` in `operation`. Raises as `begin` does."""
@@ -142,14 +140,25 @@ class SocketCalls:
         self._began[permit.call_id] = time.monotonic()
         return permit
 
+    @property
+    def lockout(self) -> LockOut:
+        """What this process knows of lock-outs."""
+        return self.calls.lockout
+
+    @property
+    def token(self) -> Token | None:
+        """The token and its hosts as last seen."""
+        return self.calls.session.current()
+
+    async def ask(self) -> None:
+        """One small read over HTTP, for what its response says of the domain's host."""
+        with suppress(HeldBack, DatabaseError):
+            await self.calls.get(self.domain, FIND, name=ALERT_NAME)
+
     async def finish(self, permit: Permit, reply: Reply) -> None:
         """See `socket.Calls`."""
         now = time.monotonic()
         await self.calls.finish(permit, reply, now - self._began.pop(permit.call_id, now))
-
-    async def silenced(self, status: int) -> None:
-        """See `socket.Calls`."""
-        await self.calls.silenced(status)
 
 
 async def _keep_ticket(connection: Connection, operation: str, ticket: Ticket) -> None:

@@ -68,7 +68,7 @@ def new_bridge(
     def reconnected(domain: Domain, reason: EndReason) -> None:
         metrics.reconnects.labels(domain, reason).inc()
 
-    calls = CountedCalls(database, session, client, budget, name, settings.lockout, observe)
+    calls = CountedCalls(database, session, client, budget, name, lockout, settings.lockout, observe)
 
     def new_term() -> Term:
         inboxes = {topic: Inbox() if room is None else Inbox(room) for topic in TOPICS}
@@ -81,13 +81,13 @@ def new_bridge(
         lines = [
             Line(
                 domain,
-                url,
+                client.addresses,
                 SocketCalls(calls, domain),
                 taker,
                 timing or Timing(),
                 reconnects=partial(reconnected, domain),
             )
-            for domain, url in ((Domain.LIVE, settings.live_ws_url), (Domain.DEMO, settings.demo_ws_url))
+            for domain in Domain
         ]
         fetch = Fetch(calls, taker, database, lambda result: metrics.catch_ups.labels(result).inc())
         catch_up = CatchUp(lines, fetch)

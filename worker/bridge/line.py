@@ -17,10 +17,16 @@ from worker.ledger.database import DatabaseError
 from worker.ops.changes import Changes
 from worker.replies import Domain
 from worker.tradovate.acts import Alert, End, EndReason
+from worker.tradovate.dial import Dial
 from worker.tradovate.frames import Timing
+from worker.tradovate.hosts import Addresses
 from worker.tradovate.socket import HeldBack, Socket
+from worker.tradovate.token import Token
 
 log = structlog.get_logger()
+
+MOVED_WITHIN = 1.0
+"""Seconds between two looks at where the domain is; the token and its hosts are read every two."""
 
 SOON = 1.0
 """Seconds: the first step of the back-off, after which a line that was dropped usually listens again."""
@@ -31,10 +37,11 @@ class Line:
     """`changed` is called whenever the line begins or ceases to listen; `reconnects` with the reason of each end."""
 
     domain: Domain
-    url: str
+    addresses: Addresses
     calls: SocketCalls
     taker: SignalTaker
     timing: Timing = field(default_factory=Timing)
+    dial: Dial = field(default_factory=Dial)
     changed: Callable[[], None] = lambda: None
     reconnects: Callable[[EndReason], None] = lambda _reason: None
     epoch: int = 0
@@ -45,6 +52,7 @@ class Line:
     caught_up: bool = False
     """What was raised before this connection listened has been fetched."""
     last_end: End | None = None
+    _url: str | None = None
     _socket: Socket | None = None
     _reconnect: Reconnect = field(default_factory=Reconnect)
     _said: Changes = field(default_factory=Changes)
@@ -74,13 +82,19 @@ class Line:
             end = await self.run_once()
             wait = self._ended(end)
             self._set_on_its_way(on_its_way=wait <= SOON)
-            await asyncio.sleep(wait)
+            if end.reason is EndReason.WRONG_HOST and self._reconnect.misplaced > 1:
+                await self.calls.ask()  # a redirect of HTTP may say where the domain is
+            await self._pause(wait)
 
     async def run_once(self) -> End:
         """One connection, from its beginning to its end."""
         try:
-            self._socket = Socket(self.url, self.calls, self, self.timing)
-            return await self._socket.run()
+            self._socket = Socket(self._address, self.calls, self, self.calls.lockout, self.dial, self.timing)
+            watching = asyncio.create_task(self._watch(self._socket))
+            try:
+                return await self._socket.run()
+            finally:
+                watching.cancel()
         except HeldBack as held:
             self._set_on_its_way(on_its_way=False)
             await asyncio.sleep(held.wait)
@@ -88,8 +102,33 @@ class Line:
         except DatabaseError as error:
             return End(EndReason.LEDGER, error.reason)
         finally:
+            if self._socket is not None:
+                self._url = self._socket.url
             self._socket = None
             self.is_listening = self.caught_up = False
+
+    async def _watch(self, socket: Socket) -> None:
+        """Leaves a host when the domain has moved: its socket may stay open and bring nothing."""
+        while True:
+            await asyncio.sleep(MOVED_WITHIN)
+            if self._moved_from(socket.url):
+                socket.leave()
+
+    async def _pause(self, wait: float) -> None:
+        """Waits before the next connection, no longer than the domain is where it was; a quota is the user's."""
+        until = time.monotonic() + wait
+        quota = self.last_end is not None and self.last_end.reason is EndReason.QUOTA
+        while (left := until - time.monotonic()) > 0:
+            if self._moved_from(self._url) and not quota:
+                return
+            await asyncio.sleep(min(left, MOVED_WITHIN))
+
+    def _address(self, token: Token) -> str:
+        return self.addresses.socket(self.domain, token.hosts.get(self.domain))
+
+    def _moved_from(self, url: str | None) -> bool:
+        token = self.calls.token
+        return url is not None and token is not None and self._address(token) != url
 
     def _ended(self, end: End) -> float:
         wait = self._reconnect.after(end.reason, random.random)
@@ -119,6 +158,7 @@ class Line:
         """See `socket.Hearer`."""
         self.epoch += 1
         self.is_listening, self.caught_up, self.last_end = True, False, None
+        self._reconnect.listening()
         self._said.over("end")
         log.info("bridge.listening", domain=self.domain)
         self._set_on_its_way(on_its_way=False)

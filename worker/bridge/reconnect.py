@@ -18,12 +18,15 @@ _SLOWER: Mapping[EndReason, Schedule] = {
     EndReason.MAINTENANCE: Schedule(base=15.0, cap=120.0),
     # Too many connections of ours: each new one closes an older one, so minutes, and longer each time.
     EndReason.QUOTA: Schedule(base=120.0, cap=600.0),
+    # A renewal, which the next connection waits for, has named no other host: it is tried seldom, and at once when the
+    # host changes.
+    EndReason.WRONG_HOST: Schedule(base=15.0, cap=300.0),
     # The partner did not take a freshly renewed token: a person has to look.
     EndReason.UNAUTHORIZED: Schedule(base=15.0, cap=60.0),
 }
 
-_AT_ONCE = (EndReason.HELD_BACK, EndReason.FULL)
-"""Whoever ended it for these knows when to go on, and has waited for it."""
+_AT_ONCE = (EndReason.HELD_BACK, EndReason.FULL, EndReason.MOVED)
+"""What ended it for these knows when to go on, and has waited for it."""
 
 
 @dataclass(slots=True)
@@ -35,10 +38,16 @@ class Reconnect:
     _told_times: int = 0
     refused: int = 0
     """Tokens in a row that the partner did not take; from the second on it is an alarm."""
+    misplaced: int = 0
+    """Times in a row that the host was the wrong one; the first time a renewal comes next, and no wait."""
 
     def authorized(self) -> None:
         """The partner took the token."""
         self.failures = self.refused = 0
+
+    def listening(self) -> None:
+        """The connection does what it is for."""
+        self.misplaced = 0
 
     def after(self, reason: EndReason, random: Callable[[], float]) -> float:
         """Seconds to wait after a connection that ended so: the schedule's step, less up to half of it."""
@@ -52,6 +61,11 @@ class Reconnect:
             self.refused += 1
             if self.refused == 1:
                 return 0.0  # the token is renewed, and tried once more at once
+        if reason is EndReason.WRONG_HOST:
+            self.misplaced += 1
+            if self.misplaced == 1:
+                return 0.0
+            return _SLOWER[reason].delay(self.misplaced - 1, lambda: 1.0 - random() / 2)
         schedule = _SLOWER.get(reason)
         times = self.failures if schedule is None else self._told_times
         return (schedule or _USUAL).delay(times, lambda: 1.0 - random() / 2)

@@ -16,6 +16,8 @@ class EndReason(StrEnum):
     CLOSED = "closed"  # by a `c` frame
     CUT = "cut"  # by either side without one
     UNREACHABLE = "unreachable"
+    WRONG_HOST = "wrong_host"  # 3xx, 421, or 404 and 405 without a body: to the handshake, or to a request
+    MOVED = "moved"  # by us: the domain is at another host now
     SILENCE = "silence"
     NO_OPEN = "no_open"
     NO_ANSWER = "no_answer"

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from worker.replies import Answer, Silence, Ticket, Unauthorized
+from worker.replies import Answer, NotExecuted, Silence, Ticket, Unauthorized
 from worker.tradovate._classify import classify
 from worker.tradovate.acts import Act, Ask, Beat, End, EndReason, Listening, Replied, Rubbish, Silenced, Unreadable
 from worker.tradovate.alerts import alerts_in
@@ -215,6 +215,8 @@ class Wire:
                 yield self._over(EndReason.UNAUTHORIZED, text[:200])
             case Silence():
                 yield self._over(EndReason.LOCKED_OUT, str(status))
+            case NotExecuted():
+                yield self._over(EndReason.WRONG_HOST, f"{operation}: {status}")
             case _:
                 yield self._over(EndReason.REFUSED, f"{operation}: {status}")
 

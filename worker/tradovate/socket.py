@@ -7,7 +7,6 @@ the ledger or for Kafka, and the heartbeat has a task of its own that waits for 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ from typing import Any, Protocol, assert_never
 
 import orjson
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
-from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unclear
+from worker.replies import Answer, NotExecuted, NotSent, Reply, Silence, Ticket, Unclear
 from worker.tradovate.acts import (
     Act,
     Alert,
@@ -33,25 +32,14 @@ from worker.tradovate.acts import (
     Silenced,
     Unreadable,
 )
+from worker.tradovate.dial import Dial, NotConnected
 from worker.tradovate.frames import AUTHORIZE, HEARTBEAT, SYNC, SYNC_BODY, Timing, Wire
+from worker.tradovate.lockout import LockOut
 from worker.tradovate.token import Token
 
 __all__ = ["Calls", "Hearer", "HeldBack", "Permit", "Socket"]
 
 log = structlog.get_logger()
-
-_QUIET = logging.getLogger("worker.tradovate.socket.frames")
-_QUIET.setLevel(logging.WARNING)  # at DEBUG the library logs each frame, and the first one is the token
-
-CONNECT_SECONDS = 5.0
-"""A handshake takes milliseconds; a standby that takes over has fifteen seconds for everything."""
-
-CLOSE_SECONDS = 1.0
-"""For the closing handshake, which nobody gains by waiting for."""
-
-FRAME_LIMIT = 16 * 2**20
-"""Bytes. An alert has some hundred; initial data of the kinds that we name, some thousand."""
-
 
 @dataclass(frozen=True, slots=True)
 class Permit:
@@ -81,9 +69,6 @@ class Calls(Protocol):
     async def finish(self, permit: Permit, reply: Reply) -> None:
         """Notes what came back."""
 
-    async def silenced(self, status: int) -> None:
-        """Notes a 423 or 429 that names no request."""
-
 
 class Hearer(Protocol):
     """Whoever wants to know. Called from the reader: must return at once."""
@@ -108,18 +93,24 @@ class Hearer(Protocol):
 
 
 class Socket:
-    """A connection, to be run once."""
+    """A connection, to be run once. `address`: the host belongs to the token, and both to the same moment."""
 
     def __init__(
         self,
-        url: str,
+        address: Callable[[Token], str],
         calls: Calls,
         hearer: Hearer,
+        lockout: LockOut,
+        dial: Dial | None = None,
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url = url
+        self.url: str | None = None
+        """Where it has connected to, or tries to."""
+        self._address = address
         self._calls = calls
+        self._lockout = lockout
+        self._dial = dial or Dial()
         self._hearer = hearer
         self._clock = clock
         self.wire = Wire(clock(), timing)
@@ -132,9 +123,11 @@ class Socket:
     async def run(self) -> End:
         """From the handshake to the end. Raises `HeldBack`, or what its `Calls` raise, before the handshake."""
         # Before the handshake: it is an HTTP request, and in a lock-out even that one would start the hour anew.
-        self._permits[AUTHORIZE] = await self._calls.begin(AUTHORIZE)
+        permit = self._permits[AUTHORIZE] = await self._calls.begin(AUTHORIZE)
         try:
-            connection = await self._connect()
+            if (why := self._lockout.why_silent) is not None:  # received while the call was being written down
+                raise HeldBack(0.0, why)
+            connection = await self._connect(permit.token)
             if isinstance(connection, End):
                 return connection
             try:
@@ -144,33 +137,26 @@ class Socket:
         finally:
             await self._settle()
 
-    async def _connect(self) -> ClientConnection | End:
-        try:
-            return await connect(
-                self._url,
-                open_timeout=CONNECT_SECONDS,
-                close_timeout=CLOSE_SECONDS,
-                ping_interval=None,  # the protocol has heartbeats of its own, in both directions
-                max_size=FRAME_LIMIT,
-                compression=None,
-                proxy=None,  # as the HTTP client: a proxy of the machine must not see the token
-                user_agent_header="tradovate-worker",
-                logger=_QUIET,
-            )
-        except InvalidStatus as refused:
-            return await self._not_let_in(refused.response.status_code)
-        except (OSError, TimeoutError, WebSocketException) as error:
-            return End(EndReason.UNREACHABLE, type(error).__name__)
+    def leave(self) -> None:
+        """Ends the connection: the domain is at another host now."""
+        self._end(End(EndReason.MOVED))
 
-    async def _not_let_in(self, status: int) -> End:
-        if status in (423, 429):
-            await self._calls.finish(self._permits.pop(AUTHORIZE), Silence(status))
-            return End(EndReason.LOCKED_OUT, str(status))
-        # Answered is answered: a handshake that was let go no further counts against the hour like any other call.
-        text = f"HTTP {status} to the handshake"
-        reply = Refusal(text, status) if 400 <= status < 500 else Unclear(text, status)
+    async def _connect(self, token: Token) -> ClientConnection | End:
+        self.url = self._address(token)
+        connection = await self._dial.connected(self.url)
+        if not isinstance(connection, NotConnected):
+            return connection
+        reply = connection.reply
+        if isinstance(reply, Silence):
+            self._lockout.received(reply.status)
         await self._calls.finish(self._permits.pop(AUTHORIZE), reply)
-        return End(EndReason.UNREACHABLE, f"HTTP {status}")
+        match reply:
+            case Silence():
+                return End(EndReason.LOCKED_OUT, connection.said)
+            case NotExecuted():
+                return End(EndReason.WRONG_HOST, connection.said)
+            case _:
+                return End(EndReason.UNREACHABLE, connection.said)
 
     async def _converse(self, connection: ClientConnection) -> End:
         self.wire = Wire(self._clock(), self.wire.timing)
@@ -202,12 +188,14 @@ class Socket:
             case Ask(operation):
                 self._spawn(self._ask(connection, operation))
             case Replied(operation, reply):
+                if isinstance(reply, Silence):
+                    self._lockout.received(reply.status)
                 if operation == AUTHORIZE and isinstance(reply, Answer):
                     self._hearer.authorized()
                 self._asked.discard(operation)
                 self._note(self._replied(connection, self._permits.pop(operation), reply))
             case Silenced(status):
-                self._note(self._calls.silenced(status))
+                self._lockout.received(status)
             case End():
                 self._end(act)
             case Listening() | Alert() | Changed() | Unreadable() | Rubbish():
@@ -237,6 +225,9 @@ class Socket:
                 self._permits[operation] = await self._calls.begin(operation)
             except HeldBack as held:
                 await asyncio.sleep(held.wait)
+        if self._lockout.why_silent is not None:
+            self._end(End(EndReason.LOCKED_OUT))
+            return
         permit = self._permits[operation]
         body = permit.token.value
         if operation == SYNC:
