@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import time
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from worker.addresses import database_address, http_address
 from worker.tradovate.hosts import read_host
 
 MIN_SECRET_KEY = 32
@@ -34,13 +35,7 @@ class Form:
 
 
 def _address(*schemes: str) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in schemes or not parts.hostname or parts.port == 0:  # `port` raises on nonsense
-            raise ValueError
-        return value.rstrip("/")
-
-    return check
+    return lambda value: http_address(value, *schemes)
 
 
 def _rest_base(value: str) -> str:
@@ -52,7 +47,7 @@ def _rest_base(value: str) -> str:
 
 def _servers(value: str) -> str:
     servers = [server.strip() for server in value.split(",")]
-    if not all(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}", server) for server in servers):
+    if not all(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}", server) for server in servers):
         raise ValueError
     return ",".join(servers)
 
@@ -65,22 +60,8 @@ def _trusted_hosts(value: str) -> str:
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in ("postgresql", "postgres") or not value.get_secret_value().partition("://")[2]:
-        raise ValueError
-    options = dict(parse_qsl(parts.query))
-    hosts = parts.netloc.rpartition("@")[2].split(",")
-    ports = [found[1] for host in hosts if (found := re.search(r":([^\]]*)$", host))]
-    ports += options["port"].split(",") if "port" in options else []
-    # asyncpg would trip over these only when it connects.
-    if not all(port == "" or (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65_536) for port in ports):
-        raise ValueError
-    if options.get("sslmode", "prefer") not in _SSL_MODES:
-        raise ValueError
+    database_address(value.get_secret_value())
     return value
-
-
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 def _readable(value: Path) -> Path:
@@ -193,7 +174,10 @@ HttpAddress = Annotated[
 DatabaseUrl = Annotated[
     SecretStr,
     AfterValidator(_database_url),
-    Form("a postgresql:// address", "postgresql://user:password@db.example.com/tradovate_worker"),
+    Form(
+        "a postgresql:// address; in user and password, # @ / ? and % are written as %23 %40 %2F %3F and %25",
+        "postgresql://user:password@db.example.com/tradovate_worker",
+    ),
 ]
 SecretKeys = Annotated[
     SecretStr,

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -46,13 +46,23 @@ class EmbeddedPostgres:
     `postgresql://postgres@/NAME?host=DIRECTORY`. Durability is switched off: its data ends with it. As root the server
     runs as `nobody`, for PostgreSQL refuses to run as root.
 
+    For tests: `server` is the directory of another PostgreSQL's programs, `durable` leaves its own settings for the
+    disk, `port` makes it listen on 127.0.0.1 as well, and `options` are more of its settings.
+
     Raises `RuntimeError` with the end of the server's log when it does not come up.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, server: Path | None = None, *, durable: bool = False, port: int | None = None, options: Sequence[str] = ()
+    ) -> None:
         self._home: Path | None = None
         self._keeper: subprocess.Popen[bytes] | None = None
-        self._bin = _newest_server()
+        self._bin = server or _newest_server()
+        self._port = port
+        # No write waits for the disk; three replicas with pools of ten, tests and an operator find room.
+        fast = () if durable else ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+        listen = "listen_addresses=" if port is None else "listen_addresses=127.0.0.1"
+        self._options = (listen, *fast, "max_connections=200", *options)
 
     @property
     def url(self) -> str:
@@ -77,9 +87,8 @@ class EmbeddedPostgres:
     def up(self) -> None:
         """Starts the server again after `down`, with its data and at its address."""
         home = self._there()
-        server = [str(self._bin / "postgres"), "-D", "data", "-k", str(home), "-c", "listen_addresses="]
-        # No write waits for the disk; three replicas with pools of ten, tests and an operator find room.
-        for option in ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"):
+        server = [str(self._bin / "postgres"), "-D", "data", "-k", str(home), *self._at_port]
+        for option in self._options:
             server += ["-c", option]
         self._keeper = subprocess.Popen(  # noqa: S603, the server of our own wheel
             ["/bin/sh", "-c", _KEEPER, "keeper", *server],
@@ -104,12 +113,12 @@ class EmbeddedPostgres:
 
     def create_database(self, name: str, template: str = "template1") -> str:
         """Makes an empty database, or a copy of `template` (to which nobody may be connected), and returns its url."""
-        self._run("createdb", "-h", str(self._there()), "-U", "postgres", "-T", template, name)
+        self._run("createdb", *self._where, "-T", template, name)
         return self._url(name)
 
     def drop_database(self, name: str) -> None:
         """Removes a database, cutting off whoever uses it."""
-        self._run("dropdb", "-h", str(self._there()), "-U", "postgres", "--force", "--if-exists", name)
+        self._run("dropdb", *self._where, "--force", "--if-exists", name)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -117,8 +126,17 @@ class EmbeddedPostgres:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def _at_port(self) -> Sequence[str]:
+        return () if self._port is None else ("-p", str(self._port))
+
+    @property
+    def _where(self) -> Sequence[str]:
+        return "-h", str(self._there()), *self._at_port, "-U", "postgres"
+
     def _url(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self._there()}"
+        port = "" if self._port is None else f"&port={self._port}"
+        return f"postgresql://postgres@/{database}?host={self._there()}{port}"
 
     def _there(self) -> Path:
         if self._home is None:

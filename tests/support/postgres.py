@@ -1,0 +1,105 @@
+"""PostgreSQL as users have it: the distribution's server, which waits for its disk, and a pooler in front of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+from tests.support.processes import Process, free_port
+from tests.support.waiting import eventually_sync
+from worker.embedded import EmbeddedPostgres
+
+_SERVERS = Path("/usr/lib/postgresql")
+"""Where Debian keeps the servers, a directory for each major version."""
+
+
+def why_no_system_postgres() -> str:
+    """What this machine lacks for a server of its distribution; empty when it lacks nothing."""
+    return "" if _system_server() else f"no PostgreSQL below {_SERVERS}: apt-get install postgresql"
+
+
+def why_no_pgbouncer() -> str:
+    """What this machine lacks for a pooler; empty when it lacks nothing."""
+    return "" if _pgbouncer() else "no PgBouncer: apt-get install pgbouncer"
+
+
+def system_postgres(*options: str, port: int | None = None) -> EmbeddedPostgres:
+    """The distribution's server with its own settings for the disk (`fsync` on), and more `options` ("name=value")."""
+    server = _system_server()
+    assert server is not None, why_no_system_postgres()
+    return EmbeddedPostgres(server, durable=True, port=port, options=options)
+
+
+def _system_server() -> Path | None:
+    found = [server for server in _SERVERS.glob("*/bin") if (server / "postgres").exists()]
+    return max(found, key=lambda server: int(server.parent.name), default=None)
+
+
+def _pgbouncer() -> str | None:
+    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+class PgBouncer:
+    """PgBouncer on a free port of 127.0.0.1, in front of the server of `url`."""
+
+    def __init__(self, url: str, mode: str, *, size: int = 5, **settings: str) -> None:
+        given = parse_qs(urlsplit(url).query)
+        self._upstream = f"host={given['host'][0]} port={given.get('port', ['5432'])[0]}"
+        self._settings = {"pool_mode": mode, "default_pool_size": str(size), "max_client_conn": "100", **settings}
+        self._port = free_port()
+        self._home = tempfile.TemporaryDirectory(prefix="tradovate-pgbouncer-", dir="/tmp")
+        self._process: Process | None = None
+
+    def url(self, database: str) -> str:
+        """The address of a database behind it."""
+        return f"postgresql://postgres@127.0.0.1:{self._port}/{database}"
+
+    def start(self) -> Self:
+        """Starts it, and returns when it listens."""
+        program = _pgbouncer()
+        assert program is not None, why_no_pgbouncer()
+        home = Path(self._home.name)
+        home.chmod(0o755)
+        (home / "users").write_text('"postgres" ""\n')
+        lines = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": str(self._port),
+            "unix_socket_dir": "",
+            "auth_type": "trust",
+            "auth_file": str(home / "users"),
+            "admin_users": "postgres",
+            **self._settings,
+        }
+        text = "\n".join(f"{name} = {value}" for name, value in lines.items())
+        (home / "pgbouncer.ini").write_text(f"[databases]\n* = {self._upstream}\n[pgbouncer]\n{text}\n")
+        as_user = ["-u", "nobody"] if os.geteuid() == 0 else []  # it refuses to run as root
+        self._process = Process([program, *as_user, str(home / "pgbouncer.ini")])
+        eventually_sync(self._listens, 20)
+        return self
+
+    def stop(self) -> None:
+        """Ends it."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._home.cleanup()
+
+    def _listens(self) -> bool:
+        assert self._process is not None
+        assert self._process.returncode is None, self._process.stderr
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=1):
+                return True
+        except OSError:
+            return False

@@ -1,0 +1,108 @@
+"""Addresses that settings take, read strictly: what can be read in two ways is refused.
+
+A password with an unescaped `#`, `@`, `/` or `?` makes an address that the libraries read as one of another host, and
+they then wait for that host. Pure; every refusal is a bare `ValueError`, so that no message can carry a part of it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+__all__ = ["DatabaseAddress", "database_address", "http_address"]
+
+# RFC 3986. What a user name, a password or a database has besides these must be percent-encoded.
+_ENCODED = r"%[0-9A-Fa-f]{2}"
+_PLAIN = r"A-Za-z0-9._~!$&'()*+,;=\-"
+_WORD = rf"(?:[{_PLAIN}]|{_ENCODED})*"
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\])"
+_PORT = r"[0-9]{1,5}"
+
+_DATABASE = re.compile(
+    rf"postgres(?:ql)?://(?:(?P<user>{_WORD})(?::(?P<password>(?:[{_PLAIN}:]|{_ENCODED})*))?@)?"
+    rf"(?P<hosts>[^/?#@]*)(?:/(?P<database>{_WORD}))?(?:\?(?P<query>(?:[{_PLAIN}:/]|{_ENCODED})*))?"
+)
+_SERVER = re.compile(rf"(?P<host>{_HOST}|%2[Ff](?:[A-Za-z0-9._-]|{_ENCODED})*)(?::(?P<port>{_PORT}))?")
+_HTTP = re.compile(rf"(?P<scheme>[a-z]+)://{_HOST}(?::(?P<port>{_PORT}))?(?:/(?:[{_PLAIN}:@/]|{_ENCODED})*)?")
+
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAddress:
+    """What a postgresql:// address says. `hosts`: names, addresses or directories of sockets, each with its port;
+    none when the driver's own defaults apply.
+    """
+
+    hosts: tuple[tuple[str, int], ...]
+    user: str | None
+    password: str | None
+    database: str | None
+    parameters: dict[str, str]
+
+    def __repr__(self) -> str:
+        """The address may hold a password."""
+        return "DatabaseAddress(...)"
+
+
+def database_address(url: str) -> DatabaseAddress:
+    """Reads a postgresql:// address, as the driver does. Raises a bare `ValueError`."""
+    found = _DATABASE.fullmatch(url)
+    if found is None:
+        raise ValueError
+    parameters = dict(_parameter(each) for each in (found["query"] or "").split("&") if each)
+    if parameters.get("sslmode", "prefer") not in _SSL_MODES:
+        raise ValueError
+    hosts = found["hosts"] or parameters.get("host", "")
+    ports = [_port(each) for each in parameters["port"].split(",")] if "port" in parameters else []
+    named = [_server(each) for each in hosts.split(",")] if hosts else []
+    if len(ports) > 1 and len(ports) != max(1, len(named)):
+        raise ValueError
+    common = (ports * max(1, len(named)))[: len(named)] if len(ports) == 1 else ports
+    return DatabaseAddress(
+        tuple((host, port or (common[at] if common else 5432)) for at, (host, port) in enumerate(named)),
+        _text(found["user"]) or parameters.get("user"),
+        _text(found["password"]) or parameters.get("password"),
+        _text(found["database"]) or parameters.get("dbname") or parameters.get("database"),
+        parameters,
+    )
+
+
+def http_address(address: str, *schemes: str) -> str:
+    """An address of one of `schemes` with nothing but host, port and path; without slashes at its end.
+
+    Raises a bare `ValueError`.
+    """
+    found = _HTTP.fullmatch(address)
+    if found is None or found["scheme"] not in schemes:
+        raise ValueError
+    if found["port"] is not None:
+        _port(found["port"])
+    return address.rstrip("/")
+
+
+def _server(text: str) -> tuple[str, int | None]:
+    if text.startswith("/"):  # the directory of a socket, in the query
+        return text, None
+    found = _SERVER.fullmatch(text)
+    if found is None:
+        raise ValueError
+    return unquote(found["host"].strip("[]")), _port(found["port"]) if found["port"] else None
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(_PORT, text) or not 0 < int(text) < 65_536:
+        raise ValueError
+    return int(text)
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (re.fullmatch(r"[a-z_][a-z0-9_.]*", name) and equals and value):
+        raise ValueError
+    return name, unquote(value.replace("+", " "))
+
+
+def _text(encoded: str | None) -> str | None:
+    return unquote(encoded) if encoded else None
