@@ -167,6 +167,7 @@ class Start:
             )
         wanted = self.settings.tradovate_environment.value
         noted = await claim_environment(self.database, wanted)
+        log.info("run.database", pooler=self.database.pooled, prepares="each time" if self.database.pooled else "once")
         if noted != wanted:
             raise StartRefused(
                 f"This ledger belongs to TRADOVATE_ENVIRONMENT={noted}; use that, or another DATABASE_URL.", 2

@@ -19,7 +19,6 @@ async def test_a_call_is_made_with_the_event_of_its_round(stage: Stages, round_:
     on = await stage()
     replica = (here := await on.replica()).replica
     await here.stop()
-    await replica.database.open()
     first = TraderPurchased.model_validate(purchase(1))
     assert isinstance(first.user, NewUser)
     second = first.model_copy(update={"user": first.user.model_copy(update={"name": "second"})})

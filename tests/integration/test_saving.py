@@ -64,7 +64,6 @@ async def test_events_of_one_batch_are_tied_by_what_the_last_tells(stage: Stages
     on = await stage()
     replica = (here := await on.replica()).replica
     await here.stop()
-    await replica.database.open()
     unknown = {name: value for name, value in purchase(1).items() if name != "user"}
     named = {**purchase(2), "traderId": unknown["traderId"], "user": {"userId": 5}}
     await replica.ledger.accept(
@@ -83,7 +82,6 @@ async def test_an_order_that_two_name_at_once_has_one_owner(stage: Stages) -> No
     on = await stage()
     replica = (here := await on.replica()).replica
     await here.stop()
-    await replica.database.open()
     pairs = [(purchase(number), purchase(100 + number)) for number in range(12)]
     for first, second in pairs:
         second["orderId"] = first["orderId"]
@@ -106,7 +104,6 @@ async def test_what_is_no_longer_ours_keeps_nothing_else_from_being_written(stag
     on = await stage()
     replica = (here := await on.replica()).replica
     await here.stop()
-    await replica.database.open()
     events = [purchase(number) for number in (1, 2)]
     await replica.ledger.accept(
         [
@@ -137,7 +134,6 @@ async def test_events_that_come_to_two_replicas_at_once_are_taken_once(stage: St
     on = await stage()
     replica = (here := await on.replica()).replica
     await here.stop()
-    await replica.database.open()
     for number in range(12):
         body = purchase(number)
         event = Accepted("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, 0)
@@ -156,7 +152,6 @@ async def test_an_outcome_waits_for_the_earlier_ones_of_its_flow(stage: Stages) 
     await on.buy(purchase(1))
     await on.all_ended()
     await here.stop()
-    await replica.database.open()
     async with replica.database.connection() as connection:
         await connection.execute(
             "update outcome set published_at = null, lease_until = clock_timestamp() + interval '1 hour'"

@@ -115,7 +115,8 @@ async def mending(settings: MendSettings) -> AsyncIterator[Mending]:
 @asynccontextmanager
 async def opened(settings: SeeSettings | MendSettings) -> AsyncIterator[Database]:
     """The ledger, if it belongs to TRADOVATE_ENVIRONMENT. Raises `Refused` or `DatabaseError`."""
-    database = Database(settings.database_url.get_secret_value(), size=2)
+    reading = isinstance(settings, SeeSettings)  # a standby will do
+    database = Database(settings.database_url.get_secret_value(), size=2, reading=reading)
     try:
         noted, wanted = await noted_environment(database), settings.tradovate_environment.value
         if noted not in (None, wanted):

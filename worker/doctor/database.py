@@ -37,7 +37,8 @@ async def database(settings: RunSettings, ledger: Database) -> AsyncIterator[Fin
     if version < OLDEST:
         yield failed("database", f"PostgreSQL {version // 10_000}", "use PostgreSQL 14 or later")
     else:
-        yield ok("database", f"PostgreSQL {version // 10_000}")
+        how = "behind a pooler: nothing stays prepared, which costs some speed" if ledger.pooled else "without a pooler"
+        yield ok("database", f"PostgreSQL {version // 10_000}, {how}")
     skew = abs((theirs - ours).total_seconds())
     if skew > SKEW:
         yield warning("database clock", f"{skew:.1f} s away from this machine's", "set both by NTP")

@@ -1,8 +1,4 @@
-"""The connection pool and its transactions. The driver's errors end here: what leaves this module is `errors`'.
-
-Every session carries time limits set on the server: a replica that is frozen (SIGSTOP, a paused VM) in the middle of
-a transaction would otherwise hold its row locks, and the lock that orders all beginnings of calls, for ever.
-"""
+"""The connection pool and its transactions. The driver's errors end here: what leaves this module is `errors`'."""
 
 from __future__ import annotations
 
@@ -12,122 +8,38 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
-import orjson
 
+from worker.ledger.connecting import Connector
+from worker.ledger.connection import Connection, RawConnection
 from worker.ledger.driver import of_driver
 from worker.ledger.errors import Again, Cause, DatabaseError, DatabaseUnavailable, DataRefused
 
 __all__ = ["Again", "Connection", "DataRefused", "Database", "DatabaseError", "DatabaseUnavailable"]
 
+ACQUIRE_SECONDS = 10.0
+"""To get a connection: above two tries to connect."""
+
 T = TypeVar("T")
 
 
-class Connection:
-    """A connection of the pool. Every method raises `DatabaseUnavailable` or `DataRefused`, and no error of the driver.
-
-    After an error that says something of the connection itself, it is closed and leaves the pool.
-    """
-
-    __slots__ = ("_raw",)
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
-        """All rows."""
-        rows: list[Any] = await self._run(self._raw.fetch, query, arguments)
-        return rows
-
-    async def fetchrow(self, query: str, *arguments: Any) -> Any:
-        """The first row, None without one."""
-        return await self._run(self._raw.fetchrow, query, arguments)
-
-    async def fetchval(self, query: str, *arguments: Any) -> Any:
-        """The first value of the first row, None without one."""
-        return await self._run(self._raw.fetchval, query, arguments)
-
-    async def execute(self, query: str, *arguments: Any) -> str:
-        """The command's tag, for example `DELETE 3`."""
-        tag: str = await self._run(self._raw.execute, query, arguments)
-        return tag
-
-    async def _run(self, method: Callable[..., Awaitable[Any]], query: str, arguments: tuple[Any, ...]) -> Any:
-        try:
-            return await method(query, *arguments)
-        except Exception as error:  # noqa: BLE001 - all of them are the driver's, and it lists them nowhere
-            found = of_driver(error)
-            if not isinstance(found, DataRefused) and _is_broken(error, found):
-                with suppress(Exception):  # one that the server has closed has left the pool already, and says so
-                    self._raw.terminate()
-            raise found from None
-
-    async def begin(self) -> None:
-        """Begins a READ COMMITTED transaction."""
-        await self.execute("begin")
-
-    async def commit(self) -> None:
-        """Ends it. When this raises, the transaction may have been committed or not."""
-        await self.execute("commit")
-
-    async def roll_back(self) -> None:
-        """Ends it without effect; a connection that cannot do so is closed, which has the same effect."""
-        with suppress(DatabaseError):
-            await self.execute("rollback")
-
-
-def _is_broken(error: Exception, found: DatabaseError) -> bool:
-    """Whether the connection must not be used again: the driver has lost track of it, or it leads to a wrong place."""
-    if not isinstance(error, asyncpg.PostgresError):
-        return True
-    return isinstance(found, DatabaseUnavailable) and found.cause in {
-        Cause.INTERNAL, Cause.POOLER, Cause.READ_ONLY, Cause.STARTING, Cause.UNREACHABLE
-    }  # fmt: skip
-
-
 class Database:
-    """A pool of PostgreSQL connections. `url` is a postgresql:// address; `size` the most connections of this process.
+    """A pool of PostgreSQL connections. `url` is a postgresql:// address; `size` the most connections of this process;
+    `reading`: a server that takes no writes will do.
 
     All that it and its connections raise is a `DatabaseError`.
     """
 
-    def __init__(self, url: str, size: int = 10) -> None:
-        self._url = url
+    def __init__(self, url: str, size: int = 10, *, reading: bool = False) -> None:
+        self._connector = Connector(url, reading)
+        self._reading = reading
         self._size = size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._cut = False
 
-    async def open(self) -> None:
-        """Makes the pool; it connects when a connection is asked for."""
-        if self._cut:
-            raise DatabaseUnavailable(Cause.CUT)
-        if self._pool is None:
-            try:
-                self._pool = await self._new_pool()
-            except Exception as error:  # noqa: BLE001 - the driver's, as above
-                raise of_driver(error, connecting=True) from None
-
-    async def _new_pool(self) -> asyncpg.Pool[asyncpg.Record]:
-        return await asyncpg.create_pool(
-            self._url,
-            min_size=0,
-            max_size=self._size,
-            timeout=5,  # seconds to connect: below the 10 s within which health must have noticed
-            command_timeout=30,  # above every statement we have; a silent network must not hang a lane
-            init=_prepare,
-            reset=_leave,
-            server_settings={
-                "application_name": "tradovate-worker",
-                # 5 s: our transactions take milliseconds; a holder that is frozen must let go well before the
-                # 15 s within which its work has to go on elsewhere.
-                "idle_in_transaction_session_timeout": "5000",
-                "lock_timeout": "10000",
-                "statement_timeout": "25000",
-                "jit": "off",  # our statements are short; compiling them costs more than running them
-                # All find their rows by an index. A plan that was made while a table was small, and is kept,
-                # would walk it when it has grown.
-                "enable_seqscan": "off",
-            },
-        )
+    @property
+    def pooled(self) -> bool | None:
+        """Whether a pooler stands in front of PostgreSQL; None before the first connection."""
+        return self._connector.pooled
 
     async def close(self) -> None:
         """Closes all connections, in flight or not, within five seconds."""
@@ -148,27 +60,20 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection outside of a transaction: reads."""
-        await self.open()
-        pool = self._pool
-        assert pool is not None
+        """A connection outside of a transaction: reads, and single statements."""
+        pool = await self._opened()
+        raw = await self._acquire(pool)
         try:
-            raw: Any = await pool.acquire(timeout=10)
-        except Exception as error:  # noqa: BLE001 - the driver's, as above
-            raise of_driver(error, connecting=True) from None
-        try:
-            yield Connection(raw)
+            yield Connection(raw, reading=self._reading)
         finally:
-            # What goes wrong here closes the connection; what was done with it stands.
-            with suppress(Exception):
-                await pool.release(raw)
+            await _release(pool, raw)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A READ COMMITTED transaction: commits at the end of the block, rolls back when it raises."""
         async with self.connection() as connection:
-            await connection.begin()
             try:
+                await connection.begin()
                 yield connection
             except BaseException:
                 await connection.roll_back()
@@ -189,21 +94,37 @@ class Database:
                     raise
         raise AssertionError("unreachable")
 
+    async def _opened(self) -> asyncpg.Pool[asyncpg.Record]:
+        if self._cut:
+            raise DatabaseUnavailable(Cause.CUT)
+        if self._pool is None:
+            self._pool = await asyncpg.create_pool(
+                min_size=0,
+                max_size=self._size,
+                connection_class=RawConnection,
+                connect=self._connector,
+                reset=_leave,
+            )
+        return self._pool
 
-_ARRAYS = ("bigint", "boolean", "bytea", "float8", "int", "jsonb", "smallint", "text", "timestamptz", "uuid")
-"""What our statements send and get lists of."""
+    async def _acquire(self, pool: asyncpg.Pool[asyncpg.Record]) -> Any:
+        """A connection that can write. One that led to a primary which has been demoted leaves the pool."""
+        try:
+            raw: Any = await pool.acquire(timeout=ACQUIRE_SECONDS)
+            while raw.is_read_only and not self._reading:
+                await pool.expire_connections()
+                Connection(raw).terminate()
+                await _release(pool, raw)
+                raw = await pool.acquire(timeout=ACQUIRE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - the driver's: it lists them nowhere
+            raise of_driver(error, connecting=True) from None
+        return raw
 
 
-async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    await connection.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        format="binary",
-        encoder=lambda value: b"\x01" + orjson.dumps(value),
-        decoder=lambda data: orjson.loads(data[1:]),
-    )
-    # The driver asks the server about every kind of array that it meets, one by one and for ten milliseconds each.
-    await connection.prepare(f"select {', '.join(f'null::{kind}[]' for kind in _ARRAYS)}")
+async def _release(pool: asyncpg.Pool[asyncpg.Record], raw: Any) -> None:
+    # What goes wrong here closes the connection; what was done with it stands.
+    with suppress(Exception):
+        await pool.release(raw)
 
 
 async def _leave(_connection: asyncpg.Connection[asyncpg.Record]) -> None:

@@ -33,6 +33,7 @@ _CAUSES = {
 }
 _LENGTHS = sorted({len(prefix) for prefix in _CAUSES}, reverse=True)
 _DATA = "22"
+_POOLERS = "08P01"
 
 
 def of_driver(error: Exception, *, connecting: bool = False) -> DatabaseError:
@@ -45,8 +46,11 @@ def of_driver(error: Exception, *, connecting: bool = False) -> DatabaseError:
         if code.startswith(_DATA) and not connecting:
             return DataRefused(code)
         cause = next((_CAUSES[code[:length]] for length in _LENGTHS if code[:length] in _CAUSES), Cause.INTERNAL)
-        stale = isinstance(error, asyncpg.InvalidCachedStatementError)
-        return DatabaseUnavailable(cause, name if stale else code)
+        if isinstance(error, asyncpg.InvalidCachedStatementError):
+            return DatabaseUnavailable(cause, name)
+        # PgBouncer has one code for everything; its words hold no more than the names of a user or a database.
+        said = " ".join(str(error.args[0]).split())[:200] if code == _POOLERS and error.args else ""
+        return DatabaseUnavailable(cause, code, said)
     return DatabaseUnavailable(_cause_of(error), name)
 
 

@@ -7,7 +7,7 @@
 
 The driver's list of errors is open, so the rule is the other way round: only what the server says of a value (SQLSTATE
 class 22) is the value's fault. Everything else, also what nobody has listed, means that the database cannot serve now.
-The driver's own texts are not kept: they may quote values.
+The driver's own texts are not kept, for they may quote values; only a pooler's are, which has no better code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Cause(Enum):
     BUSY = "the ledger is busy", "try again"
     CONNECTIONS = "PostgreSQL has no free connection", "raise max_connections, or end other programs"
     RESOURCES = "PostgreSQL has no disk space or memory left", "free some on its server"
-    POOLER = "a pooler in front of PostgreSQL does not support what is needed", "use pool_mode=transaction or session"
+    POOLER = "the pooler in front of PostgreSQL refuses", "look into its log; pool_mode: transaction or session"
+    ENCODING = "the database's encoding cannot hold every name", "create it with the encoding UTF8"
     TLS = "the TLS connection to PostgreSQL failed", "correct the ssl parameters of DATABASE_URL"
     ADDRESS = "DATABASE_URL cannot be used", "correct it, for example postgresql://user:password@host:5432/name"
     INTERNAL = "PostgreSQL or its driver reports an internal error", "look into PostgreSQL's log"
@@ -71,10 +72,10 @@ class DatabaseError(Exception):
 
 
 class DatabaseUnavailable(DatabaseError):  # noqa: N818 - a state of the world, not a failure of this program
-    """The database cannot serve now: the caller waits, names the reason, and tries again."""
+    """The database cannot serve now: the caller waits, names the reason, and tries again. `said`: a pooler's words."""
 
-    def __init__(self, cause: Cause, code: str = "") -> None:
-        super().__init__(cause.text, code, cause.fix)
+    def __init__(self, cause: Cause, code: str = "", said: str = "") -> None:
+        super().__init__(f"{cause.text}: {said}" if said else cause.text, code, cause.fix)
         self.cause = cause
 
     @property

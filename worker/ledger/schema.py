@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from typing import Any
 
-import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
-from worker.ledger.database import Database
-from worker.ledger.driver import of_driver
+from worker.ledger.database import Connection, Database
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 7_046_029_254_386_353_131  # any fixed number: keeps two `db upgrade` from running at once
@@ -72,14 +66,12 @@ def compare(found: str | None, wanted: str) -> Fit:
 
 async def status(url: str) -> Status:
     """Reads the ledger's release. Raises `DatabaseError`."""
-    database = Database(url, size=1)
+    database = Database(url, size=1, reading=True)
     try:
         async with database.connection() as connection:
-            table = await connection.fetchval("select to_regclass('alembic_version')")
-            found = await connection.fetchval("select max(version_num) from alembic_version") if table else None
+            return await _status(connection)
     finally:
         await database.close()
-    return Status(found, newest(), compare(found, newest()))
 
 
 async def upgrade(url: str) -> Status:
@@ -87,30 +79,32 @@ async def upgrade(url: str) -> Status:
 
     Raises `DatabaseError`.
     """
-    before = await status(url)
-    if before.fit in (Fit.CURRENT, Fit.AHEAD, Fit.UNKNOWN):
-        return before
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url, timeout=5), poolclass=NullPool
-    )
+    database = Database(url, size=1)
     try:
-        async with engine.begin() as connection:
-            await connection.exec_driver_sql(f"select pg_advisory_xact_lock({_LOCK})")
-            await connection.run_sync(_run)
-    except SQLAlchemyError as error:
-        wrapped = error.orig if isinstance(error, DBAPIError) else None  # the driver's error is the cause of that one
-        cause = wrapped.__cause__ if wrapped is not None else None
-        raise of_driver(cause if isinstance(cause, Exception) else error, connecting=True) from None
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        raise of_driver(error, connecting=True) from None  # while connecting it comes as it is
+        async with database.transaction() as connection:
+            # A migration may move many rows, and another upgrade may be waited for.
+            await connection.execute("set local statement_timeout = 0; set local lock_timeout = 0")
+            await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
+            before = await _status(connection)
+            if before.fit in (Fit.EMPTY, Fit.BEHIND):
+                # Its statements take no arguments, so they are one request and nothing is prepared: a pooler in front
+                # does not matter, and all of it is one transaction.
+                await connection.execute(_script(before.found))
+            return await _status(connection)
     finally:
-        await engine.dispose()
-    return await status(url)
+        await database.close()
 
 
-def _run(connection: Connection) -> None:
-    config = Config()
+async def _status(connection: Connection) -> Status:
+    table = await connection.fetchval("select to_regclass('alembic_version')")
+    found = await connection.fetchval("select max(version_num) from alembic_version") if table else None
+    return Status(found, newest(), compare(found, newest()))
+
+
+def _script(found: str | None) -> str:
+    """The migrations from the release `found` to the newest one, as SQL."""
+    text = StringIO()
+    config = Config(output_buffer=text)
     config.set_main_option("script_location", str(_MIGRATIONS))
-    attributes: dict[str, Any] = config.attributes
-    attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, "head" if found is None else f"{found}:head", sql=True)
+    return text.getvalue()

@@ -1,7 +1,6 @@
-"""Alembic's entry: runs the migrations on the connection that `schema.py` hands over."""
+"""Alembic's entry: writes the migrations as SQL, which `schema.py` runs on a connection of the ledger's own."""
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=None)
-with context.begin_transaction():
-    context.run_migrations()
+context.configure(dialect_name="postgresql", transactional_ddl=False)  # `schema.py` has the transaction
+context.run_migrations()

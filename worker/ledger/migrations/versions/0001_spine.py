@@ -283,9 +283,7 @@ create table replay (
 
 def upgrade() -> None:
     """Creates the tables."""
-    for statement in TABLES.split(";\n"):  # the driver prepares statements, and prepares one at a time
-        if statement.strip():
-            op.execute(statement)
+    op.execute(TABLES)
 
 
 def downgrade() -> None:

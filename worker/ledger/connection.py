@@ -1,0 +1,143 @@
+"""One connection to PostgreSQL, as the rest of the program knows it: four methods, and no error of the driver's.
+
+Every transaction has time limits on the server: a replica that is frozen (SIGSTOP, a paused VM) in the middle of one
+would otherwise hold its row locks, and the lock that orders all beginnings of calls, for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import asyncpg
+
+from worker.ledger.driver import of_driver
+from worker.ledger.errors import Cause, DatabaseError, DatabaseUnavailable, DataRefused
+
+LIMITS: Mapping[str, str] = {
+    # 5 s: our transactions take milliseconds; a holder that is frozen must let go well before the 15 s within which
+    # its work has to go on elsewhere.
+    "idle_in_transaction_session_timeout": "5000",
+    "lock_timeout": "10000",
+    "statement_timeout": "25000",
+    "jit": "off",  # our statements are short; compiling them costs more than running them
+}
+
+_BEGIN_POOLED = "begin; " + "".join(f"set local {name} = '{value}'; " for name, value in LIMITS.items())
+# The tag of a statement tells how many rows it found, and a statement without arguments is never prepared.
+_CAN_WRITE = "select where not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'"
+_FOUND = "SELECT 1"
+
+T = TypeVar("T")
+
+
+class RawConnection(asyncpg.Connection):
+    """The driver's connection. `pooled`: it leads to a pooler, and each transaction may be another server session's."""
+
+    pooled = False
+
+    async def is_pooled(self) -> bool:
+        """Whether something answers in the server's place: a pooler hands out a process id of its own making."""
+        return await self.execute(f"select where pg_backend_pid() = {self.get_server_pid()}") != _FOUND
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the server has said that it is a standby, or takes no writes. It says so unasked, with whatever it
+        answers next (PostgreSQL 14 and later). A pooler says what it once heard from another session.
+        """
+        if self.pooled:
+            return False
+        said = self.get_settings()
+        flags = (getattr(said, name, "off") for name in ("in_hot_standby", "default_transaction_read_only"))
+        return "on" in flags
+
+
+class Connection:
+    """A connection of the pool. Every method raises `DatabaseUnavailable` or `DataRefused`, and no error of the driver.
+
+    After an error that says something of the connection itself, it is closed and leaves the pool.
+    """
+
+    __slots__ = ("_in_transaction", "_pooled", "_raw", "_reading")
+
+    def __init__(self, raw: Any, *, reading: bool = False) -> None:
+        self._raw = raw
+        self._pooled: bool = raw.pooled
+        self._reading = reading
+        self._in_transaction = False
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        """All rows."""
+        return await self._run(lambda: self._raw.fetch(query, *arguments))
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        """The first row, None without one."""
+        return await self._run(lambda: self._raw.fetchrow(query, *arguments))
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        """The first value of the first row, None without one."""
+        return await self._run(lambda: self._raw.fetchval(query, *arguments))
+
+    async def execute(self, query: str, *arguments: Any) -> str:
+        """The command's tag, for example `DELETE 3`."""
+        return await self._run(lambda: self._raw.execute(query, *arguments))
+
+    async def begin(self) -> None:
+        """Begins a READ COMMITTED transaction."""
+        self._in_transaction = True
+        if not self._pooled:
+            await self._ask(lambda: self._raw.execute("begin"))
+            return
+        # Whose server session it is shows with each transaction only: its limits, and whether it can write.
+        check = "" if self._reading else _CAN_WRITE
+        if await self._ask(lambda: self._raw.execute(_BEGIN_POOLED + check)) != _FOUND and check:
+            self.terminate()
+            raise DatabaseUnavailable(Cause.READ_ONLY)
+
+    async def commit(self) -> None:
+        """Ends it. When this raises, the transaction may have been committed or not."""
+        self._in_transaction = False
+        await self._ask(lambda: self._raw.execute("commit"))
+
+    async def roll_back(self) -> None:
+        """Ends it without effect; a connection that cannot do so is closed, which has the same effect."""
+        self._in_transaction = False
+        with suppress(DatabaseError):
+            await self._ask(lambda: self._raw.execute("rollback"))
+
+    def terminate(self) -> None:
+        """Closes it at once: it leaves the pool."""
+        with suppress(Exception):  # one that the server has closed has left the pool already, and says so
+            self._raw.terminate()
+
+    async def _run(self, statement: Callable[[], Awaitable[T]]) -> T:
+        if self._in_transaction or not self._pooled:
+            return await self._ask(statement)
+        # Prepared and executed are two requests, between which a pooler may change the server session.
+        try:
+            await self.begin()
+            result = await self._ask(statement)
+        except BaseException:
+            await self.roll_back()
+            raise
+        await self.commit()
+        return result
+
+    async def _ask(self, statement: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await statement()
+        except Exception as error:  # noqa: BLE001 - all of them are the driver's, and it lists them nowhere
+            found = of_driver(error)
+            if not isinstance(found, DataRefused) and _is_broken(error, found):
+                self.terminate()
+            raise found from None
+
+
+def _is_broken(error: Exception, found: DatabaseError) -> bool:
+    """Whether the connection must not be used again: the driver has lost track of it, or it leads to a wrong place."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return True
+    return isinstance(found, DatabaseUnavailable) and found.cause in {
+        Cause.INTERNAL, Cause.POOLER, Cause.READ_ONLY, Cause.STARTING, Cause.UNREACHABLE
+    }  # fmt: skip
