@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import hypothesis
 import pytest
 
 from tests.support.kafka import Broker, KafkaServer, why_no_java
 from tests.support.lacking import lacks, tell
+from tests.support.postgres import PgBouncer, system_postgres, why_no_pgbouncer, why_no_system_postgres
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 
 # A small machine under load may take long over one example; what hangs is ended by the time limit of the test.
@@ -27,11 +29,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("kafka")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What the database matters to runs on the embedded server and on the distribution's."""
+    if metafunc.definition.get_closest_marker("both_servers") and "postgres" in metafunc.fixturenames:
+        metafunc.parametrize("postgres", ["embedded", "system"], indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL server for the whole run."""
+def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL server for the whole run: the embedded one, unless a test is marked `both_servers`."""
+    if getattr(request, "param", "embedded") == "system":
+        yield request.getfixturevalue("system_server")
+        return
     with EmbeddedPostgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def system_server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+    """The distribution's PostgreSQL for the whole run, with `fsync` on."""
+    if reason := why_no_system_postgres():
+        lacks(request, f"The tests on the distribution's PostgreSQL did not run: {reason}")
+    with system_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def pooler(request: pytest.FixtureRequest, system_server: EmbeddedPostgres) -> Iterator[Callable[..., PgBouncer]]:
+    """Starts poolers in front of the distribution's server: the pool's mode, and settings of PgBouncer's."""
+    if reason := why_no_pgbouncer():
+        lacks(request, f"The tests behind a pooler did not run: {reason}")
+    with ExitStack() as stack:
+        yield lambda mode, **settings: stack.enter_context(PgBouncer(system_server.url, mode, **settings))
 
 
 @pytest.fixture

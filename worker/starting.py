@@ -145,7 +145,7 @@ class Start:
                 await check()
             except (OSError, KafkaError, DatabaseError) as error:
                 attempt += 1
-                log.warning("run.waits_for", what=what, error=reason_of(error))
+                log.warning("run.waits_for", what=what, error=reason_of(error), fix=getattr(error, "fix", None))
                 seconds = pause.delay(attempt, lambda: 1.0)
                 try:
                     async with asyncio.timeout(seconds):

@@ -65,7 +65,6 @@ async def test_what_was_claimed_and_not_sent_is_due_again(stage: Stages) -> None
     on = await stage(TRADOVATE_TIMEOUT_SECONDS=LONG)
     replica = (here := await on.replica()).replica
     await here.stop()
-    await replica.database.open()
     body = purchase(1)
     event = Accepted("trader.purchased", "e-1", TraderPurchased.model_validate(body), None, 0, 0)
     await replica.ledger.accept([event])

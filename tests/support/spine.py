@@ -16,7 +16,9 @@ from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 from worker.ledger import schema
 from worker.sandbox import SandboxConfig
 
-__all__ = ["Stages", "fragile_stage", "ledger_template", "ledgers", "real_stage", "restartable_stage", "stage"]
+__all__ = [
+    "Stages", "fragile_stage", "ledger_template", "ledgers", "real_stage", "restartable_stage", "stage", "stages_on"
+]  # fmt: skip
 
 
 class Stages(Protocol):
@@ -54,10 +56,10 @@ async def stage(request: pytest.FixtureRequest, ledgers: Callable[[], str]) -> A
     """
     if "KAFKA_BOOTSTRAP_SERVERS" in os.environ or not why_no_java():
         real: Broker = request.getfixturevalue("kafka")
-        stages = _stages(real.bootstrap_servers, ledgers, KAFKA_TOPIC_PARTITIONS="1")
+        stages = stages_on(real.bootstrap_servers, ledgers, KAFKA_TOPIC_PARTITIONS="1")
     else:
         embedded: EmbeddedKafka = request.getfixturevalue("embedded_kafka")
-        stages = _stages(embedded.bootstrap_servers, ledgers, embedded)
+        stages = stages_on(embedded.bootstrap_servers, ledgers, embedded)
     async for made in stages:
         yield made
 
@@ -65,14 +67,14 @@ async def stage(request: pytest.FixtureRequest, ledgers: Callable[[], str]) -> A
 @pytest.fixture
 async def real_stage(kafka: Broker, ledgers: Callable[[], str]) -> AsyncIterator[Stages]:
     """On the real broker."""
-    async for stages in _stages(kafka.bootstrap_servers, ledgers):
+    async for stages in stages_on(kafka.bootstrap_servers, ledgers):
         yield stages
 
 
 @pytest.fixture
 async def restartable_stage(own_kafka: KafkaServer, ledgers: Callable[[], str]) -> AsyncIterator[Stages]:
     """On a real broker that the test may take down."""
-    async for stages in _stages(own_kafka.bootstrap_servers, ledgers):
+    async for stages in stages_on(own_kafka.bootstrap_servers, ledgers):
         yield stages
 
 
@@ -85,11 +87,11 @@ async def fragile_stage(kafka: Broker, own_postgres: EmbeddedPostgres) -> AsyncI
         asyncio.run(schema.upgrade(url))
         return url
 
-    async for stages in _stages(kafka.bootstrap_servers, ledger):
+    async for stages in stages_on(kafka.bootstrap_servers, ledger):
         yield stages
 
 
-async def _stages(
+async def stages_on(
     servers: str, ledgers: Callable[[], str], embedded: EmbeddedKafka | None = None, **common: str
 ) -> AsyncIterator[Stages]:
     made: list[Stage] = []

@@ -33,7 +33,10 @@ _CAUSES = {
 }
 _LENGTHS = sorted({len(prefix) for prefix in _CAUSES}, reverse=True)
 _DATA = "22"
-_POOLERS = "08P01"
+
+# PgBouncer has one code for everything, and hangs up. Its words hold no more than the names of a user or a database.
+_POOLERS = ("08P01", "08003")
+_NO_TRANSACTIONS = "pooling mode"
 
 
 def of_driver(error: Exception, *, connecting: bool = False) -> DatabaseError:
@@ -48,8 +51,9 @@ def of_driver(error: Exception, *, connecting: bool = False) -> DatabaseError:
         cause = next((_CAUSES[code[:length]] for length in _LENGTHS if code[:length] in _CAUSES), Cause.INTERNAL)
         if isinstance(error, asyncpg.InvalidCachedStatementError):
             return DatabaseUnavailable(cause, name)
-        # PgBouncer has one code for everything; its words hold no more than the names of a user or a database.
-        said = " ".join(str(error.args[0]).split())[:200] if code == _POOLERS and error.args else ""
+        said = " ".join(str(error.args[0]).split())[:200] if code in _POOLERS and error.args else ""
+        if _NO_TRANSACTIONS in said:
+            cause = Cause.POOLER
         return DatabaseUnavailable(cause, code, said)
     return DatabaseUnavailable(_cause_of(error), name)
 
