@@ -12,10 +12,11 @@ import worker
 
 HOUSE = Path(worker.__file__).parent
 
-_BASE = {"schemas", "backoff"}
+_BASE = {"schemas", "backoff", "addresses"}
 _WALLS: dict[str, set[str]] = {
     "flows": {"schemas"},
     "replies": set(),
+    "addresses": set(),
     "backoff": set(),
     "tradovate": {"schemas", "replies"},
     "ledger": _BASE | {"flows", "replies"},
