@@ -1,27 +1,31 @@
-"""A batch of records into the ledger: good events accepted, bad ones put on the dead-letter topic, none skipped."""
+"""A batch of records into the ledger: good events accepted, bad ones put on the dead-letter topic, none skipped.
+
+A record is at fault only if that is proven: it cannot be read as an event (`parse`, pure), nothing can be made of the
+event (`Ledger.check`, pure), or the database refuses a value of it, alone, while it accepts an example of the same
+topic. Whatever else goes wrong is waited for, with the reason in health and log.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
 from aiokafka.errors import KafkaError
 
-from schemas.events import Account
+from schemas.events import EVENTS, Account
+from schemas.examples import EVENT_EXAMPLES
 from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from worker.backoff import Schedule
+from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.dead_letters import dead_letter_headers
 from worker.intake.parse import Parsed, RawRecord, Rejected, parse
-from worker.kafka.producer import RecordProducer
-from worker.kafka.topics import TopicNames, dead_letter_topic
-from worker.ledger.database import DatabaseUnavailable
-from worker.ledger.errors import reason_of
-from worker.ledger.ledger import Ledger, Refusal
+from worker.ledger.errors import DatabaseError, DataRefused, reason_of
+from worker.ledger.ledger import Intake, Ledger, Refusal
 from worker.ledger.rows import Accepted, OutcomeRow
 
 log = structlog.get_logger()
@@ -30,27 +34,27 @@ TraceHeaders = Mapping[str, str]
 
 T = TypeVar("T")
 
+Good = tuple[RawRecord, Accepted]
+Bad = tuple[RawRecord, Rejected]
+
 
 @dataclass(slots=True)
 class Taker:
     """Takes batches. `counted` is told topic, result (accepted, known, invalid) and how many."""
 
     ledger: Ledger
-    producer: RecordProducer
-    names: TopicNames
+    letters: DeadLetterWriter
     products: Mapping[str, Account]
     hand: Callable[[Sequence[OutcomeRow]], None]
     counted: Callable[[str, str, int], None] = lambda *_: None
-    rejected: Callable[[str, str], None] = lambda *_: None
     trace: Callable[[str, int, int, TraceHeaders | None], TraceHeaders | None] = lambda *given: given[-1]
     crash: Callable[[str], None] = lambda _point: None
-    failing: str | None = None  # what keeps intake waiting just now
+    failing: str | None = field(default=None, init=False)  # what keeps intake waiting now
 
     async def take(self, records: Sequence[RawRecord], stopping: asyncio.Event) -> bool:
         """Returns true when all records are in the ledger or dead letters; false when stopped before that.
 
-        Waits with back-off while Kafka or PostgreSQL is away. A batch that the ledger cannot take for another reason
-        is taken record by record, and the culprit becomes a dead letter: nothing behind it waits.
+        Waits with back-off while anything but a record is at fault.
         """
         try:
             await self._take(records, stopping)
@@ -59,126 +63,151 @@ class Taker:
         return True
 
     async def _take(self, records: Sequence[RawRecord], stopping: asyncio.Event) -> None:
-        events: list[Accepted] = []
-        bad: list[tuple[RawRecord, Rejected]] = []
+        good: list[Good] = []
+        bad: list[Bad] = []
         for record in records:
-            match parse(record, self.products):
-                case Rejected() as rejected:
-                    bad.append((record, rejected))
-                case Parsed() as parsed:
-                    events.append(
-                        Accepted(
-                            parsed.topic,
-                            parsed.event_id,
-                            parsed.event,
-                            record.key,
-                            record.partition,
-                            record.offset,
-                            self.trace(parsed.topic, record.partition, record.offset, _trace(parsed)),
-                        )
-                    )
-        for record, rejected in bad:
-            await self._bury(record, rejected, stopping)
-        refusals = [refusal for record, each in bad if (refusal := self._refusal(record, each)) is not None]
-        if not events and not refusals:
+            read = self._read(record)
+            if isinstance(read, Rejected):
+                bad.append((record, read))
+            else:
+                good.append((record, read))
+        for each in bad:
+            await self._set_aside(*each, stopping)
+        refusals = [refusal for each in bad if (refusal := _refusal(*each)) is not None]
+        if not good and not refusals:
             return
         try:
-            taken = await self._until(lambda: self.ledger.accept(events, refusals), stopping)
-        except _Stopped:
-            raise
+            await self._accept(good, refusals, stopping)
+        except DataRefused as error:
+            log.warning("intake.batch_refused", error=error.reason, records=len(good))
+            await self._one_by_one(good, refusals, stopping)
+
+    def _read(self, record: RawRecord) -> Accepted | Rejected:
+        parsed = parse(record, self.products)
+        if isinstance(parsed, Rejected):
+            return parsed
+        accepted = Accepted(
+            parsed.topic,
+            parsed.event_id,
+            parsed.event,
+            record.key,
+            record.partition,
+            record.offset,
+            self.trace(parsed.topic, record.partition, record.offset, _trace(parsed)),
+        )
+        try:
+            self.ledger.check(accepted)
         except Exception as error:
-            log.exception("intake.batch_failed", records=len(records))
-            await self._one_by_one(records, bad, refusals, type(error).__name__, stopping)
-            return
+            log.exception("intake.event_not_understood", topic=record.topic, offset=record.offset)
+            return _at_fault(parsed, f"The worker can make nothing of it, by a fault of its own: {type(error).__name__}.")
+        return accepted
+
+    async def _accept(self, good: Sequence[Good], refusals: Sequence[Refusal], stopping: asyncio.Event) -> None:
+        """Writes them. Raises `DataRefused` when the database refuses a value of theirs."""
+        events = [accepted for _, accepted in good]
+        taken = await self._until(lambda: self.ledger.accept(events, refusals), stopping)
         self.crash("after_intake_commit")
+        self._count(taken)
+        self.hand(taken.outcomes)
+
+    def _count(self, taken: Intake) -> None:
         for result, counts in (("accepted", taken.accepted), ("known", taken.known)):
             for topic, count in counts.items():
                 self.counted(topic, result, count)
-        self.hand(taken.outcomes)
 
-    async def _one_by_one(
-        self,
-        records: Sequence[RawRecord],
-        bad: Sequence[tuple[RawRecord, Rejected]],
-        refusals: Sequence[Refusal],
-        error: str,
-        stopping: asyncio.Event,
-    ) -> None:
-        """The ledger could not take a batch, by a fault of ours: the culprit is buried, the rest goes in.
+    async def _one_by_one(self, good: Sequence[Good], refusals: Sequence[Refusal], stopping: asyncio.Event) -> None:
+        """The database refuses a value of a batch, whose good records must not wait for the one that is at fault."""
+        for refusal in refusals:
+            try:
+                await self._accept((), [refusal], stopping)
+            except DataRefused as error:
+                await self._prove(refusal.outcome.topic, stopping)
+                log.error("intake.outcome_refused", topic=refusal.outcome.topic, error=error.reason)
+        for record, accepted in good:
+            try:
+                await self._accept([(record, accepted)], (), stopping)
+            except DataRefused as error:
+                await self._prove(record.topic, stopping)
+                parsed = Parsed(accepted.topic, accepted.event_id, accepted.event)
+                await self._set_aside(
+                    record, _at_fault(parsed, f"The ledger can store no such value ({error.code})."), stopping
+                )
 
-        The dead letters of the batch are on their topic already; what is left of them are the outcomes that say so.
+    async def _prove(self, topic: str, stopping: asyncio.Event) -> None:
+        """Returns when an example of the same topic is accepted: then what was refused is at fault by itself. While
+        that is refused too, the fault is the database's.
         """
-        buried = {(record.partition, record.offset, record.topic) for record, _ in bad}
-        good = [each for each in records if (each.partition, each.offset, each.topic) not in buried]
-        if good and refusals:
-            self.hand((await self._until(lambda: self.ledger.accept((), refusals), stopping)).outcomes)
-        if len(good) == 1:
-            fault = Rejected("unreadable", f"The worker could not take it, by a fault of its own: {error}.")
-            await self._bury(good[0], fault, stopping)
-            return
-        for record in good:
-            await self._take([record], stopping)
+        example = EVENTS[topic].model_validate(dict(EVENT_EXAMPLES[topic][0]))
+
+        async def accepts_an_example() -> None:
+            try:
+                await self.ledger.try_out(example)
+            except DataRefused as error:
+                raise _RefusesAll(error.reason) from None
+
+        await self._until(accepts_an_example, stopping)
 
     async def _until(self, work: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
+        """The result of `work`, which is tried for as long as something is unavailable. Raises `DataRefused`."""
         pause = Schedule(base=0.2, cap=5.0)
         attempt = 0
         while True:
             try:
                 result = await work()
-            except (OSError, KafkaError, DatabaseUnavailable) as error:
+            except DataRefused:
+                raise
+            except Exception as error:  # noqa: BLE001 - what is not proven to be a record's fault is waited for
                 attempt += 1
-                self.failing = reason_of(error)
-                seconds = pause.delay(attempt, random.random) + 0.1
-                log.warning("intake.waits", error=self.failing, retry_in_seconds=round(seconds, 2))
+                self._waits(error)
                 try:
-                    async with asyncio.timeout(seconds):
+                    async with asyncio.timeout(pause.delay(attempt, random.random) + 0.1):
                         await stopping.wait()
-                    raise _Stopped
+                    raise _Stopped from None
                 except TimeoutError:
                     continue
-            self.failing = None
+            if self.failing is not None:
+                self.failing = None
+                log.info("intake.goes_on")
             return result
 
-    async def _bury(self, record: RawRecord, rejected: Rejected, stopping: asyncio.Event) -> None:
-        headers = dead_letter_headers(record.headers, rejected, record, datetime.now(UTC))
-        await self._until(
-            lambda: self.producer.send(
-                self.names.on_broker(dead_letter_topic(record.topic)),
-                value=record.value,
-                key=record.key,
-                headers=headers,
-            ),
-            stopping,
-        )
-        log.warning(
-            "intake.dead_letter",
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            reason=rejected.code,
-            error=rejected.sentence,
-        )
-        self.counted(record.topic, "invalid", 1)
-        self.rejected(record.topic, rejected.code)
+    def _waits(self, error: Exception) -> None:
+        """Notes what is waited for; the log has a line for each new reason."""
+        known = isinstance(error, (KafkaError, OSError, DatabaseError, _RefusesAll))
+        reason = str(error) if isinstance(error, _RefusesAll) else reason_of(error)
+        reason = reason if known else f"an internal error ({reason})"
+        if reason != self.failing:
+            self.failing = reason
+            log.warning("intake.waits", error=reason, exc_info=None if known else error)
 
-    def _refusal(self, record: RawRecord, rejected: Rejected) -> Refusal | None:
-        if rejected.event_id is None:
-            return None
-        ids = rejected.ids
-        outcome = Outcome(
-            outcome_id=outcome_id(record.topic, rejected.event_id, Status.FAILED, ErrorCode.INVALID, None, 0),
-            event_id=rejected.event_id,
-            topic=record.topic,
-            status=Status.FAILED,
-            order_id=ids.order_id,
-            trader_id=ids.trader_id,
-            user_id=ids.user_id,
-            account_id=ids.account_id,
-            error_code=ErrorCode.INVALID,
-            error_text=rejected.sentence,
-            occurred_at=datetime.now(UTC),
-        )
-        return Refusal(outcome, record.key, _trace(rejected) or {})
+    async def _set_aside(self, record: RawRecord, rejected: Rejected, stopping: asyncio.Event) -> None:
+        headers = dead_letter_headers(record.headers, rejected, record, datetime.now(UTC))
+        await self._until(lambda: self.letters.write(record, rejected, headers), stopping)
+        self.counted(record.topic, "invalid", 1)
+
+
+def _at_fault(parsed: Parsed, sentence: str) -> Rejected:
+    return Rejected("unreadable", sentence, parsed.event_id, parsed.event.ids, parsed.traceparent, parsed.tracestate)
+
+
+def _refusal(record: RawRecord, rejected: Rejected) -> Refusal | None:
+    """The outcome that says that a record is bad, if its event's id is known."""
+    if rejected.event_id is None:
+        return None
+    ids = rejected.ids
+    outcome = Outcome(
+        outcome_id=outcome_id(record.topic, rejected.event_id, Status.FAILED, ErrorCode.INVALID, None, 0),
+        event_id=rejected.event_id,
+        topic=record.topic,
+        status=Status.FAILED,
+        order_id=ids.order_id,
+        trader_id=ids.trader_id,
+        user_id=ids.user_id,
+        account_id=ids.account_id,
+        error_code=ErrorCode.INVALID,
+        error_text=rejected.sentence,
+        occurred_at=datetime.now(UTC),
+    )
+    return Refusal(outcome, record.key, _trace(rejected) or {})
 
 
 def _trace(read: Parsed | Rejected) -> dict[str, str] | None:
@@ -189,3 +218,7 @@ def _trace(read: Parsed | Rejected) -> dict[str, str] | None:
 
 class _Stopped(Exception):  # noqa: N818 - the worker's state
     """The worker stops while it waits for Kafka or PostgreSQL."""
+
+
+class _RefusesAll(Exception):  # noqa: N818 - the database's state
+    """The database refuses values of any event: a sentence."""

@@ -270,6 +270,25 @@ create table note (
 );
 create index note_flow on note (flow_id);
 
+-- Dead letters that their topic does not accept (too large, for example), whole and encrypted, at the position of
+-- their input record. `written_ms`: that record's own time, which tells it from one of a topic that was created again.
+create table dead_letter (
+    id          bigint generated always as identity primary key,
+    topic       text not null,              -- the input topic, without prefix
+    partition   integer not null,
+    "offset"    bigint not null,
+    written_ms  bigint not null,
+    reason      text not null,              -- as in the header dlq-reason
+    error       text not null,              -- as in the header dlq-error: it names fields and holds no value
+    refusal     text not null,              -- why the dead-letter topic did not accept it
+    size        bigint not null,            -- bytes of the value
+    body        bytea not null,             -- key, headers and value, encrypted
+    created_at  timestamptz not null default clock_timestamp(),
+    replayed_at timestamptz,
+    unique (topic, partition, "offset", written_ms)
+);
+create index dead_letter_created on dead_letter (created_at);
+
 -- Dead letters that were put back on their topic, so that each goes back once however often the command runs.
 create table replay (
     topic       text not null,              -- the dead-letter topic's input topic, without prefix
@@ -289,6 +308,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drops them all: the ledger is gone."""
     op.execute(
-        "drop table replay, note, replica, leader, signal, login, session, hold, call, outcome, step, flow,"
+        "drop table replay, dead_letter, note, replica, leader, signal, login, session, hold, call, outcome, step, flow,"
         " business_order, trader, ledger"
     )

@@ -1,0 +1,146 @@
+"""Puts dead letters on their topic, or keeps them in the ledger if that topic does not accept them: nothing waits.
+
+Three answers of Kafka are told apart. A refusal says something of this record or this topic: the letter is kept in the
+ledger at once. No broker answers at all: then nothing else can be read or published either, and the letter waits.
+Anything else may pass by itself; it is tried again for `PATIENCE` seconds, and then the letter is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+
+from worker.intake.parse import HeaderName, RawRecord, Rejected
+from worker.kafka.look import KafkaLook
+from worker.kafka.producer import RecordProducer
+from worker.kafka.topics import TopicNames, dead_letter_topic
+from worker.ledger import letters
+from worker.ledger.crypto import Vault
+from worker.ledger.database import Database
+from worker.ledger.letters import Content
+
+log = structlog.get_logger()
+
+PATIENCE = 15.0
+"""Seconds for which a topic may be without a leader, or below its in-sync replicas, before letters go to the ledger."""
+
+CLOSED_FOR = 30.0
+"""Seconds for which a topic that accepts nothing is not tried again. Then one letter tries it, without patience."""
+
+_TRY_SECONDS = 5.0
+"""For one try: the producer looks for a missing topic for 40 s."""
+
+_RETRY_SECONDS = 0.5
+
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+"""What is said of one record, and not of its topic."""
+
+_CLOSED = (InvalidTopicError, PolicyViolationError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError)
+"""What is said of the topic."""
+
+Headers = Sequence[tuple[HeaderName, bytes | None]]
+
+
+@dataclass(slots=True)
+class DeadLetterWriter:
+    """`counted` is called with the input topic and the reason of each letter that is put aside."""
+
+    producer: RecordProducer
+    look: KafkaLook
+    database: Database
+    vault: Vault
+    names: TopicNames
+    counted: Callable[[str, str], None] = lambda *_: None
+    _closed: dict[str, tuple[float, str]] = field(default_factory=dict)  # by topic: until when, and why
+
+    async def write(self, record: RawRecord, rejected: Rejected, headers: Headers) -> None:
+        """Returns when the letter is on its topic or in the ledger.
+
+        Raises `KafkaError` or `TimeoutError` when no broker answers, `DatabaseError` when the ledger cannot keep it:
+        then it is on neither, or may be on its topic.
+        """
+        refusal = await self._sent(record, headers)
+        if refusal is not None:
+            await self._keep(record, rejected, headers, refusal)
+        log.warning(
+            "intake.dead_letter",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=rejected.code,
+            error=rejected.sentence,
+            **({} if refusal is None else {"kept_in_ledger": refusal}),
+        )
+        self.counted(record.topic, rejected.code)
+
+    async def _sent(self, record: RawRecord, headers: Headers) -> str | None:
+        """Publishes it; why its topic does not accept it, or None."""
+        name = self.names.on_broker(dead_letter_topic(record.topic))
+        closed = self._closed.get(name)
+        began = time.monotonic()
+        if closed is not None and began < closed[0]:
+            return closed[1]
+        patience = PATIENCE if closed is None else 0.0
+        while True:
+            try:
+                async with asyncio.timeout(_TRY_SECONDS):
+                    await self.producer.send(name, value=record.value, key=record.key, headers=headers)
+            except _TOO_LARGE as error:
+                return type(error).__name__
+            except (KafkaError, TimeoutError, OSError) as error:
+                why = await self._why_closed(name, error)
+                if why is not None or time.monotonic() - began >= patience:
+                    why = why or type(error).__name__
+                    self._closed[name] = time.monotonic() + CLOSED_FOR, why
+                    return why
+                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception as error:  # noqa: BLE001 - the producer cannot write such a record: only Kafka's errors pass
+                return type(error).__name__
+            else:
+                self._closed.pop(name, None)
+                return None
+
+    async def _why_closed(self, name: str, error: Exception) -> str | None:
+        """What Kafka says against the topic; None: nothing, so it may accept it soon. Raises `error` when no broker
+        answers.
+        """
+        if isinstance(error, _CLOSED):
+            return type(error).__name__
+        try:
+            topic = (await self.look.topics([name])).get(name)
+        except (KafkaError, TimeoutError, OSError):
+            raise error from None
+        if topic is not None and topic.error is not None and issubclass(topic.error, _CLOSED):
+            return topic.error.__name__
+        return None
+
+    async def _keep(self, record: RawRecord, rejected: Rejected, headers: Headers, refusal: str) -> None:
+        place = record.topic, record.partition, record.offset, record.timestamp_ms
+        content = Content(record.key, record.value, [(_text(name), value) for name, value in headers])
+        async with self.database.connection() as connection:
+            await letters.keep(
+                connection,
+                self.vault,
+                place,
+                content,
+                reason=rejected.code,
+                error=rejected.sentence,
+                refusal=refusal,
+            )
+
+
+def _text(name: HeaderName) -> str:
+    return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
