@@ -19,6 +19,7 @@ from worker.dispatch.dispatcher import Dispatcher
 from worker.dispatch.pacing import Pace
 from worker.flows import FLOWS
 from worker.flows.base import Rules
+from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.parse import CODES
 from worker.intake.subscriber import Subscriber
 from worker.intake.take import Taker
@@ -158,18 +159,24 @@ class Replica:
             arriving=lambda: self.subscriber.arriving(shortest),
             arrived=lambda: self.subscriber.arrived(shortest),
         )
+        look = KafkaLook(settings, LOOK_SECONDS)
+        letters = DeadLetterWriter(
+            self.producer,
+            look,
+            self.database,
+            vault,
+            names,
+            counted=lambda topic, reason: self.metrics.dead_letters.labels(topic, reason).inc(),
+        )
         self.taker = Taker(
             self.ledger,
-            self.producer,
-            names,
+            letters,
             self.products,
             self._taken,
             counted=self._counted,
-            rejected=lambda topic, reason: self.metrics.dead_letters.labels(topic, reason).inc(),
             trace=self.tracing.intake,
             crash=self.crash,
         )
-        look = KafkaLook(settings, LOOK_SECONDS)
         self.subscriber = Subscriber(settings, list(FLOWS), self.taker, look, self.stopping)
         self.watch = Watch(self.subscriber, look, names, self.stopping, started=_freeze)
         self.health = Health(self, budget)

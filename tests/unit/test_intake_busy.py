@@ -1,81 +1,135 @@
-"""Intake while the ledger is so busy that it cannot take a batch: nobody's event is bad for that."""
+"""Who is at fault when a batch cannot be written: a record only if it is proven, everything else is waited for."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
+from schemas.events import Event
 from tests.support.events import purchase
+from tests.support.waiting import eventually
 from worker.flows.base import Rules
-from worker.intake.parse import RawRecord
+from worker.intake.dead_letter_writer import DeadLetterWriter
+from worker.intake.parse import RawRecord, Rejected
 from worker.intake.take import Taker
-from worker.kafka.producer import RecordProducer
-from worker.kafka.topics import TopicNames
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Again, Database
 from worker.ledger.driver import of_driver
 from worker.ledger.ledger import Intake, Ledger, Refusal
 from worker.ledger.rows import Accepted
-from worker.settings import KafkaSettings, load
+
+DATA = asyncpg.NumericValueOutOfRangeError("x")
 
 
 @dataclass
 class BusyLedger(Ledger):
-    """A ledger that loses its races until the list is empty."""
+    """A ledger that raises what comes next in `races`, then what `refuses` says of a batch, or takes it."""
 
-    races: Iterator[Exception] = field(default_factory=lambda: iter(()))
+    races: Iterator[Exception | None] = field(default_factory=lambda: iter(()))
+    refuses: Callable[[Sequence[Accepted]], Exception | None] = lambda _events: None
+    examples: Iterator[Exception] = field(default_factory=lambda: iter(()))
     taken: list[Accepted] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
 
     async def accept(self, events: Sequence[Accepted], refusals: Sequence[Refusal] = ()) -> Intake:
-        """Raises the next race, or takes the events."""
-        race = next(self.races, None)
-        if race is not None:
-            raise race
+        """Raises, or takes the events."""
+        error = next(self.races, None) or self.refuses(events)
+        if error is not None:
+            raise error
         self.taken += events
+        self.outcomes += [each.outcome.event_id for each in refusals]
         return Intake({"trader.purchased": len(events)}, {}, [])
 
+    async def try_out(self, event: Event) -> None:
+        """Raises what comes next in `examples`, or accepts it."""
+        error = next(self.examples, None)
+        if error is not None:
+            raise error
 
-class NoLetters(RecordProducer):
-    """A producer that must not be used."""
+
+class Letters(DeadLetterWriter):
+    """Dead letters as they come: reason and offset."""
 
     def __init__(self) -> None:
-        super().__init__(load(KafkaSettings, {}))
+        self.written: list[tuple[str, int]] = []
 
-    async def send(self, *_: Any, **__: Any) -> None:
-        """Nothing may become a dead letter."""
-        raise AssertionError("a good event was put aside")
+    async def write(self, record: RawRecord, rejected: Rejected, headers: Any) -> None:
+        """Notes it."""
+        self.written.append((rejected.code, record.offset))
+
+
+def ledger(**parts: Any) -> BusyLedger:
+    return BusyLedger(Database("postgresql://nowhere"), Vault(["k" * 32]), Rules("EVAL", 1), {}, **parts)
+
+
+def record(number: int, **changes: Any) -> RawRecord:
+    return RawRecord("trader.purchased", 0, number, 0, None, json.dumps(purchase(number, **changes)).encode())
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        asyncpg.DeadlockDetectedError("x"),
-        asyncpg.InvalidPasswordError("x"),
-        asyncpg.InsufficientPrivilegeError("x"),
-        asyncpg.InvalidCachedStatementError("x"),
-        asyncpg.InternalServerError("x"),
-        asyncpg.InternalClientError("x"),
-        asyncpg.UndefinedColumnError("x"),
-        asyncpg.NotNullViolationError("x"),
+        of_driver(asyncpg.DeadlockDetectedError("x")),
+        of_driver(asyncpg.InvalidPasswordError("x")),
+        of_driver(asyncpg.InsufficientPrivilegeError("x")),
+        of_driver(asyncpg.InvalidCachedStatementError("x")),
+        of_driver(asyncpg.InternalServerError("x")),
+        of_driver(asyncpg.InternalClientError("x")),
+        of_driver(asyncpg.UndefinedColumnError("x")),
+        of_driver(asyncpg.NotNullViolationError("x")),
         Again(),
+        KafkaConnectionError(),
+        KeyError("nobody has foreseen this"),
+        AssertionError(),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=lambda error: f"{type(error).__name__}-{getattr(error, 'code', '')}",
 )
-async def test_a_database_that_cannot_serve_makes_no_dead_letter(error: Exception) -> None:
-    """Whatever the database says of itself, events wait and go in as a whole; none of them becomes a dead letter."""
-    vault = Vault(["k" * 32])
-    ledger = BusyLedger(
-        Database("postgresql://nowhere"), vault, Rules("EVAL", 1), {}, races=iter([of_driver(error)] * 2)
-    )
-    taker = Taker(ledger, NoLetters(), TopicNames(""), {}, lambda _outcomes: None)
-    records = [
-        RawRecord("trader.purchased", 0, number, 0, None, json.dumps(purchase(number)).encode()) for number in (1, 2)
-    ]
-    assert await taker.take(records, asyncio.Event())
-    assert [each.event_id for each in ledger.taken] == ["e-1", "e-2"]
+async def test_what_no_record_is_proven_to_cause_is_waited_for(error: Exception) -> None:
+    """Whatever goes wrong beside the records, they wait and go in as a whole; none of them becomes a dead letter."""
+    busy, letters = ledger(races=iter([error] * 2)), Letters()
+    taker = Taker(busy, letters, {}, lambda _outcomes: None)
+    assert await taker.take([record(1), record(2)], asyncio.Event())
+    assert [each.event_id for each in busy.taken] == ["e-1", "e-2"]
+    assert (letters.written, taker.failing) == ([], None)
+
+
+async def test_the_reason_of_a_wait_can_be_seen() -> None:
+    """While intake waits, it tells what for; a stop ends the wait, and nothing has been accepted."""
+    reason = of_driver(asyncpg.InsufficientPrivilegeError("x"))
+    taker = Taker(ledger(refuses=lambda _events: reason), Letters(), {}, lambda _outcomes: None)
+    stopping = asyncio.Event()
+    taking = asyncio.create_task(taker.take([record(1)], stopping))
+    await eventually(lambda: taker.failing == "the user of DATABASE_URL lacks a privilege on the ledger (42501)")
+    stopping.set()
+    assert await taking is False
+
+
+async def test_a_record_whose_value_the_database_refuses_is_found_and_put_aside() -> None:
+    """One value that no ledger can store costs its own event a dead letter and a failed outcome, and no other event."""
+    refused = of_driver(DATA)
+    busy = ledger(refuses=lambda events: refused if any(each.event_id == "e-2" for each in events) else None)
+    letters = Letters()
+    taker = Taker(busy, letters, {}, lambda _outcomes: None)
+    assert await taker.take([record(1), record(2), record(3), record(4, orderId=5)], asyncio.Event())
+    assert [each.event_id for each in busy.taken] == ["e-1", "e-3"]
+    assert letters.written == [("wrong_type", 4), ("unreadable", 2)]
+    assert sorted(busy.outcomes) == ["e-2", "e-4"]
+
+
+async def test_a_database_that_refuses_every_value_is_not_an_events_fault() -> None:
+    """What is refused together with an example of its topic (a sequence is used up) waits, and goes in afterwards."""
+    refused = of_driver(DATA)
+    busy = ledger(races=iter([refused, refused, None, refused]), examples=iter([refused, refused]))
+    letters = Letters()
+    taker = Taker(busy, letters, {}, lambda _outcomes: None)
+    taking = asyncio.create_task(taker.take([record(1), record(2)], asyncio.Event()))
+    await eventually(lambda: taker.failing)
+    assert await taking
+    assert ([each.event_id for each in busy.taken], letters.written) == (["e-1", "e-2"], [])

@@ -91,9 +91,12 @@ CODES: Final = (
     "rule_broken",
     "unknown_product",
     "unknown_topic",
+    "id_reused",
     "unreadable",
 )
-"""Every `dlq-reason` there is. `unreadable` is the net below the others: a fault of ours, not of the record."""
+"""Every `dlq-reason` there is. `id_reused`: another event had this id before (`take.py` finds it out). `unreadable` is
+the net below the others: a fault of ours, not of the record.
+"""
 
 _BOM = b"\xef\xbb\xbf"
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,200})?")

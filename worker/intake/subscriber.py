@@ -38,6 +38,10 @@ log = structlog.get_logger()
 MOST_RECORDS = 500
 """Records in one transaction: a few milliseconds of PostgreSQL, a few hundred kilobytes of memory."""
 
+_library = logging.getLogger("worker.intake.faststream")
+_library.setLevel(logging.ERROR)
+"""FastStream's own lines: only what it cannot handle. Without a logger it would keep even that to itself."""
+
 _NEVER = 2**31 - 1
 """Milliseconds. While PostgreSQL is away the handler waits, and the consumer must keep its place in the group for as
 long as that takes; a handler that hangs for another reason is found by the liveness check."""
@@ -77,7 +81,7 @@ class Subscriber:
             consumer_only=True,  # nothing is published through it
             allow_auto_create_topics=False,
             apply_types=False,
-            logger=logging.getLogger("faststream.kafka"),
+            logger=_library,
             graceful_timeout=20.0,
             metadata_max_age_ms=10_000,  # partitions and topics that are new are read within the 30 s of readiness
         )

@@ -25,7 +25,7 @@ from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.dead_letters import dead_letter_headers
 from worker.intake.parse import Parsed, RawRecord, Rejected, parse
 from worker.ledger.errors import DatabaseError, DataRefused, reason_of
-from worker.ledger.ledger import Intake, Ledger, Refusal
+from worker.ledger.ledger import Ledger, Refusal
 from worker.ledger.rows import Accepted, OutcomeRow
 
 log = structlog.get_logger()
@@ -33,6 +33,8 @@ log = structlog.get_logger()
 TraceHeaders = Mapping[str, str]
 
 T = TypeVar("T")
+
+_REUSED = "Its id belongs to an event with other content that was accepted before."
 
 Good = tuple[RawRecord, Accepted]
 Bad = tuple[RawRecord, Rejected]
@@ -99,7 +101,7 @@ class Taker:
             self.ledger.check(accepted)
         except Exception as error:
             log.exception("intake.event_not_understood", topic=record.topic, offset=record.offset)
-            return _at_fault(parsed, f"The worker can make nothing of it, by a fault of its own: {type(error).__name__}.")
+            return _rejected(accepted, f"The worker cannot use it, by a fault of its own ({type(error).__name__}).")
         return accepted
 
     async def _accept(self, good: Sequence[Good], refusals: Sequence[Refusal], stopping: asyncio.Event) -> None:
@@ -107,45 +109,56 @@ class Taker:
         events = [accepted for _, accepted in good]
         taken = await self._until(lambda: self.ledger.accept(events, refusals), stopping)
         self.crash("after_intake_commit")
-        self._count(taken)
-        self.hand(taken.outcomes)
-
-    def _count(self, taken: Intake) -> None:
         for result, counts in (("accepted", taken.accepted), ("known", taken.known)):
             for topic, count in counts.items():
                 self.counted(topic, result, count)
+        self.hand(taken.outcomes)
+        await self._set_reused_aside(good, taken.reused, stopping)
+
+    async def _set_reused_aside(
+        self, good: Sequence[Good], reused: Sequence[Accepted], stopping: asyncio.Event
+    ) -> None:
+        """The id belongs to an event that is accepted, so no outcome says `failed` of it."""
+        records = {(each.topic, each.partition, each.offset): record for record, each in good} if reused else {}
+        for each in reused:
+            rejected = Rejected("id_reused", _REUSED, each.event_id, each.event.ids)
+            await self._set_aside(records[each.topic, each.partition, each.offset], rejected, stopping)
 
     async def _one_by_one(self, good: Sequence[Good], refusals: Sequence[Refusal], stopping: asyncio.Event) -> None:
         """The database refuses a value of a batch, whose good records must not wait for the one that is at fault."""
-        for refusal in refusals:
-            try:
-                await self._accept((), [refusal], stopping)
-            except DataRefused as error:
-                await self._prove(refusal.outcome.topic, stopping)
-                log.error("intake.outcome_refused", topic=refusal.outcome.topic, error=error.reason)
+        refused = list(refusals)
         for record, accepted in good:
-            try:
-                await self._accept([(record, accepted)], (), stopping)
-            except DataRefused as error:
-                await self._prove(record.topic, stopping)
-                parsed = Parsed(accepted.topic, accepted.event_id, accepted.event)
-                await self._set_aside(
-                    record, _at_fault(parsed, f"The ledger can store no such value ({error.code})."), stopping
-                )
+            error = await self._at_fault([(record, accepted)], (), record.topic, stopping)
+            if error is not None:
+                rejected = _rejected(accepted, f"The ledger can store no such value ({error.code}).")
+                await self._set_aside(record, rejected, stopping)
+                refused += [refusal for refusal in [_refusal(record, rejected)] if refusal is not None]
+        for refusal in refused:
+            error = await self._at_fault((), [refusal], refusal.outcome.topic, stopping)
+            if error is not None:
+                log.error("intake.outcome_refused", topic=refusal.outcome.topic, error=error.reason)
 
-    async def _prove(self, topic: str, stopping: asyncio.Event) -> None:
-        """Returns when an example of the same topic is accepted: then what was refused is at fault by itself. While
-        that is refused too, the fault is the database's.
+    async def _at_fault(
+        self, good: Sequence[Good], refusals: Sequence[Refusal], topic: str, stopping: asyncio.Event
+    ) -> DataRefused | None:
+        """Writes one record alone. Returns the refusal if the record is proven to be its cause: it is refused after an
+        example of the same topic was accepted. While that is refused too, the fault is the database's.
         """
-        example = EVENTS[topic].model_validate(dict(EVENT_EXAMPLES[topic][0]))
-
-        async def accepts_an_example() -> None:
+        try:
+            await self._accept(good, refusals, stopping)
+        except DataRefused:
+            await self._until(lambda: self._accepts_an_example(topic), stopping)
             try:
-                await self.ledger.try_out(example)
+                await self._accept(good, refusals, stopping)
             except DataRefused as error:
-                raise _RefusesAll(error.reason) from None
+                return error
+        return None
 
-        await self._until(accepts_an_example, stopping)
+    async def _accepts_an_example(self, topic: str) -> None:
+        try:
+            await self.ledger.try_out(EVENTS[topic].model_validate(dict(EVENT_EXAMPLES[topic][0])))
+        except DataRefused as error:
+            raise _RefusesAll(error.reason) from None
 
     async def _until(self, work: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
         """The result of `work`, which is tried for as long as something is unavailable. Raises `DataRefused`."""
@@ -185,8 +198,11 @@ class Taker:
         self.counted(record.topic, "invalid", 1)
 
 
-def _at_fault(parsed: Parsed, sentence: str) -> Rejected:
-    return Rejected("unreadable", sentence, parsed.event_id, parsed.event.ids, parsed.traceparent, parsed.tracestate)
+def _rejected(event: Accepted, sentence: str) -> Rejected:
+    trace = event.trace or {}
+    return Rejected(
+        "unreadable", sentence, event.event_id, event.event.ids, trace.get("traceparent"), trace.get("tracestate")
+    )
 
 
 def _refusal(record: RawRecord, rejected: Rejected) -> Refusal | None:

@@ -16,6 +16,10 @@ class Sealed(Exception):  # noqa: N818 - the state of the data
     """Data that none of the keys of SECRET_KEY opens: the key that wrote it has been taken away."""
 
 
+_NAME_BYTES = 4
+"""Of a key's name before each keyed hash: enough to tell a handful of keys apart, and nothing of the key."""
+
+
 class Vault:
     """Seals personal data, passwords and the shared token; makes keyed hashes of what must be compared later.
 
@@ -25,7 +29,7 @@ class Vault:
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(_derive(key, b"seal"))) for key in keys])
-        self._digest_keys = [_derive(key, b"digest") for key in keys]
+        self._digest_keys = {_derive(key, b"digest name")[:_NAME_BYTES]: _derive(key, b"digest") for key in keys}
 
     def seal(self, data: bytes) -> bytes:
         """Encrypts and authenticates (AES-128-CBC, HMAC-SHA256), with a fresh nonce each time."""
@@ -39,12 +43,27 @@ class Vault:
             raise Sealed("no part of SECRET_KEY opens this") from None
 
     def digest(self, data: bytes) -> bytes:
-        """A keyed hash (HMAC-SHA256, 32 bytes) under the first key."""
-        return hmac.digest(self._digest_keys[0], data, hashlib.sha256)
+        """A keyed hash (HMAC-SHA256) under the first key, behind that key's name: 36 bytes."""
+        name, key = next(iter(self._digest_keys.items()))
+        return name + hmac.digest(key, data, hashlib.sha256)
 
     def same(self, digest: bytes, data: bytes) -> bool:
-        """Whether `digest` was made of `data`, under any of the keys."""
-        return any(hmac.compare_digest(digest, hmac.digest(key, data, hashlib.sha256)) for key in self._digest_keys)
+        """Whether `digest` was made of `data`. False also when none of the keys made it."""
+        found = self._compared(digest, data)
+        return found is not None and found
+
+    def differs(self, digest: bytes, data: bytes) -> bool:
+        """Whether `digest` was made of something else. False also when none of the keys made it: a key that was taken
+        out of SECRET_KEY proves nothing of any event.
+        """
+        found = self._compared(digest, data)
+        return found is not None and not found
+
+    def _compared(self, digest: bytes, data: bytes) -> bool | None:
+        key = self._digest_keys.get(digest[:_NAME_BYTES])
+        if key is None:
+            return None
+        return hmac.compare_digest(digest[_NAME_BYTES:], hmac.digest(key, data, hashlib.sha256))
 
 
 def _derive(key: str, purpose: bytes) -> bytes:

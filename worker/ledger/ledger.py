@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -28,10 +28,11 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.ledger.leases import reap, release
 from worker.ledger.opening import FLOW_COLUMNS, InHand, claimed, flow_of, opened
+from worker.ledger.repeats import Known, sort_out
 from worker.ledger.rows import PLAN, Accepted, Claimed, Finish, FlowRow, Lane, Move, OutcomeRow, StepState
 from worker.ledger.saving import Moves, save
 from worker.ledger.working_set import OUTCOME_LEASE, WorkingSet
-from worker.ledger.writes import Writes
+from worker.ledger.writes import Writes, columns
 from worker.replies import Reply
 
 log = structlog.get_logger()
@@ -48,11 +49,14 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What came of a batch of records: new and known events by topic, and the outcomes that there are already."""
+    """What came of a batch of records: new and known events by topic, the outcomes that there are already, and the
+    events whose id belongs to another event: these are not in the ledger.
+    """
 
     accepted: Mapping[str, int]
     known: Mapping[str, int]
     outcomes: Sequence[OutcomeRow]
+    reused: Sequence[Accepted] = ()
 
 
 @dataclass(slots=True)
@@ -75,36 +79,51 @@ class Ledger:
 
     async def accept(self, events: Sequence[Accepted], refusals: Sequence[Refusal] = ()) -> Intake:
         """Writes a batch of events, their flows and first steps. What is known already changes nothing."""
-        arrived = self.clock()  # what it takes to write them is part of their wait for company
 
         async def work(connection: Connection) -> tuple[Intake, Sequence[FlowRow]]:
-            batch = {(event.topic, event.event_id): event for event in reversed(events)}
-            refused = {(each.outcome.topic, each.outcome.event_id): each for each in reversed(refusals)}
-            keys = [*batch, *refused]
-            known = {
-                (row[0], row[1])
-                for row in await connection.fetch(
-                    "select topic, event_id from flow where (topic, event_id) in"
-                    " (select * from unnest($1::text[], $2::text[]))",
-                    [topic for topic, _ in keys],
-                    [event_id for _, event_id in keys],
-                )
-            }
-            working = self.working_set(arrived)
-            flows = [self._flow(event) for key, event in reversed(batch.items()) if key not in known]
-            await working.load(connection, flows, new=True)
-            for flow in flows:
-                working.accept(flow)
-            for key, each in refused.items():
-                if key not in known and key not in batch:
-                    working.refuse(each.outcome, each.record_key, each.trace)
-            outcomes = await save(connection, working, new=True)
-            accepted = Counter(flow.topic for flow in flows)
-            return Intake(accepted, Counter(event.topic for event in events) - accepted, outcomes), flows
+            return await self._accept(connection, events, refusals)
 
         intake, flows = await self.database.atomically(work)
         self.in_hand.keep(flows)
         return intake
+
+    async def try_out(self, event: Event) -> None:
+        """Accepts an event under ids of its own, and undoes that: raises what `accept` would raise."""
+        own = {name: f"try-{uuid.uuid4()}" for name in ("trader_id", "order_id") if getattr(event, name, None)}
+        accepted = Accepted(event.topic, f"try-{uuid.uuid4()}", event.model_copy(update=own), None, 0, 0)
+
+        async def work(connection: Connection) -> None:
+            await self._accept(connection, [accepted], ())
+            raise _Undone
+
+        with suppress(_Undone):
+            await self.database.atomically(work)
+
+    def check(self, accepted: Accepted) -> None:
+        """Makes of an event what `accept` makes of it before it asks the database. Raises whatever goes wrong."""
+        self._flow(accepted).event.keep()
+
+    async def _accept(
+        self, connection: Connection, events: Sequence[Accepted], refusals: Sequence[Refusal]
+    ) -> tuple[Intake, Sequence[FlowRow]]:
+        arrived = self.clock()  # what it takes to write them is part of their wait for company
+        batch = {(event.topic, event.event_id) for event in events}
+        refused = {(each.outcome.topic, each.outcome.event_id): each for each in reversed(refusals)}
+        known = await _known(connection, [*batch, *refused])
+        found = sort_out(events, known, self.vault)
+        working = self.working_set(arrived)
+        flows = [self._flow(event) for event in found.new]
+        await working.load(connection, flows, new=True)
+        for flow in flows:
+            working.accept(flow)
+        for key, each in refused.items():
+            if key not in known and key not in batch:
+                working.refuse(each.outcome, each.record_key, each.trace)
+        outcomes = await save(connection, working, new=True)
+        await _note_places(connection, found.moved)
+        accepted = Counter(flow.topic for flow in flows)
+        repeats = Counter(event.topic for event in events) - accepted - Counter(event.topic for event in found.reused)
+        return Intake(accepted, repeats, outcomes, found.reused), flows
 
     def _flow(self, accepted: Accepted) -> FlowRow:
         kind = FLOWS[accepted.topic]
@@ -124,6 +143,7 @@ class Ledger:
             names.order_id,
             names.account_id,
             self.clock(),
+            content=self.vault.digest(accepted.event.content()),
         )
 
     async def survey(self, operations: Sequence[str], limit: int = 500) -> tuple[Sequence[Lane], datetime | None]:
@@ -298,6 +318,31 @@ class Ledger:
             await connection.execute(
                 "update outcome set published_at = clock_timestamp() where id = any($1)", list(ids)
             )
+
+
+class _Undone(Exception):  # noqa: N818 - what was tried out is rolled back
+    """Ends the transaction of `try_out`."""
+
+
+async def _known(connection: Connection, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Known]:
+    rows = await connection.fetch(
+        'select topic, event_id, content, partition, "offset" from flow where (topic, event_id) in'
+        " (select * from unnest($1::text[], $2::text[]))",
+        [topic for topic, _ in keys],
+        [event_id for _, event_id in keys],
+    )
+    return {(row["topic"], row["event_id"]): Known(row["content"], row["partition"], row["offset"]) for row in rows}
+
+
+async def _note_places(connection: Connection, events: Sequence[Accepted]) -> None:
+    """Where these events stand on their topics now: a retry reads them there."""
+    if events:
+        await connection.execute(
+            'update flow set partition = n.p, "offset" = n.o'
+            " from unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) as n (t, e, p, o)"
+            " where flow.topic = n.t and flow.event_id = n.e",
+            *columns(events, "topic", "event_id", "partition", "offset"),
+        )
 
 
 def new_flow_id() -> uuid.UUID:

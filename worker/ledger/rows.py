@@ -99,6 +99,7 @@ class FlowRow:
     attempts: int = 0
     error_code: str | None = None
     error_text: str | None = None
+    content: bytes | None = None  # keyed hash of what the event says, of a flow that is new
 
     def copy(self) -> FlowRow:
         """Another of the same; its facts are replaced, never changed in place."""

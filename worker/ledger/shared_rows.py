@@ -187,7 +187,7 @@ class SharedRows:
         other = (
             names.user_name is not None
             and row.user_name is not None
-            and not self.vault.same(row.user_name, _login(names.user_name))
+            and self.vault.differs(row.user_name, _login(names.user_name))
         )
         theirs = self.by_user.get(names.user_id) if names.user_id is not None else None
         taken_by = theirs.trader_id if theirs is not None and theirs.trader_id != row.trader_id else None
@@ -200,7 +200,7 @@ class SharedRows:
 
     def order_view(self, row: OrderRow, details: bytes | None = None) -> OrderView:
         """An order as flows see it; `details` of the event that asks, to tell a repeat from a conflict."""
-        same = details is not None and self.vault.same(row.details, details)
+        same = details is not None and not self.vault.differs(row.details, details)
         return OrderView(
             row.order_id,
             row.flow_id,

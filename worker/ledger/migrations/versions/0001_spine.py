@@ -59,7 +59,8 @@ create index business_order_permission on business_order (permission_id) where p
 create index business_order_user on business_order (user_id) where user_id is not null;
 create index business_order_trader on business_order (trader_id) where trader_id is not null;
 
--- The work that one event asks for. `body` is the event, encrypted; it is null once the flow has ended.
+-- The work that one event asks for. `body` is the event, encrypted; it is null once the flow has ended. `content` is a
+-- keyed hash of what the event says: it stays, so that another event under the same id is known for one.
 -- (topic, event_id) closes the race of one event delivered to two replicas.
 create table flow (
     id          uuid primary key,           -- time-ordered
@@ -78,6 +79,7 @@ create table flow (
     attempts    integer not null default 0,
     facts       jsonb not null default '{}',
     body        bytea,
+    content     bytea,
     error_code  text,
     error_text  text,
     created_at  timestamptz not null default now(),
@@ -308,6 +310,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drops them all: the ledger is gone."""
     op.execute(
-        "drop table replay, dead_letter, note, replica, leader, signal, login, session, hold, call, outcome, step, flow,"
-        " business_order, trader, ledger"
+        "drop table replay, dead_letter, note, replica, leader, signal, login, session, hold, call, outcome, step,"
+        " flow, business_order, trader, ledger"
     )
