@@ -73,9 +73,10 @@ class Unauthorized:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """No byte of the request left this machine."""
+    """No byte of the request left this machine. `unreachable`: because there was no connection to the host."""
 
     why: str
+    unreachable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,6 @@ def session_keeper(
         client,
         vault,
         credentials,
-        live_url=settings.live_url,
         replica=name,
         budget=budget,
         lockout_seconds=settings.tradovate_lockout_seconds,

@@ -9,10 +9,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from tests.support.partner import addresses
 from tests.support.sessions import (
     CREDENTIALS,
-    LIVE,
     Answering,
     World,
     breaks,
@@ -20,9 +18,8 @@ from tests.support.sessions import (
     says,
 )
 from worker.ledger import holds
-from worker.ledger.calls import Budget
-from worker.session import NoSession, SessionKeeper
-from worker.tradovate.client import PartnerClient
+from worker.session import NoSession
+from worker.session.notes import Job
 
 
 async def test_the_first_need_logs_in_with_all_that_the_settings_say(world: World) -> None:
@@ -128,6 +125,8 @@ async def test_a_short_life_is_renewed_at_its_half(world: World) -> None:
         says(403, {"errorText": "no"}),
         says(400, {"errorText": "no"}),
         says(200, {"userStatus": "TemporaryLocked", "userId": 15}),
+        says(200, {"userStatus": "Active"}),
+        says(200, {}),
     ],
 )
 async def test_one_rejected_login_stops_all_logins(world: World, answer: Answering) -> None:
@@ -175,7 +174,7 @@ async def test_clearing_the_latch_allows_one_login(world: World) -> None:
 
 
 async def test_unclear_logins_back_off_for_all_replicas(world: World) -> None:
-    """After a 5xx the next login waits 1, 5, 15, 60, then 300 seconds, whoever makes it."""
+    """After a 5xx the next login waits 1, 5, 15, 60, then 180 seconds, whoever makes it."""
     world.partner.login = says(503)
     waits = []
     for _ in range(6):
@@ -185,70 +184,32 @@ async def test_unclear_logins_back_off_for_all_replicas(world: World) -> None:
         waits.append(round((row["login_after"] - datetime.now(UTC)).total_seconds()))
         await no_session(world.keeper())
         await world.passes(6)
-    assert waits == [1, 5, 15, 60, 300, 300]
+    assert waits == [1, 5, 15, 60, 180, 180]
     assert len(world.partner.logins) == 6
 
 
-@pytest.mark.parametrize("answer", [breaks(httpx.ReadError), says(500)])
-async def test_no_third_session_while_two_may_live(world: World, answer: Answering) -> None:
-    """Two logins without an answer, or with an error of the server's, may both have opened a session: a third waits
-    until the first has surely ended.
+@pytest.mark.parametrize("answer", [breaks(httpx.ReadError), says(500), says(502), says(408), says(404), says(405)])
+async def test_logins_with_an_unknown_result_keep_nobody_waiting(world: World, answer: Answering) -> None:
+    """Sessions whose tokens never arrived are not in use: however many logins had no result, the next one follows
+    within the back-off.
     """
     world.partner.login = answer
-    for _ in range(2):
-        await no_session(world.keeper())
-        await world.passes(1)
-    world.partner.login = lambda _: world.partner.token("third")
-    none = await no_session(world.keeper())
-    assert none.scope == holds.SESSIONS
-    assert len(world.partner.logins) == 2
-    assert holds.SESSIONS in await world.held()
-    await world.passes(90)
-    assert (await world.keeper().ensure()).value == "third"
+    for _ in range(8):
+        none = await no_session(world.keeper())
+        assert none.scope == "retry"
+        await world.passes(3.1)
+    world.partner.login = lambda _: world.partner.token("granted")
+    assert (await world.keeper().ensure()).value == "granted"
+    assert len(world.partner.logins) == 9
 
 
-async def test_an_operator_may_forget_sessions_that_may_live(world: World) -> None:
-    """Clearing the hold allows a login at once."""
-    world.partner.login = breaks(httpx.ReadTimeout)
-    for _ in range(2):
-        await no_session(world.keeper())
-        await world.passes(1)
-    await no_session(world.keeper())
-    world.partner.login = lambda _: world.partner.token("third")
-    async with world.db.transaction() as conn:
-        await holds.clear(conn, (await world.held())[holds.SESSIONS].id, "none at the partner")
-    assert (await world.keeper().ensure()).value == "third"
-
-
-@pytest.mark.parametrize("answer", [says(503), breaks(httpx.ConnectError), says(200, {"errorText": "no"})])
-async def test_a_login_that_surely_opened_nothing_does_not_count(world: World, answer: Answering) -> None:
-    """A 503, a refusal, and a connection that was never made leave no session that may live."""
-    world.partner.login = answer
-    await no_session(world.keeper())
-    async with world.db.connection() as conn:
-        assert await conn.fetchval("select count(*) from login where ended_at is null") == 0
-
-
-async def test_a_replica_that_dies_in_a_login_loses_the_lease_and_counts(world: World) -> None:
-    """Others wait for the lease's end, then log in; what the dead one may have opened counts as living."""
-    never = asyncio.Event()
-
-    async def hangs(_: httpx.Request) -> httpx.Response:
-        await never.wait()
-        raise AssertionError
-
-    client = PartnerClient(addresses(LIVE, LIVE), 60, transport=httpx.MockTransport(hangs))
-    dying = SessionKeeper(
-        world.db, client, world.vault, CREDENTIALS, live_url=LIVE, replica="d", budget=Budget(), lockout_seconds=1
-    )
-    turn = await dying._turn()
-    assert not hasattr(turn, "value")
-    none = await no_session(world.keeper())
-    assert none.scope == "lease"
+async def test_a_replica_that_dies_in_a_login_loses_the_lease(world: World) -> None:
+    """Others wait for the lease's end, then log in: what the dead one may have opened is not in use."""
+    dying = world.keeper()
+    assert isinstance(await dying._turn(), Job)
+    assert (await no_session(world.keeper())).scope == "lease"
     await world.passes(66 / 60)
-    await world.keeper().ensure()
-    async with world.db.connection() as conn:
-        assert await conn.fetchval("select count(*) from login where ended_at is null") == 2
+    assert (await world.keeper().ensure()).value == "login-1"
 
 
 async def test_a_frozen_replica_that_wakes_up_late_changes_nothing(world: World) -> None:
@@ -258,8 +219,9 @@ async def test_a_frozen_replica_that_wakes_up_late_changes_nothing(world: World)
     await world.passes(70)
     late = world.keeper()
     job = await late._turn()
+    assert isinstance(job, Job)
     await world.passes(2)
     await keeper.ensure()
     newer = keeper.current()
-    await late._carry_out(job)  # type: ignore[arg-type]
+    await late._sending.carry_out(job)
     assert await keeper.refresh() == newer

@@ -8,10 +8,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from tests.support.partner import addresses
 from tests.support.sessions import (
     CREDENTIALS,
-    LIVE,
     Answering,
     World,
     breaks,
@@ -19,11 +17,8 @@ from tests.support.sessions import (
     no_session,
     says,
 )
-from worker.ledger import calls, holds, sessions
+from worker.ledger import calls, holds
 from worker.ledger.calls import Budget, Wanted
-from worker.ledger.database import Connection
-from worker.session import SessionKeeper
-from worker.tradovate.client import PartnerClient
 
 
 async def test_the_first_call_after_a_lock_out_is_a_renewal(world: World) -> None:
@@ -38,30 +33,89 @@ async def test_the_first_call_after_a_lock_out_is_a_renewal(world: World) -> Non
     assert not (await world.row())["suspect"]
 
 
-@pytest.mark.parametrize("answer", [says(401), says(408), says(200, {"errorText": "Expired Access Token"})])
-async def test_a_renewal_refused_means_the_session_is_dead_and_one_login_follows(
-    world: World, answer: Answering
-) -> None:
-    """The dead session counts no more, and the login opens the only one."""
+@pytest.mark.parametrize(
+    "answer",
+    [
+        says(401),
+        says(408),
+        says(423),
+        says(429),
+        says(500),
+        says(502),
+        says(404),
+        says(405),
+        says(307),
+        says(200, {}),
+        says(200, {"errorText": "Expired Access Token"}),
+        says(200, {"p-ticket": "t", "p-time": 60}),
+        says(200, {"p-ticket": "t", "p-captcha": True}),
+        breaks(httpx.ReadTimeout),
+    ],
+)
+async def test_a_renewal_after_a_lock_out_that_fails_is_followed_by_one_login(world: World, answer: Answering) -> None:
+    """Whatever it is answered, the login comes at once, and no further lock-out before it."""
     keeper = world.keeper()
     await keeper.ensure()
-    await world.do("update session set suspect = true")
+    await lock_out(world)
+    await world.passes(11)
     world.partner.renew = answer
     assert (await keeper.ensure()).value == "login-2"
-    async with world.db.connection() as conn:
-        assert await conn.fetchval("select count(*) from login where ended_at is null") == 1
+    assert len(world.partner.renewals) == 1
+    assert holds.ALL not in await world.held()
+    assert not (await world.row())["suspect"]
 
 
-async def test_a_suspect_session_that_cannot_be_renewed_is_replaced_once(world: World) -> None:
-    """A 5xx to the renewal brings one login; the old session may live on, so a third is never opened."""
+@pytest.mark.parametrize("status", [423, 429])
+async def test_a_login_that_is_answered_with_a_lock_out_locks_out(world: World, status: int) -> None:
+    """After the renewal failed, the login is the call that proves a lock-out; the next round is an hour later."""
+    keeper = world.keeper()
+    await keeper.ensure()
+    await lock_out(world)
+    await world.passes(11)
+    world.partner.renew = world.partner.login = says(status)
+    for _ in range(3):
+        assert (await no_session(keeper)).scope == holds.ALL
+    assert (len(world.partner.renewals), len(world.partner.logins)) == (1, 2)
+    await world.passes(61)
+    world.partner.login = lambda _: world.partner.token("granted")
+    assert (await keeper.ensure()).value == "granted"
+
+
+async def test_a_routine_renewal_that_is_answered_429_locks_out(world: World) -> None:
+    """Nothing spoke against the session: the 429 is about everybody's calls."""
+    keeper = world.keeper()
+    await keeper.ensure()
+    await world.passes(70)
+    world.partner.renew = says(429)
+    await no_session(keeper)
+    assert holds.ALL in await world.held()
+    assert len(world.partner.logins) == 1
+
+
+async def test_each_suspicion_that_a_renewal_cannot_end_brings_one_login(world: World) -> None:
+    """A 5xx to the renewal brings one login, and the token that it opens is the one in use."""
     keeper = world.keeper()
     await keeper.ensure()
     world.partner.renew = says(500)
-    for _ in range(3):
+    for times in (2, 3):
         await world.do("update session set suspect = true, renew_after = null")
-        await keeper.ensure()
-    assert len(world.partner.logins) == 2
-    assert (await keeper.ensure()).value == "login-2"
+        assert (await keeper.ensure()).value == f"login-{times}"
+    assert len(world.partner.logins) == 3
+
+
+async def test_between_two_tries_of_a_login_the_doubtful_token_is_not_used(world: World) -> None:
+    """A login with an unknown result may have opened the session for which the next one closes the old."""
+    keeper = world.keeper()
+    await keeper.ensure()
+    await world.do("update session set suspect = true")
+    world.partner.renew = world.partner.login = says(502)
+    for minutes in (0.1, 0.2, 1):
+        none = await no_session(keeper)
+        assert none.scope == "retry"
+        assert none.why == "the last login failed: HTTP 502"
+        await world.passes(minutes)
+    world.partner.login = lambda _: world.partner.token("granted")
+    assert (await keeper.ensure()).value == "granted"
 
 
 async def test_an_unreachable_partner_does_not_cost_a_login(world: World) -> None:
@@ -178,32 +232,13 @@ async def test_the_partners_clock_decides_how_long_a_token_lives(world: World) -
 
 
 async def test_a_login_is_written_down_before_it_goes(world: World) -> None:
-    """The budget, the lease and the session that may live are in the ledger while the call is under way."""
-    seen: list[tuple[int, int]] = []
+    """The call and the lease are in the ledger while it is under way."""
+    seen: list[tuple[int, bool]] = []
 
     async def look(request: httpx.Request) -> httpx.Response:
         async with world.db.connection() as conn:
-            seen.append(await rows(conn))
+            seen.append((await conn.fetchval("select count(*) from call"), (await world.row())["lease"] is not None))
         return world.partner(request)
 
-    client = PartnerClient(addresses(LIVE, LIVE), 60, transport=httpx.MockTransport(look))
-    keeper = SessionKeeper(
-        world.db, client, world.vault, CREDENTIALS, live_url=LIVE, replica="r", budget=Budget(), lockout_seconds=1
-    )
-    await keeper.ensure()
-    assert seen == [(1, 1)]
-
-
-async def rows(conn: Connection) -> tuple[int, int]:
-    """How many calls and logins are written down."""
-    return await conn.fetchval("select count(*) from call"), await conn.fetchval("select count(*) from login")
-
-
-async def test_old_logins_are_pruned(world: World) -> None:
-    """What ended longer ago than is kept leaves the ledger; what may live stays."""
-    await world.keeper().ensure()
-    async with world.db.transaction() as conn:
-        assert await sessions.prune_logins(conn, timedelta(days=1)) == 0
-    await world.passes(60 * 50)
-    async with world.db.transaction() as conn:
-        assert await sessions.prune_logins(conn, timedelta(days=1)) == 1
+    await world.keeper(transport=httpx.MockTransport(look)).ensure()
+    assert seen == [(1, True)]

@@ -18,7 +18,7 @@ from tests.support.events import personal
 from tests.support.stage import FINAL, Stage
 from tests.support.waiting import eventually
 
-_TABLES = ("flow", "step", "trader", "business_order", "outcome", "call", "hold", "session", "login", "note")
+_TABLES = ("flow", "step", "trader", "business_order", "outcome", "call", "hold", "session", "host", "note")
 
 
 async def holds_all(stage: Stage, *, killed: bool = False) -> None:

@@ -18,8 +18,11 @@ from worker.ledger.database import Database
 from worker.replies import Silence
 from worker.session import Credentials, NoSession, SessionKeeper
 from worker.tradovate.client import PartnerClient
+from worker.tradovate.hosts import Addresses
+from worker.tradovate.lockout import LockOut
 
-LIVE = "https://live.example/v1"
+LIVE, DEMO = "https://live.example/v1", "https://demo.example/v1"
+ADDRESSES = addresses(LIVE, DEMO, "example")
 CREDENTIALS = Credentials("org-admin", "s3cret-password", "app", "1.0", "1234", "the-secret", "device-1")
 Answering = Callable[[httpx.Request], httpx.Response]
 
@@ -31,17 +34,21 @@ class Partner:
         self.logins: list[dict[str, Any]] = []
         self.renewals: list[str] = []
         self.life = timedelta(minutes=80)
+        self.asked: list[str] = []  # the host of each call
         self.login: Answering = lambda _: self.token(f"login-{len(self.logins)}")
         self.renew: Answering = lambda _: self.token(f"renewed-{len(self.renewals)}")
 
-    def token(self, value: str) -> httpx.Response:
+    def token(self, value: str, **more: Any) -> httpx.Response:
         """An answer with a token that lives `life`."""
         ends = datetime.now(UTC) + self.life
-        return httpx.Response(200, json={"accessToken": value, "expirationTime": ends.isoformat(), "userId": 15})
+        return httpx.Response(
+            200, json={"accessToken": value, "expirationTime": ends.isoformat(), "userId": 15, **more}
+        )
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         """Answers a request."""
-        assert str(request.url).startswith(LIVE)
+        assert request.url.path.startswith("/v1/auth/")
+        self.asked.append(request.url.netloc.decode())
         if request.url.path.endswith("/auth/accesstokenrequest"):
             assert "Authorization" not in request.headers
             self.logins.append(json.loads(request.content))
@@ -74,11 +81,18 @@ class World:
         self.partner = Partner()
         self.vault = Vault(["k" * 32])
 
-    def keeper(self, credentials: Credentials = CREDENTIALS) -> SessionKeeper:
+    def keeper(
+        self,
+        credentials: Credentials = CREDENTIALS,
+        places: Addresses = ADDRESSES,
+        transport: httpx.AsyncBaseTransport | None = None,
+        lockout: LockOut | None = None,
+    ) -> SessionKeeper:
         """A replica's keeper."""
-        client = PartnerClient(addresses(LIVE, LIVE), 60, transport=httpx.MockTransport(self.partner))
+        transport = transport or httpx.MockTransport(self.partner)
+        client = PartnerClient(places, 60, transport=transport, lockout=lockout)
         return SessionKeeper(
-            self.db, client, self.vault, credentials, live_url=LIVE, replica="r", budget=Budget(), lockout_seconds=3600
+            self.db, client, self.vault, credentials, replica="r", budget=Budget(), lockout_seconds=3600
         )
 
     async def do(self, sql: str, *values: object) -> None:
@@ -96,7 +110,11 @@ class World:
             " renew_after = renew_after - $1::interval, lease_until = lease_until - $1::interval",
             ago,
         )
-        await self.do("update login set at = at - $1::interval, may_live_until = may_live_until - $1::interval", ago)
+        await self.do(
+            "update host set doubted_at = doubted_at - $1::interval, asked_at = asked_at - $1::interval,"
+            " ask_at = ask_at - $1::interval, try_at = try_at - $1::interval, since = since - $1::interval",
+            ago,
+        )
         await self.do("update hold set until = until - $1::interval, created_at = created_at - $1::interval", ago)
 
     async def row(self) -> dict[str, Any]:

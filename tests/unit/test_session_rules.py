@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 from worker.session.rules import (
-    ASSUMED_LIFE,
-    LONGEST_LIFE,
+    HOST_RENEWALS,
+    LONG,
+    OTHERS_LOGINS,
     Block,
-    Denied,
     Facts,
-    Failed,
-    Granted,
     LogIn,
     Renew,
     Use,
+    UseWithoutAsking,
     Wait,
     back_off,
     decide,
-    read_login,
-    read_renewal,
     renew_at,
 )
-from worker.tradovate.client import Exchange
 
 NOW = datetime(2026, 11, 20, 23, 0, tzinfo=UTC)
 TIMES = st.timedeltas(timedelta(hours=-2), timedelta(hours=2)).map(lambda delta: NOW + delta)
@@ -48,7 +43,11 @@ FACTS = st.builds(
     renewals_free_at=TIMES.map(lambda time: max(time, NOW + timedelta(seconds=1))),
     renew_after=st.none() | TIMES,
     login_after=st.none() | TIMES,
-    living=st.lists(TIMES, max_size=4).map(tuple),
+    others=st.booleans(),
+    logins=st.integers(0, 5),
+    last_login_at=st.none() | TIMES,
+    failure=st.none() | st.just("HTTP 502"),
+    ask_hosts=st.booleans(),
 )
 
 
@@ -58,10 +57,11 @@ def stands(block: Block | None) -> bool:
 
 
 @given(FACTS)
-def test_no_login_that_could_be_the_third_session_or_a_wrong_try(facts: Facts) -> None:
-    """A login comes only when fewer than two sessions may live, and nothing holds logins back."""
+def test_a_login_is_made_only_without_a_usable_token(facts: Facts) -> None:
+    """While a session is in use no login is made, so that none can close it; and nothing holds logins back."""
     if decide(facts, NOW) == LogIn():
-        assert sum(until > NOW for until in facts.living) < 2
+        alive = facts.token and facts.expires_at is not None and facts.expires_at > NOW
+        assert not alive or facts.suspect or facts.rejected
         assert not stands(facts.login)
         assert not stands(facts.everything)
         assert facts.login_after is None or facts.login_after <= NOW
@@ -81,15 +81,73 @@ def test_no_renewal_beyond_twelve_an_hour_or_of_a_dead_token(facts: Facts) -> No
 
 
 @given(FACTS)
+def test_a_renewal_for_the_hosts_leaves_room_for_those_that_the_token_needs(facts: Facts) -> None:
+    """Of the hour's twelve, six are left for a token that ends, is doubtful, or was not accepted."""
+    without = replace(facts, ask_hosts=False)
+    if decide(facts, NOW) == Renew() and decide(without, NOW) == Use():
+        assert facts.renewals < HOST_RENEWALS
+
+
+@given(FACTS)
+def test_a_token_is_used_while_the_hosts_cannot_be_asked_for(facts: Facts) -> None:
+    """A doubt about a host changes nothing but that a renewal comes sooner: the token is as usable as without it."""
+    decision, without = decide(facts, NOW), decide(replace(facts, ask_hosts=False), NOW)
+    if isinstance(without, Use) and not without.forget:
+        assert isinstance(decision, Use | UseWithoutAsking | Renew)
+    else:
+        assert type(decision) is type(without)
+
+
+@given(FACTS)
 def test_only_a_token_that_lives_is_used(facts: Facts) -> None:
     """Neither an expired token nor one that was not accepted is used, and a suspect one only when forgiven."""
     decision = decide(facts, NOW)
-    if isinstance(decision, Use):
+    if isinstance(decision, Use | UseWithoutAsking):
         assert facts.token
         assert not facts.rejected
         assert facts.expires_at is not None
         assert facts.expires_at > NOW
-        assert decision.forget or not facts.suspect
+        assert (isinstance(decision, Use) and decision.forget) or not facts.suspect
+
+
+@given(FACTS)
+def test_after_a_login_began_the_former_token_is_not_used(facts: Facts) -> None:
+    """A login with an unknown result may have opened a session that the next one needs room for: until then nobody
+    goes on with the token whose session it may close.
+    """
+    facts = replace(facts, login_after=NOW + timedelta(minutes=3), login=None, suspect=True, renewal_failed=True)
+    assert not isinstance(decide(facts, NOW), Use | UseWithoutAsking)
+
+
+@given(FACTS)
+def test_a_suspect_token_that_cannot_be_renewed_is_followed_by_a_login(facts: Facts) -> None:
+    """Whatever the renewal was answered: the login comes at once, unless something else holds it back."""
+    facts = replace(facts, token=True, suspect=True, renewal_failed=True, login_after=None, others=False, login=None)
+    if not stands(facts.everything) and (facts.busy_until is None or facts.busy_until <= NOW):
+        assert decide(facts, NOW) == LogIn()
+
+
+def test_the_next_login_follows_a_failed_one_within_five_minutes() -> None:
+    """The longest wait and a call that hangs for a minute fit into the five minutes of the contract."""
+    assert back_off(100) + timedelta(seconds=65) < timedelta(minutes=5)
+    assert back_off(100) < LONG
+
+
+def test_replicas_with_other_settings_do_not_log_in_in_turns() -> None:
+    """After three logins in an hour a living token that others put there is left alone for five minutes."""
+    facts = Facts(others=True, logins=OTHERS_LOGINS, last_login_at=NOW - timedelta(minutes=1))
+    decision = decide(facts, NOW)
+    assert isinstance(decision, Wait)
+    assert (decision.scope, decision.until) == ("others", NOW + timedelta(minutes=4))
+    assert decide(replace(facts, logins=OTHERS_LOGINS - 1), NOW) == LogIn()
+    assert decide(replace(facts, last_login_at=NOW - timedelta(minutes=5)), NOW) == LogIn()
+
+
+def test_a_wait_says_what_the_last_try_failed_for() -> None:
+    """Health and doctor show it: a certificate, a 502."""
+    decision = decide(Facts(login_after=NOW + timedelta(seconds=5), failure="HTTP 502"), NOW)
+    assert isinstance(decision, Wait)
+    assert decision.why == "the last login failed: HTTP 502"
 
 
 @given(FACTS)
@@ -106,8 +164,8 @@ def test_a_good_token_is_never_given_up(facts: Facts) -> None:
     """While a token lives and nothing speaks against it, work goes on or it is renewed, whatever else is the case."""
     decision = decide(facts, NOW)
     alive = facts.token and facts.expires_at is not None and facts.expires_at > NOW
-    if alive and not facts.rejected and not facts.suspect and not facts.renewal_failed:
-        assert isinstance(decision, Use | Renew)
+    if alive and not facts.rejected and not facts.suspect:
+        assert isinstance(decision, Use | UseWithoutAsking | Renew)
 
 
 @given(st.timedeltas(timedelta(seconds=1), timedelta(hours=24)))
@@ -117,89 +175,7 @@ def test_a_token_is_renewed_in_the_last_quarter_of_an_hour_or_half_its_life(life
     assert before == min(timedelta(minutes=15), life / 2)
 
 
-def test_back_off_grows_to_five_minutes() -> None:
-    """1, 5, 15, 60, then 300 seconds; a partner that cannot be reached is tried every fifteen at the latest."""
-    assert [back_off(n).total_seconds() for n in range(1, 8)] == [1, 5, 15, 60, 300, 300, 300]
+def test_back_off_grows_to_three_minutes() -> None:
+    """1, 5, 15, 60, then 180 seconds; a partner that cannot be reached is tried every fifteen at the latest."""
+    assert [back_off(n).total_seconds() for n in range(1, 8)] == [1, 5, 15, 60, 180, 180, 180]
     assert [back_off(n, sent=False).total_seconds() for n in range(1, 6)] == [1, 5, 15, 15, 15]
-
-
-@pytest.mark.parametrize(
-    ("reply", "renewal", "login"),
-    [
-        (Refusal("no"), Denied, Denied),
-        (Refusal("no", 400), Denied, Denied),
-        (Refusal("no", 404), Failed, Denied),
-        (NotExecuted("HTTP 404 without a body", 404), Failed, Failed),
-        (NotExecuted("HTTP 307: a redirect", 307, "https://elsewhere/"), Failed, Failed),
-        (Unauthorized(""), Denied, Denied),
-        (Unclear("HTTP 408", 408), Denied, Failed),
-        (Unclear("HTTP 503", 503), Failed, Failed),
-        (Unclear("cut"), Failed, Failed),
-        (Silence(429), Failed, Failed),
-        (Ticket("t", timedelta(seconds=1)), Failed, Failed),
-        (NotSent("no connection"), Failed, Failed),
-        (Answer({}), Failed, Failed),
-        (Answer({"userStatus": "Active"}), Failed, Failed),
-        (Answer({"userStatus": "Closed"}), Failed, Denied),
-        (Answer({"accessToken": "a\nb"}), Failed, Failed),
-        (Answer({"accessToken": 5}), Failed, Failed),
-        (Answer({"accessToken": "t"}), Granted, Granted),
-    ],
-)
-def test_every_reply_has_a_meaning_for_the_session(reply: Reply, renewal: type, login: type) -> None:
-    """What is denied ends a session or stops logins; what is unclear does neither."""
-    assert isinstance(read_renewal(Exchange(reply), NOW), renewal)
-    assert isinstance(read_login(Exchange(reply), NOW), login)
-
-
-@pytest.mark.parametrize(
-    ("reply", "opened", "sent"),
-    [
-        (Unclear("cut"), True, True),
-        (Unclear("HTTP 408", 408), True, True),
-        (Unclear("garbage", 200), True, True),
-        (Answer({}), True, True),
-        (Unclear("HTTP 500", 500), True, True),
-        (Unclear("HTTP 503", 503), False, True),
-        (Unclear("HTTP 302", 302), False, True),
-        (Silence(423), False, True),
-        (NotSent("x"), False, False),
-    ],
-)
-def test_a_login_counts_when_it_may_have_opened_a_session(reply: Reply, opened: bool, sent: bool) -> None:
-    """A timeout, a cut, an unreadable success and an error of the server's may have; one that was too busy has not."""
-    verdict = read_login(Exchange(reply), NOW)
-    assert isinstance(verdict, Failed)
-    assert (verdict.opened, verdict.sent) == (opened, sent)
-
-
-@pytest.mark.parametrize(
-    ("expiration", "date", "life"),
-    [
-        ((NOW + timedelta(minutes=90)).isoformat(), None, timedelta(minutes=90)),
-        ("2026-11-21T00:00:00Z", None, timedelta(hours=1)),
-        ("2026-11-21T00:00:00", None, timedelta(hours=1)),
-        ("2026-11-21T00:00:00.123456789Z", None, timedelta(hours=1, microseconds=123456)),
-        ("2030-01-01T01:00:00Z", datetime(2030, 1, 1, tzinfo=UTC), timedelta(hours=1)),
-        ("2030-01-01T01:00:00Z", None, LONGEST_LIFE),
-        ("2020-01-01T01:00:00Z", None, ASSUMED_LIFE),
-        ("soon", None, ASSUMED_LIFE),
-        (None, None, ASSUMED_LIFE),
-        (7, None, ASSUMED_LIFE),
-    ],
-)
-def test_a_tokens_life_is_told_by_the_partners_clock(
-    expiration: object, date: datetime | None, life: timedelta
-) -> None:
-    """From its Date to its expirationTime, and eighty minutes when that makes no sense."""
-    verdict = read_login(Exchange(Answer({"accessToken": "t", "expirationTime": expiration}), date), NOW)
-    assert isinstance(verdict, Granted)
-    assert verdict.life == life
-
-
-@given(st.recursive(st.none() | st.text() | st.integers(), lambda inner: st.dictionaries(st.text(), inner)))
-def test_no_answer_raises(value: object) -> None:
-    """Whatever a success holds, it is granted, denied or failed."""
-    for body in (value, {"accessToken": value, "expirationTime": value, "userStatus": value, "userId": value}):
-        read_login(Exchange(Answer(body)), NOW)
-        read_renewal(Exchange(Answer(body)), NOW)

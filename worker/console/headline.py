@@ -62,7 +62,7 @@ def headline(facts: Facts) -> Headline:
 
 
 def _bad(facts: Facts) -> list[str]:
-    said = [_held(hold) for hold in facts.held if hold.scope in (holds.ALL, holds.LOGIN, holds.SESSIONS)]
+    said = [_held(hold) for hold in facts.held if hold.scope in (holds.ALL, holds.LOGIN)]
     if facts.kafka is not None:
         said.append(f"Kafka cannot be reached ({facts.kafka}): no event comes in and no outcome goes out.")
     if not facts.workers:
@@ -102,7 +102,6 @@ def _held(hold: Hold) -> str:
     what = {
         holds.ALL: "All calls are silent",
         holds.LOGIN: "Nobody logs in",
-        holds.SESSIONS: "No new session is opened",
         holds.PAUSE_ALL: "All calls are paused",
     }.get(hold.scope, f"{rest} is {'paused' if kind == 'pause' else 'held back'}")
     return f"{what} {ending}: {hold.reason}."

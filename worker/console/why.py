@@ -93,7 +93,6 @@ def _hold(step: Step, held: Sequence[Hold]) -> Hold | None:
         holds.ALL,
         holds.PAUSE_ALL,
         holds.LOGIN,
-        holds.SESSIONS,
         holds.pause_scope(step.operation),
         holds.endpoint_scope(step.operation),
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from worker.ledger import holds
+from worker.ledger import holds, hosts
 from worker.ledger.database import Connection
 from worker.ledger.writes import Writes
 from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
@@ -149,7 +149,7 @@ async def room_for(conn: Connection, wanted: Wanted, budget: Budget) -> int | Cl
     state: Any = await conn.fetchrow(
         f"""
         select clock_timestamp() as now, suspect, rejected, generation, used, used_here, held.scope, held.reason,
-            held.until
+            held.until, exists (select from host where domain = $4 and doubt is not null) as doubted
         from session cross join (
             select count(*) as used, count(*) filter (where endpoint = $1 and kind = $2) as used_here
             from call where {COUNTED}
@@ -161,37 +161,56 @@ async def room_for(conn: Connection, wanted: Wanted, budget: Budget) -> int | Cl
         endpoint,
         kind,
         scopes,
+        str(wanted.domain),
     )
     now: datetime = state["now"]
     if state["scope"] is not None:
         return Closed(state["until"], state["reason"], state["scope"], now)
     if kind != "session" and (why := _renewed_first(state, wanted.generation)):
         return Closed(now, why, SESSION_SCOPE, now)
+    most = await _by_host(conn, wanted, now) if kind != "session" and state["doubted"] else None
+    if isinstance(most, Closed):
+        return most
     limit, used = budget.limit(reserve=wanted.reserve), int(state["used"])
     if used >= limit:
         free = await _free_at(conn, used - limit, None, kind)
         return Closed(free or now + HOUR, "the hour's budget is used up", "budget", now)
     per_hour = wanted.per_hour
     if per_hour is None:
-        return limit - used
+        return min(limit - used, most or limit)
     used_here = int(state["used_here"])
     if used_here >= per_hour:
         free = await _free_at(conn, used_here - per_hour, endpoint, kind)
         return Closed(free or now + HOUR, f"Tradovate's limit of {per_hour} calls an hour", f"limit:{endpoint}", now)
-    return min(limit - used, per_hour - used_here)
+    return min(limit - used, per_hour - used_here, most or limit)
 
 
-async def finish_call(conn: Connection, call_id: int, reply: Reply, *, lockout_seconds: float) -> None:
+async def _by_host(conn: Connection, wanted: Wanted, now: datetime) -> Closed | int | None:
+    """What a doubt about the host of the call's domain allows: a number of calls, None for all."""
+    gate, why = await hosts.gate(conn, wanted.domain, wanted.kind)
+    if gate.session:
+        return Closed(now, why, SESSION_SCOPE, now)
+    if gate.until is not None:
+        return Closed(gate.until, why, f"{hosts.SCOPE}{wanted.domain}", now)
+    return 1 if gate.one else None
+
+
+async def finish_call(
+    conn: Connection, call_id: int, reply: Reply, *, lockout_seconds: float, locks_out: bool = True
+) -> None:
     """Notes what came back, and moves what everybody shares in the same transaction.
 
-    Call it first in its transaction: all that finish then lock in one order - call, hold, session - and cannot
-    deadlock. A second finish of the same call changes nothing.
+    Call it first in its transaction: all that finish then lock in one order - call, hold, session, host - and cannot
+    deadlock. A second finish of the same call changes nothing. Not `locks_out`: a 423 or 429 to this call is no
+    lock-out (contract 5.5: the renewal after a lock-out).
     """
-    call = await conn.fetchrow(f"{_OVER} returning endpoint, kind, generation", *_over(call_id, reply))
+    call = await conn.fetchrow(f"{_OVER} returning endpoint, domain, kind, generation, at", *_over(call_id, reply))
     if call is None:
         return
+    if call["kind"] != "session" and (sign := _against_host(reply, call)) is not None:
+        await hosts.doubt(conn, call["domain"], call["generation"], sign)
     match reply:
-        case Silence(status):
+        case Silence(status) if locks_out:
             await lock_out(conn, status, timedelta(seconds=lockout_seconds))
         case Ticket(captcha=True):
             await holds.put(
@@ -211,8 +230,26 @@ async def finish_call(conn: Connection, call_id: int, reply: Reply, *, lockout_s
             )
         case Answer() | Refusal() if call["kind"] != "session":
             await conn.execute(_CALMED)
+            await conn.execute(hosts.PROVEN, call_id)
         case _:
             pass
+
+
+def _against_host(reply: Reply, call: Mapping[str, Any]) -> hosts.Sign | None:
+    """What a reply says against the host that it came from. An empty 404 to a read may mean that there is none: the
+    look-up finds out, and says so itself (`hosts.doubt`).
+    """
+    socket = call["kind"] == "socket"
+    match reply:
+        case NotExecuted(why, status, leads_to):
+            empty = status in (404, 405)
+            if empty and call["kind"] == "look_up":
+                return None
+            return hosts.Sign(why, strong=not empty, begun_at=call["at"], leads_to=leads_to, socket=socket)
+        case NotSent(why, unreachable=True):
+            return hosts.Sign(why, strong=False, begun_at=call["at"], socket=socket)
+        case _:
+            return None
 
 
 async def lock_out(conn: Connection, status: int, lasts: timedelta) -> None:
@@ -235,6 +272,7 @@ def add_answered(writes: Writes, call_id: int, reply: Reply) -> None:
     """
     writes.add("answered", f"{_OVER} returning 1", *_over(call_id, reply))
     writes.add("calmed", f"{_CALMED} returning 1")
+    writes.add("proven", f"{hosts.PROVEN} returning 1", call_id)
 
 
 _OVER = (

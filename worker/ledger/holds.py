@@ -5,7 +5,6 @@
     pause:<operation>     a person's pause of one operation, its look-ups too
     endpoint:<endpoint>   a penalty; with `ticket`, the same body goes again with it
     login                 a rejected login: no login with the same credentials
-    sessions              two sessions of ours may live: no third is opened (clearing it forgets them)
 
 But for tickets a scope has one live hold at a time; to put it again makes it longer, never shorter.
 """
@@ -21,7 +20,6 @@ from worker.ledger.database import Connection
 
 ALL = "all"
 LOGIN = "login"
-SESSIONS = "sessions"
 PAUSE_ALL = "pause:all"
 
 CAPTCHA_WAIT = timedelta(hours=1)
@@ -183,8 +181,7 @@ async def list_holds(conn: Connection) -> list[Hold]:
 async def clear(conn: Connection, hold_id: int, reason: str) -> Hold | None:
     """Clears a hold for a person who says why; None when there is no such live hold.
 
-    Clearing `login` allows one login again (a second rejection puts it back); clearing `sessions` forgets the
-    sessions that may live, so that a login is allowed.
+    Clearing `login` allows one login again (a second rejection puts it back).
     """
     row = await conn.fetchrow(
         f"update hold set cleared_at = clock_timestamp(), cleared_reason = $2"  # noqa: S608
@@ -192,11 +189,7 @@ async def clear(conn: Connection, hold_id: int, reason: str) -> Hold | None:
         hold_id,
         reason,
     )
-    if row is None:
-        return None
-    if row["scope"] == SESSIONS:
-        await conn.execute("update login set ended_at = clock_timestamp() where ended_at is null")
-    return _hold(row)
+    return None if row is None else _hold(row)
 
 
 async def pause(conn: Connection, operation: str | None, reason: str) -> int:

@@ -8,6 +8,8 @@ from datetime import datetime
 import orjson
 
 from worker.ledger.crypto import Vault
+from worker.replies import Domain
+from worker.tradovate.hosts import Addresses
 from worker.tradovate.token import Token
 
 __all__ = ["Credentials", "Identity", "NoSession", "Token"]
@@ -52,9 +54,9 @@ class Credentials:
 
 
 class NoSession(Exception):  # noqa: N818 - the state of the world, not a failure
-    """There is no session, and none to be had before `until` (the database's time; None: a person has to act).
+    """There is no session, and none to be had before `until` (the database's time; None: an operator has to act).
 
-    `scope` says what keeps it back: a hold's scope, `sessions`, `lease`, `retry`, `budget`.
+    `scope` says what keeps it back: a hold's scope, `lease`, `retry`, `others`, `budget`.
     """
 
     def __init__(self, until: datetime | None, why: str, scope: str) -> None:
@@ -68,17 +70,20 @@ class Identity:
     """Our API user as the ledger knows it: keyed hashes, compared under any of the vault's keys.
 
     The owner (address, name, key id) is whose session a row is; the fingerprint (everything) is what a rejected login
-    was tried with.
+    was tried with; `places` (all addresses and the owner) is what stored hosts belong to.
     """
 
-    def __init__(self, vault: Vault, credentials: Credentials, live_url: str) -> None:
+    def __init__(self, vault: Vault, credentials: Credentials, addresses: Addresses) -> None:
+        live_url = addresses.base(Domain.LIVE)
+        places = [url(domain) for domain in Domain for url in (addresses.base, addresses.socket)]
         self._vault = vault
         self._owner = orjson.dumps([live_url, credentials.name, credentials.cid])
         self._everything = orjson.dumps([live_url, credentials.body().decode()])
+        self._places = orjson.dumps([places, addresses.follow, credentials.name, credentials.cid])
 
     @property
     def owner(self) -> bytes:
-        """The hash that a session or a login is stored with."""
+        """The hash that a session is stored with."""
         return self._vault.digest(self._owner)
 
     @property
@@ -86,8 +91,17 @@ class Identity:
         """The hash that a hold is stored with, in hexadecimal."""
         return self._vault.digest(self._everything).hex()
 
+    @property
+    def places(self) -> bytes:
+        """The hash that hosts are stored with."""
+        return self._vault.digest(self._places)
+
+    def placed(self, belongs: bytes | None) -> bool:
+        """Whether stored hosts belong to our settings."""
+        return belongs is not None and self._vault.same(belongs, self._places)
+
     def owns(self, owner: bytes | None) -> bool:
-        """Whether a session or a login is of our user."""
+        """Whether a session is of our user."""
         return owner is not None and self._vault.same(owner, self._owner)
 
     def made(self, fingerprint: str | None) -> bool:

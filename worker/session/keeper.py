@@ -18,14 +18,17 @@ from typing import assert_never
 import structlog
 
 from worker.ledger import holds, sessions
-from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, Wanted, begin_calls, result_name
+from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, begin_calls
 from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.replies import Domain
 from worker.session import rules
 from worker.session.identity import Credentials, Identity, NoSession, Token
 from worker.session.notes import LOGIN, RENEWAL, Job, Notes
+from worker.session.places import Places, Reached
+from worker.session.sending import LEASE_MARGIN, Sending, wanted
 from worker.tradovate.client import PartnerClient
+from worker.tradovate.hosts import Source
 
 __all__ = ["LOGIN", "RENEWAL", "Credentials", "NoSession", "SessionKeeper", "Token"]
 
@@ -36,8 +39,6 @@ _SCOPES = (
     *(scope(name) for name in (LOGIN, RENEWAL) for scope in (holds.pause_scope, holds.endpoint_scope)),
 )
 
-LEASE_MARGIN = 5.0
-"""Seconds that a lease outlives its call: to claim before it, and to write down what came of it."""
 LOOK_EVERY = 2.0
 """Seconds between two looks at the shared row: the most that a replica goes on with a token that another replaced."""
 OTHERS_WAIT = timedelta(seconds=0.5)
@@ -59,7 +60,6 @@ class SessionKeeper:
         vault: Vault,
         credentials: Credentials,
         *,
-        live_url: str,
         replica: str,
         budget: Budget,
         lockout_seconds: float,
@@ -69,13 +69,15 @@ class SessionKeeper:
         self._db = db
         self._client = client
         self._vault = vault
-        self._credentials = credentials
         self._replica = replica
         self._budget = budget
-        self._observe = observe  # told operation, result, items and seconds of each login and renewal
         self._clock = clock
-        self._identity = Identity(vault, credentials, live_url)
-        self._notes = Notes(vault, credentials, self._identity, lockout_seconds)
+        self._identity = Identity(vault, credentials, client.addresses)
+        self._places = Places(client.addresses, self._identity.places, self._identity.placed)
+        self._notes = Notes(vault, credentials, self._identity, self._places, lockout_seconds)
+        self._sending = Sending(
+            db, client, credentials, self._places, self._notes, budget, replica, clock, observe=observe
+        )
         self._one_at_a_time = asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
         self._token: Token | None = None
@@ -105,7 +107,7 @@ class SessionKeeper:
     async def refresh(self) -> Token | None:
         """Reads the shared row; calls nobody."""
         async with self._db.connection() as conn:
-            state = await sessions.load(conn, _SCOPES, RENEWAL)
+            state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
         return self._remember(state)
 
     async def ensure(self) -> Token:
@@ -155,6 +157,7 @@ class SessionKeeper:
         """Waits for a renewal or login that is under way; the client's timeout bounds it."""
         if self._under_way:
             await asyncio.wait(self._under_way)
+        await self._sending.aclose()
 
     async def _ensure(self) -> Token:
         until: datetime | None = None
@@ -164,7 +167,7 @@ class SessionKeeper:
                 return turn
             # What came back must be written down even if whoever asked for it is cancelled: a token that is lost
             # leaves a session behind that lives for an hour and counts.
-            task = asyncio.create_task(self._carry_out(turn))
+            task = asyncio.create_task(self._sending.carry_out(turn))
             self._under_way.add(task)
             task.add_done_callback(self._ended)
             await asyncio.shield(task)
@@ -173,12 +176,12 @@ class SessionKeeper:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("session.not_noted", error=type(error).__name__)
+        if not task.cancelled():
+            task.exception()  # seen: it is raised to the caller, who may have gone
 
     async def _turn(self) -> Token | Job:
         async with self._db.connection() as conn:
-            state = await sessions.load(conn, _SCOPES, RENEWAL)
+            state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
         if rules.decide(self._facts(state), state.now) == rules.Use() and (token := self._remember(state)):
             return token
         claimed = await self._db.atomically(self._claim)
@@ -193,69 +196,52 @@ class SessionKeeper:
         """
         claimed_at = self._clock()
         await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
-        state = await sessions.load(conn, _SCOPES, RENEWAL, lock=True)
+        state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN, lock=True)
+        if not self._client.addresses.follow and await self._notes.not_asked(conn, None):
+            state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
         facts = self._facts(state)
         match rules.decide(facts, state.now):
             case rules.Use(forget):
                 if forget:
                     await sessions.drop_suspicion(conn, state.generation)
                 return self._use(state)
+            case rules.UseWithoutAsking(until):
+                return await self._use_without_asking(conn, state, until)
             case rules.Wait() as wait:
-                return await self._none(conn, state, wait)
+                return self._none(state, wait)
             case rules.Renew():
                 operation = RENEWAL
             case rules.LogIn():
                 operation = LOGIN
             case never:
                 assert_never(never)
-        per_hour = rules.RENEWALS_AN_HOUR if operation == RENEWAL else None
-        wanted = Wanted(operation, Domain.LIVE, "session", self._replica, reserve=True, per_hour=per_hour)
-        opened = await begin_calls(conn, wanted, self._budget)
+        opened = await begin_calls(conn, wanted(operation, self._replica), self._budget)
         if isinstance(opened, Closed):
             if operation == RENEWAL and not facts.suspect and not facts.rejected:
-                return self._use(state)  # it lives on, and the renewal comes when it may
+                # It lives on, and the renewal comes when it may.
+                return await self._use_without_asking(conn, state, opened.until)
             return NoSession(opened.until, opened.why, opened.scope)
         lease = uuid.uuid4()
-        await sessions.take_lease(conn, lease, timedelta(seconds=self._client.timeout_seconds + LEASE_MARGIN))
-        token, login_id, ticket = None, None, None
-        if operation == RENEWAL:
-            token = self._open(state)
-        else:
-            margin = timedelta(seconds=self._client.timeout_seconds)
-            login_id = await sessions.begin_login(conn, self._identity.owner, margin)
-            ticket = await self._ticket(conn)
-        return Job(lease, opened.call_ids[0], state.now, claimed_at + LEASE_MARGIN, state, token, login_id, ticket)
+        await sessions.take_lease(conn, lease, self._sending.lease)
+        host = self._places.hosts(state.hosts).get(Domain.LIVE)
+        return Job(
+            lease,
+            opened.call_ids[0],
+            state.now,
+            claimed_at + LEASE_MARGIN,
+            state,
+            Reached(host, Source.SETTINGS),
+            token=self._open(state) if operation == RENEWAL else None,
+            ticket=await self._ticket(conn) if operation == LOGIN else None,
+        )
 
-    async def _carry_out(self, job: Job) -> None:
-        began = self._clock()
-        if job.login_id is None:
-            exchange = await self._client.exchange(
-                "GET",
-                Domain.LIVE,
-                "/auth/renewaccesstoken",
-                bearer=job.token,
-                host=None,
-                send_before=job.send_before,
-                reading=False,
-            )
-            self._observe(RENEWAL, result_name(exchange.reply), 1, self._clock() - began)
-            verdict = rules.read_renewal(exchange, job.began)
-            await self._db.atomically(lambda conn: self._notes.renewal(conn, job, exchange, verdict))
-        else:
-            exchange = await self._client.exchange(
-                "POST",
-                Domain.LIVE,
-                "/auth/accesstokenrequest",
-                body=self._credentials.body(job.ticket),
-                bearer=None,
-                host=None,
-                send_before=job.send_before,
-                reading=False,
-            )
-            self._observe(LOGIN, result_name(exchange.reply), 1, self._clock() - began)
-            verdict = rules.read_login(exchange, job.began)
-            login_id = job.login_id
-            await self._db.atomically(lambda conn: self._notes.login(conn, job, login_id, exchange, verdict))
+    async def _use_without_asking(
+        self, conn: Connection, state: sessions.SessionState, until: datetime | None
+    ) -> Token:
+        """The token, though the renewal that would fetch the hosts cannot be made before `until`."""
+        if await self._notes.not_asked(conn, until):
+            state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
+        return self._use(state)
 
     async def _ticket(self, conn: Connection) -> str | None:
         """The penalty ticket that this login must carry, taken out of the ledger."""
@@ -264,13 +250,10 @@ class SessionKeeper:
             return None
         return hold.ticket if self._identity.made(hold.fingerprint) else None
 
-    async def _none(self, conn: Connection, state: sessions.SessionState, wait: rules.Wait) -> NoSession:
+    def _none(self, state: sessions.SessionState, wait: rules.Wait) -> NoSession:
         until = wait.until
         if wait.scope == "lease":
             until = min(until or state.now, state.now + OTHERS_WAIT)
-        if wait.scope == holds.SESSIONS and until is not None:
-            # For the operator, who may know better: clearing this hold forgets the sessions.
-            await holds.put(conn, holds.SESSIONS, wait.why, lasts=until - state.now)
         return NoSession(until, wait.why, wait.scope)
 
     def _facts(self, state: sessions.SessionState) -> rules.Facts:
@@ -280,8 +263,9 @@ class SessionKeeper:
             for hold in state.holds
             if hold.scope != holds.LOGIN or hold.fingerprint is None or self._identity.made(hold.fingerprint)
         ]
+        token = self._open(state) is not None
         return rules.Facts(
-            token=self._open(state) is not None,
+            token=token,
             issued_at=state.issued_at,
             expires_at=state.expires_at,
             suspect=state.suspect,
@@ -291,11 +275,15 @@ class SessionKeeper:
             everything=_worst(held, holds.ALL, holds.PAUSE_ALL),
             renewal=_worst(held, holds.pause_scope(RENEWAL), holds.endpoint_scope(RENEWAL)),
             login=_worst(held, holds.LOGIN, holds.pause_scope(LOGIN), holds.endpoint_scope(LOGIN)),
+            others=not token and state.token is not None and (state.expires_at or state.now) > state.now,
             renewals=state.renewals,
             renewals_free_at=state.renewals_free_at,
+            logins=state.logins,
+            last_login_at=state.last_login_at,
             renew_after=state.renew_after,
             login_after=state.login_after,
-            living=tuple(login.may_live_until for login in state.logins if self._identity.owns(login.owner)),
+            failure=state.failure,
+            ask_hosts=any(row.asks(state.now) for row in state.hosts),
         )
 
     def _open(self, state: sessions.SessionState) -> str | None:
@@ -316,7 +304,8 @@ class SessionKeeper:
         if value is None or state.issued_at is None or state.expires_at is None:
             self._token = None
             return None
-        self._token = Token(value, state.generation, state.issued_at, state.expires_at, state.user_id)
+        hosts = self._places.hosts(state.hosts)
+        self._token = Token(value, state.generation, state.issued_at, state.expires_at, state.user_id, hosts)
         if state.suspect or state.rejected or state.expires_at <= state.now:
             return None
         # Life left is counted on our own monotonic clock from the database's time: nobody's wall clock matters.

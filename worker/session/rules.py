@@ -1,39 +1,40 @@
 """What to do about the shared session: pure decisions, from what the ledger knows and the time.
 
-Tradovate keeps two sessions a user; a third login closes the oldest without a word to whoever uses it. So a token is
-renewed, which opens no session, and a login comes only when renewing is out of the question.
+Tradovate keeps two sessions of a user; a third login closes the oldest. So a token is renewed, which opens no session,
+and a login is made only without a token that can be used. A session whose token never arrived is not in use: nothing
+is lost when a later login closes it. From a login with an unknown result on, the former token is not used any more, for
+its session may be the one that a later login closes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
-
-from worker.replies import Answer, NotExecuted, NotSent, Refusal, Silence, Ticket, Unauthorized, Unclear
-from worker.tradovate._classify import clean
-from worker.tradovate.client import Exchange
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 RENEWALS_AN_HOUR = 12
 """The vendor's limit is 15 in a rolling hour, all counted."""
+HOST_RENEWALS = 6
+"""A renewal that only fetches the hosts is made while fewer than that were made in the last hour: it must not take the
+renewals that the token needs."""
 RENEW_BEFORE_END = timedelta(minutes=15)
 """The vendor's advice; a token whose life is shorter than half an hour is renewed at half its life."""
-SESSIONS_AT_ONCE = 2
-"""The vendor's limit a user: a third closes the oldest."""
-ASSUMED_LIFE = timedelta(minutes=80)
-"""The shorter of the two lives that the vendor's pages name, for an answer that does not say."""
-LONGEST_LIFE = timedelta(hours=24)
-"""A token that claims to live longer is renewed as if it lived a day: the claim is a clock's mistake."""
-BACK_OFF = (1.0, 5.0, 15.0, 60.0, 300.0)
-"""Seconds after the first, second, ... unclear login or renewal in a row; the last one from then on."""
-
+BACK_OFF = (1.0, 5.0, 15.0, 60.0, 180.0)
+"""Seconds after the first, second, ... login or renewal in a row without a result; the last one from then on. With a
+call that hangs for a minute before it, the longest wait is within the five minutes of contract 5.5."""
 UNREACHABLE_WAIT = 15.0
 """Seconds at most between two tries to reach a partner that cannot be reached."""
+LONG = timedelta(minutes=5)
+"""A login that is held back for longer leaves a doubtful token in use: it may be good, and there is no other."""
+OTHERS_LOGINS = 3
+"""Logins in an hour from which on a token that other settings, or another SECRET_KEY, put there is not replaced at
+once: replicas with different settings would close each other's sessions for ever."""
+OTHERS_WAIT = timedelta(minutes=5)
+"""How long it is left alone then: enough for a roll-out to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Something that keeps a call back. `until` None: until a person has acted."""
+    """Something that keeps a call back. `until` None: until an operator has acted."""
 
     until: datetime | None
     why: str
@@ -54,11 +55,15 @@ class Facts:
     everything: Block | None = None  # a lock-out, a pause
     renewal: Block | None = None  # a penalty on renewals
     login: Block | None = None  # a rejected login, a penalty on logins
+    others: bool = False  # there is a token of other settings, or sealed with a key that we do not have
     renewals: int = 0  # in the last hour
     renewals_free_at: datetime | None = None
+    logins: int = 0  # in the last hour, those that opened a session
+    last_login_at: datetime | None = None
     renew_after: datetime | None = None
     login_after: datetime | None = None
-    living: tuple[datetime, ...] = ()  # until when each session of ours may live
+    failure: str | None = None  # what the last renewal or login failed for
+    ask_hosts: bool = False  # a renewal is due because a host may be the wrong one
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,13 @@ class Use:
     """Go on with the token. `forget`: it was doubtful, and nothing can be done about that now."""
 
     forget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UseWithoutAsking:
+    """Go on with the token; the renewal that would fetch the hosts can be made at `until` (None: nobody knows)."""
+
+    until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +92,14 @@ class LogIn:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No session, and none to be had before `until` (None: a person has to act)."""
+    """No session, and none to be had before `until` (None: an operator has to act)."""
 
     until: datetime | None
     why: str
     scope: str
 
 
-Decision = Use | Renew | LogIn | Wait
+Decision = Use | UseWithoutAsking | Renew | LogIn | Wait
 
 
 def renew_at(issued_at: datetime, expires_at: datetime) -> datetime:
@@ -96,7 +108,7 @@ def renew_at(issued_at: datetime, expires_at: datetime) -> datetime:
 
 
 def back_off(failures: int, *, sent: bool = True) -> timedelta:
-    """The wait after the `failures`-th unclear answer in a row, counted from 1.
+    """The wait after the `failures`-th response in a row without a result, counted from 1.
 
     Not `sent`: the partner could not be reached, so that trying again costs it nothing.
     """
@@ -108,22 +120,23 @@ def decide(facts: Facts, now: datetime) -> Decision:
     """What to do about the session now."""
     alive = facts.token and facts.expires_at is not None and now < facts.expires_at
     good = alive and not facts.rejected and not facts.suspect
-    if good and now < renew_at(facts.issued_at or now, facts.expires_at or now):
+    due = not good or now >= renew_at(facts.issued_at or now, facts.expires_at or now)
+    if not due and not facts.ask_hosts:
         return Use()
     if block := _standing(facts.everything, now) or _busy(facts, now):
         return Use() if good else _wait(block)
-    return (_renewing(facts, now, good=good) if alive else None) or _logging_in(facts, now, alive=alive)
+    return (_renewing(facts, now, good=good, due=due) if alive else None) or _logging_in(facts, now, alive=alive)
 
 
-def _renewing(facts: Facts, now: datetime, *, good: bool) -> Decision | None:
+def _renewing(facts: Facts, now: datetime, *, good: bool, due: bool) -> Decision | None:
     """What a live token comes to; None when a login must follow."""
-    if facts.renewal_failed:
+    if facts.renewal_failed and not good:
         return None
-    block = _renewal_block(facts, now)
+    block = _renewal_block(facts, now, RENEWALS_AN_HOUR if due else HOST_RENEWALS)
     if block is None:
         return Renew()
-    if good:
-        return Use()  # it lives on for a while, and the renewal comes when it may
+    if good:  # it lives on for a while, and the renewal comes when it may
+        return UseWithoutAsking(block.until) if facts.ask_hosts else Use()
     if block.scope == "retry":
         return _wait(block)  # the partner could not be reached: the first call it gets is still the renewal
     return Use(forget=True) if block.scope == "renewals" and not facts.rejected else None
@@ -133,7 +146,8 @@ def _logging_in(facts: Facts, now: datetime, *, alive: bool) -> Decision:
     block = _login_block(facts, now)
     if block is None:
         return LogIn()
-    return Use(forget=True) if alive and not facts.rejected else _wait(block)
+    long = block.until is None or block.until - now > LONG
+    return Use(forget=True) if alive and not facts.rejected and long else _wait(block)
 
 
 def _busy(facts: Facts, now: datetime) -> Block | None:
@@ -142,24 +156,27 @@ def _busy(facts: Facts, now: datetime) -> Block | None:
     return Block(facts.busy_until, "the session is being opened or renewed", "lease")
 
 
-def _renewal_block(facts: Facts, now: datetime) -> Block | None:
+def _renewal_block(facts: Facts, now: datetime, most: int) -> Block | None:
     if block := _standing(facts.renewal, now):
         return block
-    if facts.renewals >= RENEWALS_AN_HOUR:
+    if facts.renewals >= most:
         return Block(facts.renewals_free_at, f"{facts.renewals} renewals in the last hour", "renewals")
-    return _standing(Block(facts.renew_after or now, "the last renewal brought nothing", "retry"), now)
+    return _standing(Block(facts.renew_after or now, _failed("renewal", facts), "retry"), now)
 
 
 def _login_block(facts: Facts, now: datetime) -> Block | None:
     if block := _standing(facts.login, now):
         return block
-    if block := _standing(Block(facts.login_after or now, "the last login brought nothing", "retry"), now):
+    if block := _standing(Block(facts.login_after or now, _failed("login", facts), "retry"), now):
         return block
-    living = sorted(until for until in facts.living if until > now)
-    if len(living) < SESSIONS_AT_ONCE:
+    if not facts.others or facts.logins < OTHERS_LOGINS or facts.last_login_at is None:
         return None
-    free = living[len(living) - SESSIONS_AT_ONCE]
-    return Block(free, f"{len(living)} sessions of ours may live, and a third would close one", "sessions")
+    why = "replicas with other settings for Tradovate, or another SECRET_KEY, log in as well"
+    return _standing(Block(facts.last_login_at + OTHERS_WAIT, why, "others"), now)
+
+
+def _failed(what: str, facts: Facts) -> str:
+    return f"the last {what} failed: {facts.failure}" if facts.failure else f"the last {what} brought no token"
 
 
 def _standing(block: Block | None, now: datetime) -> Block | None:
@@ -168,99 +185,3 @@ def _standing(block: Block | None, now: datetime) -> Block | None:
 
 def _wait(block: Block) -> Wait:
     return Wait(block.until, block.why, block.scope)
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """A token, how long it lives from the request on, and the API user's id."""
-
-    token: str = field(repr=False)
-    life: timedelta
-    user_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """The credentials, or the token to be renewed, are not accepted. `text` is the partner's."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Neither granted nor denied. `opened`: a session may have been opened; `sent`: bytes may have left."""
-
-    why: str
-    opened: bool = False
-    sent: bool = True
-
-
-Verdict = Granted | Denied | Failed
-
-
-def read_renewal(exchange: Exchange, now: datetime) -> Verdict:
-    """What the answer to a renewal says; `Denied` means that the session is known dead."""
-    match exchange.reply:
-        case Answer(body):
-            return _granted(body, exchange.date or now) or Failed("an answer without a token")
-        case Refusal(text, status) if status in (200, 400):
-            return Denied(text)
-        case Unauthorized(text):
-            return Denied(text or "401")
-        case Unclear(status=408):
-            return Denied("408")  # what the vendor documents for a session that was closed
-        case other:
-            return _failed(other)
-
-
-def read_login(exchange: Exchange, now: datetime) -> Verdict:
-    """What the answer to a login says; `Denied` stops all logins with these credentials."""
-    match exchange.reply:
-        case Answer(body):
-            if granted := _granted(body, exchange.date or now):
-                return granted
-            status = body.get("userStatus") if isinstance(body, dict) else None
-            if isinstance(status, str) and status not in ("", "Active"):
-                return Denied(f"userStatus {clean(status)}")
-            return Failed("an answer without a token", opened=True)
-        case Refusal(text) | Unauthorized(text):
-            return Denied(text or "401")
-        case other:
-            return _failed(other)
-
-
-def _failed(reply: Refusal | Ticket | Silence | NotSent | NotExecuted | Unclear) -> Failed:
-    match reply:
-        case NotSent(why):
-            return Failed(why, sent=False)
-        case Unclear(why, status):
-            # A 503 says that nothing was done; a timeout, a cut, another 5xx, what cannot be read may hide a session.
-            return Failed(why, opened=status is None or status == 408 or (status // 100 in (2, 5) and status != 503))
-        case Ticket():
-            return Failed("a penalty ticket")
-        case NotExecuted(why=why):
-            return Failed(why)
-        case Silence(status) | Refusal(status=status):
-            return Failed(f"HTTP {status}")
-
-
-def _granted(body: Any, answered_at: datetime) -> Granted | None:
-    token = body.get("accessToken") if isinstance(body, dict) else None
-    if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-        return None
-    user_id = body.get("userId")
-    return Granted(
-        token,
-        _life(body.get("expirationTime"), answered_at),
-        user_id if isinstance(user_id, int) and not isinstance(user_id, bool) and 0 < user_id < 2**63 else None,
-    )
-
-
-def _life(expiration: Any, answered_at: datetime) -> timedelta:
-    """From the partner's clock to the partner's `expirationTime`: a clock of ours that is wrong does no harm."""
-    try:
-        expires_at = datetime.fromisoformat(expiration)
-        life = (expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC)) - answered_at
-    except (TypeError, ValueError, OverflowError):
-        return ASSUMED_LIFE
-    return min(life, LONGEST_LIFE) if life > timedelta(0) else ASSUMED_LIFE

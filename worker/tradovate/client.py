@@ -44,7 +44,8 @@ CONNECTIONS = 64
 NEEDS_NO_BODY = (423, 429)
 """Statuses that say all: a lock-out must not wait for a body that drips, nor be forgotten because one is cut."""
 
-_NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout)
+_NOT_CONNECTED = (*_UNREACHABLE, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +233,10 @@ class PartnerClient:
         """
         why = type(error).__name__
         if isinstance(error, _NOT_CONNECTED):
-            return NotSent(f"no connection ({clean(str(error)) or why})")
+            return NotSent(f"no connection ({clean(str(error)) or why})", unreachable=isinstance(error, _UNREACHABLE))
         if self._traced and not call.sent:
-            return NotSent(f"no connection in time ({why})" if isinstance(error, TimeoutError) else why)
+            late = isinstance(error, TimeoutError)
+            return NotSent(f"no connection in time ({why})" if late else why, unreachable=late)
         if isinstance(error, TimeoutError):
             return Unclear(f"no whole answer within {self._timeout:g} s")
         return Unclear(f"the connection broke ({why})")

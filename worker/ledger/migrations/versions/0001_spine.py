@@ -171,7 +171,7 @@ create index call_kind on call (operation, result, id);
 create index call_open on call (id) where result is null;
 
 -- What keeps calls back: a lock-out (scope 'all'), a penalty ('endpoint:<operation>'), a rejected login ('login'),
--- two sessions of ours that may live ('sessions'), a person's pause ('pause:all' or 'pause:<operation>'). `ticket`
+-- a person's pause ('pause:all' or 'pause:<operation>'). `ticket`
 -- and `body` are the penalty ticket and the exact bytes that must go again with it (encrypted); `company` names the
 -- steps that those bytes stand for. But for tickets, a scope has one hold at a time: replicas that are told the same
 -- thing at once extend it (the unique index closes that race).
@@ -209,26 +209,43 @@ create table session (
     streak          integer not null default 0,
     rejected        boolean not null default false,
     renewal_failed  boolean not null default false,
-    login_failures  integer not null default 0, -- unclear logins in a row, and when the next is allowed
+    login_failures  integer not null default 0, -- logins in a row with an unknown result; when the next is allowed
     login_after     timestamptz,
-    renew_failures  integer not null default 0, -- unclear renewals in a row, and when the next is allowed
+    renew_failures  integer not null default 0, -- renewals in a row with an unknown result; when the next is allowed
     renew_after     timestamptz,
-    login_id        bigint,                     -- the login that opened this session
+    failure         text,                       -- what the last login or renewal failed for, for the operator
+    password_expires_at timestamptz,            -- as the last login or renewal said
     lease           uuid,
     lease_until     timestamptz
 );
 insert into session default values;
 
--- Sessions that we opened or may have opened: never a third while two of one user may live. Written before the
--- bytes leave, so that a replica that dies in the middle has counted its own.
-create table login (
-    id             bigint generated always as identity primary key,
-    owner          bytea not null,
-    at             timestamptz not null default clock_timestamp(),
-    may_live_until timestamptz not null,
-    ended_at       timestamptz              -- known dead, or never opened
+-- Where each domain of the organization is, as login and renewal return it (`apiHosts`), for all replicas and bridges.
+-- `belongs`: the settings that it belongs to; with other addresses or another user it counts for nothing.
+-- `generation`: of the token with which the host came into use: a late reply to a call that went with an older one
+-- says nothing about this host. What `doubt` and the columns after it mean: see `worker/ledger/hosts.py`.
+create table host (
+    domain      text primary key check (domain in ('live', 'demo')),
+    host        text,                       -- null: the host of the settings
+    source      text check (source in ('login', 'renewal', 'redirect')),
+    belongs     bytea,                      -- keyed hash of the settings' addresses, user and key id
+    generation  bigint not null default 0,
+    since       timestamptz,
+    moved_from  text,                       -- the host that a redirect led away from
+    hops        integer not null default 0, -- redirects followed since a call succeeded
+    ignored     text,                       -- a returned value that is not used, and why
+    ignored_why text,
+    doubt       text,                       -- why the host may be the wrong one
+    strong      boolean not null default false,
+    doubted_at  timestamptz,
+    leads_to    text,                       -- the host of a redirect
+    asked_at    timestamptz,                -- since when it is known that a renewal does not help
+    ask_at      timestamptz,                -- no renewal for a doubt before
+    ask_strong  boolean not null default false,
+    try_at      timestamptz,                -- no call before
+    tries       integer not null default 0
 );
-create index login_living on login (may_live_until) where ended_at is null;
+insert into host (domain) values ('live'), ('demo');
 
 -- Alert signals of the partner that the bridge has put on Kafka: keys only, for ever, so that no reconnect publishes
 -- a week again. Written after the record is on Kafka: a bridge that dies in between publishes it once more, under the
@@ -310,6 +327,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drops them all: the ledger is gone."""
     op.execute(
-        "drop table replay, dead_letter, note, replica, leader, signal, login, session, hold, call, outcome, step,"
+        "drop table replay, dead_letter, note, replica, leader, signal, host, session, hold, call, outcome, step,"
         " flow, business_order, trader, ledger"
     )
