@@ -32,6 +32,7 @@ from worker.ledger.claims import Claims
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
 from worker.ledger.ledger import Ledger
+from worker.ledger.outbox import Outbox
 from worker.ledger.rows import OutcomeRow
 from worker.ops.health import Health
 from worker.ops.metrics import Metrics
@@ -131,7 +132,8 @@ class Replica:
         self.session = session_keeper(settings, self.database, vault, self.client, budget, self.name, self._observe)
         claims = Claims(self.ledger, budget, self.name, settings.tradovate_timeout_seconds + LEASE_MARGIN)
         self.producer = RecordProducer(settings)
-        self.publisher = Publisher(self.ledger, self.producer, names, published=self._published, crash=self.crash)
+        outbox = Outbox(self.database)
+        self.publisher = Publisher(outbox, self.producer, names, published=self._published, crash=self.crash)
         caller = Caller(
             self.ledger,
             claims,

@@ -141,29 +141,3 @@ async def test_events_that_come_to_two_replicas_at_once_are_taken_once(stage: St
         assert sorted(intake.accepted.get("trader.purchased", 0) for intake in taken) == [0, 0, 1]
     await replica.database.close()
     assert len(await on.steps()) == 12
-
-
-async def test_an_outcome_waits_for_the_earlier_ones_of_its_flow(stage: Stages) -> None:
-    """What a dead replica left is taken over in its order: while somebody may still publish `pending`, the final
-    outcome of that flow is nobody else's.
-    """
-    on = await stage()
-    replica = (here := await on.replica()).replica
-    await on.buy(purchase(1))
-    await on.all_ended()
-    await here.stop()
-    async with replica.database.connection() as connection:
-        await connection.execute(
-            "update outcome set published_at = null, lease_until = clock_timestamp() + interval '1 hour'"
-        )
-        await connection.execute(
-            "insert into outcome (outcome_id, flow_id, topic, event_id, status, headers, body, lease_until)"
-            " select 'later', flow_id, topic, event_id, status, headers, body, clock_timestamp() - interval '1 s'"
-            " from outcome"
-        )
-        assert await replica.ledger.unpublished() == []
-        await connection.execute("update outcome set lease_until = clock_timestamp() - interval '1 s'")
-    found = [row.id for row in await replica.ledger.unpublished()]
-    await replica.database.close()
-    assert len(found) == 2
-    assert found == sorted(found)

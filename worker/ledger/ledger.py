@@ -31,7 +31,7 @@ from worker.ledger.opening import FLOW_COLUMNS, InHand, claimed, flow_of, opened
 from worker.ledger.repeats import Known, sort_out
 from worker.ledger.rows import PLAN, Accepted, Claimed, Finish, FlowRow, Lane, Move, OutcomeRow, StepState
 from worker.ledger.saving import Moves, save
-from worker.ledger.working_set import OUTCOME_LEASE, WorkingSet
+from worker.ledger.working_set import WorkingSet
 from worker.ledger.writes import Writes, columns
 from worker.replies import Reply
 
@@ -280,44 +280,6 @@ class Ledger:
             late = await reap(connection, settle)
         self._given_up -= given_up
         return released + late
-
-    async def unpublished(self, limit: int = 500) -> Sequence[OutcomeRow]:
-        """Outcomes that whoever wrote them has not published in time, leased to this replica; oldest first.
-
-        An outcome waits for the earlier ones of its flow, so that `pending` never comes after the final one.
-        """
-        begun = time.monotonic()
-        async with self.database.connection() as connection:
-            rows = await connection.fetch(
-                "with late as (select id from outcome o where published_at is null and lease_until < clock_timestamp()"
-                " and not exists (select 1 from outcome e where e.flow_id = o.flow_id and e.id < o.id"
-                " and e.published_at is null and e.lease_until >= clock_timestamp())"
-                " order by id limit $1 for update skip locked)"
-                " update outcome set lease_until = clock_timestamp() + make_interval(secs => $2) from late"
-                " where outcome.id = late.id"
-                " returning outcome.id, topic, status, record_key, headers, body",
-                limit,
-                OUTCOME_LEASE,
-            )
-        return sorted((OutcomeRow.leased(row, begun + OUTCOME_LEASE) for row in rows), key=lambda row: row.id)
-
-    async def keep_outcomes(self, ids: Sequence[int]) -> float:
-        """Extends the lease of outcomes that are surely still ours; until when (monotonic)."""
-        begun = time.monotonic()
-        async with self.database.connection() as connection:
-            await connection.execute(
-                "update outcome set lease_until = clock_timestamp() + make_interval(secs => $2) where id = any($1)",
-                list(ids),
-                OUTCOME_LEASE,
-            )
-        return begun + OUTCOME_LEASE
-
-    async def published(self, ids: Sequence[int]) -> None:
-        """Notes that these outcomes are on their topics."""
-        async with self.database.connection() as connection:
-            await connection.execute(
-                "update outcome set published_at = clock_timestamp() where id = any($1)", list(ids)
-            )
 
 
 class _Undone(Exception):  # noqa: N818 - what was tried out is rolled back

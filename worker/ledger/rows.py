@@ -181,7 +181,9 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeRow:
-    """An outcome that is leased to us to publish, for sure until `until` (monotonic seconds)."""
+    """An outcome that is leased to us to publish, for sure until `until` (monotonic seconds; `NOT_OURS`: an earlier
+    outcome of its flow is still to be published, and whoever looks after that has noted it may claim this one).
+    """
 
     id: int
     topic: str
@@ -190,12 +192,16 @@ class OutcomeRow:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     until: float
+    flow_id: uuid.UUID | None = None
 
     @classmethod
     def leased(cls, row: Any, until: float) -> OutcomeRow:
-        """Out of a row of the table: id, topic, status, record_key, headers, body."""
+        """Out of a row of the table: id, topic, status, record_key, headers, body, flow_id."""
         topic, status, key, headers, body = (row[name] for name in ("topic", "status", "record_key", "headers", "body"))
-        return cls(row["id"], topic, status, key, headers, body, until)
+        return cls(row["id"], topic, status, key, headers, body, until, row["flow_id"])
+
+
+NOT_OURS = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)

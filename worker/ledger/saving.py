@@ -15,7 +15,7 @@ from schemas.base import utc_text
 from schemas.outcomes import Outcome
 from worker.flows.base import Succeeded
 from worker.ledger.database import Again, Connection, DatabaseUnavailable
-from worker.ledger.rows import MOVES, Claimed, Finish, FlowRow, Later, Move, OutcomeRow, StepState
+from worker.ledger.rows import MOVES, NOT_OURS, Claimed, Finish, FlowRow, Later, Move, OutcomeRow, StepState
 from worker.ledger.working_set import OUTCOME_LEASE, NewStep, WorkingSet
 from worker.ledger.writes import Writes, columns
 
@@ -61,13 +61,14 @@ async def save(
         if error.code != _FOREIGN_KEY:
             raise
         raise Again from None  # first steps of flows that another replica has written
-    ids: Mapping[str, int] = (told["outcomes"] if outcomes else None) or {}
+    ids: Mapping[str, tuple[int, bool]] = (told["outcomes"] if outcomes else None) or {}
     until = working.begun + OUTCOME_LEASE
-    return [
-        OutcomeRow(ids[outcome_id], topic, status, key, headers, body, until)
-        for outcome_id, _, topic, _, status, key, headers, body in outcomes
-        if outcome_id in ids
-    ]
+    rows = []
+    for outcome_id, flow_id, topic, _, status, key, headers, body in outcomes:
+        row_id, ours = ids.get(outcome_id, (None, False))
+        if row_id is not None:
+            rows.append(OutcomeRow(row_id, topic, status, key, headers, body, until if ours else NOT_OURS, flow_id))
+    return rows
 
 
 def _insert_flows(writes: Writes, working: WorkingSet, flows: Sequence[FlowRow]) -> None:
@@ -220,12 +221,16 @@ def _insert_outcomes(writes: Writes, working: WorkingSet) -> Sequence[tuple[Any,
         writes.add(
             "outcomes",
             "insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until)"
-            " select *, clock_timestamp() + make_interval(secs => $9::float8) from unnest($1::text[], $2::uuid[],"
-            " $3::text[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[], $8::bytea[])"
-            " on conflict (outcome_id) do nothing returning outcome_id, id",
+            # While an earlier outcome of its flow is not noted as published, whoever publishes that one, an outcome is
+            # nobody's: `pending` never comes after the final one.
+            " select n.*, clock_timestamp() + make_interval(secs => case when exists (select 1 from outcome e"
+            " where e.flow_id = n.f and e.published_at is null) then 0 else $9::float8 end)"
+            " from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[],"
+            " $8::bytea[]) as n (o, f, t, e, s, k, h, b)"
+            " on conflict (outcome_id) do nothing returning outcome_id, id, lease_until > clock_timestamp() as ours",
             *(list(column) for column in zip(*rows, strict=True)),
             OUTCOME_LEASE,
-            told="jsonb_object_agg(outcome_id, id)",
+            told="jsonb_object_agg(outcome_id, jsonb_build_array(id, ours))",
         )
     return rows
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,8 +25,8 @@ from worker.kafka.producer import MAX_BATCH_BYTES, PlainRecord, RecordProducer
 from worker.kafka.topics import TopicNames, outcome_topic
 from worker.ledger.database import DatabaseError
 from worker.ledger.errors import reason_of
-from worker.ledger.ledger import Ledger
-from worker.ledger.rows import OutcomeRow
+from worker.ledger.outbox import Outbox
+from worker.ledger.rows import NOT_OURS, OutcomeRow
 
 log = structlog.get_logger()
 
@@ -52,7 +53,7 @@ AT_ONCE = 500
 class Publisher:
     """The way of outcomes to Kafka. `hand` takes what has just been written; `run` publishes."""
 
-    ledger: Ledger
+    outbox: Outbox
     producer: RecordProducer
     names: TopicNames
     published: Callable[[OutcomeRow], None] = lambda _row: None
@@ -66,9 +67,14 @@ class Publisher:
     progress: float = field(default_factory=time.monotonic)
 
     def hand(self, outcomes: Sequence[OutcomeRow]) -> None:
-        """Takes outcomes that this replica has the lease of."""
+        """Takes outcomes that this replica has the lease of. One that is not ours yet is looked for at once: most often
+        what it waits for has been published by this replica a moment ago.
+        """
+        ours = {row.id: row for row in outcomes if row.until != NOT_OURS}
+        if len(ours) < len(outcomes) and not self.failing:
+            self._sweep_at = 0.0
         if outcomes:
-            self._handed.update((row.id, row) for row in outcomes)
+            self._handed.update(ours)
             self._wake.set()
 
     def finish(self) -> None:
@@ -105,8 +111,10 @@ class Publisher:
         if self._unnoted:
             await self._note()
         if time.monotonic() >= self._sweep_at and not self._finishing:
-            self._sweep_at = time.monotonic() + SWEEP_EVERY
-            self.hand(await self.ledger.unpublished(AT_ONCE))
+            found = await self.outbox.unpublished(AT_ONCE)
+            # Of each flow one was found: the next one can be claimed when that is published.
+            self._sweep_at = 0.0 if found else time.monotonic() + SWEEP_EVERY
+            self.hand(found)
         while self._handed:
             self.crash("before_publish")
             await self._send(self._still_ours())
@@ -120,7 +128,15 @@ class Publisher:
         now = time.monotonic()
         for lost in [row.id for row in self._handed.values() if row.until <= now]:
             del self._handed[lost]
-        return list(islice(self._handed.values(), AT_ONCE))
+        rows: list[OutcomeRow] = []
+        flows: set[uuid.UUID] = set()
+        for row in islice(self._handed.values(), AT_ONCE):
+            # Two of one flow may go to two partitions, where nothing keeps their order: one after the other.
+            if row.flow_id is None or row.flow_id not in flows:
+                rows.append(row)
+            if row.flow_id is not None:
+                flows.add(row.flow_id)
+        return rows
 
     async def _send(self, rows: Sequence[OutcomeRow]) -> None:
         """Sends; what has arrived is out of our hands even when the rest fails."""
@@ -182,7 +198,7 @@ class Publisher:
         now = time.monotonic()
         ours = [row.id for row in self._handed.values() if row.until > now]
         try:
-            until = await self.ledger.keep_outcomes(ours)
+            until = await self.outbox.keep(ours)
         except DatabaseError as error:
             log.info("outcomes.lease_not_kept", error=reason_of(error))
             return
@@ -193,5 +209,5 @@ class Publisher:
     async def _note(self) -> None:
         """Kept for the next round when the database is away: published is published."""
         noted = list(self._unnoted)
-        await self.ledger.published(noted)
+        await self.outbox.published(noted)
         del self._unnoted[: len(noted)]
