@@ -141,7 +141,8 @@ class Start:
         attempt = 0
         while not self.stopping.is_set():
             try:
-                await check()
+                if not await self._unless_stopped(check()):
+                    return False
             except (OSError, KafkaError, DatabaseError) as error:
                 attempt += 1
                 log.warning("run.waits_for", what=what, error=reason_of(error), fix=getattr(error, "fix", None))
@@ -154,6 +155,17 @@ class Start:
             else:
                 return True
         return False
+
+    async def _unless_stopped(self, check: Awaitable[None]) -> bool:
+        """Does a check, which may take long where something hangs; false when stopped before its end."""
+        checking, stopped = asyncio.ensure_future(check), asyncio.create_task(self.stopping.wait())
+        await asyncio.wait([checking, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not checking.done():
+            checking.cancel()
+            return False
+        checking.result()
+        return True
 
     async def _check_ledger(self) -> None:
         status = await schema.status(self.settings.database_url.get_secret_value())

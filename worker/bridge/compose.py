@@ -25,6 +25,7 @@ from worker.ledger.calls import Budget
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
 from worker.ops.reach import Reach
+from worker.ops.stopping import exit_at_the_latest
 from worker.replies import Domain
 from worker.settings import BridgeSettings
 from worker.starting import partner_client, replica_name, session_keeper
@@ -140,6 +141,7 @@ async def run_bridge(
     def stop(code: int) -> None:
         nonlocal interrupted
         interrupted = code == signal.SIGINT
+        exit_at_the_latest(130 if interrupted else 0)
         bridge.stopping.set()
 
     loop = asyncio.get_running_loop()

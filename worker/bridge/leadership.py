@@ -14,6 +14,7 @@ import structlog
 from worker.ledger import leader
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.errors import Cause, DatabaseUnavailable
+from worker.ops.changes import Changes
 
 log = structlog.get_logger()
 
@@ -44,6 +45,7 @@ class Leadership:
     progress: float = field(default_factory=time.monotonic)
     away: str | None = "not asked yet"
     """Why the ledger could not be asked, None when it could."""
+    _said: Changes = field(default_factory=Changes)
     _lease: uuid.UUID = field(default_factory=uuid.uuid4)
     _until: float = 0.0
     _won: asyncio.Event = field(default_factory=asyncio.Event)
@@ -72,6 +74,8 @@ class Leadership:
             async with asyncio.timeout(self.extend_every), self.database.connection() as connection:
                 taken = await leader.take(connection, self.name, self._lease, timedelta(seconds=self.lease_seconds))
             self.away = None
+            if self._said.over("away"):
+                log.info("bridge.ledger_back", leads=taken)
         except TimeoutError:
             return self._not_asked(DatabaseUnavailable(Cause.TOO_SLOW))
         except DatabaseError as error:
@@ -87,7 +91,8 @@ class Leadership:
 
     def _not_asked(self, error: DatabaseError) -> bool:
         self.away = error.reason
-        log.warning("bridge.ledger_away", error=self.away, leads=self.leads)
+        if self._said.changed("away", (self.away, self.leads)):
+            log.warning("bridge.ledger_away", error=self.away, fix=error.fix, leads=self.leads)
         return self.leads
 
     async def won(self) -> None:
