@@ -14,6 +14,7 @@ from worker.sandbox.connection import Connection
 from worker.sandbox.core import Core, Request
 from worker.sandbox.limits import Budget, strip_ticket
 from worker.sandbox.operation import Domain
+from worker.sandbox.places import Places
 
 NOW = 1_790_000_000.0
 JSON = st.recursive(
@@ -27,7 +28,7 @@ class Desk:
     """Calls that can be under way together."""
 
     def __init__(self) -> None:
-        self.core = Core(SandboxConfig(), NOW)
+        self.core = Core(SandboxConfig(), NOW, Places())
         self.token = self.core.sessions.open(self.core.config, NOW).value
 
     def begin(self, domain: Domain, path: str, body: Any = None, **query: str) -> Any:

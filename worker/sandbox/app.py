@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from worker.sandbox.config import SandboxConfig
 from worker.sandbox.control import Control
 from worker.sandbox.core import Core, Request
+from worker.sandbox.places import Arrival, Places
+from worker.sandbox.replies import Reply
 from worker.sandbox.socket_edge import run_socket
 
 if TYPE_CHECKING:
     from worker.sandbox.core import Exchange
     from worker.sandbox.operation import Domain
-    from worker.sandbox.replies import Reply
 
 __all__ = ["CUT_EXTENSION", "ConnectionCutError", "Sandbox"]
 
@@ -42,7 +44,9 @@ class Sandbox:
 
     def __init__(self, config: SandboxConfig | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
-        self.core = Core(config or SandboxConfig(), clock())
+        self.places = Places()
+        self.first_port: int | None = None
+        self.core = Core(config or SandboxConfig(), clock(), self.places)
         self.control = Control(self)
         self.app = App(self)
         self.stopping = asyncio.Event()
@@ -54,7 +58,7 @@ class Sandbox:
     def reset(self) -> None:
         """Forget everything but the switches."""
         self.core.hub.drop()
-        self.core = Core(self.core.config, self.clock())
+        self.core = Core(self.core.config, self.clock(), self.places)
 
     async def perform(self, request: Request, gone: Callable[[float], Awaitable[bool]]) -> Reply:
         """Carry one call through. `gone` waits so many seconds and says whether the caller hung up meanwhile.
@@ -85,7 +89,7 @@ class Sandbox:
 
 
 class App:
-    """ASGI: `/live/v1/...`, `/demo/v1/...` and `/control/...` on one port."""
+    """ASGI: `/live/v1/...`, `/demo/v1/...` and `/control/...` on one port, and on others for a domain that moved."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -100,6 +104,13 @@ class App:
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].lower().rstrip("/")
+        domain: Domain = "live" if path.startswith("/live/") else "demo"
+        if self._sandbox.places.wrong(domain, _arrival(scope), self._sandbox.first_port):
+            await receive()
+            self._sandbox.core.misdirected(Request(domain, "/websocket", via="ws"), 421, self._sandbox.clock())
+            await send({"type": "websocket.http.response.start", "status": 421, "headers": [(b"content-length", b"0")]})
+            await send({"type": "websocket.http.response.body", "body": b""})
+            return
         cut = scope.get("extensions", {}).get(CUT_EXTENSION)
         if path == "/live/v1/websocket":
             await run_socket(self._sandbox, "live", receive, send, cut)
@@ -117,12 +128,11 @@ class App:
         else:
             request = _request(scope, path, body)
             if request is None:
-                await _send(send, 404, b"", None)
+                await _send(send, Reply(status=404, body=b""), self._sandbox.clock())
                 return
-            reply = await self._sandbox.perform(request, _watch(receive))
+            reply = self._misdirected(scope, request) or await self._sandbox.perform(request, _watch(receive))
         if reply.connection == "answer":
-            encoded = reply.encode()
-            await _send(send, reply.status, encoded, reply.content_type if encoded else None)
+            await _send(send, reply, self._sandbox.clock())
             return
         cut = scope.get("extensions", {}).get(CUT_EXTENSION)
         if cut is None:
@@ -130,6 +140,22 @@ class App:
         cut()
         while (await receive())["type"] != "http.disconnect":
             pass
+
+    def _misdirected(self, scope: Scope, request: Request) -> Reply | None:
+        sandbox, arrival = self._sandbox, _arrival(scope)
+        if not sandbox.places.wrong(request.domain, arrival, sandbox.first_port):
+            return None
+        raw_path, query = scope.get("raw_path", scope["path"].encode()), scope["query_string"]
+        target = (raw_path + (b"?" + query if query else b"")).decode("latin-1")
+        reply = sandbox.places.answer(sandbox.config, request.domain, arrival, target)
+        sandbox.core.misdirected(request, reply.status, sandbox.clock())
+        return reply
+
+
+def _arrival(scope: Scope) -> Arrival:
+    server = scope.get("server")
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+    return Arrival(server[1] if server else None, host, scope.get("scheme", "http"))
 
 
 def _watch(receive: Receive) -> Callable[[float], Awaitable[bool]]:
@@ -172,6 +198,7 @@ def _request(scope: Scope, path: str, body: bytes) -> Request | None:
         body=body,
         bearer=bearer,
         subnet=client[0].rpartition(".")[0] if client else "127.0.0",
+        arrival=_arrival(scope),
     )
 
 
@@ -187,11 +214,13 @@ async def _body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def _send(send: Send, status: int, body: bytes, content_type: str | None) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
-    if content_type:
-        headers.append((b"content-type", content_type.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+async def _send(send: Send, reply: Reply, now: float) -> None:
+    body = reply.encode()
+    headers = [(b"content-length", str(len(body)).encode()), (b"date", formatdate(now, usegmt=True).encode())]
+    if body:
+        headers.append((b"content-type", reply.content_type.encode()))
+    headers += [(name.encode(), value.encode("latin-1")) for name, value in reply.headers]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

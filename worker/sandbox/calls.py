@@ -46,6 +46,7 @@ class CallLog:
         self.in_flight: dict[int, CallRecord] = {}
         self.most_in_flight = 0
         self.during_lockout = 0
+        self.wrong_host: Counter[str] = Counter()
         self.by_path: Counter[str] = Counter()
         self.items_by_path: Counter[str] = Counter()
         self.by_status: Counter[int] = Counter()

@@ -65,6 +65,14 @@ class SandboxConfig:
     """Unknown: a wrong password is 401 for the conformance tests, HTTP 200 with an errorText in the field."""
     old_token_after_renewal: bool = True
     """Unknown: whether the token that was renewed goes on being valid until its own end."""
+    password_days: float | None = 180
+    """Days until the API user's password ends (`passwordExpirationTime`); null leaves it out: it has no end."""
+    approval_needed: bool = False
+    """Unknown: what a login is answered that waits for MFA or a new device; true gives 200 without token and text."""
+    api_hosts: Literal["always", "moved", "never"] = "always"
+    """Unknown: whether `apiHosts` is always returned: `moved` returns it only after a move, `never` not at all."""
+    wrong_host: Literal["redirect", "404", "405", "421"] = "redirect"
+    """Unknown: what a host answers that the organization has left: a 307 with Location, or a status without a body."""
     failed_logins_an_hour: int = 5
     """Wrong passwords in a rolling hour before a captcha penalty (rate limits page)."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import parse_qsl
 
 import orjson
 
 from worker.sandbox.config import SwitchError, switch_values, with_switches
 from worker.sandbox.faults import FaultError
+from worker.sandbox.operation import Domain
 from worker.sandbox.operations.accounts import LIVE_PERMISSION
 from worker.sandbox.operations.alerts import NOISE_ALERT_ID, raise_alert, sign
 from worker.sandbox.operations.applications import review
@@ -46,6 +47,7 @@ class Control:
             ("POST", "/control/unlock"): lambda _: self.unlock(),
             ("POST", "/control/expire-tokens"): lambda _: self.expire_tokens(),
             ("POST", "/control/close-sessions"): lambda _: self.close_sessions(),
+            ("POST", "/control/move"): self.move,
             ("POST", "/control/seed"): self.seed,
             ("POST", "/control/sign"): self.sign,
             ("POST", "/control/alert"): self.alert,
@@ -118,6 +120,7 @@ class Control:
                 "in_flight": len(calls.in_flight),
                 "most_in_flight": calls.most_in_flight,
                 "during_lockout": calls.during_lockout,
+                "wrong_host": dict(calls.wrong_host),
                 "same_trader_overlaps": calls.same_trader_overlaps,
                 "same_trader_write_overlaps": calls.same_trader_write_overlaps,
             },
@@ -165,6 +168,21 @@ class Control:
 
     def close_sessions(self) -> dict[str, Any]:
         return {"closed": self._sandbox.core.sessions.close_all(self._sandbox.clock())}
+
+    def move(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Serve `domain` (demo) on another `port` (0, any free one) from now on; its sockets are cut, unless
+        `keep_sockets`. The old port answers as the switch `wrong_host` says, and a handshake there is refused with 421.
+        """
+        domain: Domain = data.get("domain", "demo")
+        if domain not in get_args(Domain):
+            raise ValueError("domain should be live or demo")
+        try:
+            port = self._sandbox.places.move(domain, int(data.get("port", 0)))
+        except OSError as error:
+            raise ValueError(f"the port cannot be opened ({error.strerror})") from None
+        if not data.get("keep_sockets", False):
+            self._sandbox.core.hub.drop(domain)
+        return {"domain": domain, "port": port}
 
     def seed(self, data: dict[str, Any]) -> dict[str, Any]:
         """Put entities there that nobody made by a call: `users` (name, email), `accounts` (name, balance),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig
     from worker.sandbox.connection import Connection
     from worker.sandbox.faults import FaultRule
+    from worker.sandbox.places import Arrival, Places
     from worker.sandbox.sessions import Token
 
 __all__ = ["Core", "Exchange", "Request"]
@@ -50,6 +51,7 @@ class Request:
     subnet: str = "127.0.0"
     via: str = "http"
     connection: Connection | None = None
+    arrival: Arrival | None = None
 
 
 @dataclass(slots=True)
@@ -73,8 +75,9 @@ class Exchange:
 class Core:
     """All state of the simulated partner. Every method takes the time it happens at."""
 
-    def __init__(self, config: SandboxConfig, now: float) -> None:
+    def __init__(self, config: SandboxConfig, now: float, places: Places) -> None:
         self.config = config
+        self.places = places
         self.world = World(config, now)
         self.effects = Effects()
         self.sessions = Sessions()
@@ -120,6 +123,23 @@ class Core:
         exchange.delay_before = self.config.partner_ms / 1000 + sum(r.seconds for r in delays if r.when == "before")
         exchange.delay_after = sum(rule.seconds for rule in delays if rule.when == "after")
         return exchange
+
+    def misdirected(self, request: Request, status: int, now: float) -> None:
+        """Note a call that came to a host which does not serve its domain: it is logged, and nothing else happens."""
+        record = CallRecord(
+            number=self.calls.total + 1,
+            at=now,
+            domain=request.domain,
+            path=request.path,
+            via=request.via,
+            items=_items(_parse(request.body)),
+            token_id=self._token_id(request),
+            in_flight=len(self.calls.in_flight),
+            faults=["wrong_host"],
+        )
+        self.calls.begin(record)
+        self.calls.wrong_host[request.domain] += 1
+        self.calls.end(record, status, now)
 
     def answer(self, exchange: Exchange, now: float) -> Reply:
         """Make the call's effect, unless something stands against it, and return what the caller gets."""
@@ -204,6 +224,8 @@ class Core:
             token=exchange.token,
             connection=exchange.request.connection,
             poison=[rule for rule in exchange.rules if rule.action == "poison"],
+            places=self.places,
+            arrival=exchange.request.arrival,
         )
         try:
             return operation.handler(call)

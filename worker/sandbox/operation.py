@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from worker.sandbox.connection import Connection
     from worker.sandbox.effects import Effects
     from worker.sandbox.faults import FaultRule
+    from worker.sandbox.places import Arrival, Places
     from worker.sandbox.replies import Reply
     from worker.sandbox.sessions import Sessions, Token
     from worker.sandbox.sockets import Hub
@@ -37,6 +38,8 @@ class Call:
     token: Token | None = None
     connection: Connection | None = None
     poison: list[FaultRule] = field(default_factory=list)
+    places: Places | None = None
+    arrival: Arrival | None = None
 
 
 Handler = Callable[[Call], "Reply"]

@@ -29,6 +29,7 @@ class Reply:
     body: bytes | None = None
     content_type: str = Json
     failed: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
     parts: list[Any] | None = None
     """The messages of a split answer, which only a socket can be given."""
     connection: Literal["answer", "cut", "hang"] = "answer"

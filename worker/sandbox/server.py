@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.sandbox.app import Sandbox
+    from worker.sandbox.operation import Domain
 
 __all__ = ["RunningSandbox", "serve", "settings_for"]
 
@@ -70,36 +71,79 @@ class RunningSandbox:
     sandbox: Sandbox
     host: str
     port: int
-    _server: _Server = field(repr=False)
-    _task: asyncio.Task[None] = field(repr=False)
+    _servers: dict[int, tuple[_Server, asyncio.Task[None]]] = field(default_factory=dict, repr=False)
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return self._at(self.port)
 
     @property
     def live_url(self) -> str:
-        return f"{self.url}/live/v1"
+        return f"{self._at(self.sandbox.places.ports.get('live', self.port))}/live/v1"
 
     @property
     def demo_url(self) -> str:
-        return f"{self.url}/demo/v1"
+        return f"{self._at(self.sandbox.places.ports.get('demo', self.port))}/demo/v1"
+
+    def move(self, domain: Domain = "demo", **how: Any) -> int:
+        """Serve a domain on another port from now on, and return it; see `/control/move`."""
+        return int(self.sandbox.control.move({"domain": domain, **how})["port"])
+
+    def close_port(self, port: int) -> None:
+        """End a host that the organization has left: nothing answers there any more."""
+        server, _ = self._servers[port]
+        server.should_exit = True
+        server.cut_all()
 
     async def stop(self) -> None:
-        """End every connection and free the port."""
+        """End every connection and free the ports."""
         self.sandbox.stopping.set()
-        self._server.should_exit = True
-        self._server.cut_all()
-        await self._task
+        for port in self._servers:
+            self.close_port(port)
+        await asyncio.gather(*(task for _, task in self._servers.values()))
+
+    def open(self, port: int) -> int:
+        """Serve on another port too (0: any free one), and return it.
+
+        :raises OSError: the port is taken.
+        """
+        if port in self._servers:
+            return port
+        listener = _listener(self.host, port)
+        server = _server(self.sandbox)
+        taken = int(listener.getsockname()[1])
+        listener.listen()  # callers are queued until the server has started
+        task = asyncio.create_task(server.serve(sockets=[listener]), name=f"sandbox-{taken}")
+        self._servers[taken] = server, task
+        return taken
+
+    def _at(self, port: int) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{port}"
 
 
 async def serve(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> RunningSandbox:
     """Start serving and return at once when the port listens; port 0 takes a free one.
 
+    A sandbox that has moved and is served again is there again as a whole: on the one port.
+
     :raises OSError: the address cannot be taken.
     """
     sandbox.stopping.clear()
+    running = RunningSandbox(sandbox, host, port)
+    running.port = sandbox.first_port = running.open(port)
+    sandbox.places.ports.clear()
+    sandbox.places.opener = running.open
+    server, task = running._servers[running.port]  # noqa: SLF001 - of this module
+    while not server.started:
+        if task.done():
+            task.result()
+            raise OSError(f"the sandbox could not start on {host}:{running.port}")
+        await asyncio.sleep(0)
+    return running
+
+
+def _listener(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's delay off only for sockets that say they are TCP.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -109,7 +153,11 @@ async def serve(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> Run
     except OSError:
         listener.close()
         raise
-    server = _Server(
+    return listener
+
+
+def _server(sandbox: Sandbox) -> _Server:
+    return _Server(
         uvicorn.Config(
             sandbox.app,
             http=_HttpProtocol,
@@ -126,14 +174,6 @@ async def serve(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> Run
             timeout_graceful_shutdown=STOP_SECONDS,
         )
     )
-    taken = listener.getsockname()[1]
-    task = asyncio.create_task(server.serve(sockets=[listener]), name="sandbox")
-    while not server.started:
-        if task.done():
-            task.result()
-            raise OSError(f"the sandbox could not start on {host}:{taken}")
-        await asyncio.sleep(0)
-    return RunningSandbox(sandbox, host, taken, server, task)
 
 
 def settings_for(running: RunningSandbox) -> dict[str, str]:

@@ -36,6 +36,8 @@ def login(call: Call) -> Reply:
     if not right:
         call.sessions.counts["failed_logins"] += 1
         return denied(config) if config.bad_credentials == "401" else refusal(message(config, "bad_credentials"))
+    if config.approval_needed:
+        return ok(config, userStatus="Active", userId=ADMIN_ID, name=config.name)
     return _token_reply(call, call.sessions.open(config, call.now))
 
 
@@ -70,17 +72,30 @@ def _cid_fits(call: Call, cid: Any) -> bool:
 
 
 def _token_reply(call: Call, token: Token) -> Reply:
+    """Return all that the partner returns (access token page, recorded responses)."""
+    days = call.config.password_days
+    password = {} if days is None else {"passwordExpirationTime": iso(call.now + days * 86_400)}
+    hosts = {} if call.places is None else call.places.api_hosts(call.config, call.arrival)
     return ok(
         call.config,
         accessToken=token.value,
         mdAccessToken=token.value,
         expirationTime=iso(token.expires_at),
-        passwordExpirationTime=iso(call.now + 180 * 86_400),
+        **password,
         userStatus="Active",
         userId=ADMIN_ID,
         name=call.config.name,
+        orgName="Sandbox Firm",
         hasLive=True,
         hasSimPlus=False,
+        hasFunded=False,
+        hasMarketData=True,
+        outdatedTaC=False,
+        outdatedLiquidationPolicy=False,
+        outdatedSentimentPolicy=False,
+        requiredNonProCertification=False,
+        showKIDs=False,
+        **hosts,
     )
 
 
