@@ -14,6 +14,7 @@ from worker.bridge.leadership import Leadership
 from worker.bridge.metrics import BridgeMetrics
 from worker.bridge.publisher import TOPICS
 from worker.bridge.term import Term
+from worker.bridge.topics import TopicWatch
 from worker.kafka.producer import RecordProducer
 from worker.ledger.database import Database
 from worker.ops.reach import Reach
@@ -45,6 +46,7 @@ class Bridge:
     session: SessionKeeper
     leadership: Leadership
     reach: Reach
+    topics: TopicWatch
     metrics: BridgeMetrics
     new_term: Callable[[], Term]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -72,6 +74,7 @@ class Bridge:
             loops = [
                 asyncio.create_task(self.leadership.run(), name="lead"),
                 asyncio.create_task(self._work(), name="work"),
+                asyncio.create_task(self.topics.run(), name="topics"),
                 asyncio.create_task(write_lockouts(self.lockout, self.database), name="lockouts"),
                 asyncio.create_task(upkeep.run(self.stopping), name="upkeep"),
             ]
@@ -125,7 +128,7 @@ class Bridge:
         async def for_most(work: Awaitable[object], seconds: float) -> None:
             await within(work, min(seconds, max(0.1, STOP_WITHIN - (time.monotonic() - began))))
 
-        working = [task for task in loops if task.get_name() not in ("lead", "lockouts")]
+        working = [task for task in loops if task.get_name() in ("work", "upkeep")]
         if working:  # the lease is extended until the inbox is empty
             await asyncio.wait(working, timeout=8.0)
         await ended(loops, self.database)

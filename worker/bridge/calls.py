@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from worker.ledger import holds
+from worker.ledger import holds, hosts
 from worker.ledger.calls import (
     SESSION_SCOPE,
     Budget,
@@ -24,7 +24,7 @@ from worker.ledger.calls import (
     result_name,
 )
 from worker.ledger.database import Connection, Database, DatabaseError
-from worker.replies import Domain, Reply, Ticket, Unauthorized
+from worker.replies import Domain, NotExecuted, Reply, Ticket, Unauthorized
 from worker.session import NoSession, SessionKeeper
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.frames import SYNC
@@ -85,12 +85,14 @@ class CountedCalls:
                 raise self._held_back(opened.why, LOOK_EVERY)
         raise self._held_back("the session changes", SOON)
 
-    async def finish(self, permit: Permit, reply: Reply, seconds: float = 0.0) -> None:
-        """Notes what came back, and what it means for everybody."""
+    async def finish(self, permit: Permit, reply: Reply, seconds: float = 0.0, *, finds_out: bool = False) -> None:
+        """Notes what came back, and what it means for everybody. `finds_out`: see `get`."""
         self.observe(permit.operation, result_name(reply), seconds)
 
         async def work(connection: Connection) -> None:
             await finish_call(connection, permit.call_id, reply, lockout_seconds=self.lasts.total_seconds())
+            if finds_out and isinstance(reply, NotExecuted) and reply.status in (404, 405):
+                await _doubt_host(connection, permit.call_id, reply)
             if isinstance(reply, Ticket) and not reply.captcha:
                 await _keep_ticket(connection, permit.operation, reply)
 
@@ -98,13 +100,22 @@ class CountedCalls:
         if isinstance(reply, Unauthorized):
             await _insist(lambda: self.session.reject(permit.token.generation))
 
-    async def get(self, domain: Domain, operation: str, **query: str | int) -> Reply:
-        """One GET over HTTP of the path that stands before an `@` in `operation`. Raises as `begin` does."""
+    async def get(
+        self, domain: Domain, operation: str, query: Mapping[str, str | int], *, finds_out: bool = False
+    ) -> Reply:
+        """One GET over HTTP of the path that stands before an `@` in `operation`. Raises as `begin` does.
+
+        `finds_out`: what is asked for exists wherever the domain is, so that an empty 404 comes from a wrong host.
+        """
         permit = await self.begin(operation, domain, "look_up")
         began = time.monotonic()
         reply = await self.client.get(domain, f"/{operation.partition('@')[0]}", query, token=permit.token)
-        await self.finish(permit, reply, time.monotonic() - began)
+        await self.finish(permit, reply, time.monotonic() - began, finds_out=finds_out)
         return reply
+
+    async def find_alert(self, domain: Domain) -> Reply:
+        """Asks for the alert of the Market Data Agreement by its name: a small read that any right host answers."""
+        return await self.get(domain, FIND, {"name": ALERT_NAME}, finds_out=True)
 
     async def _open(
         self, operation: str, domain: Domain, kind: Kind, per_hour: int | None, generation: int, connection: Connection
@@ -153,12 +164,19 @@ class SocketCalls:
     async def ask(self) -> None:
         """One small read over HTTP, for what its response says of the domain's host."""
         with suppress(HeldBack, DatabaseError):
-            await self.calls.get(self.domain, FIND, name=ALERT_NAME)
+            await self.calls.find_alert(self.domain)
 
     async def finish(self, permit: Permit, reply: Reply) -> None:
         """See `socket.Calls`."""
         now = time.monotonic()
         await self.calls.finish(permit, reply, now - self._began.pop(permit.call_id, now))
+
+
+async def _doubt_host(connection: Connection, call_id: int, reply: NotExecuted) -> None:
+    call = await connection.fetchrow("select domain, generation, at from call where id = $1", call_id)
+    if call is not None:
+        sign = hosts.Sign(reply.why, strong=False, begun_at=call["at"], leads_to=reply.leads_to)
+        await hosts.doubt(connection, call["domain"], call["generation"], sign)
 
 
 async def _keep_ticket(connection: Connection, operation: str, ticket: Ticket) -> None:

@@ -24,7 +24,7 @@ from worker.bridge.fetch import Fetch
 from worker.bridge.missed import Missed
 from worker.ledger import signals
 from worker.ledger.database import DatabaseError
-from worker.replies import Domain, NotSent, Refusal, Reply, Unauthorized
+from worker.replies import Domain, NotExecuted, NotSent, Refusal, Reply, Unauthorized
 from worker.tradovate.socket import HeldBack
 
 log = structlog.get_logger()
@@ -84,10 +84,17 @@ class _Heard:
     failures: Counter[Domain] = field(default_factory=Counter)
 
     def not_told(self, domain: Domain, reply: Reply) -> None:
-        """A 401 may be about the token, which is renewed: only the second one is about the domain."""
+        """A 401 may be about the token, which is renewed: only the second one is about the domain. A wrong host says
+        nothing of it, but a text of the domain's own does, that this call belongs to the other one.
+        """
         self.failures[domain] += 1
-        if isinstance(reply, Refusal) or (isinstance(reply, Unauthorized) and self.failures[domain] > 1):
-            self.closed.add(domain)
+        match reply:
+            case Refusal() | NotExecuted(status=200):
+                self.closed.add(domain)
+            case Unauthorized() if self.failures[domain] > 1:
+                self.closed.add(domain)
+            case _:
+                pass
 
     def enough(self, domains: Sequence[Domain]) -> bool:
         """Whether nothing more is to be had. The vendor does not say which domain holds the signals: one that knows

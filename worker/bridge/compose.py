@@ -19,6 +19,8 @@ from worker.bridge.publisher import TOPICS, SignalPublisher
 from worker.bridge.signals import SIGNED, Outgoing
 from worker.bridge.taker import SignalTaker
 from worker.bridge.term import Term
+from worker.bridge.topics import LOOK_SECONDS, TopicWatch
+from worker.kafka.look import KafkaLook
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import ADMIN_ALERT, TopicNames
 from worker.ledger.calls import Budget
@@ -120,6 +122,7 @@ def new_bridge(
         client=client,
         session=session,
         leadership=leadership,
+        topics=TopicWatch(KafkaLook(settings, LOOK_SECONDS), TopicNames(settings.kafka_topic_prefix), TOPICS),
         reach=Reach(database, producers[SIGNED], budget),
         metrics=metrics,
         new_term=new_term,

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from worker.bridge.calls import ALERT_NAME, FIND, SIGNALS, CountedCalls
+from worker.bridge.calls import SIGNALS, CountedCalls
 from worker.bridge.inbox import Offer
 from worker.bridge.signals import Outgoing
 from worker.bridge.taker import SignalTaker
@@ -47,7 +47,7 @@ class Fetch:
 
     async def read(self, domain: Domain, operation: str = SIGNALS) -> Fetched:
         """Asks this domain once. Raises `HeldBack`, or `DatabaseError`."""
-        reply = await self.calls.get(domain, operation, masterid=self.taker.mda_alert_id)
+        reply = await self.calls.get(domain, operation, {"masterid": self.taker.mda_alert_id})
         found = found_in(reply)
         if found is None and says_nothing(reply):
             if operation == SIGNALS:
@@ -65,10 +65,10 @@ class Fetch:
         """A wrong host, or one that is being started, says nothing too. It is no signals if this host knows the alert
         and says nothing of its signals again.
         """
-        alert = await self.calls.get(domain, FIND, name=ALERT_NAME)
+        alert = await self.calls.find_alert(domain)
         self._says_nothing.discard(domain)
         if isinstance(alert, Answer) and isinstance(alert.body, dict) and "id" in alert.body:
-            reply = await self.calls.get(domain, SIGNALS, masterid=self.taker.mda_alert_id)
+            reply = await self.calls.get(domain, SIGNALS, {"masterid": self.taker.mda_alert_id})
             if says_nothing(reply):
                 self._says_nothing.add(domain)
         return reply

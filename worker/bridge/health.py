@@ -50,10 +50,10 @@ class BridgeHealth:
         lines = {line.domain: line.trouble for line in bridge.term.lines} if bridge.term is not None else {}
         for domain in Domain:
             checks[f"socket_{domain}"] = lines.get(domain)
+        publishers = bridge.term.publishers if bridge.term is not None else ()
+        failing = {each.topic: each.trouble for each in publishers}
         for topic in TOPICS:
-            checks[topic] = None
-        if bridge.term is not None:
-            checks |= {each.topic: each.trouble for each in bridge.term.publishers}
+            checks[topic] = bridge.topics.trouble(topic) or failing.get(topic)
         return checks
 
     def details(self) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from worker.bridge.calls import ALERT_NAME, FIND, CountedCalls
+from worker.bridge.calls import CountedCalls
 from worker.bridge.catch_up import CatchUp
 from worker.bridge.line import Line
 from worker.bridge.publisher import SignalPublisher
@@ -72,7 +72,7 @@ class Term:
         """Asks the partner for the alert by its name, once, and warns when the settings have another id."""
         while True:
             try:
-                reply = await self.calls.get(Domain.LIVE, FIND, name=ALERT_NAME)
+                reply = await self.calls.find_alert(Domain.LIVE)
             except HeldBack as held:
                 await asyncio.sleep(held.wait)
                 continue

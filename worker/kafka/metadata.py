@@ -29,11 +29,15 @@ __all__ = ["TopicNow", "TopicsRequest", "topics_of"]
 
 @dataclass(frozen=True, slots=True)
 class TopicNow:
-    """A topic as the broker has it. `error`: why it tells nothing of it. `leaders`: by partition, -1 where none is."""
+    """A topic as the broker has it. `error`: why it tells nothing of it. `leaders`: by partition, -1 where none is.
+
+    `writable`: whether we may write to it; None where the broker does not say.
+    """
 
     id: str | None
     error: type[Exception] | None
     leaders: dict[int, int]
+    writable: bool | None = None
 
 
 class _Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka ships no types
@@ -49,6 +53,9 @@ class _Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka ships no typ
 _TAGS = ("tags", TaggedFields)
 _TEXT = CompactString("utf-8")
 _NO_ID = bytes(16)
+_NOT_SAID = -(2**31)
+_WRITE = 1 << 4
+"""A bit for each operation that the caller may do with a topic, by the operations' codes (KIP-430)."""
 
 
 class _MetadataResponse_v10(Response):  # type: ignore[misc]  # noqa: N801 - as aiokafka names them
@@ -114,7 +121,7 @@ class TopicsRequest(Request[MetadataRequest_v5 | _MetadataRequest_v10]):  # type
         """Of the version that broker and program share."""
         if request_struct_class.API_VERSION < _MetadataRequest_v10.API_VERSION:
             return request_struct_class(self._names, False)
-        return request_struct_class([(_NO_ID, name, {}) for name in self._names], False, False, False, {})
+        return request_struct_class([(_NO_ID, name, {}) for name in self._names], False, False, True, {})
 
 
 def topics_of(response: Any) -> dict[str, TopicNow]:
@@ -126,4 +133,10 @@ def _topic(topic: dict[str, Any]) -> tuple[str, TopicNow]:
     error = for_code(topic["error_code"])
     leaders = {part["partition"]: part["leader"] for part in topic["partitions"]}
     raw = topic.get("topic_id", _NO_ID)
-    return topic["topic"], TopicNow(raw.hex() if raw != _NO_ID else None, None if error is NoError else error, leaders)
+    operations = topic.get("authorized_operations", _NOT_SAID)
+    return topic["topic"], TopicNow(
+        raw.hex() if raw != _NO_ID else None,
+        None if error is NoError else error,
+        leaders,
+        None if operations == _NOT_SAID else bool(operations & _WRITE),
+    )

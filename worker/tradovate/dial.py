@@ -83,10 +83,10 @@ class Dial:
             return NotConnected(NotSent(said), said)
         except ssl.SSLCertVerificationError as error:
             said = f"the certificate is not trusted ({error.verify_message})"
-            return NotConnected(NotSent(said), said)
+            return NotConnected(NotSent(said, unreachable=True), said)
         except Exception as error:  # noqa: BLE001 - whatever the network or the library does has a name here
             said = type(error).__name__
-            return NotConnected(NotSent(f"no connection ({said})"), said)
+            return NotConnected(NotSent(f"no connection ({said})", unreachable=True), said)
 
 
 def _not_let_in(url: str, response: Response) -> NotConnected:

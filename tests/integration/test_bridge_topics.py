@@ -1,0 +1,100 @@
+"""A topic that accepts nothing: health and log name it, no signature is lost, and the other topic goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from tests.support.bridges import BridgeStage
+from tests.support.kafka import Broker
+from tests.support.waiting import eventually
+from worker.bridge.bridge import Bridge
+from worker.kafka.admin import ensure_topics
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+NOTICED_WITHIN = 30.0
+"""Seconds (contract 6)."""
+
+
+@pytest.fixture
+async def stage(kafka: Broker, database_url: str) -> AsyncIterator[BridgeStage]:
+    """On the real broker."""
+    stage = await BridgeStage(kafka.bootstrap_servers, database_url).up()
+    yield stage
+    await stage.down()
+
+
+async def checks(bridge: Bridge) -> dict[str, str]:
+    """What readiness says."""
+    assert bridge.served is not None
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"{bridge.served.address}/health/ready")
+    return json.loads(answer.text)["checks"]  # type: ignore[no-any-return]
+
+
+async def admin(stage: BridgeStage) -> AIOKafkaAdminClient:
+    """A client that may do everything."""
+    client = AIOKafkaAdminClient(bootstrap_servers=stage.servers)
+    await client.start()
+    return client
+
+
+async def deleted(stage: BridgeStage, topic: str) -> None:
+    """Takes a topic off the broker."""
+    client = await admin(stage)
+    await client.delete_topics([stage.prefix + topic])
+    await client.close()
+
+
+@pytest.mark.parametrize(("gone", "other"), [("md.signed", "admin.alert"), ("admin.alert", "md.signed")])
+async def test_a_deleted_topic_is_named_and_holds_up_no_other(stage: BridgeStage, gone: str, other: str) -> None:
+    """Readiness fails within thirty seconds, even before a signal comes; when the topic is there again all is there."""
+    bridge = await stage.bridge()
+    await deleted(stage, gone)
+
+    async def noticed() -> bool:
+        said = await checks(bridge)
+        assert said[other] == "ok"
+        return said[gone].startswith(f"{gone}: ")
+
+    await eventually(noticed, NOTICED_WITHIN)
+    stage.switch(noise_alerts=1)
+    signed = stage.sign(*stage.users(3))
+    await eventually(lambda: len(stage.published(other)) == 3, 10)
+    assert stage.published(gone) == []
+    await ensure_topics(stage.settings, [gone])
+    await eventually(lambda: len(stage.published(gone)) == 3, 90)
+    await stage.bridged(signed)
+    await stage.works(bridge)
+    await stage.noted(signed)
+    assert set(stage.times().values()) == {1}
+    assert len(stage.published("admin.alert")) == 3
+    await eventually(lambda: _ready(bridge), NOTICED_WITHIN)
+
+
+async def _ready(bridge: Bridge) -> bool:
+    return set((await checks(bridge)).values()) == {"ok"}
+
+
+async def test_an_alert_that_its_topic_finds_too_large_goes_out_with_its_ids(stage: BridgeStage) -> None:
+    """It holds up no other alert, and no signature."""
+    client = await admin(stage)
+    name = stage.prefix + "admin.alert"
+    await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": 2_000})])
+    await client.close()
+    await stage.bridge()
+    control, (user,) = stage.partner.sandbox.control, stage.users(1)
+    large = control.alert({"userId": user, "text": "x" * 8_000})["signalId"]
+    small = control.alert({"userId": user, "text": "small"})["signalId"]
+    signed = stage.sign(user)
+    await stage.bridged(signed)
+    await eventually(lambda: len(stage.published("admin.alert")) == 2, 30)
+    signals = {alert["signalId"]: alert["signal"] for alert in stage.published("admin.alert")}
+    assert signals[large] is None
+    assert signals[small]["text"] == "small"
