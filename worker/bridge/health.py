@@ -47,6 +47,8 @@ class BridgeHealth:
             "started": None if bridge.started else "waiting for the database, its schema, Kafka or its topics",
             **await bridge.reach.checks(),
         }
+        # A part of the ledger may be refused that the look at it above does not need.
+        checks["lead"] = bridge.leadership.away if bridge.started else None
         lines = {line.domain: line.trouble for line in bridge.term.lines} if bridge.term is not None else {}
         for domain in Domain:
             checks[f"socket_{domain}"] = lines.get(domain)

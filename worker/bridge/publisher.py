@@ -63,10 +63,11 @@ class SignalPublisher:
     def trouble(self) -> str | None:
         """Why signals wait for their topic, or None."""
         if self._failed is not None:
-            return f"{self.topic} does not accept records ({self._failed}); {len(self.inbox)} wait"
+            return f"{self._failed}; {len(self.inbox)} signals wait"
         since = self._sending_since
         if since is not None and time.monotonic() - since > SLOW:
-            return f"{self.topic} has accepted no record for {int(time.monotonic() - since)} s; {len(self.inbox)} wait"
+            waited = f"{self.topic} has accepted no record for {int(time.monotonic() - since)} s"
+            return f"{waited}; {len(self.inbox)} signals wait"
         return None
 
     async def run(self) -> None:
@@ -78,14 +79,13 @@ class SignalPublisher:
             try:
                 if not await self.run_once():
                     await self._wait()
-                failures = 0
+                failures, self._failed = 0, None
                 if self._said.over("waits"):
                     log.info("bridge.publishes", topic=self.topic)
             except (_NotAccepted, DatabaseError) as error:
-                failures += 1
-                why = str(error)
-                if self._said.changed("waits", why):
-                    log.warning("bridge.waits", topic=self.topic, error=why, waiting=len(self.inbox))
+                failures, self._failed = failures + 1, str(error)
+                if self._said.changed("waits", self._failed):
+                    log.warning("bridge.waits", topic=self.topic, error=self._failed, waiting=len(self.inbox))
                 await asyncio.sleep(pause.delay(failures, random.random) + 0.1)
 
     async def run_once(self) -> bool:
@@ -119,8 +119,7 @@ class SignalPublisher:
             failures = [why for why in await asyncio.gather(*map(self._publish, fresh)) if why is not None]
         finally:
             self._sending_since = None
-        self._failed = failures[0] if failures else None
-        return _NotAccepted(failures[0]) if failures else None
+        return _NotAccepted(f"{self.topic} does not accept records ({failures[0]})") if failures else None
 
     async def _publish(self, signal: Outgoing) -> str | None:
         """Why the topic has not accepted it, or None."""
