@@ -27,7 +27,7 @@ from worker.intake.watch import LOOK_SECONDS, Watch
 from worker.kafka.look import KafkaLook
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames, dead_letter_topic, outcome_topic
-from worker.ledger.calls import Budget
+from worker.ledger.budget import Budget
 from worker.ledger.claims import Claims
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
@@ -116,7 +116,7 @@ class Replica:
         self.tracing = Tracing(str(endpoint) if endpoint else None, self.name)
         vault = Vault([key.get_secret_value() for key in settings.secret_keys])
         rules = flow_rules(settings, self.products)
-        budget = Budget(settings.tradovate_hourly_budget)
+        budget = Budget.of(settings)
         schedule = Schedule(settings.retry_base_seconds, settings.retry_cap_seconds, settings.retry_for_seconds)
         names = TopicNames(settings.kafka_topic_prefix)
         self.database = Database(settings.database_url.get_secret_value(), size=CONNECTIONS)
@@ -154,12 +154,11 @@ class Replica:
             caller,
             self.session,
             OPERATIONS,
-            Pace(shortest, settings.batch_linger_max_seconds, budget.limit(reserve=False)),
+            Pace(shortest, settings.batch_linger_max_seconds, budget.minute_limit(reserve=False)),
             settings.settle,
             self.publisher.hand,
             maintenance=settings.tradovate_maintenance,
-            arriving=lambda: self.subscriber.arriving(shortest),
-            arrived=lambda: self.subscriber.arrived(shortest),
+            coming=lambda: self.subscriber.arriving(shortest),
         )
         look = KafkaLook(settings, LOOK_SECONDS)
         letters = DeadLetterWriter(

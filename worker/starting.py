@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from worker.backoff import Schedule
 from worker.kafka.admin import missing_topics
 from worker.ledger import schema
-from worker.ledger.calls import Budget
+from worker.ledger.budget import Budget
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.environment import claim_environment

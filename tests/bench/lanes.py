@@ -14,10 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from worker.dispatch.choose import Coming, Situation, choose
-from worker.dispatch.dispatcher import IN_FLIGHT, URGENT_ONLY
-from worker.dispatch.pacing import FULL, HOUR, SAMPLE, WINDOW, Pace, Stream
-from worker.ledger.calls import Budget
+from worker.dispatch.choose import IN_FLIGHT, Situation, choose
+from worker.dispatch.pacing import FULL, HOUR, MINUTE, SAMPLE, WINDOW, Left, Pace, Stream
+from worker.ledger.budget import Budget
 from worker.ledger.rows import Lane, StepState
 from worker.tradovate.operations import OPERATIONS
 
@@ -35,6 +34,7 @@ class Measured:
 
     sends: deque[tuple[float, int]] = field(default_factory=deque)
     items: int = 0
+    minute: deque[float] = field(default_factory=deque)  # part-filled calls of the last minute
     sample: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=SAMPLE + 1))
     paces: deque[tuple[float, float]] = field(default_factory=deque)  # falling, so that the first is the quickest
 
@@ -44,6 +44,7 @@ class Measured:
         self.items += items
         if items >= FULL:
             return
+        self.minute.append(now)
         self.sample.append((now, items))
         if len(self.sample) > SAMPLE:
             carried = sum(each for _, each in itertools.islice(self.sample, 1, None))
@@ -56,11 +57,18 @@ class Measured:
         """The window that ends now."""
         while self.sends and self.sends[0][0] <= now - WINDOW:
             self.items -= self.sends.popleft()[1]
+        while self.minute and self.minute[0] <= now - MINUTE:
+            self.minute.popleft()
         while self.sample and self.sample[0][0] <= now - WINDOW:
             self.sample.popleft()
         while self.paces and self.paces[0][0] <= now - WINDOW:
             self.paces.popleft()
-        return Stream(self.items, self.paces[0][1] if self.paces else 0.0, len(self.sends) - self.items / FULL)
+        return Stream(
+            self.items,
+            self.paces[0][1] if self.paces else 0.0,
+            len(self.sends) - self.items / FULL,
+            len(self.minute),
+        )
 
 
 @dataclass(slots=True)
@@ -71,6 +79,8 @@ class Report:
     busiest: int = 0  # most calls in any rolling hour, sessions included
     dry: int = 0  # looks at which a call could have gone and the budget had none left
     dry_since: float | None = None
+    minute_dry: int = 0  # the same of the rolling minute's budget
+    busiest_minute: int = 0
     latencies: array[float] = field(default_factory=lambda: array("d"))
 
     def quantile(self, part: float) -> float:
@@ -81,9 +91,10 @@ class Report:
 
 @dataclass(slots=True)
 class Lanes:
-    """A worker with `hourly` calls an hour. `call`: seconds of a call from claim to record."""
+    """A worker with so many calls an hour and a minute. `call`: seconds of a call from claim to record."""
 
     hourly: int = 4500
+    minute: int = 600
     shortest: float = 0.005
     longest: float = 60.0
     call: float = 0.06
@@ -92,13 +103,14 @@ class Lanes:
     _measured: dict[str, Measured] = field(default_factory=lambda: {USERS: Measured(), ACCOUNTS: Measured()})
     _in_flight: list[tuple[float, int, str, list[tuple[float, float]]]] = field(default_factory=list)
     _spent: deque[float] = field(default_factory=deque)  # ends of the calls that the rolling hour still counts
+    _recent: deque[float] = field(default_factory=deque)  # the same for the rolling minute
     _number: int = 0
     _arrived: float = -HOUR
 
     def run(self, purchases: Iterable[float], *, until: float) -> Report:
         """Lets purchases come in at these times (rising, seconds) and goes on until all are done, or `until`."""
-        budget = Budget(self.hourly)
-        pace = Pace(self.shortest, self.longest, budget.limit(reserve=False))
+        budget = Budget(self.hourly, self.minute)
+        pace = Pace(self.shortest, self.longest, budget.minute_limit(reserve=False))
         arrivals = iter(purchases)
         coming = next(arrivals, None)
         again: float | None = None
@@ -114,6 +126,7 @@ class Lanes:
             look = again is not None and now >= again
             while session <= now:
                 self._spent.append(session)
+                self._recent.append(session)
                 session += 65 * 60
             while self._in_flight and self._in_flight[0][0] <= now:
                 self._end(*heapq.heappop(self._in_flight))
@@ -138,6 +151,11 @@ class Lanes:
             self._spent.popleft()
         return len(self._spent)
 
+    def _used_in_minute(self, now: float) -> int:
+        while self._recent and self._recent[0] <= now - MINUTE:
+            self._recent.popleft()
+        return len(self._recent)
+
     def _look(self, now: float, pace: Pace, budget: Budget) -> float | None:
         """One turn of the dispatcher's loop; when to look again at the latest."""
         lanes = [
@@ -148,15 +166,18 @@ class Lanes:
         if not lanes:
             return None
         used = self._used(now)
-        left = pace.budget - used
+        left = budget.limit(reserve=False) - used
+        minute_left = budget.minute_limit(reserve=False) - self._used_in_minute(now)
+        calls_left = Left(left, minute_left)
+        coming = bool(self._in_flight) or now - self._arrived < self.shortest
         streams = {name: seen.stream(now) for name, seen in self._measured.items()}
         situation = Situation(
             now=_time(now),
-            free=IN_FLIGHT - URGENT_ONLY - len(self._in_flight),
-            held=lambda _operation, _state: None,
-            wait=lambda name: pace.wait(left, streams, name),
+            free=IN_FLIGHT - len(self._in_flight),
+            held=lambda _lane: None,
+            linger=lambda name: pace.linger(calls_left, streams, name),
             shortest=self.shortest,
-            coming=Coming.PERHAPS if self._in_flight or now - self._arrived < self.shortest else Coming.NOTHING,
+            coming=lambda _name: coming,
         )
         starts, at = choose(lanes, OPERATIONS, situation)
         for start in starts:
@@ -167,11 +188,16 @@ class Lanes:
                     if self.report.dry_since is None:
                         self.report.dry_since = now
                     return self._spent[0] + HOUR + 0.001
+                if minute_left <= 0:
+                    self.report.minute_dry += 1
+                    return self._recent[0] + MINUTE + 0.001
                 size = min(items, FULL)
                 self._begin(now, start.lane.operation, size)
                 items -= size
                 left -= 1
+                minute_left -= 1
         self.report.busiest = max(self.report.busiest, self._used(now))
+        self.report.busiest_minute = max(self.report.busiest_minute, self._used_in_minute(now))
         if starts:
             return now + 0.001
         return None if at is None else max((at - _EPOCH).total_seconds(), now + 0.0005)
@@ -185,6 +211,7 @@ class Lanes:
         self._number += 1
         self.report.calls += 1
         self._spent.append(now + self.call)  # it counts from its answer on
+        self._recent.append(now + self.call)
         heapq.heappush(self._in_flight, (now + self.call, self._number, lane, steps))
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from worker.ledger import calls, holds
-from worker.ledger.calls import Budget, Closed, Opened, Wanted
+from worker.ledger import budget, calls, holds
+from worker.ledger.budget import Budget, Closed, Wanted
+from worker.ledger.calls import Opened
 from worker.ledger.database import Connection, Database
 from worker.ledger.schema import upgrade
 from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unclear
@@ -27,9 +28,9 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 async def begin(conn: Connection, n: int = 1, **more: Any) -> Opened | Closed:
     """Begins `n` calls of one item each."""
-    budget, items = more.pop("budget", Budget(4500)), more.pop("items", [1] * n)
+    allowed, items = more.pop("budget", Budget(4500)), more.pop("items", [1] * n)
     asked = {"operation": "createEvaluationUsers", "domain": "live", "kind": "send", "replica": "r"}
-    return await calls.begin_calls(conn, Wanted(**{**asked, **more}), budget, items)
+    return await calls.begin_calls(conn, Wanted(**{**asked, **more}), allowed, items)
 
 
 async def finish(db: Database, reply: Reply, **more: Any) -> None:
@@ -88,7 +89,7 @@ async def test_a_call_that_never_left_costs_nothing(db: Database) -> None:
     for _ in range(3):
         await finish(db, NotSent("no connection"), budget=Budget(1))
     async with db.transaction() as conn:
-        assert (await calls.budget_view(conn, Budget(1))).used == 0
+        assert (await budget.budget_view(conn, Budget(1))).used == 0
 
 
 async def test_a_call_counts_from_its_end(db: Database) -> None:
@@ -96,9 +97,9 @@ async def test_a_call_counts_from_its_end(db: Database) -> None:
     await finish(db, Answer({}))
     async with db.transaction() as conn:
         await conn.execute("update call set at = at - interval '62 minutes'")
-        assert (await calls.budget_view(conn, Budget())).used == 1
+        assert (await budget.budget_view(conn, Budget())).used == 1
         await conn.execute("update call set finished_at = finished_at - interval '61 minutes'")
-        assert (await calls.budget_view(conn, Budget())).used == 0
+        assert (await budget.budget_view(conn, Budget())).used == 0
 
 
 async def test_an_endpoints_own_limit_is_kept(db: Database) -> None:
@@ -153,7 +154,7 @@ async def test_two_answers_in_a_row_of_a_closed_session_make_it_suspect(db: Data
     async with db.transaction() as conn:
         closed = await begin(conn)
         assert isinstance(closed, Closed)
-        assert closed.scope == calls.SESSION_SCOPE
+        assert closed.scope == budget.SESSION_SCOPE
         assert isinstance(await begin(conn, kind="session"), Opened)
 
 
@@ -182,7 +183,7 @@ async def test_a_replaced_token_is_noticed_before_the_call(db: Database) -> None
         await conn.execute("update session set generation = 7")
         closed = await begin(conn, generation=6)
         assert isinstance(closed, Closed)
-        assert closed.scope == calls.SESSION_SCOPE
+        assert closed.scope == budget.SESSION_SCOPE
         assert isinstance(await begin(conn, generation=7), Opened)
 
 
@@ -227,17 +228,16 @@ async def test_a_call_is_finished_once(db: Database) -> None:
         assert await holds.live(conn) == []
 
 
-async def test_the_view_tells_the_hour_and_the_last_ten_minutes(db: Database) -> None:
-    """Pacing sees calls and items of each operation's sends, metrics see the hour."""
+async def test_the_view_tells_the_hour_and_the_minute(db: Database) -> None:
+    """Metrics and the console see what is used and left of both."""
     async with db.transaction() as conn:
         await begin(conn, items=[100, 40])
         await begin(conn, operation="updateContactInfo")
         await begin(conn, kind="look_up")
         await conn.execute("update call set at = at - interval '20 minutes' where operation = 'updateContactInfo'")
-        view = await calls.budget_view(conn, Budget(10))
+        view = await budget.budget_view(conn, Budget(10, 5))
     assert (view.used, view.left) == (4, 6)
-    assert view.calls == {"createEvaluationUsers": 2}
-    assert view.items == {"createEvaluationUsers": 140}
+    assert (view.minute_used, view.minute_left) == (3, 2)
     assert view.free_again_at is not None
 
 
@@ -247,4 +247,4 @@ async def test_pruning_never_forgets_a_call_that_still_counts(db: Database) -> N
         await begin(conn, 3)
         await conn.execute("update call set at = at - interval '3 hours' where id = 1")
         assert await calls.prune(conn, timedelta(0)) == 1
-        assert (await calls.budget_view(conn, Budget())).used == 2
+        assert (await budget.budget_view(conn, Budget())).used == 2

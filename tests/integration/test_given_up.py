@@ -12,7 +12,7 @@ from tests.support.firm import Firm
 from tests.support.spine import Stages
 from tests.support.waiting import eventually
 from worker.embedded import EmbeddedPostgres
-from worker.ledger.calls import Closed
+from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
 from worker.ledger.errors import Cause, DatabaseUnavailable
 from worker.ledger.rows import Accepted

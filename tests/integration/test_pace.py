@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from worker.ledger.budget import Budget
 from worker.ledger.database import Database
 from worker.ledger.pace import Sent, traffic
 
@@ -36,22 +37,23 @@ async def log(database: Database, *sent: tuple[float, int]) -> None:
 async def test_few_calls_show_no_pace(database: Database) -> None:
     """Calls that are fewer than a sample are counted, and say nothing of a stream's pace."""
     await log(database, (2.0, 1), (1.0, 1))
-    seen = await traffic(database, [OPERATION], full=100, sample=2)
+    seen = await traffic(database, [OPERATION], Budget(), full=100, sample=2)
     assert seen.used == 2
-    assert seen.sent == {OPERATION: Sent(2, 2, 0.0)}
+    assert seen.sent == {OPERATION: Sent(2, 2, 0.0, 2)}
 
 
 async def test_quickest_calls_in_a_row_are_the_pace(database: Database) -> None:
     """The pace is that of the quickest part-filled calls in a row; full calls say nothing."""
     await log(database, *((100 - n, 1) for n in range(5)), *((10 - n / 10, 1) for n in range(5)), (5, 100), (4.99, 100))
-    sent = (await traffic(database, [OPERATION], full=100, sample=4)).sent[OPERATION]
+    sent = (await traffic(database, [OPERATION], Budget(), full=100, sample=4)).sent[OPERATION]
     assert (sent.items, sent.calls) == (210, 12)
+    assert sent.part_filled == 5
     assert sent.quickest == pytest.approx(10.0, rel=0.05)
 
 
 async def test_what_is_long_ago_is_forgotten(database: Database) -> None:
     """Calls count for an hour, streams are measured over ten minutes."""
     await log(database, (4000, 1), (700, 1), (601, 100))
-    seen = await traffic(database, [OPERATION], full=100, sample=4)
-    assert seen.used == 2
+    seen = await traffic(database, [OPERATION], Budget(), full=100, sample=4)
+    assert (seen.used, seen.minute_used) == (2, 0)
     assert seen.sent == {}

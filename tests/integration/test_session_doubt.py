@@ -18,7 +18,7 @@ from tests.support.sessions import (
     says,
 )
 from worker.ledger import calls, holds
-from worker.ledger.calls import Budget, Wanted
+from worker.ledger.budget import Budget, Wanted
 
 
 async def test_the_first_call_after_a_lock_out_is_a_renewal(world: World) -> None:

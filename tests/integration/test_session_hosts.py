@@ -10,7 +10,8 @@ import pytest
 from tests.support.partner import addresses
 from tests.support.places import EMPTY, WRONG, begin, call, finish, place, redirect
 from tests.support.sessions import ADDRESSES, CREDENTIALS, DEMO, LIVE, World, says
-from worker.ledger.calls import SESSION_SCOPE, Closed, Opened
+from worker.ledger.budget import SESSION_SCOPE, Closed
+from worker.ledger.calls import Opened
 from worker.replies import Answer, Domain, NotSent, Reply, Unclear
 from worker.tradovate.hosts import Source
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from tests.support.sessions import World
 from worker.ledger import calls, hosts
-from worker.ledger.calls import Budget, Closed, Opened, Wanted
+from worker.ledger.budget import Budget, Closed, Wanted
+from worker.ledger.calls import Opened
 from worker.replies import Domain, NotExecuted, Reply
 
 WRONG = NotExecuted("HTTP 421: the wrong host", 421)

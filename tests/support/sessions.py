@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.partner import addresses
 from worker.ledger import calls, holds
-from worker.ledger.calls import Budget, Opened, Wanted
+from worker.ledger.budget import Budget, Wanted
+from worker.ledger.calls import Opened
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
 from worker.replies import Silence

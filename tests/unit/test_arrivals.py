@@ -33,7 +33,7 @@ def after(records: int, seconds: float) -> Arrivals:
 def test_before_the_first_nothing_comes() -> None:
     """A replica that has just started waits for nobody."""
     arrivals = Arrivals(Clock())
-    assert not arrivals.came(WAIT)
+    assert not arrivals.following(WAIT)
     assert not arrivals.coming(WAIT)
 
 
@@ -42,7 +42,6 @@ def test_while_a_batch_is_taken_it_comes() -> None:
     arrivals = Arrivals(Clock())
     arrivals.begin(1)
     assert arrivals.coming(WAIT)
-    assert arrivals.came(WAIT)
 
 
 @pytest.mark.parametrize(("records", "coming"), [(1, False), (2, True)])
@@ -66,7 +65,14 @@ def test_more_is_waited_for_by_their_number(records: int, wait: float, seconds: 
     assert not after(records, seconds * 1.01).coming(wait)
 
 
-def test_what_came_is_recent_for_as_long_as_asked() -> None:
-    """A batch has just come until the wait is over, however many it were."""
-    assert after(1, WAIT * 0.99).came(WAIT)
-    assert not after(500, WAIT * 1.01).came(WAIT)
+@pytest.mark.parametrize(("gap", "later", "following"), [(0.99, 0.5, True), (1.01, 0.5, False), (0.5, 1.01, False)])
+def test_events_that_follow_each_other_bring_another(gap: float, later: float, following: bool) -> None:
+    """Of two single events, close enough that the first could have shared its call, another is expected as soon."""
+    clock = Clock()
+    arrivals = Arrivals(clock)
+    arrivals.begin(1)
+    assert not arrivals.following(WAIT), "a lone event says nothing of others"
+    clock.now += gap * WAIT
+    arrivals.begin(1)
+    clock.now += later * WAIT
+    assert arrivals.following(WAIT) is following

@@ -88,6 +88,8 @@ LATER = NOW + timedelta(minutes=1)
         (Step("op", "due", NOW), World(NOW, [hold("pause:other")]), "waits for its turn"),
         (Step("op", "due", NOW), World(NOW, windows={"op": LATER}), "maintenance, until"),
         (Step("op", "due", NOW), World(NOW, budget_left=0, budget_free_at=LATER), "the next call is free at 12:01:00"),
+        (Step("op", "due", NOW), World(NOW, minute_left=0), "free again within a minute"),
+        (Step("revokeTradingPermissions", "due", NOW), World(NOW, budget_left=0, minute_left=0), "ready to be sent"),
         (Step("op", "unknown", NOW), World(NOW), "ready to be looked up"),
     ],
 )

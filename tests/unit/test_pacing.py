@@ -1,4 +1,4 @@
-"""The wait for company: how long, and that it makes the budget last."""
+"""The linger: how long, and that it makes the budget of the hour and of the minute last."""
 
 from __future__ import annotations
 
@@ -10,52 +10,75 @@ from hypothesis import strategies as st
 
 from tests.bench.day import burst, changing, poisson, steady
 from tests.bench.lanes import ACCOUNTS, USERS, Lanes
-from worker.dispatch.pacing import FULL, HOUR, WINDOW, Pace, Stream
+from worker.dispatch.pacing import FULL, HOUR, MINUTE, MINUTE_FRESH, WINDOW, Left, Pace, Stream
 
 SHORTEST, LONGEST = 0.005, 60.0
 CARRIED = 4380 / 2 / HOUR * FULL
 """Purchases a second that full calls carry on a budget of 4,500, two calls each."""
 
+PACE = Pace(SHORTEST, LONGEST, 540)
+PLENTY = Left(4380, 540)
+
+lefts = st.builds(Left, st.integers(-10, 10_000), st.integers(-10, 10_000))
 paces = st.builds(Pace, st.floats(0.0, 1.0), st.floats(1.0, 300.0), st.integers(1, 10_000))
 streams = st.dictionaries(
     st.sampled_from([USERS, ACCOUNTS, "another"]),
-    st.builds(Stream, st.integers(1, 100_000), st.floats(0.0, 100.0), st.floats(0.0, 5_000.0)),
+    st.builds(Stream, st.integers(1, 100_000), st.floats(0.0, 100.0), st.floats(0.0, 5_000.0), st.integers(0, 1_000)),
 )
 
 
-@given(paces, st.integers(-10, 10_000), streams)
-def test_wait_stays_between_the_shortest_and_the_longest(pace: Pace, left: int, seen: dict[str, Stream]) -> None:
-    """A step never waits less than the shortest wait nor more than the longest."""
-    assert pace.shortest <= pace.wait(left, seen, USERS) <= pace.longest
+@given(paces, lefts, streams)
+def test_linger_stays_between_the_shortest_and_the_longest(pace: Pace, left: Left, seen: dict[str, Stream]) -> None:
+    """A step never lingers for less than the shortest time nor for more than the longest."""
+    assert pace.shortest <= pace.linger(left, seen, USERS) <= pace.longest
 
 
-@given(paces, st.integers(-10, 10_000), st.integers(0, 10_000), streams)
-def test_wait_never_grows_with_the_budget(pace: Pace, left: int, more: int, seen: dict[str, Stream]) -> None:
-    """The more calls are left, the shorter the wait."""
-    assert pace.wait(left + more, seen, USERS) <= pace.wait(left, seen, USERS) + 1e-9
+@given(paces, lefts, lefts, streams)
+def test_linger_never_grows_with_the_budget(pace: Pace, left: Left, other: Left, seen: dict[str, Stream]) -> None:
+    """The more calls are left in the hour and in the minute, the shorter the linger."""
+    less = Left(min(left.hour, other.hour), min(left.minute, other.minute))
+    more = Left(max(left.hour, other.hour), max(left.minute, other.minute))
+    assert pace.linger(more, seen, USERS) <= pace.linger(less, seen, USERS) + 1e-9
 
 
-@given(paces, st.integers(-10, 10_000), streams, st.floats(0.0, 5_000.0))
-def test_wait_never_shrinks_with_waste(pace: Pace, left: int, seen: dict[str, Stream], waste: float) -> None:
-    """The more has been spent on speed of late, the longer the wait."""
-    worse = {name: Stream(each.items, each.quickest, each.wasted + waste) for name, each in seen.items()}
-    assert pace.wait(left, worse, USERS) >= pace.wait(left, seen, USERS) - 1e-9
+@given(paces, lefts, streams, st.floats(0.0, 5_000.0), st.integers(0, 1_000))
+def test_linger_never_shrinks_with_waste(
+    pace: Pace, left: Left, seen: dict[str, Stream], waste: float, more: int
+) -> None:
+    """The more has been spent on speed of late, the longer the linger."""
+    worse = {
+        name: Stream(each.items, each.quickest, each.wasted + waste, each.part_filled + more)
+        for name, each in seen.items()
+    }
+    assert pace.linger(left, worse, USERS) >= pace.linger(left, seen, USERS) - 1e-9
 
 
-def test_fresh_budget_waits_for_the_shortest_time() -> None:
-    """While the budget is fresh a lone step waits for BATCH_LINGER_MS."""
-    assert Pace(SHORTEST, LONGEST, 4380).wait(4380, {}, USERS) == SHORTEST
+@given(st.integers(0, int(540 * MINUTE_FRESH)), st.integers(0, 540))
+def test_half_a_minutes_budget_is_spent_on_speed_before_anything_lingers(calls: int, left: int) -> None:
+    """A burst of single events within half of the minute's budget is not slowed, however little others have left."""
+    assert PACE.linger(Left(4380, left), {USERS: Stream(300, 0.0, 0.0, calls)}, USERS) == SHORTEST
 
 
-def test_spent_budget_waits_for_the_longest_time() -> None:
-    """When nothing is left a step waits for BATCH_LINGER_MAX_SECONDS."""
-    assert Pace(SHORTEST, LONGEST, 4380).wait(0, {}, USERS) == LONGEST
+def test_paced_lanes_make_as_many_calls_a_minute_as_are_left() -> None:
+    """Once single events have cost more than half of a minute's budget, the lingers make the rest last a minute."""
+    seen = {USERS: Stream(300, 0.0, 0.0, 170), ACCOUNTS: Stream(300, 0.0, 0.0, 160)}
+    assert 2 * MINUTE / PACE.linger(Left(4380, 60), seen, USERS) == 60
+
+
+def test_fresh_budget_lingers_for_the_shortest_time() -> None:
+    """While the budget is fresh a step lingers for BATCH_LINGER_MS."""
+    assert PACE.linger(PLENTY, {}, USERS) == SHORTEST
+
+
+def test_spent_budget_lingers_for_the_longest_time() -> None:
+    """When nothing is left a step lingers for BATCH_LINGER_MAX_SECONDS."""
+    assert PACE.linger(Left(0, 540), {}, USERS) == LONGEST
 
 
 def test_paced_lanes_make_as_many_calls_an_hour_as_are_left() -> None:
     """Once too much was spent on speed, the waits of all lanes make the calls that are left last for the hour."""
     seen = {USERS: Stream(600, 0.0, 300.0), ACCOUNTS: Stream(600, 0.0, 300.0)}
-    wait = Pace(SHORTEST, LONGEST, 4380).wait(2000, seen, USERS)
+    wait = PACE.linger(Left(2000, 540), seen, USERS)
     assert 2 * HOUR / wait == 2000
 
 
@@ -94,6 +117,35 @@ def test_small_budget_carries_a_stream_of_minutes() -> None:
     assert len(report.latencies) == 150
     assert report.quantile(1.0) < 240
     assert report.calls < 90
+
+
+@given(st.sampled_from([20, 60, 200]), st.floats(0.01, 0.3))
+@settings(max_examples=15)
+def test_small_minute_budget_carries_a_stream_in_fuller_calls(minute: int, rate: float) -> None:
+    """A stream of up to a third of what full calls carry in a minute's budget never finds the minute spent, and nine
+    of ten purchases are done within a minute.
+    """
+    carried = minute / 2 / MINUTE * FULL  # purchases a second, two calls each
+    report = Lanes(minute=minute).run(steady(rate * carried, 0, 600), until=HOUR)
+    assert report.minute_dry == 0
+    assert report.busiest_minute <= minute
+    assert report.quantile(0.9) < MINUTE
+
+
+@given(st.sampled_from([10, 20, 60]), st.floats(0.3, 0.7))
+@settings(max_examples=15)
+def test_minute_budget_is_kept_at_any_rate(minute: int, rate: float) -> None:
+    """A faster stream spends what there is and no more, and no purchase waits for longer than two minutes."""
+    report = Lanes(minute=minute).run(steady(rate * minute / 2 / MINUTE * FULL, 0, 600), until=HOUR)
+    assert report.busiest_minute <= minute
+    assert report.quantile(1.0) < 2 * MINUTE
+
+
+def test_burst_within_the_minutes_budget_is_not_slowed() -> None:
+    """A hundred and thirty single purchases within twenty seconds, two calls each, go at once one by one."""
+    report = Lanes().run(steady(6.5, 0, 20), until=HOUR)
+    assert report.quantile(1.0) < 2 * Lanes().call + 4 * SHORTEST
+    assert report.minute_dry == 0
 
 
 @given(st.floats(0.001, CARRIED * 0.98), st.booleans(), st.integers(0, 1000))

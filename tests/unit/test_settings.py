@@ -57,6 +57,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert found.tradovate_environment == "staging"
     assert found.tradovate_account_prefix == "EVAL"
     assert found.tradovate_hourly_budget == 4500
+    assert found.tradovate_minute_budget == 600
     assert found.call_timeout == timedelta(seconds=60)
     assert found.lockout == timedelta(hours=1)
     assert found.settle == timedelta(seconds=15)
@@ -162,6 +163,8 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
         ("TRADOVATE_ACCOUNT_PREFIX", "EVAL1"),
         ("TRADOVATE_ACCOUNT_PREFIX", "Ä"),
         ("TRADOVATE_HOURLY_BUDGET", "0"),
+        ("TRADOVATE_MINUTE_BUDGET", "0"),
+        ("TRADOVATE_MINUTE_BUDGET", "1.5"),
         ("TRADOVATE_TIMEOUT_SECONDS", "0"),
         ("TRADOVATE_TIMEOUT_SECONDS", "nan"),
         ("TRADOVATE_SETTLE_SECONDS", "-1"),
@@ -235,14 +238,6 @@ def test_small_values_are_allowed() -> None:
     assert found.settle == timedelta(milliseconds=200)
     assert found.batch_linger == timedelta(0)
     assert found.unknown_wait == timedelta(seconds=5)
-    assert found.budget_reserve == 0
-
-
-@given(budget=st.integers(1, 100_000))
-def test_the_reserve_is_a_tenth_at_most_120(budget: int) -> None:
-    """The calls kept back are a tenth of the budget, and never more than 120."""
-    found = load(TradovateSettings, {**API_USER, "TRADOVATE_HOURLY_BUDGET": str(budget)})
-    assert found.budget_reserve == min(120, budget // 10)
 
 
 def test_words_may_be_typed_in_either_case() -> None:

@@ -13,16 +13,8 @@ from functools import partial
 import structlog
 
 from worker.ledger import holds, hosts
-from worker.ledger.calls import (
-    SESSION_SCOPE,
-    Budget,
-    Closed,
-    Kind,
-    Wanted,
-    begin_calls,
-    finish_call,
-    result_name,
-)
+from worker.ledger.budget import SESSION_SCOPE, Budget, Closed, Kind, Wanted
+from worker.ledger.calls import begin_calls, finish_call, result_name
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.replies import Domain, NotExecuted, Reply, Ticket, Unauthorized
 from worker.session import NoSession, SessionKeeper

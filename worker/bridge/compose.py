@@ -23,7 +23,7 @@ from worker.bridge.topics import LOOK_SECONDS, TopicWatch
 from worker.kafka.look import KafkaLook
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import ADMIN_ALERT, TopicNames
-from worker.ledger.calls import Budget
+from worker.ledger.budget import Budget
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
 from worker.ops.reach import Reach
@@ -50,7 +50,7 @@ def new_bridge(
     """Makes the parts; nothing is connected yet. `timing` of the sockets and `room` of the inbox are for tests."""
     name = name or replica_name()
     vault = Vault([key.get_secret_value() for key in settings.secret_keys])
-    budget = Budget(settings.tradovate_hourly_budget)
+    budget = Budget.of(settings)
     database = Database(settings.database_url.get_secret_value(), size=6)
     lockout = LockOut(settings.lockout)
     client = partner_client(settings, lockout)

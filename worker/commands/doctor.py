@@ -15,7 +15,7 @@ from worker.doctor.database import database, ledger_state
 from worker.doctor.kafka import kafka
 from worker.doctor.partner import Partner
 from worker.doctor.report import Finding, Verdict, failed, ok, skipped
-from worker.ledger.calls import Budget
+from worker.ledger.budget import Budget
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database, DatabaseError
 from worker.ops.logging import configure
@@ -74,7 +74,7 @@ async def _findings() -> AsyncIterator[Finding]:
     vault = Vault([key.get_secret_value() for key in settings.secret_keys])
     lockout = LockOut(settings.lockout)
     client = partner_client(settings, lockout)
-    budget, name = Budget(settings.tradovate_hourly_budget), f"doctor-{replica_name()}"
+    budget, name = Budget.of(settings), f"doctor-{replica_name()}"
     try:
         usable = True
         async for finding in database(settings, ledger):

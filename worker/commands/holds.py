@@ -13,8 +13,8 @@ from worker.commands._errors import WRONG_USAGE, Refused
 from worker.commands._ledger import ledger
 from worker.commands._output import print_json, table
 from worker.ledger import holds
+from worker.ledger.clock import database_time
 from worker.ledger.holds import Hold
-from worker.ledger.overview import clock
 
 app = group(
     "What keeps calls back: lock-outs, penalties, pauses, the latch of a rejected login.", "tradovate-worker holds list"
@@ -83,7 +83,7 @@ def _as_json(hold: Hold) -> dict[str, Any]:
 
 async def _list() -> tuple[list[Hold], datetime]:
     async with ledger() as connection:
-        return await holds.list_holds(connection), await clock(connection)
+        return await holds.list_holds(connection), await database_time(connection)
 
 
 async def _clear(hold_id: int, reason: str) -> Hold | None:

@@ -25,11 +25,11 @@ from worker.console.overview import Kafka, Overview
 from worker.console.records import Records
 from worker.console.render import HEADERS, Renderer
 from worker.console.session import Signer
-from worker.console.why import World
+from worker.console.why import World, world_of
 from worker.dispatch.maintenance import window_end
 from worker.kafka.producer import RecordProducer
 from worker.ledger.browse import Summary
-from worker.ledger.calls import Budget
+from worker.ledger.budget import Budget
 from worker.ledger.database import Database
 from worker.ledger.ledger import Ledger
 from worker.ledger.mend import Mender
@@ -118,8 +118,7 @@ class Console:
 
     async def _world(self) -> World:
         stands = await standing(self.database, self.budget)
-        budget = stands.budget
-        return World(stands.now, stands.holds, budget.left, budget.free_again_at, self._windows(stands.now))
+        return world_of(stands, self._windows(stands.now))
 
 
 def _assets() -> Mapping[str, tuple[bytes, str, str]]:

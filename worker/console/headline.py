@@ -79,7 +79,7 @@ def _notices(facts: Facts) -> list[str]:
     said = [_held(hold) for hold in facts.held if hold.scope.startswith(("pause:", "endpoint:"))]
     if facts.budget_left <= 0:
         free = f"; the next call is free at {when(facts.budget_free_at)}" if facts.budget_free_at else ""
-        said.append(f"The hour's budget is used up{free}.")
+        said.append(f"The hour's budget is used up, but for revocations and sessions{free}.")
     if facts.oldest is not None and facts.oldest > LATE:
         said.append(f"The oldest flow has waited for {_minutes(facts.oldest)}. {facts.oldest_why}")
     if facts.missing:

@@ -13,9 +13,9 @@ from aiokafka.errors import KafkaError
 
 from worker.console.chart import MINUTES, Chart, chart, minute
 from worker.console.headline import Facts, Headline, headline
-from worker.console.why import Step, World, why
+from worker.console.why import Step, World, why, world_of
 from worker.ledger import leader, pages
-from worker.ledger.calls import Budget
+from worker.ledger.budget import Budget
 from worker.ledger.database import Connection, Database
 from worker.ledger.overview import Standing, open_flows, standing
 from worker.ledger.pages import Present, Waiting
@@ -104,9 +104,7 @@ class Overview:
             replayed = await pages.replayed(connection)
         dead = left(offsets.dead, replayed)
         shown = chart(self._minutes, stands.now.astimezone(UTC))
-        world = World(
-            stands.now, stands.holds, stands.budget.left, stands.budget.free_again_at, self.windows(stands.now)
-        )
+        world = world_of(stands, self.windows(stands.now))
         explained = _explain(oldest, world)
         by_topic = {
             topic: {

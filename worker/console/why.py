@@ -9,6 +9,8 @@ from datetime import datetime
 from worker.console.words import clock, when
 from worker.ledger import holds
 from worker.ledger.holds import Hold
+from worker.ledger.overview import Standing
+from worker.tradovate.operations import OPERATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,24 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What keeps calls back just now. `windows`: operations that wait out the partner's maintenance, until when."""
+    """What keeps calls back just now. `windows`: operations that wait out the partner's maintenance, until when. What
+    is left of the budget is left for operations that may not use the reserve.
+    """
 
     now: datetime
     held: Sequence[Hold] = ()
     budget_left: int = 1
+    minute_left: int = 1
     budget_free_at: datetime | None = None
     windows: Mapping[str, datetime] = field(default_factory=dict)
+
+
+def world_of(stands: Standing, windows: Mapping[str, datetime]) -> World:
+    """As the ledger stands."""
+    budget = stands.budget
+    return World(
+        stands.now, stands.holds, budget.ordinary_left, budget.ordinary_minute_left, budget.free_again_at, windows
+    )
 
 
 def why(step: Step | None, world: World) -> str:
@@ -55,11 +68,15 @@ def _ready(step: Step, world: World) -> str:
         return f"{step.operation} is held back {ending}: {hold.reason}."
     if step.operation in world.windows and step.state == "due":
         return f"{step.operation} waits out Tradovate's maintenance, until {when(world.windows[step.operation])}."
-    if world.budget_left <= 0:
+    reserve = step.operation in OPERATIONS and OPERATIONS[step.operation].reserve
+    if world.budget_left <= 0 and not reserve:
         free = f"; the next call is free at {clock(world.budget_free_at)}" if world.budget_free_at else ""
         return f"{step.operation} waits for the hour's budget{free}."
+    if world.minute_left <= 0 and not reserve:
+        return f"{step.operation} waits for the minute's budget; calls are free again within a minute."
     look = "to be looked up" if step.state == "unknown" else "to be sent"
-    return f"{step.operation} is ready {look}: it waits for its turn, for company, or for a call of the same trader."
+    waits = "it waits for its turn, for others to share its call, or for a call that names the same trader"
+    return f"{step.operation} is ready {look}: {waits}."
 
 
 def _waits(step: Step, now: datetime) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import orjson
 import structlog
@@ -39,8 +40,11 @@ looked up by then; their look starts after the whole lease, which is longer."""
 
 
 CANNOT_LOOK = timedelta(seconds=1)
-"""How long an operation's look-ups rest when one could not be made: little against the 2 s within which a `resume` must
-show, enough that a lock-out of an hour does not claim and release a thousand steps all the time."""
+"""How long steps rest whose look-up could not be made, twice as long after each further time in a row. What holds back
+all look-ups is found before steps are claimed (`Claims.looks`); this is a penalty at what they read, or a lost race."""
+
+CANNOT_LOOK_MOST = timedelta(seconds=32)
+"""A penalty with a captcha lasts an hour: a thousand steps are not claimed and released every second of it."""
 
 
 @dataclass(slots=True)
@@ -58,9 +62,8 @@ class Caller:
     observe: Callable[[str, str, int, float], None] = lambda *_: None
     tracing: Tracing = field(default_factory=Tracing)
     crash: Callable[[str], None] = lambda _point: None
-    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
-    cannot_look_until: dict[str, datetime] = field(default_factory=dict)  # by operation
-    feeding: int = 0  # calls in flight whose results bring further steps that may wait for company
+    feeding: Counter[str] = field(default_factory=Counter)  # by operation: calls in flight that bring steps of it
+    cannot_look: Counter[str] = field(default_factory=Counter)  # by operation: look-ups in a row that were not made
 
     async def send(self, operation: Operation, batch: Batch, token: Token, begun: float) -> Sequence[OutcomeRow]:
         """Sends a batch that has been claimed at `begun` (monotonic) and records what came of it."""
@@ -72,7 +75,7 @@ class Caller:
         sent = self._with_ticket(body, batch.ticket)
         started = time.monotonic()
         self.crash("before_call")
-        self.feeding += operation.lingers
+        self.feeding.update(operation.feeds)
         try:
             try:
                 reply = await self.client.post(
@@ -100,7 +103,7 @@ class Caller:
             self.crash("after_record")
             return outcomes
         finally:
-            self.feeding -= operation.lingers
+            self.feeding.subtract(operation.feeds)
 
     def _trace(self, operation: Operation, kind: str, steps: Sequence[Claimed], result: str, seconds: float) -> None:
         if not self.tracing.on:
@@ -130,7 +133,14 @@ class Caller:
     def _item(self, step: Claimed, operation: Operation) -> Item:
         flow = step.flow
         view = View(
-            flow.id, flow.event, flow.facts, TraderView(flow.trader_id), None, (), flow.created_at, self.clock()
+            flow.id,
+            flow.event,
+            flow.facts,
+            TraderView(flow.trader_id),
+            None,
+            (),
+            flow.created_at,
+            self.ledger.clock.now(),
         )
         return FLOWS[flow.topic].item(view, operation.name, self.rules)
 
@@ -181,7 +191,14 @@ class Caller:
             return await self._record(batch, parked, None)
         items = [self._item(step, operation) for step in steps]
         reader = LookUpReader(
-            self.claims, self.client, self.session, operation.name, batch.lease, operation.reserve, self.observe
+            self.claims,
+            self.client,
+            self.session,
+            operation.name,
+            batch.lease,
+            operation.rank,
+            operation.reserve,
+            self.observe,
         )
         started = time.monotonic()
         self.crash("before_look")
@@ -196,11 +213,13 @@ class Caller:
             return ()
         except (CannotLook, NoSession) as cannot:
             log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
-            self.cannot_look_until[operation.name] = self.clock() + CANNOT_LOOK
+            rests = min(CANNOT_LOOK * 2 ** self.cannot_look[operation.name], CANNOT_LOOK_MOST)
+            self.cannot_look[operation.name] = min(self.cannot_look[operation.name] + 1, 5)
             moves: list[Move] = [
-                Later(StepState.UNKNOWN, NOTHING, step.spent, step.context, step.company) for step in steps
+                Later(StepState.UNKNOWN, rests, step.spent, step.context, step.company) for step in steps
             ]
             return await self._record(batch, list(zip(steps, moves, strict=True)), None)
+        self.cannot_look.pop(operation.name, None)
         seconds = time.monotonic() - started
         self._trace(operation, "look_up", steps, "answer", seconds)
         self.crash("after_look")

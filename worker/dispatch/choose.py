@@ -1,7 +1,10 @@
 """What to begin next, of all that could go now. Pure.
 
-The most urgent goes first, and nothing less urgent is begun while it waits for a call to be free. A step that is
-held (maintenance, a penalty, a pause) or that waits for company cannot go, and so holds nobody up.
+The most urgent goes first, and nothing less urgent is begun while it waits for a free slot. A step that cannot go
+(maintenance, a penalty, a pause, an empty budget, a trader whose call is in flight) or that lingers holds nobody up.
+
+Some slots are kept free for what may use the reserve of the budget, whatever waits: a revocation never waits for a
+slow call of another kind to end.
 """
 
 from __future__ import annotations
@@ -9,59 +12,57 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
 
 from worker.ledger.rows import Lane, StepState
 from worker.tradovate.operation import Operation
 
-PERHAPS_MOST = 0.1
-"""Seconds. While more is perhaps coming the shortest wait is begun anew with each newcomer, until then."""
+IN_FLIGHT = 16
+"""Calls that one replica has in flight: at 50 ms a call some 300 calls a second, far beyond any budget; what it bounds
+is memory, and how much is unknown when a replica dies."""
 
-SURELY_MOST = 0.5
-"""Seconds. While more is surely coming a step waits until then: even on a busy machine intake takes a full call's
-records in it.
-"""
-
-
-class Coming(Enum):
-    """What is known of further steps on their way."""
-
-    NOTHING = "nothing"
-    PERHAPS = "perhaps"  # something has just come, or the results of calls in flight will bring steps
-    SURELY = "surely"  # a batch of records is being taken, or records wait to be
+URGENT_ONLY = 4
+"""Of these slots, kept free for operations that may use the reserve of the budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What the choice depends on beside the lanes."""
+    """What the choice depends on beside the lanes. Times are the database's."""
 
     now: datetime
-    free: int  # calls that may be begun besides those in flight
-    held: Callable[[Operation, StepState], datetime | None]  # until when the operation may not be called
-    wait: Callable[[str], float]  # seconds for company, by operation
-    shortest: float  # seconds
-    coming: Coming
+    free: int  # slots that are free, those that are kept for urgent calls among them
+    held: Callable[[Lane], datetime | None]  # until when nothing of the lane can go
+    linger: Callable[[str], float]  # seconds, by operation
+    shortest: float  # seconds of the linger while little of the budget is used
+    coming: Callable[[str], bool]  # whether further steps of an operation are seen to be coming
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin calls of this lane, up to `calls`, with up to `items` items altogether; or one look-up of so many."""
+    """Begin calls of this lane, `calls` at most, with up to `items` items altogether; or one look-up of so many."""
 
     lane: Lane
     items: int
     calls: int = 1
 
 
+def slots(free: int, operation: Operation) -> int:
+    """Of the free slots, those that calls of this operation may take."""
+    return max(0, free if operation.reserve else free - URGENT_ONLY)
+
+
 def choose(
     lanes: Sequence[Lane], operations: Mapping[str, Operation], situation: Situation
 ) -> tuple[Sequence[Start], datetime | None]:
-    """What to begin now, most urgent first, and when to look again at the latest."""
+    """What to begin now, most urgent first, and when to look again at the latest.
+
+    Look-ups have the rank of their step, and its right to the slots that are kept for urgent calls.
+    """
     starts: list[Start] = []
     again: list[datetime] = []
     free = situation.free
     for lane in sorted(lanes, key=lambda each: (operations[each.operation].rank, each.oldest)):
         operation = operations[lane.operation]
-        held_until = situation.held(operation, lane.state)
+        held_until = situation.held(lane)
         if held_until is not None:
             again.append(held_until)
             continue
@@ -70,16 +71,17 @@ def choose(
             again.append(at)
         if not items:
             continue
-        if free <= 0:
-            break  # the most urgent waits for a free call, and nobody overtakes it
+        room = slots(free, operation)
+        if not room:
+            break  # the most urgent waits for a free slot, and nobody overtakes it
         if lane.state is StepState.UNKNOWN:
-            looks = min(-(-items // operation.look_most), free)
+            looks = min(-(-items // operation.look_most), room)
             starts += [Start(lane, operation.look_most)] * looks
             free -= looks
             continue
-        allowed = min(-(-items // operation.most), free)
-        # Steps that cannot share a call take more of them than their number tells; what is free bounds them too.
-        starts.append(Start(lane, min(items, allowed * operation.most), free))
+        allowed = min(-(-items // operation.most), room)
+        # Steps that cannot share a call need more calls than their number says; the free slots bound them too.
+        starts.append(Start(lane, min(items, allowed * operation.most), room))
         free -= allowed
     return starts, min(again, default=None)
 
@@ -89,15 +91,10 @@ def _ready(lane: Lane, operation: Operation, situation: Situation) -> tuple[int,
     rest = lane.ready % operation.most
     if not rest or not operation.lingers or lane.company is not None or lane.state is StepState.UNKNOWN:
         return lane.ready, None
-    wait = situation.wait(lane.operation)
-    if wait > situation.shortest:
-        at = lane.oldest + timedelta(seconds=wait)
-    elif situation.coming is Coming.NOTHING:
-        at = situation.now
-    elif situation.coming is Coming.PERHAPS:
-        at = min(lane.newest + timedelta(seconds=wait), lane.oldest + timedelta(seconds=max(wait, PERHAPS_MOST)))
-    else:
-        at = min(situation.now + timedelta(seconds=wait), lane.oldest + timedelta(seconds=max(wait, SURELY_MOST)))
+    linger = situation.linger(lane.operation)
+    if linger <= situation.shortest and not situation.coming(lane.operation):
+        return lane.ready, None  # a lone step does not linger
+    at = lane.oldest + timedelta(seconds=linger)
     if at <= situation.now:
         return lane.ready, None
     return lane.ready - rest, at

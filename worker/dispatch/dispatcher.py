@@ -1,50 +1,54 @@
-"""The loop of a replica: what could go now, what goes first, one task a call, and what came of it into the ledger."""
+"""The loop of a replica: what could go now, what goes first, a task for each call, and its results into the ledger."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
-from worker.backoff import Schedule
 from worker.dispatch.calls import Caller
-from worker.dispatch.choose import Coming, Situation, Start, choose
+from worker.dispatch.choose import IN_FLIGHT, Situation, Start, choose, slots
+from worker.dispatch.held import Held
 from worker.dispatch.maintenance import window_end
-from worker.dispatch.pacing import FULL, SAMPLE, Pace, Stream
-from worker.ledger.calls import SESSION_SCOPE, Closed
+from worker.dispatch.pacing import FULL, SAMPLE, Left, Pace, Stream
+from worker.ledger.budget import SESSION_SCOPE, Closed
 from worker.ledger.claims import CallKind, Claims
 from worker.ledger.database import DatabaseError
-from worker.ledger.ledger import Ledger
+from worker.ledger.ledger import SURVEYED, Ledger
 from worker.ledger.pace import Traffic, traffic
-from worker.ledger.rows import PLAN, Lane, OutcomeRow, StepState
+from worker.ledger.rows import PLAN, Batch, Lane, OutcomeRow, StepState
+from worker.ops.changes import Changes
 from worker.session import NoSession, SessionKeeper, Token
 from worker.tradovate.operation import Operation
 
 log = structlog.get_logger()
 
-IN_FLIGHT = 16
-"""Calls that one replica has in flight: at 50 ms a call some 300 calls a second, far beyond any budget; what it bounds
-is memory, and how much is in doubt when a replica dies."""
-
-URGENT_ONLY = 4
-"""Of these, kept free for what may use the reserve: a revocation never waits for a slow call to end."""
-
 LOOK_AGAIN = 0.5
-"""Seconds after which the ledger is looked at even if nothing has happened here: another replica's work, a person's
+"""Seconds after which the ledger is looked at even if nothing has happened here: another replica's work, an operator's
 `resume` or `retry` must show within 2 s."""
+
+SEEN_LONG_AGO = 0.1
+"""Seconds. What has been surveyed is not acted upon for longer: when the ledger is slow, something more urgent may have
+come meanwhile."""
 
 REAP_EVERY = 1.0
 """Seconds between looks for leases that ran out; part of the 15 s within which work goes on elsewhere."""
 
+AFTER_OUTAGE = 1.0
+"""Seconds without calls when the ledger is back: a replica that was locked out meanwhile writes that first."""
+
 
 @dataclass(slots=True)
 class Dispatcher:
-    """Takes due steps out of the ledger and brings their results back. `run` is the loop, `run_once` its body."""
+    """Takes due steps out of the ledger and brings their results back. `run` is the loop, `run_once` its body.
+
+    What is due, and for how long a step has lingered, is told by the database's clock (`ledger.clock`); everything
+    that is measured in this process by the monotonic one.
+    """
 
     ledger: Ledger
     claims: Claims
@@ -55,146 +59,172 @@ class Dispatcher:
     settle: timedelta
     publish: Callable[[Sequence[OutcomeRow]], None]
     maintenance: bool = True
-    arriving: Callable[[], bool] = lambda: False  # records are being taken, or wait to be
-    arrived: Callable[[], bool] = lambda: False  # something came in within the shortest wait
-    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    coming: Callable[[], bool] = lambda: False  # more events are seen to be coming
+    silent: Callable[[], str | None] = lambda: None  # why this process makes no call, though the ledger may not know it
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _held: dict[str, datetime] = field(default_factory=dict)
-    _reaped: float = 0.0
-    _empty: int = 0
     progress: float = field(default_factory=time.monotonic)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _held: Held = field(default_factory=Held)
+    _said: Changes = field(default_factory=Changes)
+    _reaped: float = 0.0
+    _rests_until: float = 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; then begins nothing more and returns (see `drain`)."""
-        pause = Schedule(base=0.2, cap=5.0)
-        failures = 0
         while not stopping.is_set():
             self.wake.clear()
             try:
-                again = await self.run_once()
-                failures = 0
+                seconds = await self.run_once()
             except DatabaseError as error:
-                failures += 1
-                seconds = pause.delay(failures, random.random) + 0.1
-                log.warning("dispatch.database_away", error=error.reason, retry_in_seconds=round(seconds, 2))
-                again = self.clock() + timedelta(seconds=seconds)
+                seconds = LOOK_AGAIN
+                if self._said.changed("database", error.reason):
+                    log.warning("dispatch.database_away", error=error.reason)
             self.progress = time.monotonic()
-            await self._sleep(again)
+            await self._sleep(seconds)
 
-    async def _sleep(self, again: datetime | None) -> None:
-        seconds = LOOK_AGAIN
-        if again is not None:
-            seconds = min(max((again - self.clock()).total_seconds(), 0.0005), LOOK_AGAIN)
+    async def _sleep(self, seconds: float) -> None:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(min(max(seconds, 0.0005), LOOK_AGAIN)):
                 await self.wake.wait()
         except TimeoutError:
             return
 
-    async def run_once(self) -> datetime | None:
-        """One look at the ledger; begins what may begin. Returns when to look again at the latest."""
+    async def run_once(self) -> float:
+        """One look at the ledger; begins what may begin. Returns the seconds until the next look at the latest."""
         if time.monotonic() - self._reaped >= REAP_EVERY:
             self._reaped = time.monotonic()
             await self.ledger.reap(self.settle)
         # Read side by side: the traffic is not needed every time, but when it is, a lone event waits for it.
-        (lanes, next_due), seen = await asyncio.gather(self.ledger.survey(list(self.operations)), self._traffic())
-        if any(lane.operation == PLAN for lane in lanes):
+        (lanes, next_due), seen = await asyncio.gather(self._survey(), self._traffic())
+        if self._said.over("database"):
+            log.info("dispatch.database_back")
+            self._rests_until = time.monotonic() + AFTER_OUTAGE
+        planned = any(lane.operation == PLAN for lane in lanes)
+        if planned:
             self.publish(await self.ledger.replan() or ())
-            return self.clock()
-        if not lanes:
-            return next_due
-        try:
-            token = self.session.current() or await self.session.ensure()
-            return await self._begin_all(lanes, seen, token, next_due)
-        except NoSession as none:
-            log.info("dispatch.no_session", why=none.why)
-            return none.until
+            lanes, next_due = await self._survey()
+        # Calls are begun in every round: ten thousand flows that wake up together must not hold up a revocation.
+        ready = [lane for lane in lanes if lane.operation != PLAN]
+        wait = await self._begin_ready(ready, seen) if ready else LOOK_AGAIN
+        if planned:
+            return 0.0
+        return wait if next_due is None else min(wait, self._seconds_until(next_due))
+
+    async def _survey(self) -> tuple[Sequence[Lane], datetime | None]:
+        return await self.ledger.survey(list(self.operations))
 
     async def _traffic(self) -> Traffic:
         lingering = [each.name for each in self.operations.values() if each.lingers]
-        return await traffic(self.ledger.database, lingering, full=FULL, sample=SAMPLE)
+        budget = self.claims.budget
+        return await traffic(self.ledger.database, lingering, budget, full=FULL, sample=SAMPLE)
 
-    async def _begin_all(
-        self, lanes: Sequence[Lane], seen: Traffic, token: Token, next_due: datetime | None
-    ) -> datetime | None:
-        starts, again = choose(lanes, self.operations, self._situation(lanes, seen))
-        begun = 0
+    def _seconds_until(self, at: datetime) -> float:
+        return max(0.0, (at - self.ledger.clock.now()).total_seconds())
+
+    async def _begin_ready(self, lanes: Sequence[Lane], seen: Traffic) -> float:
+        """Begins calls; the seconds until the next look at the latest."""
+        if (why := self.silent()) is not None:
+            if self._said.changed("silent", why):
+                log.warning("dispatch.silent", why=why)
+            return LOOK_AGAIN
+        self._said.over("silent")
+        if (rest := self._rests_until - time.monotonic()) > 0:
+            return rest
+        try:
+            token = self.session.current() or await self.session.ensure()
+            wait = await self._begin_all(lanes, seen, token)
+        except NoSession as none:
+            if self._said.changed("session", none.why):
+                log.info("dispatch.no_session", why=none.why)
+            return LOOK_AGAIN if none.until is None else self._seconds_until(none.until)
+        self._said.over("session")
+        return wait
+
+    async def _begin_all(self, lanes: Sequence[Lane], seen: Traffic, token: Token) -> float:
+        surveyed = time.monotonic()
+        starts, again = choose(lanes, self.operations, self._situation(seen))
+        blocked = False
         for start in starts:
-            count = await self._begin(start, token)
-            if count is None:
-                return self.clock()  # the token has been replaced, or must be renewed first
-            begun += count
-        if starts and not begun:
-            # What is ready is held up by a call that names the same trader: the end of that call wakes the loop.
-            self._empty = min(self._empty + 1, 8)
-            return self.clock() + timedelta(milliseconds=2**self._empty)
-        self._empty = 0
-        return min((time for time in (again, next_due) if time is not None), default=None)
+            operation, now = self.operations[start.lane.operation], time.monotonic()
+            if now - surveyed > SEEN_LONG_AGO:
+                return 0.0
+            # Calls that have ended meanwhile, and what the lanes before have taken, are counted.
+            free = slots(IN_FLIGHT - len(self._tasks), operation)
+            if not free:
+                break
+            if self._held.until(operation, start.lane, now) is not None:
+                continue  # by what has come of an earlier start
+            calls = min(start.calls, free)
+            begun = await self._begin(operation, start, calls, token)
+            if begun is None:
+                return 0.0  # the token has been replaced, or must be renewed first
+            if begun < calls:
+                blocked |= self._held.until(operation, start.lane, now) is not None  # what it leaves is for the others
+        if blocked or any(lane.ready >= SURVEYED for lane in lanes):
+            return 0.0
+        return LOOK_AGAIN if again is None else self._seconds_until(again)
 
-    def _situation(self, lanes: Sequence[Lane], seen: Traffic) -> Situation:
-        now = self.clock()
+    def _situation(self, seen: Traffic) -> Situation:
+        now, here = self.ledger.clock.now(), time.monotonic()
         streams = {
-            name: Stream(sent.items, sent.quickest, sent.calls - sent.items / FULL) for name, sent in seen.sent.items()
+            name: Stream(sent.items, sent.quickest, sent.calls - sent.items / FULL, sent.part_filled)
+            for name, sent in seen.sent.items()
         }
-        left = self.pace.budget - seen.used
+        budget = self.claims.budget
+        left = Left(budget.limit(reserve=False) - seen.used, budget.minute_limit(reserve=False) - seen.minute_used)
         closing = window_end(now) if self.maintenance else None
+        arriving = self.coming()
 
-        def held(operation: Operation, state: StepState) -> datetime | None:
-            if operation.maintenance and closing is not None and state is StepState.DUE:
+        def held(lane: Lane) -> datetime | None:
+            operation = self.operations[lane.operation]
+            if operation.maintenance and closing is not None and lane.state is StepState.DUE:
                 return closing
-            blocked = self._held if state is StepState.DUE else self.caller.cannot_look_until
-            until = blocked.get(operation.name)
-            return until if until is not None and until > now else None
+            until = self._held.until(operation, lane, here)
+            return None if until is None else now + timedelta(seconds=until - here)
 
-        urgent = any(self.operations[lane.operation].reserve for lane in lanes)
-        free = IN_FLIGHT - len(self._tasks) - (0 if urgent else URGENT_ONLY)
         return Situation(
             now=now,
-            free=free,
+            free=IN_FLIGHT - len(self._tasks),
             held=held,
-            wait=lambda name: self.pace.wait(left, streams, name),
+            linger=lambda name: self.pace.linger(left, streams, name),
             shortest=self.pace.shortest,
-            coming=self._coming(),
+            coming=lambda name: arriving or self.caller.feeding[name] > 0,
         )
 
-    def _coming(self) -> Coming:
-        if self.arriving():
-            return Coming.SURELY
-        return Coming.PERHAPS if self.arrived() or self.caller.feeding else Coming.NOTHING
-
-    async def _begin(self, start: Start, token: Token) -> int | None:
+    async def _begin(self, operation: Operation, start: Start, calls: int, token: Token) -> int | None:
         """Claims and sends; how many calls have begun, or None when the session must be looked at first."""
-        operation = self.operations[start.lane.operation]
-        if start.lane.state is StepState.UNKNOWN:
-            batch = await self.claims.looks(start.lane, start.items)
-            if batch is None:
-                return 0
-            self._spawn(self.caller.look_up(operation, batch))
-            return 1
+        lane, begun_at = start.lane, time.monotonic()
+        batches = await self._claimed(operation, start, calls, token)
+        if isinstance(batches, Closed):
+            if batches.scope == SESSION_SCOPE:
+                await self.session.ensure()
+                return None
+            self._held.closed(operation, lane.state, batches, time.monotonic())
+            return 0
+        for batch in batches:
+            if lane.state is StepState.UNKNOWN:
+                self._spawn(self.caller.look_up(operation, batch))
+            elif batch.steps:
+                self._spawn(self.caller.send(operation, batch, token, begun_at))
+        if batches:
+            self._held.begun(operation, lane.state)
+        if len(batches) < calls and sum(len(batch.steps) for batch in batches) < start.items:
+            self._held.blocked(lane, time.monotonic())
+        return len(batches)
+
+    async def _claimed(self, operation: Operation, start: Start, calls: int, token: Token) -> Sequence[Batch] | Closed:
         kind = CallKind(
             operation.name,
             operation.domain,
+            operation.rank,
             operation.most,
             operation.reserve,
             operation.limit(self.claims.budget.hourly),
             operation.joined,
         )
-        begun = time.monotonic()
-        batches = await self.claims.sends(kind, start.lane, start.items, token.generation, start.calls)
-        if isinstance(batches, Closed) and batches.scope == SESSION_SCOPE:
-            await self.session.ensure()
-            return None
-        if isinstance(batches, Closed):
-            # A person may lift the hold at any time, so it is asked again soon; it costs one short query.
-            until = min(batches.until or self.clock() + timedelta(seconds=1), self.clock() + timedelta(seconds=1))
-            self._held[operation.name] = until
-            log.info("dispatch.held", operation=operation.name, why=batches.why)
-            return 0
-        for batch in batches:
-            if batch.steps:
-                self._spawn(self.caller.send(operation, batch, token, begun))
-        return len(batches)
+        if start.lane.state is StepState.UNKNOWN:
+            return await self.claims.looks(kind, start.lane, start.items, token.generation)
+        return await self.claims.sends(kind, start.lane, start.items, token.generation, calls)
 
     def _spawn(self, work: Awaitable[Sequence[OutcomeRow]]) -> None:
         task = asyncio.create_task(self._guarded(work))
@@ -206,6 +236,7 @@ class Dispatcher:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._held.unblocked()
         self.wake.set()
         if not task.cancelled() and task.exception() is not None:
             # The lease runs out and the steps are looked up: nothing is lost, but this should be seen.
@@ -217,7 +248,7 @@ class Dispatcher:
         return len(self._tasks)
 
     async def drain(self, seconds: float) -> None:
-        """Waits for calls in flight; what is not over after `seconds` is left in doubt, for whoever is next."""
+        """Waits for calls in flight; the results of those that last longer are left unknown, for another replica."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         for task in self._tasks:

@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from worker.ledger.calls import SESSION_SCOPE, Closed, result_name
+from worker.ledger.budget import SESSION_SCOPE, Closed
+from worker.ledger.calls import result_name
 from worker.ledger.claims import Claims
 from worker.replies import Domain, NotSent, Query, Reply, Silence, Ticket, Unauthorized
 from worker.session import SessionKeeper
@@ -30,6 +31,7 @@ class LookUpReader:
     session: SessionKeeper
     operation: str
     lease: uuid.UUID
+    rank: int
     reserve: bool
     observe: Callable[[str, str, int, float], None] = lambda *_: None
 
@@ -49,6 +51,7 @@ class LookUpReader:
             endpoint,
             domain,
             self.lease,
+            rank=self.rank,
             reserve=self.reserve,
             generation=token.generation,
             asked=asked,

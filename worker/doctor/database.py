@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 from worker.doctor.report import Finding, failed, ok, skipped, warning
 from worker.ledger import holds, schema
-from worker.ledger.calls import Budget
+from worker.ledger.budget import Budget
+from worker.ledger.clock import database_time
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.environment import noted_environment
 from worker.ledger.invariants import INVARIANTS, violations
-from worker.ledger.overview import clock, doubts, server_version, standing
+from worker.ledger.overview import doubts, server_version, standing
 from worker.settings import RunSettings
 
 OLDEST = 140_000
@@ -28,7 +29,7 @@ async def database(settings: RunSettings, ledger: Database) -> AsyncIterator[Fin
         async with ledger.connection() as connection:
             version = await server_version(connection)
             before = datetime.now(UTC)
-            theirs = await clock(connection)
+            theirs = await database_time(connection)
             ours = before + (datetime.now(UTC) - before) / 2
     except DatabaseError as error:
         yield failed("database", error.reason, error.fix)
@@ -60,9 +61,10 @@ async def database(settings: RunSettings, ledger: Database) -> AsyncIterator[Fin
 
 async def ledger_state(settings: RunSettings, ledger: Database) -> AsyncIterator[Finding]:
     """Budget, what is held back, flows in doubt, and what must always hold."""
-    seen = await standing(ledger, Budget(settings.tradovate_hourly_budget))
+    seen = await standing(ledger, Budget.of(settings))
     if seen.budget.left:
-        yield ok("budget", f"{seen.budget.used} calls in the last hour, {seen.budget.left} left")
+        minute = f"{seen.budget.minute_used} in the last minute, {seen.budget.minute_left} left"
+        yield ok("budget", f"{seen.budget.used} calls in the last hour, {seen.budget.left} left; {minute}")
     else:
         free = f" until {seen.budget.free_again_at:%H:%M:%S} UTC" if seen.budget.free_again_at else ""
         yield warning("budget", f"used up{free}", "wait, or raise TRADOVATE_HOURLY_BUDGET (Tradovate allows 5,000)")

@@ -12,7 +12,8 @@ from typing import Any
 
 from schemas.events import Account
 from worker.doctor.report import Finding, failed, ok, skipped, warning
-from worker.ledger.calls import Budget, Closed, Wanted, begin_calls, finish_call
+from worker.ledger.budget import Budget, Closed, Wanted
+from worker.ledger.calls import begin_calls, finish_call
 from worker.ledger.database import Database
 from worker.replies import Answer, Domain, NotExecuted, Reply
 from worker.session import NoSession, SessionKeeper, Token

@@ -22,13 +22,14 @@ class Arrivals:
     clock: Callable[[], float] = time.monotonic  # seconds
     _crowd: int = 0  # how many of it make it likely that more will come
     _taking: bool = False
+    _before: float = field(default=float("-inf"))
     _came_at: float = field(default=float("-inf"))
     _in_at: float = field(default=float("-inf"))
 
     def begin(self, records: int) -> None:
-        """A batch of so many records has come."""
+        """A record batch of so many has come."""
         self._crowd = min(records, CROWD) if records > 1 else 0
-        self._came_at = self.clock()
+        self._before, self._came_at = self._came_at, self.clock()
         self._taking = True
 
     def taken(self) -> None:
@@ -40,9 +41,11 @@ class Arrivals:
         self._taking = False
         self._in_at = self.clock()
 
-    def came(self, within: float) -> bool:
-        """Whether something came no longer than `within` seconds ago."""
-        return self.clock() - self._came_at < within
+    def following(self, within: float) -> bool:
+        """Whether the last two came within so many seconds of each other, and another may come as soon. A record that
+        came alone says nothing: a lone step does not linger.
+        """
+        return max(self.clock() - self._came_at, self._came_at - self._before) < within
 
     def coming(self, within: float) -> bool:
         """Whether more surely comes: a batch is being taken, or several came in together just now, no longer ago than

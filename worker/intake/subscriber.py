@@ -160,15 +160,11 @@ class Subscriber:
         return behind
 
     def arriving(self, within: float) -> bool:
-        """Whether events are surely on their way: records wait, or the last ones tell so (`Arrivals.coming`)."""
-        if self._arrivals.coming(within):
+        """Whether more events are seen to be coming: records wait, or those of the last `within` seconds say so."""
+        if self._arrivals.coming(within) or self._arrivals.following(within):
             return True
         stable = ((self.consumer.last_stable_offset(tp) or 0, read_to) for tp, read_to in self._read_to().items())
         return any(end > read_to for end, read_to in stable)
-
-    def arrived(self, within: float) -> bool:
-        """Whether something came in no longer than `within` seconds ago."""
-        return self._arrivals.came(within)
 
     def _read_to(self) -> Mapping[TopicPartition, int]:
         consumer, poll = self.consumer, self.poll

@@ -13,21 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.ledger import holds
-from worker.ledger.calls import (
-    INSERT_CALLS,
-    Budget,
-    Closed,
-    Opened,
-    Wanted,
-    begin_calls,
-    begin_lock,
-    finish_call,
-    room_for,
-)
+from worker.ledger.budget import Budget, Closed, Wanted, room_for
+from worker.ledger.calls import INSERT_CALLS, Opened, begin_calls, begin_lock, finish_call
 from worker.ledger.database import Connection
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import FLOW_COLUMNS, claimed, flow_of, opened
 from worker.ledger.rows import Batch, Company, Lane, StepState
+from worker.ledger.turns import Turns
 from worker.replies import Reply, Ticket
 
 
@@ -37,20 +29,30 @@ class CallKind:
 
     operation: str
     domain: str
+    rank: int
     most: int
     reserve: bool
     per_hour: int | None
     joined: bool = False  # steps that say the same are one request
 
 
+ANY_READ = "*"
+"""The endpoint of a look-up that has still to choose what it reads: nothing is held back at it, nothing counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Claims for one replica. `lease`: seconds within which a call must be over and recorded."""
+    """Claims for one replica. `lease`: seconds within which a call must be over and recorded.
+
+    Only one task of a process begins a call at a time, the most urgent first. All would have to wait for `BEGIN_LOCK`
+    in any case, each with a connection in its hand, and PostgreSQL serves the first that came.
+    """
 
     ledger: Ledger
     budget: Budget
     replica: str
     lease: float
+    turns: Turns = field(default_factory=Turns)
 
     async def sends(
         self, kind: CallKind, lane: Lane, items: int, generation: int, calls: int = 100
@@ -80,7 +82,8 @@ class Claims:
             return await self._begin(connection, wanted, groups[:room], leases, ticket)
 
         with self.ledger.giving_up(leases):
-            return await self.ledger.database.atomically(work)
+            async with self.turns.turn(kind.rank):
+                return await self.ledger.database.atomically(work)
 
     async def _begin(
         self,
@@ -111,15 +114,29 @@ class Claims:
                 batch.steps.append(claimed(row, flow_of(row, event)))
         return list(batches.values())
 
-    async def looks(self, lane: Lane, items: int) -> Batch | None:
-        """Claims up to `items` unknown steps to look them up; the reads begin calls of their own."""
+    async def looks(self, kind: CallKind, lane: Lane, items: int, generation: int) -> Sequence[Batch] | Closed:
+        """Claims up to `items` unknown steps, in one batch, to look them up. The reads begin calls of their own, one of
+        which may be begun now.
+        """
         lease = uuid.uuid4()
+        wanted = Wanted(
+            kind.operation,
+            kind.domain,
+            "look_up",
+            self.replica,
+            kind.reserve,
+            reads=ANY_READ,
+            generation=generation,
+        )
 
-        async def work(connection: Connection) -> Batch | None:
+        async def work(connection: Connection) -> Sequence[Batch] | Closed:
             await begin_lock(connection)
             found = await _candidates(connection, lane, items)
             if not found:
-                return None
+                return ()
+            room = await room_for(connection, wanted, self.budget)
+            if isinstance(room, Closed):
+                return room
             rows = await connection.fetch(
                 "update step set lease = $2, lease_until = clock_timestamp() + make_interval(secs => $3)"
                 " where id = any($1) returning step.*",
@@ -127,10 +144,11 @@ class Claims:
                 lease,
                 self.lease,
             )
-            return Batch(0, lease, await self.ledger.load_claimed(connection, rows))
+            return (Batch(0, lease, await self.ledger.load_claimed(connection, rows)),)
 
         with self.ledger.giving_up([lease]):
-            return await self.ledger.database.atomically(work)
+            async with self.turns.turn(kind.rank):
+                return await self.ledger.database.atomically(work)
 
     async def read(
         self,
@@ -139,6 +157,7 @@ class Claims:
         domain: str,
         lease: uuid.UUID,
         *,
+        rank: int,
         reserve: bool,
         generation: int,
         asked: bytes,
@@ -163,7 +182,8 @@ class Claims:
                 ticket = await self._ticket_for(connection, endpoint, asked)
             return opened, ticket
 
-        return await self.ledger.database.atomically(work)
+        async with self.turns.turn(rank):
+            return await self.ledger.database.atomically(work)
 
     async def _ticket_for(self, connection: Connection, endpoint: str, asked: bytes) -> str | None:
         hold = await holds.ticket_at(connection, endpoint)

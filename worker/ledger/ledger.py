@@ -7,7 +7,6 @@ the state it expects, so that a slow former holder changes nothing.
 from __future__ import annotations
 
 import os
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from schemas.outcomes import Outcome
 from worker.flows import FLOWS
 from worker.flows.base import Rules
 from worker.ledger.calls import FAIR, add_answered, finish_call
+from worker.ledger.clock import DatabaseClock
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.ledger.leases import reap, release
@@ -36,6 +36,9 @@ from worker.ledger.writes import Writes, columns
 from worker.replies import Reply
 
 log = structlog.get_logger()
+
+SURVEYED = 500
+"""Steps of a lane that a survey reads: five full calls, more than a replica begins at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +72,13 @@ class Ledger:
     ranks: Mapping[str, int]  # rank of each operation: 0 goes first
     source: str = "tradovate-worker"
     lockout: float = 3600.0
-    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    clock: DatabaseClock = field(default_factory=DatabaseClock)  # told by each survey and each working set
     in_hand: InHand = field(default_factory=InHand)
     _given_up: set[uuid.UUID] = field(default_factory=set)
 
-    def working_set(self, now: datetime | None = None) -> WorkingSet:
-        """An empty working set, as of now."""
-        return WorkingSet(self.vault, self.rules, self.ranks, self.source, now or self.clock())
+    async def working_set(self, connection: Connection) -> WorkingSet:
+        """An empty working set, as of the database's time now."""
+        return WorkingSet(self.vault, self.rules, self.ranks, self.source, await self.clock.read(connection))
 
     async def accept(self, events: Sequence[Accepted], refusals: Sequence[Refusal] = ()) -> Intake:
         """Writes a batch of events, their flows and first steps. What is known already changes nothing."""
@@ -101,18 +104,17 @@ class Ledger:
 
     def check(self, accepted: Accepted) -> None:
         """Makes of an event what `accept` makes of it before it asks the database. Raises whatever goes wrong."""
-        self._flow(accepted).event.keep()
+        self._flow(accepted, _NO_TIME).event.keep()
 
     async def _accept(
         self, connection: Connection, events: Sequence[Accepted], refusals: Sequence[Refusal]
     ) -> tuple[Intake, Sequence[FlowRow]]:
-        arrived = self.clock()  # what it takes to write them is part of their wait for company
+        working = await self.working_set(connection)  # what it takes to write them is part of their linger
         batch = {(event.topic, event.event_id) for event in events}
         refused = {(each.outcome.topic, each.outcome.event_id): each for each in reversed(refusals)}
         known = await _known(connection, [*batch, *refused])
         found = sort_out(events, known, self.vault)
-        working = self.working_set(arrived)
-        flows = [self._flow(event) for event in found.new]
+        flows = [self._flow(event, working.now) for event in found.new]
         await working.load(connection, flows, new=True)
         for flow in flows:
             working.accept(flow)
@@ -125,12 +127,12 @@ class Ledger:
         repeats = Counter(event.topic for event in events) - accepted - Counter(event.topic for event in found.reused)
         return Intake(accepted, repeats, outcomes, found.reused), flows
 
-    def _flow(self, accepted: Accepted) -> FlowRow:
+    def _flow(self, accepted: Accepted, now: datetime) -> FlowRow:
         kind = FLOWS[accepted.topic]
         event = kind.freeze(accepted.event, self.rules)
         names = kind.names(event)
         return FlowRow(
-            new_flow_id(),
+            new_flow_id(now),
             accepted.topic,
             event,
             accepted.event_id,
@@ -142,25 +144,25 @@ class Ledger:
             names.user_id,
             names.order_id,
             names.account_id,
-            self.clock(),
+            now,
             content=self.vault.digest(accepted.event.content()),
         )
 
-    async def survey(self, operations: Sequence[str], limit: int = 500) -> tuple[Sequence[Lane], datetime | None]:
-        """What could go now, by operation, state and company; and when the next step will be due.
+    async def survey(self, operations: Sequence[str], limit: int = SURVEYED) -> tuple[Sequence[Lane], datetime | None]:
+        """What could go now, by operation, state and company; and when the next step will be due. Sets the clock.
 
         A few index probes for each operation, however many steps wait: at most `limit` rows of a lane are read.
         """
         async with self.database.connection() as connection:
             rows = await connection.fetch(_SURVEY, list(operations), limit)
-        now = self.clock()
+        self.clock.told(rows[0]["now"])
         lanes = [
             Lane(row["operation"], StepState(row["state"]), row["company"], row["ready"], row["oldest"], row["newest"])
             for row in rows
             if row["ready"]
         ]
         later = [row["next_due"] for row in rows if row["next_due"] is not None]
-        return lanes, max(min(later), now) if later else None
+        return lanes, min(later, default=None)
 
     async def load_claimed(self, connection: Connection, rows: Sequence[Any]) -> list[Claimed]:
         """The claimed steps with their flows; bodies are opened here. Flows that cannot be read are left out."""
@@ -195,7 +197,8 @@ class Ledger:
         tries = count()
 
         async def work(connection: Connection) -> tuple[Sequence[OutcomeRow], Sequence[FlowRow]]:
-            working, writes = self.working_set(), Writes()
+            # Waits are counted from here: the call is over.
+            working, writes = await self.working_set(connection), Writes()
             if call is not None and isinstance(call[1], FAIR):
                 add_answered(writes, *call)
             elif call is not None:
@@ -245,7 +248,7 @@ class Ledger:
 
     async def _plan_again(self, lease: uuid.UUID, rows: Sequence[Any]) -> Sequence[OutcomeRow]:
         async def work(connection: Connection) -> Sequence[OutcomeRow]:
-            working = self.working_set()
+            working = await self.working_set(connection)
             steps = await self.load_claimed(connection, rows)
             await working.load(connection, [step.flow for step in steps])
             held = {
@@ -282,6 +285,10 @@ class Ledger:
         return released + late
 
 
+_NO_TIME = datetime.fromtimestamp(0, UTC)
+"""Of a flow that is never written."""
+
+
 class _Undone(Exception):  # noqa: N818 - what was tried out is rolled back
     """Ends the transaction of `try_out`."""
 
@@ -309,14 +316,14 @@ async def _note_places(connection: Connection, events: Sequence[Accepted]) -> No
 
 def new_flow_id() -> uuid.UUID:
     """A time-ordered id (UUID version 7, RFC 9562): new flows go to one end of the index, pages follow time."""
-    milliseconds = time.time_ns() // 1_000_000
+    milliseconds = int(now.timestamp() * 1000)
     value = milliseconds << 80 | 0x7 << 76 | int.from_bytes(os.urandom(2)) % 0x1000 << 64
     return uuid.UUID(int=value | 0b10 << 62 | int.from_bytes(os.urandom(8)) % (1 << 62))
 
 
 _SURVEY = """
 select w.operation, w.state, ready.company, coalesce(ready.ready, 0) as ready, ready.oldest, ready.newest,
-       later.next_due
+       later.next_due, clock_timestamp() as now
 from (select o as operation, s as state from unnest($1::text[]) o cross join unnest(array['due', 'unknown']) s
       union all select 'plan', 'waiting') w
 left join lateral (

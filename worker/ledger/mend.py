@@ -132,7 +132,7 @@ class Mender:
         Locks in the order of everybody else: traders, orders, steps, the flow.
         """
         seen = await self._read(connection, flow_id, states, event, bare=bare)
-        working = self.ledger.working_set()
+        working = await self.ledger.working_set(connection)
         await working.load(connection, [seen], new=True)
         steps = await connection.fetch(
             "select id, operation, state, attempts from step where flow_id = $1 and state not in ('done', 'refused')"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from worker.ledger import holds
-from worker.ledger.calls import Budget, BudgetView, budget_view
+from worker.ledger.budget import Budget, BudgetView, budget_view
 from worker.ledger.database import Connection, Database
 
 WORKING = (
@@ -56,12 +56,6 @@ async def standing(database: Database, budget: Budget) -> Standing:
         row = await connection.fetchrow("select clock_timestamp() as now, expires_at from session")
     assert row is not None
     return Standing(row["now"], view, held, row["expires_at"])
-
-
-async def clock(connection: Connection) -> datetime:
-    """The database's time, to which leases, holds and budgets belong."""
-    now: datetime = await connection.fetchval("select clock_timestamp()")
-    return now
 
 
 async def server_version(connection: Connection) -> int:

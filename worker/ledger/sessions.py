@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from worker.ledger import holds, hosts
-from worker.ledger.calls import COUNTED, HOUR
+from worker.ledger.budget import COUNTED, HOUR
 from worker.ledger.database import Connection
 
 VOUCHED = timedelta(minutes=6)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from worker.ledger.calls import Budget
+from worker.ledger.budget import Budget
 from worker.ledger.database import DatabaseError
 from worker.ledger.overview import ended_flows, open_flows
 from worker.ops.metrics import Sparing

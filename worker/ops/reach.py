@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from worker.kafka.producer import RecordProducer
 from worker.ledger import holds
-from worker.ledger.calls import Budget
+from worker.ledger.budget import Budget
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.overview import Standing, standing
 from worker.ops.metrics import Metrics

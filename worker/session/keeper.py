@@ -18,7 +18,8 @@ from typing import assert_never
 import structlog
 
 from worker.ledger import holds, sessions
-from worker.ledger.calls import BEGIN_LOCK, Budget, Closed, begin_calls
+from worker.ledger.budget import Budget, Closed
+from worker.ledger.calls import BEGIN_LOCK, begin_calls
 from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.replies import Domain

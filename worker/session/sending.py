@@ -12,7 +12,8 @@ import structlog
 
 from worker.backoff import Schedule
 from worker.ledger import sessions
-from worker.ledger.calls import Budget, Closed, Wanted, begin_calls, result_name
+from worker.ledger.budget import Budget, Closed, Wanted
+from worker.ledger.calls import begin_calls, result_name
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.replies import Domain, NotExecuted, NotSent
 from worker.session import rules

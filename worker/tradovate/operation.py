@@ -62,11 +62,12 @@ class Operation:
     most: int  # items per call
     resend: Resend
     maintenance: bool  # waits out Tradovate's windows
-    lingers: bool  # may wait for company
+    lingers: bool  # may linger for others to share its call
     request: Callable[[Sequence[Item]], Mapping[str, Any]]
     results: Callable[[Any, Sequence[Item]], Sequence[Result]]
     look_up: Callable[[Reader, Sequence[Item]], Awaitable[Sequence[Finding]]] | None = None
     doubt_refusals: bool = False  # a refused item may have been made by us before: look it up by name
+    feeds: tuple[str, ...] = ()  # operations that linger and whose steps its results bring
     reserve: bool = False  # may use the part of the budget that is kept back for sessions and revocations
     refusal_is_doubt: bool = False  # a refusal is for a person to judge
     joined: bool = False  # steps that are alike are one request: what is said of it is said of each of them

@@ -60,6 +60,7 @@ CREATE_USERS = Operation(
     resend=Resend.AFTER_LOOK_UP,  # not idempotent: the second send is refused, or makes a second user
     maintenance=True,
     lingers=True,
+    feeds=("createEvaluationAccounts",),
     request=_request,
     results=_results,
     look_up=_look_up,
