@@ -7,7 +7,7 @@ import gc
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -55,9 +55,13 @@ LEASE_MARGIN = 5.0
 """Seconds that a lease outlasts the longest call: time to record it. With the settle time and a look every second,
 work of a dead replica goes on well within the 15 s that are promised on top of both."""
 
-CONNECTIONS = 6
-"""To PostgreSQL, the console's apart: intake, survey and traffic, a claim, a result, what is published. Calls that end
-at the same moment wait for one another, and few connections have their plans warm sooner."""
+CONNECTIONS = 9
+"""To PostgreSQL, the console's apart. Calls that end at the same moment wait for one another, and few connections have
+their plans warm sooner."""
+
+KEPT = 4
+"""Of these, for what begins calls: survey, traffic, a claim or the beginning of a read, the session. However slow the
+statements are that accept and record, a revocation that is due is sent."""
 
 STOP_WITHIN = 25.0
 """Seconds from SIGTERM to exit (contract 5.11)."""
@@ -119,7 +123,7 @@ class Replica:
         budget = Budget.of(settings)
         schedule = Schedule(settings.retry_base_seconds, settings.retry_cap_seconds, settings.retry_for_seconds)
         names = TopicNames(settings.kafka_topic_prefix)
-        self.database = Database(settings.database_url.get_secret_value(), size=CONNECTIONS)
+        self.database = Database(settings.database_url.get_secret_value(), size=CONNECTIONS, kept=KEPT)
         self.ledger = Ledger(
             self.database,
             vault,
@@ -129,8 +133,9 @@ class Replica:
         )
         self.lockout = LockOut(settings.lockout)
         self.client = partner_client(settings, self.lockout)
-        self.session = session_keeper(settings, self.database, vault, self.client, budget, self.name, self._observe)
-        claims = Claims(self.ledger, budget, self.name, settings.tradovate_timeout_seconds + LEASE_MARGIN)
+        first = replace(self.ledger, database=self.database.first)
+        self.session = session_keeper(settings, first.database, vault, self.client, budget, self.name, self._observe)
+        claims = Claims(first, budget, self.name, settings.tradovate_timeout_seconds + LEASE_MARGIN)
         self.producer = RecordProducer(settings)
         outbox = Outbox(self.database)
         self.publisher = Publisher(outbox, self.producer, names, published=self._published, crash=self.crash)
@@ -149,7 +154,7 @@ class Replica:
         )
         shortest = settings.batch_linger.total_seconds()
         self.dispatcher = Dispatcher(
-            self.ledger,
+            first,
             claims,
             caller,
             self.session,

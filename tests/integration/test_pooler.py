@@ -37,7 +37,9 @@ def ledger(system_server: EmbeddedPostgres) -> Iterator[str]:
 @pytest.fixture
 async def pooled(kafka: Broker, system_server: EmbeddedPostgres, ledger: str) -> AsyncIterator[Stages]:
     """Stages whose ledger is on the distribution's server."""
-    async for stages in stages_on(kafka.bootstrap_servers, lambda: f"postgresql://postgres@/{ledger}?{_where(system_server)}"):
+    async for stages in stages_on(
+        kafka.bootstrap_servers, lambda: f"postgresql://postgres@/{ledger}?{_where(system_server)}"
+    ):
         yield stages
 
 

@@ -209,7 +209,6 @@ class Caller:
             findings = [Unknown(str(unreadable))] * len(steps)
         except DatabaseError as error:
             log.warning("dispatch.look_up_waits", operation=operation.name, error=error.reason)
-            self.cannot_look_until[operation.name] = self.clock() + CANNOT_LOOK
             return ()
         except (CannotLook, NoSession) as cannot:
             log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)

@@ -38,6 +38,9 @@ come meanwhile."""
 REAP_EVERY = 1.0
 """Seconds between looks for leases that ran out; part of the 15 s within which work goes on elsewhere."""
 
+ASIDE_SECONDS = 0.2
+"""The longest wait of the loop for planning and reaping, which take some ten milliseconds."""
+
 AFTER_OUTAGE = 1.0
 """Seconds without calls when the ledger is back: a replica that was locked out meanwhile writes that first."""
 
@@ -60,12 +63,12 @@ class Dispatcher:
     publish: Callable[[Sequence[OutcomeRow]], None]
     maintenance: bool = True
     coming: Callable[[], bool] = lambda: False  # more events are seen to be coming
-    silent: Callable[[], str | None] = lambda: None  # why this process makes no call, though the ledger may not know it
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     progress: float = field(default_factory=time.monotonic)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _held: Held = field(default_factory=Held)
     _said: Changes = field(default_factory=Changes)
+    _beside: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _reaped: float = 0.0
     _rests_until: float = 0.0
 
@@ -93,7 +96,7 @@ class Dispatcher:
         """One look at the ledger; begins what may begin. Returns the seconds until the next look at the latest."""
         if time.monotonic() - self._reaped >= REAP_EVERY:
             self._reaped = time.monotonic()
-            await self.ledger.reap(self.settle)
+            await self._aside("reap", self._reap)
         # Read side by side: the traffic is not needed every time, but when it is, a lone event waits for it.
         (lanes, next_due), seen = await asyncio.gather(self._survey(), self._traffic())
         if self._said.over("database"):
@@ -101,14 +104,41 @@ class Dispatcher:
             self._rests_until = time.monotonic() + AFTER_OUTAGE
         planned = any(lane.operation == PLAN for lane in lanes)
         if planned:
-            self.publish(await self.ledger.replan() or ())
+            await self._aside("replan", self._replan)
             lanes, next_due = await self._survey()
         # Calls are begun in every round: ten thousand flows that wake up together must not hold up a revocation.
         ready = [lane for lane in lanes if lane.operation != PLAN]
         wait = await self._begin_ready(ready, seen) if ready else LOOK_AGAIN
-        if planned:
+        if planned and "replan" not in self._beside:
             return 0.0
         return wait if next_due is None else min(wait, self._seconds_until(next_due))
+
+    async def _aside(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Waits for this work, but not for long: what waits for a row that another transaction holds must not hold up
+        calls. It goes on by itself then, once at a time.
+        """
+        task = self._beside.get(name)
+        if task is None:
+            task = self._beside[name] = asyncio.create_task(self._noted(name, work), name=name)
+        await asyncio.wait({task}, timeout=ASIDE_SECONDS)
+
+    async def _noted(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except DatabaseError as error:
+            if self._said.changed(name, error.reason):
+                log.warning("dispatch.waits", work=name, error=error.reason)
+        else:
+            self._said.over(name)
+        finally:
+            del self._beside[name]
+            self.wake.set()
+
+    async def _reap(self) -> None:
+        await self.ledger.reap(self.settle)
+
+    async def _replan(self) -> None:
+        self.publish(await self.ledger.replan() or ())
 
     async def _survey(self) -> tuple[Sequence[Lane], datetime | None]:
         return await self.ledger.survey(list(self.operations))
@@ -123,11 +153,6 @@ class Dispatcher:
 
     async def _begin_ready(self, lanes: Sequence[Lane], seen: Traffic) -> float:
         """Begins calls; the seconds until the next look at the latest."""
-        if (why := self.silent()) is not None:
-            if self._said.changed("silent", why):
-                log.warning("dispatch.silent", why=why)
-            return LOOK_AGAIN
-        self._said.over("silent")
         if (rest := self._rests_until - time.monotonic()) > 0:
             return rest
         try:
@@ -251,7 +276,8 @@ class Dispatcher:
         """Waits for calls in flight; the results of those that last longer are left unknown, for another replica."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
-        for task in self._tasks:
+        left = [*self._tasks, *self._beside.values()]
+        for task in left:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2)
+        if left:
+            await asyncio.wait(left, timeout=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
@@ -23,16 +23,17 @@ T = TypeVar("T")
 
 
 class Database:
-    """A pool of PostgreSQL connections. `url` is a postgresql:// address; `size` the most connections of this process;
-    `reading`: a server that takes no writes will do.
+    """A pool of PostgreSQL connections. `url` is a postgresql:// address; `size` the most connections of this process,
+    of which `kept` are for what goes first; `reading`: a server that takes no writes will do.
 
     All that it and its connections raise is a `DatabaseError`.
     """
 
-    def __init__(self, url: str, size: int = 10, *, reading: bool = False) -> None:
+    def __init__(self, url: str, size: int = 10, *, kept: int = 0, reading: bool = False) -> None:
         self._connector = Connector(url, reading)
         self._reading = reading
         self._size = size
+        self._ordinary = asyncio.Semaphore(size - kept)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._cut = False
 
@@ -58,9 +59,30 @@ class Database:
             pool, self._pool = self._pool, None
             pool.terminate()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    @property
+    def first(self) -> Database:
+        """The same database for what must not wait behind slow statements of others: it may use all connections."""
+        return _First(self)
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
         """A connection outside of a transaction: reads, and single statements."""
+        return self._ordinary_connection()
+
+    @asynccontextmanager
+    async def _ordinary_connection(self) -> AsyncIterator[Connection]:
+        try:
+            async with asyncio.timeout(ACQUIRE_SECONDS):
+                await self._ordinary.acquire()
+        except TimeoutError as error:
+            raise of_driver(error, connecting=True) from None
+        try:
+            async with self._any_connection() as connection:
+                yield connection
+        finally:
+            self._ordinary.release()
+
+    @asynccontextmanager
+    async def _any_connection(self) -> AsyncIterator[Connection]:
         pool = await self._opened()
         raw = await self._acquire(pool)
         try:
@@ -119,6 +141,30 @@ class Database:
         except Exception as error:  # noqa: BLE001 - the driver's: it lists them nowhere
             raise of_driver(error, connecting=True) from None
         return raw
+
+
+class _First(Database):
+    """A view of a database that is not bound to the ordinary share of its connections."""
+
+    def __init__(self, whole: Database) -> None:
+        self._whole = whole
+
+    @property
+    def pooled(self) -> bool | None:
+        return self._whole.pooled
+
+    async def close(self) -> None:
+        await self._whole.close()
+
+    def cut(self) -> None:
+        self._whole.cut()
+
+    @property
+    def first(self) -> Database:
+        return self
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        return self._whole._any_connection()  # noqa: SLF001 - a view of it
 
 
 async def _release(pool: asyncpg.Pool[asyncpg.Record], raw: Any) -> None:

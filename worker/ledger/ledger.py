@@ -314,7 +314,7 @@ async def _note_places(connection: Connection, events: Sequence[Accepted]) -> No
         )
 
 
-def new_flow_id() -> uuid.UUID:
+def new_flow_id(now: datetime) -> uuid.UUID:
     """A time-ordered id (UUID version 7, RFC 9562): new flows go to one end of the index, pages follow time."""
     milliseconds = int(now.timestamp() * 1000)
     value = milliseconds << 80 | 0x7 << 76 | int.from_bytes(os.urandom(2)) % 0x1000 << 64

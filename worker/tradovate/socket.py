@@ -41,6 +41,7 @@ __all__ = ["Calls", "Hearer", "HeldBack", "Permit", "Socket"]
 
 log = structlog.get_logger()
 
+
 @dataclass(frozen=True, slots=True)
 class Permit:
     """A call that has been written down and may be made. `ticket`: the penalty ticket that must go with it."""
