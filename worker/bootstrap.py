@@ -55,7 +55,7 @@ LEASE_MARGIN = 5.0
 """Seconds that a lease outlasts the longest call: time to record it. With the settle time and a look every second,
 work of a dead replica goes on well within the 15 s that are promised on top of both."""
 
-CONNECTIONS = 9
+CONNECTIONS = 10
 """To PostgreSQL, the console's apart. Calls that end at the same moment wait for one another, and few connections have
 their plans warm sooner."""
 
@@ -237,7 +237,7 @@ class Replica:
                 asyncio.create_task(self.dispatcher.run(self.stopping), name="dispatch"),
                 asyncio.create_task(self.publisher.run(), name="publish"),
                 asyncio.create_task(self.session.run(), name="session"),
-                asyncio.create_task(write_lockouts(self.lockout, self.database), name="lockouts"),
+                asyncio.create_task(write_lockouts(self.lockout, self.database.first), name="lockouts"),
                 asyncio.create_task(upkeep.run(self.stopping), name="upkeep"),
                 asyncio.create_task(self.watch.run(), name="intake"),
             ]

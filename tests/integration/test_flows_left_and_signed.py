@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.clocks import Standing
+from tests.support.clocks import standing_at
 from tests.support.events import purchase
 from tests.support.firm import Firm
 from tests.support.oracle import never_together, nothing_stuck
 from tests.support.spine import Stages
 from tests.support.waiting import eventually
 from worker.ledger import holds
-from worker.ledger.clock import DatabaseClock
 
 CANCEL = "/user/cancelEverything"
 ADD = "/userPlugin/addEntitlementSubscription"
@@ -79,15 +78,14 @@ async def test_a_departure_waits_for_the_trading_days_end(stage: Stages) -> None
     here = await firm.stage.replica()
     wednesday = datetime.now(UTC).replace(hour=16, minute=0) + timedelta(days=7)
     wednesday += timedelta(days=(2 - wednesday.weekday()) % 7)
-    here.replica.ledger.clock = Standing(wednesday)
-    ((user, _, permission),) = firm.seed()
-    event = await firm.send("trader.left", userId=user)
-    await firm.told(event, "pending")
-    assert firm.stage.count(CANCEL) == 0
-    (step,) = await firm.stage.steps("state = 'waiting'")
-    assert step["due"].astimezone(UTC).date() == wednesday.date()
+    with standing_at(here.replica, wednesday):
+        ((user, _, permission),) = firm.seed()
+        event = await firm.send("trader.left", userId=user)
+        await firm.told(event, "pending")
+        assert firm.stage.count(CANCEL) == 0
+        (step,) = await firm.stage.steps("state = 'waiting'")
+        assert step["due"].astimezone(UTC).date() == wednesday.date()
     # A fortnight goes by.
-    here.replica.ledger.clock = DatabaseClock()
     await firm.stage.rows("update flow set created_at = created_at - interval '14 days'")
     await firm.stage.rows("update step set due = now()")
     assert (await firm.ended(event))["status"] == "succeeded"

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import TypeVar
 
 import orjson
 import structlog
@@ -19,7 +20,8 @@ from worker.dispatch.settle import NOTHING, Settler
 from worker.flows import FLOWS
 from worker.flows.base import Rules, TraderView, View
 from worker.ledger import holds
-from worker.ledger.calls import result_name
+from worker.ledger.budget import BEGUN_WITHIN
+from worker.ledger.calls import finish_read, result_name
 from worker.ledger.claims import Claims
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, DatabaseError
@@ -34,17 +36,19 @@ from worker.tradovate.operation import CannotLook, Item, Operation, Unreadable
 
 log = structlog.get_logger()
 
-FRESH_FOR = 5.0
-"""Seconds between the claim and the first byte. A replica that was frozen in between must not send what others have
-looked up by then; their look starts after the whole lease, which is longer."""
-
-
 CANNOT_LOOK = timedelta(seconds=1)
 """How long steps rest whose look-up could not be made, twice as long after each further time in a row. What holds back
 all look-ups is found before steps are claimed (`Claims.looks`); this is a penalty at what they read, or a lost race."""
 
 CANNOT_LOOK_MOST = timedelta(seconds=32)
 """A penalty with a captcha lasts an hour: a thousand steps are not claimed and released every second of it."""
+
+
+WRITING = 4
+"""Results that are written at the same time. Of six ordinary connections of a replica two are left, so that events are
+accepted and outcomes published however slow that is."""
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -63,10 +67,11 @@ class Caller:
     tracing: Tracing = field(default_factory=Tracing)
     crash: Callable[[str], None] = lambda _point: None
     feeding: Counter[str] = field(default_factory=Counter)  # by operation: calls in flight that bring steps of it
+    _writing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITING))
     cannot_look: Counter[str] = field(default_factory=Counter)  # by operation: look-ups in a row that were not made
 
-    async def send(self, operation: Operation, batch: Batch, token: Token, begun: float) -> Sequence[OutcomeRow]:
-        """Sends a batch that has been claimed at `begun` (monotonic) and records what came of it."""
+    async def send(self, operation: Operation, batch: Batch, token: Token) -> Sequence[OutcomeRow]:
+        """Sends a batch that has been claimed and records what came of it."""
         steps = list(batch.steps)
         if batch.ticket is not None:
             steps.sort(key=lambda step: step.context.get("place", 0))
@@ -83,7 +88,7 @@ class Caller:
                     operation.path,
                     sent,
                     token=token,
-                    send_before=begun + FRESH_FOR,
+                    send_before=batch.begun + BEGUN_WITHIN,
                 )
             except asyncio.CancelledError:
                 reply = Unclear("the worker was stopped")
@@ -170,14 +175,38 @@ class Caller:
         call: tuple[int, Reply] | None,
         held: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> Sequence[OutcomeRow]:
-        """Records, however long the database is away: what is known of a call must not be forgotten."""
+        answered = time.monotonic()
+        return await self._until_written(
+            batch.call_id,
+            lambda: self.ledger.record(batch.lease, moves, call, held, since=time.monotonic() - answered),
+        )
+
+    async def _finish_read(self, call_id: int, reply: Reply, endpoint: str, asked: bytes) -> None:
+        answered = time.monotonic()
+
+        async def work(connection: Connection) -> None:
+            left = max(0.0, self.ledger.lockout - (time.monotonic() - answered))
+            await finish_read(connection, self.vault, call_id, reply, endpoint, asked, lockout_seconds=left)
+
+        await self._until_written(call_id, lambda: self.ledger.database.atomically(work))
+
+    async def _until_written(self, call_id: int, write: Callable[[], Awaitable[T]]) -> T:
+        """Writes, however long the database is unavailable: what is known of a call must not be forgotten."""
         pause = Schedule(base=0.2, cap=5.0)
+        waits: str | None = None
         for attempt in range(1, 1_000_000):
             try:
-                return await self.ledger.record(batch.lease, moves, call, held)
+                async with self._writing:
+                    written = await write()
             except DatabaseError as error:
-                log.warning("dispatch.record_waits", call_id=batch.call_id, error=error.reason)
+                if error.reason != waits:
+                    waits = error.reason
+                    log.warning("dispatch.record_waits", call_id=call_id, error=waits)
                 await asyncio.sleep(pause.delay(attempt, random.random) + 0.05)
+            else:
+                if waits is not None:
+                    log.info("dispatch.recorded", call_id=call_id, attempts=attempt)
+                return written
         raise AssertionError("unreachable")
 
     async def look_up(self, operation: Operation, batch: Batch) -> Sequence[OutcomeRow]:
@@ -198,6 +227,7 @@ class Caller:
             batch.lease,
             operation.rank,
             operation.reserve,
+            self._finish_read,
             self.observe,
         )
         started = time.monotonic()

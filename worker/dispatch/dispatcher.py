@@ -218,7 +218,7 @@ class Dispatcher:
 
     async def _begin(self, operation: Operation, start: Start, calls: int, token: Token) -> int | None:
         """Claims and sends; how many calls have begun, or None when the session must be looked at first."""
-        lane, begun_at = start.lane, time.monotonic()
+        lane = start.lane
         batches = await self._claimed(operation, start, calls, token)
         if isinstance(batches, Closed):
             if batches.scope == SESSION_SCOPE:
@@ -230,7 +230,7 @@ class Dispatcher:
             if lane.state is StepState.UNKNOWN:
                 self._spawn(self.caller.look_up(operation, batch))
             elif batch.steps:
-                self._spawn(self.caller.send(operation, batch, token, begun_at))
+                self._spawn(self.caller.send(operation, batch, token))
         if batches:
             self._held.begun(operation, lane.state)
         if len(batches) < calls and sum(len(batch.steps) for batch in batches) < start.items:

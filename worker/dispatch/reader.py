@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,8 @@ from worker.tradovate.operation import CannotLook, Unreadable
 class LookUpReader:
     """See `operation.Reader`. Raises `CannotLook` when the gate is closed or the call was not handled.
 
-    `observe` gets each call's path, its result, its items and its seconds.
+    `finish` writes down what came of a call (id, reply, endpoint, what was asked), however long that takes. `observe`
+    gets each call's path, its result, its items and its seconds.
     """
 
     claims: Claims
@@ -33,6 +34,7 @@ class LookUpReader:
     lease: uuid.UUID
     rank: int
     reserve: bool
+    finish: Callable[[int, Reply, str, bytes], Awaitable[None]]
     observe: Callable[[str, str, int, float], None] = lambda *_: None
 
     async def get(self, domain: Domain, path: str, **query: Query) -> Reply:
@@ -69,7 +71,7 @@ class LookUpReader:
             sent = body if ticket is None else with_ticket(body, ticket)
             reply = await self.client.post(domain, path, sent, token=token, reading=True)
         self.observe(endpoint, result_name(reply), 1, time.monotonic() - started)
-        await self.claims.finish(opened.call_ids[0], reply, endpoint, asked)
+        await self.finish(opened.call_ids[0], reply, endpoint, asked)
         match reply:
             case Unauthorized(text=text):
                 if await self.session.reject(token.generation):

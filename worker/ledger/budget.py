@@ -25,7 +25,9 @@ SESSION_SCOPE = "session"
 BUDGET, MINUTE_BUDGET = "budget", "minute"
 """`Closed.scope` when the hour's or the minute's budget is used up."""
 BEGUN_WITHIN = 5.0
-"""Seconds between the moment in which a call is written down and its first byte; later it is not sent."""
+"""Seconds between the moment in which a call is written down and its first byte; later it is not sent. A replica that
+was frozen in between must not send what others have looked up by then: they look after the whole lease, which is
+longer."""
 
 Kind = Literal["send", "look_up", "session", "socket"]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from worker.ledger import holds, hosts
 from worker.ledger.budget import HOUR, Budget, Closed, Wanted, room_for
+from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
 from worker.ledger.writes import Writes
 from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
@@ -116,6 +117,17 @@ def _against_host(reply: Reply, call: Mapping[str, Any]) -> hosts.Sign | None:
             return hosts.Sign(why, strong=False, begun_at=call["at"], socket=socket)
         case _:
             return None
+
+
+async def finish_read(
+    conn: Connection, vault: Vault, call_id: int, reply: Reply, endpoint: str, asked: bytes, *, lockout_seconds: float
+) -> None:
+    """Notes what came of a read of a look-up: the call, and a ticket that goes with what was `asked`, a body or a
+    query, once its wait is over.
+    """
+    await finish_call(conn, call_id, reply, lockout_seconds=lockout_seconds)
+    if isinstance(reply, Ticket) and not reply.captcha:
+        await holds.put_ticket(conn, endpoint, reply.wait, reply.ticket, body_digest=vault.digest(asked), company=None)
 
 
 async def lock_out(conn: Connection, status: int, lasts: timedelta) -> None:

@@ -7,6 +7,7 @@ two calls that name the same trader.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,13 +15,12 @@ from typing import Any
 
 from worker.ledger import holds
 from worker.ledger.budget import Budget, Closed, Wanted, room_for
-from worker.ledger.calls import INSERT_CALLS, Opened, begin_calls, begin_lock, finish_call
+from worker.ledger.calls import INSERT_CALLS, Opened, begin_calls, begin_lock
 from worker.ledger.database import Connection
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import FLOW_COLUMNS, claimed, flow_of, opened
 from worker.ledger.rows import Batch, Company, Lane, StepState
 from worker.ledger.turns import Turns
-from worker.replies import Reply, Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ class Claims:
         ticket: holds.Hold | None,
     ) -> Sequence[Batch]:
         """Writes the calls down, each with its steps under a lease of its own; the steps come back with their flows."""
+        begun = time.monotonic()
         in_hand = self.ledger.in_hand.take(row["flow_id"] for group in groups for row in group)
         rows = await connection.fetch(
             _BEGIN,
@@ -108,7 +109,7 @@ class Claims:
         )
         batches: dict[int, Batch] = {}
         for row in sorted(rows, key=lambda each: (each["call_id"], each["id"])):
-            batch = batches.setdefault(row["call_id"], Batch(row["call_id"], row["lease"], [], ticket))
+            batch = batches.setdefault(row["call_id"], Batch(row["call_id"], row["lease"], [], ticket, begun))
             event = in_hand[row["flow_id"]][1] if row["in_hand"] else opened(row, self.ledger.vault)
             if event is not None:
                 batch.steps.append(claimed(row, flow_of(row, event)))
@@ -190,17 +191,6 @@ class Claims:
         if hold is None or hold.body_digest is None or not self.ledger.vault.same(hold.body_digest, asked):
             return None
         return hold.ticket if await holds.spend_ticket(connection, hold.id) else None
-
-    async def finish(self, call_id: int, reply: Reply, endpoint: str, asked: bytes) -> None:
-        """Notes what came of a read, and what it says of the session, of lock-outs and of penalties."""
-
-        async def work(connection: Connection) -> None:
-            await finish_call(connection, call_id, reply, lockout_seconds=self.ledger.lockout)
-            if isinstance(reply, Ticket) and not reply.captcha:
-                digest = self.ledger.vault.digest(asked)
-                await holds.put_ticket(connection, endpoint, reply.wait, reply.ticket, body_digest=digest, company=None)
-
-        await self.ledger.database.atomically(work)
 
 
 _BEGIN = f"""

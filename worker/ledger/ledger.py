@@ -189,8 +189,10 @@ class Ledger:
         moves: Sequence[tuple[Claimed, Move]],
         call: tuple[int, Reply] | None = None,
         held: Callable[[Connection], Any] | None = None,
+        since: float = 0.0,
     ) -> Sequence[OutcomeRow]:
-        """Writes what came of the steps under `lease`, plans their flows on, and notes the call's own result.
+        """Writes what came of the steps under `lease`, plans their flows on, and notes the call's own result, which is
+        `since` seconds old: a lock-out began then.
 
         Steps whose lease has gone to somebody else are left alone. Returns the outcomes, leased to this replica.
         """
@@ -202,7 +204,7 @@ class Ledger:
             if call is not None and isinstance(call[1], FAIR):
                 add_answered(writes, *call)
             elif call is not None:
-                await finish_call(connection, *call, lockout_seconds=self.lockout)
+                await finish_call(connection, *call, lockout_seconds=max(0.0, self.lockout - since))
             if held is not None:
                 await held(connection)
             # The lease is nearly always ours still, and `save` finds out when it is not: then it is asked about.

@@ -141,6 +141,7 @@ class Batch:
     lease: uuid.UUID
     steps: list[Claimed]
     ticket: Hold | None = None  # goes with it, if the body is still the same to the byte
+    begun: float = 0.0  # monotonic seconds, before the lease began
 
 
 @dataclass(frozen=True, slots=True)
