@@ -161,3 +161,11 @@ async def test_a_renewal_is_answered_as_a_fault_says(status: int) -> None:
     await desk.fault(action="status_before", operation="/auth/renewaccesstoken", status=status, times=1)
     assert (await desk.send("live/auth/renewAccessToken")).status_code == status
     assert (await desk.send("live/auth/renewAccessToken")).status_code == 200
+
+
+async def test_a_domain_that_stays_is_returned_where_it_is() -> None:
+    """A renewal at the host that LIVE has moved to names the port of DEMO, which stays."""
+    async with served() as (sandbox, client, headers):
+        moved = sandbox.move("live")
+        hosts = (await client.get(f"{sandbox.live_url}/auth/renewAccessToken", headers=headers)).json()["apiHosts"]
+        assert (hosts["live"], hosts["demo"]) == (f"127.0.0.1:{moved}", f"127.0.0.1:{sandbox.port}")

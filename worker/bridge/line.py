@@ -63,6 +63,11 @@ class Line:
         return None if self._socket is None else max(0.0, time.monotonic() - self._socket.wire.last_heard)
 
     @property
+    def url(self) -> str | None:
+        """Where it is connected, or tries to be."""
+        return self._url if self._socket is None else self._socket.url
+
+    @property
     def trouble(self) -> str | None:
         """Why it does not work, or None."""
         if self.is_listening:

@@ -98,7 +98,9 @@ class DomainHost:
 
     def doubted(self, sign: Sign, now: datetime) -> DomainHost:
         """After a reply that speaks against the host."""
-        if sign.strong and not self.ask_strong:  # what was asked for a weak sign says nothing about a strong one
+        # What was asked for a weak sign says nothing about a strong one. A redirect that comes to be known after the
+        # renewal (the refusal of a WebSocket names none) needs the next one at once: with it, it is followed.
+        if sign.strong and (not self.ask_strong or (sign.leads_to is not None and self.leads_to is None)):
             row = replace(self, ask_at=None, asked_at=None, tries=0, try_at=None)
         elif self.doubt is None and self.ask_at is not None and self.ask_at > now:
             row = replace(self, asked_at=now)  # the doubt is back, and a renewal did not help a moment ago

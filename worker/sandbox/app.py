@@ -45,7 +45,6 @@ class Sandbox:
     def __init__(self, config: SandboxConfig | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.places = Places()
-        self.first_port: int | None = None
         self.core = Core(config or SandboxConfig(), clock(), self.places)
         self.control = Control(self)
         self.app = App(self)
@@ -105,7 +104,7 @@ class App:
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].lower().rstrip("/")
         domain: Domain = "live" if path.startswith("/live/") else "demo"
-        if self._sandbox.places.wrong(domain, _arrival(scope), self._sandbox.first_port):
+        if self._sandbox.places.wrong(domain, _arrival(scope)):
             await receive()
             self._sandbox.core.misdirected(Request(domain, "/websocket", via="ws"), 421, self._sandbox.clock())
             await send({"type": "websocket.http.response.start", "status": 421, "headers": [(b"content-length", b"0")]})
@@ -143,7 +142,7 @@ class App:
 
     def _misdirected(self, scope: Scope, request: Request) -> Reply | None:
         sandbox, arrival = self._sandbox, _arrival(scope)
-        if not sandbox.places.wrong(request.domain, arrival, sandbox.first_port):
+        if not sandbox.places.wrong(request.domain, arrival):
             return None
         raw_path, query = scope.get("raw_path", scope["path"].encode()), scope["query_string"]
         target = (raw_path + (b"?" + query if query else b"")).decode("latin-1")

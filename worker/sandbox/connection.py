@@ -54,6 +54,7 @@ class Connection:
     synced: bool = False
     entity_types: frozenset[str] = frozenset()
     shard: tuple[str, int, int] | None = None
+    forgotten: bool = False
     over: bool = False
     outputs: deque[Output] = field(default_factory=deque)
     on_output: Callable[[], None] = lambda: None

@@ -170,8 +170,9 @@ class Control:
         return {"closed": self._sandbox.core.sessions.close_all(self._sandbox.clock())}
 
     def move(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Serve `domain` (demo) on another `port` (0, any free one) from now on; its sockets are cut, unless
-        `keep_sockets`. The old port answers as the switch `wrong_host` says, and a handshake there is refused with 421.
+        """Serve `domain` (demo) on another `port` (0, any free one) from now on; its sockets are cut, or with
+        `keep_sockets` stay open and bring nothing any more. The old port answers as the switch `wrong_host` says, and a
+        handshake there is refused with 421.
         """
         domain: Domain = data.get("domain", "demo")
         if domain not in get_args(Domain):
@@ -180,7 +181,9 @@ class Control:
             port = self._sandbox.places.move(domain, int(data.get("port", 0)))
         except OSError as error:
             raise ValueError(f"the port cannot be opened ({error.strerror})") from None
-        if not data.get("keep_sockets", False):
+        if data.get("keep_sockets", False):
+            self._sandbox.core.hub.forget(domain)
+        else:
             self._sandbox.core.hub.drop(domain)
         return {"domain": domain, "port": port}
 

@@ -53,6 +53,8 @@ class Places:
     """
 
     ports: dict[Domain, int] = field(default_factory=dict)
+    first: int | None = None
+    """The port at the start, which serves the domains that have not moved."""
     opener: Callable[[int], int] | None = None
 
     def move(self, domain: Domain, port: int = 0) -> int:
@@ -66,9 +68,9 @@ class Places:
         self.ports[domain] = self.opener(port)
         return self.ports[domain]
 
-    def wrong(self, domain: Domain, arrival: Arrival, first: int | None) -> bool:
-        """Say whether a call of this domain came to a host that does not serve it. `first`: the port at the start."""
-        return first is not None and arrival.port != self.ports.get(domain, first)
+    def wrong(self, domain: Domain, arrival: Arrival) -> bool:
+        """Say whether a call of this domain came to a host that does not serve it."""
+        return self.first is not None and arrival.port != self.ports.get(domain, self.first)
 
     def answer(self, config: SandboxConfig, domain: Domain, arrival: Arrival, target: str) -> Reply:
         """Return what the wrong host answers (hosts page): a redirect to `target` at the right one, or no body."""
@@ -84,6 +86,6 @@ class Places:
         return {"apiHosts": {"live": self._host("live", arrival), "demo": self._host("demo", arrival), **OTHERS}}
 
     def _host(self, domain: Domain, arrival: Arrival) -> str:
-        """As the caller can reach it: a domain that has not moved is where the call came to."""
-        port = self.ports.get(domain)
-        return arrival.host if port is None else f"{arrival.name}:{port}"
+        """As the caller can reach it, by the name that the caller used."""
+        port = self.ports.get(domain, self.first)
+        return arrival.host if port in (None, arrival.port) else f"{arrival.name}:{port}"

@@ -131,7 +131,7 @@ async def serve(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> Run
     """
     sandbox.stopping.clear()
     running = RunningSandbox(sandbox, host, port)
-    running.port = sandbox.first_port = running.open(port)
+    running.port = sandbox.places.first = running.open(port)
     sandbox.places.ports.clear()
     sandbox.places.opener = running.open
     server, task = running._servers[running.port]  # noqa: SLF001 - of this module

@@ -65,6 +65,12 @@ class Hub:
         """Cut every socket of a domain, or of both."""
         return self._each(domain, lambda connection: connection.close("Go away!") if gracefully else connection.cut())
 
+    def forget(self, domain: str) -> None:
+        """Let the sockets of a domain stay open and bring nothing but heartbeats any more."""
+        for connection in self.connections.values():
+            if connection.domain == domain:
+                connection.synced, connection.forgotten, connection.entity_types = False, True, frozenset()
+
     def _each(self, domain: str | None, act: Any) -> int:
         chosen = [c for c in self.connections.values() if domain in (None, c.domain) and not c.over]
         for connection in chosen:
@@ -118,7 +124,9 @@ class Hub:
                     self._tell(config, connection, event_type, heard, strays)
 
     def _hears(self, config: SandboxConfig, connection: Connection) -> bool:
-        if connection.over or connection.token is None or (config.signals_need_sync and not connection.synced):
+        if connection.over or connection.forgotten or connection.token is None:
+            return False
+        if config.signals_need_sync and not connection.synced:
             return False
         return config.signal_sockets in ("both", connection.domain)
 
