@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from worker.replies import Answer, Domain, NotExecuted, Query, Refusal, Reply, Unclear
@@ -15,7 +16,11 @@ class FakeReader:
     """Answers reads out of `answers`, by path; a function gets the query."""
 
     answers: Mapping[str, Any]
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
     asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return self.at
 
     async def get(self, domain: Domain, path: str, **query: Query) -> Reply:
         return self._answer(domain, path, query)

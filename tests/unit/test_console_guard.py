@@ -35,7 +35,13 @@ class Doors:
     def __post_init__(self) -> None:
         """Makes the application."""
         signer = Signer(self.token, self.keys)
-        guard = Guard(signer, Renderer("staging"), clock=lambda: self.now, wrong_costs=self.costs)
+        guard = Guard(
+            signer,
+            Renderer("staging"),
+            clock=lambda: self.now,
+            monotonic=lambda: self.now,
+            wrong_costs=self.costs,
+        )
 
         async def page(_request: Request, session: Session) -> Response:
             return PlainTextResponse(f"inside, {session.by}, {session.csrf}")

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -19,6 +20,7 @@ from worker.flows.base import Rules
 from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.parse import RawRecord, Rejected
 from worker.intake.take import Taker
+from worker.ledger.clock import DatabaseClock
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Again, Database
 from worker.ledger.driver import of_driver
@@ -66,7 +68,9 @@ class Letters(DeadLetterWriter):
 
 
 def ledger(**parts: Any) -> BusyLedger:
-    return BusyLedger(Database("postgresql://nowhere"), Vault(["k" * 32]), Rules("EVAL", 1), {}, **parts)
+    clock = DatabaseClock()
+    clock.told(datetime(2026, 11, 20, 12, tzinfo=UTC))
+    return BusyLedger(Database("postgresql://nowhere"), Vault(["k" * 32]), Rules("EVAL", 1), {}, clock=clock, **parts)
 
 
 def record(number: int, **changes: Any) -> RawRecord:

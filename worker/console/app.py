@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -60,7 +59,6 @@ class Console:
     stopping: asyncio.Event
     products: Mapping[str, Account] = field(default_factory=dict)
     wake: Callable[[], None] = field(default=lambda: None)
-    clock: Callable[[], float] = time.time
     database: Database = field(init=False)
     routes: Sequence[BaseRoute] = field(init=False)
 
@@ -69,9 +67,7 @@ class Console:
         settings = self.settings
         self.database = Database(settings.database_url.get_secret_value(), size=CONNECTIONS)
         render = Renderer(settings.tradovate_environment.value)
-        guard = Guard(
-            Signer(self.token, [key.get_secret_value() for key in settings.secret_keys]), render, clock=self.clock
-        )
+        guard = Guard(Signer(self.token, [key.get_secret_value() for key in settings.secret_keys]), render)
         records = Records(settings, self.database, self.producer, self.products)
         kafka = Kafka(records.offsets)
         overview = Overview(self.database, self.budget, TOPICS, kafka, self._windows)

@@ -39,12 +39,16 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(slots=True)
 class Guard:
-    """Stands before every page and action."""
+    """Stands before every page and action.
+
+    `clock` dates cookies, which other replicas must understand; wrong tokens are counted by `monotonic`.
+    """
 
     signer: Signer
     render: Renderer
     throttle: Throttle = field(default_factory=Throttle)
     clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
     wrong_costs: float = WRONG_COSTS
 
     def page(self, page: Page) -> Endpoint:
@@ -114,7 +118,7 @@ class Guard:
         return None
 
     def _too_many(self, request: Request) -> Response | None:
-        wait = self.throttle.wait(_address(request), self.clock())
+        wait = self.throttle.wait(_address(request), self.monotonic())
         if not wait:
             return None
         seconds = int(wait) + 1
@@ -125,7 +129,7 @@ class Guard:
         if self.signer.is_token(token):
             return True
         # Counted before the wait: ten guesses at once are ten guesses.
-        self.throttle.wrong(_address(request), self.clock())
+        self.throttle.wrong(_address(request), self.monotonic())
         await asyncio.sleep(self.wrong_costs)
         return False
 

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -36,6 +37,10 @@ class LookUpReader:
     reserve: bool
     finish: Callable[[int, Reply, str, bytes], Awaitable[None]]
     observe: Callable[[str, str, int, float], None] = lambda *_: None
+
+    def now(self) -> datetime:
+        """The database's time."""
+        return self.claims.ledger.clock.now()
 
     async def get(self, domain: Domain, path: str, **query: Query) -> Reply:
         """One GET."""

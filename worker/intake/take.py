@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
@@ -73,9 +73,7 @@ class Taker:
                 bad.append((record, read))
             else:
                 good.append((record, read))
-        for each in bad:
-            await self._set_aside(*each, stopping)
-        refusals = [refusal for each in bad if (refusal := _refusal(*each)) is not None]
+        refusals = [refusal for each in bad if (refusal := await self._set_aside(*each, stopping)) is not None]
         if not good and not refusals:
             return
         try:
@@ -131,8 +129,8 @@ class Taker:
             error = await self._at_fault([(record, accepted)], (), record.topic, stopping)
             if error is not None:
                 rejected = _rejected(accepted, f"The ledger can store no such value ({error.code}).")
-                await self._set_aside(record, rejected, stopping)
-                refused += [refusal for refusal in [_refusal(record, rejected)] if refusal is not None]
+                refusal = await self._set_aside(record, rejected, stopping)
+                refused += [refusal] if refusal is not None else []
         for refusal in refused:
             error = await self._at_fault((), [refusal], refusal.outcome.topic, stopping)
             if error is not None:
@@ -192,10 +190,13 @@ class Taker:
             self.failing = reason
             log.warning("intake.waits", error=reason, exc_info=None if known else error)
 
-    async def _set_aside(self, record: RawRecord, rejected: Rejected, stopping: asyncio.Event) -> None:
-        headers = dead_letter_headers(record.headers, rejected, record, datetime.now(UTC))
+    async def _set_aside(self, record: RawRecord, rejected: Rejected, stopping: asyncio.Event) -> Refusal | None:
+        """Writes the dead letter; the outcome that says the same, if the event's id is known."""
+        now = await self._until(self.ledger.now, stopping)
+        headers = dead_letter_headers(record.headers, rejected, record, now)
         await self._until(lambda: self.letters.write(record, rejected, headers), stopping)
         self.counted(record.topic, "invalid", 1)
+        return _refusal(record, rejected, now)
 
 
 def _rejected(event: Accepted, sentence: str) -> Rejected:
@@ -205,7 +206,7 @@ def _rejected(event: Accepted, sentence: str) -> Rejected:
     )
 
 
-def _refusal(record: RawRecord, rejected: Rejected) -> Refusal | None:
+def _refusal(record: RawRecord, rejected: Rejected, now: datetime) -> Refusal | None:
     """The outcome that says that a record is bad, if its event's id is known."""
     if rejected.event_id is None:
         return None
@@ -221,7 +222,7 @@ def _refusal(record: RawRecord, rejected: Rejected) -> Refusal | None:
         account_id=ids.account_id,
         error_code=ErrorCode.INVALID,
         error_text=rejected.sentence,
-        occurred_at=datetime.now(UTC),
+        occurred_at=now,
     )
     return Refusal(outcome, record.key, _trace(rejected) or {})
 

@@ -36,6 +36,11 @@ class DatabaseClock:
         """A statement has just returned this time."""
         self._told, self._at = now, self.monotonic()
 
+    @property
+    def is_told(self) -> bool:
+        """Whether it knows the time."""
+        return self._told is not None
+
     def now(self) -> datetime:
         """To be asked after the first `told`."""
         assert self._told is not None, "the database has not told its time yet"

@@ -80,6 +80,13 @@ class Ledger:
         """An empty working set, as of the database's time now."""
         return WorkingSet(self.vault, self.rules, self.ranks, self.source, await self.clock.read(connection))
 
+    async def now(self) -> datetime:
+        """The database's time, which is asked only if nothing has told it yet."""
+        if not self.clock.is_told:
+            async with self.database.connection() as connection:
+                await self.clock.read(connection)
+        return self.clock.now()
+
     async def accept(self, events: Sequence[Accepted], refusals: Sequence[Refusal] = ()) -> Intake:
         """Writes a batch of events, their flows and first steps. What is known already changes nothing."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -24,6 +25,10 @@ class Resend(StrEnum):
 
 class Reader(Protocol):
     """Reads from the partner within the budget, with the session; each call counts. Raises `CannotLook` only."""
+
+    def now(self) -> datetime:
+        """The time by which rows that end some day are judged: the ledger's, not this machine's."""
+        ...
 
     async def get(self, domain: Domain, path: str, **query: Query) -> Reply:
         """One GET; the reply is any of the seven, except that an Answer's body may be null or empty."""

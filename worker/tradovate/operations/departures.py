@@ -7,7 +7,7 @@ before is not told. So no id in it, or missing in it, proves anything; what prov
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
@@ -82,7 +82,7 @@ _ENTITIES: Mapping[Domain, Mapping[str, _Ended]] = {
 def _declare(name: str, domain: Domain) -> Operation:
     async def look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
         """Gone is what is not there, or is marked as ended: the vendor does not say which of both it will be."""
-        today = datetime.now(UTC).date()
+        today = reader.now().date()
         living: set[int] = set()
         for entity, ended in _ENTITIES[domain].items():
             found = await dependents(reader, domain, entity, {item["userId"] for item in items})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
@@ -27,7 +26,7 @@ def _results(body: Any, items: Sequence[Item]) -> Sequence[Result]:
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
     """By the user's plugins, in bulk for several users."""
     found = await dependents(reader, Domain.LIVE, "userPlugin", {item["userId"] for item in items})
-    today = datetime.now(UTC).date()
+    today = reader.now().date()
 
     def has(item: Item) -> bool:
         for row in found.get(item["userId"], ()):
