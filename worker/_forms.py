@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import time
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from worker.addresses import database_address, http_address
+from worker.addresses import database_address, http_address, proxy_address
 from worker.tradovate.hosts import read_host
 
 MIN_SECRET_KEY = 32
@@ -57,6 +58,18 @@ def _trusted_hosts(value: str) -> str:
     if any(host is None or ":" in host for host in hosts):
         raise ValueError
     return ",".join(host for host in hosts if host is not None)
+
+
+def _proxy_url(value: SecretStr) -> SecretStr:
+    return SecretStr(proxy_address(value.get_secret_value()))
+
+
+def _authorities(value: Path) -> Path:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(_readable(value))
+    except ssl.SSLError:
+        raise ValueError from None
+    return value
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -170,6 +183,19 @@ TrustedHosts = Annotated[
 ]
 HttpAddress = Annotated[
     str, AfterValidator(_address("http", "https")), Form("an http:// or https:// address", "http://collector:4318")
+]
+ProxyUrl = Annotated[
+    SecretStr,
+    AfterValidator(_proxy_url),
+    Form(
+        "an http:// or https:// address with host and port; user and password percent-encoded",
+        "http://user:password@proxy.example.com:3128",
+    ),
+]
+CaFile = Annotated[
+    Path,
+    AfterValidator(_authorities),
+    Form("the path of a PEM file with the certificates of your authorities", "/etc/ssl/firm-ca.pem"),
 ]
 DatabaseUrl = Annotated[
     SecretStr,

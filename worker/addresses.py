@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-__all__ = ["DatabaseAddress", "database_address", "http_address"]
+__all__ = ["DatabaseAddress", "database_address", "http_address", "proxy_address"]
 
 # RFC 3986. What a user name, a password or a database has besides these must be percent-encoded.
 _ENCODED = r"%[0-9A-Fa-f]{2}"
@@ -25,6 +25,9 @@ _DATABASE = re.compile(
 )
 _SERVER = re.compile(rf"(?P<host>{_HOST}|%2[Ff](?:[A-Za-z0-9._-]|{_ENCODED})*)(?::(?P<port>{_PORT}))?")
 _HTTP = re.compile(rf"(?P<scheme>[a-z]+)://{_HOST}(?::(?P<port>{_PORT}))?(?:/(?:[{_PLAIN}:@/]|{_ENCODED})*)?")
+_PROXY = re.compile(
+    rf"https?://(?:(?:[{_PLAIN}]|{_ENCODED})+(?::(?:[{_PLAIN}:]|{_ENCODED})*)?@)?{_HOST}(?::(?P<port>{_PORT}))?/?"
+)
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
@@ -76,6 +79,19 @@ def http_address(address: str, *schemes: str) -> str:
     """
     found = _HTTP.fullmatch(address)
     if found is None or found["scheme"] not in schemes:
+        raise ValueError
+    if found["port"] is not None:
+        _port(found["port"])
+    return address.rstrip("/")
+
+
+def proxy_address(address: str) -> str:
+    """The address of an HTTP proxy, perhaps with user and password; without a slash at its end.
+
+    Raises a bare `ValueError`.
+    """
+    found = _PROXY.fullmatch(address)
+    if found is None:
         raise ValueError
     if found["port"] is not None:
         _port(found["port"])

@@ -44,7 +44,16 @@ from worker.products import load_products
 from worker.session import SessionKeeper
 from worker.session.lockouts import write_lockouts
 from worker.settings import FlowSettings, RunSettings
-from worker.starting import Start, cannot_listen, ended, partner_client, replica_name, session_keeper, within
+from worker.starting import (
+    Start,
+    cannot_listen,
+    ended,
+    partner_client,
+    partner_egress,
+    replica_name,
+    session_keeper,
+    within,
+)
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.lockout import LockOut
 from worker.tradovate.operations import OPERATIONS
@@ -132,7 +141,7 @@ class Replica:
             lockout=settings.tradovate_lockout_seconds,
         )
         self.lockout = LockOut(settings.lockout)
-        self.client = partner_client(settings, self.lockout)
+        self.client = partner_client(settings, self.lockout, partner_egress(settings))
         first = replace(self.ledger, database=self.database.first)
         self.session = session_keeper(settings, first.database, vault, self.client, budget, self.name, self._observe)
         claims = Claims(first, budget, self.name, settings.tradovate_timeout_seconds + LEASE_MARGIN)

@@ -190,6 +190,10 @@ class TradovateSettings(EnvironmentSettings):
     """Tradovate moves organizations to hosts of their own; `off` is for a gateway of the firm's own."""
     tradovate_trusted_hosts: forms.TrustedHosts = "tradovateapi.com,tradovate.com,ninjatrader.com,ninjatrader.dev"
     """All domains that the vendor's pages name: whoever is called receives the token."""
+    tradovate_proxy_url: forms.ProxyUrl | None = None
+    """A `SecretStr`, for it may carry a password."""
+    tradovate_ca_file: forms.CaFile | None = None
+    """Trusted beside the machine's own authorities, for a proxy that opens TLS or a gateway of the firm's own."""
     tradovate_name: Annotated[forms.Text, Form("the name of the organization's API user", "acme-admin")]
     tradovate_password: Annotated[forms.Secret, Form("the API user's password", "<the password>")]
     tradovate_app_id: Annotated[forms.Text, Form("the name of the API key", "acme-worker")]

@@ -24,10 +24,11 @@ from worker.replies import Domain
 from worker.session import Credentials, SessionKeeper
 from worker.settings import BridgeSettings
 from worker.tradovate.client import PartnerClient
+from worker.tradovate.egress import Egress
 from worker.tradovate.hosts import Addresses
 from worker.tradovate.lockout import LockOut
 
-__all__ = ["Start", "StartRefused", "partner_client", "replica_name", "session_keeper", "within"]
+__all__ = ["Start", "StartRefused", "partner_client", "partner_egress", "replica_name", "session_keeper", "within"]
 
 log = structlog.get_logger()
 
@@ -53,7 +54,13 @@ def replica_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def partner_client(settings: BridgeSettings, lockout: LockOut) -> PartnerClient:
+def partner_egress(settings: BridgeSettings) -> Egress:
+    """The proxy and the trust of all calls to Tradovate. Made once for each process: WebSockets use the same."""
+    proxy = settings.tradovate_proxy_url
+    return Egress.of(None if proxy is None else proxy.get_secret_value(), settings.tradovate_ca_file)
+
+
+def partner_client(settings: BridgeSettings, lockout: LockOut, egress: Egress) -> PartnerClient:
     """Calls to Tradovate over HTTP."""
     addresses = Addresses(
         {Domain.LIVE: settings.live_url, Domain.DEMO: settings.demo_url},
@@ -61,7 +68,7 @@ def partner_client(settings: BridgeSettings, lockout: LockOut) -> PartnerClient:
         settings.trusted_hosts,
         settings.tradovate_follow_hosts,
     )
-    return PartnerClient(addresses, settings.tradovate_timeout_seconds, lockout=lockout)
+    return PartnerClient(addresses, settings.tradovate_timeout_seconds, lockout=lockout, egress=egress)
 
 
 def session_keeper(

@@ -71,7 +71,7 @@ async def door(response: bytes | None, trust: ssl.SSLContext | None = None) -> A
 
 @asynccontextmanager
 async def egress_proxy(password: bytes | None = None) -> AsyncIterator[Door]:
-    """A proxy that knows CONNECT. `password`: of `Proxy-Authorization`, in base64; others get 407."""
+    """A proxy: CONNECT, and plain HTTP as it is. `password`: of `Proxy-Authorization`, in base64; others get 407."""
     made = Door()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -79,13 +79,33 @@ async def egress_proxy(password: bytes | None = None) -> AsyncIterator[Door]:
         if password is not None and b"Proxy-Authorization: Basic " + password not in head:
             writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
             return
-        host, _, port = head.split(b" ")[1].rpartition(b":")
+        method, target, rest = head.split(b" ", 2)
+        scheme, _, plain = target.partition(b"://")
+        at, slash, path = plain.partition(b"/") if scheme == b"http" else (target, b"", b"")
+        host, _, port = at.rpartition(b":")
         there, back = await asyncio.open_connection(host.decode(), int(port))
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        if method == b"CONNECT":
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            back.write(method + b" " + slash + path + b" " + rest)
         await asyncio.gather(_pour(reader, back), _pour(there, writer))
         await back.wait_closed()
 
     async with _serving(made, answer):
+        yield made
+
+
+@asynccontextmanager
+async def tls_front(port: int, trust: ssl.SSLContext) -> AsyncIterator[Door]:
+    """TLS in front of what listens on `port` of this machine."""
+    made = Door()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_pour(reader, back), _pour(there, writer))
+        await back.wait_closed()
+
+    async with _serving(made, answer, trust):
         yield made
 
 

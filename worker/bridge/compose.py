@@ -30,8 +30,9 @@ from worker.ops.reach import Reach
 from worker.ops.stopping import exit_at_the_latest
 from worker.replies import Domain
 from worker.settings import BridgeSettings
-from worker.starting import partner_client, replica_name, session_keeper
+from worker.starting import partner_client, partner_egress, replica_name, session_keeper
 from worker.tradovate.acts import EndReason
+from worker.tradovate.dial import Dial
 from worker.tradovate.frames import Timing
 from worker.tradovate.lockout import LockOut
 
@@ -53,7 +54,8 @@ def new_bridge(
     budget = Budget.of(settings)
     database = Database(settings.database_url.get_secret_value(), size=6)
     lockout = LockOut(settings.lockout)
-    client = partner_client(settings, lockout)
+    egress = partner_egress(settings)
+    client = partner_client(settings, lockout, egress)
     session = session_keeper(settings, database, vault, client, budget, name)
     producers = {topic: RecordProducer(settings) for topic in TOPICS}
     metrics = BridgeMetrics()
@@ -88,6 +90,7 @@ def new_bridge(
                 SocketCalls(calls, domain),
                 taker,
                 timing or Timing(),
+                dial=Dial(egress.proxy, egress.trust),
                 reconnects=partial(reconnected, domain),
             )
             for domain in Domain

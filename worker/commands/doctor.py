@@ -22,7 +22,7 @@ from worker.ops.logging import configure
 from worker.products import ProductsError, load_products
 from worker.session.lockouts import write_lockout
 from worker.settings import RunSettings, SettingsError, load
-from worker.starting import partner_client, replica_name, session_keeper
+from worker.starting import partner_client, partner_egress, replica_name, session_keeper
 from worker.tradovate.lockout import LockOut
 
 app = group()
@@ -73,7 +73,7 @@ async def _findings() -> AsyncIterator[Finding]:
     ledger = Database(settings.database_url.get_secret_value(), size=3)
     vault = Vault([key.get_secret_value() for key in settings.secret_keys])
     lockout = LockOut(settings.lockout)
-    client = partner_client(settings, lockout)
+    client = partner_client(settings, lockout, partner_egress(settings))
     budget, name = Budget.of(settings), f"doctor-{replica_name()}"
     try:
         usable = True

@@ -23,6 +23,7 @@ import httpx
 
 from worker.replies import Domain, NotSent, Query, Reply, Silence, Unclear
 from worker.tradovate._classify import TEXT_LIMIT, classify, clean
+from worker.tradovate.egress import Egress, tls_fault
 from worker.tradovate.hosts import Addresses, redirected
 from worker.tradovate.lockout import LockOut
 from worker.tradovate.token import Token
@@ -44,7 +45,7 @@ CONNECTIONS = 64
 NEEDS_NO_BODY = (423, 429)
 """Statuses that say all: a lock-out must not wait for a body that drips, nor be forgotten because one is cut."""
 
-_UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout)
+_UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 _NOT_CONNECTED = (*_UNREACHABLE, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -68,6 +69,7 @@ class PartnerClient:
     """Calls to LIVE and DEMO. `timeout_seconds` bounds each call as a whole, from waiting for a connection to the
     answer's last byte. `transport` is the seam for tests; `clock` is monotonic seconds.
 
+    `egress`: the proxy and the certificates that are trusted; without it no proxy, and the machine's own authorities.
     `lockout` remembers a 423 or 429 from the moment at which it is received, and keeps this client silent.
     """
 
@@ -77,6 +79,7 @@ class PartnerClient:
         timeout_seconds: float,
         *,
         lockout: LockOut | None = None,
+        egress: Egress | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -88,8 +91,15 @@ class PartnerClient:
         self._timeout = timeout_seconds
         self._clock = clock
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
+        egress = egress or Egress.of()
+        proxy = None
+        if egress.proxy is not None and transport is None:
+            tls = egress.trust if egress.proxy.startswith("https:") else None
+            proxy = httpx.Proxy(egress.proxy, ssl_context=tls)
         self._client = httpx.AsyncClient(
             transport=transport,
+            verify=egress.trust,
+            proxy=proxy,
             # The call is bounded as a whole, since phases alone never end if a server drips. The handshakes (TCP, TLS)
             # have bounds of their own that end first: a TLS handshake that is cancelled from outside leaks its socket.
             timeout=httpx.Timeout(None, connect=min(CONNECT_SECONDS, 0.45 * timeout_seconds)),
@@ -202,6 +212,8 @@ class PartnerClient:
         except Exception as error:  # noqa: BLE001 - whatever the wire does has a name here, nothing is swallowed
             if not call.complete:
                 return Exchange(self._broken(call, error))
+        if call.status == 407:
+            return Exchange(NotSent("the proxy wants a user and password: see TRADOVATE_PROXY_URL", unreachable=True))
         leads_to = redirected(url, call.location)
         reply = classify(call.status or 0, bytes(call.body), reading=reading, leads_to=leads_to)
         if isinstance(reply, Silence) and locks_out and self._lockout is not None:
@@ -233,7 +245,10 @@ class PartnerClient:
         """
         why = type(error).__name__
         if isinstance(error, _NOT_CONNECTED):
-            return NotSent(f"no connection ({clean(str(error)) or why})", unreachable=isinstance(error, _UNREACHABLE))
+            said = tls_fault(error) or clean(str(error)) or why
+            if isinstance(error, httpx.ProxyError):
+                said = f"the proxy answered {said}"
+            return NotSent(f"no connection ({said})", unreachable=isinstance(error, _UNREACHABLE))
         if self._traced and not call.sent:
             late = isinstance(error, TimeoutError)
             return NotSent(f"no connection in time ({why})" if late else why, unreachable=late)
@@ -274,6 +289,9 @@ class _Call:
         the first byte is a look at the clock. What remains is a freeze between this line and the kernel's write, some
         microseconds, against the settle time that the other replica waits before it looks.
         """
+        request = info.get("request")
+        if request is not None and request.method == b"CONNECT":
+            return  # to the proxy: nothing of the call leaves before the tunnel stands
         if event.endswith(".send_request_headers.started"):
             self.check()
             self.sent = True

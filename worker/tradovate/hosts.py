@@ -181,12 +181,7 @@ def _parts(host: str) -> tuple[str, int | None]:
 def _name(address: SplitResult) -> str:
     """The host name of a configured address as `read_host` writes it."""
     name = (address.hostname or "").removesuffix(".")
-    if ":" in name:
-        return f"[{ipaddress.IPv6Address(name)}]" if "%" not in name else name
-    try:
-        return name if name.isascii() else name.encode("idna").decode()
-    except UnicodeError:
-        return name
+    return f"[{ipaddress.IPv6Address(name)}]" if ":" in name else name
 
 
 def _shown(value: object) -> str:
