@@ -204,6 +204,7 @@ class Replica:
                 budget,
                 self.producer,
                 self.stopping,
+                self.session.in_use,
                 self.products,
                 wake=self.dispatcher.wake.set,
             )

@@ -42,6 +42,7 @@ CONTRACT = {
     "budget_left_calls": set(),
     "lockout_seconds_left": set(),
     "token_seconds_left": set(),
+    "password_seconds_left": set(),
     "consumer_lag_records": {"topic"},
     "dead_letters_total": {"topic", "reason"},
     "bridge_connected": {"domain"},

@@ -42,6 +42,7 @@ def test_all_is_well_in_one_line() -> None:
         (Facts(NOW, held=[hold("login", None)]), Level.BAD, "Nobody logs in until a person ends it"),
         (Facts(NOW, kafka="KafkaConnectionError"), Level.BAD, "Kafka cannot be reached"),
         (Facts(NOW, workers=0), Level.BAD, "No worker replica is running."),
+        (Facts(NOW, wrong_hosts=["DEMO's calls wait: HTTP 421"]), Level.BAD, "DEMO's calls wait: HTTP 421."),
         (Facts(NOW, in_doubt=1), Level.BAD, "1 flow is in doubt"),
         (Facts(NOW, bridges=0), Level.BAD, "No bridge is at work"),
         (Facts(NOW, bridges=2, bridge_leads=False), Level.BAD, "No bridge is at work"),

@@ -249,8 +249,8 @@ def test_a_configured_name_is_compared_as_it_is_called() -> None:
     assert addresses.base(LIVE, "live.example") == "https://LIVE.example./v1"
 
 
-def test_a_host_is_shown_without_what_may_be_secret() -> None:
-    """People see host and port, never a user or password of an address."""
-    addresses = Addresses({LIVE: "http://u:p@gate:81/v1", DEMO: "http://gate/v1"}, {})
+def test_a_host_is_shown_with_its_port() -> None:
+    """As it stands in the address, without scheme and path."""
+    addresses = Addresses({LIVE: "http://gate:81/v1", DEMO: "http://gate/v1"}, {})
     assert addresses.shown(LIVE) == "gate:81"
     assert addresses.shown(DEMO, "other:82") == "other:82"

@@ -126,7 +126,7 @@ def new_bridge(
         session=session,
         leadership=leadership,
         topics=TopicWatch(KafkaLook(settings, LOOK_SECONDS), TopicNames(settings.kafka_topic_prefix), TOPICS),
-        reach=Reach(database, producers[SIGNED], budget),
+        reach=Reach(database, producers[SIGNED], budget, session.in_use, lambda: lockout.why_silent),
         metrics=metrics,
         new_term=new_term,
         stopping=stopping or asyncio.Event(),

@@ -62,6 +62,7 @@ class BridgeHealth:
         """What readiness tells besides."""
         bridge = self.bridge
         told: dict[str, Any] = {"replica": bridge.name, "role": "bridge", "state": "standby"}
+        told |= bridge.reach.partner
         if bridge.term is not None:
             told["state"] = "leader"
             told["waitingSignals"] = bridge.term.waiting

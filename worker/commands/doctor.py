@@ -14,10 +14,12 @@ from worker.commands._output import console, print_json, printable
 from worker.doctor.database import database, ledger_state
 from worker.doctor.kafka import kafka
 from worker.doctor.partner import Partner
+from worker.doctor.places import places
 from worker.doctor.report import Finding, Verdict, failed, ok, skipped
 from worker.ledger.budget import Budget
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database, DatabaseError
+from worker.ledger.overview import standing
 from worker.ops.logging import configure
 from worker.products import ProductsError, load_products
 from worker.session.lockouts import write_lockout
@@ -89,6 +91,8 @@ async def _findings() -> AsyncIterator[Finding]:
         async for finding in Partner(settings, ledger, client, session, budget, name).checks(products):
             yield finding
         await write_lockout(lockout, ledger)
+        for finding in places(settings, session, await standing(ledger, budget)):
+            yield finding
         async for finding in ledger_state(settings, ledger):
             yield finding
     except DatabaseError as error:  # it has gone since it was looked at

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,6 +31,7 @@ from worker.kafka.producer import RecordProducer
 from worker.ledger.browse import Summary
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
+from worker.ledger.hosts import DomainHost
 from worker.ledger.ledger import Ledger
 from worker.ledger.mend import Mender
 from worker.ledger.overview import standing
@@ -49,7 +51,9 @@ _TYPES: Mapping[str, str] = {
 
 @dataclass(slots=True)
 class Console:
-    """`ledger`: the worker's, for its rules and keys. `wake` tells dispatch that there may be work."""
+    """`ledger`: the worker's, for its rules and keys. `in_use`: where the calls go, out of the ledger's rows. `wake`
+    tells dispatch that there may be work.
+    """
 
     settings: RunSettings
     token: str
@@ -57,6 +61,7 @@ class Console:
     budget: Budget
     producer: RecordProducer
     stopping: asyncio.Event
+    in_use: Callable[[Sequence[DomainHost]], Sequence[Any]]
     products: Mapping[str, Account] = field(default_factory=dict)
     wake: Callable[[], None] = field(default=lambda: None)
     database: Database = field(init=False)
@@ -70,7 +75,7 @@ class Console:
         guard = Guard(Signer(self.token, [key.get_secret_value() for key in settings.secret_keys]), render)
         records = Records(settings, self.database, self.producer, self.products)
         kafka = Kafka(records.offsets)
-        overview = Overview(self.database, self.budget, TOPICS, kafka, self._windows)
+        overview = Overview(self.database, self.budget, TOPICS, kafka, self._windows, self.in_use)
         live = Live(overview, render, self.stopping)
         lists = Lists(self.database, render)
         letters = DeadLetters(self.database, records, kafka, render)

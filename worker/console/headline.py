@@ -49,6 +49,7 @@ class Facts:
     bridges: int | None = None  # None: no bridge has ever been seen
     bridge_leads: bool = True
     kafka: str | None = None  # why it cannot be reached
+    wrong_hosts: Sequence[str] = ()  # domains whose calls wait because their host is wrong, each with why
     dead_letters: int | None = None  # that nobody has put back
 
 
@@ -63,6 +64,7 @@ def headline(facts: Facts) -> Headline:
 
 def _bad(facts: Facts) -> list[str]:
     said = [_held(hold) for hold in facts.held if hold.scope in (holds.ALL, holds.LOGIN)]
+    said += [f"{each}." for each in facts.wrong_hosts]
     if facts.kafka is not None:
         said.append(f"Kafka cannot be reached ({facts.kafka}): no event comes in and no outcome goes out.")
     if not facts.workers:

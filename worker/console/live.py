@@ -16,7 +16,7 @@ from worker.console.render import Renderer
 from worker.console.session import Session
 from worker.ledger.database import DatabaseError
 
-PARTS = ("headline", "clock", "flows", "oldest", "chart", "budget", "holds", "present", "kafka")
+PARTS = ("headline", "clock", "flows", "oldest", "chart", "budget", "holds", "partner", "present", "kafka")
 """The parts of the page, each a template and an event of that name."""
 
 MOST_WATCHERS = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from worker.console.why import Step, World, why, world_of
 from worker.ledger import leader, pages
 from worker.ledger.budget import Budget
 from worker.ledger.database import Connection, Database
+from worker.ledger.hosts import DomainHost
 from worker.ledger.overview import Standing, open_flows, standing
 from worker.ledger.pages import Present, Waiting
 
@@ -54,6 +55,7 @@ class Glance:
     oldest: Waiting | None
     oldest_why: str
     chart: Chart
+    hosts: Sequence[Any]
     present: Sequence[Present]
     leads: str | None
     lag: Mapping[str, int]
@@ -75,6 +77,7 @@ class Overview:
     topics: Sequence[str]
     offsets: Callable[[], Coroutine[Any, Any, Offsets]]
     windows: Callable[[datetime], Mapping[str, datetime]]
+    in_use: Callable[[Sequence[DomainHost]], Sequence[Any]]  # where the calls go, out of the ledger's rows
     _glance: Glance | None = None
     _next: float = 0.0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -115,9 +118,12 @@ class Overview:
             for topic in self.topics
         }
         flows = {state: sum(row[state] for row in by_topic.values()) for state in ("waiting", "working", "in_doubt")}
+        hosts = self.in_use(stands.hosts)
+        facts = _facts(world, oldest, explained, flows["in_doubt"], present, leads, offsets.why, dead)
+        wrong = [f"{each.domain.value.upper()}'s calls wait: {each.trouble}" for each in hosts if each.held]
         return Glance(
             stands.now,
-            headline(_facts(world, oldest, explained, flows["in_doubt"], present, leads, offsets.why, dead)),
+            headline(replace(facts, wrong_hosts=wrong)),
             stands,
             self.budget.hourly,
             flows,
@@ -125,6 +131,7 @@ class Overview:
             oldest,
             explained,
             shown,
+            hosts,
             present,
             leads,
             offsets.lag,

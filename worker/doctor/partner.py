@@ -6,16 +6,17 @@ refusal its latch keeps everybody, this program too, from trying again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.events import Account
 from worker.doctor.report import Finding, failed, ok, skipped, warning
-from worker.ledger.budget import Budget, Closed, Wanted
+from worker.ledger.budget import SESSION_SCOPE, Budget, Closed, Wanted
 from worker.ledger.calls import begin_calls, finish_call
 from worker.ledger.database import Database
-from worker.replies import Answer, Domain, NotExecuted, Reply
+from worker.replies import Answer, Domain, NotExecuted, NotSent, Reply, Unauthorized
 from worker.session import NoSession, SessionKeeper, Token
 from worker.settings import RunSettings
 from worker.tradovate.client import PartnerClient
@@ -34,6 +35,9 @@ class Partner:
     session: SessionKeeper
     budget: Budget
     name: str
+    _token: Token = field(init=False)
+    _allowed: int = 0
+    _unauthorized: int = 0
 
     async def checks(self, products: Mapping[str, Account]) -> AsyncIterator[Finding]:
         """All of them; without a session only the first."""
@@ -42,9 +46,10 @@ class Partner:
             token = await self.session.ensure()
         except NoSession as none:
             mend = {
-                "login": "mend TRADOVATE_NAME, TRADOVATE_PASSWORD, TRADOVATE_CID and TRADOVATE_SEC",
+                "login": "correct TRADOVATE_NAME, TRADOVATE_PASSWORD, TRADOVATE_CID and TRADOVATE_SEC, or do what"
+                " Tradovate asks for; then `tradovate-worker holds list` and `holds clear`",
                 "all": "wait for the end of the lock-out",
-            }.get(none.scope, "mend TRADOVATE_LIVE_URL or wait; `tradovate-worker holds list` tells more")
+            }.get(none.scope, "correct TRADOVATE_LIVE_URL or wait; `tradovate-worker holds list` tells more")
             yield failed("tradovate login", none.why, mend)
             for check in ("subscription plan", "template accounts", "entitlement", "alert"):
                 yield skipped(check, "no session")
@@ -53,15 +58,22 @@ class Partner:
             yield ok("tradovate login", "the shared session lives and was used; the password was not tried")
         else:
             yield ok("tradovate login", f"accepted; the session lives until {token.expires_at:%H:%M:%S} UTC")
-        yield await self._plan(token)
-        async for finding in self._templates(token, products):
+        self._token = token
+        yield await self._plan()
+        async for finding in self._templates(products):
             yield finding
-        yield await self._entitlement(token)
-        yield await self._alert(token)
+        yield await self._entitlement()
+        yield await self._alert()
+        if self._unauthorized and not self._allowed:
+            yield failed(
+                "permissions",
+                "the login was accepted, but every read was answered 401",
+                "approve the new device (Tradovate sends an e-mail), and look at the permissions of the API key",
+            )
 
-    async def _plan(self, token: Token) -> Finding:
+    async def _plan(self) -> Finding:
         wanted = self.settings.tradovate_subscription_plan_id
-        plans = await self._rows(token, Domain.LIVE, "/tradovateSubscriptionPlan/list")
+        plans = await self._rows(Domain.LIVE, "/tradovateSubscriptionPlan/list")
         if isinstance(plans, str):
             return failed("subscription plan", plans, "see Tradovate's answer")
         plan = next((plan for plan in plans if plan.get("id") == wanted), None)
@@ -75,13 +87,13 @@ class Partner:
             return failed("subscription plan", f"{wanted} is not among the firm's plans", mend)
         return ok("subscription plan", f"{wanted} {plan.get('name')}")
 
-    async def _templates(self, token: Token, products: Mapping[str, Account]) -> AsyncIterator[Finding]:
+    async def _templates(self, products: Mapping[str, Account]) -> AsyncIterator[Finding]:
         if not products:
             yield skipped("template accounts", "no PRODUCTS_FILE: events name their templates themselves")
             return
         for product, account in products.items():
             template = account.template_account_id
-            found = await self._rows(token, Domain.DEMO, "/account/item", id=template)
+            found = await self._rows(Domain.DEMO, "/account/item", id=template)
             check = f"template of {product}"
             if isinstance(found, str):
                 yield failed(check, found, "see Tradovate's answer")
@@ -90,7 +102,7 @@ class Partner:
             else:
                 yield ok(check, f"{template} {found[0].get('name')}")
 
-    async def _entitlement(self, token: Token) -> Finding:
+    async def _entitlement(self) -> Finding:
         wanted = self.settings.tradovate_tprop_entitlement_id
         if wanted is None:
             return warning(
@@ -98,16 +110,16 @@ class Partner:
                 "TRADOVATE_TPROP_ENTITLEMENT_ID is not set",
                 "set it, unless every `md.signed` event names its entitlement",
             )
-        found = await self._rows(token, Domain.LIVE, "/entitlement/item", id=wanted)
+        found = await self._rows(Domain.LIVE, "/entitlement/item", id=wanted)
         if isinstance(found, str):
             return failed("entitlement", found, "see Tradovate's answer")
         if not found:
             return failed("entitlement", f"{wanted} is not there", "mend TRADOVATE_TPROP_ENTITLEMENT_ID")
         return ok("entitlement", f"{wanted} {found[0].get('name')}")
 
-    async def _alert(self, token: Token) -> Finding:
+    async def _alert(self) -> Finding:
         wanted = self.settings.mda_alert_id
-        found = await self._rows(token, Domain.LIVE, "/adminAlert/find", name=MDA_EVENT)
+        found = await self._rows(Domain.LIVE, "/adminAlert/find", name=MDA_EVENT)
         if isinstance(found, str):
             return warning("alert", found, "see Tradovate's answer")
         if not found:
@@ -119,26 +131,41 @@ class Partner:
             return failed("alert", seen, f"set TRADOVATE_MDA_ALERT_ID={found[0].get('id')}, or TRADOVATE_ENVIRONMENT")
         return ok("alert", f"{wanted} {MDA_EVENT}")
 
-    async def _rows(
-        self, token: Token, domain: Domain, path: str, **query: str | int
-    ) -> Sequence[Mapping[str, Any]] | str:
+    async def _rows(self, domain: Domain, path: str, **query: str | int) -> Sequence[Mapping[str, Any]] | str:
         """The entities of a read, or in a word why there are none."""
-        async with self.database.transaction() as connection:
-            wanted = Wanted("doctor", domain, "look_up", self.name, reads=path.strip("/"), generation=token.generation)
-            opened = await begin_calls(connection, wanted, self.budget)
-        if isinstance(opened, Closed):
-            return opened.why
-        reply: Reply = await self.client.get(domain, path, query, token=token)
-        async with self.database.transaction() as connection:
-            await finish_call(
-                connection, opened.call_ids[0], reply, lockout_seconds=self.settings.tradovate_lockout_seconds
-            )
-        match reply:
+        found = await self._read(domain, path, query)
+        wrong = isinstance(found, NotExecuted) and found.status != 404  # that may mean that there is none
+        if wrong or (isinstance(found, Closed) and found.scope == SESSION_SCOPE):
+            # The token is to be renewed first, or the host was a wrong one: once more, as a replica would.
+            with contextlib.suppress(NoSession):
+                self._token = await self.session.ensure()
+                found = await self._read(domain, path, query)
+        self._allowed += isinstance(found, Answer)
+        self._unauthorized += isinstance(found, Unauthorized)
+        match found:
+            case Closed(why=why):
+                return why
             case NotExecuted(status=404) | Answer(body=None):
                 return []
             case Answer(body=list() as rows):
                 return [row for row in rows if isinstance(row, dict) and row]
             case Answer(body=dict() as row):
                 return [row] if row else []
+            case NotExecuted(why=why) | NotSent(why=why):
+                return f"{why} ({path})"
             case _:
-                return f"Tradovate answered {type(reply).__name__} to {path}"
+                return f"Tradovate answered {type(found).__name__} to {path}"
+
+    async def _read(self, domain: Domain, path: str, query: Mapping[str, str | int]) -> Reply | Closed:
+        token, endpoint = self._token, path.strip("/")
+        async with self.database.transaction() as connection:
+            wanted = Wanted("doctor", domain, "look_up", self.name, reads=endpoint, generation=token.generation)
+            opened = await begin_calls(connection, wanted, self.budget)
+        if isinstance(opened, Closed):
+            return opened
+        reply: Reply = await self.client.get(domain, path, query, token=token)
+        async with self.database.transaction() as connection:
+            await finish_call(
+                connection, opened.call_ids[0], reply, lockout_seconds=self.settings.tradovate_lockout_seconds
+            )
+        return reply

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.ledger import holds
+from worker.ledger import holds, hosts
 from worker.ledger.budget import Budget, BudgetView, budget_view
 from worker.ledger.database import Connection, Database
 
@@ -29,18 +30,29 @@ _ENDED = "select topic, state, count(*) as flows from flow where state <> 'open'
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Budget, holds and the shared token, as of `now` (the database's clock)."""
+    """Budget, holds, the shared session and its hosts, as of `now` (the database's clock).
+
+    `failure`: what the last login or renewal failed for, if none has succeeded since.
+    """
 
     now: datetime
     budget: BudgetView
     holds: Sequence[holds.Hold]
     token_until: datetime | None
+    failure: str | None
+    password_until: datetime | None
+    hosts: Sequence[hosts.DomainHost]
 
     @property
     def lockout_seconds(self) -> float:
         """Seconds until the lock-out ends, 0 without one."""
         untils = [hold.until for hold in self.holds if hold.scope == holds.ALL and hold.until is not None]
         return max(0.0, (max(untils) - self.now).total_seconds()) if untils else 0.0
+
+    @property
+    def password_seconds(self) -> float:
+        """Seconds until the API user's password ends, negative after that; NaN if it has none that is known."""
+        return math.nan if self.password_until is None else (self.password_until - self.now).total_seconds()
 
     @property
     def token_seconds(self) -> float:
@@ -53,9 +65,13 @@ async def standing(database: Database, budget: Budget) -> Standing:
     async with database.connection() as connection:
         view = await budget_view(connection, budget)
         held = await holds.live(connection)
-        row = await connection.fetchrow("select clock_timestamp() as now, expires_at from session")
+        row = await connection.fetchrow(
+            "select clock_timestamp() as now, case when token is not null then expires_at end as token_until, failure,"
+            " password_expires_at as password_until from session"
+        )
+        places = await hosts.load(connection)
     assert row is not None
-    return Standing(row["now"], view, held, row["expires_at"])
+    return Standing(budget=view, holds=held, hosts=places, **dict(row))
 
 
 async def server_version(connection: Connection) -> int:

@@ -40,7 +40,14 @@ class Health:
 
     def __post_init__(self) -> None:
         """The looks at what is outside, and the readings for metrics that cost the database something."""
-        self._reach = Reach(self.replica.database, self.replica.producer, self.budget)
+        replica = self.replica
+        self._reach = Reach(
+            replica.database,
+            replica.producer,
+            self.budget,
+            replica.session.in_use,
+            lambda: replica.lockout.why_silent,
+        )
         self._flows = Sparing(self._read_flows)
         self._ended = Sparing(self._read_ended, least=5.0)
 
@@ -82,6 +89,7 @@ class Health:
             "callsInFlight": replica.dispatcher.in_flight,
             "intakeWaitsFor": replica.taker.failing,
             "holds": self._reach.held,
+            **self._reach.partner,
         }
 
     async def scrape(self) -> None:

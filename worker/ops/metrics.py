@@ -6,6 +6,7 @@ more often than a hundred times as long as it took, so that metrics never cost t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class Metrics:
     budget_left: Gauge = field(init=False)
     lockout: Gauge = field(init=False)
     token: Gauge = field(init=False)
+    password: Gauge = field(init=False)
     lag: Gauge = field(init=False)
     dead_letters: Counter = field(init=False)
     ready: Gauge = field(init=False)
@@ -65,6 +67,12 @@ class Metrics:
         self.budget_left = Gauge("budget_left_calls", "Calls that the hourly budget has left.", **make)
         self.lockout = Gauge("lockout_seconds_left", "Time until a lock-out ends; 0 without one.", **make)
         self.token = Gauge("token_seconds_left", "Time until the shared token ends; 0 without one.", **make)
+        self.password = Gauge(
+            "password_seconds_left",
+            "Time until the API user's password ends, negative after that; NaN if none is known.",
+            **make,
+        )
+        self.password.set(math.nan)  # not read yet: Prometheus leaves it out of a maximum, and no alert fires
         self.lag = Gauge(
             "consumer_lag_records", "Records behind the end, of this replica's partitions.", ("topic",), **make
         )

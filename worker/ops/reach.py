@@ -14,6 +14,7 @@ from worker.kafka.producer import RecordProducer
 from worker.ledger import holds
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database, DatabaseError
+from worker.ledger.hosts import DomainHost
 from worker.ledger.overview import Standing, standing
 from worker.ops.metrics import Metrics
 
@@ -71,7 +72,10 @@ class Reach:
     database: Database
     producer: RecordProducer
     budget: Budget
+    in_use: Callable[[Sequence[DomainHost]], Sequence[Any]]  # where the calls go, out of the ledger's rows
+    silent: Callable[[], str | None]  # a lock-out that this process remembers and the ledger may not know yet
     held: Sequence[Mapping[str, str | None]] = ()  # what keeps calls back, as last seen: pauses, lock-outs, penalties
+    partner: Mapping[str, Any] = field(default_factory=dict)  # the session and the hosts, as last seen
     _ledger: _Look[Standing] = field(init=False)
     _broker: _Look[None] = field(init=False)
     _kafka_looked: float = -1e9
@@ -86,8 +90,8 @@ class Reach:
         """Each check with why it fails, or None."""
         seen, kafka = await asyncio.gather(self.standing(), self.kafka())
         if isinstance(seen, str):
-            return {"database": seen, "lockout": None, "login": None, "kafka": kafka}
-        return {"database": None, **_partner(seen), "kafka": kafka}
+            return {"database": seen, "lockout": self.silent(), "login": None, "kafka": kafka}
+        return {"database": None, **_partner(seen, self.silent()), "kafka": kafka}
 
     async def standing(self) -> Standing | str:
         """What the ledger says, or why it cannot be reached."""
@@ -101,6 +105,19 @@ class Reach:
             {"scope": hold.scope, "reason": hold.reason, "until": hold.until.isoformat() if hold.until else None}
             for hold in seen.holds
         ]
+        self.partner = {
+            "session": None if seen.failure is None else f"the last login or renewal failed: {seen.failure}",
+            "hosts": {
+                each.domain.value: {
+                    "host": each.rest,
+                    "webSocket": each.socket,
+                    "source": each.source.value,
+                    "trouble": each.trouble,
+                    "ignored": each.ignored,
+                }
+                for each in self.in_use(seen.hosts)
+            },
+        }
         return seen
 
     async def kafka(self) -> str | None:
@@ -124,13 +141,14 @@ class Reach:
         metrics.budget_left.set(seen.budget.left)
         metrics.lockout.set(seen.lockout_seconds)
         metrics.token.set(seen.token_seconds)
+        metrics.password.set(seen.password_seconds)
         return True
 
 
-def _partner(seen: Standing) -> Mapping[str, str | None]:
+def _partner(seen: Standing, silent: str | None) -> Mapping[str, str | None]:
     locked = seen.lockout_seconds
     login = next((hold for hold in seen.holds if hold.scope == holds.LOGIN), None)
     return {
-        "lockout": f"locked out for {int(locked) + 1} s more" if locked else None,
+        "lockout": f"locked out for {int(locked) + 1} s more" if locked else silent,
         "login": f"{login.reason}; `tradovate-worker holds clear {login.id}`" if login else None,
     }

@@ -22,11 +22,12 @@ from worker.ledger.budget import Budget, Closed
 from worker.ledger.calls import BEGIN_LOCK, begin_calls
 from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import Connection, Database, DatabaseError
+from worker.ledger.hosts import DomainHost
 from worker.replies import Domain
 from worker.session import rules
 from worker.session.identity import Credentials, Identity, NoSession, Token
 from worker.session.notes import LOGIN, RENEWAL, Job, Notes
-from worker.session.places import Places, Reached
+from worker.session.places import InUse, Places, Reached
 from worker.session.sending import LEASE_MARGIN, Sending, wanted
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.hosts import Source
@@ -104,6 +105,10 @@ class SessionKeeper:
     def _silent(self) -> str | None:
         lockout = self._client.lockout
         return None if lockout is None else lockout.why_silent
+
+    def in_use(self, rows: Sequence[DomainHost]) -> Sequence[InUse]:
+        """Where the calls go, for people: from the ledger's rows."""
+        return self._places.in_use(rows)
 
     async def refresh(self) -> Token | None:
         """Reads the shared row; calls nobody."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from worker.ledger.hosts import DomainHost
 from worker.replies import Domain
-from worker.tradovate.hosts import Addresses, Offer, Source, read_host
+from worker.tradovate.hosts import Addresses, Offer, Source, host_of, read_host
 
 HOPS = 3
 """Redirects that are followed one after the other before a call has succeeded; more of them lead in a circle."""
@@ -25,12 +25,57 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
+class InUse:
+    """Where the calls of a domain go, for people: hosts with their ports, and where they come from.
+
+    `trouble`: why it may be the wrong place; `ignored`: a returned value that is not used, and why.
+    """
+
+    domain: Domain
+    rest: str
+    socket: str
+    source: Source
+    trouble: str | None
+    ignored: str | None
+    held: bool
+    """Calls wait because of the trouble."""
+
+
+@dataclass(frozen=True, slots=True)
 class Places:
     """The rules, for one set of settings. `belongs` marks the rows that they write, `placed` tells such rows."""
 
     addresses: Addresses
     belongs: bytes = field(repr=False)
     placed: Callable[[bytes | None], bool]
+
+    def in_use(self, rows: Sequence[DomainHost]) -> list[InUse]:
+        """What health, doctor and the console show."""
+        used, shown = self.hosts(rows), self.addresses
+        return [
+            InUse(
+                domain,
+                shown.shown(domain, used.get(domain)),
+                host_of(shown.socket(domain, used.get(domain))),
+                Source(row.source) if domain in used and row.source is not None else Source.SETTINGS,
+                self._trouble(row),
+                f"Tradovate returned {row.ignored!r}, which is not used: {row.ignored_why}" if row.ignored else None,
+                row.doubt is not None and row.strong,
+            )
+            for row in rows
+            for domain in (Domain(row.domain),)
+        ]
+
+    def _trouble(self, row: DomainHost) -> str | None:
+        if row.doubt is None:
+            return None
+        said = f"it may be the wrong host: {row.doubt}"
+        leads_to = None if row.leads_to is None else read_host(row.leads_to)
+        if leads_to is not None and not self.addresses.trusts(leads_to):
+            said += f"; it redirects to {leads_to}, which is not in TRADOVATE_TRUSTED_HOSTS"
+        if row.strong and row.asked_at is not None:
+            said += "; a renewal did not help, so calls go one at a time until one succeeds"
+        return said
 
     def answered(
         self, rows: Sequence[DomainHost], offer: Offer, reached: Reached, source: Source, generation: int, now: datetime

@@ -91,15 +91,8 @@ class PartnerClient:
         self._timeout = timeout_seconds
         self._clock = clock
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
-        egress = egress or Egress.of()
-        proxy = None
-        if egress.proxy is not None and transport is None:
-            tls = egress.trust if egress.proxy.startswith("https:") else None
-            proxy = httpx.Proxy(egress.proxy, ssl_context=tls)
         self._client = httpx.AsyncClient(
-            transport=transport,
-            verify=egress.trust,
-            proxy=proxy,
+            **({"transport": transport} if transport is not None else _leaving(egress or Egress.of())),
             # The call is bounded as a whole, since phases alone never end if a server drips. The handshakes (TCP, TLS)
             # have bounds of their own that end first: a TLS handshake that is cancelled from outside leaks its socket.
             timeout=httpx.Timeout(None, connect=min(CONNECT_SECONDS, 0.45 * timeout_seconds)),
@@ -255,6 +248,17 @@ class PartnerClient:
         if isinstance(error, TimeoutError):
             return Unclear(f"no whole answer within {self._timeout:g} s")
         return Unclear(f"the connection broke ({why})")
+
+
+def _leaving(egress: Egress) -> dict[str, Any]:
+    """Trust and proxy in the library's words."""
+    if egress.proxy is None:
+        return {"verify": egress.trust}
+    secure = egress.proxy.startswith("https:")
+    return {
+        "verify": egress.trust,
+        "proxy": httpx.Proxy(egress.proxy, ssl_context=egress.trust if secure else None),
+    }
 
 
 class _Call:

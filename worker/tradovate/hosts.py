@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from worker.replies import Domain
 
-__all__ = ["Addresses", "Ignored", "Offer", "Source", "read_host", "redirected"]
+__all__ = ["Addresses", "Ignored", "Offer", "Source", "host_of", "read_host", "redirected"]
 
 NAME_LIMIT = 64
 """Characters of a host name without its port: the longest that the vendor's schema allows."""
@@ -82,7 +82,7 @@ class Addresses:
 
     def shown(self, domain: Domain, host: str | None = None) -> str:
         """The host and port of a domain's REST base, for people."""
-        return urlsplit(self.base(domain, host)).netloc.rpartition("@")[2]
+        return host_of(self.base(domain, host))
 
     def same(self, domain: Domain, one: str | None, other: str | None) -> bool:
         """Whether two hosts are the same place: a default port, or the name that is configured, changes nothing."""
@@ -120,6 +120,11 @@ class Addresses:
             else:
                 used[domain] = host
         return Offer(used, ignored)
+
+
+def host_of(address: str) -> str:
+    """The host of an address, with its port."""
+    return urlsplit(address).netloc
 
 
 def read_host(value: object) -> str | None:
