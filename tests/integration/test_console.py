@@ -14,6 +14,7 @@ from tests.support.events import personal, purchase
 from tests.support.spine import Stages
 from tests.support.stage import Here, Stage
 from tests.support.waiting import eventually
+from worker.console.live import PARTS
 from worker.embedded import EmbeddedPostgres
 
 TOKEN = "a-token-of-the-tests"
@@ -215,7 +216,7 @@ async def test_a_stream_tells_only_what_has_changed_and_ends_with_the_program(st
                 heard.extend(re.findall("^event: (.*)", line))
 
         listening = asyncio.create_task(listen())
-        await eventually(lambda: len(set(heard)) == 9)
+        await eventually(lambda: set(heard) == set(PARTS))
         await on.buy(purchase(1))
         await on.outcome("e-1")
         await eventually(lambda: heard.count("chart") >= 2)

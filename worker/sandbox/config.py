@@ -71,6 +71,8 @@ class SandboxConfig:
     """Unknown: what a login is answered that waits for MFA or a new device; true gives 200 without token and text."""
     api_hosts: Literal["always", "moved", "never"] = "always"
     """Unknown: whether `apiHosts` is always returned: `moved` returns it only after a move, `never` not at all."""
+    api_host_values: Mapping[str, str] = field(default_factory=dict)
+    """Changes to the values of `apiHosts`, by key: what a login that went wrong may return."""
     wrong_host: Literal["redirect", "404", "405", "421"] = "redirect"
     """Unknown: what a host answers that the organization has left: a 307 with Location, or a status without a body."""
     failed_logins_an_hour: int = 5

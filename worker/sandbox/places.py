@@ -83,7 +83,8 @@ class Places:
         """Return `apiHosts` of login and renewal, empty when the switch says that they are not returned."""
         if config.api_hosts == "never" or (config.api_hosts == "moved" and not self.ports) or arrival is None:
             return {}
-        return {"apiHosts": {"live": self._host("live", arrival), "demo": self._host("demo", arrival), **OTHERS}}
+        own = {"live": self._host("live", arrival), "demo": self._host("demo", arrival)}
+        return {"apiHosts": {**own, **OTHERS, **config.api_host_values}}
 
     def _host(self, domain: Domain, arrival: Arrival) -> str:
         """As the caller can reach it, by the name that the caller used."""
