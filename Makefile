@@ -20,7 +20,7 @@ help: ## print this list
 demo: $(READY) ## see everything work, on this machine alone, in less than a minute
 	@$(BIN)/tradovate-worker demo $(ARGS)
 
-test: $(READY) ## run the tests; those on a real Kafka need Java 17 and Maven, or KAFKA_BOOTSTRAP_SERVERS
+test: $(READY) ## run the tests; some need Java 17 and Maven (or KAFKA_BOOTSTRAP_SERVERS), Node with npm, Chromium
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY) ## check the style
@@ -38,8 +38,9 @@ soak: $(READY) ## five minutes of signatures and dropped connections (ARGS="--se
 ci: lint types ## do what CI does: style, types, all tests, none skipped
 	@CI=true $(MAKE) --no-print-directory test
 
-schemas: $(READY) ## write schemas/export again from the models
+schemas: $(READY) ## write schemas/export, and the table of schemas/README.md, again from the models
 	@$(BIN)/tradovate-worker schemas export schemas/export
+	@$(BIN)/python -m schemas.readme
 
 # On the oldest Python that is promised: what it needs beside the newer ones is pinned too.
 # No address of an index is written: a hash says what a package is, wherever it comes from.

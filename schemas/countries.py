@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
+
+from schemas.rules import Checked
 
 ISO_CODES: Final = frozenset(
     """
@@ -40,16 +41,11 @@ def is_restricted(*codes: str | None) -> bool:
     return any(code in RESTRICTED for code in codes)
 
 
-def _country(code: str) -> str:
-    if code not in ISO_CODES:
-        rule = "must be a two-letter ISO 3166-1 country code in capitals, such as US"
-        raise PydanticCustomError("rule_broken", "{rule}", {"rule": rule})
-    return code
+_CODE: Final = Checked(
+    holds=ISO_CODES.__contains__,
+    says="must be a two-letter ISO 3166-1 country code in capitals, such as US",
+    schema={"enum": sorted(ISO_CODES), "description": "ISO 3166-1 alpha-2 in capitals, or XK (Kosovo)."},
+)
 
-
-Country = Annotated[
-    str,
-    AfterValidator(_country),
-    WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$", "description": "ISO 3166-1 alpha-2, in capitals"}),
-]
+Country = TypeAliasType("Country", Annotated[str, _CODE])
 """A two-letter country (Tradovate: `country` is ISO alpha-2)."""

@@ -151,3 +151,29 @@ OUTCOME_EXAMPLES: tuple[Mapping[str, Any], ...] = (
         "attempts": 0,
     },
 )
+
+_NORMAL: Final = {"autoLiqCounter": 0, "liquidateOnly": None, "userTriggeredLiqOnly": False, "adminAction": "Normal"}
+
+BRIDGED_EXAMPLES: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
+    {
+        "admin.alert": (
+            {
+                "eventId": "alert-2179592",
+                "signalId": 2179592,
+                "adminAlertId": 12,
+                "userId": 29721,
+                "accountId": None,
+                "signal": {"id": 2179592, "adminAlertId": 12, "relatedToUserId": 29721, "completed": None},
+            },
+        ),
+        "account.risk_status": (
+            {
+                "eventId": "risk-98765-1",
+                "accountId": 98765,
+                "userTriggered": False,
+                "before": _NORMAL,
+                "now": {**_NORMAL, "autoLiqCounter": 1, "liquidateOnly": "2026-11-20T16:03:11.512Z"},
+            },
+        ),
+    }
+)

@@ -11,9 +11,9 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.base import PATTERN_RULES
 from schemas.events.purchased import Account
 from schemas.risk import PostTradeRisk, PreTradeRisk, PreTradeRiskParameter
+from schemas.rules import form_rule
 
 _TYPES: Final[Mapping[str, str]] = {
     "string_type": "must be a string",
@@ -77,7 +77,7 @@ def _fault(detail: ErrorDetails) -> Fault:
     if kind in _TYPES:
         return Fault("wrong_type", _path(loc), _TYPES[kind])
     if kind == "string_pattern_mismatch":
-        return Fault("rule_broken", _path(loc), PATTERN_RULES.get(str(context.get("pattern")), "has a wrong form"))
+        return Fault("rule_broken", _path(loc), form_rule(str(context.get("pattern"))))
     if kind in _LIMITS:
         code = "missing_field" if kind == "missing" else "rule_broken"
         return Fault(code, _path(loc), _LIMITS[kind].format_map(context))

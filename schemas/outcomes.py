@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import Annotated
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from schemas.base import utc_text
+from schemas.times import UTC_TIME, utc_text
 
 
 class Status(StrEnum):
@@ -39,32 +39,60 @@ FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.IN_DOUBT})
 
 
 class Outcome(BaseModel):
-    """One outcome, fields in the contract's order; every field is always on the wire, ids as far as they are known."""
+    """What became of an event. Every field is always there; ids are filled in as far as they are known."""
 
     model_config = ConfigDict(
-        frozen=True, extra="ignore", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
+        frozen=True,
+        extra="ignore",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
     )
 
     outcome_id: str
+    """The same outcome always has the same: drop repeats by it."""
     event_id: str
+    """The id of the event."""
     topic: str
+    """The input topic of the event, without prefix."""
     flow_id: str | None = None
+    """The worker's id of what it does for the event; null for a record that was not accepted."""
     status: Status
     order_id: str | None = None
+    """The shop's id of the order."""
     trader_id: str | None = None
+    """The shop's id of the trader."""
     user_id: int | None = None
+    """The user at Tradovate."""
     account_id: int | None = None
+    """The account at Tradovate."""
     account_name: str | None = None
+    """The account's name at Tradovate."""
     trading_permission_id: int | None = None
+    """The trading permission at Tradovate."""
     trading_permission_ids: tuple[int, ...] = ()
+    """All trading permissions that the event was about; of a trader.failed: those that are revoked now."""
     request_id: int | None = None
+    """The subaccount request at Tradovate."""
     request_status: str | None = None
+    """Tradovate's status of the subaccount request, such as InReview or Approved."""
     entitlement_id: int | None = None
+    """The entitlement at Tradovate."""
     error_code: ErrorCode | None = None
+    """Null unless the event failed or is in doubt."""
     error_text: str | None = None
+    """What went wrong, in Tradovate's words or ours, with personal data replaced by ***."""
     warnings: tuple[str, ...] = ()
+    """What went wrong without failing the event."""
     attempts: Annotated[int, Field(ge=0)] = 0
-    occurred_at: Annotated[AwareDatetime, PlainSerializer(utc_text, return_type=str, when_used="json")]
+    """The highest number of times that one call was sent for it."""
+    occurred_at: Annotated[
+        AwareDatetime,
+        PlainSerializer(utc_text, return_type=Annotated[str, WithJsonSchema(UTC_TIME.schema)], when_used="json"),
+    ]
+    """When it was decided: UTC with milliseconds, such as 2026-11-20T23:00:00.000Z."""
 
     def to_json(self) -> bytes:
         """The outcome's Kafka value. `occurredAt` in UTC with milliseconds and `Z`."""

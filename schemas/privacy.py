@@ -8,6 +8,9 @@ from datetime import date
 from functools import cache
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from schemas.base import PERSONAL_MARK
 
 MASK = "***"
 
@@ -21,13 +24,15 @@ _LONGEST = 1000
 """Characters. What is longer (a document as a data URI) is echoed by nobody."""
 
 
+def is_personal(field: FieldInfo) -> bool:
+    """Whether the values of a field are personal."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and extra.items() >= PERSONAL_MARK.items()
+
+
 @cache
 def _personal_fields(model: type[BaseModel]) -> frozenset[str]:
-    return frozenset(
-        name
-        for name, field in model.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("x-personal")
-    )
+    return frozenset(name for name, field in model.model_fields.items() if is_personal(field))
 
 
 def personal_values(model: BaseModel) -> frozenset[str]:

@@ -5,9 +5,10 @@ from types import MappingProxyType
 
 from schemas.events.assigned import AccountAssigned
 from schemas.events.base import Event, Ids
+from schemas.events.documents import file_bytes
 from schemas.events.failed import TraderFailed
 from schemas.events.left import TraderLeft
-from schemas.events.passed import Application, TraderPassed, file_bytes
+from schemas.events.passed import Application, TraderPassed
 from schemas.events.purchased import Account, ContactInfo, NewUser, TraderPurchased, UserRef
 from schemas.events.requested import PermissionRequested
 from schemas.events.reset import AccountReset

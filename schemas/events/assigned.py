@@ -9,9 +9,11 @@ from schemas.events.base import Event
 
 
 class AccountAssigned(Event):
-    """Tradovate, create trading permission."""
+    """An account that exists is given to a user (Tradovate, create trading permission)."""
 
     topic: ClassVar[str] = "account.assigned"
 
     account_id: Id
+    """The account at Tradovate (DEMO)."""
     user_id: Id
+    """The user at Tradovate."""

@@ -8,9 +8,7 @@ import orjson
 
 from schemas.base import Wire
 from schemas.privacy import personal_values
-
-KEPT = {"kept": True}
-"""Validation context of an event that comes back from the ledger: rules about what a shop may send are not asked."""
+from schemas.rules import KEPT
 
 
 class Ids(NamedTuple):
@@ -51,8 +49,3 @@ class Event(Wire):
     def restore(cls, kept: bytes | str) -> Self:
         """The event that `keep` wrote. Unlike a shop's it may hold both a product and the account it stands for."""
         return cls.model_validate_json(kept, context=KEPT)
-
-
-def is_kept(context: object) -> bool:
-    """Whether validation runs on an event that comes back from the ledger."""
-    return context == KEPT

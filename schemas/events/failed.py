@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from schemas.base import MOST_ENTRIES, Id, Key, LooseText, lacking
+from schemas.base import MOST_ENTRIES, Id, Key, LooseText
 from schemas.events.base import Event
+from schemas.rules import at_least_one
 
 
 class TraderFailed(Event):
-    """Revoke by order, by account, by trading permission, or by several of these."""
+    """A trader failed: trading permissions are revoked (Tradovate, revoke trading permissions).
+
+    They are named by order, by account, by their own ids, or by several of these.
+    """
 
     topic: ClassVar[str] = "trader.failed"
 
     trader_id: Key
+    """The shop's id of the trader."""
     order_id: Key | None = None
+    """The order that the account was bought with."""
     account_id: Id | None = None
+    """The account at Tradovate (DEMO)."""
     trading_permission_ids: Annotated[
         tuple[Id, ...] | None, Field(strict=False, fail_fast=True, max_length=MOST_ENTRIES)
     ] = None
+    """Trading permissions at Tradovate, at most 1000."""
     reason: LooseText | None = None
+    """A note for people."""
 
-    @model_validator(mode="after")
-    def _names_something(self) -> Self:
-        if self.order_id is None and self.account_id is None and not self.trading_permission_ids:
-            raise lacking("orderId", "is missing, and neither accountId nor tradingPermissionIds is given in its place")
-        return self
+    rules = (at_least_one(orderId="string", accountId="integer", tradingPermissionIds="array"),)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, model_validator
-
-from schemas.base import Id, Key, LooseText, lacking
+from schemas.base import Id, Key, LooseText
 from schemas.events.base import Event
+from schemas.rules import ReadBy, at_least_one
 
 
 def _not_said(value: object) -> object:
@@ -16,17 +15,19 @@ def _not_said(value: object) -> object:
 
 
 class TraderLeft(Event):
-    """`immediate`: do not wait for the day's end."""
+    """A trader leaves for good: all subscriptions and permissions are cancelled (Tradovate, cancel everything)."""
 
     topic: ClassVar[str] = "trader.left"
 
     trader_id: Key | None = None
+    """The shop's id of the trader."""
     user_id: Id | None = None
-    immediate: Annotated[bool, BeforeValidator(_not_said, json_schema_input_type=bool | None)] = False
+    """The trader's user at Tradovate."""
+    immediate: Annotated[bool, ReadBy(read=_not_said, schema={"anyOf": [{"type": "boolean"}, {"type": "null"}]})] = (
+        False
+    )
+    """Whether it happens at once; otherwise after the end of the trading day."""
     reason: LooseText | None = None
+    """A note for people."""
 
-    @model_validator(mode="after")
-    def _names_the_trader(self) -> Self:
-        if self.trader_id is None and self.user_id is None:
-            raise lacking("traderId", "is missing, and userId is not given in its place")
-        return self
+    rules = (at_least_one(traderId="string", userId="integer"),)

@@ -2,156 +2,104 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
+from typing_extensions import TypeAliasType
 
-from schemas.base import (
-    COMBINED_NAMES,
-    MAX_INT64,
-    NATIONAL_ID,
-    PERSONAL,
-    US_TAX_ID,
-    Date,
-    Id,
-    Key,
-    LegalName,
-    LooseText,
-    Text,
-    Wire,
-    broken,
-    lacking,
-)
+from schemas.base import COMBINED_NAMES, PERSONAL, Date, Id, Key, LegalName, LooseText, Text, Wire, broken, lacking
 from schemas.countries import Country
 from schemas.events.base import Event
+from schemas.events.documents import Documents
+from schemas.rules import ObjectRule, at_least_one, together
+from schemas.texts import NATIONAL_ID, US_TAX_ID
 
-MarginType = Literal["Hedger", "Speculator"]
+MarginType = TypeAliasType("MarginType", Literal["Hedger", "Speculator"])
 
-MAX_FILE_BYTES: Final = 700 * 1024
-"""All three files together, before base64: with base64's third on top they still fit a record of 1 MiB."""
 
-_DATA_URI = re.compile(r"data:(?:application/pdf|text/plain|image/[A-Za-z0-9.+-]+);base64,[A-Za-z0-9+/]+={0,2}")
+def _has_tax_number(application: Application, _context: object) -> None:
+    # Each of the two has its rule for those who need it, and none for the others.
+    if application.citizenship == "US":
+        if application.tax_identifier is None:
+            raise lacking("taxIdentifier", "is missing: US citizens need one of nine digits")
+        if not US_TAX_ID.fits(application.tax_identifier):
+            raise broken("taxIdentifier", US_TAX_ID.says)
+    else:
+        if application.national_id is None:
+            raise lacking("nationalId", "is missing: citizens of other countries than the US need one")
+        if not NATIONAL_ID.fits(application.national_id):
+            raise broken("nationalId", NATIONAL_ID.says)
+
+
+_TAX_NUMBER: Final = ObjectRule(
+    says="US citizens need a taxIdentifier of nine digits, all others a nationalId of 2 to 64 letters and digits",
+    schema={
+        "if": {"properties": {"citizenship": {"const": "US"}}},
+        "then": {"required": ["taxIdentifier"], "properties": {"taxIdentifier": US_TAX_ID.schema}},
+        "else": {"required": ["nationalId"], "properties": {"nationalId": NATIONAL_ID.schema}},
+    },
+    check=_has_tax_number,
+)
 
 
 class Application(Wire):
-    """A subaccount request by Tradovate's names (create partner subaccount request), without user and documents.
-
-    `transfer_amount` in dollars; the master account must cover it.
-    """
+    """A subaccount request by Tradovate's names (create partner subaccount request), without user and documents."""
 
     risk_category_id: Id
+    """The risk category at Tradovate."""
     auto_liq_profile_id: Id | None = None
+    """The auto-liquidation profile at Tradovate; by default the organization's."""
     trader_reason: LooseText | None = None
+    """Why the trader gets the account: a note for Tradovate."""
     margin_type: MarginType
     transfer_amount: Annotated[float, Field(ge=0)]
+    """US dollars; the master account must cover it."""
     authorized_individual: bool
+    """Whether the trader is authorized to act for the account."""
     first_name: Annotated[LegalName, PERSONAL]
+    """The legal first name: letters, spaces, hyphens, apostrophes and periods, at most 64 characters."""
     last_name: Annotated[LegalName, PERSONAL]
+    """The legal last name: letters, spaces, hyphens, apostrophes and periods, at most 64 characters."""
     country: Country
     state: Text
+    """The state or province."""
     street_address1: Annotated[Text, PERSONAL]
+    """Street and number."""
     street_address2: Annotated[LooseText | None, PERSONAL] = None
+    """What else belongs to the address."""
     city: Annotated[Text, PERSONAL]
+    """The city."""
     zip_code: Annotated[Text, PERSONAL]
+    """The postal code."""
     phone: Annotated[Text, PERSONAL]
+    """The phone number."""
     citizenship: Country
     tax_identifier: Annotated[LooseText | None, PERSONAL] = None
+    """The US tax number: nine digits for US citizens."""
     national_id: Annotated[LooseText | None, PERSONAL] = None
+    """The number of a national identity document, for citizens of other countries."""
     birth_date: Annotated[Date, PERSONAL]
+    """The day of birth: YYYY-MM-DD."""
 
-    @model_validator(mode="after")
-    def _rules_of_the_page(self) -> Self:
-        if len(self.first_name) + len(self.last_name) > COMBINED_NAMES:
-            raise broken("firstName", "and lastName together must be at most 60 characters")
-        # Each of the two has its rule for those who need it, and none for the others.
-        if self.citizenship == "US":
-            if self.tax_identifier is None:
-                raise lacking("taxIdentifier", "is missing: US citizens need one of nine digits")
-            if not re.fullmatch(US_TAX_ID, self.tax_identifier):
-                raise broken("taxIdentifier", "must be exactly nine digits for a US citizen")
-        else:
-            if self.national_id is None:
-                raise lacking("nationalId", "is missing: citizens of other countries than the US need one")
-            if not re.fullmatch(NATIONAL_ID, self.national_id):
-                raise broken("nationalId", "must be 2 to 64 letters and digits")
-        return self
-
-
-def _three(documents: tuple[object, ...]) -> tuple[object, ...]:
-    if len(documents) not in (0, 3):
-        rule = "must be all three documents (POA form, identity, address) or none"
-        raise PydanticCustomError("rule_broken", "{rule}", {"rule": rule})
-    return documents
-
-
-def _data_uri(text: str) -> str:
-    if len(text) > 3 * MAX_FILE_BYTES or not _DATA_URI.fullmatch(text) or (len(text) - text.index(",") - 1) % 4:
-        rule = "must be a data URI in base64 of a PDF, a plain text or an image (data:application/pdf;base64,...)"
-        raise PydanticCustomError("rule_broken", "{rule}", {"rule": rule})
-    return text
-
-
-def file_bytes(data_uri: str) -> int:
-    """Size in bytes of a data URI's file, before base64."""
-    encoded = len(data_uri) - data_uri.index(",") - 1
-    return encoded // 4 * 3 - (2 if data_uri.endswith("==") else 1 if data_uri.endswith("=") else 0)
-
-
-def _small(files: tuple[str, ...]) -> tuple[str, ...]:
-    if sum(map(file_bytes, files)) > MAX_FILE_BYTES:
-        rule = "must be at most 700 KiB together before base64; larger files are uploaded beforehand and given by id"
-        raise PydanticCustomError("rule_broken", "{rule}", {"rule": rule})
-    return files
-
-
-DataUri = Annotated[str, AfterValidator(_data_uri)]
-DocumentIds = Annotated[tuple[Id, ...], Field(strict=False, fail_fast=True), AfterValidator(_three)]
-Files = Annotated[
-    tuple[DataUri, ...], Field(strict=False, fail_fast=True), AfterValidator(_three), AfterValidator(_small)
-]
-
-
-def _documents_kind(value: object) -> str:
-    texts = isinstance(value, list | tuple) and bool(value) and isinstance(value[0], str)
-    return "<files>" if texts else "<ids>"
-
-
-Documents = Annotated[
-    Annotated[DocumentIds, Tag("<ids>")] | Annotated[Files, Tag("<files>")],
-    Discriminator(_documents_kind),
-    WithJsonSchema(
-        {
-            "type": "array",
-            "description": "POA form, identity, address: all three or none; files are 700 KiB together before base64",
-            "maxItems": 3,
-            "anyOf": [
-                {"items": {"type": "integer", "exclusiveMinimum": 0, "maximum": MAX_INT64}},
-                {"items": {"type": "string", "pattern": f"^{_DATA_URI.pattern}$"}},
-            ],
-        }
-    ),
-]
-"""Three ids, or three data URIs, in the order POA form, identity, address; an empty array is none."""
+    rules = (together("firstName", "lastName", COMBINED_NAMES), _TAX_NUMBER)
 
 
 class TraderPassed(Event):
-    """A subaccount for a trader. `order_id` names one request for ever, like an order of a purchase."""
+    """A trader passed and gets a funded subaccount (Tradovate, create partner subaccount request). It moves money."""
 
     topic: ClassVar[str] = "trader.passed"
 
     trader_id: Key | None = None
+    """The shop's id of the trader."""
     user_id: Id | None = None
+    """The trader's user at Tradovate."""
     order_id: Key | None = None
+    """The shop's id of this request. It names one request for ever, like the order of a purchase."""
     application: Application
     documents: Annotated[Documents | None, PERSONAL] = None
+    """POA form, identity, address, in this order: three ids, or three files as data URIs; or none at all."""
 
-    @model_validator(mode="after")
-    def _names_the_trader(self) -> Self:
-        if self.trader_id is None and self.user_id is None:
-            raise lacking("traderId", "is missing, and userId is not given in its place")
-        return self
+    rules = (at_least_one(traderId="string", userId="integer"),)
 
     @property
     def document_ids(self) -> tuple[int, ...] | None:

@@ -9,10 +9,13 @@ from schemas.events.base import Event
 
 
 class PermissionRequested(Event):
-    """Tradovate, request trading permission. `cta_contact`, `cta_email`: whom the permission is for."""
+    """A trading permission is asked for (Tradovate, request trading permission)."""
 
     topic: ClassVar[str] = "permission.requested"
 
     account_id: Id
+    """The account at Tradovate (DEMO)."""
     cta_contact: Annotated[Text, PERSONAL]
+    """The name of the trader whom the permission is for."""
     cta_email: Annotated[Email, PERSONAL]
+    """The e-mail address of that trader."""

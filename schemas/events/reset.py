@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from pydantic import model_validator
-
-from schemas.base import Date, Id, Key, lacking
+from schemas.base import Date, Id, Key
 from schemas.events.base import Event
+from schemas.rules import at_least_one
 
 
 class AccountReset(Event):
-    """Tradovate, reset demo account state. `trade_date`: the session whose opening state comes back.
+    """An account goes back to the start of a trading day (Tradovate, reset demo account state).
 
-    An account given beside an order has to be that order's: the flow looks.
+    An account given beside an order has to be that order's.
     """
 
     topic: ClassVar[str] = "account.reset"
 
     account_id: Id | None = None
+    """The account at Tradovate (DEMO)."""
     order_id: Key | None = None
+    """The order that the account was bought with."""
     trade_date: Date
+    """The trading day whose opening state comes back: YYYY-MM-DD."""
 
-    @model_validator(mode="after")
-    def _names_the_account(self) -> Self:
-        if self.account_id is None and self.order_id is None:
-            raise lacking("accountId", "is missing, and orderId is not given in its place")
-        return self
+    rules = (at_least_one(accountId="integer", orderId="string"),)

@@ -9,11 +9,15 @@ from schemas.events.base import Event
 
 
 class MdSigned(Event):
-    """`entitlement_id` defaults to the setting. `signed_at` in UTC."""
+    """A trader signed the Market Data Agreement and gets an entitlement (Tradovate, add entitlement subscription)."""
 
     topic: ClassVar[str] = "md.signed"
 
     user_id: Id
+    """The trader's user at Tradovate."""
     signal_id: Id | None = None
+    """Tradovate's id of the alert signal that said so."""
     signed_at: Time | None = None
+    """When it was signed: a time with its offset from UTC (RFC 3339)."""
     entitlement_id: Id | None = None
+    """The entitlement to add; by default the one of the worker's settings."""

@@ -9,11 +9,11 @@ from worker.kafka.topics import ALL_TOPICS, INPUT_TOPICS, TopicNames, dead_lette
 
 
 def test_every_input_has_its_outcomes_and_dead_letters() -> None:
-    """The topics of the program are eight inputs, each with two of its own, and the alerts."""
+    """The topics of the program are eight inputs, each with two of its own, and the two of the bridge."""
     assert len(INPUT_TOPICS) == 8
     for topic in INPUT_TOPICS:
         assert {topic, outcome_topic(topic), dead_letter_topic(topic)} <= set(ALL_TOPICS)
-    assert len(ALL_TOPICS) == len(set(ALL_TOPICS)) == 25
+    assert len(ALL_TOPICS) == len(set(ALL_TOPICS)) == 26
     assert outcome_topic("trader.purchased") == "trader.purchased.outcome"
     assert dead_letter_topic("trader.purchased") == "trader.purchased.dlq"
 

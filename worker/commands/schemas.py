@@ -12,7 +12,7 @@ from worker.commands._app import example, group
 from worker.commands._errors import Refused
 
 app = group(
-    "JSON Schema of every event and outcome, and the AsyncAPI 3 document.", "tradovate-worker schemas export ./schemas"
+    "JSON Schema of every record, and the AsyncAPI 3 document.", "tradovate-worker schemas export ./schemas"
 )
 
 
@@ -20,7 +20,7 @@ app = group(
 def export(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; made if it is not there.")],
 ) -> int:
-    """Write JSON Schema (2020-12) of every event and outcome, and asyncapi.yaml, into DIR."""
+    """Write JSON Schema (2020-12) of every event, outcome and record of the bridge, and asyncapi.yaml, into DIR."""
     try:
         written = write_all(directory)
     except OSError as error:

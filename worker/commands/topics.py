@@ -20,7 +20,7 @@ app = group(
 )
 
 _CREATE_SECONDS = 30.0
-"""25 topics with replicas are made within a second or two; a loaded cluster has been seen to take ten."""
+"""26 topics with replicas are made within a second or two; a loaded cluster has been seen to take ten."""
 
 _HOUR_MS = 3_600_000
 
@@ -31,7 +31,7 @@ _HOUR_MS = 3_600_000
 def create() -> int:
     """Make the topics that are missing.
 
-    For each input topic the topic itself, its outcome and its dead letters, and admin.alert; with
+    For each input topic the topic itself, its outcome and its dead letters; admin.alert and account.risk_status. With
     KAFKA_TOPIC_PARTITIONS, KAFKA_TOPIC_REPLICATION and the retention of KAFKA_TOPIC_RETENTION_HOURS and
     KAFKA_DLQ_RETENTION_HOURS. Topics that exist are left as they are.
     """

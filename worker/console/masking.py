@@ -17,7 +17,7 @@ import orjson
 from pydantic import BaseModel
 
 from schemas.events import EVENTS
-from schemas.privacy import MASK
+from schemas.privacy import MASK, is_personal
 
 MOST_BYTES = 256 * 1024
 """Of a value that is shown; larger ones hold documents."""
@@ -69,9 +69,8 @@ def shown_fields(topic: str) -> frozenset[str]:
     plain: set[str] = set()
     for found in _models(model) if model is not None else ():
         for name, field in found.model_fields.items():
-            hidden = isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("x-personal"))
             whole = next(_models(field.annotation), None) is not None  # an object: its own fields are looked at
-            (personal if hidden or whole else plain).add(field.alias or name)
+            (personal if is_personal(field) or whole else plain).add(field.alias or name)
     # A name that is personal anywhere is personal everywhere: who knows in which object it was put by mistake.
     return frozenset((plain | {"eventId"} | _ENVELOPE) - personal - _PROSE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from schemas.bridged import BRIDGED
 from schemas.events import TOPICS
 
 __all__ = ["ADMIN_ALERT", "ALL_TOPICS", "INPUT_TOPICS", "TopicNames", "dead_letter_topic", "outcome_topic"]
@@ -40,7 +41,7 @@ def is_dead_letter_topic(topic: str) -> bool:
 
 ALL_TOPICS = (
     *(name for topic in INPUT_TOPICS for name in (topic, outcome_topic(topic), dead_letter_topic(topic))),
-    ADMIN_ALERT,
+    *BRIDGED,
 )
 """Everything that `topics create` makes."""
 

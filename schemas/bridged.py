@@ -1,0 +1,89 @@
+"""What the bridge publishes beside `md.signed`: Tradovate's other signals and changes (contract section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from schemas.base import Id, Key
+
+
+class _Bridged(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        alias_generator=to_camel,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
+
+
+class AdminAlert(_Bridged):
+    """An admin alert of Tradovate other than the Market Data Agreement, as received. Drop repeats by eventId."""
+
+    event_id: Annotated[str, Field(pattern="^alert-[0-9]+$")]
+    """`alert-` and the id of the signal: the same alert always has the same."""
+    signal_id: Id
+    """Tradovate's id of the signal."""
+    admin_alert_id: Id
+    """Tradovate's id of the kind of alert."""
+    user_id: Id | None
+    """The user whom the alert is about (relatedToUserId)."""
+    account_id: Id | None
+    """The account that the alert is about (relatedToAccountId)."""
+    signal: Annotated[dict[str, Any] | None, Field(repr=False)]
+    """The signal as Tradovate sent it; its text may name a person. Null when it is too large for the topic."""
+
+
+class RiskStatus(_Bridged):
+    """An account's risk status as Tradovate sent it (accountRiskStatus). Fields come and go with its releases."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
+    auto_liq_counter: int | None = None
+    """How often the account has been liquidated."""
+    auto_liq_started: str | None = None
+    """When the last liquidation began: a time as Tradovate writes it."""
+    auto_liq_stopped: str | None = None
+    """When the last liquidation ended: a time as Tradovate writes it."""
+    liquidate_only: str | None = None
+    """Since when orders may only close positions: a time as Tradovate writes it."""
+    user_triggered_liq_only: bool | None = None
+    """Whether the trader did that."""
+    admin_action: str | None = None
+    """The last action of an administrator, such as Normal or LockTradingImmediately."""
+    admin_timestamp: str | None = None
+    """When that was: a time as Tradovate writes it."""
+    max_net_liq: float | None = None
+    """US dollars: Tradovate's maxNetLiq."""
+    max_net_liq_timestamp: str | None = None
+    """When that was: a time as Tradovate writes it."""
+    min_net_liq: float | None = None
+    """US dollars: Tradovate's minNetLiq."""
+
+
+class AccountRiskStatus(_Bridged):
+    """A change of an account's risk status on DEMO. It says what happened; whether the trader failed, you decide.
+
+    Published with BRIDGE_RISK_STATUS=on. Drop repeats by eventId.
+    """
+
+    event_id: Key
+    """The same change always has the same."""
+    account_id: Id
+    """The account at Tradovate (DEMO)."""
+    user_triggered: bool
+    """Whether the trader caused the change: then it is no breach of a limit."""
+    before: RiskStatus
+    now: RiskStatus
+
+
+BRIDGED: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
+    {"admin.alert": AdminAlert, "account.risk_status": AccountRiskStatus}
+)
+"""Topic without prefix -> what the bridge publishes there."""

@@ -1,0 +1,1 @@
+"""The exported documents, under the tools that adopters run over them."""
