@@ -22,6 +22,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from tests.support.kafka import KafkaServer, why_no_java
+from tests.support.postgres import system_postgres
 from tests.support.processes import Process
 from tests.support.replicas import ReplicaProcess
 from tests.support.waiting import eventually
@@ -54,21 +55,22 @@ class Servers:
 
     @classmethod
     @asynccontextmanager
-    async def up(cls) -> AsyncIterator[Self]:
-        """Starts them, ends them."""
+    async def up(cls, postgres: str = "embedded") -> AsyncIterator[Self]:
+        """Starts them, ends them. `postgres`: `embedded` (its disk is not waited for), or the `system`'s."""
         # A consumer that comes to fresh topics first says so, many times.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         async with AsyncExitStack() as stack:
-            postgres = stack.enter_context(EmbeddedPostgres())
+            server = stack.enter_context(system_postgres() if postgres == "system" else EmbeddedPostgres())
+            kind = f"PostgreSQL {await _version(server.url)}, fsync {'on' if postgres == 'system' else 'off'}"
             if given := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-                yield cls(postgres, given, f"Kafka at {given}")
+                yield cls(server, given, f"{kind}; Kafka at {given}")
             elif why := why_no_java():
                 broker = stack.enter_context(EmbeddedKafka())
-                yield cls(postgres, broker.bootstrap_servers, f"librdkafka's mock broker ({why})", broker)
+                yield cls(server, broker.bootstrap_servers, f"{kind}; librdkafka's mock broker ({why})", broker)
             else:
-                server = await asyncio.to_thread(KafkaServer().start)
-                stack.callback(server.close)
-                yield cls(postgres, server.bootstrap_servers, "Apache Kafka, one broker on this machine")
+                kafka = await asyncio.to_thread(KafkaServer().start)
+                stack.callback(kafka.close)
+                yield cls(server, kafka.bootstrap_servers, f"{kind}; Apache Kafka, one broker on this machine")
 
 
 class Partner(Process):
@@ -214,6 +216,14 @@ class House:
         assert self.worker is not None
         status = Path(f"/proc/{self.worker.pid}/status").read_text()
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+
+async def _version(url: str) -> str:
+    connection = await asyncpg.connect(url)
+    try:
+        return str(connection.get_server_version().major)
+    finally:
+        await connection.close()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

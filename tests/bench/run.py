@@ -19,6 +19,7 @@ from rich.table import Table
 
 from tests.bench.house import PARTNER_MS, House, Servers
 from tests.support.events import purchase
+from tests.support.postgres import why_no_system_postgres
 from tests.support.processes import Process
 from tests.support.waiting import eventually
 
@@ -169,11 +170,11 @@ PARTS: dict[str, Callable[[Servers, Sizes], Awaitable[list[Figure]]]] = {
 }
 
 
-async def measure(parts: Sequence[str], sizes: Sizes) -> int:
+async def measure(parts: Sequence[str], sizes: Sizes, postgres: str) -> int:
     """Runs the parts one after the other and prints a table; 1 when an outcome was missing."""
     console = Console(width=120)
     missing = 0
-    async with Servers.up() as servers:
+    async with Servers.up(postgres) as servers:
         table = Table(title=f"{servers.kind}; partner at {PARTNER_MS:g} ms a call")
         for name in ("what", "measured", "mark", ""):
             table.add_column(name)
@@ -200,11 +201,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--naive", type=int, default=80)
     parser.add_argument("--lone", type=int, default=60)
     parser.add_argument("--backlog", type=int, default=200_000)
+    default = "embedded" if why_no_system_postgres() else "system,embedded"
+    parser.add_argument("--postgres", default=default, help="on which servers: system (fsync on), embedded (fsync off)")
     options = parser.parse_args(arguments)
     parts = [part for part in options.only.split(",") if part]
     if unknown := [part for part in parts if part not in PARTS]:
         parser.error(f"no such part: {', '.join(unknown)}")
-    return asyncio.run(measure(parts, Sizes(options.burst, options.naive, options.lone, options.backlog)))
+    sizes = Sizes(options.burst, options.naive, options.lone, options.backlog)
+    codes = [asyncio.run(measure(parts, sizes, postgres)) for postgres in options.postgres.split(",")]
+    return max(codes)
 
 
 if __name__ == "__main__":

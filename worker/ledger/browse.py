@@ -180,16 +180,20 @@ union select id from flow where user_id = (select user_id from trader where trad
 
 _OF_ORDER = "select id from flow where order_id = $6"
 
+# The ids come first, and each flow is then read by its own (`offset 0` keeps it so): planned in one piece, this may
+# walk all flows to find the few.
+_BY_ID = "cross join lateral (select * from flow where id = found.id offset 0) as f"
+
 _FILTERED = """
-select {columns} from flow f {step} {most} where f.id in ({ids}) and f.topic = any($1) and f.state = any($2)
+select {columns} from ({ids}) as found {by_id} {step} {most} where f.topic = any($1) and f.state = any($2)
 and {of_state} and ($4::uuid is null or f.id < $4){more} order by f.id desc limit $5
 """
 
 _MATCHES = f"""
-select {_COLUMNS} from flow f {_STEP} {_MOST} where f.id in (
+select {_COLUMNS} from (
     select id from flow where id = $1::uuid
-    union all (select id from flow where topic = any($2) and event_id = $3)
-    union all (select id from flow where order_id = $3 order by id desc limit $4))
+    union select f.id from unnest($2::text[]) as t (topic) join flow f on f.topic = t.topic and f.event_id = $3
+    union (select id from flow where order_id = $3 order by created_at desc limit $4)) as found {_BY_ID} {_STEP} {_MOST}
 order by f.id desc limit $4
 """  # noqa: S608 - constants of ours
 
@@ -219,7 +223,8 @@ async def newest(
     if trader_id is not None and order_id is not None:
         more = " and f.order_id = $7"
         keys.append(order_id)
-    query = _FILTERED.format(columns=_COLUMNS, step=_STEP, most=_MOST, ids=ids, of_state=_OF_STATE, more=more)
+    parts = {"columns": _COLUMNS, "by_id": _BY_ID, "step": _STEP, "most": _MOST, "of_state": _OF_STATE}
+    query = _FILTERED.format(**parts, ids=ids, more=more)
     return [_summary(row) for row in await connection.fetch(query, *arguments, *keys)]
 
 

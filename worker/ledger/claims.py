@@ -104,8 +104,7 @@ class Claims:
             [place for place, group in enumerate(groups, 1) for _ in group],
             list(leases[: len(groups)]),
             self.lease,
-            list(in_hand),
-            [round_ for round_, _ in in_hand.values()],
+            [in_hand[row["flow_id"]][0] if row["flow_id"] in in_hand else None for group in groups for row in group],
         )
         batches: dict[int, Batch] = {}
         for row in sorted(rows, key=lambda each: (each["call_id"], each["id"])):
@@ -140,7 +139,7 @@ class Claims:
                 return room
             rows = await connection.fetch(
                 "update step set lease = $2, lease_until = clock_timestamp() + make_interval(secs => $3)"
-                " where id = any($1) returning step.*",
+                " from unnest($1::bigint[]) as n (id) where step.id = n.id returning step.*",
                 [row["id"] for row in found],
                 lease,
                 self.lease,
@@ -195,19 +194,18 @@ class Claims:
 
 _BEGIN = f"""
 with opened as ({INSERT_CALLS}),
-numbered as (select id, row_number() over (order by id) as place from opened),
 given as (
-    select s.id, n.id as call_id, l.lease
-    from unnest($8::bigint[], $9::bigint[]) as s (id, place)
-    join numbered n using (place) join unnest($10::uuid[]) with ordinality as l (lease, place) using (place)
+    select s.id, calls.ids[s.place] as call_id, ($10::uuid[])[s.place] as lease, s.round
+    from unnest($8::bigint[], $9::int[], $12::int[]) as s (id, place, round)
+    cross join (select array_agg(id order by id) as ids from opened) as calls
 )
 update step set state = 'in_flight', lease = given.lease, attempts = step.attempts + 1,
     lease_until = clock_timestamp() + make_interval(secs => $11::float8), call_ids = step.call_ids || given.call_id
 from given, flow f
-    left join unnest($12::uuid[], $13::int[]) as h (flow_id, round) on h.flow_id = f.id and h.round = f.round
 where step.id = given.id and f.id = step.flow_id
 returning given.call_id, step.id, step.operation, step.state, step.attempts, step.spent, step.context, step.company,
-    step.lease, {FLOW_COLUMNS}, h.flow_id is not null as in_hand, case when h.flow_id is null then f.body end as body
+    step.lease, {FLOW_COLUMNS}, coalesce(given.round = f.round, false) as in_hand,
+    case when given.round is distinct from f.round then f.body end as body
 """  # noqa: S608 - constants of ours
 
 
@@ -215,7 +213,7 @@ async def _candidates(connection: Connection, lane: Lane, items: int) -> list[An
     """Steps that could go, oldest first, whose trader no call in flight names."""
     rows: list[Any] = await connection.fetch(
         "select id, flow_id, trader_key, alike, weight from step s where operation = $1 and state = $2"
-        " and lease is null and due <= clock_timestamp() and company is not distinct from $4"
+        " and lease is null and due <= statement_timestamp() and company is not distinct from $4"
         " and state in ('due', 'unknown', 'waiting')"
         " and not exists (select 1 from step b where b.lease is not null and b.trader_key = s.trader_key)"
         " order by due, id limit $3 for update skip locked",

@@ -19,7 +19,7 @@ async def reap(connection: Connection, settle: timedelta) -> int:
     Returns how many. Bounded, so that a mass death of replicas is worked off in steps.
     """
     rows = await connection.fetch(
-        "with late as (select id from step where lease is not null and lease_until < clock_timestamp()"
+        "with late as (select id from step where lease_until < statement_timestamp()"
         " order by lease_until limit 1000 for update skip locked)"
         " update step set lease = null, lease_until = null,"
         " due = case when state = 'in_flight' then clock_timestamp() + $1 else step.due end,"

@@ -231,8 +231,7 @@ class Ledger:
     async def _still_under(
         self, connection: Connection, lease: uuid.UUID, moves: Sequence[tuple[Claimed, Move]]
     ) -> Sequence[tuple[Claimed, Move]]:
-        rows = await connection.fetch("select id from step where lease = $1", lease)
-        held = {row["id"] for row in rows}
+        held = await _held(connection, lease, [step.id for step, _ in moves])
         return [(step, move) for step, move in moves if step.id in held]
 
     async def replan(self, limit: int = 200, lease_seconds: float = 30.0) -> Sequence[OutcomeRow] | None:
@@ -242,7 +241,7 @@ class Ledger:
         async def claim(connection: Connection) -> list[Any]:
             return await connection.fetch(
                 "with ready as (select id from step where operation = $1 and state = 'waiting' and lease is null"
-                " and due <= clock_timestamp() order by due, id limit $2 for update skip locked)"
+                " and due <= statement_timestamp() order by due, id limit $2 for update skip locked)"
                 " update step set lease = $3, lease_until = clock_timestamp() + make_interval(secs => $4)"
                 " from ready where step.id = ready.id returning step.*",
                 PLAN,
@@ -260,12 +259,7 @@ class Ledger:
             working = await self.working_set(connection)
             steps = await self.load_claimed(connection, rows)
             await working.load(connection, [step.flow for step in steps])
-            held = {
-                row[0]
-                for row in await connection.fetch(
-                    "select id from step where lease = $1 and state = 'waiting' for update", lease
-                )
-            }
+            held = await _held(connection, lease, [step.id for step in steps])
             for step in steps:
                 if step.id in held:
                     working.plan(step.flow, replaces=step.id)
@@ -300,6 +294,16 @@ _NO_TIME = datetime.fromtimestamp(0, UTC)
 
 class _Undone(Exception):  # noqa: N818 - what was tried out is rolled back
     """Ends the transaction of `try_out`."""
+
+
+async def _held(connection: Connection, lease: uuid.UUID, ids: Sequence[int]) -> set[int]:
+    """Those of the steps that are still under the lease; they are locked."""
+    rows = await connection.fetch(
+        "select step.id, step.lease from unnest($1::bigint[]) as n (id) join step on step.id = n.id"
+        " order by step.id for update of step",
+        list(ids),
+    )
+    return {row["id"] for row in rows if row["lease"] == lease}
 
 
 async def _known(connection: Connection, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Known]:
@@ -338,13 +342,13 @@ from (select o as operation, s as state from unnest($1::text[]) o cross join unn
 left join lateral (
     select company, count(*) as ready, min(arrived) as oldest, max(arrived) as newest from (
         select company, arrived from step
-        where step.state = w.state and step.operation = w.operation and lease is null and due <= clock_timestamp()
+        where step.state = w.state and step.operation = w.operation and lease is null and due <= statement_timestamp()
           and state in ('due', 'unknown', 'waiting')
         order by due, id limit $2) as first
     group by company) as ready on true
 left join lateral (
     select due as next_due from step
-    where step.state = w.state and step.operation = w.operation and lease is null and due > clock_timestamp()
+    where step.state = w.state and step.operation = w.operation and lease is null and due > statement_timestamp()
       and state in ('due', 'unknown', 'waiting')
     order by due limit 1) as later on true
 """

@@ -190,7 +190,8 @@ def _bare(topic: str, **ids: Any) -> Event:
 async def _close(connection: Connection, step_id: int, state: StepState) -> None:
     """Ends a step that is locked. What the partner said of it may name persons, and goes."""
     await connection.execute(
-        "update step set state = $2, ended_at = clock_timestamp(), lease = null, lease_until = null, context = '{}'"
+        "update step set state = $2, ended_at = clock_timestamp(), lease = null, lease_until = null,"
+        " context = '{}', waits_for = null"
         " where id = $1",
         step_id,
         state.value,

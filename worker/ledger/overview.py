@@ -21,8 +21,8 @@ _OPEN = f"""
 select f.topic, {WORKING} as state,
        count(*) as flows,
        extract(epoch from clock_timestamp() - min(f.created_at))::float8 as oldest
-from flow f join step s on s.flow_id = f.id and s.state in ('waiting', 'due', 'in_flight', 'unknown')
-where f.state = 'open' group by 1, 2
+from step s join flow f on f.id = s.flow_id
+where s.ended_at is null and f.state = 'open' group by 1, 2
 """  # noqa: S608 - a constant of ours
 
 _ENDED = "select topic, state, count(*) as flows from flow where state <> 'open' group by 1, 2"

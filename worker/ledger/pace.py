@@ -37,10 +37,12 @@ async def traffic(database: Database, operations: Sequence[str], budget: Budget,
     async with database.connection() as connection:
         rows = await connection.fetch(
             f"""
-            with sent as materialized (
-                select id, operation, at, items from call
-                where at > statement_timestamp() - interval '10 minutes' and operation = any($1) and kind = 'send'
-                    and result is distinct from 'not_sent'
+            with recent as materialized (
+                select id, operation, at, items, kind, result from call
+                where at > statement_timestamp() - interval '10 minutes'
+            ), sent as materialized (
+                select id, operation, at, items from recent
+                where operation = any($1) and kind = 'send' and result is distinct from 'not_sent'
             ), part_filled as (
                 select operation, at, lag(at, $3) over (partition by operation order by id) as since,
                     sum(items) over (partition by operation order by id rows between $3 - 1 preceding and current row)

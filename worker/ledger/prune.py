@@ -23,13 +23,17 @@ async def prune(database: Database, keep: timedelta) -> int:
     while True:
         async with database.transaction() as connection:
             rows = await connection.fetch(
-                "delete from flow where id in (select id from flow where ended_at < now() - $1::interval"
-                " and state in ('succeeded', 'failed') order by ended_at limit $2) returning id",
+                "with old as materialized (select id from flow where state in ('succeeded', 'failed')"
+                " and ended_at < now() - $1::interval order by ended_at limit $2)"
+                " delete from flow using old where flow.id = old.id returning flow.id",
                 keep,
                 BITE,
             )
-            if rows:
-                await connection.execute("delete from outcome where flow_id = any($1)", [row[0] for row in rows])
+            for table in ("step", "outcome", "note"):
+                await connection.execute(
+                    f"delete from {table} using unnest($1::uuid[]) as n (id) where flow_id = n.id",  # noqa: S608
+                    [row["id"] for row in rows],
+                )
         pruned += len(rows)
         if len(rows) < BITE:
             break

@@ -1,7 +1,8 @@
 """What a working set has decided, written: one statement, and `Again` when somebody else was quicker.
 
 All parts of the statement see the ledger as it was before it. So what a new or a moved step must know of a wake-up,
-or of a user that has just become known, is worked out here; the part that tells the others leaves those steps out.
+or of a user that has just become known, is worked out here; then the steps of other flows are told, which takes
+statements of their own: each probes one index, and reads no step that it does not change.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, assert_never
 from schemas.base import utc_text
 from schemas.outcomes import Outcome
 from worker.flows.base import Succeeded
-from worker.ledger.database import Again, Connection, DatabaseUnavailable
+from worker.ledger.database import Connection
 from worker.ledger.rows import MOVES, NOT_OURS, Claimed, Finish, FlowRow, Later, Move, OutcomeRow, StepState
 from worker.ledger.working_set import OUTCOME_LEASE, NewStep, WorkingSet
 from worker.ledger.writes import Writes, columns
@@ -45,7 +46,6 @@ async def save(
     if new:
         _insert_flows(writes, working, flows)
     working.shared.add_writes(writes)
-    moved = moves.steps if moves is not None else ()
     if moves is not None:
         _move_steps(writes, working, moves)
     turned = [step for step in working.steps if step.replaces is not None]
@@ -54,13 +54,9 @@ async def save(
         _update_flows(writes, working, flows)
     _insert_steps(writes, working, [step for step in working.steps if step.replaces is None])
     outcomes = _insert_outcomes(writes, working)
-    _tell_others(writes, working, [*(step.id for step, _ in moved), *(step.replaces for step in turned)])
-    try:
-        told = await writes.run(connection)
-    except DatabaseUnavailable as error:
-        if error.code != _FOREIGN_KEY:
-            raise
-        raise Again from None  # first steps of flows that another replica has written
+    told = await writes.run(connection)
+    await _wake(connection, working)
+    await _rekey(connection, working)
     ids: Mapping[str, tuple[int, bool]] = (told["outcomes"] if outcomes else None) or {}
     until = working.begun + OUTCOME_LEASE
     rows = []
@@ -130,7 +126,7 @@ def _move_steps(writes: Writes, working: WorkingSet, moves: Moves) -> None:
         " ended_at = case when n.s in ('done', 'refused') then n.d end"
         " from unnest($4::bigint[], $5::text[], $6::int[], $7::timestamptz[], $8::float8[], $9::jsonb[], $10::bigint[],"
         " $11::jsonb[], $12::text[]) as n (id, s, a, d, p, c, g, r, k)"
-        " where step.id = n.id and step.lease = $1::uuid returning 1",
+        " where step.id = n.id and step.lease is not distinct from $1::uuid returning 1",
         moves.lease,
         list(working.wakes),
         working.now,
@@ -223,8 +219,8 @@ def _insert_outcomes(writes: Writes, working: WorkingSet) -> Sequence[tuple[Any,
             "insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until)"
             # While an earlier outcome of its flow is not noted as published, whoever publishes that one, an outcome is
             # nobody's: `pending` never comes after the final one.
-            " select n.*, clock_timestamp() + make_interval(secs => case when exists (select 1 from outcome e"
-            " where e.flow_id = n.f and e.published_at is null) then 0 else $9::float8 end)"
+            " select n.*, clock_timestamp() + make_interval(secs => case when (select true from outcome e"
+            " where e.flow_id = n.f and e.published_at is null limit 1) then 0 else $9::float8 end)"
             " from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[],"
             " $8::bytea[]) as n (o, f, t, e, s, k, h, b)"
             " on conflict (outcome_id) do nothing returning outcome_id, id, lease_until > clock_timestamp() as ours",
@@ -235,44 +231,34 @@ def _insert_outcomes(writes: Writes, working: WorkingSet) -> Sequence[tuple[Any,
     return rows
 
 
-def _tell_others(writes: Writes, working: WorkingSet, written: Sequence[int | None]) -> None:
-    """Wakes the steps that wait for what has happened. Those that were tied together by their trader are tied by the
-    trader's user from now on, all of them: a call that names the one must not be in flight beside a call that names
-    the other.
+async def _wake(connection: Connection, working: WorkingSet) -> None:
+    """Makes the steps due that wait for what has happened."""
+    if working.wakes:
+        await connection.execute(_WAKE, list(working.wakes), working.now, _ASLEEP)
+
+
+async def _rekey(connection: Connection, working: WorkingSet) -> None:
+    """Steps that were tied together by their trader are tied by the trader's user from now on, all of them: a call that
+    names the one must not be in flight beside a call that names the other.
     """
-    if not (working.wakes or working.rekeyed):
-        return
-    # Each key is looked for by itself (`offset 0` keeps it so) and states are arguments, which no partial index is
-    # known to fit: planned in one piece this would walk all open steps, ten thousand that wait included.
-    writes.add(
-        "others",
-        "update step set trader_key = coalesce(found.key, step.trader_key), due = case when found.woken and step.state"
-        " = any($1::text[]) then least(step.due, $2::timestamptz) else step.due end from ("
-        " select id, bool_or(woken) as woken, max(key) as key from ("
-        "  select s.id, true as woken, null as key from unnest($3::text[]) as k (key) cross join lateral ("
-        "   select id from step where waits_for @> array[k.key] and state = any($1::text[]) offset 0) as s"
-        "  union all"
-        "  select s.id, false, 'u:' || n.u from unnest($4::text[], $5::bigint[], $8::uuid[]) as n (t, u, f)"
-        "  cross join lateral ("
-        "   select step.id from flow join step on step.flow_id = flow.id where flow.trader_id = n.t and flow.id <> n.f"
-        "   and step.trader_key = 't:' || n.t and step.state = any($6::text[]) offset 0) as s"
-        " ) as each group by id) as found"
-        " where step.id = found.id and step.id <> all($7::bigint[]) and step.state = any($6::text[]) returning 1",
-        _ASLEEP,
-        working.now,
-        list(working.wakes),
-        list(working.rekeyed),
-        [user_id for user_id, _ in working.rekeyed.values()],
-        _OPEN,
-        written,
-        [flow_id for _, flow_id in working.rekeyed.values()],
-    )
+    if working.rekeyed:
+        traders = [f"t:{trader_id}" for trader_id in working.rekeyed]
+        await connection.execute(_REKEY, traders, [f"u:{user_id}" for user_id, _ in working.rekeyed.values()])
 
 
-_FOREIGN_KEY = "23503"
+# Each key is looked for by itself, and `offset 0` keeps it so: planned in one piece, these may walk all open steps.
+_WAKE = """
+update step set due = $2::timestamptz from unnest($1::text[]) as k (key) cross join lateral (
+    select id from step where waits_for @> array[k.key] offset 0) as found
+where step.id = found.id and step.state = any($3::text[]) and step.due > $2::timestamptz
+"""
+_REKEY = """
+update step set trader_key = k.new_key from unnest($1::text[], $2::text[]) as k (key, new_key) cross join lateral (
+    select id from step where trader_key = k.key and ended_at is null offset 0) as found
+where step.id = found.id
+"""
 
 _ASLEEP = [StepState.WAITING.value, StepState.DUE.value]
-_OPEN = [*_ASLEEP, StepState.UNKNOWN.value, StepState.IN_FLIGHT.value]
 
 
 def _outcome_key(record_key: bytes | None, outcome: Outcome) -> bytes | None:

@@ -105,7 +105,8 @@ class SharedRows:
         if trader_ids or user_ids:
             # By either id: an event that names the user alone is about the same trader, and must wait for the lock.
             for row in await connection.fetch(
-                f"select {_TRADER_COLUMNS} from trader where trader_id = any($1) or user_id = any($2)"  # noqa: S608
+                f"select {_TRADER_COLUMNS} from trader where trader_id in (select unnest($1::text[])"  # noqa: S608
+                " union select t.trader_id from unnest($2::bigint[]) as n (u) join trader t on t.user_id = n.u)"
                 " order by trader_id for update",
                 trader_ids,
                 user_ids,
@@ -114,7 +115,8 @@ class SharedRows:
         owned = set().union(*(names.user_ids for names in named)) - self.by_user.keys()
         if owned:
             for row in await connection.fetch(
-                f"select {_TRADER_COLUMNS} from trader where user_id = any($1)",  # noqa: S608 - a constant of ours
+                f"select {_TRADER_COLUMNS} from unnest($1::bigint[]) as n (u)"  # noqa: S608 - a constant of ours
+                " join trader on user_id = n.u",
                 list(owned),
             ):
                 if row["trader_id"] not in self.traders:
@@ -144,16 +146,14 @@ class SharedRows:
             )
         if accounts or permissions:
             rows += await connection.fetch(
-                f"select {_ORDER_COLUMNS} from business_order"  # noqa: S608 - a constant of ours
-                " where account_id = any($1) or permission_id = any($2) order by kind, order_id for update",
+                _orders_of("account_id", "permission_id", "bigint"),
                 accounts,
                 permissions,
             )
         whole = [names for names in named if names.of_trader]
         if whole:
             rows += await connection.fetch(
-                f"select {_ORDER_COLUMNS} from business_order"  # noqa: S608 - a constant of ours
-                " where trader_id = any($1) or user_id = any($2) order by kind, order_id for update",
+                _orders_of("trader_id", "user_id", "text"),
                 sorted(self._traders(whole)),
                 sorted(self._users(whole)),
             )
@@ -321,6 +321,19 @@ class SharedRows:
                 *columns(orders, *_ORDER_COLUMNS.replace(" ", "").split(",")),
                 rows=len(orders),
             )
+
+
+def _orders_of(first: str, second: str, kind: str) -> str:
+    """The orders that have one of `$1` in their column `first` or one of `$2` in `second`, locked in their order.
+
+    Each key is a probe of its own index: of two conditions joined by `or`, the planner may walk the table.
+    """
+    return (
+        f"select {_ORDER_COLUMNS} from business_order where (kind, order_id) in ("  # noqa: S608 - constants of ours
+        f"select o.kind, o.order_id from unnest($1::{kind}[]) as n (key) join business_order o on o.{first} = n.key"
+        f" union select o.kind, o.order_id from unnest($2::bigint[]) as n (key) join business_order o"
+        f" on o.{second} = n.key) order by kind, order_id for update"
+    )
 
 
 def kind_of(order_kind: str) -> str:

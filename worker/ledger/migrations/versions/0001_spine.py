@@ -87,7 +87,8 @@ create table flow (
     unique (topic, event_id)
 ) with (fillfactor = 50);
 create index flow_open on flow (topic, created_at) where state = 'open';
-create index flow_ended on flow (ended_at) where ended_at is not null;
+create index flow_ended on flow (ended_at) where state in ('succeeded', 'failed');
+create index flow_doubtful on flow (ended_at) where state = 'in_doubt';
 create index flow_order on flow (order_id) where order_id is not null;
 create index flow_trader on flow (trader_id) where trader_id is not null;
 create index flow_user on flow (user_id) where user_id is not null;
@@ -99,7 +100,7 @@ create index flow_kind on flow (topic, state, id);
 -- Whoever holds `lease` may write the row until `lease_until`; every later write names the lease it was given.
 create table step (
     id          bigint generated always as identity primary key,
-    flow_id     uuid not null references flow (id) on delete cascade,
+    flow_id     uuid not null,              -- no foreign key: to check it is a look-up for each step
     operation   text not null,              -- an operation's name, or 'plan' for a wait
     rank        smallint not null,          -- 0 goes first
     state       text not null check (state in ('waiting', 'due', 'in_flight', 'unknown', 'done', 'refused', 'parked')),
@@ -124,8 +125,10 @@ create table step (
 create index step_flow on step (flow_id, id);
 create index step_due on step (state, operation, due, id)
     where state in ('due', 'unknown', 'waiting') and lease is null;
+-- Those of a trader that are not over, and of these the leased ones: a trader may have thousands that wait.
+create index step_trader on step (trader_key) where ended_at is null;
 create index step_leased on step (trader_key) where lease is not null;
-create index step_lease on step (lease_until) where lease is not null;
+create index step_lease on step (lease_until) where lease_until is not null;
 create index step_company on step (company) where company is not null;
 create index step_waits on step using gin (waits_for) with (fastupdate = off) where waits_for is not null;
 
@@ -146,6 +149,7 @@ create table outcome (
     published_at timestamptz
 );
 create index outcome_unpublished on outcome (id) where published_at is null;
+create index outcome_held on outcome (flow_id) where published_at is null;  -- they hold back the next of their flow
 create index outcome_flow on outcome (flow_id);
 create index outcome_created on outcome (created_at);
 
@@ -281,7 +285,7 @@ create table replica (
 -- What a person did to a flow, and why.
 create table note (
     id      bigint generated always as identity primary key,
-    flow_id uuid not null references flow (id) on delete cascade,
+    flow_id uuid not null,
     at      timestamptz not null default now(),
     action  text not null,
     by      text not null,

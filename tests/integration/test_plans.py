@@ -1,0 +1,163 @@
+"""No statement reads more rows than it is about, however full the ledger is and whatever the server knows of it.
+
+The server counts: each statement is explained where it runs. No time is asserted; a row that is not read takes none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from schemas.events import TOPICS
+from tests.support.fullness import RECENT_CALLS, fill
+from tests.support.plans import Explaining, Seen
+from tests.support.work import ACCOUNTS, RESET, REVOKE, USERS, Work, failures, purchases, resets
+from worker.embedded import EmbeddedPostgres
+from worker.ledger import (
+    browse,
+    holds,
+    leader,
+    letters,
+    overview,
+    pace,
+    pages,
+    prune,
+    replays,
+    replicas,
+    signals,
+)
+from worker.ledger.browse import FlowState
+from worker.ledger.budget import Budget
+from worker.ledger.database import Database
+from worker.ledger.rows import StepState
+from worker.tradovate.operations import OPERATIONS
+
+pytestmark = pytest.mark.both_servers
+
+FULL = 100_000
+"""Flows that have ended. Another fifth is open."""
+
+ITEMS = 100
+"""Events in a batch."""
+
+Ledgers = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def full_template(postgres: EmbeddedPostgres, ledger_template: str) -> Iterator[str]:
+    """A ledger of a year, of which the server knows nothing: not analysed, and never by itself."""
+    name = f"full_{uuid.uuid4().hex}"
+    asyncio.run(_fill(postgres.create_database(name, ledger_template)))
+    yield name
+    postgres.drop_database(name)
+
+
+async def _fill(url: str) -> None:
+    database = Database(url)
+    async with database.transaction() as connection:
+        tables = await connection.fetch("select relname from pg_stat_user_tables")
+        for table in tables:
+            await connection.execute(f"alter table {table['relname']} set (autovacuum_enabled = off)")
+        await fill(connection, FULL)
+    await database.close()
+
+
+@pytest.fixture(params=["empty", "full", "full and analysed"])
+async def database(
+    request: pytest.FixtureRequest, postgres: EmbeddedPostgres, ledger_template: str, full_template: str
+) -> AsyncIterator[Explaining]:
+    """A ledger whose statements are explained."""
+    name = f"plans_{uuid.uuid4().hex}"
+    url = postgres.create_database(name, ledger_template if request.param == "empty" else full_template)
+    database = Explaining(url)
+    if "analysed" in request.param:
+        async with Database.connection(database) as connection:
+            await connection.execute("analyze")
+    yield database
+    await database.close()
+    postgres.drop_database(name)
+
+
+def reads_no_more(seen: Sequence[Seen], rows: int) -> None:
+    """No statement has read more than so many rows, or looked at more than ten blocks for each; the hour's calls are
+    counted by some.
+    """
+    for each in seen:
+        most = rows + (3 * (RECENT_CALLS + ITEMS) if "call" in each.relations else 0)
+        assert each.rows_read <= most, f"more than {most} rows\n{each}"
+        assert each.blocks <= 10 * most, f"more than {10 * most} blocks\n{each}"
+
+
+async def test_a_hundred_events_read_what_they_are_about(database: Explaining) -> None:
+    """From intake to outcome, with results that are not known, repeats, wake-ups and traders whose user gets known."""
+    work = Work(database)
+    await work.accept("trader.purchased", purchases(0, ITEMS))
+    assert await work.send(USERS, {"userId": 7_000_000}) == ITEMS
+    assert await work.send(ACCOUNTS, {"accountId": 8_000_000, "tradingPermissionId": 9_000_000}) == ITEMS
+    await work.accept("trader.purchased", purchases(0, ITEMS))
+    await work.accept("trader.failed", failures(0, ITEMS))
+    assert await work.send(REVOKE, {}) == ITEMS
+    await work.accept("account.reset", resets(ITEMS, ITEMS))
+    await work.accept("trader.purchased", purchases(ITEMS, ITEMS))
+    await work.put_off(USERS, StepState.UNKNOWN)
+    await work.look_up(USERS)
+    await work.put_off(USERS, StepState.DUE)
+    assert await work.send(USERS, {"userId": 7_000_000}) == ITEMS
+    assert await work.send(ACCOUNTS, {"accountId": 8_000_000, "tradingPermissionId": 9_000_000}) == ITEMS
+    assert await work.ledger.replan() is not None
+    assert await work.send(RESET, {}) == ITEMS
+    await work.ledger.reap(timedelta(seconds=15))
+    assert len(work.outcomes) == 3 * ITEMS
+    reads_no_more(database.seen, 12 * ITEMS)
+
+
+async def test_a_page_reads_what_it_shows(database: Explaining) -> None:
+    """What commands and the console show, found by filters, by any id, and by trader."""
+    await Work(database).accept("trader.purchased", purchases(0, ITEMS))
+    database.seen.clear()
+    budget = Budget()
+    await overview.standing(database, budget)
+    await overview.doubts(database)
+    await pace.traffic(database, list(OPERATIONS), budget, full=100, sample=10)
+    async with database.connection() as connection:
+        newest = await browse.newest(connection)
+        await browse.newest(connection, states=[FlowState.WAITING])
+        await browse.newest(connection, states=[FlowState.FAILED], topics=["trader.purchased"])
+        await browse.newest(connection, trader_id="old-5")
+        await browse.newest(connection, order_id="old-5")
+        await browse.newest(connection, trader_id="old-5", order_id="old-5")
+        for text in ("old-7", "w-3", "e-3", str(newest[0].flow_id), str(uuid.uuid4())):
+            for found in await browse.matches(connection, text):
+                await browse.story(connection, found)
+        await browse.workers(connection)
+        await pages.oldest_open(connection, TOPICS)
+        await pages.in_doubt(connection, TOPICS)
+        await pages.outcomes_by_minute(connection, datetime.now(UTC) - timedelta(hours=1))
+        await pages.of_account(connection, 2_000_005)
+        await pages.calls(connection)
+        await pages.calls(connection, operations=[USERS], results=["answer", pages.NO_RESULT])
+        await pages.operations_called(connection)
+        await holds.live(connection)
+        await leader.holder(connection)
+        await letters.waiting(connection)
+        await replays.replayed(connection, "trader.purchased", [replays.Place(0, at, 0) for at in range(ITEMS)])
+        await signals.known(connection, "md.signed", range(ITEMS))
+    reads_no_more(database.seen, 40 * ITEMS)
+
+
+async def test_upkeep_reads_what_it_forgets(database: Explaining) -> None:
+    """Pruning reads the flows that it deletes, with what belongs to them."""
+    await replicas.seen(database, "here", "worker", None)
+    await prune.forget_doubtful(database)
+    await prune.prune(database, timedelta(days=399))
+    reads_no_more(database.seen, 12 * ITEMS)
+
+
+async def test_the_flows_under_way_are_counted_without_the_others(database: Explaining) -> None:
+    """The metrics read the open flows and their steps, a fifth of this ledger, and none that have ended."""
+    await overview.open_flows(database)
+    reads_no_more(database.seen, 4 * FULL // 5)

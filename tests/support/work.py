@@ -1,0 +1,110 @@
+"""What a replica does to the ledger, without Kafka and without the partner: a hundred events from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+from schemas.events import EVENTS
+from tests.support.events import purchase
+from worker.flows.base import Rules, Succeeded
+from worker.ledger.budget import Budget
+from worker.ledger.claims import CallKind, Claims
+from worker.ledger.crypto import Vault
+from worker.ledger.database import Database
+from worker.ledger.ledger import Ledger
+from worker.ledger.rows import Accepted, Batch, Claimed, Finish, Lane, Later, Move, OutcomeRow, StepState
+from worker.replies import Answer
+from worker.tradovate.operations import OPERATIONS
+
+USERS, ACCOUNTS = "createEvaluationUsers", "createEvaluationAccounts"
+REVOKE, RESET = "revokeTradingPermissions", "resetDemoAccountState"
+
+
+@dataclass
+class Work:
+    """One replica's hands on a ledger."""
+
+    database: Database
+    ledger: Ledger = field(init=False)
+    claims: Claims = field(init=False)
+    outcomes: list[OutcomeRow] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        ranks = {name: operation.rank for name, operation in OPERATIONS.items()}
+        self.ledger = Ledger(self.database, Vault(["k" * 32]), Rules("EVAL", 1), ranks)
+        self.claims = Claims(self.ledger, Budget(), "here", 65.0)
+
+    async def accept(self, topic: str, bodies: Sequence[Mapping[str, Any]]) -> None:
+        """Takes events in."""
+        events = [
+            Accepted(topic, body["eventId"], EVENTS[topic].model_validate(body), None, 0, number)
+            for number, body in enumerate(bodies)
+        ]
+        self.outcomes += (await self.ledger.accept(events)).outcomes
+
+    async def lanes(self) -> Mapping[tuple[str, StepState], Lane]:
+        """What could go now."""
+        lanes, _ = await self.ledger.survey(list(OPERATIONS))
+        return {(lane.operation, lane.state): lane for lane in lanes}
+
+    async def send(self, operation: str, result: Mapping[str, Any], items: int = 100) -> int:
+        """Sends what is due of an operation, and records that all of it took effect; how many steps that were."""
+        lane = (await self.lanes())[operation, StepState.DUE]
+        done = 0
+        for batch in await self._claim(operation, lane, items):
+            moves: list[tuple[Claimed, Move]] = [
+                (step, Finish(Succeeded({name: value + step.id for name, value in result.items()})))
+                for step in batch.steps
+            ]
+            self.outcomes += await self.ledger.record(batch.lease, moves, (batch.call_id, Answer({})))
+            done += len(moves)
+        return done
+
+    async def put_off(self, operation: str, state: StepState, items: int = 100) -> None:
+        """Sends what is due, with a result that is not known, or that says to try again: all go back into a queue."""
+        lane = (await self.lanes())[operation, StepState.DUE]
+        for batch in await self._claim(operation, lane, items):
+            later = Later(state, timedelta(0), 0.0, {})
+            await self.ledger.record(batch.lease, [(step, later) for step in batch.steps], (batch.call_id, Answer({})))
+
+    async def look_up(self, operation: str, items: int = 100) -> None:
+        """Looks up what is unknown, and records that it is not there: all is due again."""
+        lane = (await self.lanes())[operation, StepState.UNKNOWN]
+        found = await self.claims.looks(self._kind(operation), lane, items, 0)
+        assert isinstance(found, Sequence), found
+        (batch,) = found
+        later = Later(StepState.DUE, timedelta(0), 0.0, {})
+        await self.ledger.record(batch.lease, [(step, later) for step in batch.steps])
+
+    async def _claim(self, operation: str, lane: Lane, items: int) -> Sequence[Batch]:
+        batches = await self.claims.sends(self._kind(operation), lane, items, 0)
+        assert isinstance(batches, Sequence), batches
+        return batches
+
+    def _kind(self, operation: str) -> CallKind:
+        there = OPERATIONS[operation]
+        return CallKind(operation, there.domain, there.rank, 100, reserve=True, per_hour=None)
+
+
+def purchases(first: int, count: int) -> list[dict[str, Any]]:
+    """So many purchases of as many traders."""
+    return [purchase(number) for number in range(first, first + count)]
+
+
+def failures(first: int, count: int) -> list[dict[str, Any]]:
+    """The failures of the orders of these purchases."""
+    return [
+        {"eventId": f"f-{number}", "traderId": f"cust-{number}", "orderId": str(100_000 + number), "reason": "a test"}
+        for number in range(first, first + count)
+    ]
+
+
+def resets(first: int, count: int) -> list[dict[str, Any]]:
+    """Resets of the accounts of these purchases."""
+    return [
+        {"eventId": f"r-{number}", "orderId": str(100_000 + number), "tradeDate": date(2026, 11, 20)}
+        for number in range(first, first + count)
+    ]
