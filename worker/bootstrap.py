@@ -145,7 +145,7 @@ class Replica:
         first = replace(self.ledger, database=self.database.first)
         self.session = session_keeper(settings, first.database, vault, self.client, budget, self.name, self._observe)
         claims = Claims(first, budget, self.name, settings.tradovate_timeout_seconds + LEASE_MARGIN)
-        self.producer = RecordProducer(settings)
+        self.producer = RecordProducer(settings, self.database.clock.now_if_told)
         outbox = Outbox(self.database)
         self.publisher = Publisher(outbox, self.producer, names, published=self._published, crash=self.crash)
         caller = Caller(

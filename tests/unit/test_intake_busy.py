@@ -20,7 +20,6 @@ from worker.flows.base import Rules
 from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.parse import RawRecord, Rejected
 from worker.intake.take import Taker
-from worker.ledger.clock import DatabaseClock
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Again, Database
 from worker.ledger.driver import of_driver
@@ -68,9 +67,9 @@ class Letters(DeadLetterWriter):
 
 
 def ledger(**parts: Any) -> BusyLedger:
-    clock = DatabaseClock()
-    clock.told(datetime(2026, 11, 20, 12, tzinfo=UTC))
-    return BusyLedger(Database("postgresql://nowhere"), Vault(["k" * 32]), Rules("EVAL", 1), {}, clock=clock, **parts)
+    busy = BusyLedger(Database("postgresql://nowhere"), Vault(["k" * 32]), Rules("EVAL", 1), {}, **parts)
+    busy.clock.told(datetime(2026, 11, 20, 12, tzinfo=UTC))
+    return busy
 
 
 def record(number: int, **changes: Any) -> RawRecord:

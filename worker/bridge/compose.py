@@ -57,7 +57,7 @@ def new_bridge(
     egress = partner_egress(settings)
     client = partner_client(settings, lockout, egress)
     session = session_keeper(settings, database, vault, client, budget, name)
-    producers = {topic: RecordProducer(settings) for topic in TOPICS}
+    producers = {topic: RecordProducer(settings, database.clock.now_if_told) for topic in TOPICS}
     metrics = BridgeMetrics()
     leadership = Leadership(database, name)
 

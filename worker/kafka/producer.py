@@ -12,7 +12,8 @@ aiokafka's producer cannot do that alone, and a dead letter has to be the record
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
@@ -56,12 +57,16 @@ class PlainRecord(NamedTuple):
 class RecordProducer:
     """An idempotent producer (`acks=all`) of raw records.
 
+    `clock` gives records their timestamps; without one, or where it knows nothing, this machine's does. A broker
+    refuses records that are an hour ahead of its own clock.
+
     `send` returns when the record is on all in-sync replicas, and raises aiokafka's `KafkaError` when that is not
     known: then sending again may write it twice.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, clock: Callable[[], datetime | None] = lambda: None) -> None:
         self._options = client_options(settings)
+        self._clock = clock
         self._producer: Any = None
         self._starting = asyncio.Lock()
         self._partitioner = DefaultPartitioner()
@@ -91,11 +96,14 @@ class RecordProducer:
         named = [(_Name.of(name), text) for name, text in headers]
         try:
             if _is_plain(key, value, named):
-                sent = await producer.send(topic, value, key, partition, headers=[(str(n), text) for n, text in named])
+                plain = [(str(name), text) for name, text in named]
+                sent = await producer.send(topic, value, key, partition, self._timestamp(), plain)
             else:
                 if partition is None:
                     partition = self._lead(sorted(await producer.partitions_for(topic)), key)
-                sent = await producer.send_batch(_batch(key, value, named), topic, partition=partition)
+                sent = await producer.send_batch(
+                    _batch(key, value, named, self._timestamp()), topic, partition=partition
+                )
             return await sent
         except KafkaError:
             await self._discard(producer)
@@ -118,9 +126,9 @@ class RecordProducer:
             return
         producer = await self._started()
         try:
-            batch = producer.create_batch()
+            batch, at = producer.create_batch(), self._timestamp()
             for record in records:
-                if batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers) is None:
+                if batch.append(timestamp=at, key=record.key, value=record.value, headers=record.headers) is None:
                     raise ValueError("more than fits into a batch")
             await (await producer.send_batch(batch, topic, partition=partition))
         except KafkaError:
@@ -156,6 +164,10 @@ class RecordProducer:
                 self._producer = producer
             return self._producer
 
+    def _timestamp(self) -> int | None:
+        now = self._clock()
+        return None if now is None else int(now.timestamp() * 1000)
+
     def _lead(self, partitions: list[int], key: bytes | None) -> int:
         partition: int = self._partitioner(key, partitions, partitions)
         return partition
@@ -174,9 +186,11 @@ def _is_plain(key: bytes | None, value: bytes | None, headers: list[tuple[_Name,
     return all(name.is_utf8 for name, _ in headers)
 
 
-def _batch(key: bytes | None, value: bytes | None, headers: list[tuple[_Name, bytes | None]]) -> BatchBuilder:
+def _batch(
+    key: bytes | None, value: bytes | None, headers: list[tuple[_Name, bytes | None]], timestamp: int | None
+) -> BatchBuilder:
     batch = _AnyBatch()
-    batch.append(timestamp=None, key=key, value=value, headers=headers)
+    batch.append(timestamp=timestamp, key=key, value=value, headers=headers)
     return batch
 
 

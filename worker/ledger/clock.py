@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from worker.ledger.database import Connection
+from worker.ledger.connection import Connection
 
 
 async def database_time(connection: Connection) -> datetime:
@@ -36,15 +36,15 @@ class DatabaseClock:
         """A statement has just returned this time."""
         self._told, self._at = now, self.monotonic()
 
-    @property
-    def is_told(self) -> bool:
-        """Whether it knows the time."""
-        return self._told is not None
-
     def now(self) -> datetime:
         """To be asked after the first `told`."""
-        assert self._told is not None, "the database has not told its time yet"
-        return self._told + timedelta(seconds=self.monotonic() - self._at)
+        now = self.now_if_told()
+        assert now is not None, "the database has not told its time yet"
+        return now
+
+    def now_if_told(self) -> datetime | None:
+        """None before the first `told`."""
+        return None if self._told is None else self._told + timedelta(seconds=self.monotonic() - self._at)
 
     async def read(self, connection: Connection) -> datetime:
         """The time at this moment."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from worker.ledger.clock import DatabaseClock
 from worker.ledger.connecting import Connector
 from worker.ledger.connection import Connection, RawConnection
 from worker.ledger.driver import of_driver
@@ -34,6 +35,7 @@ class Database:
         self._reading = reading
         self._size = size
         self._ordinary = asyncio.Semaphore(size - kept)
+        self.clock = DatabaseClock()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._cut = False
 
@@ -148,6 +150,7 @@ class _First(Database):
 
     def __init__(self, whole: Database) -> None:
         self._whole = whole
+        self.clock = whole.clock
 
     @property
     def pooled(self) -> bool | None:

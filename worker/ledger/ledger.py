@@ -72,9 +72,13 @@ class Ledger:
     ranks: Mapping[str, int]  # rank of each operation: 0 goes first
     source: str = "tradovate-worker"
     lockout: float = 3600.0
-    clock: DatabaseClock = field(default_factory=DatabaseClock)  # told by each survey and each working set
+    clock: DatabaseClock = field(init=False)  # told by each survey and each working set
     in_hand: InHand = field(default_factory=InHand)
     _given_up: set[uuid.UUID] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """The clock is the database's."""
+        self.clock = self.database.clock
 
     async def working_set(self, connection: Connection) -> WorkingSet:
         """An empty working set, as of the database's time now."""
@@ -82,10 +86,11 @@ class Ledger:
 
     async def now(self) -> datetime:
         """The database's time, which is asked only if nothing has told it yet."""
-        if not self.clock.is_told:
+        now = self.clock.now_if_told()
+        if now is None:
             async with self.database.connection() as connection:
-                await self.clock.read(connection)
-        return self.clock.now()
+                now = await self.clock.read(connection)
+        return now
 
     async def accept(self, events: Sequence[Accepted], refusals: Sequence[Refusal] = ()) -> Intake:
         """Writes a batch of events, their flows and first steps. What is known already changes nothing."""

@@ -188,6 +188,7 @@ class SessionKeeper:
     async def _turn(self) -> Token | Job:
         async with self._db.connection() as conn:
             state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
+        self._db.clock.told(state.now)
         if rules.decide(self._facts(state), state.now) == rules.Use() and (token := self._remember(state)):
             return token
         claimed = await self._db.atomically(self._claim)
