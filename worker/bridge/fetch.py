@@ -13,6 +13,7 @@ from worker.bridge.inbox import Offer
 from worker.bridge.signals import Outgoing
 from worker.bridge.taker import SignalTaker
 from worker.ledger import signals
+from worker.ledger.calls import result_name
 from worker.ledger.database import Database
 from worker.ops.changes import Changes
 from worker.replies import Answer, Domain, NotExecuted, Reply
@@ -42,6 +43,8 @@ class Fetch:
     taker: SignalTaker
     database: Database
     counted: Callable[[str], None] = lambda _result: None
+    trouble: str | None = None
+    """Why the last read has brought nothing, or None."""
     _says_nothing: set[Domain] = field(default_factory=set)
     _said: Changes = field(default_factory=Changes)
 
@@ -53,11 +56,12 @@ class Fetch:
             if operation == SIGNALS:
                 reply = await self._asked_again(domain, reply)
             found = [] if domain in self._says_nothing else found_in(reply)
-        name = "done" if found is not None else type(reply).__name__.lower()
+        name = "done" if found is not None else result_name(reply)
         self.counted(name)
         if found is None:
             self.failed(domain, name)
             return Fetched(reply, None)
+        self.trouble = None
         self._said.over(domain)
         return Fetched(reply, frozenset(await self._take(found)))
 
@@ -75,6 +79,7 @@ class Fetch:
 
     def failed(self, domain: Domain | None, why: str) -> None:
         """Says why nothing could be fetched, once."""
+        self.trouble = why if domain is None else f"{domain}: {why}"
         if self._said.changed(domain, why):
             log.warning("bridge.catch_up_failed", domain=domain, why=why)
 

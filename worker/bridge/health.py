@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from worker.bridge.line import CATCHING_UP
 from worker.bridge.publisher import TOPICS
 from worker.ops.health import HANGS_AFTER
 from worker.ops.serve import Probes
@@ -50,8 +51,11 @@ class BridgeHealth:
         # A part of the ledger may be refused that the look at it above does not need.
         checks["lead"] = bridge.leadership.away if bridge.started else None
         lines = {line.domain: line.trouble for line in bridge.term.lines} if bridge.term is not None else {}
+        fetching = bridge.term.catch_up.fetch.trouble if bridge.term is not None else None
         for domain in Domain:
             checks[f"socket_{domain}"] = lines.get(domain)
+            if checks[f"socket_{domain}"] == CATCHING_UP and fetching is not None:
+                checks[f"socket_{domain}"] = f"{CATCHING_UP} ({fetching})"
         publishers = bridge.term.publishers if bridge.term is not None else ()
         failing = {each.topic: each.trouble for each in publishers}
         for topic in TOPICS:

@@ -28,6 +28,9 @@ log = structlog.get_logger()
 MOVED_WITHIN = 1.0
 """Seconds between two looks at where the domain is; the token and its hosts are read every two."""
 
+CATCHING_UP = "catching up"
+"""What health says of a socket that listens while what was raised before is being fetched."""
+
 SOON = 1.0
 """Seconds: the first step of the back-off, after which a line that was dropped usually listens again."""
 
@@ -71,7 +74,7 @@ class Line:
     def trouble(self) -> str | None:
         """Why it does not work, or None."""
         if self.is_listening:
-            return None if self.caught_up else "catching up"
+            return None if self.caught_up else CATCHING_UP
         if self.last_end is None:
             return "connecting"
         said = f" ({self.last_end.said})" if self.last_end.said else ""

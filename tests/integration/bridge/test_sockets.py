@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,21 +14,10 @@ from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 from worker.ledger import holds
 from worker.ledger.database import Database
 from worker.replies import Domain
-from worker.sandbox import SandboxConfig
 from worker.tradovate.acts import EndReason
 from worker.tradovate.frames import Timing
 
 QUICK = Timing(beat=0.2, open_within=2, answer_within=2, silence=2, quick_silence=1)
-
-
-@pytest.fixture
-async def stage(embedded_kafka: EmbeddedKafka, database_url: str) -> AsyncIterator[BridgeStage]:
-    """A stage with a partner of the usual kind."""
-    stage = await BridgeStage(
-        embedded_kafka.bootstrap_servers, database_url, SandboxConfig(lockout_seconds=2), embedded_kafka
-    ).up()
-    yield stage
-    await stage.down()
 
 
 def reconnects(bridge: Bridge, reason: EndReason) -> float:
@@ -65,36 +53,6 @@ async def test_a_signature_is_published_once_in_every_dialect(stage: BridgeStage
     keys = {record.key for record in stage.records if record.topic.endswith("md.signed")}
     assert keys == {str(user).encode() for user in users}
     assert bridge.metrics.bridged._value.get() == 20
-
-
-@pytest.mark.parametrize("rest", ["live", "demo"])
-@pytest.mark.parametrize("dropped", ["live", "demo", None])
-async def test_what_was_raised_while_nobody_listened_is_fetched(
-    stage: BridgeStage, rest: str, dropped: str | None
-) -> None:
-    """Whichever domain holds the signals and whichever socket comes back, the first fetch of it brings them."""
-    stage.switch(signal_sockets="none", signals_rest=rest)
-    bridge = await stage.bridge()
-    signed = stage.sign(*stage.users(3))
-    stage.drop(dropped)
-    await stage.bridged(signed)
-    await stage.works(bridge)
-    assert set(stage.times().values()) == {1}
-
-
-async def test_each_connect_fetches_once_and_nothing_is_fetched_in_between(stage: BridgeStage) -> None:
-    """As many fetches as connections, dropped alone or together; and a week is not published again."""
-    signed = stage.sign(*stage.users(5))
-    bridge = await stage.bridge()
-    await stage.bridged(signed)
-    for domain in ("demo", "live", None, "demo"):
-        opened = stage.sockets["authorized"]
-        stage.drop(domain)
-        await eventually(lambda before=opened, many=1 if domain else 2: stage.sockets["authorized"] >= before + many)  # type: ignore[misc]
-        await stage.works(bridge)
-    assert stage.count("/adminalertsignal/deps") <= stage.sockets["authorized"]
-    assert set(stage.times().values()) == {1}
-    assert stage.sessions["logins"] == 1
 
 
 async def test_every_request_is_written_down(stage: BridgeStage) -> None:
@@ -221,25 +179,6 @@ async def test_a_lock_out_told_on_a_socket_is_followed_by_a_renewal(stage: Bridg
     assert stage.sessions["logins"] == 1
 
 
-@pytest.mark.parametrize("status", [401, 404, 500])
-@pytest.mark.parametrize(("closed", "open_"), [("live", "demo"), ("demo", "live")])
-async def test_a_domain_that_serves_no_signals_hides_none(
-    stage: BridgeStage, status: int, closed: str, open_: str
-) -> None:
-    """What one domain knows is published at once though the other answers with errors, which soon is let be."""
-    stage.switch(signal_sockets="none", signals_rest=open_)
-    stage.partner.sandbox.core.faults.add(
-        {"action": "status_before", "operation": "adminAlertSignal/deps", "domain": closed, "status": status}
-    )
-    signed = stage.sign(*stage.users(2))
-    bridge = await stage.bridge()
-    await stage.bridged(signed)
-    assert set(stage.times().values()) == {1}
-    assert stage.count("/adminalertsignal/deps") <= {404: 3, 401: 3, 500: 4}[status]
-    assert bridge.term is not None
-    assert stage.sessions["logins"] == 1
-
-
 async def test_a_handshake_that_is_answered_counts(stage: BridgeStage) -> None:
     """A handshake that the partner answers without opening a socket is in the hour's budget like any call."""
     stage.env["TRADOVATE_DEMO_WS_URL"] = stage.env["TRADOVATE_DEMO_WS_URL"].replace("/websocket", "/nothing")
@@ -264,15 +203,6 @@ async def test_a_pause_of_everything_is_obeyed_and_its_end_is_noticed(stage: Bri
         await holds.resume(connection, None)
     await database.close()
     await stage.bridged(signed)
-
-
-async def test_a_burst_beyond_the_room_closes_the_sockets_and_loses_nothing(stage: BridgeStage) -> None:
-    """What finds no room is not kept in memory: the sockets are closed, and the fetch brings it."""
-    bridge = await stage.bridge(room=10)
-    signed = stage.sign(*stage.users(300))
-    await stage.bridged(signed, 30)
-    assert set(stage.times().values()) == {1}
-    assert reconnects(bridge, EndReason.FULL) >= 1
 
 
 async def test_random_drops_in_a_stream_of_signatures_lose_and_double_nothing(stage: BridgeStage) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from tests.support.bridges import BridgeStage
@@ -16,14 +14,6 @@ from worker.replies import Domain
 from worker.sandbox import SandboxConfig
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-async def stage(embedded_kafka: EmbeddedKafka, database_url: str) -> AsyncIterator[BridgeStage]:
-    """A stage with a partner that can move."""
-    stage = await BridgeStage(embedded_kafka.bootstrap_servers, database_url, SandboxConfig(), embedded_kafka).up()
-    yield stage
-    await stage.down()
 
 
 def wrong(stage: BridgeStage, domain: str = "demo") -> int:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import asyncpg
 import pytest
 
 from tests.support.bridges import BridgeStage
 from tests.support.waiting import eventually
-from worker.embedded import EmbeddedKafka, EmbeddedPostgres
+from worker.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -37,16 +35,14 @@ REFUSALS = {
 
 
 @pytest.fixture
-async def stage(embedded_kafka: EmbeddedKafka, own_postgres: EmbeddedPostgres) -> AsyncIterator[BridgeStage]:
+async def stage(fragile_stage: BridgeStage) -> BridgeStage:
     """A stage whose bridges sign in with a role of their own."""
-    url = own_postgres.create_database("ledger")
-    stage = await BridgeStage(embedded_kafka.bootstrap_servers, url, embedded=embedded_kafka).up()
+    stage = fragile_stage
     await stage.rows(f"create role {ROLE} login")
     for what in ("all tables", "all sequences"):
         await stage.rows(f"grant all on {what} in schema public to {ROLE}")
-    stage.env["DATABASE_URL"] = url.replace("postgres@", f"{ROLE}@", 1)
-    yield stage
-    await stage.down()
+    stage.env["DATABASE_URL"] = stage.database_url.replace("postgres@", f"{ROLE}@", 1)
+    return stage
 
 
 async def as_admin(own_postgres: EmbeddedPostgres, stage: BridgeStage, statement: str) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.support.bridges import BridgeStage
 from tests.support.waiting import eventually
-from worker.embedded import EmbeddedKafka, EmbeddedPostgres
+from worker.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -18,13 +17,10 @@ LASTS = 8.0
 
 
 @pytest.fixture
-async def stage(embedded_kafka: EmbeddedKafka, own_postgres: EmbeddedPostgres) -> AsyncIterator[BridgeStage]:
-    """A stage whose ledger may be taken down, with lock-outs of eight seconds."""
-    url = own_postgres.create_database("ledger")
-    stage = await BridgeStage(embedded_kafka.bootstrap_servers, url, embedded=embedded_kafka).up()
-    stage.env["TRADOVATE_LOCKOUT_SECONDS"] = str(LASTS)
-    yield stage
-    await stage.down()
+def stage(fragile_stage: BridgeStage) -> BridgeStage:
+    """With lock-outs of eight seconds."""
+    fragile_stage.env["TRADOVATE_LOCKOUT_SECONDS"] = str(LASTS)
+    return fragile_stage
 
 
 def calls(stage: BridgeStage) -> int:
@@ -62,7 +58,7 @@ async def test_a_lock_out_that_answers_a_request_is_remembered(
         faults.add({**rule, "operation": operation, "times": 1})
     signed = stage.sign(*stage.users(2))
     stage.begin()
-    await eventually(lambda: stage.count(operation) == 1, 20)
+    await eventually(lambda: stage.count(operation) >= 1, 20)
     await asyncio.to_thread(own_postgres.down)
     await eventually(lambda: not stage.partner.sandbox.core.calls.in_flight)
     began, before = time.monotonic(), calls(stage)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +10,11 @@ import pytest
 
 from tests.support.bridges import BridgeStage
 from tests.support.waiting import eventually
-from worker.embedded import EmbeddedKafka
-from worker.sandbox import SandboxConfig
 
 RECORDED: list[dict[str, Any]] = [
-    json.loads(line) for line in (Path(__file__).parents[1] / "recorded/sockets.jsonl").read_text().splitlines()
+    json.loads(line) for line in (Path(__file__).parents[2] / "recorded/sockets.jsonl").read_text().splitlines()
 ]
 TWO, ONE, UNREADABLE = (line for line in RECORDED if line["what"] == "WebSocket frame")
-
-
-@pytest.fixture
-async def stage(embedded_kafka: EmbeddedKafka, database_url: str) -> AsyncIterator[BridgeStage]:
-    """A stage whose partner says nothing by itself."""
-    stage = await BridgeStage(embedded_kafka.bootstrap_servers, database_url, SandboxConfig(), embedded_kafka).up()
-    yield stage
-    await stage.down()
 
 
 def says(stage: BridgeStage, line: dict[str, Any], domain: str = "demo") -> None:

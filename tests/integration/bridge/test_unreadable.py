@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from tests.support.bridges import BridgeStage
 from tests.support.waiting import eventually
 from worker.bridge.bridge import Bridge
-from worker.embedded import EmbeddedKafka
-from worker.sandbox import SandboxConfig
 
 UNREADABLE = ("bad_id", "no_user", "null_entity", "unknown_wrapper", "unknown_type", "cut_frame")
-
-
-@pytest.fixture
-async def stage(embedded_kafka: EmbeddedKafka, database_url: str) -> AsyncIterator[BridgeStage]:
-    """A stage with a partner of the usual kind."""
-    stage = await BridgeStage(embedded_kafka.bootstrap_servers, database_url, SandboxConfig(), embedded_kafka).up()
-    yield stage
-    await stage.down()
 
 
 def unreadable(bridge: Bridge) -> float:
