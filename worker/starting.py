@@ -20,6 +20,7 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.environment import claim_environment
 from worker.ledger.errors import reason_of
+from worker.ops.changes import Changes
 from worker.replies import Domain
 from worker.session import Credentials, SessionKeeper
 from worker.settings import BridgeSettings
@@ -146,13 +147,16 @@ class Start:
         """Tries until it works; false when stopped before that."""
         pause = Schedule(base=0.3, cap=5.0)
         attempt = 0
+        said = Changes()
         while not self.stopping.is_set():
             try:
                 if not await self._unless_stopped(check()):
                     return False
             except (OSError, KafkaError, DatabaseError) as error:
                 attempt += 1
-                log.warning("run.waits_for", what=what, error=reason_of(error), fix=getattr(error, "fix", None))
+                reason = reason_of(error)
+                if said.changed(what, reason):
+                    log.warning("run.waits_for", what=what, error=reason, fix=getattr(error, "fix", None))
                 seconds = pause.delay(attempt, lambda: 1.0)
                 try:
                     async with asyncio.timeout(seconds):

@@ -30,7 +30,7 @@ _WALLS: dict[str, set[str]] = {
     "bridge": _BASE | {"ledger", "tradovate", "session", "kafka", "settings", "replies", "ops", "starting"},
     "console": _BASE | {"ledger", "kafka", "intake", "settings", "dispatch", "tradovate", "ops", "flows"},
     "ops": _BASE | {"ledger", "kafka"},
-    "starting": _BASE | {"ledger", "tradovate", "session", "kafka", "settings", "replies"},
+    "starting": _BASE | {"ledger", "tradovate", "session", "kafka", "settings", "replies", "ops"},
     "sandbox": {"schemas"},
     "embedded": set(),
 }

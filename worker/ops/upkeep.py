@@ -11,6 +11,7 @@ import structlog
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.prune import forget_doubtful, prune
 from worker.ledger.replicas import gone, seen
+from worker.ops.changes import Changes
 
 log = structlog.get_logger()
 
@@ -33,7 +34,7 @@ class Upkeep:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set. A database that is away is tried again at the next turn."""
-        turn = 0
+        turn, said = 0, Changes()
         while not stopping.is_set():
             try:
                 await seen(self.database, self.name, self.role, self.address)
@@ -42,7 +43,10 @@ class Upkeep:
                     if pruned:
                         log.info("upkeep.pruned", rows=pruned)
             except DatabaseError as error:
-                log.info("upkeep.database_away", error=error.reason)
+                if said.changed("database", error.reason):
+                    log.info("upkeep.database_away", error=error.reason)
+            else:
+                said.over("database")
             turn += 1
             try:
                 async with asyncio.timeout(SEEN_EVERY):

@@ -85,6 +85,8 @@ class SessionKeeper:
         self._token: Token | None = None
         self._usable_until = 0.0
         self._trouble: NoSession | None = None
+        self._said: str | None = None  # why there is no session, as the log has it
+        self._away: str | None = None  # why the ledger cannot be used, as the log has it
 
     @property
     def trouble(self) -> NoSession | None:
@@ -124,11 +126,14 @@ class SessionKeeper:
                 token = await self._ensure()
             except NoSession as none:
                 self._usable_until = 0.0
-                if none.scope != "lease" and (self._trouble is None or self._trouble.scope != none.scope):
+                if none.scope != "lease" and none.why != self._said:  # said on change, not at every look
                     log.warning("session.none", why=none.why, scope=none.scope, until=none.until)
+                    self._said = none.why
                 self._trouble = none
                 raise
-            self._trouble = None
+            if self._said is not None:
+                log.info("session.usable")
+            self._trouble = self._said = None
             return token
 
     async def reject(self, generation: int) -> bool:
@@ -149,8 +154,12 @@ class SessionKeeper:
             try:
                 wait = await self.run_once()
             except DatabaseError as error:
-                log.warning("session.ledger_away", error=error.reason)
+                if error.reason != self._away:
+                    log.warning("session.ledger_away", error=error.reason)
+                self._away = error.reason
                 wait = LOOK_EVERY
+            else:
+                self._away = None
             await asyncio.sleep(wait)
 
     async def run_once(self) -> float:

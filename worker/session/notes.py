@@ -70,14 +70,16 @@ class Notes:
         self._places = places
         self._lockout_seconds = lockout_seconds
 
-    async def call(self, conn: Connection, job: Job, exchange: Exchange) -> None:
-        """The call alone: of a job that goes on at another host."""
-        lockout = self._lockout_seconds
+    async def call(self, conn: Connection, job: Job, exchange: Exchange, since: float = 0.0) -> None:
+        """The call alone: of a job that goes on at another host. `since`: seconds since the answer came, which is when
+        a lock-out begins.
+        """
+        lockout = max(0.0, self._lockout_seconds - since)
         await finish_call(conn, job.call_id, exchange.reply, lockout_seconds=lockout, locks_out=job.locks_out)
 
-    async def renewal(self, conn: Connection, job: Job, exchange: Exchange, verdict: Verdict) -> None:
-        """What a renewal brought."""
-        await self.call(conn, job, exchange)
+    async def renewal(self, conn: Connection, job: Job, exchange: Exchange, verdict: Verdict, since: float) -> None:
+        """What a renewal brought, `since` seconds ago."""
+        await self.call(conn, job, exchange, since)
         match verdict:
             case Granted(token, life):
                 generation = await sessions.store_renewal(
@@ -111,9 +113,9 @@ class Notes:
                 assert_never(never)
         await sessions.give_back(conn, job.lease)
 
-    async def login(self, conn: Connection, job: Job, exchange: Exchange, verdict: Verdict) -> None:
-        """What a login brought."""
-        await self.call(conn, job, exchange)
+    async def login(self, conn: Connection, job: Job, exchange: Exchange, verdict: Verdict, since: float) -> None:
+        """What a login brought, `since` seconds ago."""
+        await self.call(conn, job, exchange, since)
         match verdict:
             case Granted(token, life, user_id):
                 generation = await sessions.store_login(

@@ -67,11 +67,14 @@ class Sending:
                 break
             job = again
 
+        answered = self.clock()
+
         async def work(conn: Connection) -> None:
+            since = self.clock() - answered
             if job.token is None:
-                await self.notes.login(conn, job, exchange, read_login(exchange, job.began))
+                await self.notes.login(conn, job, exchange, read_login(exchange, job.began), since)
             else:
-                await self.notes.renewal(conn, job, exchange, read_renewal(exchange, job.began))
+                await self.notes.renewal(conn, job, exchange, read_renewal(exchange, job.began), since)
 
         try:
             await self.db.atomically(work)
