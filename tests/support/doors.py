@@ -70,8 +70,10 @@ async def door(response: bytes | None, trust: ssl.SSLContext | None = None) -> A
 
 
 @asynccontextmanager
-async def egress_proxy(password: bytes | None = None) -> AsyncIterator[Door]:
-    """A proxy: CONNECT, and plain HTTP as it is. `password`: of `Proxy-Authorization`, in base64; others get 407."""
+async def egress_proxy(password: bytes | None = None, trust: ssl.SSLContext | None = None) -> AsyncIterator[Door]:
+    """A proxy: CONNECT, and plain HTTP as it is. `password`: of `Proxy-Authorization`, in base64; others get 407.
+    `trust`: it is itself behind TLS.
+    """
     made = Door()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,7 +93,7 @@ async def egress_proxy(password: bytes | None = None) -> AsyncIterator[Door]:
         await asyncio.gather(_pour(reader, back), _pour(there, writer))
         await back.wait_closed()
 
-    async with _serving(made, answer):
+    async with _serving(made, answer, trust):
         yield made
 
 

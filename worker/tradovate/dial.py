@@ -17,6 +17,7 @@ from websockets.http11 import Response
 
 from worker.replies import NotExecuted, NotSent, Reply, Silence, Unclear
 from worker.tradovate._classify import classify
+from worker.tradovate.egress import tls_fault
 from worker.tradovate.hosts import redirected
 
 __all__ = ["Dial", "NotConnected"]
@@ -81,11 +82,8 @@ class Dial:
         except InvalidProxyStatus as refused:
             said = f"the proxy answered HTTP {refused.response.status_code}"
             return NotConnected(NotSent(said), said)
-        except ssl.SSLCertVerificationError as error:
-            said = f"the certificate is not trusted ({error.verify_message})"
-            return NotConnected(NotSent(said, unreachable=True), said)
         except Exception as error:  # noqa: BLE001 - whatever the network or the library does has a name here
-            said = type(error).__name__
+            said = tls_fault(error) or type(error).__name__
             return NotConnected(NotSent(f"no connection ({said})", unreachable=True), said)
 
 

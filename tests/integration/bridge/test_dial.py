@@ -161,6 +161,18 @@ async def test_a_socket_goes_through_the_proxy_of_the_settings(secure: bool, tmp
     assert found.said == "the proxy answered HTTP 407"
 
 
+async def test_the_proxy_may_itself_be_behind_tls(tmp_path: Path) -> None:
+    """Its certificate is trusted as the partner's is, and the partner's connection is encrypted inside."""
+    ca = private_ca(tmp_path)
+    trust = ssl.create_default_context(cafile=str(ca.file))
+    async with partner(ca.server) as url, egress_proxy(trust=ca.server) as proxy:
+        assert await says_open(await Dial(f"https://localhost:{proxy.port}", trust).connected(url))
+        found = await Dial(f"https://localhost:{proxy.port}", ssl.create_default_context()).connected(url)
+        assert len(proxy.seen) == 1
+    assert isinstance(found, NotConnected)
+    assert found.said.startswith("the certificate is not trusted")
+
+
 async def test_the_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the machine has set for other programs sees none of our connections."""
     async with egress_proxy() as proxy, partner() as url:
