@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from pathlib import Path
 from typing import Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
+
+import asyncpg
 
 from tests.support.processes import Process, free_port
 from tests.support.waiting import eventually_sync
@@ -103,3 +106,62 @@ class PgBouncer:
                 return True
         except OSError:
             return False
+
+
+def crash(server: EmbeddedPostgres) -> None:
+    """Ends a server without a word to whoever is connected, and keeps its data."""
+    pid_file = Path(parse_qs(urlsplit(server.url).query)["host"][0]) / "data/postmaster.pid"
+    os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
+    server.down()
+
+
+class Role:
+    """A user of the server who must give a password, is no superuser and owns nothing: as a worker's should be."""
+
+    def __init__(self, server: EmbeddedPostgres, name: str) -> None:
+        self.server, self.name, self.password = server, name, "a password"
+        self._rules = Path(parse_qs(urlsplit(server.url).query)["host"][0]) / "data/pg_hba.conf"
+
+    def url(self, database: str) -> str:
+        """The address of a database, with the name and the password."""
+        where = urlsplit(self.server.url).query
+        return f"postgresql://{self.name}:{quote(self.password)}@/{database}?{where}"
+
+    async def run(self, *statements: str) -> None:
+        """Runs statements as the superuser, in the database `postgres`."""
+        await self.within("postgres", *statements)
+
+    async def within(self, database: str, *statements: str) -> None:
+        """The same in another database."""
+        connection = await asyncpg.connect(f"postgresql://postgres@/{database}?{urlsplit(self.server.url).query}")
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def create(self, database: str) -> Self:
+        """Makes the user, with all that a worker needs in that database."""
+        rules = self._rules.read_text()
+        self._rules.write_text(f"local all {self.name} scram-sha-256\n{rules}")
+        await self.run("select pg_reload_conf()", f"create role {self.name} login password '{self.password}'")
+        await self.within(database, self.grant)
+        return self
+
+    async def drop(self, database: str) -> None:
+        """Removes the user."""
+        await self.run(self.kick)
+        await self.within(database, f"drop owned by {self.name}")
+        await self.run(f"drop role {self.name}")
+        kept = [line for line in self._rules.read_text().splitlines(keepends=True) if self.name not in line]
+        self._rules.write_text("".join(kept))
+
+    @property
+    def grant(self) -> str:
+        """The privileges that a worker needs."""
+        return f"grant select, insert, update, delete on all tables in schema public to {self.name}"
+
+    @property
+    def kick(self) -> str:
+        """Ends the user's sessions."""
+        return f"select pg_terminate_backend(pid) from pg_stat_activity where usename = '{self.name}'"  # noqa: S608

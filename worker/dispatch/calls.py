@@ -27,6 +27,7 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, DatabaseError
 from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
+from worker.ledger.recording import record
 from worker.ledger.rows import Batch, Claimed, Company, Later, Move, OutcomeRow, StepState
 from worker.ops.tracing import Traced, Tracing
 from worker.replies import Absent, NotSent, Reply, Ticket, Unauthorized, Unclear, Unknown
@@ -67,8 +68,14 @@ class Caller:
     tracing: Tracing = field(default_factory=Tracing)
     crash: Callable[[str], None] = lambda _point: None
     feeding: Counter[str] = field(default_factory=Counter)  # by operation: calls in flight that bring steps of it
+    _waiting: dict[int, str] = field(default_factory=dict)  # by call: why its result is not written yet
     _writing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITING))
     cannot_look: Counter[str] = field(default_factory=Counter)  # by operation: look-ups in a row that were not made
+
+    @property
+    def trouble(self) -> str | None:
+        """Why results of calls cannot be written, or None."""
+        return next(iter(self._waiting.values()), None)
 
     async def send(self, operation: Operation, batch: Batch, token: Token) -> Sequence[OutcomeRow]:
         """Sends a batch that has been claimed and records what came of it."""
@@ -178,7 +185,7 @@ class Caller:
         answered = time.monotonic()
         return await self._until_written(
             batch.call_id,
-            lambda: self.ledger.record(batch.lease, moves, call, held, since=time.monotonic() - answered),
+            lambda: record(self.ledger, batch.lease, moves, call, held, time.monotonic() - answered),
         )
 
     async def _finish_read(self, call_id: int, reply: Reply, endpoint: str, asked: bytes) -> None:
@@ -198,9 +205,10 @@ class Caller:
             try:
                 async with self._writing:
                     written = await write()
+                self._waiting.pop(call_id, None)
             except DatabaseError as error:
                 if error.reason != waits:
-                    waits = error.reason
+                    waits = self._waiting[call_id] = error.reason
                     log.warning("dispatch.record_waits", call_id=call_id, error=waits)
                 await asyncio.sleep(pause.delay(attempt, random.random) + 0.05)
             else:

@@ -85,6 +85,12 @@ class Dispatcher:
             self.progress = time.monotonic()
             await self._sleep(seconds)
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the ledger does not let this loop, or a call that has ended, go on; None when it does."""
+        said = (self._said.now(name) for name in ("database", "reap", "replan"))
+        return self.caller.trouble or next((str(why) for why in said if why is not None), None)
+
     async def _sleep(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(min(max(seconds, 0.0005), LOOK_AGAIN)):

@@ -24,6 +24,10 @@ class Changes:
             self._last.popitem(last=False)
         return not same
 
+    def now(self, name: Hashable) -> Hashable:
+        """What was last said under this name and is not over; None when nothing is."""
+        return self._last.get(name)
+
     def over(self, name: Hashable) -> bool:
         """Whether something had been said under this name that does not hold any longer."""
         return self._last.pop(name, self) is not self

@@ -77,6 +77,10 @@ class Health:
         checks |= await self._reach.checks()
         checks["assigned"] = None if replica.subscriber.assigned else "the consumer group has not assigned yet"
         unread = replica.watch.unread()
+        # A part of the ledger may be refused that the look at it above does not need.
+        checks["intake"] = replica.taker.failing
+        checks["dispatch"] = replica.dispatcher.trouble
+        checks["outbox"] = replica.publisher.trouble
         checks["reading"] = "; ".join(f"{topic}: {reason}" for topic, reason in unread.items()) or None
         return checks
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -16,6 +17,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from worker.ops.metrics import Metrics
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,15 @@ def application(probes: Probes, metrics: Metrics, more: Sequence[BaseRoute] = ()
         why = probes.live()
         return JSONResponse({"live": why is None, "why": why}, status_code=200 if why is None else 503)
 
+    async def asked() -> Mapping[str, str | None]:
+        try:
+            return await probes.ready()
+        except Exception as error:
+            log.exception("health.failed")
+            return {"health": f"it cannot be told ({type(error).__name__})"}
+
     async def ready(_request: Request) -> Response:
-        checks = await probes.ready()
+        checks = await asked()
         good = all(why is None for why in checks.values())
         body = {
             "ready": good,
@@ -46,8 +56,11 @@ def application(probes: Probes, metrics: Metrics, more: Sequence[BaseRoute] = ()
         return JSONResponse(body, status_code=200 if good else 503)
 
     async def scrape(_request: Request) -> Response:
-        metrics.checked(await probes.ready())
-        await probes.scrape()
+        metrics.checked(await asked())
+        try:
+            await probes.scrape()
+        except Exception:
+            log.exception("metrics.failed")  # what could not be read keeps its last value
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     app = Starlette(

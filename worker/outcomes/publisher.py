@@ -63,7 +63,7 @@ class Publisher:
     _unnoted: list[int] = field(default_factory=list)
     _sweep_at: float = 0.0
     _finishing: bool = False
-    failing: bool = False
+    trouble: str | None = None  # why nothing is published or noted now
     progress: float = field(default_factory=time.monotonic)
 
     def hand(self, outcomes: Sequence[OutcomeRow]) -> None:
@@ -71,7 +71,7 @@ class Publisher:
         what it waits for has been published by this replica a moment ago.
         """
         ours = {row.id: row for row in outcomes if row.until != NOT_OURS}
-        if len(ours) < len(outcomes) and not self.failing:
+        if len(ours) < len(outcomes) and self.trouble is None:
             self._sweep_at = 0.0
         if outcomes:
             self._handed.update(ours)
@@ -91,12 +91,12 @@ class Publisher:
             try:
                 await self.run_once()
                 failures = 0
-                self.failing = False
+                self.trouble = None
             except (OSError, KafkaError, DatabaseError) as error:
                 failures += 1
-                self.failing = True
+                self.trouble = reason_of(error)
                 self._sweep_at = time.monotonic() + _QUIET
-                log.warning("outcomes.waits", error=reason_of(error), in_hand=len(self._handed))
+                log.warning("outcomes.waits", error=self.trouble, in_hand=len(self._handed))
                 await asyncio.sleep(pause.delay(failures, random.random) + 0.1)
             self.progress = time.monotonic()
             if not self._handed and not self._finishing:
