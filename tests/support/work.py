@@ -52,9 +52,8 @@ class Work:
 
     async def send(self, operation: str, result: Mapping[str, Any], items: int = 100) -> int:
         """Sends what is due of an operation, and records that all of it took effect; how many steps that were."""
-        lane = (await self.lanes())[operation, StepState.DUE]
         done = 0
-        for batch in await self._claim(operation, lane, items):
+        for batch in await self.claim(operation, items):
             moves: list[tuple[Claimed, Move]] = [
                 (step, Finish(Succeeded({name: value + step.id for name, value in result.items()})))
                 for step in batch.steps
@@ -65,8 +64,7 @@ class Work:
 
     async def put_off(self, operation: str, state: StepState, items: int = 100) -> None:
         """Sends what is due, with a result that is not known, or that says to try again: all go back into a queue."""
-        lane = (await self.lanes())[operation, StepState.DUE]
-        for batch in await self._claim(operation, lane, items):
+        for batch in await self.claim(operation, items):
             later = Later(state, timedelta(0), 0.0, {})
             await self.ledger.record(batch.lease, [(step, later) for step in batch.steps], (batch.call_id, Answer({})))
 
@@ -79,7 +77,9 @@ class Work:
         later = Later(StepState.DUE, timedelta(0), 0.0, {})
         await self.ledger.record(batch.lease, [(step, later) for step in batch.steps])
 
-    async def _claim(self, operation: str, lane: Lane, items: int) -> Sequence[Batch]:
+    async def claim(self, operation: str, items: int = 100) -> Sequence[Batch]:
+        """Claims what is due of an operation: calls that may be sent."""
+        lane = (await self.lanes())[operation, StepState.DUE]
         batches = await self.claims.sends(self._kind(operation), lane, items, 0)
         assert isinstance(batches, Sequence), batches
         return batches
