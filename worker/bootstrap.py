@@ -120,6 +120,7 @@ class Replica:
     console: Console | None = field(init=False, default=None)
     served: Served | None = None
     started: bool = False
+    waits_for: str | None = None  # what keeps it from starting
     topics: Sequence[str] = tuple(FLOWS)
 
     def __post_init__(self) -> None:
@@ -265,7 +266,10 @@ class Replica:
     async def _prepared(self) -> bool:
         """Checks what the start depends on; false when stopped while waiting for it."""
         needed = [name for topic in FLOWS for name in (topic, outcome_topic(topic), dead_letter_topic(topic))]
-        return await Start(self.settings, self.database, self.stopping).prepared(needed)
+        return await Start(self.settings, self.database, self.stopping, self._waits).prepared(needed)
+
+    def _waits(self, reason: str | None) -> None:
+        self.waits_for = reason
 
     async def _stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
         """In order: no new records, no new calls, calls in flight over, their outcomes published, all closed."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from worker.backoff import Schedule
 from worker.kafka.admin import missing_topics
@@ -131,11 +131,15 @@ async def ended(loops: Iterable[asyncio.Task[None]], database: Database) -> None
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The checks before the work. Kafka or PostgreSQL away: it waits, until `stopping` is set."""
+    """The checks before the work. Kafka or PostgreSQL away: it waits, until `stopping` is set.
+
+    `waits`: told what for, and None when it goes on.
+    """
 
     settings: BridgeSettings
     database: Database
     stopping: asyncio.Event
+    waits: Callable[[str | None], None] = lambda _reason: None
 
     async def prepared(self, topics: Sequence[str]) -> bool:
         """Whether the work may begin; false when stopped while waiting. Raises `StartRefused`."""
@@ -154,7 +158,8 @@ class Start:
                     return False
             except (OSError, KafkaError, DatabaseError) as error:
                 attempt += 1
-                reason = reason_of(error)
+                reason = _reason_of(error)
+                self.waits(reason)
                 if said.changed(what, reason):
                     log.warning("run.waits_for", what=what, error=reason, fix=getattr(error, "fix", None))
                 seconds = pause.delay(attempt, lambda: 1.0)
@@ -164,6 +169,7 @@ class Start:
                 except TimeoutError:
                     continue
             else:
+                self.waits(None)
                 return True
         return False
 
@@ -199,3 +205,10 @@ class Start:
         missing = await missing_topics(self.settings, needed)
         if missing:
             raise StartRefused(f"Topics are missing: {', '.join(missing)}. Run `tradovate-worker topics create`.")
+
+
+def _reason_of(error: Exception) -> str:
+    """Kafka's refusals name the topics."""
+    if isinstance(error, TopicAuthorizationFailedError):
+        return f"the worker is not allowed to see these topics (ACL Describe): {error.args[0] if error.args else '?'}"
+    return reason_of(error)

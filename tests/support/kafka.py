@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import struct
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from tests.support.processes import ROOT, Process, free_port
@@ -17,6 +19,9 @@ _START_SECONDS = 180.0
 
 _STOP_SECONDS = 30.0
 
+_HEAD = struct.Struct(">qi")
+"""How a record batch begins: its first offset, and the number of bytes that follow."""
+
 
 @dataclass(frozen=True)
 class Broker:
@@ -26,17 +31,22 @@ class Broker:
 
 
 class KafkaServer:
-    """An Apache Kafka broker on this machine, with its data in a directory of its own."""
+    """An Apache Kafka broker on this machine, with its data in a directory of its own.
+
+    Clients at `bootstrap_servers` may do everything, those at `signed_in` what ACLs allow the user `worker`.
+    """
 
     def __init__(self) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="tradovate-kafka-")
-        self._ports = free_port(), free_port()
+        self._ports = free_port(), free_port(), free_port()
         self._process: Process | None = None
         self.bootstrap_servers = f"127.0.0.1:{self._ports[0]}"
+        self.signed_in = f"127.0.0.1:{self._ports[2]}"
 
     def start(self) -> Self:
         """Starts it, or starts it again with all that it held, at the same address. Returns when it answers."""
-        command = [str(ROOT / "tests/kafka/start"), str(self._ports[0]), self._home.name, str(self._ports[1])]
+        port, controller, sasl = map(str, self._ports)
+        command = [str(ROOT / "tests/kafka/start"), port, self._home.name, controller, sasl]
         self._process = Process(command, {name: text for name, text in os.environ.items() if name in _MAVENS})
         try:
             eventually_sync(self._answers, _START_SECONDS)
@@ -69,6 +79,18 @@ class KafkaServer:
         """Lets a frozen one go on."""
         if self._process is not None:
             self._process.thaw()
+
+    def flip_a_bit(self, topic: str, batch: int) -> None:
+        """Damages a record batch of a topic's partition 0 on the disk, or repairs it when called a second time."""
+        with (Path(self._home.name) / "log" / f"{topic}-0" / f"{0:020}.log").open("r+b") as log:
+            end = 0
+            for _ in range(batch + 1):
+                log.seek(end)
+                end += _HEAD.size + _HEAD.unpack(log.read(_HEAD.size))[1]
+            log.seek(end - 1)
+            last = log.read(1)[0]
+            log.seek(end - 1)
+            log.write(bytes([last ^ 1]))
 
     def close(self) -> None:
         """Ends it and removes its data."""

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import NoError
 from aiokafka.structs import RecordMetadata
 
+from tests.support.waiting import eventually
 from worker.flows import FLOWS
 from worker.kafka.producer import Headers, RecordProducer
 from worker.kafka.tolerant import install
@@ -89,6 +91,18 @@ class Wire:
         """Takes topics off the broker: hundreds of tests leave thousands of logs behind otherwise."""
         async with self._admin() as admin:
             await admin.delete_topics([self._names.on_broker(topic) for topic in topics])
+
+    async def create_again(self, topic: str, partitions: int) -> None:
+        """Deletes a topic and creates it anew under the same name, with other records and another id."""
+        name = self._names.on_broker(topic)
+        async with self._admin() as admin:
+            await admin.delete_topics([name])
+
+            async def created() -> bool:
+                answer = await admin.create_topics([NewTopic(name, partitions, 1)])
+                return bool(answer.topic_errors[0][1] == NoError.errno)
+
+            await eventually(created)  # the deletion takes a moment
 
     async def takes_at_most(self, topic: str, size: int) -> None:
         """Has a topic refuse larger batches, in bytes."""

@@ -74,14 +74,21 @@ class Poll:
         if self._given_up or self._stopping.is_set():
             raise ConsumerStoppedError
         self.polled = time.monotonic()
+        found: Records = {}
+        try:
+            await self._prepare()
+            self.why = None
+        except Exception as error:  # noqa: BLE001 - whatever it is, intake goes on, and health tells it
+            self.why = type(error).__name__
+            await self._rest(_RETRY)
+            return found
         try:
             found = await self._poll(timeout_ms, max_records)
         except ConsumerStoppedError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, intake goes on, and health tells it
-            self._refuse(error)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._set_back(error)
             await self._rest(_RETRY)
-            return {}
         self._next.update({tp: records[-1].offset + 1 for tp, records in found.items()})
         self._in_hand = {tp: records[0].offset for tp, records in found.items()}
         self._may_commit = {tp: OffsetAndMetadata(self._next[tp], self._ids.get(tp) or "") for tp in found}
@@ -128,33 +135,45 @@ class Poll:
         position: int | None = getattr(self._state(tp), "_position", None)  # `consumer.position` waits for one
         return self._next.get(tp) if position is None else position
 
-    async def _poll(self, timeout_ms: int, max_records: int) -> Records:
+    async def _prepare(self) -> None:
+        """Raises what keeps the group from being used, or the partitions from being checked."""
+        self.consumer._coordinator.check_errors()  # noqa: SLF001 - `getmany` would raise them as if of a partition
         if self._recheck or self._current() is not self._checked:
             await self._check()
-        self._resume()
+        now = time.monotonic()
+        for tp in [tp for tp, until in self._resting.items() if until <= now]:
+            del self._resting[tp]
+            with suppress(IllegalStateError):
+                self.consumer.resume(tp)
+
+    async def _poll(self, timeout_ms: int, max_records: int) -> Records:
         if time.monotonic() < self._apart_until:
-            return await self._one_by_one(max_records)
-        found: Records = await self.consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
+            found = await self._one_by_one(max_records)
+        else:
+            found = await self.consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
         if self._current() is not self._checked or self._recheck:
             # A rebalance during the poll, or a topic that was created again: these records have not been checked.
             for tp, records in found.items():
                 self._seek(tp, records[0].offset)
             return {}
-        self.why = None
         return found
 
     async def _one_by_one(self, max_records: int) -> Records:
-        """Records of one partition, each in its turn: a joint poll that raises costs all of them what it had taken."""
+        """Records of one partition, each in its turn: a joint poll that raises costs all of them what it had taken. Of
+        one that raises itself single records, so that those before the one at fault are read.
+        """
         waiting = sorted(self._assigned() - self._resting.keys())
         self._turn += 1
         turn = self._turn % (len(waiting) or 1)
+        suspects = self.refused
         for tp in (*waiting[turn:], *waiting[:turn]):
             try:
-                found: Records = await self.consumer.getmany(tp, timeout_ms=0, max_records=max_records)
+                most = 1 if tp in suspects else max_records
+                found: Records = await self.consumer.getmany(tp, timeout_ms=0, max_records=most)
             except ConsumerStoppedError:
                 raise
             except Exception as error:  # noqa: BLE001 - as above
-                self._refuse(error, tp)
+                self._set_back(error, tp, rest=tp in suspects)
                 continue
             if found:
                 return found
@@ -184,32 +203,25 @@ class Poll:
                 self._ids[tp] = topic.id
         self._checked, self._recheck = assignment, False
 
-    def _refuse(self, error: Exception, tp: TopicPartition | None = None) -> None:
-        """Notes an error and sets back what it may have lost."""
-        name = type(error).__name__
-        assigned = self._assigned()
-        if isinstance(error, TopicAuthorizationFailedError):
-            tps = {each for each in assigned if each.topic in error.args}
-        else:
-            tps = {tp} if tp is not None else set()
-        self._refused |= dict.fromkeys(tps, (name, time.monotonic()))
-        for each in tps:
-            self._resting[each] = time.monotonic() + REST
-            with suppress(IllegalStateError):
-                self.consumer.pause(each)
-        if tp is None:
-            self.why = None if tps else name
-        if self._current() is self._checked:
-            self._apart_until = time.monotonic() + REST if tp is None else self._apart_until
-            for each in assigned if tp is None else {tp}:
-                self._seek(each, self._next.get(each, 0))
-
-    def _resume(self) -> None:
+    def _set_back(self, error: Exception, tp: TopicPartition | None = None, *, rest: bool = True) -> None:
+        """After an error of a joint poll, or of the poll of `tp`: positions are set back to the first records that were
+        not handed on, and what is known to be unreadable is left alone for a while.
+        """
         now = time.monotonic()
-        for tp in [tp for tp, until in self._resting.items() if until <= now]:
-            del self._resting[tp]
-            with suppress(IllegalStateError):
-                self.consumer.resume(tp)
+        assigned = self._assigned()
+        of_topic = isinstance(error, TopicAuthorizationFailedError)
+        tps = {each for each in assigned if each.topic in error.args} if of_topic else {tp} - {None}
+        self._refused |= dict.fromkeys(tps, (type(error).__name__, now))
+        if rest:
+            for each in tps:
+                self._resting[each] = now + REST
+                with suppress(IllegalStateError):
+                    self.consumer.pause(each)
+        if self._current() is self._checked:
+            for each in assigned if tp is None else tps:
+                self._seek(each, self._next.get(each, 0))
+        if not of_topic:
+            self._apart_until = now + 2 * REST  # one that was left alone is tried once more in that time
 
     def _seek(self, tp: TopicPartition, offset: int) -> None:
         """Offset 0 stands for the start: where retention has removed it, the consumer goes to the first record left."""

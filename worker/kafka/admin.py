@@ -6,12 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    NoError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
+from worker.kafka.look import KafkaLook
+from worker.kafka.metadata import TopicNow
 from worker.kafka.security import client_options
 from worker.kafka.topics import ALL_TOPICS, TopicNames, is_dead_letter_topic, is_outcome_topic
 from worker.settings import KafkaSettings
@@ -49,12 +56,15 @@ class TopicsNotCreated(Exception):  # noqa: N818, said as it is
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic of ours as the broker has it. One that is missing has no partitions."""
+    """A topic of ours as the broker has it. One that is missing has no partitions. `hidden`: this user may not see
+    whether it is there.
+    """
 
     topic: str
     name: str
     partitions: int
     replication: int
+    hidden: bool = False
 
     @property
     def exists(self) -> bool:
@@ -63,14 +73,31 @@ class TopicState:
 
 
 async def list_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOPICS) -> list[TopicState]:
-    """Our topics and what the broker has of each. Raises aiokafka's `KafkaError` when it cannot be reached."""
-    async with _admin(settings) as admin:
-        return await _states(admin, settings, topics)
+    """Our topics and what the broker has of each.
+
+    Raises aiokafka's `KafkaError` or `TimeoutError` when it cannot be reached.
+    """
+    names = TopicNames(settings.kafka_topic_prefix)
+    wanted = {topic: names.on_broker(topic) for topic in topics}
+    look = KafkaLook(settings, _REQUEST_MS / 1000)
+    try:
+        found = await look.topics(list(wanted.values()))
+    finally:
+        await look.close()
+    return [_state(topic, name, found.get(name)) for topic, name in wanted.items()]
 
 
 async def missing_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOPICS) -> list[str]:
-    """Those of `topics` that the broker does not have (or does not show to this user), without the prefix."""
-    return [state.topic for state in await list_topics(settings, topics) if not state.exists]
+    """Those of `topics` that the broker does not have, without the prefix.
+
+    Raises as `list_topics` does, and `TopicAuthorizationFailedError` with the names of topics that this user may not
+    see: whether these are missing is not known.
+    """
+    states = await list_topics(settings, topics)
+    hidden = [state.topic for state in states if state.hidden]
+    if hidden:
+        raise TopicAuthorizationFailedError(", ".join(hidden))
+    return [state.topic for state in states if not state.exists]
 
 
 async def ensure_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOPICS) -> list[str]:
@@ -81,7 +108,7 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOP
     """
     names = TopicNames(settings.kafka_topic_prefix)
     async with _admin(settings) as admin:
-        missing = [state.topic for state in await _states(admin, settings, topics) if not state.exists]
+        missing = [state.topic for state in await list_topics(settings, topics) if not state.exists]
         if not missing:
             return []
         answer = await admin.create_topics([_new_topic(settings, topic) for topic in missing], timeout_ms=_REQUEST_MS)
@@ -144,15 +171,11 @@ async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.close()
 
 
-async def _states(admin: AIOKafkaAdminClient, settings: KafkaSettings, topics: Iterable[str]) -> list[TopicState]:
-    names = TopicNames(settings.kafka_topic_prefix)
-    # All topics of the broker: asking for one by name may make it, where `auto.create.topics.enable` is on.
-    there = {found["topic"]: found["partitions"] for found in await admin.describe_topics()}
-    return [_state(topic, names.on_broker(topic), there.get(names.on_broker(topic), [])) for topic in topics]
-
-
-def _state(topic: str, name: str, partitions: list[dict[str, Any]]) -> TopicState:
-    return TopicState(topic, name, len(partitions), min((len(part["replicas"]) for part in partitions), default=0))
+def _state(topic: str, name: str, found: TopicNow | None) -> TopicState:
+    if found is None:
+        return TopicState(topic, name, 0, 0)
+    hidden = found.error is TopicAuthorizationFailedError
+    return TopicState(topic, name, len(found.leaders), found.replication, hidden)
 
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> None:

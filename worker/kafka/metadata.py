@@ -31,13 +31,15 @@ __all__ = ["TopicNow", "TopicsRequest", "topics_of"]
 class TopicNow:
     """A topic as the broker has it. `error`: why it tells nothing of it. `leaders`: by partition, -1 where none is.
 
-    `writable`: whether we may write to it; None where the broker does not say.
+    `writable`: whether we may write to it; None where the broker does not say. `replication`: of the partition that has
+    the fewest replicas.
     """
 
     id: str | None
     error: type[Exception] | None
     leaders: dict[int, int]
     writable: bool | None = None
+    replication: int = 0
 
 
 class _Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka ships no types
@@ -132,6 +134,7 @@ def topics_of(response: Any) -> dict[str, TopicNow]:
 def _topic(topic: dict[str, Any]) -> tuple[str, TopicNow]:
     error = for_code(topic["error_code"])
     leaders = {part["partition"]: part["leader"] for part in topic["partitions"]}
+    replication = min((len(part["replicas"]) for part in topic["partitions"]), default=0)
     raw = topic.get("topic_id", _NO_ID)
     operations = topic.get("authorized_operations", _NOT_SAID)
     return topic["topic"], TopicNow(
@@ -139,4 +142,5 @@ def _topic(topic: dict[str, Any]) -> tuple[str, TopicNow]:
         None if error is NoError else error,
         leaders,
         None if operations == _NOT_SAID else bool(operations & _WRITE),
+        replication,
     )

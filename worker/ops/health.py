@@ -75,7 +75,8 @@ class Health:
         replica = self.replica
         checks: dict[str, str | None] = {"stopping": "stopping" if replica.stopping.is_set() else None}
         checks |= await self._reach.checks()
-        checks["assigned"] = None if replica.subscriber.assigned else "the consumer group has not assigned yet"
+        assigned = None if replica.subscriber.assigned else "the consumer group has not assigned yet"
+        checks["assigned"] = f"the start waits: {replica.waits_for}" if replica.waits_for else assigned
         unread = replica.watch.unread()
         # A part of the ledger may be refused that the look at it above does not need.
         checks["intake"] = replica.taker.failing
