@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -34,25 +35,25 @@ def packages() -> Path:
     manifest = (HERE / "package.json").read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tradovate-worker"
     home = cache / f"node-{hashlib.sha256(manifest).hexdigest()[:12]}"
-    if not home.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        # Several test runs may find the cache empty at once: each fills a directory of its own, the first one stays.
-        fresh = Path(tempfile.mkdtemp(prefix="node-", dir=cache))
-        try:
-            _install(fresh, manifest)
-            fresh.rename(home)
-        except OSError:
-            if not home.exists():
-                raise
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    # Several test runs may find the cache empty at once: one of them fills it.
+    with (cache / "node.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not home.exists():
+            with tempfile.TemporaryDirectory(prefix="node-", dir=cache) as fresh:
+                whole = Path(fresh) / "whole"
+                _install(whole, manifest)
+                whole.rename(home)
     return home
 
 
 def _install(directory: Path, manifest: bytes) -> None:
+    directory.mkdir()
     (directory / "package.json").write_bytes(manifest)
     # No script of a package is run, and no lock is written: it would name addresses.
     options = ["--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
+    # A machine without a network finds out within seconds.
+    options += ["--fetch-retries=2", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=2000"]
     try:
         subprocess.run(
             ["npm", "install", *options], cwd=directory, check=True, capture_output=True, timeout=_INSTALL_SECONDS
