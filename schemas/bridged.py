@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from schemas.base import Id, Key
+from schemas.base import PERSONAL, Id, Key
 
 
 class _Bridged(BaseModel):
@@ -36,7 +36,7 @@ class AdminAlert(_Bridged):
     """The user whom the alert is about (relatedToUserId)."""
     account_id: Id | None
     """The account that the alert is about (relatedToAccountId)."""
-    signal: Annotated[dict[str, Any] | None, Field(repr=False)]
+    signal: Annotated[dict[str, Any] | None, PERSONAL]
     """The signal as Tradovate sent it; its text may name a person. Null when it is too large for the topic."""
 
 

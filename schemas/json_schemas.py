@@ -41,6 +41,16 @@ class _Generator(GenerateJsonSchema):
         """A union whose members exclude each other is `anyOf`: it can be flattened into one with null."""
         return self.get_flattened_anyof([self.generate_inner(choice) for choice in schema["choices"].values()])
 
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        """What may be null beside one type has two types: to many generators a union is a type of its own.
+
+        Not where a keyword refuses null, or is read by name.
+        """
+        inner = self.generate_inner(schema["schema"])
+        if isinstance(inner.get("type"), str) and inner.keys().isdisjoint({"not", "enum", "const", "title"}):
+            return {**inner, "type": [inner["type"], "null"]}
+        return self.get_flattened_anyof([inner, {"type": "null"}])
+
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         """A field that may be left out may be null, which means the same: that is no default to be written."""
         generated = super().default_schema(schema)

@@ -163,20 +163,21 @@ class ObjectRule(Rule):
     check: Callable[[Any, object], None]
 
 
-def is_given(model: object, name: str) -> bool:
-    """Whether the field with this wire name has a value: null and an empty array are none."""
-    value = getattr(model, to_snake(name))
+def _is_given(model: object, attribute: str) -> bool:
+    """Whether a field has a value: null and an empty array are none."""
+    value = getattr(model, attribute)
     return value is not None and value != ()
 
 
 def at_least_one(**types: str) -> ObjectRule:
     """One of these fields (wire name = JSON type) has to be given, or several. An array stands last."""
     *others, last = types
+    attributes = [to_snake(name) for name in types]
     more = " nor ".join([*others[1:], last])
     rest = f"neither {more} is" if len(others) > 1 else f"{more} is not"
 
     def check(model: object, _context: object) -> None:
-        if not any(is_given(model, name) for name in types):
+        if not any(_is_given(model, attribute) for attribute in attributes):
             raise lacking(others[0], f"is missing, and {rest} given in its place")
 
     return ObjectRule(
@@ -189,11 +190,13 @@ def at_least_one(**types: str) -> ObjectRule:
 def exactly_one(**types: str) -> ObjectRule:
     """Exactly one of two fields (wire name = JSON type) has to be given; what the ledger keeps may have both."""
     first, second = types
+    one, other = to_snake(first), to_snake(second)
 
     def check(model: object, context: object) -> None:
-        if not is_given(model, first) and not is_given(model, second):
+        has_one, has_other = _is_given(model, one), _is_given(model, other)
+        if not has_one and not has_other:
             raise lacking(first, f"is missing, and {second} is not given in its place")
-        if is_given(model, first) and is_given(model, second) and not is_kept(context):
+        if has_one and has_other and not is_kept(context):
             raise broken(second, f"must be left out when {first} is given")
 
     return ObjectRule(
@@ -205,10 +208,10 @@ def exactly_one(**types: str) -> ObjectRule:
 
 def together(first: str, last: str, most: int) -> ObjectRule:
     """Two names have at most so many characters together."""
+    one, other = to_snake(first), to_snake(last)
 
     def check(model: object, _context: object) -> None:
-        names = (getattr(model, to_snake(name)) or "" for name in (first, last))
-        if sum(map(len, names)) > most:
+        if len(getattr(model, one) or "") + len(getattr(model, other) or "") > most:
             raise broken(first, f"and {last} together must be at most {most} characters")
 
     return ObjectRule(

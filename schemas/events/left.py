@@ -23,9 +23,7 @@ class TraderLeft(Event):
     """The shop's id of the trader."""
     user_id: Id | None = None
     """The trader's user at Tradovate."""
-    immediate: Annotated[bool, ReadBy(read=_not_said, schema={"anyOf": [{"type": "boolean"}, {"type": "null"}]})] = (
-        False
-    )
+    immediate: Annotated[bool, ReadBy(read=_not_said, schema={"type": ["boolean", "null"]})] = False
     """Whether it happens at once; otherwise after the end of the trading day."""
     reason: LooseText | None = None
     """A note for people."""

@@ -35,6 +35,17 @@ def test_the_table_of_the_readme_is_fresh() -> None:
     assert README.read_text() == renewed(README.read_text())
 
 
+def test_the_readmes_table_of_topics_has_every_field() -> None:
+    """README.md lists all input topics in their order, each with all its fields; `?` marks what may be left out."""
+    section = (KEPT.parents[1] / "README.md").read_text().split("\n## Topics\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z_.]+)` \| (.*?) \|", section, re.MULTILINE)
+    assert tuple(topic for topic, _ in rows) == TOPICS
+    for topic, text in rows:
+        fields = EVENTS[topic].model_fields.values()
+        assert {name.rstrip("?") for name in re.findall(r"`(\w+\??)`", text)} == {field.alias for field in fields}
+        assert not {f"{field.alias}?" for field in fields if field.is_required()} & set(re.findall(r"\w+\?", text))
+
+
 def test_export_makes_its_directory(tmp_path: Path) -> None:
     """Export makes the directory and tells what it wrote."""
     written = export(tmp_path / "a" / "b")
