@@ -62,14 +62,17 @@ Email = Annotated[str, Field(max_length=320), EMAIL]
 Password = Annotated[str, Field(min_length=8), NO_NUL]
 """Eight characters or more (Tradovate, sign-up endpoints)."""
 
-PartName = Annotated[str, Field(max_length=64), FILLED]
-"""A first or last name: at most 64 characters each (Tradovate, create evaluation users)."""
+COMBINED_NAMES: Final = 60
+"""Characters of first and last name together (Tradovate, create evaluation users and update contact info)."""
 
-LegalName = Annotated[str, Field(max_length=64), PERSON_NAME]
+PartName = Annotated[str, Field(max_length=COMBINED_NAMES - 1), FILLED]
+"""A first or last name. Tradovate allows 64 characters each, but 60 together, and the other one has at least one."""
+
+LegalName = Annotated[str, Field(max_length=COMBINED_NAMES - 1), PERSON_NAME]
 """A first or last name on a subaccount request (Tradovate, create partner subaccount request)."""
+
+JointName = Annotated[str, Field(max_length=COMBINED_NAMES), NO_NUL]
+"""A first or last name of a joint owner: either may be empty."""
 
 AccountName = Annotated[str, Field(max_length=64), ACCOUNT_NAME]
 """Tradovate, create evaluation accounts: `^[A-Z]+[0-9]+$`, at most 64 characters."""
-
-COMBINED_NAMES: Final = 60
-"""First and last name together (Tradovate, create evaluation users and update contact info)."""

@@ -57,9 +57,9 @@ class Application(Wire):
     authorized_individual: bool
     """Whether the trader is authorized to act for the account."""
     first_name: Annotated[LegalName, PERSONAL]
-    """The legal first name: letters, spaces, hyphens, apostrophes and periods, at most 64 characters."""
+    """The legal first name: letters, spaces, hyphens, apostrophes and periods."""
     last_name: Annotated[LegalName, PERSONAL]
-    """The legal last name: letters, spaces, hyphens, apostrophes and periods, at most 64 characters."""
+    """The legal last name: letters, spaces, hyphens, apostrophes and periods."""
     country: Country
     state: Text
     """The state or province."""

@@ -27,7 +27,7 @@ from schemas.countries import Country
 from schemas.events.base import Event, Ids
 from schemas.risk import PostTradeRisk, PreTradeRisk
 from schemas.rules import ObjectRule, exactly_one, together
-from schemas.texts import FILLED
+from schemas.texts import FILLED, JointName
 
 
 class NewUser(Wire):
@@ -114,9 +114,9 @@ class ContactInfo(Wire):
     """Mailing address: the postal code."""
     mailing_country: Country | None = None
     """Mailing address: the country."""
-    joint_first_name: Annotated[LooseText | None, PERSONAL] = None
+    joint_first_name: Annotated[JointName | None, PERSONAL] = None
     """The first name of a joint owner."""
-    joint_last_name: Annotated[LooseText | None, PERSONAL] = None
+    joint_last_name: Annotated[JointName | None, PERSONAL] = None
     """The last name of a joint owner."""
 
     rules = (

@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from schemas.countries import ISO_CODES
+from schemas.events import Account
 from schemas.examples import EVENT_EXAMPLES
 from tests.schemas.cases import ABSENT, BAD, GOOD, ONLY_INTAKE, START, TOPICS
 
 VALIDATORS: Final = ("jsonschema", "ajv")
+
+PRODUCTS: Final = {"EVAL-50K": Account.model_validate(START["purchase"]["account"])}
+"""The catalogue."""
 
 
 @dataclass(frozen=True)

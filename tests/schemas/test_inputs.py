@@ -11,17 +11,15 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from schemas.events import TOPICS, Account
-from schemas.examples import EVENT_EXAMPLES
+from schemas.events import TOPICS
 from schemas.export import event_schema, export
 from schemas.readme import unsaid
 from schemas.records import RECORD_RULES
-from tests.schemas.inputs import Input, inputs
+from tests.schemas.inputs import PRODUCTS, Input, inputs
 from tests.support.node import run_script
 from worker.intake.parse import CODES, Parsed, RawRecord, parse
 
 INPUTS = tuple(inputs())
-PRODUCTS = {"EVAL-50K": Account.model_validate(EVENT_EXAMPLES["trader.purchased"][0]["account"])}
 
 
 def disagreements(accepts: Callable[[Input], bool], expected: Callable[[Input], bool]) -> list[str]:
