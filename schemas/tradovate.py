@@ -29,6 +29,14 @@ from schemas.risk import PostTradeRisk, PreTradeRisk
 DocumentType = Literal["POAForm", "Id", "AddressVerificationFAFTA"]
 RequestStatus = Literal["Approved", "Denied", "InAMLReview", "InReview", "Pending", "Preapproved"]
 
+PERMISSION_USABLE = frozenset({"Accepted", "Approved"})
+"""Statuses of a trading permission that lets its trader in: what the vendor's samples say, and what live rows say."""
+PERMISSION_LIVE = PERMISSION_USABLE | {"Requested"}
+"""Those, and the one of a permission that is asked for."""
+PERMISSION_ENDED = frozenset({"Revoked", "Declined"})
+"""Statuses of a trading permission that lets nobody in. A status that is in none of these sets may let its trader in,
+and proves nothing: it is revoked, and it is not adopted."""
+
 MOST_ITEMS = 100
 """Items of one call (Tradovate, create evaluation users and accounts; what it recommends for cancel everything)."""
 

@@ -57,6 +57,7 @@ from worker.starting import (
 from worker.tradovate.client import PartnerClient
 from worker.tradovate.lockout import LockOut
 from worker.tradovate.operations import OPERATIONS
+from worker.tradovate.seen import USERS, Seen
 
 log = structlog.get_logger()
 
@@ -161,6 +162,7 @@ class Replica:
             observe=self._observe,
             tracing=self.tracing,
             crash=self.crash,
+            seen=Seen(names={USERS: settings.tradovate_name}),
         )
         shortest = settings.batch_linger.total_seconds()
         self.dispatcher = Dispatcher(

@@ -3,7 +3,7 @@
 A reply is one of eight disjoint types; nothing that Tradovate answers leaves the client as an exception.
 
     Answer          HTTP 200 with a JSON body that carries none of the call-wide refusals
-    Refusal         the call as a whole was refused: top-level errorText, `violations`, HTTP 400 and other 4xx
+    Refusal         the call as a whole was refused: a top-level errorText, violations, or a 4xx whose body says so
     Ticket          a penalty ticket inside HTTP 200: the operation was not executed
     Silence         423 or 429: everybody must be silent; the operation was not executed
     Unauthorized    401: token expired or invalid, or no permission; the operation was not executed
@@ -33,14 +33,14 @@ class Domain(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """HTTP 200 and a body; `errorText` that is absent, null or "" counts as success."""
+    """HTTP 200 and a body that says nothing against the call. It proves nothing: see `operation.Proof`."""
 
     body: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The whole call was refused. `text` is the partner's own (or a readable sentence when it gave none)."""
+    """The whole call was refused; `text` is the partner's own."""
 
     text: str
     status: int = 200
@@ -66,9 +66,10 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """HTTP 401 (or 403)."""
+    """HTTP 401 (or 403). `said`: in the partner's own form, as an errorText or violations."""
 
     text: str = ""
+    said: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class NotExecuted:
-    """3xx, 421, or 404 and 405 without a body: nothing was executed; safe to send again, to the right host.
+    """3xx, 421, 404 and 405 without a body, or an errorText that names the other domain: nothing was executed.
 
     `leads_to`: the host that a redirect names for the same path (`name` or `name:port`), trusted or not; the rest of
     its `Location` is not kept, for it may name a trader. A 404 may also be the answer of the right host, which says so

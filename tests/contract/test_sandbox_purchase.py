@@ -113,7 +113,7 @@ async def test_an_account_comes_with_its_permission(desk: Desk) -> None:
     made = await desk.new_account(user_id, "EVAL1")
     [permission] = await desk.call(f"demo/tradingPermission/deps?masterid={user_id}")
     assert (permission["id"], permission["accountId"]) == (made["tradingPermissionId"], made["accountId"])
-    assert permission["status"] == "Accepted"
+    assert permission["status"] == "Approved"
     found = await desk.call("demo/account/find?name=EVAL1")
     assert found["id"] == made["accountId"]
     assert found["userId"] != user_id
@@ -127,7 +127,7 @@ async def test_an_account_without_permission_gets_one(desk: Desk) -> None:
     assert "tradingPermissionId" not in made
     pair = {"accountId": made["accountId"], "userId": user_id}
     answer = await desk.call("demo/user/createTradingPermission", **pair)
-    assert answer["tradingPermission"]["status"] == "Accepted"
+    assert answer["tradingPermission"]["status"] == "Approved"
     assert "errorText" in await desk.call("demo/user/createTradingPermission", **pair)
     await desk.control("switches", same_permission_again="existing")
     again = await desk.call("demo/user/createTradingPermission", **pair)

@@ -75,7 +75,7 @@ async def test_another_traders_is_a_conflict_and_untouched(stage: Stages) -> Non
     )
     assert (outcome["status"], outcome["errorCode"]) == ("failed", "conflict")
     assert outcome["tradingPermissionIds"] == [own["tradingPermissionId"]]
-    assert firm.permission(other["tradingPermissionId"])["status"] == "Accepted"
+    assert firm.permission(other["tradingPermissionId"])["status"] == "Approved"
     assert firm.permission(own["tradingPermissionId"])["status"] == "Revoked"
 
 

@@ -17,6 +17,9 @@ USERS = "/user/createevaluationusers"
 ACCOUNTS = "/user/createevaluationaccounts"
 CONTACT = "/contactinfo/updatecontactinfo"
 
+AFTER = ("cut_after", "status_after", "late", "short_results", "long_results", "same_results")
+"""Faults that leave the effect."""
+
 UNCLEAR: list[dict[str, Any]] = [
     {"action": "cut_before"},
     {"action": "cut_after"},
@@ -28,7 +31,9 @@ UNCLEAR: list[dict[str, Any]] = [
     {"action": "late", "seconds": 0.2},
     {"action": "late", "seconds": 0.2, "answer": "504"},
     *({"action": "garbage", "form": form} for form in ("not_json", "wrong_types", "empty", "truncated", "html")),
-    {"action": "garbage", "form": "null", "effect": False},
+    *({"action": "garbage", "form": form} for form in ("object", "error", "failure", "penalty")),
+    *({"action": "garbage", "form": form, "effect": False} for form in ("null", "object", "error", "penalty")),
+    {"action": "same_results"},
     {"action": "short_results"},
     {"action": "long_results"},
 ]
@@ -39,10 +44,10 @@ def name(fault: dict[str, Any]) -> str:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(6))
 async def test_an_unclear_call_is_looked_up_before_it_goes_again(stage: Stages, part: int) -> None:
     """Whatever way each of the three calls goes wrong, it takes effect once, and is sent again only if it had not."""
-    await together({name(fault): _unclear(stage, fault) for fault in UNCLEAR[part::4]})
+    await together({name(fault): _unclear(stage, fault) for fault in UNCLEAR[part::6]})
 
 
 async def _unclear(stage: Stages, fault: dict[str, Any]) -> None:
@@ -55,9 +60,14 @@ async def _unclear(stage: Stages, fault: dict[str, Any]) -> None:
     outcomes = await on.all_ended()
     assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
     assert outcomes[0]["warnings"] == []
-    took_effect = fault["action"] in ("cut_after", "status_after", "late", "short_results", "long_results") or (
-        fault.get("effect", fault["action"] == "garbage")
-    )
+    took_effect = fault["action"] in (
+        "cut_after",
+        "status_after",
+        "late",
+        "short_results",
+        "long_results",
+        "same_results",
+    ) or (fault.get("effect", fault["action"] == "garbage"))
     for path in (USERS, ACCOUNTS):
         assert on.count(path) == (1 if took_effect else 2), path
     await oracle.holds_all(on)
@@ -191,7 +201,12 @@ async def test_a_ticket_keeps_nothing_of_its_body(stage: Stages) -> None:
 
 async def test_what_never_left_is_no_attempt(stage: Stages) -> None:
     """A partner that cannot be reached has been sent nothing, however often that was tried."""
-    on = await stage(TRADOVATE_DEMO_URL="http://127.0.0.1:1/v1", RETRY_FOR_SECONDS="1", RETRY_BASE_SECONDS="0.1")
+    on = await stage(
+        TRADOVATE_DEMO_URL="http://127.0.0.1:1/v1",
+        TRADOVATE_FOLLOW_HOSTS="off",
+        RETRY_FOR_SECONDS="1",
+        RETRY_BASE_SECONDS="0.1",
+    )
     await on.replica()
     await on.buy(purchase(1))
     (outcome,) = await on.all_ended()

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.cleaning import TEXT_LIMIT, clean
 from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
-from worker.tradovate.client import TEXT_LIMIT, classify, clean
+from worker.tradovate.client import classify
 
 
 def sent(status: int, body: Any, *, reading: bool = False) -> Reply:
@@ -48,9 +49,7 @@ def test_success_is_an_answer_however_it_says_that_nothing_is_wrong(body: dict[s
         ({"errorText": "no", "results": [{"errorText": "a"}, {"errorText": "b"}]}, Refusal("no")),
         ({"errorText": "no", "errorCode": "Success"}, Refusal("no")),
         ({"errorText": "no", "errorCode": "UserAlreadyExists"}, Refusal("no", 200, "UserAlreadyExists")),
-        ({"errorCode": "ConflictWithExisting"}, Refusal("ConflictWithExisting", 200, "ConflictWithExisting")),
         ({"ok": False, "errorText": "no"}, Refusal("no")),
-        ({"ok": False}, Refusal("Tradovate refused without a text (ok: false)")),
         (
             {"violations": [{"constraint": "required_field_missing", "description": "First Name should be specified"}]},
             Refusal("First Name should be specified"),
@@ -66,12 +65,51 @@ def test_success_is_an_answer_however_it_says_that_nothing_is_wrong(body: dict[s
         ),
         ({"violations": "odd"}, Refusal("odd")),
         ({"violations": [7]}, Refusal("Tradovate found fault with the request and did not say what")),
+        ({"errorText": "a", "violations": ["b"]}, Refusal("a; b")),
     ],
 )
 def test_a_refusal_inside_http_200_is_a_refusal(body: dict[str, Any], reply: Reply) -> None:
-    """Top-level errorText, errorCode, `ok: false` and both forms of violations refuse the whole call, readably."""
+    """A top-level errorText and both forms of violations refuse the whole call, readably."""
     assert sent(200, body) == reply
     assert sent(200, body, reading=True) == reply
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"ok": False},
+        {"error": "invalid_token"},
+        {"message": "Service unavailable"},
+        {"failureReason": "UnknownReason", "failureText": "Access is denied"},
+        {"errorText": " "},
+    ],
+)
+def test_an_object_that_says_no_in_another_form_is_no_refusal(body: dict[str, Any]) -> None:
+    """It is an answer without the promised part: the operation finds nothing proven in it."""
+    assert sent(200, body) == Answer(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"errorCode": "ConflictWithExisting"},
+        {"errorText": 5},
+        {"errorText": {}},
+        {"errorText": False},
+        {"errorText": ["no"]},
+        {"errorCode": 5},
+        {"violations": 7},
+        {"violations": True},
+        {"p-time": 60, "p-message": "wait"},
+        {"p-ticket": 7, "p-time": 60},
+        {"errorText": "some failed", "results": [{"userId": 1}, {"errorText": "x"}]},
+        {"violations": ["some failed"], "results": [{"userId": 1}, {"errorText": "x"}]},
+    ],
+)
+def test_what_contradicts_itself_or_is_half_said_is_unclear(body: dict[str, Any]) -> None:
+    """An errorCode alone, a penalty without a ticket, fields of another type, a refusal that grants some items."""
+    assert isinstance(sent(200, body), Unclear)
+    assert isinstance(sent(200, body, reading=True), Unclear)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +121,8 @@ def test_a_refusal_inside_http_200_is_a_refusal(body: dict[str, Any], reply: Rep
             Ticket("abc", timedelta(seconds=19), captcha=True, message="slow down"),
         ),
         ({"p-captcha": True}, Ticket("", timedelta(seconds=60), captcha=True)),
+        ({"p-ticket": "x", "p-time": 19, "p-captcha": "true"}, Ticket("x", timedelta(seconds=19), captcha=True)),
+        ({"p-ticket": "abc", "p-time": 1, "p-captcha": "false"}, Ticket("abc", timedelta(seconds=1))),
         ({"p-ticket": "abc", "p-time": "7"}, Ticket("abc", timedelta(seconds=7))),
         ({"p-ticket": "abc", "p-time": -1}, Ticket("abc", timedelta(0))),
         ({"p-ticket": "abc", "p-time": 1e300}, Ticket("abc", timedelta(days=1))),
@@ -94,13 +134,30 @@ def test_a_penalty_ticket_is_found_inside_http_200(body: dict[str, Any], reply: 
     assert sent(200, body) == reply
 
 
-@pytest.mark.parametrize("status", [400, 402, 404, 405, 409, 413, 415, 422, 499])
-def test_other_errors_of_ours_are_refusals(status: int) -> None:
-    """4xx refuses the call with the body's own text, or a readable sentence."""
+@pytest.mark.parametrize("status", [400, 402, 403, 404, 405, 409, 410, 413, 415, 422, 499])
+def test_a_4xx_is_a_refusal_if_its_body_says_so(status: int) -> None:
+    """An errorText or violations in an object say so; a page, nothing at all and other objects do not."""
     assert sent(status, {"errorText": "no", "errorCode": "DataError"}) == Refusal("no", status, "DataError")
-    assert sent(status, b"Not here") == Refusal("Not here", status)
-    assert sent(status, "quoted") == Refusal("quoted", status)
     assert sent(status, {"violations": [{"description": "bad"}]}) == Refusal("bad", status)
+    wrong: Any
+    for wrong in (b"<html>Not here</html>", {"error": "x"}, {"message": "x"}, {"errorText": ""}, [], 7, b"{cut"):
+        assert isinstance(sent(status, wrong), Unclear), wrong
+        assert isinstance(sent(status, wrong, reading=True), Unclear), wrong
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+def test_a_sentence_about_the_request_is_a_refusal(status: int) -> None:
+    """A short plain text, or a JSON string; a long one is a page of something else."""
+    assert sent(status, b"Malformed request") == Refusal("Malformed request", status)
+    assert sent(status, "quoted") == Refusal("quoted", status)
+    assert isinstance(sent(status, b"x" * 5000), Unclear)
+    assert isinstance(sent(status, b""), Unclear)
+
+
+@pytest.mark.parametrize("status", [402, 404, 405, 410, 413, 499])
+def test_a_sentence_with_another_status_is_unclear(status: int) -> None:
+    """Gateways and load balancers speak so, of a request that the partner has perhaps never seen."""
+    assert isinstance(sent(status, b"Not here"), Unclear)
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308, 399, 404, 405, 421])
@@ -126,9 +183,22 @@ def test_what_is_not_permitted_is_unauthorized(status: int) -> None:
     assert sent(status, b"") == Unauthorized("")
 
 
-def test_an_expired_token_may_also_be_a_400() -> None:
+def test_a_401_may_say_so_in_the_partners_own_form() -> None:
+    """An errorText beside a 401 is about the request, if another token does not help; a page is about nothing."""
+    assert sent(401, {"errorText": "No such user here"}) == Unauthorized("No such user here", said=True)
+    assert sent(401, b"<html>") == Unauthorized("")
+
+
+@pytest.mark.parametrize("body", [b"Expired Access Token", b'{"errorText": "Expired Access Token"}'])
+def test_an_expired_token_may_also_be_a_400(body: bytes) -> None:
     """One of the vendor's pages says that an expired token is answered with 400 or 401."""
-    assert sent(400, b"Expired Access Token") == Unauthorized("Expired Access Token")
+    assert sent(400, body) == Unauthorized("Expired Access Token")
+
+
+def test_an_error_text_that_names_the_other_domain_is_about_the_host() -> None:
+    """Nothing was executed, and no event is at fault."""
+    reply = sent(200, {"errorText": "This endpoint should be called on demo.tradovateapi.com"})
+    assert isinstance(reply, NotExecuted)
 
 
 @pytest.mark.parametrize("status", [423, 429])
@@ -146,10 +216,12 @@ def test_what_a_closed_session_would_answer_is_unclear(status: int) -> None:
     assert (reply.status, reply.closed_session) == (status, True)
 
 
-@pytest.mark.parametrize("status", [100, 205, 206, 226, 0, 999])
+@pytest.mark.parametrize("status", [100, 201, 202, 203, 204, 205, 206, 226, 0, 999])
 def test_a_status_that_makes_no_sense_is_unclear(status: int) -> None:
-    """Oddities are never taken for success or failure."""
-    assert isinstance(sent(status, {}), Unclear)
+    """A status never seen is neither success nor failure, whatever comes with it."""
+    assert isinstance(sent(status, {"userId": 1}), Unclear)
+    assert isinstance(sent(status, {"errorText": "no"}), Unclear)
+    assert isinstance(sent(status, b"", reading=True), Unclear)
 
 
 @pytest.mark.parametrize(
@@ -168,31 +240,33 @@ def test_nothing_and_lists_are_answers_to_reads_alone(body: bytes, value: Any) -
     assert isinstance(sent(200, body), Unclear)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [{"errorText": 5}, {"errorText": {}}, {"errorText": False}, {"errorCode": 5}, {"errorText": ["no"]}],
-)
-def test_an_error_of_a_wrong_type_is_unclear(body: dict[str, Any]) -> None:
-    """Nonsense is looked up, not sent again."""
-    assert isinstance(sent(200, body), Unclear)
-
-
-def test_a_whole_that_is_refused_and_granted_in_part_is_unclear() -> None:
-    """Sent again after such an answer, the granted part would be doubled."""
-    assert isinstance(sent(200, {"errorText": "some failed", "results": [{"userId": 1}, {"errorText": "x"}]}), Unclear)
-
-
 def test_a_byte_order_mark_is_no_garbage() -> None:
     """JSON behind a byte order mark is read."""
     assert sent(200, b'\xef\xbb\xbf{"a":1}') == Answer({"a": 1})
 
 
-def test_texts_are_cut_and_can_be_stored() -> None:
-    """No text is longer than the vendor's limit, has a NUL or a lone surrogate."""
+def test_texts_are_clean_wherever_they_stand() -> None:
+    """No text of an answer is longer than the vendor's limit, has a NUL or a lone surrogate; its keys neither."""
     reply = sent(200, {"errorText": "x" * 100_000})
     assert isinstance(reply, Refusal)
     assert len(reply.text) == TEXT_LIMIT
-    assert clean("a\x00b\ud800c ") == "ab?c"
+    body = b'{"results": [{"errorText": "Not \\u0000 welcome"}, {"a\\u0000\\ud800": ["\\udfff!", 1]}]}'
+    assert sent(200, body) == Answer({"results": [{"errorText": "Not  welcome"}, {"a?": ["?!", 1]}]})
+
+
+def test_nul_is_removed_before_the_text_is_cut() -> None:
+    """What is cut off has been counted without what was removed."""
+    assert clean("\x00" * 10 + "x" * TEXT_LIMIT) == "x" * TEXT_LIMIT
+    assert clean("a\x00b\ud800c") == "ab?c"
+
+
+def test_one_bad_text_does_not_hide_the_rest_of_an_answer() -> None:
+    """A lone surrogate, at which strict parsers give up, spoils no other item; what is no JSON still is none."""
+    assert sent(200, b'{"results": [{"errorText": "\\ud83d"}, {"userId": 1}]}') == Answer(
+        {"results": [{"errorText": "?"}, {"userId": 1}]}
+    )
+    for body in (b'{"a": "\\ud83d"', b'{"a": "\\ud83d", "b": NaN}', b'["\\ud83d"' + b"[" * 5000):
+        assert isinstance(sent(200, body), Unclear)
 
 
 FIELDS = ("errorText", "errorCode", "ok", "violations", "results", "description", "constraint", "accessToken")
@@ -204,19 +278,45 @@ JSON = st.recursive(
 )
 
 
-@given(st.integers(-1, 1000), st.binary(max_size=200), st.booleans())
-def test_no_bytes_raise(status: int, body: bytes, reading: bool) -> None:
-    """Whatever the status and the bytes, the answer is one of the replies, and never that nothing was sent."""
-    assert not isinstance(classify(status, body, reading=reading), NotSent)
+BODIES = st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode())
+STATUSES = st.integers(-1, 1000) | st.sampled_from([200, 200, 400, 401, 403, 404, 409, 422, 429, 500])
 
 
-@given(st.sampled_from([200, 201, 400, 404, 401, 429, 500]), JSON, st.booleans())
-def test_no_json_raises(status: int, body: Any, reading: bool) -> None:
-    """Whatever the known fields hold, the answer is one of the replies, and its texts can be stored."""
-    reply = sent(status, body, reading=reading)
+def says_no(status: int, body: bytes) -> bool:
+    """Whether a response has one of the listed forms of a refusal, told apart without the classification."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        value = None
+    text = value.get("errorText") if isinstance(value, dict) else None
+    violations = value.get("violations") if isinstance(value, dict) else None
+    told = (isinstance(text, str) and bool(text.strip("\x00 \t\r\n"))) or bool(violations)
+    spoken = not isinstance(value, dict | list) and 0 < len(body.strip()) <= 2048
+    return (told and (status == 200 or 400 <= status < 500)) or (spoken and status in (400, 409, 422))
+
+
+@given(STATUSES, BODIES, st.booleans())
+def test_nothing_but_the_listed_forms_is_a_refusal_or_an_answer(status: int, body: bytes, reading: bool) -> None:
+    """Whatever comes: a refusal said no in a listed form, an answer is HTTP 200; and nothing raises."""
+    reply = classify(status, body, reading=reading)
+    assert not isinstance(reply, NotSent)
     if isinstance(reply, Refusal):
+        assert says_no(status, body)
         assert reply.text
-        assert "\x00" not in reply.text
-        reply.text.encode()
+    if isinstance(reply, Answer):
+        assert status == 200
+        assert reading or isinstance(reply.body, dict)
     if isinstance(reply, Ticket):
         assert timedelta(0) <= reply.wait <= timedelta(days=1)
+    if isinstance(reply, NotExecuted):
+        assert status == 200 or 300 <= status < 400 or status in (404, 405, 421)
+
+
+@given(STATUSES, JSON)
+def test_all_that_is_told_can_be_stored(status: int, body: Any) -> None:
+    """No text of a reply has a NUL or a lone surrogate, wherever it comes from."""
+    reply = sent(status, body)
+    written = repr(reply)
+    assert "\\x00" not in written
+    assert "\\ud8" not in written
+    written.encode()

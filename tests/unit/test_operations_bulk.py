@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 
 from tests.support.reader import FakeReader, look
-from worker.replies import Absent, Done, NotExecuted
+from worker.replies import Absent, Done, NotExecuted, Unclear, Unknown
+from worker.tradovate.operation import NotPermitted, Unreadable
 from worker.tradovate.operations import OPERATIONS
 
 USERS = OPERATIONS["createEvaluationUsers"]
 ACCOUNTS = OPERATIONS["createEvaluationAccounts"]
+ADD = OPERATIONS["addEntitlementSubscription"]
 
+ADMIN = {"id": 1001, "name": "acme-admin", "email": "ops@example.com"}
+TEMPLATE = {"id": 3, "name": "TEMPLATE50K"}
 THERE = [{"id": 100 + n, "name": f"EVAL{n}"} for n in range(100)]
+PERMISSIONS = [{"id": 500 + n, "accountId": 100 + n, "userId": n + 1, "status": "Approved"} for n in range(100)]
 GONE = NotExecuted("", 404)
 
 
@@ -23,70 +28,189 @@ def user(number: int) -> dict[str, Any]:
 
 
 def account(number: int) -> dict[str, Any]:
-    return {"name": f"EVAL{number}", "userId": number, "_derived": True}
+    return {"name": f"EVAL{number}", "userId": number + 1, "templateAccountId": 3, "_derived": True}
 
 
-@pytest.mark.parametrize("listed", [[], None, {}])
-async def test_a_list_of_nobody_is_believed_when_it_is_right_about_one(listed: Any) -> None:
-    """A hundred users of whom none is there cost two calls, though the list is empty."""
-    reader = FakeReader({"/user/list": listed})
-    assert await look(USERS, reader, *map(user, range(100))) == [Absent()] * 100
-    assert [path for path, _ in reader.asked] == ["/user/list", "/user/find"]
-
-
-async def test_a_list_that_hides_users_is_not_believed() -> None:
-    """A list that is empty though a user of that name is there tells nothing: each is asked about."""
-
-    def find(query: Mapping[str, Any]) -> Any:
-        return {"id": 7, **user(int(str(query["name"])[4:]))}
-
-    found = await look(USERS, FakeReader({"/user/list": [], "/user/find": find}), *map(user, range(10)))
-    assert all(isinstance(each, Done) for each in found)
-
-
-def finds(form: str, rows: list[dict[str, Any]], nothing: Any) -> Callable[[Mapping[str, Any]], Any]:
-    """`account/finds` that takes names in one form only, or none."""
+def finds(form: str, rows: list[dict[str, Any]], nothing: Any, most: int = 1000) -> Callable[[Mapping[str, Any]], Any]:
+    """A bulk read by name that takes names in one form only, at most so many, or is not there."""
 
     def answer(query: Mapping[str, Any]) -> Any:
         names = query["names"]
-        if form == "gone":
-            return nothing
-        asked = str(names).split(",") if form == "commas" and isinstance(names, str) else list(names)
-        found = [row for row in rows if row["name"] in asked] if form == "commas" or isinstance(names, list) else []
-        return found or nothing
+        match form:
+            case "joined":
+                asked = names.split(",") if isinstance(names, str) else []
+            case "repeated":
+                asked = [names] if isinstance(names, str) else list(names)
+            case "last":
+                asked = [names] if isinstance(names, str) else list(names)[-1:]
+            case _:
+                return GONE
+        if len(asked) > most:
+            return GONE
+        folded = {name.casefold() for name in asked}
+        return [row for row in reversed(rows) if row["name"].casefold() in folded] or nothing
 
     return answer
 
 
-def find(rows: list[dict[str, Any]]) -> Callable[[Mapping[str, Any]], Any]:
-    """`account/find`."""
-    return lambda query: next((row for row in rows if row["name"] == query["name"]), GONE)
+def find(rows: list[dict[str, Any]], nothing: Any = GONE) -> Callable[[Mapping[str, Any]], Any]:
+    """A read of one name."""
+    return lambda query: next((row for row in rows if row["name"].casefold() == query["name"].casefold()), nothing)
 
 
-@pytest.mark.parametrize("nothing", [[], GONE])
-@pytest.mark.parametrize(("form", "calls"), [("commas", 1), ("repeats", 3), ("gone", 102)])
-async def test_accounts_that_are_there_are_found(form: str, calls: int, nothing: Any) -> None:
-    """However the bulk read takes names, and if there is none: all accounts are found, in as few calls as it allows."""
-    permissions = [{"id": 500 + n, "accountId": 100 + n, "userId": n, "status": "Accepted"} for n in range(100)]
+def many(*rows: dict[str, Any], unknown: int | None = None) -> Callable[[Mapping[str, Any]], Any]:
+    """A bulk read by user, which fails for a user whom the partner does not know."""
+
+    def answer(query: Mapping[str, Any]) -> Any:
+        asked = [int(each) for each in str(query["masterids"]).split(",")]
+        return GONE if unknown in asked else [row for row in rows if row["userId"] in asked]
+
+    return answer
+
+
+def one(*rows: dict[str, Any], unknown: int | None = None) -> Callable[[Mapping[str, Any]], Any]:
+    """A read by user."""
+
+    def answer(query: Mapping[str, Any]) -> Any:
+        return GONE if query["masterid"] == unknown else [row for row in rows if row["userId"] == query["masterid"]]
+
+    return answer
+
+
+def accounts(form: str, rows: list[dict[str, Any]], nothing: Any, known: str | None, most: int = 1000) -> FakeReader:
+    """The reads of an account look-up. `known`: the name of an account that is there."""
+    there = [*rows, *([{"id": 99, "name": known}] if known is not None else ()), TEMPLATE]
     reader = FakeReader(
         {
-            "/account/finds": finds(form, THERE, nothing),
-            "/account/find": find(THERE),
-            "/tradingPermission/ldeps": permissions,
+            "/account/finds": finds(form, there, nothing, most),
+            "/account/find": find(there),
+            "/account/item": lambda query: TEMPLATE if query["id"] == 3 else GONE,
+            "/tradingPermission/ldeps": many(*PERMISSIONS),
+            "/tradingPermission/deps": one(*PERMISSIONS),
         }
     )
-    found = await look(ACCOUNTS, reader, *map(account, range(100)))
-    assert [each.value["tradingPermissionId"] for each in found] == [500 + n for n in range(100)]
-    assert len([path for path, _ in reader.asked if path.startswith("/account/")]) == calls
+    if known is not None:
+        reader.seen.names["/account/finds"] = known
+    return reader
 
 
+def read_of(reader: FakeReader, entity: str = "account") -> int:
+    """How many reads of that entity there were."""
+    return len([path for path in reader.paths if path.startswith(f"/{entity}/")])
+
+
+FORMS = ["joined", "repeated", "last", "none"]
+
+
+@pytest.mark.parametrize("known", [None, "EVAL9999"])
 @pytest.mark.parametrize("nothing", [[], GONE])
-@pytest.mark.parametrize("form", ["commas", "repeats", "gone"])
-async def test_accounts_that_are_not_there_cost_two_calls(form: str, nothing: Any) -> None:
-    """A hundred names that nobody has: one bulk read, and one name by itself to be sure of that."""
-    reader = FakeReader({"/account/finds": finds(form, [], nothing)})
-    assert await look(ACCOUNTS, reader, *map(account, range(100))) == [Absent()] * 100
-    assert [path for path, _ in reader.asked] == ["/account/finds", "/account/find"]
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("there", [range(100), range(0), range(1), range(40, 41), range(99, 100), range(0, 100, 7)])
+async def test_accounts_are_found_and_missed_rightly(form: str, nothing: Any, known: str | None, there: range) -> None:
+    """However the bulk read takes names, and whatever it says when it finds none: those that are there are found, and
+    none is taken for absent that is there.
+    """
+    rows = [THERE[n] for n in there]
+    reader = accounts(form, rows, nothing, known)
+    for _ in range(2):  # the second time with what the first has shown
+        found = await look(ACCOUNTS, reader, *map(account, range(100)))
+        assert [n for n in range(100) if isinstance(found[n], Done)] == list(there)
+        assert [n for n in range(100) if isinstance(found[n], Absent)] == [n for n in range(100) if n not in there]
+
+
+@pytest.mark.parametrize(
+    ("form", "nothing", "known", "there", "first", "then"),
+    [
+        ("joined", [], None, 100, 2, 1),  # a template account is read once for its name
+        ("joined", GONE, None, 1, 2, 1),
+        ("repeated", [], None, 100, 3, 1),
+        ("joined", [], "EVAL9999", 0, 1, 1),  # the name that is there shows that the others are not
+        ("joined", GONE, "EVAL9999", 0, 1, 1),
+        ("repeated", [], "EVAL9999", 0, 2, 1),
+        ("joined", [], None, 0, 2, 1),
+        ("repeated", [], None, 0, 3, 1),
+    ],
+)
+async def test_a_hundred_accounts_cost_a_few_reads(
+    form: str, nothing: Any, known: str | None, there: int, first: int, then: int
+) -> None:
+    """One read as soon as it is known that the bulk read understands; two or three to find that out."""
+    reader = accounts(form, THERE[:there], nothing, known)
+    await look(ACCOUNTS, reader, *map(account, range(100)))
+    assert read_of(reader) == first
+    await look(ACCOUNTS, reader, *map(account, range(100)))
+    assert read_of(reader) == first + then
+
+
+@pytest.mark.parametrize("there", [0, 100])
+async def test_a_bulk_read_that_takes_ten_is_asked_for_ten(there: int) -> None:
+    """More were answered with 404: ten at a time, also the next time."""
+    reader = accounts("joined", THERE[:there], [], "EVAL9999", most=11)
+    found = await look(ACCOUNTS, reader, *map(account, range(100)))
+    assert all(isinstance(each, Done if there else Absent) for each in found)
+    first = read_of(reader)
+    assert first <= 16
+    await look(ACCOUNTS, reader, *map(account, range(100)))
+    assert read_of(reader) - first <= 12
+
+
+async def test_where_there_is_no_bulk_read_each_is_asked_for() -> None:
+    """A hundred reads, and every account found."""
+    reader = accounts("none", THERE, [], None)
+    found = await look(ACCOUNTS, reader, *map(account, range(100)))
+    assert all(isinstance(each, Done) for each in found)
+    assert read_of(reader) <= 106
+
+
+async def test_a_name_that_is_no_longer_there_misleads_nobody() -> None:
+    """An archived account, asked for beside the others, is not found: that says nothing of those."""
+    reader = accounts("repeated", THERE, [], None)
+    reader.seen.names["/account/finds"] = "EVAL7777"
+    found = await look(ACCOUNTS, reader, *map(account, range(100)))
+    assert all(isinstance(each, Done) for each in found)
+
+
+async def test_addresses_stay_short() -> None:
+    """Names of 64 characters are asked for in several reads."""
+    names = [f"EVAL{'9' * 57}{n:03}" for n in range(100)]
+    rows = [{"id": 100 + n, "name": name} for n, name in enumerate(names)]
+    reader = accounts("joined", rows, [], None)
+    found = await look(ACCOUNTS, reader, *({**account(n), "name": name} for n, name in enumerate(names)))
+    assert all(isinstance(each, Done) for each in found)
+    assert max(len(str(query.get("names", ""))) for _, query in reader.asked) < 3200
+    assert read_of(reader) <= 4
+
+
+@pytest.mark.parametrize("form", ["joined", "repeated"])
+async def test_where_no_name_is_known_two_empty_lists_are_believed(form: str) -> None:
+    """In both forms nobody was found, and one name asked for alone is not there either: three reads."""
+    reader = FakeReader({"/user/finds": finds(form, [], []), "/user/find": find([])})
+    assert await look(USERS, reader, *map(user, range(100))) == [Absent()] * 100
+    assert reader.paths == ["/user/finds", "/user/finds", "/user/find"]
+
+
+async def test_users_are_found_by_their_names_in_one_read() -> None:
+    """In any case of letters; the API user's own name shows that the read understands. The list of the organization is
+    never asked for.
+    """
+    rows = [ADMIN, *({**user(n), "id": n + 1, "name": f"USER{n}"} for n in range(50))]
+    reader = FakeReader({"/user/finds": finds("joined", rows, GONE), "/user/find": find(rows)})
+    reader.seen.names["/user/finds"] = "acme-admin"
+    found = await look(USERS, reader, *map(user, range(100)))
+    assert [type(each) for each in found] == [Done] * 50 + [Absent] * 50
+    assert reader.paths == ["/user/finds"]
+    assert await look(USERS, reader, *map(user, range(50, 100))) == [Absent()] * 50
+    assert reader.paths == ["/user/finds"] * 2
+
+
+async def test_a_user_name_with_a_comma_is_asked_for_alone() -> None:
+    """Joined with others it would be two names."""
+    rows = [ADMIN, {"id": 5, "name": "doe, jane", "email": "jane@example.com"}]
+    reader = FakeReader({"/user/finds": finds("joined", rows, []), "/user/find": find(rows)})
+    reader.seen.names["/user/finds"] = "acme-admin"
+    wanted = {"name": "doe, jane", "email": "Jane@example.com"}
+    found = await look(USERS, reader, user(1), wanted, user(2))
+    assert [type(each) for each in found] == [Absent, Done, Absent]
 
 
 async def test_an_own_permission_is_seen_though_the_bulk_read_hides_it() -> None:
@@ -96,9 +220,75 @@ async def test_an_own_permission_is_seen_though_the_bulk_read_hides_it() -> None
             "/account/find": THERE[0],
             "/tradingPermission/deps": [],
             "/user/getaccounttradingpermissions": {
-                "tradingPermissions": [{"id": 9, "userId": 0, "status": "Accepted"}, {"id": 8, "userId": 5}]
+                "tradingPermissions": [{"id": 9, "userId": 1, "status": "Accepted"}, {"id": 8, "userId": 5}]
             },
         }
     )
     (found,) = await look(ACCOUNTS, reader, account(0))
     assert (found.value["accountId"], found.value["tradingPermissionId"]) == (100, 9)
+
+
+# -- by user
+
+
+PLUGINS = [{"id": n, "userId": n, "entitlementId": 31} for n in range(1, 91)]
+WANTED = [{"userId": n, "entitlementId": 31} for n in range(1, 101)]
+
+
+async def test_one_unknown_user_spoils_the_bulk_read_of_a_quarter() -> None:
+    """The others are read in bulk all the same."""
+    reader = FakeReader(
+        {"/userPlugin/ldeps": many(*PLUGINS, unknown=95), "/userPlugin/deps": one(*PLUGINS, unknown=95)}
+    )
+    found = await look(ADD, reader, *WANTED)
+    assert [type(each) for each in found] == [Done] * 90 + [Absent] * 10
+    assert len(reader.asked) <= 32
+
+
+async def test_rows_of_nobody_prove_nothing() -> None:
+    """A bulk read that does not tell whose its rows are is asked for each user."""
+    strange = [{"id": n, "entitlementId": 31} for n in range(1, 91)]
+    reader = FakeReader({"/userPlugin/ldeps": strange, "/userPlugin/deps": one(*PLUGINS)})
+    found = await look(ADD, reader, *WANTED)
+    assert [type(each) for each in found] == [Done] * 90 + [Absent] * 10
+
+
+async def test_a_bulk_read_that_finds_nobody_anything_is_checked_once() -> None:
+    """It may not understand several users: one of them is asked for alone."""
+    reader = FakeReader({"/userPlugin/ldeps": [], "/userPlugin/deps": one(*PLUGINS)})
+    found = await look(ADD, reader, *WANTED)
+    assert [type(each) for each in found] == [Done] * 90 + [Absent] * 10
+
+
+async def test_a_user_of_another_firm_leaves_the_others_alone() -> None:
+    """A read that is not permitted for one user makes that one unknown."""
+
+    def deps(query: Mapping[str, Any]) -> Any:
+        return NotPermitted("401") if query["masterid"] == 2 else one(*PLUGINS)(query)
+
+    reader = FakeReader({"/userPlugin/ldeps": NotPermitted("401"), "/userPlugin/deps": deps})
+    found = await look(ADD, reader, *WANTED[:3])
+    assert [type(each) for each in found] == [Done, Unknown, Done]
+
+
+async def test_a_partner_that_fails_is_not_asked_a_hundred_times() -> None:
+    """A 5xx to the bulk read ends the look-up: nothing is known of anybody."""
+    reader = FakeReader({"/userPlugin/ldeps": Unclear("HTTP 503", 503)})
+    with pytest.raises(Unreadable):
+        await look(ADD, reader, *WANTED)
+    assert len(reader.asked) == 1
+
+
+@pytest.mark.parametrize("body", [{"error": "invalid_token"}, [{"error": "x"}], {"id": "5"}, [7], "text"])
+async def test_an_object_that_is_no_entity_is_not_nothing(body: Any) -> None:
+    """What a read answers must be entities or nothing at all: an error of another form is neither."""
+    for path, operation, item in (
+        ("/userPlugin/deps", ADD, WANTED[0]),
+        ("/user/find", USERS, user(1)),
+        ("/account/find", ACCOUNTS, account(1)),
+    ):
+        try:
+            (found,) = await look(operation, FakeReader({path: body}), item)
+        except Unreadable:
+            continue
+        assert isinstance(found, Unknown)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.reader import FakeReader, look
-from worker.replies import Absent, Done, NotExecuted, NotHandled, Refusal, Unclear, Unknown
+from worker.replies import Absent, Done, NotExecuted, Refusal, Unclear, Unknown
 from worker.tradovate.operation import Resend
 from worker.tradovate.operations import OPERATIONS
 
@@ -44,8 +44,8 @@ def test_a_revocation_names_each_permission_once() -> None:
 def test_an_answer_without_ok_is_unclear(body: Any) -> None:
     """A SimpleResponse says `ok`, or nobody knows."""
     for operation in (REVOKE, RESET):
-        assert all(isinstance(each, Unknown) for each in operation.results(body, [{}, {}]))
-    assert REVOKE.results({"ok": True}, [{}, {}]) == [Done(), Done()]
+        assert all(isinstance(each, Unknown) for each in operation.read(body, [{}, {}]))
+    assert REVOKE.read({"ok": True}, [{}, {}]) == [Done(), Done()]
 
 
 async def test_revoked_permissions_are_found_however_items_answers() -> None:
@@ -54,7 +54,8 @@ async def test_revoked_permissions_are_found_however_items_answers() -> None:
     reader = FakeReader({"/tradingPermission/items": items_of(rows)})
     found = await look(REVOKE, reader, *({"tradingPermissionIds": [n]} for n in (*range(1, 26), 99)))
     assert [index + 1 for index, each in enumerate(found) if isinstance(each, Absent)] == [7, 26]
-    assert len(reader.asked) == 4  # three reads of ten, and one more for the id that nobody answered
+    # Three reads of ten, one for the id that nobody answered, and one that shows that the host answers at all.
+    assert len(reader.asked) == 5
 
 
 async def test_items_that_answer_404_are_asked_one_by_one() -> None:
@@ -113,8 +114,8 @@ def test_all_four_flags_are_always_sent() -> None:
 def test_an_answer_proves_nothing_and_is_verified_at_once() -> None:
     """Neither an id in it nor one that is missing; without its four lists it is unclear."""
     lists: dict[str, list[int]] = {"tradovateSubscriptionIds": [], "userPluginIds": [], "marketDataSubscriptionIds": []}
-    (whole,) = LIVE.results({**lists, "tradingPermissionIds": []}, [{}])
-    (half,) = LIVE.results(lists, [{}])
+    (whole,) = LIVE.read({**lists, "tradingPermissionIds": []}, [{}])
+    (half,) = LIVE.read(lists, [{}])
     assert isinstance(whole, Unknown)
     assert whole.wait == timedelta(0)
     assert isinstance(half, Unknown)
@@ -152,14 +153,18 @@ async def test_what_counts_as_gone(path: str, row: dict[str, Any], gone: bool) -
 
 
 async def test_departures_are_verified_in_bulk() -> None:
-    """Three reads for a hundred users; one who still has something is told apart."""
+    """A read or two for a hundred users and each kind; one who still has something is told apart."""
     rows = [{"id": 1, "userId": 7, "expired": False, "year": 2999, "month": 1}]
     reader = FakeReader(
         {"/tradovateSubscription/ldeps": [], "/userPlugin/ldeps": [], "/marketDataSubscription/ldeps": rows}
     )
     found = await look(LIVE, reader, *({"userId": n} for n in range(1, 101)))
     assert [index + 1 for index, each in enumerate(found) if isinstance(each, Absent)] == [7]
-    assert len(reader.asked) == 3
+    # Where nothing is found for all of them, one user is asked for alone.
+    assert reader.paths == [
+        "/tradovateSubscription/ldeps", "/tradovateSubscription/deps", "/userPlugin/ldeps", "/userPlugin/deps",
+        "/marketDataSubscription/ldeps",
+    ]  # fmt: skip
 
 
 # -- entitlements
@@ -180,12 +185,11 @@ async def test_an_entitlement_is_there_when_it_is_in_force() -> None:
 
 
 def test_what_the_partner_says_of_an_entitlement() -> None:
-    """The conflict is success, `not yet` needs no look, `Success` is an answer like any other."""
-    assert ADD.already("whatever", "ConflictWithExisting") == Done()
-    assert ADD.already("whatever", None) is None
+    """A conflict is looked up, `not yet` needs no look."""
+    assert ADD.doubt_refusals
+    assert not ADD.certain("The user has this entitlement already")
     assert ADD.certain("Live account is required.")
     assert not ADD.certain("Contact info is required")
-    assert ADD.results({"errorCode": "Success"}, [{}, {}]) == [Done(), Done()]
     assert "userId" in ADD.request([{"entitlementId": 31, "userId": 5}])
 
 
@@ -195,26 +199,28 @@ def test_what_the_partner_says_of_an_entitlement() -> None:
 def test_a_filled_slot_counts_as_done_and_a_closed_request_does_not() -> None:
     """The second upload of a document says that the first one worked."""
     document = OPERATIONS["submitPartnerSubaccountDocument"]
-    assert document.already("This document slot already has a completed upload", None) == Done()
-    assert document.already("Subaccount request is already processed", None) is None
+    assert document.already("This document slot already has a completed upload") == Done()
+    assert document.already("Subaccount request is already processed") is None
 
 
 @pytest.mark.parametrize("body", [{}, {"requestId": "3"}, {"requestId": 0}, {"status": "InReview"}])
 def test_a_request_without_an_id_is_unclear(body: dict[str, Any]) -> None:
     """And so it is never sent again by itself."""
     operation = OPERATIONS["createPartnerSubaccountRequest"]
-    assert isinstance(operation.results(body, [{}])[0], Unknown)
+    assert isinstance(operation.read(body, [{}])[0], Unknown)
     assert operation.resend is Resend.NEVER
     assert operation.look_up is None
 
 
 def test_a_review_is_told_with_what_there_is() -> None:
     """A status alone, or with message and account; an answer without a status is asked again."""
-    told = OPERATIONS["getPartnerSubaccountRequestStatus"].results
-    assert told({"status": "InReview"}, [{}]) == [Done({"requestStatus": "InReview"})]
+    told = OPERATIONS["getPartnerSubaccountRequestStatus"].read
+    asked = [{"subAccountRequestId": 9}]
+    assert told({"status": "InReview"}, asked) == [Done({"requestStatus": "InReview"})]
     body = {"status": "Denied", "message": "no", "accountId": 7}
-    assert told(body, [{}]) == [Done({"requestStatus": "Denied", "message": "no", "accountId": 7})]
-    assert isinstance(told({"status": None}, [{}])[0], NotHandled)
+    assert told(body, asked) == [Done({"requestStatus": "Denied", "message": "no", "accountId": 7})]
+    assert isinstance(told({"status": None}, [{}])[0], Unknown)
+    assert isinstance(told({"status": "InReview", "requestId": 8}, asked)[0], Unknown)
 
 
 async def test_a_requested_permission_is_found_by_its_email() -> None:

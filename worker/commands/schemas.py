@@ -11,9 +11,7 @@ from schemas.export import export as write_all
 from worker.commands._app import example, group
 from worker.commands._errors import Refused
 
-app = group(
-    "JSON Schema of every record, and the AsyncAPI 3 document.", "tradovate-worker schemas export ./schemas"
-)
+app = group("JSON Schema of every record, and the AsyncAPI 3 document.", "tradovate-worker schemas export ./schemas")
 
 
 @app.command(epilog=example("tradovate-worker schemas export ./schemas"))

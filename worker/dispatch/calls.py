@@ -9,31 +9,37 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TypeVar
+from functools import partial
 
 import orjson
 import structlog
 
 from worker.backoff import Schedule
+from worker.dispatch import splitting
+from worker.dispatch.again import NOTHING
+from worker.dispatch.found import NEEDED, looked_up
 from worker.dispatch.reader import LookUpReader, with_ticket
-from worker.dispatch.settle import NOTHING, Settler
+from worker.dispatch.settle import Settler, judged
+from worker.dispatch.writing import Writer
 from worker.flows import FLOWS
-from worker.flows.base import Rules, TraderView, View
+from worker.flows.base import Rules, Succeeded, TraderView, View
 from worker.ledger import holds
 from worker.ledger.budget import BEGUN_WITHIN
-from worker.ledger.calls import finish_read, result_name
+from worker.ledger.calls import result_name
 from worker.ledger.claims import Claims
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, DatabaseError
 from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
-from worker.ledger.recording import record
-from worker.ledger.rows import Batch, Claimed, Company, Later, Move, OutcomeRow, StepState
+from worker.ledger.rows import Batch, Claimed, Company, Finish, Later, Move, OutcomeRow, StepState
 from worker.ops.tracing import Traced, Tracing
-from worker.replies import Absent, NotSent, Reply, Ticket, Unauthorized, Unclear, Unknown
+from worker.replies import Finding, NotSent, Reply, Ticket, Unauthorized, Unclear, Unknown
 from worker.session import NoSession, SessionKeeper, Token
+from worker.tradovate.access import access_of
 from worker.tradovate.client import PartnerClient
-from worker.tradovate.operation import CannotLook, Item, Operation, Unreadable
+from worker.tradovate.look_up import look, look_for_needed
+from worker.tradovate.operation import CannotLook, HostDoubted, Item, Operation, Reader, Unreadable
+from worker.tradovate.seen import Seen
 
 log = structlog.get_logger()
 
@@ -45,11 +51,7 @@ CANNOT_LOOK_MOST = timedelta(seconds=32)
 """A penalty with a captcha lasts an hour: a thousand steps are not claimed and released every second of it."""
 
 
-WRITING = 4
-"""Results that are written at the same time. Of six ordinary connections of a replica two are left, so that events are
-accepted and outcomes published however slow that is."""
-
-T = TypeVar("T")
+Look = Callable[[Operation, Reader, Sequence[Item]], Awaitable[Sequence[Finding]]]
 
 
 @dataclass(slots=True)
@@ -68,14 +70,18 @@ class Caller:
     tracing: Tracing = field(default_factory=Tracing)
     crash: Callable[[str], None] = lambda _point: None
     feeding: Counter[str] = field(default_factory=Counter)  # by operation: calls in flight that bring steps of it
-    _waiting: dict[int, str] = field(default_factory=dict)  # by call: why its result is not written yet
-    _writing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITING))
     cannot_look: Counter[str] = field(default_factory=Counter)  # by operation: look-ups in a row that were not made
+    seen: Seen = field(default_factory=Seen)
+    writer: Writer = field(init=False)
+    _introduced: bool = False  # what the ledger knows has been shown to `seen`
+
+    def __post_init__(self) -> None:
+        self.writer = Writer(self.ledger, self.vault)
 
     @property
     def trouble(self) -> str | None:
         """Why results of calls cannot be written, or None."""
-        return next(iter(self._waiting.values()), None)
+        return self.writer.trouble
 
     async def send(self, operation: Operation, batch: Batch, token: Token) -> Sequence[OutcomeRow]:
         """Sends a batch that has been claimed and records what came of it."""
@@ -99,6 +105,7 @@ class Caller:
                 )
             except asyncio.CancelledError:
                 reply = Unclear("the worker was stopped")
+            reply = judged(operation, reply, [item for _, item in pairs])
             seconds = time.monotonic() - started
             self.crash("after_call")
             if isinstance(reply, NotSent):  # that was no attempt
@@ -107,11 +114,18 @@ class Caller:
             self.observe(operation.vendor, result_name(reply), len(pairs), seconds)
             self._trace(operation, "send", steps, result_name(reply), seconds)
             denied = isinstance(reply, Unauthorized) and await self._denied(token)
-            settler = Settler(self.schedule, self.settle, random.random())
+            if denied:
+                log.warning("dispatch.not_permitted", operation=operation.vendor, needs=access_of(operation.path))
+            settler = await self._settler(operation, steps)
             moves = settler.call(operation, reply, pairs, seconds=seconds, call_id=batch.call_id, denied=denied)
+            for move in moves:
+                if isinstance(move, Finish) and isinstance(move.end, Succeeded):
+                    self.seen.learn(move.end.value)
             held = self._keep_ticket(operation, reply, batch, body)
             self.crash("before_record")
-            outcomes = await self._record(batch, list(zip(steps, moves, strict=True)), (batch.call_id, reply), held)
+            outcomes = await self.writer.record(
+                batch, list(zip(steps, moves, strict=True)), (batch.call_id, reply), held
+            )
             self.crash("after_record")
             return outcomes
         finally:
@@ -175,58 +189,23 @@ class Caller:
 
         return write
 
-    async def _record(
-        self,
-        batch: Batch,
-        moves: Sequence[tuple[Claimed, Move]],
-        call: tuple[int, Reply] | None,
-        held: Callable[[Connection], Awaitable[None]] | None = None,
-    ) -> Sequence[OutcomeRow]:
-        answered = time.monotonic()
-        return await self._until_written(
-            batch.call_id,
-            lambda: record(self.ledger, batch.lease, moves, call, held, time.monotonic() - answered),
-        )
-
-    async def _finish_read(self, call_id: int, reply: Reply, endpoint: str, asked: bytes) -> None:
-        answered = time.monotonic()
-
-        async def work(connection: Connection) -> None:
-            left = max(0.0, self.ledger.lockout - (time.monotonic() - answered))
-            await finish_read(connection, self.vault, call_id, reply, endpoint, asked, lockout_seconds=left)
-
-        await self._until_written(call_id, lambda: self.ledger.database.atomically(work))
-
-    async def _until_written(self, call_id: int, write: Callable[[], Awaitable[T]]) -> T:
-        """Writes, however long the database is unavailable: what is known of a call must not be forgotten."""
-        pause = Schedule(base=0.2, cap=5.0)
-        waits: str | None = None
-        for attempt in range(1, 1_000_000):
-            try:
-                async with self._writing:
-                    written = await write()
-                self._waiting.pop(call_id, None)
-            except DatabaseError as error:
-                if error.reason != waits:
-                    waits = self._waiting[call_id] = error.reason
-                    log.warning("dispatch.record_waits", call_id=call_id, error=waits)
-                await asyncio.sleep(pause.delay(attempt, random.random) + 0.05)
-            else:
-                if waits is not None:
-                    log.info("dispatch.recorded", call_id=call_id, attempts=attempt)
-                return written
-        raise AssertionError("unreachable")
-
     async def look_up(self, operation: Operation, batch: Batch) -> Sequence[OutcomeRow]:
-        """Finds out what became of steps whose fate is unknown."""
-        steps = batch.steps
-        if operation.look_up is None:
+        """Finds out what became of steps whose result is unknown, or whether what they need is there."""
+        needed = [step for step in batch.steps if NEEDED in step.context]
+        unknown = [step for step in batch.steps if NEEDED not in step.context]
+        outcomes: Sequence[OutcomeRow] = ()
+        if operation.look_up is None and unknown:
             # Whoever sent it died before it could write down what came of it, and nobody can look.
-            settler = Settler(self.schedule, self.settle, random.random())
+            settler = await self._settler(operation, unknown)
             why = "its sender ended in the middle of the call"
-            parked = [(step, settler.unknown(operation, step, 0.0, NOTHING, why)) for step in steps]
-            return await self._record(batch, parked, None)
-        items = [self._item(step, operation) for step in steps]
+            parked = [(step, settler.unknown(operation, step, 0.0, NOTHING, why)) for step in unknown]
+            outcomes, unknown = await self.writer.record(batch, parked, None), []
+        return [*outcomes, *(await self._look(operation, batch, needed, unknown) if needed or unknown else ())]
+
+    async def _look(
+        self, operation: Operation, batch: Batch, needed: Sequence[Claimed], unknown: Sequence[Claimed]
+    ) -> Sequence[OutcomeRow]:
+        steps = [*needed, *unknown]
         reader = LookUpReader(
             self.claims,
             self.client,
@@ -235,16 +214,20 @@ class Caller:
             batch.lease,
             operation.rank,
             operation.reserve,
-            self._finish_read,
+            self.writer.finish_read,
+            self.seen,
             self.observe,
         )
         started = time.monotonic()
         self.crash("before_look")
+        findings: list[Finding] = []
         try:
             with self.ledger.giving_up([batch.lease]):
-                findings = await operation.look_up(reader, items)
-        except Unreadable as unreadable:
-            findings = [Unknown(str(unreadable))] * len(steps)
+                await self._introduce()
+                # One that was refused is not sent again when it is absent.
+                sent = any(step.attempts and "refused" not in step.context for step in unknown)
+                for some, ask in ((needed, look_for_needed), (unknown, partial(look, sent=sent))):
+                    findings += await self._findings(operation, reader, some, ask) if some else ()
         except DatabaseError as error:
             log.warning("dispatch.look_up_waits", operation=operation.name, error=error.reason)
             return ()
@@ -252,18 +235,43 @@ class Caller:
             log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
             rests = min(CANNOT_LOOK * 2 ** self.cannot_look[operation.name], CANNOT_LOOK_MOST)
             self.cannot_look[operation.name] = min(self.cannot_look[operation.name] + 1, 5)
-            moves: list[Move] = [
+            moves: Sequence[Move] = [
                 Later(StepState.UNKNOWN, rests, step.spent, step.context, step.company) for step in steps
             ]
-            return await self._record(batch, list(zip(steps, moves, strict=True)), None)
+            return await self.writer.record(batch, list(zip(steps, moves, strict=True)), None)
         self.cannot_look.pop(operation.name, None)
         seconds = time.monotonic() - started
         self._trace(operation, "look_up", steps, "answer", seconds)
         self.crash("after_look")
-        settler = Settler(self.schedule, self.settle, random.random())
-        nothing = all(isinstance(finding, Absent) for finding in findings)
-        moves = [
-            settler.found(operation, finding, step, seconds, nothing_found=nothing)
-            for step, finding in zip(steps, findings, strict=True)
-        ]
-        return await self._record(batch, list(zip(steps, moves, strict=True)), None)
+        settler = await self._settler(operation, steps)
+        moves = looked_up(settler, operation, list(zip(steps, findings, strict=True)), seconds)
+        return await self.writer.record(batch, list(zip(steps, moves, strict=True)), None)
+
+    async def _introduce(self) -> None:
+        """Shows what the ledger knows to what the reads have shown, once."""
+        if not self._introduced:
+            self.seen.learn(await self.claims.an_account())
+            self._introduced = True
+
+    async def _findings(
+        self, operation: Operation, reader: LookUpReader, steps: Sequence[Claimed], ask: Look
+    ) -> Sequence[Finding]:
+        try:
+            return await ask(operation, reader, [self._item(step, operation) for step in steps])
+        except HostDoubted as doubted:
+            log.warning("dispatch.host_doubted", domain=doubted.domain, operation=operation.name)
+            await reader.doubt(doubted)
+            return [Unknown(str(doubted))] * len(steps)
+        except Unreadable as unreadable:
+            return [Unknown(str(unreadable))] * len(steps)
+
+    async def _settler(self, operation: Operation, steps: Sequence[Claimed]) -> Settler:
+        """The rules, with what the ledger knows of the operation's other calls if some of these have failed before."""
+        since = splitting.failed_before(steps)
+        served = 0
+        if since is not None:
+            try:
+                served = await self.claims.served_since(operation.name, since)
+            except DatabaseError as error:
+                log.warning("dispatch.record_waits", operation=operation.name, error=error.reason)
+        return Settler(self.schedule, self.settle, random.random(), served)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import orjson
+import structlog
 
 from worker.ledger.budget import SESSION_SCOPE, Closed
 from worker.ledger.calls import result_name
 from worker.ledger.claims import Claims
 from worker.replies import Domain, NotSent, Query, Reply, Silence, Ticket, Unauthorized
 from worker.session import SessionKeeper
+from worker.tradovate.access import access_of
 from worker.tradovate.client import PartnerClient
-from worker.tradovate.operation import CannotLook, Unreadable
+from worker.tradovate.operation import CannotLook, HostDoubted, NotPermitted
+from worker.tradovate.seen import Seen
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,9 @@ class LookUpReader:
     rank: int
     reserve: bool
     finish: Callable[[int, Reply, str, bytes], Awaitable[None]]
+    seen: Seen
     observe: Callable[[str, str, int, float], None] = lambda *_: None
+    _generations: set[int] = field(default_factory=set)
 
     def now(self) -> datetime:
         """The database's time."""
@@ -50,8 +57,18 @@ class LookUpReader:
         """One POST of a reading endpoint."""
         return await self._call(domain, path, {}, orjson.dumps(body))
 
+    async def doubt(self, doubted: HostDoubted) -> None:
+        """Notes that the host of a domain said 404 to all that this look-up read there."""
+        await self.claims.doubt_host(doubted.domain, max(self._generations), str(doubted))
+
     async def _call(self, domain: Domain, path: str, query: Mapping[str, Query], body: bytes | None) -> Reply:
         token = self.session.current() or await self.session.ensure()
+        self._generations.add(token.generation)
+        if len(self._generations) > 1:
+            # What one host says is not there, another one must not prove.
+            raise CannotLook("the token, and perhaps a host, has changed in the middle of the look-up")
+        if token.user_id is not None:
+            self.seen.user_id = token.user_id
         endpoint, asked = path.strip("/"), body or orjson.dumps(query, option=orjson.OPT_SORT_KEYS)
         opened, ticket = await self.claims.read(
             self.operation,
@@ -81,7 +98,8 @@ class LookUpReader:
             case Unauthorized(text=text):
                 if await self.session.reject(token.generation):
                     raise CannotLook("the token was not accepted")
-                raise Unreadable(f"{path}: no permission ({text})")
+                log.warning("dispatch.not_permitted", operation=self.operation, reads=path, needs=access_of(path))
+                raise NotPermitted(f"{path} is not permitted to this API key, which needs {access_of(path)} ({text})")
             case Silence() | Ticket() | NotSent():
                 raise CannotLook(type(reply).__name__)
             case _:

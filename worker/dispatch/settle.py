@@ -3,26 +3,25 @@
 Done       the step is done
 Refused    it will not be - unless the refusal may be about something that we made before: then it is looked up
 NotHandled it goes again by the schedule, or when what holds it back is over
-Unknown    it is looked up after the settle time; what cannot be looked up is parked for a person
+Unknown    it is looked up after the settle time; what cannot be looked up is parked for an operator
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_never
 
 from schemas.outcomes import ErrorCode
 from schemas.privacy import mask
-from worker.backoff import Schedule
+from worker.dispatch import splitting
+from worker.dispatch.again import NOTHING, Trying, with_context
+from worker.dispatch.found import NEEDED
 from worker.flows.base import Failed, Succeeded
 from worker.ledger.rows import Claimed, Company, Finish, Later, Move, StepState
 from worker.replies import (
-    Absent,
     Answer,
     Done,
-    Finding,
     NotExecuted,
     NotHandled,
     NotSent,
@@ -36,25 +35,20 @@ from worker.replies import (
     Unclear,
     Unknown,
 )
+from worker.tradovate.access import access_of
 from worker.tradovate.operation import Item, Operation, Resend
-
-NOTHING = timedelta(0)
 
 AT_ONCE = timedelta(milliseconds=200)
 """Before a step goes again whose token was not accepted: nothing beside a call, and enough not to spin."""
 
+_EMPTY = "empty"
+"""In a step's context: how often its call was answered with an empty 404 or 405."""
 
-@dataclass(frozen=True, slots=True)
-class Settler:
-    """The rules with their settings: `schedule` of tries, `settle` before a look-up.
 
-    `draw` in [0, 1) is the jitter, one for all steps of a call: steps that failed together are tried again together,
-    where a draw for each would turn one call of a hundred items into a hundred calls.
-    """
+class Settler(Trying):
+    """What a call comes to."""
 
-    schedule: Schedule
-    settle: timedelta
-    draw: float
+    __slots__ = ()
 
     def call(
         self,
@@ -67,15 +61,34 @@ class Settler:
         denied: bool = False,
     ) -> Sequence[Move]:
         """The moves of a batch after its call took `seconds`. `denied`: a 401 that another token would not cure."""
-        items = [item for _, item in batch]
+        moves = self._moves(operation, reply, batch, seconds, call_id, denied=denied)
+        return splitting.spread(list(zip((step for step, _ in batch), moves, strict=True)), self.served)
+
+    def _moves(
+        self,
+        operation: Operation,
+        reply: Reply,
+        batch: Sequence[tuple[Claimed, Item]],
+        seconds: float,
+        call_id: int,
+        *,
+        denied: bool,
+    ) -> Sequence[Move]:
+        steps = [step for step, _ in batch]
         match reply:
             case Answer(body=body):
-                results = operation.results(body, items)
+                results = operation.read(body, [item for _, item in batch])
+            case Unclear(why=why):
+                results, steps = [Unknown(why)] * len(batch), _failed(operation, steps, call_id)
             case Refusal() as refusal:
                 return self._refused_whole(operation, refusal, batch, seconds, call_id)
-            case Unclear(why=why):
-                results = [Unknown(why)] * len(batch)
-            case NotSent(why=why) | NotExecuted(why=why):
+            case Unauthorized(text=text, said=True) if denied:
+                return self._refused_whole(operation, Refusal(text, 401), batch, seconds, call_id)
+            case Unauthorized(text=text):
+                return self._unauthorized(operation, text, steps, seconds, call_id, denied=denied)
+            case NotExecuted() as not_executed:
+                return self._not_executed(operation, not_executed, batch, seconds, call_id)
+            case NotSent(why=why):
                 results = [NotHandled(why)] * len(batch)
             case Silence(status=status):
                 results = [NotHandled(f"HTTP {status}", NOTHING)] * len(batch)
@@ -90,15 +103,11 @@ class Settler:
                         {**step.context, "place": place},
                         company,
                     )
-                    for place, (step, _) in enumerate(batch)
+                    for place, step in enumerate(steps)
                 ]
-            case Unauthorized(text=text):
-                return [self._unauthorized(step, text, denied) for step, _ in batch]
             case _:
                 assert_never(reply)
-        return [
-            self._result(operation, result, step, seconds) for (step, _), result in zip(batch, results, strict=True)
-        ]
+        return [self._result(operation, result, step, seconds) for step, result in zip(steps, results, strict=True)]
 
     def _result(self, operation: Operation, result: Result, step: Claimed, seconds: float) -> Move:
         match result:
@@ -107,17 +116,14 @@ class Settler:
             case Refused() as refused:
                 return self._refused(operation, refused, step, seconds)
             case NotHandled(wait=wait):
-                return self._again(operation, step, seconds, wait)
+                return self.again(operation, step, seconds, wait)
             case Unknown(why=why, wait=wait):
                 return self.unknown(operation, step, seconds, self.settle if wait is None else wait, why)
             case _:
                 assert_never(result)
 
-    def _refused(
-        self, operation: Operation, refused: Refused, step: Claimed, seconds: float, said: str | None = None
-    ) -> Move:
-        """`said`: the partner's errorCode."""
-        already = operation.already(refused.text, said)
+    def _refused(self, operation: Operation, refused: Refused, step: Claimed, seconds: float) -> Move:
+        already = operation.already(refused.text)
         if already is not None:
             return Finish(Succeeded(already.value))
         if operation.refusal_is_doubt:
@@ -136,103 +142,100 @@ class Settler:
         seconds: float,
         call_id: int,
     ) -> Sequence[Move]:
-        """A batch that is refused as a whole is halved until the culprit is alone.
+        """A batch that is refused as a whole is halved until the item that is refused is alone.
 
         Nobody says that a refused batch left nothing behind. So the first refusal is followed by one look in bulk at
         what was there before; once a look has found nothing, the batch is known to be all or nothing, and its halves
         go without one.
         """
         if len(batch) == 1 or operation.joined:
-            return [self._refused(operation, Refused(refusal.text), step, seconds, refusal.code) for step, _ in batch]
+            return [self._refused(operation, Refused(refusal.text), step, seconds) for step, _ in batch]
         moves: list[Move] = []
         half = (len(batch) + 1) // 2
         for index, (step, _) in enumerate(batch):
             company = (Company.FIRST_HALF if index < half else Company.SECOND_HALF).of(call_id)
+            context = splitting.split_off(step.context, call_id)
             atomic = operation.resend is Resend.ALWAYS or step.context.get("atomic", False)
             if atomic or operation.look_up is None:
-                moves.append(Later(StepState.DUE, NOTHING, step.spent, step.context, company))
+                moves.append(Later(StepState.DUE, NOTHING, step.spent, context, company))
             else:
-                context = {**step.context, "split": company}
+                context = {**context, "split": company}
                 moves.append(Later(StepState.UNKNOWN, NOTHING, step.spent, context, Company.LOOKED_UP.of(call_id)))
         return moves
 
-    def _unauthorized(self, step: Claimed, text: str, denied: bool) -> Move:
-        """A token that is not accepted is replaced and the step goes again; a missing permission is a refusal."""
-        if denied:
-            return Finish(Failed(ErrorCode.REJECTED, text or "Access is denied"))
-        return Later(StepState.DUE, AT_ONCE, step.spent, step.context, step.company)
+    def _unauthorized(
+        self, operation: Operation, text: str, steps: Sequence[Claimed], seconds: float, call_id: int, *, denied: bool
+    ) -> Sequence[Move]:
+        """A token that is not accepted is replaced, and the steps go again. If another token would not help, the key
+        lacks a permission, or one item is another firm's: no event is at fault, and an operator may set it right.
+        """
+        if not denied:
+            return [Later(StepState.DUE, AT_ONCE, step.spent, step.context, step.company) for step in steps]
+        why = not_permitted(operation, text)
+        return [self.again(operation, step, seconds, None, why) for step in _failed(operation, steps, call_id)]
 
-    def _again(
-        self, operation: Operation, step: Claimed, seconds: float, wait: timedelta | None, text: str | None = None
-    ) -> Move:
-        if wait is not None:
-            return Later(StepState.DUE, wait, step.spent, step.context, step.company)
-        tries = step.context.get("tries", 0) + 1
-        spent = step.spent + seconds
-        delay = self._delay(operation, tries, spent)
-        if delay is None:
-            return Finish(Failed(ErrorCode.GAVE_UP, text or f"{operation.vendor} was tried for too long."))
-        return Later(StepState.DUE, timedelta(seconds=delay), spent + delay, {**step.context, "tries": tries})
+    def _not_executed(
+        self,
+        operation: Operation,
+        reply: NotExecuted,
+        batch: Sequence[tuple[Claimed, Item]],
+        seconds: float,
+        call_id: int,
+    ) -> Sequence[Move]:
+        """Goes again. An empty 404 or 405 may come of a wrong host, or of an item that needs what is not there.
 
-    def _delay(self, operation: Operation, tries: int, spent: float) -> float | None:
-        """Seconds before the next try, the last of which is at the end of the step's time; None when that is over."""
-        total = self.schedule.total if operation.retry_for is None else min(self.schedule.total, operation.retry_for)
-        if spent >= total:
-            return None
-        delay = max(self.schedule.delay(tries, lambda: self.draw), operation.retry_from * (1 + self.draw))
-        return min(delay, total - spent)
+        Which, is asked after the second such response, and then ever less often; the first is followed by a renewal,
+        which brings the right host.
+        """
+        why = f"{operation.vendor}: {reply.why}"
+        if reply.status not in (404, 405):
+            return [self.again(operation, step, seconds, None, why) for step, _ in batch]
+        moves: list[Move] = []
+        failed = _failed(operation, [step for step, _ in batch], call_id)
+        for step, (_, item) in zip(failed, batch, strict=True):
+            times = step.context.get(_EMPTY, 0) + 1
+            context = {**step.context, _EMPTY: times}
+            if times >= 2 and times & (times - 1) == 0 and operation.needs(item):
+                moves.append(Later(StepState.UNKNOWN, NOTHING, step.spent + seconds, {**context, NEEDED: True}))
+            else:
+                moves.append(self.again(operation, with_context(step, context), seconds, None, why))
+        return moves
 
     def unknown(self, operation: Operation, step: Claimed, seconds: float, wait: timedelta, why: str) -> Move:
         """The step may or may not have taken effect."""
         if operation.look_up is None:
             if operation.resend is Resend.ALWAYS:
-                return self._again(operation, step, seconds, None, why)
-            text = f"{operation.vendor} may or may not have taken effect ({why}); a person must look."
+                return self.again(operation, step, seconds, None, f"{operation.vendor}: {why}")
+            text = f"{operation.vendor} may or may not have taken effect ({why}); an operator must look."
             return Finish(Failed(ErrorCode.IN_DOUBT, text), parked=True)
         return Later(StepState.UNKNOWN, wait, step.spent + seconds, step.context)
 
-    def found(
-        self, operation: Operation, finding: Finding, step: Claimed, seconds: float, *, nothing_found: bool
-    ) -> Move:
-        """The move of a step that was looked up; `nothing_found`: neither it nor any that was looked up with it."""
-        refused = step.context.get("refused")
-        match finding:
-            case Done(value=value):
-                return Finish(Succeeded(value))
-            case Refused(text=text, code=code):
-                return Finish(Failed(ErrorCode(code), text))
-            case Absent() if refused is not None:
-                return Finish(Failed(ErrorCode.REJECTED, refused))
-            case Absent() if "split" in step.context:
-                context = {key: value for key, value in step.context.items() if key != "split"}
-                context["atomic"] = nothing_found
-                return Later(StepState.DUE, NOTHING, step.spent, context, step.context["split"])
-            case Absent() if not step.attempts:
-                return Later(StepState.DUE, NOTHING, step.spent, step.context)
-            case Absent():
-                return self._again(operation, step, seconds, None)
-            case Unknown(why=why):
-                return self.not_found_out(operation, step, seconds, why)
-            case _:
-                assert_never(finding)
 
-    def not_found_out(self, operation: Operation, step: Claimed, seconds: float, why: str) -> Move:
-        """The look-up itself was unclear: again by the schedule, until a person must look."""
-        looks = step.context.get("looks", 0) + 1
-        spent = step.spent + seconds
-        delay = self._delay(operation, looks, spent)
-        if delay is None:
-            text = f"{operation.vendor} may or may not have taken effect, and the look-up has no answer ({why})."
-            if "refused" in step.context:
-                # this call made nothing; what a former one may have made is found by its name
-                return Finish(Failed(ErrorCode.REJECTED, step.context["refused"]))
-            if not step.attempts:
-                text = f"What {operation.vendor} asks for could not be looked up ({why})."
-            if operation.retry_for is not None or not step.attempts:
-                return Finish(Failed(ErrorCode.GAVE_UP, text))
-            return Finish(Failed(ErrorCode.IN_DOUBT, text), parked=True)
-        context = {**step.context, "looks": looks}
-        return Later(StepState.UNKNOWN, timedelta(seconds=delay), spent + delay, context, step.company)
+def judged(operation: Operation, reply: Reply, items: Sequence[Item]) -> Reply:
+    """The reply, with an answer that proves nothing of any item as what it is: unclear.
+
+    One that was carried out and has only to be verified (its items are unknown, and may be looked up at once) stands.
+    """
+    if not isinstance(reply, Answer):
+        return reply
+    results = operation.read(reply.body, items)
+    unknown = [result for result in results if isinstance(result, Unknown) and result.wait is None]
+    return reply if len(unknown) < len(results) else Unclear(unknown[0].why, 200)
+
+
+def not_permitted(operation: Operation, text: str) -> str:
+    """What is told of a call that is answered 401 although the token is good."""
+    said = f": {text}" if text else ""
+    return (
+        f"Tradovate does not permit {operation.vendor} to this API key (401 with a good token{said}). The key needs "
+        f"{access_of(operation.path)}; a new device must be approved by e-mail."
+    )
+
+
+def _failed(operation: Operation, steps: Sequence[Claimed], call_id: int) -> list[Claimed]:
+    if operation.most == 1:
+        return list(steps)  # one request, whatever the number of its steps
+    return [with_context(step, splitting.noted(step, call_id, len(steps))) for step in steps]
 
 
 def _masked(value: Mapping[str, Any], step: Claimed) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from schemas.events import TraderFailed
 from schemas.outcomes import ErrorCode, Status
+from schemas.tradovate import PERMISSION_ENDED
 from worker.flows.base import (
     SUCCEEDED,
     End,
@@ -104,7 +105,7 @@ class Revocation:
         some: list[int] = facts.pop("revoking")
         if not isinstance(end, Failed):
             return plus(facts, REVOKED, *some)
-        if end.code is ErrorCode.REJECTED and len(some) > 1:
+        if end.code in (ErrorCode.REJECTED, ErrorCode.NOT_FOUND) and len(some) > 1:
             return plus(facts, "alone", *some)
         trouble = {str(each): [end.code.value, end.text] for each in some}
         return {**facts, "refused": {**facts.get("refused", {}), **trouble}}
@@ -195,7 +196,7 @@ class _Case:
                 yield order.permission_id
 
     def to_revoke(self) -> list[int]:
-        found = [each for each, row in self.rows.items() if row[3] not in ("Revoked", "Declined")]
+        found = [each for each, row in self.rows.items() if row[3] not in PERMISSION_ENDED]
         past = {*self.facts.get(REVOKED, ()), *map(int, self.facts.get("refused", {}))}
         wanted = dict.fromkeys([*self.known_ids(), *found])
         return [each for each in wanted if each not in past and not self.taken(each)]

@@ -165,6 +165,18 @@ def _over(call_id: int, reply: Reply) -> tuple[int, str, int | None, str | None]
     return call_id, result_name(reply), _status(reply), _error(reply)
 
 
+async def served_since(conn: Connection, operation: str, since: int) -> int:
+    """The newest call that sent steps of `operation`, was begun after the call `since`, and was answered; 0: none."""
+    call: int = await conn.fetchval(
+        "select coalesce(max(id), 0) from call where operation = $1 and result = any($2::text[]) and id > $3"
+        " and kind = 'send'",
+        operation,
+        [each.__name__.lower() for each in FAIR],
+        since,
+    )
+    return call
+
+
 async def prune(conn: Connection, keep: timedelta, most: int = 10_000) -> int:
     """Deletes up to `most` calls older than `keep` (never of the last two hours, which still count); how many."""
     status: str = await conn.execute(

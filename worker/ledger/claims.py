@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.ledger import holds
+from worker.ledger import holds, hosts
 from worker.ledger.budget import Budget, Closed, Wanted, room_for
-from worker.ledger.calls import INSERT_CALLS, Opened, begin_calls, begin_lock
+from worker.ledger.calls import INSERT_CALLS, Opened, begin_calls, begin_lock, served_since
 from worker.ledger.database import Connection
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import FLOW_COLUMNS, claimed, flow_of, opened
@@ -190,6 +190,29 @@ class Claims:
         if hold is None or hold.body_digest is None or not self.ledger.vault.same(hold.body_digest, asked):
             return None
         return hold.ticket if await holds.spend_ticket(connection, hold.id) else None
+
+    async def an_account(self) -> Mapping[str, Any]:
+        """The name and the user of an account that was made; empty when there is none yet."""
+        async with self.ledger.database.connection() as connection:
+            row = await connection.fetchrow(
+                "select facts ->> 'accountName' as name, user_id from business_order where account_id is not null"
+                " and kind = 'purchased' order by account_id desc limit 1"
+            )
+        return {} if row is None else {"accountName": row["name"], "userId": row["user_id"]}
+
+    async def served_since(self, operation: str, since: int) -> int:
+        """The newest call of `operation` after the call `since` that the partner has answered; 0 without one."""
+        async with self.ledger.database.connection() as connection:
+            return await served_since(connection, operation, since)
+
+    async def doubt_host(self, domain: str, generation: int, why: str) -> None:
+        """Notes that the host to which calls of a domain go under this token may be the wrong one."""
+
+        async def work(connection: Connection) -> None:
+            now = await connection.fetchval("select clock_timestamp()")
+            await hosts.doubt(connection, domain, generation, hosts.Sign(why, strong=False, begun_at=now))
+
+        await self.ledger.database.atomically(work)
 
 
 _BEGIN = f"""

@@ -110,9 +110,15 @@ class SandboxConfig:
     find_nothing: Nothing = "404"
     """Unknown: what `find` answers when nothing has that name."""
     finds_supported: bool = True
-    """Unknown: whether `account/finds?names=` exists; the newest index has it."""
+    """Unknown: whether `user/finds?names=` and `account/finds?names=` exist; the newest index has them."""
     finds_repeats: bool = False
     """Unknown: whether several names are `names=A&names=B`, or `names=A,B` as ids are; the other form finds nothing."""
+    finds_nothing: Literal["list", "404", "null"] = "list"
+    """Unknown: what `finds` answers when nothing has any of the names."""
+    finds_max_names: int = 0
+    """Unknown: names above which `finds` answers 404; 0 means no limit."""
+    finds_reversed: bool = False
+    """The order of `finds` is not promised: true gives them backwards."""
     items_max_ids: int = 0
     """Unknown: ids above which `items` answers 404 (about ten were once measured); 0 means no limit."""
     items_reversed: bool = False
@@ -149,8 +155,8 @@ class SandboxConfig:
     """Unknown: whether two accounts may have one name."""
     permission_with_account: bool = True
     """Unknown: whether the permission always comes with the account, or the account can be left without one."""
-    permission_status: Literal["Accepted", "Approved", "Requested"] = "Accepted"
-    """Unknown: the first status of a permission made for a trader."""
+    permission_status: Literal["Accepted", "Approved", "Requested"] = "Approved"
+    """Unknown: the first status of a permission made for a trader; live rows say `Approved`."""
     same_permission_again: Literal["error_text", "existing", "second"] = "error_text"
     """Unknown: what `createTradingPermission` answers when the pair has a live permission."""
     same_request_again: Literal["error_text", "existing"] = "error_text"

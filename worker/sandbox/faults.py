@@ -25,6 +25,7 @@ Action = Literal[
     "short_results",  # the effect is made, the last `count` results are missing
     "long_results",  # the effect is made, `count` results too many
     "swapped_results",  # the effect is made, the results come backwards
+    "same_results",  # the effect is made, every result has the ids of the first
     "poison",  # items that contain `contains` cannot be worked, told as `form` says
     "error_text",  # HTTP 200 with `body` as errorText, nothing took effect
     "ticket",  # a penalty ticket of `seconds`, with `captcha` or without
@@ -34,7 +35,19 @@ Action = Literal[
     "hang",  # never answered; `effect = true` makes the effect first
 ]
 
-Garbage = Literal["not_json", "wrong_types", "empty", "truncated", "html", "null", "array"]
+Garbage = Literal[
+    "not_json",
+    "wrong_types",
+    "empty",
+    "truncated",
+    "html",
+    "null",
+    "array",
+    "object",  # {}
+    "error",  # {"error": "invalid_token"}
+    "failure",  # {"failureReason": ..., "failureText": ...}
+    "penalty",  # a p-time without a p-ticket
+]
 
 
 class FaultError(ValueError):

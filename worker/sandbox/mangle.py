@@ -31,6 +31,10 @@ _NONSENSE = {
     "null": Reply(data=None),
     "array": Reply(data=[1, "two", None]),
     "empty": raw(200),
+    "object": Reply(data={}),
+    "error": Reply(data={"error": "invalid_token"}),
+    "failure": Reply(data={"failureReason": "UnknownReason", "failureText": "Access is denied"}),
+    "penalty": Reply(data={"p-time": 60, "p-message": "wait"}),
 }
 
 
@@ -70,7 +74,7 @@ def mangled(rule: FaultRule, reply: Reply) -> Reply:
             return HANG
         case "garbage":
             return garbage(rule.form, reply)
-        case "short_results" | "long_results" | "swapped_results":
+        case "short_results" | "long_results" | "swapped_results" | "same_results":
             return _with_results(rule, reply)
         case _:
             return reply
@@ -85,6 +89,8 @@ def _with_results(rule: FaultRule, reply: Reply) -> Reply:
         results = results[: max(0, len(results) - rule.count)]
     elif rule.action == "long_results":
         results = results + [results[-1]] * rule.count
+    elif rule.action == "same_results":
+        results = [results[0]] * len(results)
     else:
         results = results[::-1]
     return Reply(status=reply.status, data={**data, "results": results}, failed=reply.failed)

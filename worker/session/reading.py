@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from schemas.cleaning import clean
 from worker.replies import Answer, NotExecuted, NotSent, Refusal, Silence, Ticket, Unauthorized, Unclear
-from worker.tradovate._classify import clean
 from worker.tradovate.client import Exchange
 
 ASSUMED_LIFE = timedelta(minutes=80)

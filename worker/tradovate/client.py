@@ -21,14 +21,15 @@ from urllib.parse import urlencode
 import httpcore
 import httpx
 
+from schemas.cleaning import clean
 from worker.replies import Domain, NotSent, Query, Reply, Silence, Unclear
-from worker.tradovate._classify import TEXT_LIMIT, classify, clean
+from worker.tradovate._classify import classify
 from worker.tradovate.egress import Egress, tls_fault
 from worker.tradovate.hosts import Addresses, redirected
 from worker.tradovate.lockout import LockOut
 from worker.tradovate.token import Token
 
-__all__ = ["TEXT_LIMIT", "Exchange", "PartnerClient", "classify", "clean"]
+__all__ = ["Exchange", "PartnerClient", "classify"]
 
 SEND_LIMIT = 8 * 2**20
 """Bytes of an answer to a sending call: a hundred results with the longest errorText, all escaped, are 5 MB."""

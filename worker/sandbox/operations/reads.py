@@ -45,7 +45,7 @@ def _signal_seen(call: Call, signal: Row) -> bool:
 
 
 ENTITIES = {
-    "user": Entity(_USERS, _NAMED),
+    "user": Entity(_USERS, f"{_NAMED} finds"),
     "account": Entity(lambda w: w.accounts, f"{_NAMED} finds deps ldeps", ("demo",), _USERS),
     "tradingpermission": Entity(lambda w: w.permissions, _OF_USER, ("demo",), _USERS),
     "contactinfo": Entity(lambda w: w.contacts, "item items deps ldeps", ("live",), _USERS),
@@ -132,9 +132,14 @@ def _finds(entity: Entity, call: Call) -> Reply:
     if not value:
         return _missing(call, "names", "Names")
     names = value if isinstance(value, list) else str(value).split("\n" if call.config.finds_repeats else ",")
+    if 0 < call.config.finds_max_names < len(names):
+        return NOT_FOUND
     table = entity.table(call.world)
     found = [row for name in dict.fromkeys(names) for row in table.named(str(name)) if row["id"] not in table.foreign]
-    return Reply(data=entity.rows(call, found))
+    rows = entity.rows(call, found)
+    if not rows and call.config.finds_nothing != "list":
+        return NOT_FOUND if call.config.finds_nothing == "404" else Reply(data=None)
+    return Reply(data=rows[::-1] if call.config.finds_reversed else rows)
 
 
 def _list(entity: Entity, call: Call) -> Reply:

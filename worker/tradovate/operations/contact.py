@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
+from worker.tradovate.bulk import dependents, readable
 from worker.tradovate.operation import Item, Operation, Reader, Resend, plain
-from worker.tradovate.operations._shared import Rank, chunks, read
-
-_MOST_MASTERS = 100
+from worker.tradovate.operations._shared import Rank, alike, each, user
 
 _COMPARED = ("firstName", "lastName", "streetAddress1", "city", "country", "phone")
 """The fields that the entity must have (vendor schema): equal in these, it is the one that we sent."""
@@ -20,34 +18,35 @@ def _request(items: Sequence[Item]) -> Mapping[str, Any]:
     return plain(items[0])
 
 
-def _results(body: Any, _items: Sequence[Item]) -> Sequence[Result]:
-    # contactInfo is optional in the answer; errorText and violations are refusals of the whole call.
-    return [Done()] if isinstance(body, Mapping) else [Unknown("not an object")]
+def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
+    # The vendor calls contactInfo optional. Without it, the look-up finds out.
+    contact, item = body["contactInfo"], items[0]
+    given = {name: contact.get(name) for name in _COMPARED if contact.get(name) is not None}
+    proven = alike(contact, userId=item["userId"]) and _same(given, item)
+    return [Done() if proven else Unknown("contact data that are not what was sent")]
+
+
+def _same(row: Mapping[str, Any], item: Item) -> bool:
+    """Whether what `row` has of the compared fields is what was sent, but for spaces, signs and capitals: a phone
+    number may come back in another form.
+    """
+    return all(_letters(row[name]) == _letters(item.get(name)) for name in _COMPARED if name in row)
+
+
+def _letters(value: Any) -> str:
+    return "".join(each for each in str(value or "").casefold() if each.isalnum())
 
 
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
     """Whether the user's contact data are what was sent; in bulk (`ldeps`) for several users."""
-    users = sorted({item["userId"] for item in items})
-    found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for some in chunks(users, _MOST_MASTERS):
-        page = (
-            await read(reader, Domain.LIVE, "/contactInfo/ldeps", masterids=",".join(map(str, some)))
-            if len(some) > 1
-            else None
-        )
-        if page is None:
-            page = [
-                row
-                for user in some
-                for row in await read(reader, Domain.LIVE, "/contactInfo/deps", masterid=user) or ()
-            ]
-        for row in page:
-            found[row.get("userId", 0)].append(row)
-    return [Done() if any(_same(row, item) for row in found[item["userId"]]) else Absent() for item in items]
+    found = await dependents(reader, Domain.LIVE, "contactInfo", {item["userId"] for item in items})
 
+    async def one(item: Item) -> Finding:
+        own = readable(found[item["userId"]])
+        whole = [row for row in own if all(row.get(name) is not None for name in _COMPARED)]
+        return Done() if any(_same(row, item) for row in whole) else Absent()
 
-def _same(row: Mapping[str, Any], item: Item) -> bool:
-    return all(row.get(name) == item.get(name) for name in _COMPARED)
+    return await each(items, one)
 
 
 UPDATE_CONTACT = Operation(
@@ -60,7 +59,9 @@ UPDATE_CONTACT = Operation(
     maintenance=False,
     lingers=False,
     request=_request,
+    promises={"contactInfo": dict},
     results=_results,
+    needs=user,
     look_up=_look_up,
     retry_for=900.0,  # 15 min: the account is there; the shop must not wait a day for an address
 )

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
+from schemas.tradovate import PERMISSION_ENDED
 from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
-from worker.tradovate.operation import Item, Operation, Reader, Resend
-from worker.tradovate.operations._shared import MOST, Rank, day_of, dependents
+from worker.tradovate.bulk import dependents
+from worker.tradovate.operation import Item, Operation, Reader, Resend, Unreadable
+from worker.tradovate.operations._shared import MOST, Rank, day_of, user
+from worker.tradovate.reads import is_id
 
 Row = Mapping[str, Any]
 
@@ -34,10 +37,10 @@ def _request(items: Sequence[Item]) -> Mapping[str, Any]:
     }
 
 
-def _results(body: Any, items: Sequence[Item]) -> Sequence[Result]:
-    if isinstance(body, Mapping) and all(isinstance(body.get(name), list) for name in _ANSWERED):
+def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
+    if all(is_id(each) for name in _ANSWERED for each in body[name]):
         return [Unknown("carried out; to be verified", timedelta(0))] * len(items)
-    return [Unknown("an answer without the four lists")] * len(items)
+    return [Unknown("lists of something else than ids")] * len(items)
 
 
 def _over(value: Any, today: date) -> bool:
@@ -63,7 +66,7 @@ def _market_data_ended(row: Row, today: date) -> bool:
 
 
 def _permission_ended(row: Row, _today: date) -> bool:
-    return row.get("status") in ("Revoked", "Declined")
+    return row.get("status") in PERMISSION_ENDED
 
 
 _Ended = Callable[[Row, date], bool]
@@ -83,11 +86,14 @@ def _declare(name: str, domain: Domain) -> Operation:
     async def look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
         """Gone is what is not there, or is marked as ended: the vendor does not say which of both it will be."""
         today = reader.now().date()
-        living: set[int] = set()
+        findings: dict[int, Finding] = {item["userId"]: Done() for item in items}
         for entity, ended in _ENTITIES[domain].items():
-            found = await dependents(reader, domain, entity, {item["userId"] for item in items})
-            living |= {user for user, rows in found.items() if not all(ended(row, today) for row in rows)}
-        return [Absent() if item["userId"] in living else Done() for item in items]
+            for user_id, rows in (await dependents(reader, domain, entity, findings)).items():
+                if isinstance(rows, Unreadable):
+                    findings[user_id] = Unknown(str(rows))
+                elif not all(ended(row, today) for row in rows) and isinstance(findings[user_id], Done):
+                    findings[user_id] = Absent()
+        return [findings[item["userId"]] for item in items]
 
     return Operation(
         name=name,
@@ -99,7 +105,9 @@ def _declare(name: str, domain: Domain) -> Operation:
         maintenance=False,
         lingers=True,
         request=_request,
+        promises=dict.fromkeys(_ANSWERED, list),
         results=_results,
+        needs=user,
         look_up=look_up,
         retry_for=RETRY_FOR,
     )

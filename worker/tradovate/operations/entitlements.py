@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
-from worker.tradovate.operation import Item, Operation, Reader, Resend, plain
-from worker.tradovate.operations._shared import Rank, day_of, dependents
+from worker.tradovate.bulk import dependents, readable
+from worker.tradovate.operation import Entity, Item, Operation, Reader, Resend, plain
+from worker.tradovate.operations._shared import Rank, alike, day_of, each, user
 
 NOT_YET = "live account is required"
 """What HTTP 200 says while the agreement is not signed (vendor, create and manage users and accounts)."""
@@ -18,9 +20,21 @@ def _request(items: Sequence[Item]) -> Mapping[str, Any]:
     return plain(items[0])  # always with userId: without it the administrator would get it
 
 
-def _results(body: Any, items: Sequence[Item]) -> Sequence[Result]:
-    # entitlementSubscription is optional in the answer; errorText and errorCode are refusals of the whole call.
-    return [Done() if isinstance(body, Mapping) and body else Unknown("not an answer")] * len(items)
+def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
+    # The vendor calls entitlementSubscription optional. Without it, the look-up finds out.
+    plugin, item = body["entitlementSubscription"], items[0]
+    same = alike(plugin, userId=item["userId"], entitlementId=item["entitlementId"])
+    proven = same and plugin.get("approval") is not False
+    return [Done() if proven else Unknown("an entitlement that is not the one asked for")] * len(items)
+
+
+def _needs(item: Item) -> Sequence[Entity]:
+    return (*user(item), Entity(Domain.LIVE, "entitlement", item["entitlementId"], "entitlement"))
+
+
+def _in_force(row: Mapping[str, Any], today: date) -> bool:
+    ends = day_of(row.get("expirationDate"))
+    return row.get("approval") is not False and (ends is None or ends > today)
 
 
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
@@ -28,22 +42,11 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
     found = await dependents(reader, Domain.LIVE, "userPlugin", {item["userId"] for item in items})
     today = reader.now().date()
 
-    def has(item: Item) -> bool:
-        for row in found.get(item["userId"], ()):
-            ends = day_of(row.get("expirationDate"))
-            if (
-                row.get("entitlementId") == item["entitlementId"]
-                and row.get("approval") is not False
-                and (ends is None or ends > today)
-            ):
-                return True
-        return False
+    async def one(item: Item) -> Finding:
+        own = [row for row in readable(found[item["userId"]]) if row.get("entitlementId") == item["entitlementId"]]
+        return Done() if any(_in_force(row, today) for row in own) else Absent()
 
-    return [Done() if has(item) else Absent() for item in items]
-
-
-def _already(_text: str, code: str | None) -> Done | None:
-    return Done() if code == "ConflictWithExisting" else None
+    return await each(items, one)
 
 
 ADD_ENTITLEMENT = Operation(
@@ -56,11 +59,12 @@ ADD_ENTITLEMENT = Operation(
     maintenance=False,
     lingers=False,
     request=_request,
+    promises={"entitlementSubscription": dict},
     results=_results,
+    needs=_needs,
     look_up=_look_up,
-    doubt_refusals=True,
+    doubt_refusals=True,  # one that the user has is refused as a conflict
     certain=lambda text: NOT_YET in text.lower(),
-    already=_already,
     joined=True,
 )
 

@@ -2,41 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from schemas.tradovate import PERMISSION_ENDED, PERMISSION_LIVE
 from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
+from worker.tradovate.bulk import readable
 from worker.tradovate.operation import Item, Operation, Reader, Resend, plain
-from worker.tradovate.operations._shared import Rank, adopted, each, is_id, same_name
+from worker.tradovate.operations._shared import (
+    Rank,
+    account,
+    account_and_user,
+    adopted,
+    alike,
+    each,
+)
 from worker.tradovate.operations.accounts import best_permission, permissions_of, permissions_on
+from worker.tradovate.reads import Row, same_name
 
 
 def _request(items: Sequence[Item]) -> Mapping[str, Any]:
     return plain(items[0])
 
 
-def _results(body: Any, items: Sequence[Item]) -> Sequence[Result]:
-    permission = body.get("tradingPermission")
-    permission_id = permission.get("id") if isinstance(permission, Mapping) else None
-    if is_id(permission_id):
-        return [Done({"tradingPermissionId": permission_id})] * len(items)
-    return [Unknown("neither a trading permission nor an error")] * len(items)
+def _made(*same: str) -> Callable[[Mapping[str, Any], Sequence[Item]], Sequence[Result]]:
+    """Reads a TradingPermissionResponse: a permission that is the one asked for in the fields `same`, and lives."""
+
+    def results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
+        permission = body["tradingPermission"]
+        if not alike(permission, **{name: items[0][name] for name in same}):
+            return [Unknown("a trading permission that is not the one asked for")] * len(items)
+        if permission.get("status") not in (None, *PERMISSION_LIVE):
+            return [Unknown("a trading permission that lets nobody in")] * len(items)
+        return [Done({"tradingPermissionId": permission["id"]})] * len(items)
+
+    return results
+
+
+def _found(permissions: Sequence[Row]) -> Finding:
+    """What the permissions that could be it come to: a live one is it; one whose status says nothing proves nothing."""
+    left = [row for row in permissions if row.get("status") not in PERMISSION_ENDED]
+    if not left:
+        return Absent()
+    best = best_permission(left)
+    if best.get("status") not in PERMISSION_LIVE:
+        return Unknown(f"a trading permission with the status {best.get('status')}")
+    return adopted(tradingPermissionId=best["id"])
 
 
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
     """By the user's permissions: a live one on that account is what was asked for."""
     permissions = await permissions_of(reader, {item["userId"] for item in items})
-    findings: list[Finding] = []
-    for item in items:
-        live = [
-            permission
-            for permission in permissions.get(item["userId"], ())
-            if permission.get("accountId") == item["accountId"]
-            and permission.get("status") not in ("Revoked", "Declined")
-            and is_id(permission.get("id"))
-        ]
-        findings.append(adopted(tradingPermissionId=best_permission(live)["id"]) if live else Absent())
-    return findings
+
+    async def one(item: Item) -> Finding:
+        own = readable(permissions[item["userId"]])
+        return _found([row for row in own if row.get("accountId") == item["accountId"]])
+
+    return await each(items, one)
 
 
 CREATE_PERMISSION = Operation(
@@ -49,7 +71,9 @@ CREATE_PERMISSION = Operation(
     maintenance=True,
     lingers=False,
     request=_request,
-    results=_results,
+    promises={"tradingPermission": dict},
+    results=_made("accountId", "userId"),
+    needs=account_and_user,
     look_up=_look_up,
     doubt_refusals=True,
     joined=True,
@@ -60,14 +84,8 @@ async def _look_up_request(reader: Reader, items: Sequence[Item]) -> Sequence[Fi
     """By the account's permissions: one for that e-mail, requested or accepted, is what was asked for."""
 
     async def one(item: Item) -> Finding:
-        for permission in await permissions_on(reader, item["accountId"]) or ():
-            if (
-                same_name(permission.get("ctaEmail"), item["ctaEmail"])
-                and permission.get("status") not in ("Revoked", "Declined")
-                and is_id(permission.get("id"))
-            ):
-                return adopted(tradingPermissionId=permission["id"])
-        return Absent()
+        on_it = await permissions_on(reader, item["accountId"]) or ()
+        return _found([row for row in on_it if same_name(row.get("ctaEmail"), item["ctaEmail"])])
 
     return await each(items, one)
 
@@ -82,7 +100,9 @@ REQUEST_PERMISSION = Operation(
     maintenance=True,
     lingers=False,
     request=_request,
-    results=_results,
+    promises={"tradingPermission": dict},
+    results=_made("accountId"),
+    needs=account,
     look_up=_look_up_request,
     doubt_refusals=True,
     look_most=10,  # an account takes a read of its own

@@ -7,7 +7,7 @@ from typing import Any
 
 from worker.replies import Domain
 from worker.tradovate.operation import Item, Operation, Resend
-from worker.tradovate.operations._shared import MOST, Rank, simple
+from worker.tradovate.operations._shared import MOST, OK, Rank, account, simple
 
 
 def _request(items: Sequence[Item]) -> Mapping[str, Any]:
@@ -29,5 +29,7 @@ RESET = Operation(
     maintenance=True,
     lingers=True,
     request=_request,
+    promises=OK,
     results=simple,
+    needs=account,
 )

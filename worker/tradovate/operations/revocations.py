@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Never
 
+from schemas.tradovate import PERMISSION_ENDED
 from worker.replies import Absent, Domain, Done, Finding, Unknown
-from worker.tradovate.operation import Item, Operation, Reader, Resend
-from worker.tradovate.operations._shared import MOST, Rank, by_id, each, is_id, simple
+from worker.tradovate.bulk import by_id
+from worker.tradovate.operation import Entity, Item, Operation, Reader, Resend, Unreadable
+from worker.tradovate.operations._shared import MOST, OK, Rank, each, nothing, simple
 from worker.tradovate.operations.accounts import accounts_by_name, permissions_on
+from worker.tradovate.reads import Row, folded
 
 _PATH = "/user/revoketradingpermissions"
 
 
-def _nothing(*_: Any) -> Never:
+def _never(*_: Any) -> Never:
     raise AssertionError("this operation only looks")
 
 
@@ -28,20 +31,24 @@ async def _find(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
     permissions = await by_id(reader, Domain.DEMO, "tradingPermission", wanted)
 
     async def one(item: Item) -> Finding:
-        found = [permissions[each] for each in item["_ids"] if each in permissions]
+        found = [_read(permissions[each]) for each in item["_ids"] if each in permissions]
         accounts = []
-        by_name = [account.get("id") for account in named.get(item["_name"], ())]
+        by_name = [account["id"] for account in named.get(folded(item["_name"] or ""), ())]
         for account_id in [*item["_accounts"], *by_name]:
             on_it = await permissions_on(reader, account_id)
             if on_it is not None:
                 accounts.append(account_id)
                 found += on_it
-        told = [[row.get("id"), row.get("userId"), row.get("accountId"), row.get("status")] for row in found]
-        if not all(is_id(row[0]) for row in told) or not all(is_id(account_id) for account_id in accounts):
-            return Unknown("a permission or an account without an id")
+        told = [[row["id"], row.get("userId"), row.get("accountId"), row.get("status")] for row in found]
         return Done({"found": told, "accounts": accounts})
 
     return await each(items, one)
+
+
+def _read(found: Row | Unreadable) -> Row:
+    if isinstance(found, Unreadable):
+        raise found
+    return found
 
 
 FIND_PERMISSIONS = Operation(
@@ -53,8 +60,10 @@ FIND_PERMISSIONS = Operation(
     resend=Resend.ALWAYS,  # it only looks, and is never sent
     maintenance=False,
     lingers=False,
-    request=_nothing,
-    results=_nothing,
+    request=_never,
+    promises={},
+    results=_never,
+    needs=nothing,
     look_up=_find,
     reserve=True,
     look_most=10,  # an account takes a read of its own, and the first of them must not wait for a hundred others
@@ -66,15 +75,25 @@ def _request(items: Sequence[Item]) -> Mapping[str, Any]:
     return {"tradingPermissionIds": list(ids)}
 
 
+def _needs(item: Item) -> Sequence[Entity]:
+    return [
+        Entity(Domain.DEMO, "tradingPermission", each, "trading permission") for each in item["tradingPermissionIds"]
+    ]
+
+
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
-    """Revoked is revoked, by whoever."""
+    """What lets nobody in any more is revoked, by whoever."""
     wanted = {permission for item in items for permission in item["tradingPermissionIds"]}
     found = await by_id(reader, Domain.DEMO, "tradingPermission", wanted)
 
-    def gone(permission: int) -> bool:
-        return found.get(permission, {}).get("status") == "Revoked"
+    def finding(item: Item) -> Finding:
+        read = [found.get(permission, {}) for permission in item["tradingPermissionIds"]]
+        if unread := [row for row in read if isinstance(row, Unreadable)]:
+            return Unknown(str(unread[0]))
+        gone = all(isinstance(row, Mapping) and row.get("status") in PERMISSION_ENDED for row in read)
+        return Done() if gone else Absent()
 
-    return [Done() if all(map(gone, item["tradingPermissionIds"])) else Absent() for item in items]
+    return [finding(item) for item in items]
 
 
 REVOKE = Operation(
@@ -87,7 +106,9 @@ REVOKE = Operation(
     maintenance=False,
     lingers=False,
     request=_request,
+    promises=OK,
     results=simple,
+    needs=_needs,
     look_up=_look_up,
     doubt_refusals=True,  # one that is revoked already may be refused
     reserve=True,

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.replies import Domain, Done, NotHandled, Result, Unknown
-from worker.tradovate.operation import Item, Operation, Resend, plain
-from worker.tradovate.operations._shared import Rank, is_id
+from worker.replies import Domain, Done, Refused, Result, Unknown
+from worker.tradovate.operation import Entity, Item, Operation, Resend, plain
+from worker.tradovate.operations._shared import OK, Rank, nothing, user
+from worker.tradovate.reads import is_id
 
 _ROOM = "/customerApplication/"
 
@@ -19,10 +20,9 @@ def _request(items: Sequence[Item]) -> Mapping[str, Any]:
     return plain(items[0])
 
 
-def _checked(body: Any, _items: Sequence[Item]) -> Sequence[Result]:
-    # `ok: false`, a possible duplicate, is a refusal of the whole call.
-    said = isinstance(body, Mapping) and body.get("ok") is True
-    return [Done() if said else NotHandled("the duplicate check said neither yes nor no")]
+def _checked(body: Mapping[str, Any], _items: Sequence[Item]) -> Sequence[Result]:
+    # Here `ok: false` is documented as a possible duplicate, with an errorText or without.
+    return [Done() if body["ok"] else Refused("Tradovate's duplicate check found a possible duplicate.")]
 
 
 CHECK_DUPLICATE = Operation(
@@ -36,16 +36,22 @@ CHECK_DUPLICATE = Operation(
     maintenance=True,  # what it clears has to wait too
     lingers=False,
     request=_request,
+    promises=OK,
     results=_checked,
+    needs=user,
     refusal_is_doubt=True,  # a possible duplicate: only a person can tell
 )
 
 
-def _made(body: Any, _items: Sequence[Item]) -> Sequence[Result]:
-    request_id, status = body.get("requestId"), body.get("status")
+def _made(body: Mapping[str, Any], _items: Sequence[Item]) -> Sequence[Result]:
+    request_id, status = body["requestId"], body.get("status")
     if not is_id(request_id):
         return [Unknown("neither a request id nor an error")]
     return [Done({"requestId": request_id, "requestStatus": status if isinstance(status, str) and status else None})]
+
+
+def _needs(item: Item) -> Sequence[Entity]:
+    return (Entity(Domain.LIVE, "user", item["ctaUserId"], "user"),)
 
 
 CREATE_REQUEST = Operation(
@@ -58,17 +64,18 @@ CREATE_REQUEST = Operation(
     maintenance=True,
     lingers=False,
     request=_request,
+    promises={"requestId": int},
     results=_made,
+    needs=_needs,
     per_hour=250,  # vendor, create partner subaccount request
 )
 
 
-def _uploaded(body: Any, _items: Sequence[Item]) -> Sequence[Result]:
-    document_id = body.get("documentId")
-    return [Done() if is_id(document_id) else Unknown("neither a document id nor an error")]
+def _uploaded(body: Mapping[str, Any], _items: Sequence[Item]) -> Sequence[Result]:
+    return [Done() if is_id(body["documentId"]) else Unknown("neither a document id nor an error")]
 
 
-def _slot_filled(text: str, _code: str | None) -> Done | None:
+def _slot_filled(text: str) -> Done | None:
     """A slot can be filled once, so that a second upload is told that the first one worked."""
     lowered = text.lower()
     told = "already" in lowered and any(word in lowered for word in ("slot", "upload", "completed"))
@@ -85,16 +92,18 @@ SUBMIT_DOCUMENT = Operation(
     maintenance=False,
     lingers=False,
     request=_request,
+    promises={"documentId": int},
     results=_uploaded,
+    needs=nothing,
     already=_slot_filled,
     # 750 an hour on one of the vendor's pages, 10 on another: the penalty ticket of whichever is true holds it back.
 )
 
 
-def _told(body: Any, _items: Sequence[Item]) -> Sequence[Result]:
-    status, message, account_id = body.get("status"), body.get("message"), body.get("accountId")
-    if not isinstance(status, str) or not status:
-        return [NotHandled("the answer has no status")]
+def _told(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
+    status, message, account_id = body["status"], body.get("message"), body.get("accountId")
+    if not status or body.get("requestId") not in (None, items[0]["subAccountRequestId"]):
+        return [Unknown("no status of the request that was asked about")]
     return [
         Done(
             {
@@ -117,6 +126,8 @@ REQUEST_STATUS = Operation(
     maintenance=False,
     lingers=False,
     request=_request,
+    promises={"status": str},
     results=_told,
+    needs=nothing,
     share=0.1,  # contract 5.8: never more than a tenth of the budget
 )

@@ -1,0 +1,182 @@
+"""What is not there must be proven too: an empty 404 is also what a wrong host says to everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from tests.support.reader import ADMIN, FakeReader, look
+from worker.replies import Absent, Answer, Domain, Done, NotExecuted, Query, Refused, Reply, Unclear, Unknown
+from worker.tradovate.look_up import look as look_with_proof
+from worker.tradovate.look_up import look_for_needed
+from worker.tradovate.operation import HostDoubted, NotPermitted, Operation
+from worker.tradovate.operations import OPERATIONS
+
+USERS = OPERATIONS["createEvaluationUsers"]
+ACCOUNTS = OPERATIONS["createEvaluationAccounts"]
+REVOKE = OPERATIONS["revokeTradingPermissions"]
+FIND = OPERATIONS["revokeTradingPermissions@find"]
+RESET = OPERATIONS["resetDemoAccountState"]
+LIVE = OPERATIONS["cancelEverything"]
+ADD = OPERATIONS["addEntitlementSubscription"]
+CONTACT = OPERATIONS["updateContactInfo"]
+PERMISSION = OPERATIONS["createTradingPermission"]
+REQUEST = OPERATIONS["requestTradingPermission"]
+
+GONE = NotExecuted("", 404)
+
+ITEMS: list[tuple[Operation, dict[str, Any]]] = [
+    (USERS, {"name": "jane", "email": "jane@example.com"}),
+    (ACCOUNTS, {"name": "EVAL1", "userId": 5, "templateAccountId": 3, "_derived": True}),
+    (PERMISSION, {"accountId": 11, "userId": 5}),
+    (REQUEST, {"accountId": 11, "ctaContact": "x", "ctaEmail": "x@y"}),
+    (REVOKE, {"tradingPermissionIds": [9]}),
+    (FIND, {"_accounts": [11], "_name": "EVAL1", "_ids": [9]}),
+    (LIVE, {"userId": 5}),
+    (OPERATIONS["cancelEverything@demo"], {"userId": 5}),
+    (ADD, {"userId": 5, "entitlementId": 31}),
+    (CONTACT, {"userId": 5, "firstName": "Jane"}),
+]
+
+
+def test_every_look_up_is_tried_on_a_wrong_host() -> None:
+    """Whoever adds an operation that is looked up adds an item of it here."""
+    looked = {operation.name for operation in OPERATIONS.values() if operation.look_up is not None}
+    assert {operation.name for operation, _ in ITEMS} == looked - {"addEntitlementSubscription@again"}
+
+
+@pytest.mark.parametrize(("operation", "item"), ITEMS, ids=lambda value: getattr(value, "name", ""))
+async def test_a_host_that_says_404_to_everything_proves_nothing(operation: Operation, item: dict[str, Any]) -> None:
+    """Neither absent, nor gone, nor not found: the host is doubted, whichever operation is looked up."""
+    for items in ([item], [item, {**item, "name": "OTHER2", "userId": 6}]):
+        with pytest.raises(HostDoubted):
+            await look(operation, FakeReader({}, wrong_host=True), *items)
+
+
+async def test_one_read_more_shows_that_the_host_answers() -> None:
+    """A name that is not there costs its own read and one of what the API user has."""
+    reader = FakeReader({})
+    assert await look_with_proof(USERS, reader, [ITEMS[0][1]], sent=False) == [Absent()]
+    assert reader.asked == [("/user/find", {"name": "jane"}), ("/userPlugin/deps", {"masterid": ADMIN})]
+
+
+async def test_what_may_have_been_made_is_asked_for_after_the_host_has_answered() -> None:
+    """A host that restarts says 404 and finds it a moment later: it is found, and not made a second time."""
+    answers: list[Any] = [GONE, {"id": 7, "name": "jane", "email": "jane@example.com"}]
+    reader = FakeReader({"/user/find": lambda _query: answers.pop(0)})
+    (found,) = await look(USERS, reader, ITEMS[0][1])
+    assert isinstance(found, Done)
+
+
+async def test_a_list_without_anybody_needs_no_further_proof() -> None:
+    """An empty 200 says by itself that there is nothing."""
+    reader = FakeReader({"/user/find": []}, wrong_host=True)
+    assert await look(USERS, reader, ITEMS[0][1]) == [Absent()]
+    assert len(reader.asked) == 1
+
+
+async def test_a_later_read_of_its_own_is_proof_enough() -> None:
+    """The accounts' bulk read says 404, the permissions' one answers: nothing more is asked."""
+    rows = [{"id": 9, "userId": 5, "status": "Revoked"}]
+    reader = FakeReader(
+        {"/tradingPermission/item": lambda query: rows[0] if query["id"] == 9 else GONE}, wrong_host=True
+    )
+    items = ({"tradingPermissionIds": [permission]} for permission in (8, 9))
+    assert await look(REVOKE, reader, *items) == [Absent(), Done()]
+
+
+@pytest.mark.parametrize(
+    "answer", [GONE, NotExecuted("", 307), NotExecuted("", 421), Unclear("HTTP 503", 503), NotPermitted("401")]
+)
+async def test_a_control_that_is_not_answered_proves_nothing(answer: Any) -> None:
+    """A redirect, a 5xx and a 401 are no answers of the right host."""
+    reader = FakeReader({"/userPlugin/deps": answer, "/tradovateSubscriptionPlan/list": answer}, wrong_host=True)
+    with pytest.raises(HostDoubted):
+        await look(USERS, reader, ITEMS[0][1])
+
+
+@pytest.mark.parametrize(
+    ("operation", "item", "path"),
+    [
+        (USERS, ITEMS[0][1], "/tradovateSubscriptionPlan/list"),
+        (ACCOUNTS, ITEMS[1][1], "/account/item"),
+        (ACCOUNTS, ITEMS[1][1], "/tradingPermission/deps"),
+    ],
+)
+async def test_another_read_serves_where_the_first_is_not_answered(
+    operation: Operation, item: dict[str, Any], path: str
+) -> None:
+    """The API user may be unknown to `deps`: the plans, the template account, the trader's own permissions serve too.
+    The one that served is asked first the next time.
+    """
+    there: Callable[[Mapping[str, Any]], Any] = lambda query: [] if query.get("masterid", 5) == 5 else GONE  # noqa: E731
+    reader = FakeReader({path: {"id": 3} if path == "/account/item" else there}, wrong_host=True)
+    assert await look_with_proof(operation, reader, [item], sent=False) == [Absent()]
+    first = len(reader.asked)
+    assert await look_with_proof(operation, reader, [item], sent=False) == [Absent()]
+    assert len(reader.asked) == first + 2
+
+
+class ByDomain(FakeReader):
+    """A reader that answers on one domain."""
+
+    right = Domain.LIVE
+
+    async def get(self, domain: Domain, path: str, **query: Query) -> Reply:
+        reply = await super().get(domain, path, **query)
+        return reply if domain is self.right or not isinstance(reply, Answer) else GONE
+
+
+async def test_each_domain_is_proven_by_itself() -> None:
+    """LIVE answers; that says nothing of DEMO."""
+    with pytest.raises(HostDoubted) as doubted:
+        await look(ACCOUNTS, ByDomain({}), ITEMS[1][1])
+    assert doubted.value.domain is Domain.DEMO
+    assert await look(USERS, ByDomain({}), ITEMS[0][1]) == [Absent()]
+
+
+# -- what an item needs
+
+
+async def needed(operation: Operation, reader: FakeReader, *items: dict[str, Any]) -> list[Any]:
+    return list(await look_for_needed(operation, reader, items))
+
+
+async def test_a_missing_entity_is_not_found_and_the_others_go_again() -> None:
+    """In reads of ten: what is missing is told by name and number, of each item."""
+    rows = [{"id": n} for n in range(1, 26) if n != 7]
+    reader = FakeReader(
+        {
+            "/tradingPermission/items": lambda query: [
+                row for row in rows if str(row["id"]) in query["ids"].split(",")
+            ],
+            "/tradingPermission/item": lambda query: next((row for row in rows if row["id"] == query["id"]), GONE),
+        }
+    )
+    found = await needed(REVOKE, reader, *({"tradingPermissionIds": [n]} for n in range(1, 26)))
+    assert found[6] == Refused("Tradovate does not know trading permission 7.", "not_found")
+    assert [each for n, each in enumerate(found) if n != 6] == [Absent()] * 24
+    assert len(reader.asked) == 4
+
+
+async def test_on_a_wrong_host_nothing_is_not_found() -> None:
+    """The account's read says 404 like every other."""
+    with pytest.raises(HostDoubted):
+        await needed(RESET, FakeReader({}, wrong_host=True), {"accountId": 11})
+
+
+async def test_an_account_needs_its_user_and_its_template() -> None:
+    """The user is read on LIVE, the template on DEMO."""
+    item = ITEMS[1][1]
+    reader = FakeReader({"/user/item": {"id": 5}, "/account/item": {"id": 3}})
+    assert await needed(ACCOUNTS, reader, item) == [Absent()]
+    (found,) = await needed(ACCOUNTS, FakeReader({"/user/item": {"id": 5}}), item)
+    assert found == Refused("Tradovate does not know template account 3.", "not_found")
+
+
+async def test_what_may_not_be_read_is_unknown() -> None:
+    """A 401 to the entity's read says neither."""
+    (found,) = await needed(RESET, FakeReader({"/account/item": NotPermitted("401")}), {"accountId": 11})
+    assert isinstance(found, Unknown)

@@ -1,0 +1,137 @@
+"""A batch that fails again and again is halved until the item that makes it fail is alone. Pure.
+
+A call fails when nothing is known of any of its items, or when it was not executed and no item is known to be why. It
+may be one item's fault, or the partner's. So a batch is split after its second failure, once; a half that fails is
+split further at once only if the partner has answered a call of that operation since the whole failed, its other half
+most of all. Without such a sign a part must fail ever more often before it is split again: while the partner is away
+for all, halving would only multiply the calls.
+
+What a step knows of its failures is `failures` in its context:
+
+    count    of the part that it is in, since it was split off
+    depth    how often it was split off
+    call     the call that failed last; `since`: the one before
+    size     how many steps that call had
+    company  the number that tied the part together
+    open     nothing has been decided about this failure yet
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from worker.ledger.rows import Claimed, Company, Later, Move, StepState
+
+FAILURES = "failures"
+
+AGAIN = 2
+"""Failures of a whole batch, and of its halves, before they are split without a sign that the partner is well."""
+
+
+def patience(depth: int) -> int:
+    """Failures of a part of that depth before it is split without a sign: 2, 2, 8, 32, ..."""
+    return AGAIN << 2 * max(0, depth - 1)
+
+
+def noted(step: Claimed, call_id: int, size: int) -> Mapping[str, Any]:
+    """The step's context after the call that it was in has failed."""
+    before = step.context.get(FAILURES, {})
+    failures = {
+        "count": before.get("count", 0) + 1,
+        "depth": before.get("depth", 0),
+        "call": call_id,
+        "since": before.get("call", call_id),
+        "size": size,
+        "company": step.company,
+        "open": True,
+    }
+    return {**step.context, FAILURES: failures}
+
+
+def split_off(context: Mapping[str, Any], call_id: int) -> Mapping[str, Any]:
+    """The context of a step in a half of the batch of that call."""
+    before = context.get(FAILURES, {})
+    return {**context, FAILURES: {"count": 0, "depth": before.get("depth", 0) + 1, "call": call_id}}
+
+
+def is_part(context: Mapping[str, Any]) -> bool:
+    """Whether the step is in a part of a batch that was split."""
+    return bool(context.get(FAILURES, {}).get("depth"))
+
+
+def failed_before(steps: Sequence[Claimed]) -> int | None:
+    """The call since which a sign counts, for steps that have failed; None when none has."""
+    return min(
+        (
+            step.context[FAILURES].get("since", step.context[FAILURES]["call"])
+            for step in steps
+            if FAILURES in step.context
+        ),
+        default=None,
+    )
+
+
+def spread(pairs: Sequence[tuple[Claimed, Move]], served: int) -> list[Move]:
+    """The moves of a call or a look-up, those of failed steps that go again with the part that they belong to.
+
+    `served`: the newest call of the operation that the partner has answered.
+    """
+    moves = [move for _, move in pairs]
+    failed: dict[int, list[int]] = defaultdict(list)
+    for place, move in enumerate(moves):
+        if isinstance(move, Later) and move.state is StepState.DUE and move.context.get(FAILURES, {}).get("open"):
+            failed[move.context[FAILURES]["call"]].append(place)
+    for call_id, places in failed.items():
+        suspects = [place for place in places if _suspect(_failures(moves[place]))]
+        for place in places:
+            moves[place] = _kept(moves[place])
+        for place, move in _parts(call_id, {place: moves[place] for place in suspects}, served).items():
+            moves[place] = move
+    return moves
+
+
+def _failures(move: Move) -> Mapping[str, Any]:
+    assert isinstance(move, Later)
+    failures: Mapping[str, Any] = move.context[FAILURES]
+    return failures
+
+
+def _suspect(failures: Mapping[str, Any]) -> bool:
+    """Whether the step was in a call that failed before: one that shared such a call for the first time goes free."""
+    return bool(failures["depth"] > 0 or failures["count"] >= AGAIN)
+
+
+def _kept(move: Move) -> Later:
+    """The move with what was decided: it stays in its part."""
+    assert isinstance(move, Later)
+    failures = _failures(move)
+    company = failures["company"] if failures["depth"] > 0 else None
+    return replace(move, company=company, context={**move.context, FAILURES: {**failures, "open": False}})
+
+
+def _parts(call_id: int, moves: Mapping[int, Move], served: int) -> Mapping[int, Move]:
+    if not moves:
+        return {}
+    failures = _failures(next(iter(moves.values())))
+    signed = served > failures["since"]
+    if len(moves) == 1:
+        if failures["size"] == 1:
+            return {}  # alone already
+    elif not signed and failures["count"] < patience(failures["depth"]):
+        return {}
+    half = (len(moves) + 1) // 2
+    parts: dict[int, Move] = {}
+    for number, (place, move) in enumerate(moves.items()):
+        assert isinstance(move, Later)
+        parts[place] = replace(
+            move,
+            # Where the partner is well there is nothing to wait for.
+            wait=timedelta(0) if signed else move.wait,
+            company=(Company.FIRST_HALF if number < half else Company.SECOND_HALF).of(call_id),
+            context=split_off(move.context, call_id),
+        )
+    return parts
