@@ -105,9 +105,9 @@ class CountedCalls:
         await self.finish(permit, reply, time.monotonic() - began, finds_out=finds_out)
         return reply
 
-    async def find_alert(self, domain: Domain) -> Reply:
+    async def find_alert(self, domain: Domain, *, finds_out: bool = True) -> Reply:
         """Asks for the alert of the Market Data Agreement by its name: a small read that any right host answers."""
-        return await self.get(domain, FIND, {"name": ALERT_NAME}, finds_out=True)
+        return await self.get(domain, FIND, {"name": ALERT_NAME}, finds_out=finds_out)
 
     async def _open(
         self, operation: str, domain: Domain, kind: Kind, per_hour: int | None, generation: int, connection: Connection

@@ -20,11 +20,11 @@ import structlog
 
 from worker.backoff import Schedule
 from worker.bridge.calls import SIGNALS
-from worker.bridge.fetch import Fetch
+from worker.bridge.fetch import Fetch, Fetched
 from worker.bridge.missed import Missed
 from worker.ledger import signals
 from worker.ledger.database import DatabaseError
-from worker.replies import Domain, NotExecuted, NotSent, Refusal, Reply, Unauthorized
+from worker.replies import Domain, NotExecuted, NotSent, Refusal, Unauthorized
 from worker.tradovate.socket import HeldBack
 
 log = structlog.get_logger()
@@ -50,7 +50,7 @@ UNREACHABLE = 15.0
 """Seconds until the next try when the partner could not be reached."""
 
 TRIES = 3
-"""Fetches from a domain that fails while the other one knows some."""
+"""Fetches from a domain that fails while the other one knows some, or says nothing while the other one knows none."""
 
 
 class Listens(Protocol):
@@ -79,16 +79,20 @@ class _Heard:
     """What has been fetched for the lines that have begun to listen: `fresh`, their epochs."""
 
     fresh: Mapping[Domain, int]
+    known_silent: AbstractSet[Domain] = frozenset()
     told: dict[Domain, AbstractSet[int]] = field(default_factory=dict)
     closed: set[Domain] = field(default_factory=set)  # it does not serve signals
+    silent: set[Domain] = field(default_factory=set)  # it says nothing at all
     failures: Counter[Domain] = field(default_factory=Counter)
 
-    def not_told(self, domain: Domain, reply: Reply) -> None:
-        """A 401 may be about the token, which is renewed: only the second one is about the domain. A wrong host says
-        nothing of it, but a text of the domain's own does, that this call belongs to the other one.
+    def not_told(self, domain: Domain, fetched: Fetched) -> None:
+        """A 401 may be about the token, which is renewed: only the second one is about the domain. A text of the
+        domain's own may say that this call belongs to the other one.
         """
         self.failures[domain] += 1
-        match reply:
+        if fetched.silent and (self.failures[domain] >= TRIES or domain in self.known_silent):
+            self.silent.add(domain)
+        match fetched.reply:
             case Refusal() | NotExecuted(status=200):
                 self.closed.add(domain)
             case Unauthorized() if self.failures[domain] > 1:
@@ -100,9 +104,10 @@ class _Heard:
         """Whether nothing more is to be had. The vendor does not say which domain holds the signals: one that knows
         some will do when the other one fails time and again.
         """
-        left = [domain for domain in domains if domain not in self.told and domain not in self.closed]
+        left = [domain for domain in domains if domain not in self.told.keys() | self.closed | self.silent]
         if not self.told and not left:
             self.closed.clear()
+            self.silent.clear()
             return False
         return not left or (any(self.told.values()) and all(self.failures[domain] >= TRIES for domain in left))
 
@@ -117,7 +122,9 @@ class CatchUp:
     missed: Missed = field(default_factory=Missed)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _holder: Domain | None = None
-    _extra_at: float = 0.0
+    _looked_again: set[Domain] = field(default_factory=set)
+    _extra_at: float = 0.0  # when the next fetch for missed alerts is looked at
+    _allowed_at: float = 0.0  # not before, as far as is known
 
     def changed(self) -> None:
         """A line has begun or ceased to listen."""
@@ -125,8 +132,8 @@ class CatchUp:
 
     def unreadable(self) -> None:
         """Something came over a socket that may be a signal and cannot be read."""
-        if not self.missed.waiting:
-            self._extra_at = max(self._extra_at, self.clock() + SETTLED)
+        soon = max(self._allowed_at, self.clock() + SETTLED)
+        self._extra_at = min(self._extra_at, soon) if self.missed.waiting else soon
         self.missed.came()
         self._changed.set()
 
@@ -138,7 +145,7 @@ class CatchUp:
                 await self._both()
                 await self.run_once()
             elif self.missed.waiting and self.clock() >= self._extra_at:
-                self._extra_at = self.clock() + await self._extra()
+                self._extra_at = self._allowed_at = self.clock() + await self._extra()
 
     async def _wait(self) -> None:
         """Until a line changes, or until it is time for the fetch that alerts wait for."""
@@ -156,7 +163,7 @@ class CatchUp:
         heard = _Heard({})
         while fresh := self._fresh():
             if heard.fresh != fresh:
-                heard, begun = _Heard(fresh), self.missed.seen
+                heard, begun = _Heard(fresh, self._looked_again), self.missed.seen
             # One fetch a connection: both domains for two new sockets, the one that holds the signals for one alone.
             # As long as that is not known, one domain and, if it knows none, the other.
             alone = len(fresh) == 1
@@ -187,7 +194,7 @@ class CatchUp:
     async def _fetch_all(self, heard: _Heard, domains: Sequence[Domain], *, alone: bool) -> float | None:
         """None when all is fetched; else the seconds to wait before it is tried again, 0 for the usual pause."""
         for domain in domains:
-            if domain in heard.told or domain in heard.closed:
+            if domain in heard.told.keys() | heard.closed | heard.silent:
                 continue
             try:
                 fetched = await self.fetch.read(domain)
@@ -197,14 +204,30 @@ class CatchUp:
                 self.fetch.failed(domain, error.reason)
                 return 0.0
             if fetched.ids is None:
-                heard.not_told(domain, fetched.reply)  # the signals may be on the other domain, which is asked too
+                heard.not_told(domain, fetched)  # the signals may be on the other domain, which is asked too
                 continue
             heard.told[domain] = fetched.ids
             if alone and fetched.ids:
                 return None  # this is the domain that holds them
         if len(heard.told) > 1:
             self._holder = holder_of(heard.told[Domain.LIVE], heard.told[Domain.DEMO])
-        return None if heard.enough(domains) else 0.0
+        if not heard.enough(domains):
+            return 0.0
+        for domain in heard.silent:
+            self._look_again(domain, heard)
+        return None
+
+    def _look_again(self, domain: Domain, heard: _Heard) -> None:
+        """A domain that says nothing most likely does not know alerts. But it may just be starting, and hold signals
+        that the other one, which knows none, does not: so it is asked once more, five minutes later.
+        """
+        if domain in self._looked_again or any(heard.told.values()):
+            return
+        self._looked_again.add(domain)
+        self.missed.came()
+        for other in heard.told:
+            self.missed.empty(other, self.missed.seen)
+        self._extra_at = self.clock() + EXTRA_EVERY.total_seconds()
 
     async def _extra(self) -> float:
         """One fetch for alerts that could not be read, if it is allowed now; seconds until the next one may be."""
@@ -221,7 +244,7 @@ class CatchUp:
         except DatabaseError as error:
             self.fetch.failed(None, error.reason)
             return SOON
-        if fetched.ids is None:
+        if fetched.ids is None and not fetched.silent:
             self.missed.failed(domain)
         elif fetched.ids or domain is self._holder:
             self.missed.covered(begun)

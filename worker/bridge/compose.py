@@ -95,7 +95,11 @@ def new_bridge(
             )
             for domain in Domain
         ]
-        fetch = Fetch(calls, taker, database, lambda result: metrics.catch_ups.labels(result).inc())
+
+        def listens(domain: Domain) -> bool:
+            return any(line.is_listening for line in lines if line.domain is domain)
+
+        fetch = Fetch(calls, taker, database, listens, lambda result: metrics.catch_ups.labels(result).inc())
         catch_up = CatchUp(lines, fetch)
         taker.missed = catch_up.unreadable
         for line in lines:

@@ -29,53 +29,77 @@ CHUNK = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a read has brought. `ids`: of all signals that it held, None when it failed."""
+    """What a read has brought. `ids`: of all signals that it held, None when it failed. `silent`: the domain says
+    nothing, neither of signals nor of the alert: it may not know alerts at all, or be a wrong host.
+    """
 
     reply: Reply
     ids: frozenset[int] | None
+    silent: bool = False
 
 
 @dataclass(slots=True)
 class Fetch:
-    """`counted` gets `done` or the name of what went wrong, for each read."""
+    """`counted` gets `done` or the name of what went wrong, for each read. `listens`: whether a socket of the domain
+    does, which shows that its host is the right one.
+    """
 
     calls: CountedCalls
     taker: SignalTaker
     database: Database
+    listens: Callable[[Domain], bool]
     counted: Callable[[str], None] = lambda _result: None
     trouble: str | None = None
     """Why the last read has brought nothing, or None."""
-    _says_nothing: set[Domain] = field(default_factory=set)
+    _no_signals: dict[Domain, bool] = field(default_factory=dict)
+    """Of a domain that says nothing of signals: whether that means none, since it knows the alert."""
     _said: Changes = field(default_factory=Changes)
 
     async def read(self, domain: Domain, operation: str = SIGNALS) -> Fetched:
         """Asks this domain once. Raises `HeldBack`, or `DatabaseError`."""
-        reply = await self.calls.get(domain, operation, {"masterid": self.taker.mda_alert_id})
-        found = found_in(reply)
+        reply, found = await self._signals(domain, operation)
         if found is None and says_nothing(reply):
             if operation == SIGNALS:
-                reply = await self._asked_again(domain, reply)
-            found = [] if domain in self._says_nothing else found_in(reply)
+                reply, found = await self._asked_again(domain, reply)
+            if found is None and self._no_signals.get(domain):
+                found = []
+        silent = found is None and says_nothing(reply) and domain in self._no_signals
         name = "done" if found is not None else result_name(reply)
         self.counted(name)
         if found is None:
             self.failed(domain, name)
-            return Fetched(reply, None)
+            return Fetched(reply, None, silent)
         self.trouble = None
         self._said.over(domain)
         return Fetched(reply, frozenset(await self._take(found)))
 
-    async def _asked_again(self, domain: Domain, reply: Reply) -> Reply:
+    async def _signals(self, domain: Domain, operation: str) -> tuple[Reply, list[Any] | None]:
+        """Of a domain that has said nothing at all, the alert is asked for first: signals are not to be polled."""
+        if operation == SIGNALS and self._no_signals.get(domain) is False:
+            alert = await self.calls.find_alert(domain, finds_out=not self.listens(domain))
+            if says_nothing(alert):
+                return alert, None
+            del self._no_signals[domain]
+        reply = await self.calls.get(domain, operation, {"masterid": self.taker.mda_alert_id})
+        return reply, found_in(reply)
+
+    async def _asked_again(self, domain: Domain, reply: Reply) -> tuple[Reply, list[Any] | None]:
         """A wrong host, or one that is being started, says nothing too. It is no signals if this host knows the alert
         and says nothing of its signals again.
         """
-        alert = await self.calls.find_alert(domain)
-        self._says_nothing.discard(domain)
-        if isinstance(alert, Answer) and isinstance(alert.body, dict) and "id" in alert.body:
-            reply = await self.calls.get(domain, SIGNALS, {"masterid": self.taker.mda_alert_id})
-            if says_nothing(reply):
-                self._says_nothing.add(domain)
-        return reply
+        if self._no_signals.get(domain) is False:
+            return reply, None
+        alert = await self.calls.find_alert(domain, finds_out=not self.listens(domain))
+        if says_nothing(alert):
+            self._no_signals[domain] = False
+            return alert, None
+        self._no_signals.pop(domain, None)
+        if not (isinstance(alert, Answer) and isinstance(alert.body, dict) and "id" in alert.body):
+            return alert, None
+        reply, found = await self._signals(domain, SIGNALS)
+        if found is None and says_nothing(reply):
+            self._no_signals[domain] = True
+        return reply, found
 
     def failed(self, domain: Domain | None, why: str) -> None:
         """Says why nothing could be fetched, once."""

@@ -72,7 +72,7 @@ class Term:
         """Asks the partner for the alert by its name, once, and warns when the settings have another id."""
         while True:
             try:
-                reply = await self.calls.find_alert(Domain.LIVE)
+                reply = await self.calls.find_alert(Domain.LIVE, finds_out=False)
             except HeldBack as held:
                 await asyncio.sleep(held.wait)
                 continue

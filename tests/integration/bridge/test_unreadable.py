@@ -134,6 +134,44 @@ async def test_two_bridges_share_the_five_minutes(stage: BridgeStage) -> None:
     assert set(stage.times().values()) == {1}
 
 
+@pytest.mark.parametrize("silent", ["live", "demo"])
+async def test_a_domain_that_says_nothing_is_asked_once_more_five_minutes_later(
+    stage: BridgeStage, silent: str
+) -> None:
+    """It may not know alerts at all, and then that is enough; or it was starting, and held signals."""
+    for operation in ("adminAlertSignal/deps", "adminAlert/find"):
+        stage.partner.sandbox.core.faults.add(
+            {"action": "status_before", "operation": operation, "domain": silent, "status": 404}
+        )
+    stage.switch(signal_sockets="none", signals_rest=silent)
+    bridge = await stage.bridge()
+    assert fetches(stage) == 2  # one for each connect
+    assert stage.sessions["renewals"] == 0  # the sockets show that the hosts are right
+    signed = stage.sign(*stage.users(2))
+    await five_minutes_pass(stage, bridge)
+    await eventually(lambda: fetches(stage) == 3)
+    await eventually(lambda: not still_waiting(bridge))
+    assert stage.published() == []
+    stage.partner.sandbox.core.faults.clear()
+    stage.drop()
+    await stage.bridged(signed)
+
+
+async def test_a_domain_that_was_starting_hides_no_signature(stage: BridgeStage) -> None:
+    """Its first answer is an empty 404; five minutes later its signals are there."""
+    for operation in ("adminAlertSignal/deps", "adminAlert/find"):
+        stage.partner.sandbox.core.faults.add(
+            {"action": "status_before", "operation": operation, "domain": "live", "status": 404}
+        )
+    stage.switch(signal_sockets="none")
+    signed = stage.sign(*stage.users(2))
+    bridge = await stage.bridge()
+    stage.partner.sandbox.core.faults.clear()
+    await five_minutes_pass(stage, bridge)
+    await stage.bridged(signed)
+    assert fetches(stage) == 3
+
+
 async def test_as_long_as_the_holder_is_not_known_one_domain_is_asked_at_a_time(stage: BridgeStage) -> None:
     """In a week without a signature the first fetch asks one domain, the one five minutes later the other."""
     stage.switch(signal_form="bad_id", signals_rest="demo")
