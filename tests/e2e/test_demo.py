@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 
 from schemas.events import TOPICS
+from schemas.export import outcome_schema
 from tests.support.processes import worker
 from tests.support.waiting import eventually_sync
 
@@ -44,15 +47,21 @@ def test_every_sample_gets_its_outcome(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("end", "code"), [("interrupt", 130), ("terminate", 0)])
 def test_it_is_left_running_until_it_is_ended(tmp_path: Path, end: str, code: int) -> None:
-    """`--keep` prints addresses that the other commands take; Ctrl-C (130) or SIGTERM ends it and all its parts."""
+    """`--keep` prints addresses that the other commands take, every outcome is what its schema says, and Ctrl-C (130)
+    or SIGTERM ends it and all its parts.
+    """
     with worker("demo", "--keep", env={"TMPDIR": str(tmp_path)}) as process:
         eventually_sync(lambda: "Ctrl-C ends it." in process.stdout or process.returncode is not None, 55)
         exported = [line.removeprefix("export ") for line in process.stdout.splitlines() if line.startswith("export ")]
         env = {name: text.strip("'") for name, _, text in (line.partition("=") for line in exported)}
         with worker("db", "status", env=env) as status:
             assert status.wait() == 0
-        with worker("watch", "--from-start", "--count", "1", "--json", env=env) as watch:
+        with worker("watch", "--from-start", "--count", "25", "--json", env=env) as watch:
             assert watch.wait() == 0
+            outcomes = [json.loads(line) for line in watch.stdout.splitlines()]
+        assert {outcome["topic"] for outcome in outcomes} == set(TOPICS)
+        for outcome in outcomes:
+            Draft202012Validator(outcome_schema(outcome["topic"])).validate(outcome)
         console = re.search(r"The console: (http://\S+/) \(its token: (\S+)\)", process.stdout)
         assert console is not None
         page = httpx.get(f"{console[1]}flows", headers={"Authorization": f"Bearer {console[2]}"}, trust_env=False)

@@ -14,6 +14,7 @@ START: Final[Mapping[str, Mapping[str, Any]]] = {
     "purchase": EVENT_EXAMPLES["trader.purchased"][0],
     "by product": EVENT_EXAMPLES["trader.purchased"][1],
     "failed": EVENT_EXAMPLES["trader.failed"][0],
+    "failed by ids": {"eventId": "e-1", "traderId": "cust-77", "tradingPermissionIds": [54321]},
     "left": EVENT_EXAMPLES["trader.left"][0],
     "signed": EVENT_EXAMPLES["md.signed"][0],
     "passed": EVENT_EXAMPLES["trader.passed"][0],
@@ -23,9 +24,10 @@ START: Final[Mapping[str, Mapping[str, Any]]] = {
     "reset": EVENT_EXAMPLES["account.reset"][0],
 }
 TOPICS: Final = {
-    "purchase": "trader.purchased", "by product": "trader.purchased", "failed": "trader.failed", "left": "trader.left",
-    "signed": "md.signed", "passed": "trader.passed", "passed abroad": "trader.passed", "assigned": "account.assigned",
-    "requested": "permission.requested", "reset": "account.reset",
+    "purchase": "trader.purchased", "by product": "trader.purchased", "failed": "trader.failed",
+    "failed by ids": "trader.failed", "left": "trader.left", "signed": "md.signed", "passed": "trader.passed",
+    "passed abroad": "trader.passed", "assigned": "account.assigned", "requested": "permission.requested",
+    "reset": "account.reset",
 }  # fmt: skip
 
 _PNG: Final = "data:image/png;base64,"
@@ -206,6 +208,9 @@ BAD: Final[tuple[tuple[str, str, object], ...]] = (
     ("failed", "tradingPermissionIds", [0]),
     ("failed", "tradingPermissionIds", [1] * 1001),
     ("failed", "reason", 5),
+    ("failed by ids", "tradingPermissionIds", []),
+    ("failed by ids", "tradingPermissionIds", None),
+    ("failed by ids", "tradingPermissionIds", ABSENT),
     ("left", "traderId", ABSENT),
     ("left", "traderId", None),
     ("left", "userId", "5"),
