@@ -77,7 +77,7 @@ class EmbeddedPostgres:
             if os.geteuid() == 0:
                 self._bin = _reachable(self._bin, self._home)
                 shutil.chown(self._home, "nobody")
-            self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+            self._make_data()
             self.up()
         except BaseException:
             self.stop()
@@ -125,6 +125,9 @@ class EmbeddedPostgres:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _make_data(self) -> None:
+        self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
 
     @property
     def _at_port(self) -> Sequence[str]:

@@ -108,6 +108,21 @@ class PgBouncer:
             return False
 
 
+class Standby(EmbeddedPostgres):
+    """A hot standby of a server that listens on a port; it can be promoted."""
+
+    def __init__(self, primary: EmbeddedPostgres, port: int) -> None:
+        super().__init__(primary._bin, durable=True, port=port)
+        self._primary = primary
+
+    def _make_data(self) -> None:
+        self._run("pg_basebackup", *self._primary._where, "-D", "data", "-R", "-X", "stream", "-c", "fast")
+
+    def promote(self) -> None:
+        """Makes it a primary, with all that it has received."""
+        self._run("pg_ctl", "promote", "-w", "-D", "data")
+
+
 def crash(server: EmbeddedPostgres) -> None:
     """Ends a server without a word to whoever is connected, and keeps its data."""
     pid_file = Path(parse_qs(urlsplit(server.url).query)["host"][0]) / "data/postmaster.pid"
