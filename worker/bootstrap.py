@@ -37,6 +37,7 @@ from worker.ledger.rows import OutcomeRow
 from worker.ops.health import Health
 from worker.ops.metrics import Metrics
 from worker.ops.serve import Served, application, serve
+from worker.ops.stopping import LATEST, exit_at_the_latest
 from worker.ops.tracing import Tracing
 from worker.ops.upkeep import Upkeep
 from worker.outcomes.publisher import Publisher
@@ -73,8 +74,8 @@ KEPT = 4
 """Of these, for what begins calls: survey, traffic, a claim or the beginning of a read, the session. However slow the
 statements are that accept and record, a revocation that is due is sent."""
 
-STOP_WITHIN = 25.0
-"""Seconds from SIGTERM to exit (contract 5.11)."""
+STOP_WITHIN = LATEST - 1.0
+"""Seconds from SIGTERM in which a stop in good order ends."""
 
 _DRAIN = 15.0
 """Of these, for calls in flight; the rest is for recording, publishing and leaving the group."""
@@ -331,11 +332,16 @@ async def run_worker(
     def stop(code: int) -> None:
         nonlocal interrupted
         interrupted = code == signal.SIGINT
+        exit_at_the_latest(130 if interrupted else 0)
         replica.stopping.set()
         replica.dispatcher.wake.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
-    await replica.run(ready)
+    try:
+        await replica.run(ready)
+    except BaseException:
+        exit_at_the_latest(1)  # what hangs must not keep an orchestrator from starting it anew
+        raise
     return 130 if interrupted else 0

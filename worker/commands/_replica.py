@@ -11,6 +11,7 @@ import sys
 from collections.abc import Coroutine
 
 from worker.ops.logging import configure
+from worker.ops.stopping import exit_at_the_latest
 from worker.settings import BridgeSettings, RunSettings, load
 from worker.starting import StartRefused
 
@@ -45,6 +46,7 @@ def _listens(address: str) -> None:
 def _at_end(stopping: asyncio.Event) -> None:
     if not os.read(sys.stdin.fileno(), 1024):
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        exit_at_the_latest(0)
         stopping.set()
 
 

@@ -13,11 +13,14 @@ No attribute holds personal data: topics, operations, counts, results and ids of
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -32,6 +35,11 @@ TraceHeaders = Mapping[str, str]
 
 _EXPORT_SECONDS = 5
 """One export; the background thread's alone."""
+
+_CLOSE_SECONDS = 1.5
+"""To send what is queued when the process stops."""
+
+log = structlog.get_logger()
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -56,7 +64,8 @@ class Tracing:
             return
         exporter = exporter or OTLPSpanExporter(f"{str(endpoint).rstrip('/')}/v1/traces", timeout=_EXPORT_SECONDS)
         resource = Resource.create({"service.name": "tradovate-worker", "service.instance.id": replica})
-        self._provider = TracerProvider(resource=resource)
+        # Not at the interpreter's exit: a collector that never answers would keep the process.
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=8192))
         self._tracer = self._provider.get_tracer("tradovate-worker")
 
@@ -137,10 +146,26 @@ class Tracing:
         span.end()
 
     async def close(self) -> None:
-        """Sends what is queued, within two seconds; the rest is dropped."""
-        if self._provider is not None:
-            await asyncio.to_thread(self._provider.force_flush, 2000)
-            self._provider.shutdown()
+        """Sends what is queued, for so long as a stop can wait; the rest is dropped.
+
+        The library keeps to no time limit, so that is done by a thread that nobody waits for: neither here, nor when
+        the event loop closes, nor when the process ends.
+        """
+        if self._provider is None:
+            return
+        provider, loop, done = self._provider, asyncio.get_running_loop(), asyncio.Event()
+
+        def shut_down() -> None:
+            provider.shutdown()
+            with suppress(RuntimeError):  # the event loop has closed meanwhile
+                loop.call_soon_threadsafe(done.set)
+
+        threading.Thread(target=shut_down, name="tracing", daemon=True).start()
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await done.wait()
+        except TimeoutError:
+            log.warning("tracing.spans_dropped", error="the collector did not answer in time")
 
 
 def _parent(context: TraceHeaders | None) -> Context | None:
