@@ -20,7 +20,7 @@ help: ## print this list
 demo: $(READY) ## see everything work, on this machine alone, in less than a minute
 	@$(BIN)/tradovate-worker demo $(ARGS)
 
-test: $(READY) ## run the tests; some need Java 17 and Maven (or KAFKA_BOOTSTRAP_SERVERS), Node with npm, Chromium
+test: $(READY) ## run the tests; what they need besides (Java, Maven, Node, PostgreSQL, PgBouncer …) they name
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY) ## check the style
@@ -29,7 +29,7 @@ lint: $(READY) ## check the style
 types: $(READY) ## check the types
 	@$(BIN)/mypy
 
-bench: $(READY) ## measure: purchases a second, calls, latency, memory
+bench: $(READY) ## measure on the PostgreSQL of this system and the embedded one: purchases a second, calls, latency, memory
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 soak: $(READY) ## five minutes of signatures and dropped connections (ARGS="--seconds 60")

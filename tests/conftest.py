@@ -29,15 +29,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("kafka")
 
 
+_ON_BOTH = {
+    f"tests.integration.test_{name}"
+    for name in (
+        "browse", "calls", "claims", "counts", "flows_waking", "holds", "mend", "pace", "plans", "recording", "saving",
+        "session", "spine_purchase",
+    )
+}  # fmt: skip
+"""Modules whose tests run on the embedded server and on the distribution's: those that send every kind of statement."""
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What the database matters to runs on the embedded server and on the distribution's."""
-    if metafunc.definition.get_closest_marker("both_servers") and "postgres" in metafunc.fixturenames:
+    """A test of such a module runs twice."""
+    if metafunc.module.__name__ in _ON_BOTH and "postgres" in metafunc.fixturenames:
         metafunc.parametrize("postgres", ["embedded", "system"], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL server for the whole run: the embedded one, unless a test is marked `both_servers`."""
+    """A PostgreSQL server for the whole run: the embedded one, or the distribution's for a module that runs on both."""
     if getattr(request, "param", "embedded") == "system":
         yield request.getfixturevalue("system_server")
         return

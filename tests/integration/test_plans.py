@@ -36,8 +36,6 @@ from worker.ledger.database import Database
 from worker.ledger.rows import StepState
 from worker.tradovate.operations import OPERATIONS
 
-pytestmark = pytest.mark.both_servers
-
 FULL = 100_000
 """Flows that have ended. Another fifth is open."""
 

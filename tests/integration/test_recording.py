@@ -13,8 +13,6 @@ from worker.ledger.recording import record
 from worker.ledger.rows import Claimed, Finish, Move, StepState
 from worker.replies import Answer
 
-pytestmark = pytest.mark.both_servers
-
 
 @pytest.fixture
 async def work(ledgers: Callable[[], str]) -> AsyncIterator[Work]:
