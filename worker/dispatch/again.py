@@ -11,6 +11,7 @@ from schemas.outcomes import ErrorCode
 from worker.backoff import Schedule
 from worker.dispatch import splitting
 from worker.flows.base import Failed
+from worker.ledger.calls import NO_SIGNS, Signs
 from worker.ledger.rows import Claimed, Finish, Later, Move, StepState
 from worker.tradovate.operation import Operation
 
@@ -22,14 +23,14 @@ class Trying:
     """The rules with their settings: `schedule` of tries, `settle` before a look-up.
 
     `draw` in [0, 1) is the jitter, one for all steps of a call: steps that failed together are tried again together,
-    where a draw for each would turn one call of a hundred items into a hundred calls. `served`: the newest call of the
-    operation that the partner has answered, as far as it matters for those that have failed.
+    where a draw for each would turn one call of a hundred items into a hundred calls. `signs`: how other calls of the
+    operation have fared, as far as it matters for steps that have failed.
     """
 
     schedule: Schedule
     settle: timedelta
     draw: float
-    served: int = 0
+    signs: Signs = NO_SIGNS
 
     def again(
         self, operation: Operation, step: Claimed, seconds: float, wait: timedelta | None, text: str | None = None

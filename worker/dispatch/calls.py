@@ -25,7 +25,7 @@ from worker.flows import FLOWS
 from worker.flows.base import Rules, Succeeded, TraderView, View
 from worker.ledger import holds
 from worker.ledger.budget import BEGUN_WITHIN
-from worker.ledger.calls import result_name
+from worker.ledger.calls import NO_SIGNS, result_name
 from worker.ledger.claims import Claims
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, DatabaseError
@@ -268,10 +268,10 @@ class Caller:
     async def _settler(self, operation: Operation, steps: Sequence[Claimed]) -> Settler:
         """The rules, with what the ledger knows of the operation's other calls if some of these have failed before."""
         since = splitting.failed_before(steps)
-        served = 0
+        signs = NO_SIGNS
         if since is not None:
             try:
-                served = await self.claims.served_since(operation.name, since)
+                signs = await self.claims.signs_since(operation.name, since)
             except DatabaseError as error:
                 log.warning("dispatch.record_waits", operation=operation.name, error=error.reason)
-        return Settler(self.schedule, self.settle, random.random(), served)
+        return Settler(self.schedule, self.settle, random.random(), signs)

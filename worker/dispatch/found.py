@@ -31,7 +31,7 @@ def looked_up(
     """The moves of steps that were looked up together in `seconds`."""
     nothing = all(isinstance(finding, Absent) for _, finding in found)
     moves = [_found(trying, operation, finding, step, seconds, nothing_found=nothing) for step, finding in found]
-    return splitting.spread(list(zip((step for step, _ in found), moves, strict=True)), trying.served)
+    return splitting.spread(list(zip((step for step, _ in found), moves, strict=True)), trying.signs)
 
 
 def _found(

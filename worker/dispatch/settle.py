@@ -62,7 +62,7 @@ class Settler(Trying):
     ) -> Sequence[Move]:
         """The moves of a batch after its call took `seconds`. `denied`: a 401 that another token would not cure."""
         moves = self._moves(operation, reply, batch, seconds, call_id, denied=denied)
-        return splitting.spread(list(zip((step for step, _ in batch), moves, strict=True)), self.served)
+        return splitting.spread(list(zip((step for step, _ in batch), moves, strict=True)), self.signs)
 
     def _moves(
         self,

@@ -3,8 +3,8 @@
 A call fails when nothing is known of any of its items, or when it was not executed and no item is known to be why. It
 may be one item's fault, or the partner's. So a batch is split after its second failure, once; a half that fails is
 split further at once only if the partner has answered a call of that operation since the whole failed, its other half
-most of all. Without such a sign a part must fail ever more often before it is split again: while the partner is away
-for all, halving would only multiply the calls.
+most of all. Without such a sign a part must fail ever more often before it is split again, and a whole too if others
+fail beside it: while the partner is away for all, halving would only multiply the calls.
 
 What a step knows of its failures is `failures` in its context:
 
@@ -24,6 +24,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from worker.ledger.calls import Signs
 from worker.ledger.rows import Claimed, Company, Later, Move, StepState
 
 FAILURES = "failures"
@@ -32,9 +33,16 @@ AGAIN = 2
 """Failures of a whole batch, and of its halves, before they are split without a sign that the partner is well."""
 
 
-def patience(depth: int) -> int:
-    """Failures of a part of that depth before it is split without a sign: 2, 2, 8, 32, ..."""
-    return AGAIN << 2 * max(0, depth - 1)
+CROWD = 3
+"""Failed calls, a batch's own among them, that look like the partner's fault if none was answered meanwhile."""
+
+
+def patience(depth: int, failed: int = 1) -> int:
+    """Failures of a part of that depth before it is split without a sign: 2, 2, 8, 32, ..., and two steps further when
+    so many calls have failed as make a crowd.
+    """
+    steps = depth if failed < CROWD else max(depth + 1, 2)
+    return AGAIN << 2 * max(0, steps - 1)
 
 
 def noted(step: Claimed, call_id: int, size: int) -> Mapping[str, Any]:
@@ -75,10 +83,10 @@ def failed_before(steps: Sequence[Claimed]) -> int | None:
     )
 
 
-def spread(pairs: Sequence[tuple[Claimed, Move]], served: int) -> list[Move]:
+def spread(pairs: Sequence[tuple[Claimed, Move]], signs: Signs) -> list[Move]:
     """The moves of a call or a look-up, those of failed steps that go again with the part that they belong to.
 
-    `served`: the newest call of the operation that the partner has answered.
+    `signs`: how other calls of the operation have fared since these failed before.
     """
     moves = [move for _, move in pairs]
     failed: dict[int, list[int]] = defaultdict(list)
@@ -89,7 +97,7 @@ def spread(pairs: Sequence[tuple[Claimed, Move]], served: int) -> list[Move]:
         suspects = [place for place in places if _suspect(_failures(moves[place]))]
         for place in places:
             moves[place] = _kept(moves[place])
-        for place, move in _parts(call_id, {place: moves[place] for place in suspects}, served).items():
+        for place, move in _parts(call_id, {place: moves[place] for place in suspects}, signs).items():
             moves[place] = move
     return moves
 
@@ -113,15 +121,15 @@ def _kept(move: Move) -> Later:
     return replace(move, company=company, context={**move.context, FAILURES: {**failures, "open": False}})
 
 
-def _parts(call_id: int, moves: Mapping[int, Move], served: int) -> Mapping[int, Move]:
+def _parts(call_id: int, moves: Mapping[int, Move], signs: Signs) -> Mapping[int, Move]:
     if not moves:
         return {}
     failures = _failures(next(iter(moves.values())))
-    signed = served > failures["since"]
+    signed = signs.answered > failures["since"]
     if len(moves) == 1:
         if failures["size"] == 1:
             return {}  # alone already
-    elif not signed and failures["count"] < patience(failures["depth"]):
+    elif not signed and failures["count"] < patience(failures["depth"], signs.failed):
         return {}
     half = (len(moves) + 1) // 2
     parts: dict[int, Move] = {}

@@ -165,16 +165,33 @@ def _over(call_id: int, reply: Reply) -> tuple[int, str, int | None, str | None]
     return call_id, result_name(reply), _status(reply), _error(reply)
 
 
-async def served_since(conn: Connection, operation: str, since: int) -> int:
-    """The newest call that sent steps of `operation`, was begun after the call `since`, and was answered; 0: none."""
-    call: int = await conn.fetchval(
-        "select coalesce(max(id), 0) from call where operation = $1 and result = any($2::text[]) and id > $3"
-        " and kind = 'send'",
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """How calls of an operation have fared: the newest that the partner answered (0: none), and how many failed."""
+
+    answered: int = 0
+    failed: int = 0
+
+
+NO_SIGNS = Signs()
+
+
+async def signs_since(conn: Connection, operation: str, since: int) -> Signs:
+    """How calls that sent steps of `operation` and were begun after the call `since` have fared."""
+    row = await conn.fetchrow(
+        "select coalesce(max(id) filter (where result = any($3::text[])), 0) as answered,"
+        " count(*) filter (where result <> all($3::text[])) as failed"
+        " from call where operation = $1 and result = any($4::text[]) and id > $2 and kind = 'send'",
         operation,
-        [each.__name__.lower() for each in FAIR],
         since,
+        _ANSWERED,
+        [*_ANSWERED, *_FAILED],
     )
-    return call
+    return Signs(row["answered"], row["failed"])
+
+
+_ANSWERED = ["answer", "refusal"]
+_FAILED = ["unclear", "not_executed", "unauthorized"]
 
 
 async def prune(conn: Connection, keep: timedelta, most: int = 10_000) -> int:

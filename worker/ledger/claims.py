@@ -15,7 +15,7 @@ from typing import Any
 
 from worker.ledger import holds, hosts
 from worker.ledger.budget import Budget, Closed, Wanted, room_for
-from worker.ledger.calls import INSERT_CALLS, Opened, begin_calls, begin_lock, served_since
+from worker.ledger.calls import INSERT_CALLS, Opened, Signs, begin_calls, begin_lock, signs_since
 from worker.ledger.database import Connection
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import FLOW_COLUMNS, claimed, flow_of, opened
@@ -200,10 +200,10 @@ class Claims:
             )
         return {} if row is None else {"accountName": row["name"], "userId": row["user_id"]}
 
-    async def served_since(self, operation: str, since: int) -> int:
-        """The newest call of `operation` after the call `since` that the partner has answered; 0 without one."""
+    async def signs_since(self, operation: str, since: int) -> Signs:
+        """How calls of `operation` that were begun after the call `since` have fared."""
         async with self.ledger.database.connection() as connection:
-            return await served_since(connection, operation, since)
+            return await signs_since(connection, operation, since)
 
     async def doubt_host(self, domain: str, generation: int, why: str) -> None:
         """Notes that the host to which calls of a domain go under this token may be the wrong one."""

@@ -1,0 +1,119 @@
+"""A partner that fails for some items or for all, and the dispatcher's rules around it, in simulated time."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from schemas.events import EVENTS
+from schemas.examples import EVENT_EXAMPLES
+from worker.backoff import Schedule
+from worker.dispatch import splitting
+from worker.dispatch.found import looked_up
+from worker.dispatch.settle import Settler
+from worker.flows.base import Succeeded
+from worker.ledger.calls import NO_SIGNS, Signs
+from worker.ledger.rows import Claimed, Finish, FlowRow, Later, Move, StepState
+from worker.replies import Absent, Answer, Reply, Unclear
+from worker.tradovate.operations import OPERATIONS
+
+EVENT = EVENTS["trader.purchased"].model_validate(EVENT_EXAMPLES["trader.purchased"][0])
+FLOW = FlowRow(
+    UUID(int=1), "trader.purchased", EVENT, "e-1", None, 0, 0, None, "t", None, "1", None, datetime.now(UTC)
+)  # fmt: skip
+ITEM = {"name": "E1", "userId": 1, "templateAccountId": 2}
+SETTLE = 15.0
+
+
+@dataclass
+class Simulation:
+    """`fails`: whether a call of these items at that time fails. Steps are numbered from 0, all due at 0."""
+
+    fails: Callable[[Sequence[int], float], bool]
+    operation: str = "createEvaluationAccounts"
+    schedule: Schedule = field(default_factory=lambda: Schedule(1, 300, 86_400))
+    dice: random.Random = field(default_factory=lambda: random.Random(7))
+    reply: Reply = field(default_factory=lambda: Unclear("HTTP 502", 502))
+    steps: dict[int, tuple[float, Claimed]] = field(default_factory=dict)
+    calls: list[tuple[float, list[int]]] = field(default_factory=list)
+    looks: int = 0
+    done: dict[int, float] = field(default_factory=dict)
+    given_up: dict[int, float] = field(default_factory=dict)
+    failed: list[int] = field(default_factory=list)
+    answered: int = 0
+
+    def arrive(self, count: int, at: float = 0.0) -> None:
+        """So many steps more, due then."""
+        first = len(self.steps) + len(self.done) + len(self.given_up)
+        for number in range(first, first + count):
+            self.steps[number] = at, Claimed(number, self.operation, StepState.DUE, 0, 0.0, {}, None, FLOW)
+
+    def run(self, until: float) -> None:
+        """Until then, or until nothing is left."""
+        while self.steps:
+            now = min(at for at, _ in self.steps.values())
+            if now > until:
+                return
+            lanes: dict[tuple[StepState, int | None], list[int]] = defaultdict(list)
+            for number, (at, step) in self.steps.items():
+                if at <= now:
+                    lanes[step.state, step.company].append(number)
+            for (state, _), numbers in lanes.items():
+                for start in range(0, len(numbers), 100):
+                    (self._send if state is StepState.DUE else self._look)(numbers[start : start + 100], now)
+
+    def _settler(self, steps: Sequence[Claimed]) -> Settler:
+        since = splitting.failed_before(steps)
+        signs = NO_SIGNS
+        if since is not None:
+            failed = sum(call_id > since for call_id in self.failed)
+            signs = Signs(self.answered if self.answered > since else 0, failed)
+        return Settler(self.schedule, timedelta(seconds=SETTLE), self.dice.random(), signs)
+
+    def _send(self, numbers: list[int], now: float) -> None:
+        steps = [replace(step, state=StepState.IN_FLIGHT, attempts=step.attempts + 1) for step in self._of(numbers)]
+        self.calls.append((now, numbers))
+        call_id = len(self.calls)
+        rows = [{"accountId": number + 1, "tradingPermissionId": number + 1} for number in numbers]
+        failed = self.fails(numbers, now)
+        reply = self.reply if failed else Answer({"results": rows})
+        moves = self._settler(steps).call(
+            OPERATIONS[self.operation], reply, [(step, ITEM) for step in steps], seconds=0.0, call_id=call_id
+        )
+        if failed:
+            self.failed.append(call_id)
+        else:
+            self.answered = call_id
+        self._move(steps, moves, now)
+
+    def _look(self, numbers: list[int], now: float) -> None:
+        self.looks += 1
+        steps = self._of(numbers)
+        found = [(step, Absent()) for step in steps]
+        self._move(steps, looked_up(self._settler(steps), OPERATIONS[self.operation], found, 0.0), now)
+
+    def _of(self, numbers: Sequence[int]) -> list[Claimed]:
+        return [self.steps[number][1] for number in numbers]
+
+    def _move(self, steps: Sequence[Claimed], moves: Sequence[Move], now: float) -> None:
+        for step, move in zip(steps, moves, strict=True):
+            match move:
+                case Later():
+                    context, company = dict(move.context), move.company
+                    moved = replace(step, state=move.state, spent=move.spent, context=context, company=company)
+                    self.steps[step.id] = now + max(move.wait.total_seconds(), 0.05), moved
+                case Finish(end=Succeeded()):
+                    del self.steps[step.id]
+                    self.done[step.id] = now
+                case Finish():
+                    del self.steps[step.id]
+                    self.given_up[step.id] = now
+
+    @property
+    def sent_with(self) -> Counter[int]:
+        """How many calls each step was in."""
+        return Counter(number for _, numbers in self.calls for number in numbers)

@@ -1,0 +1,175 @@
+"""What a call comes to when it proves nothing: looked up, asked about, or tried again, and never the event's fault."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.outcomes import ErrorCode
+from tests.support.halving import FLOW, ITEM
+from worker.backoff import Schedule
+from worker.dispatch.found import NEEDED, looked_up
+from worker.dispatch.settle import Settler, judged
+from worker.flows.base import Failed
+from worker.ledger.rows import Claimed, Finish, Later, Move, StepState
+from worker.replies import (
+    Absent,
+    Answer,
+    Domain,
+    Finding,
+    NotExecuted,
+    Refusal,
+    Refused,
+    Reply,
+    Unauthorized,
+    Unclear,
+    Unknown,
+)
+from worker.tradovate.client import classify
+from worker.tradovate.operation import Operation
+from worker.tradovate.operations import OPERATIONS
+
+ACCOUNTS = OPERATIONS["createEvaluationAccounts"]
+REQUEST = OPERATIONS["createPartnerSubaccountRequest"]
+SETTLER = Settler(Schedule(1, 300, 86_400), timedelta(seconds=15), 0.5)
+
+ITEMS: dict[str, dict[str, Any]] = {
+    "revokeTradingPermissions": {"tradingPermissionIds": [5]},
+    "createPartnerSubaccountRequest": {"ctaUserId": 7},
+    "getPartnerSubaccountRequestStatus": {"subAccountRequestId": 7},
+    "submitPartnerSubaccountDocument": {"subAccountRequestId": 7},
+    "addEntitlementSubscription": {"userId": 7, "entitlementId": 31},
+    "addEntitlementSubscription@again": {"userId": 7, "entitlementId": 31},
+}
+
+
+def item_of(operation: Operation) -> dict[str, Any]:
+    return ITEMS.get(operation.name, {**ITEM, "accountId": 11, "email": "x@y", "ctaEmail": "x@y"})
+
+
+def step_of(operation: Operation, **context: Any) -> Claimed:
+    return Claimed(1, operation.name, StepState.IN_FLIGHT, 1, 0.0, context, None, FLOW)
+
+
+def settled(operation: Operation, reply: Reply, step: Claimed | None = None, *, denied: bool = False) -> Move:
+    step, item = step or step_of(operation), item_of(operation)
+    reply = judged(operation, reply, [item])
+    (move,) = SETTLER.call(operation, reply, [(step, item)], seconds=0.1, call_id=9, denied=denied)
+    return move
+
+
+def code_of(move: Move) -> ErrorCode | None:
+    return move.end.code if isinstance(move, Finish) and isinstance(move.end, Failed) else None
+
+
+SENT = [operation for operation in OPERATIONS.values() if not operation.name.endswith("@find")]
+EMPTY = NotExecuted("HTTP 404 without a body", 404)
+
+
+@pytest.mark.parametrize("operation", SENT, ids=lambda operation: operation.name)
+@pytest.mark.parametrize("status", [404, 405, 307, 421])
+def test_what_was_not_executed_goes_again_by_the_schedule(operation: Operation, status: int) -> None:
+    """Of every operation, also of the one that moves money: nothing was done."""
+    move = settled(operation, NotExecuted("not executed", status))
+    assert isinstance(move, Later)
+    assert move.state is StepState.DUE
+    assert move.wait > timedelta(0)
+
+
+@pytest.mark.parametrize("operation", SENT, ids=lambda operation: operation.name)
+def test_the_second_empty_404_asks_whether_what_is_needed_is_there(operation: Operation) -> None:
+    """Where the item needs something that can be read; then after the fourth, the eighth, ever less often."""
+    step, asked = step_of(operation), []
+    for times in range(1, 20):
+        move = settled(operation, EMPTY, step)
+        if isinstance(move, Finish):
+            break  # its own time is over before that
+        if move.state is StepState.UNKNOWN:
+            asked.append(times)
+            step = Claimed(1, operation.name, StepState.UNKNOWN, times, move.spent, dict(move.context), None, FLOW)
+            (move,) = looked_up(SETTLER, operation, [(step, Absent())], 0.1)
+            assert isinstance(move, Later)
+        assert move.state is StepState.DUE
+        assert NEEDED not in move.context
+        step = Claimed(1, operation.name, StepState.IN_FLIGHT, times, move.spent, dict(move.context), None, FLOW)
+    assert asked == ([2, 4, 8, 16] if operation.needs(item_of(operation)) else [])[: len(asked)]
+    assert bool(asked) == bool(operation.needs(item_of(operation)))
+
+
+@pytest.mark.parametrize(
+    ("finding", "code"),
+    [
+        (Refused("Tradovate does not know user 7.", "not_found"), ErrorCode.NOT_FOUND),
+        (Absent(), None),
+        (Unknown("HTTP 503"), None),
+    ],
+)
+def test_only_what_is_proven_missing_is_not_found(finding: Finding, code: ErrorCode | None) -> None:
+    """What is there, and what could not be read, goes again; nothing of it is in doubt."""
+    step = Claimed(1, REQUEST.name, StepState.UNKNOWN, 2, 0.0, {"empty": 2, NEEDED: True}, None, FLOW)
+    (move,) = looked_up(SETTLER, REQUEST, [(step, finding)], 0.1)
+    assert code_of(move) is code
+    assert code is not None or (isinstance(move, Later) and move.state is StepState.DUE)
+
+
+def test_a_missing_permission_waits_and_says_what_the_key_needs() -> None:
+    """A 401 with a good token is retried; when it is given up, the text names the permission class."""
+    move = settled(ACCOUNTS, Unauthorized("Access is denied"), denied=True)
+    assert isinstance(move, Later)
+    step = Claimed(1, ACCOUNTS.name, StepState.IN_FLIGHT, 9, 90_000.0, {}, None, FLOW)
+    move = settled(ACCOUNTS, Unauthorized("Access is denied"), step, denied=True)
+    assert code_of(move) is ErrorCode.GAVE_UP
+    assert isinstance(move, Finish)
+    assert isinstance(move.end, Failed)
+    assert "Users: FullAccess" in move.end.text
+
+
+def test_a_401_with_an_error_text_is_a_refusal_once_the_token_is_good() -> None:
+    """It says so in the partner's own form; before the token was renewed it is about the token."""
+    said = Unauthorized("No such user in your organization", said=True)
+    assert isinstance(settled(ACCOUNTS, said), Later)
+    move = settled(ACCOUNTS, said, denied=True)
+    assert isinstance(move, Later)
+    assert move.context["refused"] == "No such user in your organization"
+
+
+def test_an_answer_that_proves_nothing_is_recorded_as_unclear() -> None:
+    """So that nobody takes it for a sign that the partner serves that operation."""
+    assert isinstance(judged(ACCOUNTS, Answer({"error": "invalid_token"}), [ITEM]), Unclear)
+    lists: dict[str, list[int]] = {name: [] for name in OPERATIONS["cancelEverything"].promises}
+    assert isinstance(judged(OPERATIONS["cancelEverything"], Answer(lists), [ITEM]), Answer)
+
+
+def test_needs_are_read_where_the_entity_is() -> None:
+    """Users on LIVE, accounts and trading permissions on DEMO."""
+    for operation in SENT:
+        for entity in operation.needs(item_of(operation)):
+            demo = entity.kind in ("account", "tradingPermission")
+            assert entity.domain is (Domain.DEMO if demo else Domain.LIVE)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["error", "message", "results", "status", "id", "x"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    st.sampled_from(SENT),
+    st.sampled_from([200, 201, 302, 400, 402, 403, 404, 405, 408, 410, 418, 421, 422, 500, 503]),
+    st.binary(max_size=80).map(lambda body: b"<html>" + body) | JSON.map(lambda value: str(value).encode()),
+)
+def test_no_response_without_an_error_text_rejects_an_event(operation: Operation, status: int, body: bytes) -> None:
+    """Whatever comes back: without an errorText, violations or a sentence about the request, no event is rejected."""
+    reply = classify(status, body, reading=False)
+    if isinstance(reply, Refusal):
+        return  # a sentence about the request
+    assert code_of(settled(operation, reply)) in (None, ErrorCode.IN_DOUBT)
