@@ -71,6 +71,14 @@ async def test_an_answer_can_make_no_sense(desk: Desk, form: str, effect: bool) 
     assert await _made(desk) == (1 if effect else 0)
 
 
+async def test_results_can_share_their_ids(desk: Desk) -> None:
+    """All items take effect, and every result says what the first one says."""
+    await desk.fault(action="same_results", operation=PATH)
+    results = (await _send(desk, 3)).json()["results"]
+    assert results == [results[0]] * 3
+    assert await _made(desk) == 3
+
+
 @pytest.mark.parametrize(("action", "count", "results"), [("short_results", 2, 1), ("long_results", 3, 6)])
 async def test_the_results_can_be_too_few_or_too_many(desk: Desk, action: str, count: int, results: int) -> None:
     """All items take effect, and the list has another length than the items."""

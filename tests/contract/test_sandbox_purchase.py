@@ -206,6 +206,22 @@ async def test_bulk_reads_have_their_switches(desk: Desk) -> None:
     assert (await desk.send(items)).status_code == 404
 
 
+async def test_users_are_found_by_several_names(desk: Desk) -> None:
+    """`user/finds` takes names as `account/finds` does; order, limit and what it says of nobody are switches."""
+    ids = [await desk.new_user(name=name) for name in ("ann", "ben")]
+    assert [row["id"] for row in await desk.call("live/user/finds?names=ann,ben,cleo")] == ids
+    await desk.control("switches", finds_reversed=True)
+    assert [row["id"] for row in await desk.call("live/user/finds?names=ann,ben,cleo")] == ids[::-1]
+    await desk.control("switches", finds_repeats=True)
+    assert [row["id"] for row in await desk.call("live/user/finds?names=ann&names=ben")] == ids[::-1]
+    assert await desk.call("live/user/finds?names=ann,ben") == []
+    await desk.control("switches", finds_nothing="404")
+    assert (await desk.send("live/user/finds?names=cleo&names=dora")).status_code == 404
+    await desk.control("switches", finds_nothing="null", finds_max_names=1)
+    assert (await desk.send("live/user/finds?names=cleo")).content == b"null"
+    assert (await desk.send("live/user/finds?names=ann&names=ben")).status_code == 404
+
+
 async def test_entities_of_the_other_domain_are_not_there(desk: Desk) -> None:
     """Accounts are not seen on LIVE, contact data not on DEMO; an unknown id is 404 without a body."""
     user_id = await desk.new_user()

@@ -14,7 +14,7 @@ from worker.ledger.budget import Budget, Closed, Wanted
 from worker.ledger.calls import Opened
 from worker.ledger.database import Connection, Database
 from worker.ledger.schema import upgrade
-from worker.replies import Answer, NotSent, Refusal, Reply, Silence, Ticket, Unclear
+from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 
 @pytest.fixture
@@ -156,6 +156,41 @@ async def test_two_answers_in_a_row_of_a_closed_session_make_it_suspect(db: Data
         assert isinstance(closed, Closed)
         assert closed.scope == budget.SESSION_SCOPE
         assert isinstance(await begin(conn, kind="session"), Opened)
+
+
+async def test_what_the_key_may_not_do_is_told_from_a_token_that_ended(db: Database) -> None:
+    """An endpoint whose last call was answered 401 while a call with the same token was answered lacks a permission."""
+    accounts, users = "createEvaluationAccounts", "createEvaluationUsers"
+    await finish(db, Unauthorized(), operation=accounts, generation=0)
+    async with db.connection() as conn:
+        assert await calls.not_permitted(conn) == []  # nothing yet shows that the token is good
+    await finish(db, Answer({}), operation=users, generation=0)
+    await finish(db, Unauthorized(), operation=users, reads="user/finds", kind="look_up", generation=0)
+    async with db.connection() as conn:
+        assert await calls.not_permitted(conn) == [accounts, "user/finds"]
+    await finish(db, Answer({}), operation=accounts, generation=0)
+    async with db.connection() as conn:
+        assert await calls.not_permitted(conn) == ["user/finds"]
+
+
+async def test_signs_are_how_other_calls_of_the_operation_fared(db: Database) -> None:
+    """Answered is answered or refused; unclear, not executed and unauthorized failed; reads and what never left are
+    neither, and calls from before do not count.
+    """
+    await finish(db, Answer({}))
+    async with db.connection() as conn:
+        before: int = await conn.fetchval("select max(id) from call")
+    for reply in (Unclear("cut"), Unauthorized(), NotSent("away")):
+        await finish(db, reply)
+    await finish(db, NotExecuted("empty", 404), domain="demo")
+    await finish(db, Answer({}), reads="user/finds", kind="look_up")
+    await finish(db, Answer({}), operation="createEvaluationAccounts")
+    async with db.connection() as conn:
+        assert await calls.signs_since(conn, "createEvaluationUsers", before) == calls.Signs(0, 3)
+    await finish(db, Refusal("no"))
+    async with db.connection() as conn:
+        newest: int = await conn.fetchval("select max(id) from call")
+        assert await calls.signs_since(conn, "createEvaluationUsers", before) == calls.Signs(newest, 3)
 
 
 async def test_timeouts_say_nothing_about_the_session(db: Database) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 from schemas.events import Account
 from worker.doctor.report import Finding, failed, ok, skipped, warning
 from worker.ledger.budget import SESSION_SCOPE, Budget, Closed, Wanted
-from worker.ledger.calls import begin_calls, finish_call
+from worker.ledger.calls import begin_calls, finish_call, not_permitted
 from worker.ledger.database import Database
 from worker.replies import Answer, Domain, NotExecuted, NotSent, Reply, Unauthorized
 from worker.session import NoSession, SessionKeeper, Token
 from worker.settings import RunSettings
+from worker.tradovate.access import access_of
 from worker.tradovate.client import PartnerClient
 
 MDA_EVENT = "custapp:nonpro-signed"
@@ -51,7 +52,7 @@ class Partner:
                 "all": "wait for the end of the lock-out",
             }.get(none.scope, "correct TRADOVATE_LIVE_URL or wait; `tradovate-worker holds list` tells more")
             yield failed("tradovate login", none.why, mend)
-            for check in ("subscription plan", "template accounts", "entitlement", "alert"):
+            for check in ("subscription plan", "template accounts", "entitlement", "alert", "permissions of the key"):
                 yield skipped(check, "no session")
             return
         if shared is not None:
@@ -64,6 +65,7 @@ class Partner:
             yield finding
         yield await self._entitlement()
         yield await self._alert()
+        yield await self._permissions()
         if self._unauthorized and not self._allowed:
             yield failed(
                 "permissions",
@@ -131,6 +133,18 @@ class Partner:
             return failed("alert", seen, f"set TRADOVATE_MDA_ALERT_ID={found[0].get('id')}, or TRADOVATE_ENVIRONMENT")
         return ok("alert", f"{wanted} {MDA_EVENT}")
 
+    async def _permissions(self) -> Finding:
+        async with self.database.connection() as connection:
+            refused = await not_permitted(connection)
+        if not refused:
+            return ok("permissions of the key", "no endpoint has answered 401 to a good token in the last hour")
+        needs = ", ".join(f"{endpoint} ({access_of(endpoint)})" for endpoint in refused)
+        return failed(
+            "permissions of the key",
+            f"answered 401 with a good token: {needs}",
+            "give the API key these permission classes at Tradovate, or approve its new device",
+        )
+
     async def _rows(self, domain: Domain, path: str, **query: str | int) -> Sequence[Mapping[str, Any]] | str:
         """The entities of a read, or in a word why there are none."""
         found = await self._read(domain, path, query)
@@ -151,6 +165,8 @@ class Partner:
                 return [row for row in rows if isinstance(row, dict) and row]
             case Answer(body=dict() as row):
                 return [row] if row else []
+            case Unauthorized():
+                return f"not permitted to this API key, which needs {access_of(path)} ({path})"
             case NotExecuted(why=why) | NotSent(why=why):
                 return f"{why} ({path})"
             case _:

@@ -194,6 +194,21 @@ _ANSWERED = ["answer", "refusal"]
 _FAILED = ["unclear", "not_executed", "unauthorized"]
 
 
+async def not_permitted(conn: Connection) -> Sequence[str]:
+    """Endpoints whose last call of the last hour was answered 401, though a later call with the same token or a newer
+    one was answered: the API key lacks a permission.
+    """
+    rows = await conn.fetch(
+        "with recent as materialized (select id, endpoint, result, generation from call"
+        " where at > statement_timestamp() - interval '1 hour' and result is not null and kind in ('send', 'look_up'))"
+        " select endpoint from (select distinct on (endpoint) * from recent order by endpoint, id desc) as last"
+        " where result = 'unauthorized' and exists (select from recent where result = any($1::text[])"
+        " and generation >= last.generation) order by endpoint",
+        _ANSWERED,
+    )
+    return [row["endpoint"] for row in rows]
+
+
 async def prune(conn: Connection, keep: timedelta, most: int = 10_000) -> int:
     """Deletes up to `most` calls older than `keep` (never of the last two hours, which still count); how many."""
     status: str = await conn.execute(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from worker.ledger.budget import Budget
+from worker.ledger.calls import not_permitted
 from worker.ledger.database import DatabaseError
 from worker.ledger.overview import ended_flows, open_flows
 from worker.ops.metrics import Sparing
@@ -37,6 +38,8 @@ class Health:
     _reach: Reach = field(init=False)
     _flows: Sparing = field(init=False)
     _ended: Sparing = field(init=False)
+    _keys: Sparing = field(init=False)
+    not_permitted: Sequence[str] = ()  # endpoints that answer 401 to a good token
 
     def __post_init__(self) -> None:
         """The looks at what is outside, and the readings for metrics that cost the database something."""
@@ -50,6 +53,7 @@ class Health:
         )
         self._flows = Sparing(self._read_flows)
         self._ended = Sparing(self._read_ended, least=5.0)
+        self._keys = Sparing(self._read_keys, least=30.0)
 
     def probes(self) -> Probes:
         """For the HTTP pages."""
@@ -94,6 +98,7 @@ class Health:
             "callsInFlight": replica.dispatcher.in_flight,
             "intakeWaitsFor": replica.taker.failing,
             "holds": self._reach.held,
+            "notPermitted": list(self.not_permitted),
             **self._reach.partner,
         }
 
@@ -104,10 +109,15 @@ class Health:
             try:
                 await self._flows()
                 await self._ended()
+                await self._keys()
             except (DatabaseError, TimeoutError):
                 metrics.flows.clear()  # rather nothing than something that is no longer true
         for topic, records in self.replica.subscriber.lag().items():
             metrics.lag.labels(topic).set(records)
+
+    async def _read_keys(self) -> None:
+        async with self.replica.database.connection() as connection:
+            self.not_permitted = await not_permitted(connection)
 
     async def _read_flows(self) -> None:
         counts, oldest = await open_flows(self.replica.database)
