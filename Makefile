@@ -21,7 +21,7 @@ demo: $(READY) ## see everything work, on this machine alone, in less than a min
 	@$(BIN)/tradovate-worker demo $(ARGS)
 
 test: $(READY) ## run the tests; what they need besides (Java, Maven, Node, PostgreSQL, PgBouncer …) they name
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --durations 10 $(ARGS)
 
 lint: $(READY) ## check the style
 	@$(BIN)/ruff check .

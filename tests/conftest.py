@@ -9,10 +9,12 @@ from contextlib import ExitStack
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
 
 from tests.support.kafka import Broker, KafkaServer, why_no_java
 from tests.support.lacking import lacks, tell
 from tests.support.postgres import PgBouncer, system_postgres, why_no_pgbouncer, why_no_system_postgres
+from tests.support.runners import OneByOne, runners_for, slow_first
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 
 # A small machine under load may take long over one example; what hangs is ended by the time limit of the test.
@@ -23,10 +25,22 @@ _REAL_KAFKA = {"kafka", "own_kafka"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for a real broker is marked so."""
+    """Whoever asks for a real broker is marked so; what takes long comes first."""
     for item in items:
         if _REAL_KAFKA & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
+    slow_first(items)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What `--numprocesses auto` of `make test` stands for."""
+    selected = config.option.keyword or config.option.lf or config.option.stepwise
+    return runners_for(config.args, selected=bool(selected))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneByOne | None:
+    """Single tests are shared out unless `--dist` asks for something else."""
+    return OneByOne(config, log) if config.option.dist == "load" else None
 
 
 _ON_BOTH = {
