@@ -91,3 +91,16 @@ def test_other_entities_are_no_alerts(kind: str) -> None:
     for entity in ({"id": 1}, None, [None]):
         event = {"entityType": kind, "eventType": "Created", "entity": entity}
         assert listening().hear(frame({"e": "props", "d": event}), 1.0) == []
+
+
+def test_one_bad_text_hides_no_other_alert() -> None:
+    """A NUL, half of a surrogate pair, a text without end: cleaned where they come in, and the alerts are read."""
+    texts = [r'"a\u0000b"', r'"a\ud800b"', '"' + "x" * 9_000 + '"']
+    entities = ",".join(f'{{"id":{number},"text":{text}}}' for number, text in enumerate(texts, 1))
+    event = f'{{"entityType":"adminAlertSignal","eventType":"Created","entity":[{entities}]}}'
+    heard = listening().hear(f'a[{{"e":"props","d":{event}}}]', 1.0)
+    assert heard == [
+        Alert({"id": 1, "text": "ab"}),
+        Alert({"id": 2, "text": "a?b"}),
+        Alert({"id": 3, "text": "x" * 8_192}),
+    ]

@@ -84,7 +84,7 @@ class CountedCalls:
         async def work(connection: Connection) -> None:
             await finish_call(connection, permit.call_id, reply, lockout_seconds=self.lasts.total_seconds())
             if finds_out and isinstance(reply, NotExecuted) and reply.status in (404, 405):
-                await _doubt_host(connection, permit.call_id, reply)
+                await hosts.doubt_of_call(connection, permit.call_id, reply.why)
             if isinstance(reply, Ticket) and not reply.captcha:
                 await _keep_ticket(connection, permit.operation, reply)
 
@@ -162,13 +162,6 @@ class SocketCalls:
         """See `socket.Calls`."""
         now = time.monotonic()
         await self.calls.finish(permit, reply, now - self._began.pop(permit.call_id, now))
-
-
-async def _doubt_host(connection: Connection, call_id: int, reply: NotExecuted) -> None:
-    call = await connection.fetchrow("select domain, generation, at from call where id = $1", call_id)
-    if call is not None:
-        sign = hosts.Sign(reply.why, strong=False, begun_at=call["at"], leads_to=reply.leads_to)
-        await hosts.doubt(connection, call["domain"], call["generation"], sign)
 
 
 async def _keep_ticket(connection: Connection, operation: str, ticket: Ticket) -> None:

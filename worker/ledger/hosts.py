@@ -201,6 +201,13 @@ async def doubt(conn: Connection, domain: str, generation: int | None, sign: Sig
     await save(conn, row.doubted(sign, await now(conn)))
 
 
+async def doubt_of_call(conn: Connection, call_id: int, why: str) -> None:
+    """Notes that the response to a read speaks against the host that the call went to; nothing if the call is gone."""
+    call = await conn.fetchrow("select domain, generation, at from call where id = $1", call_id)
+    if call is not None:
+        await doubt(conn, call["domain"], call["generation"], Sign(why, strong=False, begun_at=call["at"]))
+
+
 PROVEN = """
 update host set doubt = null, strong = false, doubted_at = null, leads_to = null, asked_at = null, try_at = null,
     tries = 0, hops = 0

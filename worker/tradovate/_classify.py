@@ -26,16 +26,14 @@ nothing yet; the operation looks for the part that it promises. Every text of a 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from datetime import timedelta
-from typing import Any, Never
+from typing import Any
 
-import orjson
-
-from schemas.cleaning import clean, cleaned
+from schemas.cleaning import clean
 from worker.replies import Answer, NotExecuted, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.tradovate._json import NONSENSE, read_json
 
 __all__ = ["classify"]
 
@@ -47,13 +45,6 @@ _SAID_PLAINLY = 512
 
 _WRONG_DOMAIN = "this endpoint should be called on"
 """How some endpoints answer a call that went to the other domain (vendor's API description)."""
-
-
-class _Nonsense:
-    """The value of a body that is not JSON."""
-
-
-_NONSENSE = _Nonsense()
 
 
 def classify(status: int, body: bytes, *, reading: bool, leads_to: str | None = None) -> Reply:
@@ -85,7 +76,7 @@ _NOT_EXECUTED = {
 
 
 def _client_error(status: int, body: bytes) -> Reply:
-    value = _json(body)
+    value = read_json(body)
     said, plain = _said(value), _plain(body, value)
     text = said or plain
     if status == 401 or (status == 403 and said is None and (plain is not None or not body.strip())):
@@ -131,7 +122,7 @@ def _plain(body: bytes, value: Any) -> str | None:
     """A short sentence that is the whole body, as text or as a JSON string; None for a page, or for other JSON."""
     if isinstance(value, str):
         text = value
-    elif value is _NONSENSE and len(body) <= 4 * _SAID_PLAINLY:
+    elif value is NONSENSE and len(body) <= 4 * _SAID_PLAINLY:
         text = body.decode("utf-8", "replace")
     else:
         return None
@@ -154,8 +145,8 @@ def _code(value: Any) -> str | None:
 def _success(body: bytes, *, reading: bool) -> Reply:
     if not body.strip():
         return Answer(None) if reading else Unclear("an empty answer", 200)
-    value = _json(body)
-    if value is _NONSENSE:
+    value = read_json(body)
+    if value is NONSENSE:
         return Unclear("an answer that is not JSON", 200)
     if isinstance(value, dict):
         return _refused(value) or Answer(value)
@@ -213,22 +204,3 @@ def _wait(seconds: Any) -> timedelta:
     if math.isnan(wait):
         wait = _DEFAULT_WAIT
     return timedelta(seconds=min(max(wait, 0.0), _LONGEST_WAIT))
-
-
-def _json(body: bytes) -> Any:
-    """The body's value with its texts clean, or `_NONSENSE`."""
-    body = body.removeprefix(b"\xef\xbb\xbf")
-    try:
-        try:
-            return cleaned(orjson.loads(body))
-        except orjson.JSONDecodeError:
-            # A lone surrogate in one text makes the strict parser give up the whole answer, its other items included.
-            if b"\\ud" not in body.lower():
-                return _NONSENSE
-            return cleaned(json.loads(body, parse_constant=_no_number))
-    except (ValueError, RecursionError):
-        return _NONSENSE
-
-
-def _no_number(name: str) -> Never:
-    raise ValueError(name)

@@ -18,6 +18,7 @@ import orjson
 
 from worker.replies import Answer, NotExecuted, Silence, Ticket, Unauthorized
 from worker.tradovate._classify import classify
+from worker.tradovate._json import NONSENSE, read_json
 from worker.tradovate.acts import Act, Ask, Beat, End, EndReason, Listening, Replied, Rubbish, Silenced, Unreadable
 from worker.tradovate.alerts import alerts_in
 
@@ -261,7 +262,6 @@ def _whole(value: Any) -> int | None:
 
 
 def _json(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except (orjson.JSONDecodeError, UnicodeEncodeError):
-        return None
+    """The value of a text; None for what is not JSON, which nothing here tells from null."""
+    value = read_json(text.encode("utf-8", "surrogatepass"))
+    return None if value is NONSENSE else value

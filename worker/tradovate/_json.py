@@ -1,0 +1,38 @@
+"""JSON as the partner sends it: its texts clean, and one bad text does not hide what stands beside it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, Never
+
+import orjson
+
+from schemas.cleaning import cleaned
+
+__all__ = ["NONSENSE", "read_json"]
+
+
+class _Nonsense:
+    """The value of what is not JSON."""
+
+
+NONSENSE: Final = _Nonsense()
+
+
+def read_json(body: bytes) -> Any:
+    """The value with its texts clean, or `NONSENSE`; never raises."""
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    try:
+        try:
+            return cleaned(orjson.loads(body))
+        except orjson.JSONDecodeError:
+            # A lone surrogate in one text makes the strict parser give up the whole answer, its other items included.
+            if b"\\ud" not in body.lower():
+                return NONSENSE
+            return cleaned(json.loads(body, parse_constant=_no_number))
+    except (ValueError, RecursionError):
+        return NONSENSE
+
+
+def _no_number(name: str) -> Never:
+    raise ValueError(name)
