@@ -10,8 +10,9 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from tests.support.acls import Acls
 from tests.support.bridges import BridgeStage
-from tests.support.kafka import Broker
+from tests.support.kafka import Broker, KafkaServer
 from tests.support.waiting import eventually
 from worker.bridge.bridge import Bridge
 from worker.kafka.admin import ensure_topics
@@ -98,3 +99,36 @@ async def test_an_alert_that_its_topic_finds_too_large_goes_out_with_its_ids(sta
     signals = {alert["signalId"]: alert["signal"] for alert in stage.published("admin.alert")}
     assert signals[large] is None
     assert signals[small]["text"] == "small"
+
+
+@pytest.fixture
+async def guarded_stage(own_kafka: KafkaServer, database_url: str) -> AsyncIterator[BridgeStage]:
+    """On a broker that lets a signed-in user do what its ACLs allow."""
+    stage = await BridgeStage(own_kafka.bootstrap_servers, database_url).up()
+    acls = Acls(own_kafka)
+    acls.all_of(stage.prefix)
+    stage.env |= acls.settings
+    yield stage
+    await stage.down()
+
+
+async def test_a_topic_that_the_bridge_may_not_write_to_is_named(
+    guarded_stage: BridgeStage, own_kafka: KafkaServer
+) -> None:
+    """A right that is taken away is noticed before a signal comes; when it is given back all is published."""
+    stage, acls = guarded_stage, Acls(own_kafka)
+    bridge = await stage.bridge()
+    acls.deny(stage.prefix + "md.signed", "WRITE")
+
+    async def noticed() -> bool:
+        return "may not write" in (await checks(bridge))["md.signed"]
+
+    await eventually(noticed, NOTICED_WITHIN)
+    stage.switch(noise_alerts=1)
+    signed = stage.sign(*stage.users(3))
+    await eventually(lambda: len(stage.published("admin.alert")) == 3, 20)
+    assert stage.published() == []
+    acls.restore(stage.prefix + "md.signed")
+    await stage.bridged(signed, 60)
+    assert set(stage.times().values()) == {1}
+    await eventually(lambda: _ready(bridge), NOTICED_WITHIN)
