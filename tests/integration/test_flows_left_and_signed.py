@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.clocks import standing_at
 from tests.support.events import purchase
 from tests.support.firm import Firm
 from tests.support.oracle import never_together, nothing_stuck
@@ -70,27 +68,6 @@ async def test_departures_share_calls(stage: Stages) -> None:
     assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
     assert firm.stage.count(CANCEL) <= 8
     assert {firm.permission(row[2])["status"] for row in rows} == {"Revoked"}
-
-
-async def test_a_departure_waits_for_the_trading_days_end(stage: Stages) -> None:
-    """On a Wednesday morning it is pending at once and nothing is called; when the day has ended it is carried out."""
-    firm = Firm(await stage())
-    here = await firm.stage.replica()
-    wednesday = datetime.now(UTC).replace(hour=16, minute=0) + timedelta(days=7)
-    wednesday += timedelta(days=(2 - wednesday.weekday()) % 7)
-    with standing_at(here.replica, wednesday):
-        ((user, _, permission),) = firm.seed()
-        event = await firm.send("trader.left", userId=user)
-        await firm.told(event, "pending")
-        assert firm.stage.count(CANCEL) == 0
-        (step,) = await firm.stage.steps("state = 'waiting'")
-        assert step["due"].astimezone(UTC).date() == wednesday.date()
-    # A fortnight goes by.
-    await firm.stage.rows("update flow set created_at = created_at - interval '14 days'")
-    await firm.stage.rows("update step set due = now()")
-    assert (await firm.ended(event))["status"] == "succeeded"
-    assert firm.permission(permission)["status"] == "Revoked"
-    assert [status for status, _ in firm.statuses(event)] == ["pending", "succeeded"]
 
 
 @pytest.mark.parametrize("domain", ["live", "demo"])

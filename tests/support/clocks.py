@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 
-from worker.bootstrap import Replica
-from worker.ledger.clock import DatabaseClock
-from worker.ledger.database import Connection
+import asyncpg
 
 
-class _Standing(DatabaseClock):
-    """The database's time stands still."""
+class DatabaseTime:
+    """The time of one database, which a test sets: its functions are found in a schema of the test's own first.
 
-    def __init__(self, at: datetime) -> None:
-        super().__init__()
-        self.at = at
+    Only connections that are opened afterwards see it, so it is set before a replica starts, and may be set again
+    later. It goes on from where it is set. What statements take from `now()` keeps the real time.
+    """
 
-    def now(self) -> datetime:
-        return self.at
+    def __init__(self, url: str) -> None:
+        self._url = url
 
-    async def read(self, _connection: Connection) -> datetime:
-        return self.at
+    async def set(self, at: datetime) -> None:
+        """From now on it is `at`."""
+        connection = await asyncpg.connect(self._url)
+        try:
+            await connection.execute(_MAKE)
+            await connection.execute(
+                "update set_time.shift set by = $1 - pg_catalog.clock_timestamp()",
+                at,
+            )
+        finally:
+            await connection.close()
 
 
-@contextmanager
-def standing_at(replica: Replica, at: datetime) -> Iterator[None]:
-    """For what flows decide in this replica it is always the same time; statements have the real one."""
-    ledgers = (replica.ledger, replica.dispatcher.ledger)
-    clocks = [ledger.clock for ledger in ledgers]
-    for ledger in ledgers:
-        ledger.clock = _Standing(at)
-    try:
-        yield
-    finally:
-        for ledger, clock in zip(ledgers, clocks, strict=True):
-            ledger.clock = clock
+_MAKE = """
+create schema if not exists set_time;
+create table if not exists set_time.shift (by interval not null);
+insert into set_time.shift select '0' where not exists (select 1 from set_time.shift);
+create or replace function set_time.clock_timestamp() returns timestamptz language sql volatile
+    as 'select pg_catalog.clock_timestamp() + by from set_time.shift';
+create or replace function set_time.statement_timestamp() returns timestamptz language sql stable
+    as 'select pg_catalog.statement_timestamp() + by from set_time.shift';
+do $do$ begin
+    execute format('alter database %I set search_path = set_time, public, pg_catalog', current_database());
+end $do$;
+"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import orjson
 
 from schemas.events import EVENTS
 from worker.flows import FLOWS
-from worker.flows.base import Facts, OrderView, Planned, Rules, Send, StepEnd, TraderView, View
+from worker.flows.base import DepartureView, Facts, OrderView, Planned, Rules, Send, StepEnd, TraderView, View
 
 NOW = datetime(2026, 11, 18, 16, 0, tzinfo=UTC)
 """A Wednesday, ten in the morning in Chicago."""
@@ -48,12 +48,29 @@ def view(
     own: OrderView | None = None,
     after: timedelta = timedelta(0),
     owners: dict[int, str] | None = None,
+    at: datetime = NOW,
+    came: datetime | None = None,
+    departures: Sequence[DepartureView] = (),
+    unproven: Iterable[str] = (),
 ) -> View:
-    """The view of a flow of `topic` on `event`, `after` it was accepted."""
+    """The view of a flow of `topic` on `event`, `after` it was accepted at `at`."""
     model = EVENTS[topic].model_validate_json(orjson.dumps(event))
     shown = trader or TraderView(event.get("traderId"), user)
     frozen = FLOWS[topic].freeze(model, RULES)
-    return View(FLOW, frozen, facts or {}, shown, own, known, NOW, NOW + after, owners or {})
+    return View(
+        FLOW,
+        frozen,
+        facts or {},
+        shown,
+        own,
+        known,
+        at,
+        at + after,
+        owners or {},
+        came,
+        departures,
+        frozenset(unproven),
+    )
 
 
 def plan(topic: str, event: dict[str, Any], facts: Facts | None = None, **more: Any) -> Planned:

@@ -79,7 +79,7 @@ LATER = NOW + timedelta(minutes=1)
         (Step("op", "in_flight", NOW), World(NOW), "under way"),
         (Step("op", "parked", NOW), World(NOW), "a person must look"),
         (Step("plan", "waiting", LATER, ["trader:t-1"]), World(NOW), "the user of trader t-1, until"),
-        (Step("plan", "waiting", LATER, ["order:purchased:7:8"]), World(NOW), "the end of order 7:8"),
+        (Step("plan", "waiting", LATER, ["order:purchased:7:8"]), World(NOW), "It waits for order 7:8"),
         (Step("plan", "waiting", LATER), World(NOW), "waits for its time"),
         (Step("op", "due", LATER, attempts=3), World(NOW), "tried 3 times and is tried again at"),
         (Step("op", "due", LATER), World(NOW), "op is due at"),

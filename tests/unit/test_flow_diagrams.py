@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from tests.support.firm import application
 from tests.support.views import NOW, order, view
 from tests.support.views import RULES as DEFAULTS
 from worker.flows import FLOWS
-from worker.flows.base import End, Failed, Planned, Send, StepEnd, Succeeded, View, Wait
+from worker.flows.base import DepartureView, End, Failed, Planned, Send, StepEnd, Succeeded, View, Wait
+from worker.flows.departing import GIVES
 
 README = Path(__file__).parents[2] / "worker" / "flows" / "README.md"
 
@@ -31,7 +34,7 @@ DOUBT = Failed(ErrorCode.IN_DOUBT, "who knows")
 
 DONE = Succeeded({})
 NOTHING = Succeeded({"found": [], "accounts": []})
-FORGOTTEN = ("polls", "sent", "notYet", "requestedAt", "told", "warnings", "message")
+FORGOTTEN = ("polls", "sent", "notYet", "requestedAt", "told", "warnings", "message", "came", "since", "begun", "until")
 """Facts that grow and lead nowhere else."""
 
 
@@ -101,11 +104,20 @@ def situations(topic: str, event: dict[str, Any], facts: Mapping[str, Any]) -> I
         order(kind=kind, state="open"),
         order(kind=kind, state="in_doubt", error_code="in_doubt"),
     ]
-    for user in (5,) if topic in ("trader.failed", "account.reset") else (None, 5):
-        for after in (timedelta(0), timedelta(days=2)):
-            for known in [()] if own else orders:
-                for other in others if own and not facts else [None]:
-                    yield view(topic, event, facts, user=user, known=known, own=other, after=after)
+    users = (5,) if topic in ("trader.failed", "account.reset") else (None, 5)
+    for user, after in product(users, (timedelta(0), timedelta(days=2))):
+        for known in [()] if own else orders:
+            for other in others if own and not facts else [None]:
+                yield view(topic, event, facts, user=user, known=known, own=other, after=after)
+        for departure in DEPARTURES:
+            yield view(topic, event, facts, user=user, after=after, departures=[departure], unproven=GIVES)
+
+
+DEPARTURES = [
+    DepartureView(uuid.UUID(int=9), NOW + timedelta(hours=1), NOW + timedelta(hours=2)),
+    DepartureView(uuid.UUID(int=9), NOW - timedelta(hours=1)),
+]
+"""One that stops what was asked for before, and one for whose end a purchase waits."""
 
 
 def node(decision: Send | Wait | End) -> str:

@@ -17,7 +17,6 @@ from tests.support.views import NOW, RULES, learn, order, plan, sent, view
 from worker.flows import FLOWS
 from worker.flows.base import SUCCEEDED, End, Failed, Planned, Succeeded, TraderView, Wait
 from worker.flows.passed import poll_after
-from worker.flows.purchased import KIND
 
 LEFT, SIGNED, PASSED, RESET = "trader.left", "md.signed", "trader.passed", "account.reset"
 LIVE, DEMO = "cancelEverything", "cancelEverything@demo"
@@ -43,14 +42,6 @@ def test_a_departure_waits_pending_for_the_days_end_unless_immediate() -> None:
     assert waiting.until == datetime(2026, 11, 18, 23, 15, tzinfo=UTC)
     assert sent(plan(LEFT, {"userId": 5, "immediate": True})).operation == LIVE
     assert sent(plan(LEFT, {"userId": 5}, after=timedelta(hours=7, minutes=15))).operation == LIVE
-
-
-def test_a_departure_waits_for_accounts_that_are_being_made() -> None:
-    """What they make after the cancellation would let the trader in again."""
-    making = order(state="open", account_id=None, permission_id=None)
-    asked = {"traderId": "t", "immediate": True}
-    assert list(wait_of(plan(LEFT, asked, user=5, known=[making])).keys) == [f"order:{KIND}:100"]
-    assert sent(plan(LEFT, asked, user=5, known=[order(state="open")])).operation == LIVE
 
 
 def test_a_domain_that_is_away_lets_the_other_go_first() -> None:
@@ -159,18 +150,30 @@ def test_a_first_request_is_checked_and_a_second_is_not() -> None:
 
 def test_a_person_who_saw_no_request_lets_it_go() -> None:
     """A retry with `--not-made` asks nobody again."""
-    facts = {"over": True, "notMade": True, "userId": 5}
+    facts = {"ended": True, "notMade": True, "userId": 5}
     assert sent(plan(PASSED, passed(), facts)).operation == "createPartnerSubaccountRequest"
 
 
 def test_a_new_owner_of_an_order_takes_on_the_request_that_was_made() -> None:
     """A request that is under review is followed, never made a second time; a denied one is asked for anew."""
-    facts = {"requestId": 3, "requestStatus": "InReview", "requestedAt": NOW.isoformat()}
-    mine = uuid.UUID(int=7)
-    own = order("F-1", kind="passed", state="open", flow_id=mine, facts=facts)
-    assert sent(plan(PASSED, passed(), own=own)).operation == "getPartnerSubaccountRequestStatus"
-    denied = order("F-1", kind="passed", state="open", flow_id=mine, facts={**facts, "requestStatus": "Denied"})
-    assert sent(plan(PASSED, passed(), own=denied)).operation == "checkDuplicate"
+    left = {"userId": 5, "requestId": 3, "requestStatus": "InReview", "requestedAt": NOW.isoformat()}
+    assert sent(plan(PASSED, passed(), {"left": left})).operation == "getPartnerSubaccountRequestStatus"
+    denied = {"left": {**left, "requestStatus": "Denied"}}
+    assert sent(plan(PASSED, passed(), denied)).operation == "checkDuplicate"
+
+
+def test_a_request_for_another_user_is_not_taken_on() -> None:
+    """An order whose request was made for somebody else is a conflict, not a second request and not theirs."""
+    left = {"userId": 6, "requestId": 3, "requestStatus": "InReview", "requestedAt": NOW.isoformat()}
+    assert end_of(plan(PASSED, passed(), {"left": left})).error_code is ErrorCode.CONFLICT
+
+
+def test_a_request_with_other_terms_is_taken_on_with_a_warning() -> None:
+    """An order has one request; that it was made with other terms is said."""
+    left = {"userId": 5, "requestId": 3, "requestStatus": "InReview", "requestedAt": NOW.isoformat(), "terms": "x"}
+    planned = plan(PASSED, passed(), {"left": left})
+    assert sent(planned).operation == "getPartnerSubaccountRequestStatus"
+    assert "other terms" in planned.facts["warnings"][0]
 
 
 def test_pending_is_told_once_for_each_status() -> None:
@@ -281,4 +284,4 @@ def test_a_reset_of_an_order_without_an_account_is_not_found() -> None:
 def test_a_retry_resets_again() -> None:
     """What ended before is tried anew when a person says so."""
     asked = {"accountId": 11, "tradeDate": "2026-11-20"}
-    assert sent(plan(RESET, asked, {"over": True, "accountId": 11})).operation == "resetDemoAccountState"
+    assert sent(plan(RESET, asked, {"ended": True, "accountId": 11})).operation == "resetDemoAccountState"

@@ -17,7 +17,7 @@ from worker.ledger.rows import FlowRow
 def flow(state: str = "open", round_: int = 0) -> FlowRow:
     event = AccountAssigned.model_validate({"accountId": 1, "userId": 2})
     at = datetime(2026, 11, 20, tzinfo=UTC)
-    row = FlowRow(uuid.uuid4(), "account.assigned", event, "e", None, 0, 0, None, None, 2, None, 1, at)
+    row = FlowRow(uuid.uuid4(), "account.assigned", event, "e", None, 0, 0, None, None, 2, None, 1, at, at)
     row.state, row.round = state, round_
     return row
 

@@ -24,9 +24,8 @@ STATUS = OPERATIONS["getPartnerSubaccountRequestStatus"]
 CONTACT = OPERATIONS["updateContactInfo"]
 
 EVENT = EVENTS["trader.purchased"].model_validate(EVENT_EXAMPLES["trader.purchased"][0])
-FLOW = FlowRow(
-    UUID(int=1), "trader.purchased", EVENT, "e-1", None, 0, 0, None, "t", None, "1", None, datetime.now(UTC)
-)  # fmt: skip
+NOW = datetime(2026, 11, 18, 16, 0, tzinfo=UTC)
+FLOW = FlowRow(UUID(int=1), "trader.purchased", EVENT, "e-1", None, 0, 0, None, "t", None, "1", None, NOW, NOW)
 
 
 def times(operation: str, schedule: Schedule, draw: float, took: float = 0.0) -> list[float]:

@@ -92,7 +92,11 @@ def wait_key(key: str) -> str:
     if kind == "trader":
         return f"the user of trader {rest}"
     if kind == "order":
-        return f"the end of order {rest.partition(':')[2] or rest}"
+        return f"order {rest.partition(':')[2] or rest}"
+    if kind == "departure":
+        return f"the end of the trader's departure, flow {rest}"
+    if kind == "proven":
+        return "the results of the trader's other calls"
     return f"{kind} {rest}" if rest else key
 
 

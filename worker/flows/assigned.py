@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from schemas.events import AccountAssigned
 from worker.flows.base import SUCCEEDED, Facts, Failed, Item, Names, Planned, Rules, Send, StepEnd, View
-from worker.flows.common import afresh, ended_by, over
+from worker.flows.common import ended_by, new_round
+from worker.flows.departing import stopped
 
 PERMISSION = "createTradingPermission"
 
@@ -16,7 +17,7 @@ class Assignment:
 
     def names(self, event: AccountAssigned) -> Names:
         """The account and the user."""
-        return Names(user_id=event.user_id, account_id=event.account_id)
+        return Names(user_id=event.user_id, account_id=event.account_id, gives=True)
 
     def details(self, _event: AccountAssigned) -> bytes:
         """It asks for no order."""
@@ -28,12 +29,12 @@ class Assignment:
 
     def plan(self, view: View, _rules: Rules) -> Planned:
         """Looks first, so that neither another event nor a topic read again makes a second permission."""
-        facts = afresh(view.facts, ())
+        facts = new_round(view.facts, ())
         if "tradingPermissionId" in facts:
-            return over(SUCCEEDED, facts)
+            return Planned(SUCCEEDED, facts)
         event = _event(view)
         alike = f"{event.account_id}:{event.user_id}"  # the same pair twice is one request
-        return Planned(Send(PERMISSION, look_first=True, alike=alike), facts)
+        return Planned(stopped(view) or Send(PERMISSION, look_first=True, alike=alike), facts)
 
     def learn(self, view: View, _operation: str, end: StepEnd) -> Planned | Facts:
         """The permission's id, or the refusal."""

@@ -49,6 +49,16 @@ class OrderView(NamedTuple):
     error_code: str | None
     error_text: str | None
     kind: str = "purchased"
+    asked: datetime | None = None  # when its owner was asked for it
+
+
+class DepartureView(NamedTuple):
+    """A departure (`trader.left`) of the trader that an event names."""
+
+    flow_id: uuid.UUID
+    since: datetime  # when the trader left: a purchase that came later is of a trader who comes back
+    begun: datetime | None = None  # since when nothing more is given to the trader
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,14 @@ class View(NamedTuple):
     since: datetime  # when the event was accepted
     now: datetime
     owners: Mapping[int, str] = MappingProxyType({})  # Tradovate users that the ledger knows: whose they are
+    came: datetime | None = None  # when the event was published, or an operator asked for it again; None: `since`
+    departures: Sequence[DepartureView] = ()  # of the trader, by other events
+    unproven: frozenset[str] = frozenset()  # operations of the trader's other flows: sent, and the result is unknown
+
+    @property
+    def asked(self) -> datetime:
+        """When this was asked for."""
+        return self.came or self.since
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +177,10 @@ class Names(NamedTuple):
     of_trader: bool = False  # all orders of `order_kind` of that trader or user too
     account_ids: Sequence[int] = ()  # besides `account_id`
     user_ids: Sequence[int] = ()  # whose owners the flow wants to know
+    makes: str | None = None  # the fact that says that the order has got what it asks for
+    keeps: Sequence[str] = ()  # facts that the next owner of the order needs, to adopt what a failed one left behind
+    gives: bool = False  # the flow gives something to a trader, which one who leaves must not get
+    departs: bool = False  # the event is a departure
 
 
 def widened(names: Names, facts: Facts) -> Names:
@@ -214,6 +236,31 @@ SUCCEEDED = End(Status.SUCCEEDED)
 def order_key(kind: str, order_id: str) -> str:
     """The wake key of an order's end."""
     return f"order:{kind}:{order_id}"
+
+
+LEFT = "left"
+"""The fact that an order was restarted: what its former owner left behind, as far as the ledger knows."""
+
+ENDED = "ended"
+"""The fact that a flow had ended: whoever plans it again was asked by an operator to start a new round."""
+
+
+def left_behind(names: Names, facts: Facts) -> Facts:
+    """What an owner of an order leaves to the next one: what it got itself, or else what it had not adopted yet."""
+    if names.makes is not None and facts.get(names.makes) is not None:
+        return {name: facts[name] for name in names.keeps if facts.get(name) is not None}
+    left: Facts = facts.get(LEFT, {})
+    return left
+
+
+def departure_key(flow_id: uuid.UUID) -> str:
+    """The wake key of a departure's end."""
+    return f"departure:{flow_id}"
+
+
+def proven_key(flow_id: uuid.UUID) -> str:
+    """The wake key of a departure that waits for the results of its trader's other calls."""
+    return f"proven:{flow_id}"
 
 
 def trader_key(trader_id: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from schemas.countries import is_restricted
 from schemas.outcomes import ErrorCode, Status
 from worker.flows.base import (
+    ENDED,
     End,
     Facts,
     Failed,
@@ -26,18 +27,10 @@ from worker.flows.base import (
 RECHECK = timedelta(minutes=5)
 """A wait for another flow ends when that flow wakes it; this is the net below, should a wake-up be lost."""
 
-OVER = "over"
-"""The fact that a flow had ended: whoever plans it again was told by a person to try anew."""
 
-
-def over(end: End, facts: Facts) -> Planned:
-    """The flow ends, and will know so if a person reopens it."""
-    return Planned(end, {**facts, OVER: True})
-
-
-def afresh(facts: Facts, keep: Iterable[str]) -> Facts:
-    """The facts of a new round: what is in effect is kept, what went wrong is forgotten."""
-    if OVER not in facts:
+def new_round(facts: Facts, keep: Iterable[str]) -> Facts:
+    """The facts to plan with: of a flow that had ended, what is in effect is kept, and what went wrong is forgotten."""
+    if ENDED not in facts:
         return facts
     return {name: facts[name] for name in keep if name in facts}
 
@@ -45,7 +38,7 @@ def afresh(facts: Facts, keep: Iterable[str]) -> Facts:
 def ended_by(end: Failed, facts: Facts) -> Planned:
     """The flow ends as its step did."""
     status = Status.IN_DOUBT if end.code is ErrorCode.IN_DOUBT else Status.FAILED
-    return over(End(status, end.code, end.text), facts)
+    return Planned(End(status, end.code, end.text), facts)
 
 
 def known_user(view: View, rules: Rules, trader_id: str | None, user_id: int | None) -> int | Wait | End:

@@ -1,19 +1,31 @@
-"""The trading day in Chicago: which one is under way, and when it ends. Pure.
+"""The trading day in Chicago, the end of a month, and when a departure is executed. Pure.
 
 A trading day is named by its date, Monday to Friday. It runs from 17:00 of the evening before (for Monday, Sunday
 evening) to the setting DAY_END of its own date. Exchange holidays are not known here: nothing trades on them, and a
 departure that waits for their end does no harm.
+
+What a user has at 19:00 on the last day of a month is billed for the next month (vendor, market data renewals). So a
+departure that came before is not left until the trading day ends, if that is later.
+
+Wall-clock times of weekdays and of evenings are never ambiguous: clocks change on Sundays at 02:00.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 CHICAGO = ZoneInfo("America/Chicago")
 
 OPEN = time(17)
 """CME Globex opens the next day's session."""
+
+RENEWAL = time(19)
+"""On a month's last day subscriptions begin to renew (vendor, market data renewals)."""
+
+MONTH_END = time(18)
+"""On that day departures are executed at this time at the latest. They must be done at 18:30 (contract 5.16): half an
+hour is enough for ten thousand of them (a thousand calls with their look-ups), and for a retry or two."""
 
 _FRIDAY = 4
 
@@ -22,15 +34,37 @@ def day_end(at: datetime, end: time) -> datetime | None:
     """When the trading day that is under way at `at` ends; None when none is (Friday evening to Sunday evening).
 
     `at` must know its zone. When DAY_END lies after 17:00 two days are under way for a while: the elder one counts.
-    Clocks change on Sundays at 02:00, outside of every trading day, so that its ends are never ambiguous.
     """
     here = at.astimezone(CHICAGO).date()
     for days in (-1, 0, 1):
         day = here + timedelta(days=days)
         if day.weekday() > _FRIDAY:
             continue
-        begins = datetime.combine(day - timedelta(days=1), OPEN, CHICAGO).astimezone(UTC)
-        ends = datetime.combine(day, end, CHICAGO).astimezone(UTC)
+        begins, ends = _at(day - timedelta(days=1), OPEN), _at(day, end)
         if begins <= at < ends:
             return ends
     return None
+
+
+def renewal_after(at: datetime) -> datetime:
+    """The next renewal: 19:00 in Chicago on the last day of a month, later than `at`. In Chicago's time."""
+    day = _last_of_month(at.astimezone(CHICAGO).date())
+    if at >= _at(day, RENEWAL):
+        day = _last_of_month(day + timedelta(days=1))
+    return _at(day, RENEWAL).astimezone(CHICAGO)
+
+
+def departure_due(came: datetime, end: time) -> datetime:
+    """When a departure that came at `came` is executed: when its trading day ends, at once if none is under way, and on
+    a month's last day before the renewal in any case.
+    """
+    latest = _at(renewal_after(came).date(), MONTH_END)
+    return max(came, min(day_end(came, end) or came, latest))
+
+
+def _at(day: date, clock: time) -> datetime:
+    return datetime.combine(day, clock, CHICAGO).astimezone(UTC)
+
+
+def _last_of_month(day: date) -> date:
+    return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)

@@ -33,7 +33,7 @@ from worker.flows.base import (
     Wait,
     order_key,
 )
-from worker.flows.common import RECHECK, afresh, over, plus
+from worker.flows.common import RECHECK, new_round, plus
 from worker.flows.names import account_name
 from worker.flows.purchased import KIND
 
@@ -74,7 +74,7 @@ class Revocation:
 
     def plan(self, view: View, rules: Rules) -> Planned:
         """Revokes what is known, looks for what is not, waits for an order under way, and ends."""
-        facts = afresh(view.facts, (REVOKED, "accountName"))
+        facts = new_round(view.facts, (REVOKED, "accountName"))
         if facts.get("unread"):
             # What the look has found may be known to the ledger: planned again with that loaded and locked.
             return Planned(Wait((), view.now), {name: facts[name] for name in facts if name != "unread"})
@@ -95,7 +95,7 @@ class Revocation:
         if look is not None:
             return Planned(Send(FIND, look_first=True), {**facts, "looking": look})
         wait = case.wait(rules)
-        return Planned(wait, facts) if wait is not None else over(case.end(), case.told())
+        return Planned(wait, facts) if wait is not None else Planned(case.end(), case.told())
 
     def learn(self, view: View, operation: str, end: StepEnd) -> Planned | Facts:
         """What is revoked, what was found, what was refused; a refusal of several is asked again one by one."""
@@ -209,7 +209,7 @@ class _Case:
         return order.account_id
 
     def _made(self, order: OrderView) -> bool:
-        """Whether a purchase is over, or has nothing left to make that lets the trader in."""
+        """Whether a purchase is or has nothing left to make that lets the trader in."""
         return order.state != "open" or (order.account_id is not None and order.permission_id is not None)
 
     def to_find(self, rules: Rules) -> dict[str, Any] | None:

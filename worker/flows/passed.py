@@ -6,7 +6,7 @@ request is never sent again by itself: the outcome is `in_doubt`, and a person l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,8 @@ from schemas.events import TraderPassed
 from schemas.outcomes import ErrorCode, Status
 from schemas.tradovate import SubaccountRequest, TradeDate
 from worker.flows.base import (
+    ENDED,
+    LEFT,
     SUCCEEDED,
     End,
     Facts,
@@ -27,11 +29,11 @@ from worker.flows.base import (
     Send,
     StepEnd,
     View,
-    Wait,
     failed,
     warned,
 )
-from worker.flows.common import afresh, ended_by, follow, jitter, known_user, over, restricted
+from worker.flows.common import ended_by, follow, jitter, known_user, new_round, restricted
+from worker.flows.departing import stopped
 
 KIND = "passed"
 
@@ -50,7 +52,10 @@ ID_TOLD_BY = 3
 """Polls after which an approved request ends without its account's id: the vendor does not promise one."""
 
 _COPIED = ("userId", "requestId", "requestStatus", "accountId", "warnings")
-_KEPT = ("userId", "cleared", "notMade", "requestId", "requestStatus", "requestedAt", "uploaded", "told")
+_LEFT = ("userId", "requestId", "requestStatus", "requestedAt", "uploaded", "terms")
+_KEPT = (*_LEFT, "cleared", "notMade", "told")
+
+OTHER_TERMS = "The request was made by an earlier event of this order, with other terms; it is followed as it is."
 
 
 class Subaccount:
@@ -67,19 +72,15 @@ class Subaccount:
             owns_order=True,
             order_kind=KIND,
             of_trader=True,
+            makes="requestId",
+            keeps=_LEFT,
+            gives=True,
         )
 
     def details(self, event: TraderPassed) -> bytes:
         """Who, and the terms of the account; the trader's personal data do not count (contract 5.1)."""
-        terms = event.application
-        given: dict[str, Any] = {
-            "trader": event.trader_id if event.trader_id is not None else event.user_id,
-            "riskCategoryId": terms.risk_category_id,
-            "autoLiqProfileId": terms.auto_liq_profile_id,
-            "marginType": terms.margin_type,
-            "transferAmount": terms.transfer_amount,
-        }
-        return orjson.dumps(given, option=orjson.OPT_SORT_KEYS)
+        trader = event.trader_id if event.trader_id is not None else event.user_id
+        return orjson.dumps({"trader": trader, **_terms(event)}, option=orjson.OPT_SORT_KEYS)
 
     def freeze(self, event: TraderPassed, _rules: Rules) -> TraderPassed:
         """As it is."""
@@ -93,15 +94,18 @@ class Subaccount:
         facts = _begin(view)
         end = restricted(event.application.country, event.application.citizenship)
         if end is not None:
-            return over(end, facts)
+            return Planned(end, facts)
         # Once it is known, it stays: what has been asked for is not left halfway.
         user = facts["userId"] if "userId" in facts else known_user(view, rules, event.trader_id, event.user_id)
         if not isinstance(user, int):
-            return Planned(user, facts) if isinstance(user, Wait) else over(user, facts)
-        facts = {**facts, "userId": user}
+            return Planned(user, facts)
+        adopted = _adopted(event, {**facts, "userId": user})
+        if isinstance(adopted, End):
+            return Planned(adopted, facts)
+        facts = adopted
         if "requestId" not in facts:
             cleared = facts.get("cleared") or facts.get("notMade") or _requested_before(view)
-            return Planned(Send(REQUEST if cleared else CHECK), facts)
+            return Planned(stopped(view) or Send(REQUEST if cleared else CHECK), facts)
         return _review(view, facts)
 
     def learn(self, view: View, operation: str, end: StepEnd) -> Planned | Facts:
@@ -113,7 +117,7 @@ class Subaccount:
             case "checkDuplicate":
                 return {**facts, "cleared": True}
             case "createPartnerSubaccountRequest":
-                return {**facts, **end.value, "requestedAt": view.now.isoformat()}
+                return {**facts, **end.value, "requestedAt": view.now.isoformat(), "terms": _digest(_event(view))}
             case "submitPartnerSubaccountDocument":
                 return {**facts, "uploaded": facts.get("uploaded", 0) + 1}
             case _:
@@ -133,14 +137,23 @@ class Subaccount:
 
 
 def _begin(view: View) -> Facts:
-    """The facts to plan with: a new round forgets a denied request, and an order's next owner takes on a made one."""
-    facts = afresh(view.facts, _KEPT)
-    if "over" in view.facts and facts.get("requestStatus") == "Denied":
-        facts = {name: facts[name] for name in ("userId", "notMade") if name in facts}
-    former: Mapping[str, Any] = view.order.facts if view.order is not None else {}
-    if "requestId" not in facts and "requestId" in former and former.get("requestStatus") != "Denied":
-        facts = {**facts, **{name: former[name] for name in _KEPT if name in former and name != "told"}}
+    """The facts to plan with: a new round forgets a denied request."""
+    facts = new_round(view.facts, (*_KEPT, LEFT))
+    if ENDED in view.facts and facts.get("requestStatus") == "Denied":
+        return {name: facts[name] for name in ("userId", "notMade") if name in facts}
     return facts
+
+
+def _adopted(event: TraderPassed, facts: Facts) -> Facts | End:
+    """The facts with the request that a former owner of the order made for this user; one for another is a conflict."""
+    left = facts.get(LEFT, {})
+    if "requestId" in facts or "requestId" not in left or left.get("requestStatus") == "Denied":
+        return facts
+    if left.get("userId") != facts["userId"]:
+        text = f"Order {event.order_id} has subaccount request {left['requestId']}, which is another user's."
+        return failed(ErrorCode.CONFLICT, text)
+    facts = {**facts, **left}
+    return facts if left.get("terms") in (None, _digest(event)) else warned(facts, OTHER_TERMS)
 
 
 def _requested_before(view: View) -> bool:
@@ -152,11 +165,11 @@ def _review(view: View, facts: Facts) -> Planned:
     event, status = _event(view), facts.get("requestStatus")
     if status == "Denied":
         text = facts.get("message") or "Tradovate denied the request and gave no reason."
-        return over(failed(ErrorCode.REJECTED, text), facts)
+        return Planned(failed(ErrorCode.REJECTED, text), facts)
     if status == "Approved" and (facts.get("accountId") is not None or facts.get("polls", 0) >= ID_TOLD_BY):
         if facts.get("accountId") is None:
             facts = warned(facts, "Tradovate approved the request and told no account id.")
-        return over(SUCCEEDED, facts)
+        return Planned(SUCCEEDED, facts)
     # One for the request, and one for each change; an approval or a denial is told by the final outcome.
     pending = "told" not in facts or (status != facts["told"] and status != "Approved")
     if pending:
@@ -186,13 +199,28 @@ def _failed(view: View, operation: str, end: Failed) -> Planned | Facts:
             return {**facts, "cleared": True}  # what looks like a duplicate is the request that the ledger knows
         case "checkDuplicate" if end.code is ErrorCode.IN_DOUBT:
             text = f"A request like this may exist, so it was not sent: {end.text}"
-            return over(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), facts)
+            return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), facts)
         case "getPartnerSubaccountRequestStatus":
             # The request is made and moves money: that its review cannot be read does not make it fail.
             text = f"The request was made, and its review cannot be read: {end.text}"
-            return over(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), facts)
+            return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), facts)
         case _:
             return ended_by(end, facts)
+
+
+def _terms(event: TraderPassed) -> dict[str, Any]:
+    """What is asked for, without the trader's personal data."""
+    terms = event.application
+    return {
+        "riskCategoryId": terms.risk_category_id,
+        "autoLiqProfileId": terms.auto_liq_profile_id,
+        "marginType": terms.margin_type,
+        "transferAmount": terms.transfer_amount,
+    }
+
+
+def _digest(event: TraderPassed) -> str:
+    return hashlib.sha256(orjson.dumps(_terms(event), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
 def _suspect(view: View) -> Item:

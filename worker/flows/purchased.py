@@ -2,17 +2,24 @@
 
 The account goes before the contact data: it is what was paid for, it shares calls with ninety-nine others, and
 contact data takes a call of its own and never spoils the purchase.
+
+An order that had failed is started again by the next event, or by an operator's retry. What was made before is adopted:
+the account is looked up, by its id if the ledger knows it, before another one could be created.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from schemas.events import NewUser, TraderPurchased, UserRef
-from schemas.outcomes import ErrorCode, Status
+from schemas.outcomes import ErrorCode
 from worker.flows.base import (
+    ENDED,
+    LEFT,
     SUCCEEDED,
     Decision,
     End,
@@ -31,7 +38,8 @@ from worker.flows.base import (
     trader_key,
     warned,
 )
-from worker.flows.common import RECHECK, follow, restricted
+from worker.flows.common import RECHECK, ended_by, follow, restricted
+from worker.flows.departing import stopped
 from worker.flows.names import account_name, strong_password
 
 KIND = "purchased"
@@ -42,6 +50,9 @@ PERMISSION = "createTradingPermission"
 CONTACT = "updateContactInfo"
 
 _COPIED = ("userId", "accountId", "accountName", "tradingPermissionId", "warnings")
+_LEFT = ("userId", "accountId", "accountName", "tradingPermissionId", "terms")
+
+OTHER_TERMS = "The account was created by an earlier event of this order, with other details; it was adopted as it is."
 
 
 class Purchased:
@@ -59,6 +70,9 @@ class Purchased:
             order_id=event.order_id,
             owns_order=True,
             order_kind=KIND,
+            makes="accountId",
+            keeps=_LEFT,
+            gives=True,
         )
 
     def details(self, event: TraderPurchased) -> bytes:
@@ -86,19 +100,20 @@ class Purchased:
         order = view.order
         if order is not None and order.flow_id != view.flow_id:
             return follow(view, order, _COPIED)
-        contact = event.contact_info
+        facts, contact = _begin(view.facts), event.contact_info
         if contact is not None and (end := restricted(contact.country, contact.mailing_country)) is not None:
-            return Planned(end, view.facts)
-        facts = view.facts
+            return Planned(end, facts)
         if "userId" not in facts:
             found = _find_user(view, rules)
             if isinstance(found, Send | Wait | End):
-                return Planned(found, facts)
+                return _give(view, facts, found)
             facts = {**facts, **found}
+        # Whether something like it is there already has to be looked up, unless this flow made all that it is made of.
+        may_exist = LEFT in facts or facts.get("userFrom") != "made"
         if "accountId" not in facts:
-            return Planned(Send(ACCOUNTS, look_first=facts.get("userFrom") != "made"), facts)
+            return _give(view, facts, Send(ACCOUNTS, look_first=may_exist))
         if facts.get("tradingPermissionId") is None:
-            return Planned(Send(PERMISSION), facts)
+            return _give(view, facts, Send(PERMISSION, look_first=may_exist))
         if contact is not None and "contact" not in facts:
             return Planned(Send(CONTACT), facts)
         return Planned(SUCCEEDED, facts)
@@ -111,14 +126,15 @@ class Purchased:
                 return warned({**facts, "contact": "refused"}, f"Contact data: {text}")
             case "updateContactInfo", Succeeded():
                 return {**facts, "contact": "done"}
-            case _, Failed(code=code, text=text):
-                status = Status.IN_DOUBT if code is ErrorCode.IN_DOUBT else Status.FAILED
-                return Planned(End(status, code, text), facts)
+            case _, Failed() as failure:
+                return ended_by(failure, facts)
             case "createEvaluationUsers", Succeeded() as succeeded:
                 adopted = bool(succeeded.value.get("adopted"))
                 return {**facts, "userId": succeeded.value["userId"], "userFrom": "adopted" if adopted else "made"}
-            case _, Succeeded() as succeeded:
-                return {**facts, **{key: value for key, value in succeeded.value.items() if key != "adopted"}}
+            case "createEvaluationAccounts", Succeeded(value=value):
+                return _account(facts, value, _terms(_event(view)))
+            case _, Succeeded(value=value):
+                return {**facts, "tradingPermissionId": value["tradingPermissionId"]}
 
     def item(self, view: View, operation: str, rules: Rules) -> Item:
         """The partner's request item for one of the four operations."""
@@ -146,6 +162,7 @@ class Purchased:
                     "name": name,
                     **account.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"name"}),
                     "_derived": derived,
+                    "_left": view.facts.get(LEFT, {}).get("accountId"),
                 }
             case "createTradingPermission":
                 return {"accountId": view.facts["accountId"], "userId": view.facts["userId"]}
@@ -166,6 +183,44 @@ class Purchased:
 def _event(view: View) -> TraderPurchased:
     assert isinstance(view.event, TraderPurchased)
     return view.event
+
+
+def _begin(facts: Facts) -> Facts:
+    """The facts to plan with: in a new round nothing is known but what was left behind, which has to be verified."""
+    if ENDED not in facts:
+        return facts
+    return {LEFT: facts.get(LEFT, {}), **({"contact": "done"} if facts.get("contact") == "done" else {})}
+
+
+def _give(view: View, facts: Facts, decision: Decision) -> Planned:
+    """The decision, if the trader may be given anything now."""
+    if not isinstance(decision, Send):
+        return Planned(decision, facts)
+    return Planned(stopped(view, comes_back=True) or decision, facts)
+
+
+def _account(facts: Facts, value: Mapping[str, Any], terms: str) -> Facts:
+    """The facts with an account that was created just now, or adopted."""
+    left = facts.get(LEFT, {})
+    found = {name: value[name] for name in ("accountId", "accountName", "tradingPermissionId")}
+    if not value.get("adopted"):
+        return {**facts, **found, "terms": terms}
+    if left.get("accountId") == found["accountId"] and left.get("terms") is not None:
+        facts = {**facts, "terms": left["terms"]}
+        if left["terms"] != terms:
+            facts = warned(facts, OTHER_TERMS)
+    status = value.get("permissionStatus")
+    if status is not None:
+        text = f"Trading permission {found['tradingPermissionId']} is {status}; no other one was created."
+        facts = warned(facts, text)
+    return {**facts, **found}
+
+
+def _terms(event: TraderPurchased) -> str:
+    """What tells the terms of two accounts apart: a digest of template, balance and risk limits."""
+    assert event.account is not None
+    given = event.account.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"name"})
+    return hashlib.sha256(orjson.dumps(given, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
 def _find_user(view: View, rules: Rules) -> Facts | Decision:

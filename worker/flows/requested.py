@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from schemas.events import PermissionRequested
 from worker.flows.base import SUCCEEDED, Facts, Failed, Item, Names, Planned, Rules, Send, StepEnd, View
-from worker.flows.common import afresh, ended_by, over
+from worker.flows.common import ended_by, new_round
+from worker.flows.departing import stopped
 
 REQUEST = "requestTradingPermission"
 
@@ -16,7 +17,7 @@ class Request:
 
     def names(self, event: PermissionRequested) -> Names:
         """The account."""
-        return Names(account_id=event.account_id)
+        return Names(account_id=event.account_id, gives=True)
 
     def details(self, _event: PermissionRequested) -> bytes:
         """It asks for no order."""
@@ -28,10 +29,10 @@ class Request:
 
     def plan(self, view: View, _rules: Rules) -> Planned:
         """Looks first: twenty refused requests an hour are all that the partner allows, and a repeat is refused."""
-        facts = afresh(view.facts, ())
+        facts = new_round(view.facts, ())
         if "tradingPermissionId" in facts:
-            return over(SUCCEEDED, facts)
-        return Planned(Send(REQUEST, look_first=True), facts)
+            return Planned(SUCCEEDED, facts)
+        return Planned(stopped(view) or Send(REQUEST, look_first=True), facts)
 
     def learn(self, view: View, _operation: str, end: StepEnd) -> Planned | Facts:
         """The permission's id, or the refusal word by word."""

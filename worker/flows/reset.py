@@ -21,7 +21,7 @@ from worker.flows.base import (
     failed,
     order_key,
 )
-from worker.flows.common import RECHECK, afresh, ended_by, over
+from worker.flows.common import RECHECK, ended_by, new_round
 from worker.flows.purchased import KIND
 
 RESET = "resetDemoAccountState"
@@ -46,9 +46,9 @@ class Reset:
 
     def plan(self, view: View, rules: Rules) -> Planned:
         """The account is found, by its order if need be, and goes with the others of the same trading day."""
-        event, facts = _event(view), afresh(view.facts, ("userId", "traderId"))
+        event, facts = _event(view), new_round(view.facts, ("userId", "traderId"))
         if facts.get("reset"):
-            return over(SUCCEEDED, facts)
+            return Planned(SUCCEEDED, facts)
         owner = next((order for order in view.known if _meant(order, event)), None)
         if owner is not None:
             found = {
@@ -61,7 +61,7 @@ class Reset:
         if isinstance(account, Wait):
             return Planned(account, facts)
         if isinstance(account, End):
-            return over(account, facts)
+            return Planned(account, facts)
         return Planned(Send(RESET, alike=event.trade_date.isoformat()), {**facts, "accountId": account})
 
     def learn(self, view: View, _operation: str, end: StepEnd) -> Planned | Facts:

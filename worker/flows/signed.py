@@ -12,7 +12,8 @@ from typing import Any
 from schemas.events import MdSigned
 from schemas.outcomes import ErrorCode
 from worker.flows.base import SUCCEEDED, Facts, Failed, Item, Names, Planned, Rules, Send, StepEnd, View, Wait, failed
-from worker.flows.common import afresh, back_off, ended_by, over
+from worker.flows.common import back_off, ended_by, new_round
+from worker.flows.departing import stopped
 
 ADD = "addEntitlementSubscription"
 AGAIN = "addEntitlementSubscription@again"
@@ -37,7 +38,7 @@ class Entitlement:
 
     def names(self, event: MdSigned) -> Names:
         """The user."""
-        return Names(user_id=event.user_id)
+        return Names(user_id=event.user_id, gives=True)
 
     def details(self, _event: MdSigned) -> bytes:
         """It asks for no order."""
@@ -53,12 +54,12 @@ class Entitlement:
         """Looks whether the user has it, adds it, and wakes those that wait for the same."""
         event = _event(view)
         first = "entitlementId" not in view.facts
-        facts = afresh(view.facts, ())
+        facts = new_round(view.facts, ())
         if facts.get("entitled"):
-            return over(SUCCEEDED, facts)
+            return Planned(SUCCEEDED, facts)
         if event.entitlement_id is None:
             text = "The event names no entitlementId, and TRADOVATE_TPROP_ENTITLEMENT_ID is not set."
-            return over(failed(ErrorCode.INVALID, text), facts)
+            return Planned(failed(ErrorCode.INVALID, text), facts)
         facts = {**facts, "entitlementId": event.entitlement_id}
         if "refused" in facts:
             refused = facts["refused"]
@@ -68,7 +69,7 @@ class Entitlement:
         by_itself = waited is not None and view.now >= datetime.fromisoformat(waited["until"])
         alike = f"{event.user_id}:{event.entitlement_id}"
         send = Send(AGAIN if by_itself else ADD, look_first=True, alike=alike)
-        return Planned(send, facts, (signed_key(event.user_id),) if first else ())
+        return Planned(stopped(view) or send, facts, (signed_key(event.user_id),) if first else ())
 
     def learn(self, view: View, _operation: str, end: StepEnd) -> Planned | Facts:
         """Done; not yet; or the refusal word by word."""
@@ -96,7 +97,7 @@ def _wait(view: View, rules: Rules, facts: Facts, text: str) -> Planned:
     delay = back_off(view, rules, tries, rules.retry_cap * CAP_FACTOR)
     left = rules.retry_for - timedelta(seconds=spent)
     if left < timedelta(milliseconds=1):
-        return over(failed(ErrorCode.GAVE_UP, text), facts)
+        return Planned(failed(ErrorCode.GAVE_UP, text), facts)
     delay = min(delay, left)
     until = view.now + delay
     note = {

@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
@@ -94,6 +94,7 @@ class Taker:
             record.partition,
             record.offset,
             self.trace(parsed.topic, record.partition, record.offset, _trace(parsed)),
+            _published(record),
         )
         try:
             self.ledger.check(accepted)
@@ -225,6 +226,14 @@ def _refusal(record: RawRecord, rejected: Rejected, now: datetime) -> Refusal | 
         occurred_at=now,
     )
     return Refusal(outcome, record.key, _trace(rejected) or {})
+
+
+def _published(record: RawRecord) -> datetime | None:
+    """When the record was published; None if its timestamp is none or no time at all."""
+    try:
+        return datetime.fromtimestamp(record.timestamp_ms / 1000, UTC) if record.timestamp_ms > 0 else None
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def _trace(read: Parsed | Rejected) -> dict[str, str] | None:

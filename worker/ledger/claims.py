@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.flows.departing import GIVES
 from worker.ledger import holds, hosts
 from worker.ledger.budget import Budget, Closed, Wanted, room_for
 from worker.ledger.calls import INSERT_CALLS, Opened, Signs, begin_calls, begin_lock, signs_since
 from worker.ledger.database import Connection
+from worker.ledger.departures import turn_away
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import FLOW_COLUMNS, claimed, flow_of, opened
 from worker.ledger.rows import Batch, Company, Lane, StepState
@@ -65,6 +67,9 @@ class Claims:
         async def work(connection: Connection) -> Sequence[Batch] | Closed:
             await begin_lock(connection)
             found = await _candidates(connection, lane, items)
+            if lane.operation in GIVES and (leaving := [row["id"] for row in found if row["leaves"]]):
+                away = await turn_away(connection, leaving)
+                found = [row for row in found if row["id"] not in away]
             groups = _calls(found, kind.most, joined=kind.joined)[:calls]
             if not groups:
                 return ()
@@ -235,7 +240,9 @@ returning given.call_id, step.id, step.operation, step.state, step.attempts, ste
 async def _candidates(connection: Connection, lane: Lane, items: int) -> list[Any]:
     """Steps that could go, oldest first, whose trader no call in flight names."""
     rows: list[Any] = await connection.fetch(
-        "select id, flow_id, trader_key, alike, weight from step s where operation = $1 and state = $2"
+        "select id, flow_id, trader_key, alike, weight,"
+        " exists (select 1 from departure d where d.trader_key = s.trader_key) as leaves"
+        " from step s where operation = $1 and state = $2"
         " and lease is null and due <= statement_timestamp() and company is not distinct from $4"
         " and state in ('due', 'unknown', 'waiting')"
         " and not exists (select 1 from step b where b.lease is not null and b.trader_key = s.trader_key)"

@@ -157,6 +157,8 @@ class Ledger:
             names.order_id,
             names.account_id,
             now,
+            # The producer's clock may be wrong: what is asked for cannot have been asked for later than now.
+            now if accepted.came is None else min(accepted.came, now),
             content=self.vault.digest(accepted.event.content()),
         )
 

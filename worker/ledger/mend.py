@@ -92,8 +92,6 @@ class Mender:
         async def work(connection: Connection) -> Sequence[OutcomeRow]:
             given = None if event is None else FLOWS[event.topic].freeze(event, self.ledger.rules)
             flow, working, steps = await self._begin(connection, flow_id, ("failed", "in_doubt"), given)
-            kind = FLOWS[flow.topic]
-            names = kind.names(flow.event)
             blind = [step["operation"] for step in steps if not self.looked_up(step["operation"])]
             if flow.state == "in_doubt" and not not_made and (blind or flow.topic == TraderPassed.topic):
                 raise NotMended(
@@ -102,8 +100,9 @@ class Mender:
                 )
             for step in steps:
                 await _close(connection, step["id"], StepState.REFUSED)
-            if names.owns_order and names.order_id is not None:
-                working.shared.take_order(names, flow.id, kind.details(flow.event), reopen=True)
+            flow.asked_at = working.now
+            await connection.execute("update flow set asked_at = $2 where id = $1", flow_id, flow.asked_at)
+            working.take_order(flow, reopen=True)
             if given is not None:
                 await connection.execute(
                     "update flow set body = $2 where id = $1", flow_id, self.ledger.vault.seal(flow.event.keep())

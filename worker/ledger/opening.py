@@ -20,8 +20,8 @@ log = structlog.get_logger()
 
 FLOW_COLUMNS = (
     'f.id as flow_id, f.topic, f.event_id, f.record_key, f.partition, f."offset", f.trace, f.trader_id, f.user_id,'
-    " f.order_id, f.account_id, f.created_at, f.facts, f.state as flow_state, f.round, f.attempts as flow_attempts,"
-    " f.error_code, f.error_text"
+    " f.order_id, f.account_id, f.created_at, f.asked_at, f.facts, f.state as flow_state, f.round,"
+    " f.attempts as flow_attempts, f.error_code, f.error_text"
 )
 """What a flow is read from; `body` beside it is for whoever has not got the event."""
 
@@ -44,6 +44,7 @@ def flow_of(row: Any, event: Event) -> FlowRow:
         row["order_id"],
         facts.get("accountId") if account_id is None else account_id,
         row["created_at"],
+        row["asked_at"],
         facts,
         row["flow_state"],
         row["round"],

@@ -93,6 +93,7 @@ class FlowRow:
     order_id: str | None
     account_id: int | None
     created_at: datetime
+    asked_at: datetime  # when the event was published, or an operator asked for it again
     facts: dict[str, Any] = field(default_factory=dict)
     state: str = "open"
     round: int = 0
@@ -100,6 +101,7 @@ class FlowRow:
     error_code: str | None = None
     error_text: str | None = None
     content: bytes | None = None  # keyed hash of what the event says, of a flow that is new
+    owner_key: str | None = None  # key of the trader whose account the event names, if it names no trader
 
     def copy(self) -> FlowRow:
         """Another of the same; its facts are replaced, never changed in place."""
@@ -112,7 +114,9 @@ class FlowRow:
             return f"u:{self.user_id}"
         if self.trader_id is not None:
             return f"t:{self.trader_id}"
-        # Nobody can say whose account it is; at least two calls never name it at once.
+        if self.owner_key is not None:
+            return self.owner_key
+        # The ledger does not know whose account it is; at least two calls never name it at once.
         return f"a:{self.account_id}" if self.account_id is not None else f"f:{self.id}"
 
 
@@ -178,6 +182,7 @@ class Accepted:
     partition: int
     offset: int
     trace: Mapping[str, str] | None = None
+    came: datetime | None = None  # when it was published, by its record; None: not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ async def save(
     if new:
         _insert_flows(writes, working, flows)
     working.shared.add_writes(writes)
+    working.departures.add_writes(writes)
     if moves is not None:
         _move_steps(writes, working, moves)
     turned = [step for step in working.steps if step.replaces is not None]
@@ -74,17 +75,18 @@ def _insert_flows(writes: Writes, working: WorkingSet, flows: Sequence[FlowRow])
     writes.add(
         "new_flows",
         'insert into flow (id, topic, event_id, record_key, partition, "offset", trace, trader_id, user_id,'
-        " order_id, account_id, state, attempts, facts, body, content, error_code, error_text, created_at, ended_at)"
+        " order_id, account_id, state, attempts, facts, body, content, error_code, error_text, asked_at, created_at,"
+        " ended_at)"
         " select *, case when s = 'open' then null else c end from unnest($1::uuid[], $2::text[], $3::text[],"
         " $4::bytea[], $5::int[], $6::bigint[], $7::jsonb[], $8::text[], $9::bigint[], $10::text[], $11::bigint[],"
         " $12::text[], $13::int[], $14::jsonb[], $15::bytea[], $16::bytea[], $17::text[], $18::text[],"
-        " $19::timestamptz[])"
-        " as n (a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, s, a13, a14, a15, a16, a17, a18, c)"
+        " $19::timestamptz[], $20::timestamptz[])"
+        " as n (a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, s, a13, a14, a15, a16, a17, a18, a19, c)"
         " on conflict (topic, event_id) do nothing returning 1",
         *columns(flows, "id", "topic", "event_id", "record_key", "partition", "offset", "trace", "trader_id"),
         *columns(flows, "user_id", "order_id", "account_id", "state", "attempts", "facts"),
         [seal(flow.event.keep()) if flow.state in ("open", "in_doubt") else None for flow in flows],
-        *columns(flows, "content", "error_code", "error_text", "created_at"),
+        *columns(flows, "content", "error_code", "error_text", "asked_at", "created_at"),
         rows=len(flows),  # fewer: another replica was delivered one of the events too, and was quicker
     )
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from worker.flows.base import Names, OrderView, TraderView, order_key, trader_key
+from worker.flows.base import LEFT, Facts, Names, OrderView, TraderView, left_behind, order_key, trader_key
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
 from worker.ledger.writes import Writes, columns
@@ -58,6 +59,7 @@ class OrderRow:
     facts: dict[str, Any]
     error_code: str | None
     error_text: str | None
+    asked_at: datetime
     dirty: bool = False
     _was: tuple[str, int | None, int | None] = field(init=False)
 
@@ -77,7 +79,7 @@ class OrderRow:
 _TRADER_COLUMNS = "trader_id, user_id, user_name, made_here, maker"
 _ORDER_COLUMNS = (
     "kind, order_id, flow_id, state, details, trader_id, user_id, account_id, permission_id, facts, error_code,"
-    " error_text"
+    " error_text, asked_at"
 )
 
 
@@ -198,6 +200,15 @@ class SharedRows:
         named = {*names.user_ids, *((names.user_id,) if names.user_id is not None else ())}
         return {user_id: self.by_user[user_id].trader_id for user_id in named if user_id in self.by_user}
 
+    def keys(self, names: Names) -> set[str]:
+        """The keys of the trader that an event names: by id, by user, or as the one whose account it names."""
+        users, traders = self._users([names]), self._traders([names])
+        if not users and not traders and names.account_id is not None:
+            for row in self.references(names):
+                users |= {row.user_id} if row.user_id is not None else set()
+                traders |= {row.trader_id} if row.trader_id is not None else set()
+        return {f"u:{user}" for user in users} | {f"t:{trader}" for trader in traders}
+
     def order_view(self, row: OrderRow, details: bytes | None = None) -> OrderView:
         """An order as flows see it; `details` of the event that asks, to tell a repeat from a conflict."""
         same = details is not None and not self.vault.differs(row.details, details)
@@ -214,6 +225,7 @@ class SharedRows:
             row.error_code,
             row.error_text,
             row.kind,
+            row.asked_at,
         )
 
     def references(self, names: Names) -> Iterable[OrderRow]:
@@ -242,32 +254,32 @@ class SharedRows:
             ):
                 yield row
 
-    def take_order(self, names: Names, flow_id: uuid.UUID, details: bytes, *, reopen: bool = False) -> None:
-        """Makes the flow the order's owner if nobody owns it yet, or if the one who did has failed.
+    def take_order(
+        self, names: Names, flow_id: uuid.UUID, details: bytes, asked: datetime, *, reopen: bool = False
+    ) -> Facts | None:
+        """Makes the flow the order's owner if nobody owns it yet, or if the one who did has failed. Then returns what
+        that one left behind, as far as the ledger knows.
 
         `reopen`: the owner itself takes it up again after it had ended in doubt.
         """
         assert names.order_id is not None
-        key = (names.order_kind, names.order_id)
+        key, digest = (names.order_kind, names.order_id), self.vault.digest(details)
         row = self.orders.get(key)
         if row is None:
-            self.orders[key] = OrderRow(
-                *key,
-                flow_id,
-                "open",
-                self.vault.digest(details),
-                names.trader_id,
-                None,
-                None,
-                None,
-                {},
-                None,
-                None,
-                dirty=True,
-            )
-        elif row.state == "failed" or (reopen and row.flow_id == flow_id):
-            row.flow_id, row.state, row.details = flow_id, "open", self.vault.digest(details)
-            row.trader_id, row.error_code, row.error_text, row.dirty = names.trader_id, None, None, True
+            row = OrderRow(*key, flow_id, "open", digest, names.trader_id, None, None, None, {}, None, None, asked)
+            row.dirty = True
+            self.orders[key] = row
+            return None
+        if row.state != "failed" and not (reopen and row.flow_id == flow_id):
+            return None
+        left = left_behind(names, {"userId": row.user_id, **row.facts})
+        if row.trader_id != names.trader_id:
+            # What another trader's event left behind is that trader's until it has been looked at.
+            row.user_id = row.account_id = row.permission_id = None
+        row.flow_id, row.state, row.details, row.asked_at = flow_id, "open", digest, asked
+        row.trader_id, row.facts = names.trader_id, {LEFT: left}
+        row.error_code, row.error_text, row.dirty = None, None, True
+        return left
 
     def learn_user(self, names: Names, user_id: int, *, made_here: bool) -> bool:
         """Notes which user the trader is; true when that was not known before."""
@@ -312,11 +324,11 @@ class SharedRows:
                 "orders",
                 f"insert into business_order as o ({_ORDER_COLUMNS})"  # noqa: S608 - a constant of ours
                 " select * from unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[],"
-                " $7::bigint[], $8::bigint[], $9::bigint[], $10::jsonb[], $11::text[], $12::text[])"
+                " $7::bigint[], $8::bigint[], $9::bigint[], $10::jsonb[], $11::text[], $12::text[], $13::timestamptz[])"
                 " on conflict (kind, order_id) do update set flow_id = excluded.flow_id, state = excluded.state,"
                 " details = excluded.details, trader_id = excluded.trader_id, user_id = excluded.user_id,"
                 " account_id = excluded.account_id, permission_id = excluded.permission_id, facts = excluded.facts,"
-                " error_code = excluded.error_code, error_text = excluded.error_text"
+                " error_code = excluded.error_code, error_text = excluded.error_text, asked_at = excluded.asked_at"
                 " where o.flow_id = excluded.flow_id or o.state = 'failed' returning 1",
                 *columns(orders, *_ORDER_COLUMNS.replace(" ", "").split(",")),
                 rows=len(orders),

@@ -19,6 +19,8 @@ from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from schemas.privacy import mask
 from worker.flows import FLOWS
 from worker.flows.base import (
+    ENDED,
+    LEFT,
     Decision,
     End,
     Facts,
@@ -30,10 +32,12 @@ from worker.flows.base import (
     StepEnd,
     View,
     Wait,
+    proven_key,
     widened,
 )
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
+from worker.ledger.departures import Departures
 from worker.ledger.rows import PLAN, FlowRow, StepState
 from worker.ledger.shared_rows import OrderRow, SharedRows
 
@@ -72,6 +76,7 @@ class WorkingSet:
     now: datetime
     begun: float = field(default_factory=time.monotonic)  # leases that this transaction takes are counted from here
     shared: SharedRows = field(init=False)
+    departures: Departures = field(default_factory=Departures)
     steps: list[NewStep] = field(default_factory=list)
     changed: dict[uuid.UUID, FlowRow] = field(default_factory=dict)
     outcomes: list[tuple[FlowRow | None, Outcome, bytes | None, dict[str, str]]] = field(default_factory=list)
@@ -85,7 +90,12 @@ class WorkingSet:
 
     async def load(self, connection: Connection, flows: Sequence[FlowRow], *, new: bool = False) -> None:
         """Locks what the flows share with others."""
-        await self.shared.load(connection, [self.names(flow) for flow in flows], new=new)
+        named = [self.names(flow) for flow in flows]
+        await self.shared.load(connection, named, new=new)
+        leaving = set().union(*(self.shared.keys(names) for names in named if names.departs))
+        given = set().union(*(self.shared.keys(names) for names in named if names.gives))
+        await self.departures.load(connection, leaving | given)
+        await self.departures.load_unproven(connection, leaving)
 
     def names(self, flow: FlowRow) -> Names:
         """Whom and what the flow names: its event, and what it has come across since.
@@ -110,6 +120,7 @@ class WorkingSet:
             if row is not None:
                 mine = row.flow_id == flow.id
                 order = self.shared.order_view(row, None if mine else kind.details(flow.event))
+        keys = self.shared.keys(names) if names.gives or names.departs else ()
         known = [self.shared.order_view(row) for row in self.shared.references(names) if row.flow_id != flow.id]
         return View(
             flow.id,
@@ -121,15 +132,24 @@ class WorkingSet:
             flow.created_at,
             self.now,
             self.shared.owners(names),
+            flow.asked_at,
+            self.departures.views(keys, flow.id),
+            self.departures.unproven(keys) if names.departs else frozenset(),
         )
 
     def accept(self, flow: FlowRow) -> None:
         """A new flow: takes its order if it may, and is planned for the first time."""
-        kind = FLOWS[flow.topic]
+        self.take_order(flow)
+        self.plan(flow)
+
+    def take_order(self, flow: FlowRow, *, reopen: bool = False) -> None:
+        """The flow takes its order if it has one and may; see `SharedRows.take_order`."""
         names = self.names(flow)
         if names.owns_order and names.order_id is not None:
-            self.shared.take_order(names, flow.id, kind.details(flow.event))
-        self.plan(flow)
+            details = FLOWS[flow.topic].details(flow.event)
+            left = self.shared.take_order(names, flow.id, details, flow.asked_at, reopen=reopen)
+            if left is not None:
+                flow.facts = {**flow.facts, LEFT: left}
 
     def plan(self, flow: FlowRow, replaces: int | None = None, look_first: Callable[[str], bool] | None = None) -> None:
         """Asks the flow what comes next; `replaces`: the waiting step that this ends.
@@ -155,6 +175,8 @@ class WorkingSet:
         if meant is not None:
             flow.order_id = flow.order_id or meant.order_id
             flow.account_id = meant.account_id if flow.account_id is None else flow.account_id
+            if meant.user_id is not None:
+                flow.owner_key = f"u:{meant.user_id}"
         return view
 
     def _meant(self, flow: FlowRow) -> OrderRow | None:
@@ -177,6 +199,8 @@ class WorkingSet:
         if isinstance(end, Failed):
             end = Failed(end.code, mask(end.text, flow.event.personal_values()))
         view = self.acquaint(flow)
+        # A departure that has begun may wait for what came of this step.
+        self.wakes.update(proven_key(each.flow_id) for each in view.departures if each.begun and not each.ended)
         learned = self._ask(flow, lambda: FLOWS[flow.topic].learn(view, operation, end))
         if isinstance(learned, Planned):
             self._apply(flow, learned, None)
@@ -211,10 +235,17 @@ class WorkingSet:
         if names.owns_order and names.order_id is not None:
             row = self.shared.orders.get((names.order_kind, names.order_id))
             if row is not None and row.flow_id == flow.id:
-                row.user_id, row.account_id = flow.user_id, flow.account_id
-                row.permission_id, row.facts = flow.facts.get("tradingPermissionId"), flow.facts
+                row.user_id, row.facts = flow.user_id, flow.facts
+                if flow.facts.get("accountId") is not None:  # until then, what a former owner got is kept
+                    row.account_id = flow.facts["accountId"]
+                    row.permission_id = flow.facts.get("tradingPermissionId")
                 # Whose it is follows from its trader; anything else that it got must be found by who comes next.
                 row.dirty |= row.trader_id is None or not _OF_THE_TRADER.issuperset(flow.facts)
+        if names.departs and "since" in flow.facts:
+            begun = flow.facts.get("begun")
+            since = datetime.fromisoformat(flow.facts["since"])
+            at = None if begun is None else datetime.fromisoformat(begun)
+            self.departures.note(flow.id, self.shared.keys(names) | {f"u:{flow.user_id}"}, since, at)
         self.changed[flow.id] = flow
 
     def _apply(self, flow: FlowRow, planned: Planned, replaces: int | None) -> None:
@@ -244,13 +275,16 @@ class WorkingSet:
             self._outcome(flow, Status.PENDING, None, None)
 
     def end(self, flow: FlowRow, end: End) -> None:
-        """The flow is over: final state and outcome at once."""
-        flow.state = end.status.value
+        """The flow has ended: final state and outcome at once."""
+        flow.state, flow.facts = end.status.value, {**flow.facts, ENDED: True}
         flow.error_code = end.error_code.value if end.error_code else None
         flow.error_text = end.error_text
         self._outcome(flow, end.status, flow.error_code, flow.error_text)
         names = self.names(flow)
         self.shared.drop_maker(flow.trader_id, flow.id)
+        if names.departs:
+            withdrawn = end.error_code is ErrorCode.CANCELLED or "begun" not in flow.facts
+            self.departures.end(flow.id, withdrawn=withdrawn)
         if names.owns_order and names.order_id is not None:
             row = self.shared.orders.get((names.order_kind, names.order_id))
             if row is not None and row.flow_id == flow.id:
@@ -296,7 +330,7 @@ class WorkingSet:
 
     def settle_wakes(self) -> None:
         """Adds to the keys that flows have named those that follow from what has changed in the rows they share."""
-        self.wakes |= self.shared.news()
+        self.wakes |= self.shared.news() | self.departures.news()
 
     def due(self, step: NewStep) -> datetime:
         """When the step is due, what has happened in the same transaction considered."""

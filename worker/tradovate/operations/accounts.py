@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.tradovate import PERMISSION_ENDED, PERMISSION_LIVE, PERMISSION_USABLE
 from worker.replies import Absent, Answer, Domain, Done, Finding, NotExecuted, Refusal, Refused, Result, Unknown
-from worker.tradovate.bulk import by_names, dependents, readable
+from worker.tradovate.bulk import by_id, by_names, dependents, readable
 from worker.tradovate.operation import Entity, Item, Operation, Reader, Resend, Unreadable, plain
 from worker.tradovate.operations._shared import MOST, Rank, adopted, each, per_item, user
 from worker.tradovate.reads import Row, folded, is_id, item, rows
@@ -37,44 +37,66 @@ def _needs(item: Item) -> Sequence[Entity]:
 
 
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
-    """By name, then by permission, both in bulk.
+    """By the id of what an earlier event of the order left behind (`_left`), else by name; then by permission.
 
-    Ours is an account on which this trader's user has a permission, revoked or not; or one on which nobody has,
-    if its name is derived from the order (contract 5.2). An account of that name on which another has one is theirs.
+    Ours is an account on which this trader's user has a permission, revoked or not; or one on which nobody has, if the
+    ledger knows it as this order's or its name is derived from the order (contract 5.1, 5.2). An account on which
+    another has one is theirs.
     """
     await _introduce(reader, items)
-    by_name = await accounts_by_name(reader, (item["name"] for item in items))
-    found = [item for item in items if by_name.get(folded(item["name"]))]
-    permissions = await permissions_of(reader, {item["userId"] for item in found})
+    left = await by_id(reader, Domain.DEMO, "account", {item["_left"] for item in items if item.get("_left")})
+    by_name = await accounts_by_name(reader, (item["name"] for item in items if item.get("_left") not in left))
+
+    def accounts(item: Item) -> Sequence[Row | Unreadable]:
+        known = left.get(item.get("_left", 0))
+        return by_name.get(folded(item["name"]), ()) if known is None else [known]
+
+    permissions = await permissions_of(reader, {item["userId"] for item in items if accounts(item)})
 
     async def one(item: Item) -> Finding:
-        accounts = by_name.get(folded(item["name"]), [])
-        if not accounts:
+        found = {account["id"]: account for account in map(_readable, accounts(item))}
+        if not found:
             return Absent()
-        account_ids = {account["id"] for account in accounts}
-        own = [row for row in readable(permissions[item["userId"]]) if row.get("accountId") in account_ids]
+        own = [row for row in readable(permissions[item["userId"]]) if row.get("accountId") in found]
         if not own:
-            return await _nobodys(reader, accounts, item)
+            return await _nobodys(reader, list(found.values()), item, ours=item.get("_left") in left)
         best = best_permission(own)
-        return adopted(accountId=best["accountId"], accountName=item["name"], tradingPermissionId=best["id"])
+        return _ours(found[best["accountId"]], item, best)
 
     return await each(items, one)
 
 
-async def _nobodys(reader: Reader, accounts: Sequence[Row], item: Item) -> Finding:
+def _readable(account: Row | Unreadable) -> Row:
+    if isinstance(account, Unreadable):
+        raise account
+    return account
+
+
+async def _nobodys(reader: Reader, accounts: Sequence[Row], item: Item, *, ours: bool) -> Finding:
     for account in accounts:
-        if not item.get("_derived"):
+        if not ours and not item.get("_derived"):
             break
         on_it = await permissions_on(reader, account["id"])
         if on_it is None:
             return Unknown("an account that is there by its name, and not by its id")
         if not on_it:
-            return adopted(accountId=account["id"], accountName=item["name"], tradingPermissionId=None)
+            return _ours(account, item, None)
         if own := [each for each in on_it if each.get("userId") == item["userId"]]:
-            return adopted(
-                accountId=account["id"], accountName=item["name"], tradingPermissionId=best_permission(own)["id"]
-            )
+            return _ours(account, item, best_permission(own))
+    if ours:
+        return Refused("The account of this order is another trader's at Tradovate.", "conflict")
     return Refused("The account name is taken at Tradovate by an account that is not this order's.", "conflict")
+
+
+def _ours(account: Row, item: Item, permission: Row | None) -> Finding:
+    """The account is adopted, with its permission. One that is not in force says so."""
+    status = permission.get("status") if permission is not None else None
+    return adopted(
+        accountId=account["id"],
+        accountName=account.get("name", item["name"]),
+        tradingPermissionId=None if permission is None else permission["id"],
+        **({"permissionStatus": status} if status in PERMISSION_ENDED else {}),
+    )
 
 
 async def _introduce(reader: Reader, items: Sequence[Item]) -> None:

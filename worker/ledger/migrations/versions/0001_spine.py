@@ -52,6 +52,7 @@ create table business_order (
     facts         jsonb not null default '{}',
     error_code    text,
     error_text    text,
+    asked_at      timestamptz not null,     -- when the owner was asked for it
     primary key (kind, order_id)
 );
 create index business_order_account on business_order (account_id) where account_id is not null;
@@ -82,6 +83,7 @@ create table flow (
     content     bytea,
     error_code  text,
     error_text  text,
+    asked_at    timestamptz not null,       -- when the event was published, or an operator asked for it again
     created_at  timestamptz not null default now(),
     ended_at    timestamptz,
     unique (topic, event_id)
@@ -95,6 +97,19 @@ create index flow_user on flow (user_id) where user_id is not null;
 create index flow_account on flow (account_id) where account_id is not null;
 -- Whatever topics and states a person asks for, a page of them is a few probes of this one.
 create index flow_kind on flow (topic, state, id);
+
+-- Traders who leave: from `begun_at` on nothing that was asked for before is given to them any more, and from `since`
+-- on their purchases wait for the end. One row for each key that the trader's steps may have, so that a claim finds it
+-- without knowing who the trader is. A departure that is withdrawn has no row.
+create table departure (
+    trader_key text not null,               -- 'u:<userId>' or 't:<traderId>'
+    flow_id    uuid not null references flow (id) on delete cascade,
+    since      timestamptz not null,
+    begun_at   timestamptz,
+    ended      boolean not null,
+    primary key (trader_key, flow_id)
+);
+create index departure_flow on departure (flow_id);
 
 -- One Tradovate operation of a flow, or a wait. States and moves: see README.md beside the ledger's code.
 -- Whoever holds `lease` may write the row until `lease_until`; every later write names the lease it was given.
@@ -332,5 +347,5 @@ def downgrade() -> None:
     """Drops them all: the ledger is gone."""
     op.execute(
         "drop table replay, dead_letter, note, replica, leader, signal, host, session, hold, call, outcome, step,"
-        " flow, business_order, trader, ledger"
+        " departure, flow, business_order, trader, ledger"
     )
