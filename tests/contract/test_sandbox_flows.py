@@ -86,7 +86,8 @@ async def test_an_entitlement_wants_contact_data_and_a_signature(desk: Desk) -> 
     await desk.control("sign", userId=user_id)
     answer = await desk.call(add, **body)
     assert (answer["errorCode"], answer["entitlementSubscription"]["entitlementId"]) == ("Success", 31)
-    assert len(await desk.call(f"live/marketDataSubscription/deps?masterid={user_id}")) == 1
+    rows = await desk.call(f"live/marketDataSubscription/deps?masterid={user_id}")
+    assert [row["expired"] for row in rows] == [False, False]  # a former month stays as it was
     assert (await desk.call(add, **body))["errorCode"] == "ConflictWithExisting"
     assert (await desk.effects())["entitlements"] == {f"{user_id}:31": 1}
 

@@ -137,7 +137,7 @@ async def test_an_account_of_another_trader_is_never_given_away(stage: Stages) -
     assert (outcome["errorCode"], outcome["accountId"]) == ("conflict", None)
     failed = await firm.outcome("trader.failed", traderId="cust-2", orderId=other["orderId"])
     assert failed["tradingPermissionIds"] == []
-    assert firm.permission(left["tradingPermissionId"])["status"] == "Accepted"
+    assert firm.permission(left["tradingPermissionId"])["status"] == "Approved"
     back = purchase(1, eventId="e-3")
     await firm.stage.buy(back)
     assert (await firm.stage.outcome(back))["accountId"] == left["accountId"]

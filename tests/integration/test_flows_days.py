@@ -6,13 +6,13 @@ from datetime import date, datetime, time, timedelta
 
 import pytest
 
+from schemas.chicago import CHICAGO
 from schemas.events import TraderLeft
 from tests.support.clocks import DatabaseTime
 from tests.support.firm import Firm
 from tests.support.spine import Stages
 from tests.support.stage import Here
 from tests.support.waiting import eventually
-from worker.flows.days import CHICAGO
 from worker.ledger.rows import Accepted
 
 CANCEL = "/user/cancelEverything"

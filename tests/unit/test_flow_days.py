@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.flows.days import CHICAGO, day_end
+from schemas.chicago import CHICAGO
+from worker.flows.days import day_end
 
 END = time(17, 15)
 MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2030, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001

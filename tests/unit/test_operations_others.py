@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from schemas.chicago import day_in_chicago
 from tests.support.reader import FakeReader, look
 from worker.replies import Absent, Done, NotExecuted, Refusal, Unclear, Unknown
 from worker.tradovate.operation import Resend
@@ -122,7 +123,7 @@ def test_an_answer_proves_nothing_and_is_verified_at_once() -> None:
     assert half.wait is None
 
 
-TODAY = datetime.now(UTC).date()
+TODAY = day_in_chicago(datetime.now(UTC))
 TOMORROW = TODAY + timedelta(days=1)
 
 
@@ -139,9 +140,6 @@ def day(of: Any) -> dict[str, int]:
         ("userPlugin", {"autorenewal": True, "approval": True, "expirationDate": f"{TOMORROW}T00:00:00Z"}, False),
         ("userPlugin", {"autorenewal": True, "approval": True, "expirationDate": f"{TODAY}T00:00:00Z"}, True),
         ("userPlugin", {"approval": False}, True),
-        ("marketDataSubscription", {"expired": False, "year": TODAY.year, "month": TODAY.month}, False),
-        ("marketDataSubscription", {"expired": False, "year": 2020, "month": 1}, True),
-        ("marketDataSubscription", {"expired": True}, True),
     ],
 )
 async def test_what_counts_as_gone(path: str, row: dict[str, Any], gone: bool) -> None:

@@ -7,9 +7,8 @@ Sunday 06:30. Fifteen minutes are kept clear on each side.
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
-CHICAGO = ZoneInfo("America/Chicago")
+from schemas.chicago import CHICAGO
 
 MARGIN = timedelta(minutes=15)
 

@@ -13,9 +13,8 @@ Wall-clock times of weekdays and of evenings are never ambiguous: clocks change 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
-CHICAGO = ZoneInfo("America/Chicago")
+from schemas.chicago import CHICAGO, day_in_chicago
 
 OPEN = time(17)
 """CME Globex opens the next day's session."""
@@ -35,7 +34,7 @@ def day_end(at: datetime, end: time) -> datetime | None:
 
     `at` must know its zone. When DAY_END lies after 17:00 two days are under way for a while: the elder one counts.
     """
-    here = at.astimezone(CHICAGO).date()
+    here = day_in_chicago(at)
     for days in (-1, 0, 1):
         day = here + timedelta(days=days)
         if day.weekday() > _FRIDAY:
@@ -48,7 +47,7 @@ def day_end(at: datetime, end: time) -> datetime | None:
 
 def renewal_after(at: datetime) -> datetime:
     """The next renewal: 19:00 in Chicago on the last day of a month, later than `at`. In Chicago's time."""
-    day = _last_of_month(at.astimezone(CHICAGO).date())
+    day = _last_of_month(day_in_chicago(at))
     if at >= _at(day, RENEWAL):
         day = _last_of_month(day + timedelta(days=1))
     return _at(day, RENEWAL).astimezone(CHICAGO)

@@ -173,6 +173,8 @@ class SandboxConfig:
     """Unknown: whether a flag left out of `cancelEverything` means true."""
     cancelled_in_deps: Literal["marked", "gone"] = "marked"
     """Unknown: whether what was cancelled is still read, with its end marked, or is gone."""
+    market_data_former_months: int = 1
+    """Market data is a row a month, and those of former months were seen with `expired: false`: how many a user has."""
     resets_need_permission: bool = True
     """A reset needs an active permission on the account (account actions page)."""
 

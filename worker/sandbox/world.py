@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from schemas.chicago import CHICAGO
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -37,8 +39,8 @@ def iso(now: float) -> str:
 
 
 def trade_date(now: float, *, days: int = 0) -> dict[str, int]:
-    """Return the TradeDate of a moment, some days later."""
-    day = datetime.fromtimestamp(now + days * 86_400, UTC)
+    """Return the TradeDate of a moment, some days later: Chicago's date."""
+    day = datetime.fromtimestamp(now + days * 86_400, CHICAGO)
     return {"year": day.year, "month": day.month, "day": day.day}
 
 

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from schemas.chicago import CHICAGO
 from worker.commands._app import example, group
 from worker.commands._errors import FAILED, Refused
 from worker.commands.demo.others import others
@@ -23,7 +24,6 @@ from worker.commands.demo.samples import Sample
 from worker.commands.demo.show import Show
 from worker.commands.demo.verdict import Seen, effects, wrong_with
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
-from worker.flows.days import CHICAGO
 from worker.kafka.topics import ALL_TOPICS
 from worker.tradovate.operations import OPERATIONS
 

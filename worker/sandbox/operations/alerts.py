@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
+from schemas.chicago import CHICAGO
 from worker.sandbox.fields import check
 from worker.sandbox.operation import Call, Operation
 from worker.sandbox.replies import Reply, ok, refusal, violations
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OPERATIONS", "raise_alert", "readable", "sign"]
 
-CENTRAL = ZoneInfo("America/Chicago")
 NOISE_ALERT_ID = 12
 
 
@@ -42,7 +41,7 @@ def sign(world: World, config: SandboxConfig, user_id: int, now: float, *, conta
             }
         )
     world.signed.add(user_id)
-    moment = datetime.fromtimestamp(now, CENTRAL)
+    moment = datetime.fromtimestamp(now, CHICAGO)
     text = (
         f"User {user['name']} signed non-professional market data form, <br />User name: {user['name']} "
         f"<br />Date: {moment:%m/%d/%Y} <br />"
@@ -69,7 +68,7 @@ def readable(call: Call, signal: Row) -> bool:
 
 
 def _week(timestamp: str) -> str:
-    day = datetime.fromisoformat(timestamp).astimezone(CENTRAL).date()
+    day = datetime.fromisoformat(timestamp).astimezone(CHICAGO).date()
     return (day - timedelta(days=(day.weekday() + 1) % 7)).isoformat()
 
 

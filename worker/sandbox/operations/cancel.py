@@ -34,6 +34,7 @@ def cancel_everything(call: Call) -> Reply:
         call.effects.cancels[f"{call.domain}:{user_id}"] += 1
     live, demo = call.domain == "live", call.domain == "demo"
     world, today = call.world, trade_date(call.now)
+    month = today["year"], today["month"]
     cancelled: dict[str, list[int]] = {
         "tradovateSubscriptionIds": _end(
             call,
@@ -47,8 +48,13 @@ def cancel_everything(call: Call) -> Reply:
             users if live and flags["userPlugins"] else [],
             {"autorenewal": False, "approval": False, "expirationDate": today},
         ),
+        # What was paid for in a former month stays as it is.
         "marketDataSubscriptionIds": _end(
-            call, world.market_data, users if live and flags["marketDataSubscriptions"] else [], {"expired": True}
+            call,
+            world.market_data,
+            users if live and flags["marketDataSubscriptions"] else [],
+            {"expired": True},
+            lambda row: (row["year"], row["month"]) >= month,
         ),
         "tradingPermissionIds": [
             row["id"]
@@ -65,8 +71,14 @@ def ended(row: Row) -> bool:
     return bool(row.get("cancelledRenewal") or row.get("expired") or row.get("autorenewal") is False)
 
 
-def _end(call: Call, table: Table, users: list[int], marks: dict[str, Any]) -> list[int]:
-    rows = [row for user_id in users for row in table.of(user_id) if not ended(row)]
+def _end(
+    call: Call,
+    table: Table,
+    users: list[int],
+    marks: dict[str, Any],
+    meant: Callable[[Row], bool] = lambda _row: True,
+) -> list[int]:
+    rows = [row for user_id in users for row in table.of(user_id) if not ended(row) and meant(row)]
     for row in rows:
         if call.config.cancelled_in_deps == "gone":
             table.remove(row["id"])

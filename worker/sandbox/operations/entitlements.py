@@ -68,17 +68,19 @@ def _conflict(call: Call) -> Reply:
 
 def _add_top_of_book(call: Call, user_id: int) -> None:
     today = trade_date(call.now)
-    call.world.market_data.add(
-        {
-            "userId": user_id,
-            "timestamp": iso(call.now),
-            "planPrice": 0.0,
-            "marketDataSubscriptionPlanId": CMEGROUP_TOP,
-            "year": today["year"],
-            "month": today["month"],
-            "expired": False,
-        }
-    )
+    this_month = today["year"] * 12 + today["month"] - 1
+    for month in range(this_month - call.config.market_data_former_months, this_month + 1):
+        call.world.market_data.add(
+            {
+                "userId": user_id,
+                "timestamp": iso(call.now),
+                "planPrice": 0.0,
+                "marketDataSubscriptionPlanId": CMEGROUP_TOP,
+                "year": month // 12,
+                "month": month % 12 + 1,
+                "expired": False,
+            }
+        )
 
 
 def _success(call: Call) -> dict[str, Any]:

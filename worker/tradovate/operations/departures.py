@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
+from schemas.chicago import day_in_chicago
 from schemas.tradovate import PERMISSION_ENDED
 from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
-from worker.tradovate.bulk import dependents
+from worker.tradovate.bulk import dependents, readable
 from worker.tradovate.operation import Item, Operation, Reader, Resend, Unreadable
 from worker.tradovate.operations._shared import MOST, Rank, day_of, user
 from worker.tradovate.reads import is_id
@@ -58,11 +59,15 @@ def _plugin_ended(row: Row, today: date) -> bool:
 
 
 def _market_data_ended(row: Row, today: date) -> bool:
-    try:
-        former = (row["year"], row["month"]) < (today.year, today.month)
-    except (KeyError, TypeError):
-        former = False
-    return row.get("expired") is True or former
+    """A row is for one month, and those of former months keep `expired: false`. The next month's, which the renewal has
+    made on this month's last evening, are in force like this month's.
+    """
+    year, month = row.get("year"), row.get("month")
+    if row.get("expired") is True:
+        return True
+    if type(year) is not int or type(month) is not int:
+        raise Unreadable(f"market data {row['id']} says of no month that it is for")
+    return (year, month) < (today.year, today.month)
 
 
 def _permission_ended(row: Row, _today: date) -> bool:
@@ -85,13 +90,16 @@ _ENTITIES: Mapping[Domain, Mapping[str, _Ended]] = {
 def _declare(name: str, domain: Domain) -> Operation:
     async def look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
         """Gone is what is not there, or is marked as ended: the vendor does not say which of both it will be."""
-        today = reader.now().date()
+        today = day_in_chicago(reader.now())
         findings: dict[int, Finding] = {item["userId"]: Done() for item in items}
         for entity, ended in _ENTITIES[domain].items():
             for user_id, rows in (await dependents(reader, domain, entity, findings)).items():
-                if isinstance(rows, Unreadable):
-                    findings[user_id] = Unknown(str(rows))
-                elif not all(ended(row, today) for row in rows) and isinstance(findings[user_id], Done):
+                try:
+                    gone = all(ended(row, today) for row in readable(rows))
+                except Unreadable as unreadable:
+                    findings[user_id] = Unknown(str(unreadable))
+                    continue
+                if not gone and isinstance(findings[user_id], Done):
                     findings[user_id] = Absent()
         return [findings[item["userId"]] for item in items]
 

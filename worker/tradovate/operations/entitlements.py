@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
+from schemas.chicago import day_in_chicago
 from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
 from worker.tradovate.bulk import dependents, readable
 from worker.tradovate.operation import Entity, Item, Operation, Reader, Resend, plain
@@ -40,7 +41,7 @@ def _in_force(row: Mapping[str, Any], today: date) -> bool:
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
     """By the user's plugins, in bulk for several users."""
     found = await dependents(reader, Domain.LIVE, "userPlugin", {item["userId"] for item in items})
-    today = reader.now().date()
+    today = day_in_chicago(reader.now())
 
     async def one(item: Item) -> Finding:
         own = [row for row in readable(found[item["userId"]]) if row.get("entitlementId") == item["entitlementId"]]
