@@ -22,9 +22,8 @@ from worker.replies import Absent, Answer, Reply, Unclear
 from worker.tradovate.operations import OPERATIONS
 
 EVENT = EVENTS["trader.purchased"].model_validate(EVENT_EXAMPLES["trader.purchased"][0])
-FLOW = FlowRow(
-    UUID(int=1), "trader.purchased", EVENT, "e-1", None, 0, 0, None, "t", None, "1", None, datetime.now(UTC)
-)  # fmt: skip
+NOW = datetime.now(UTC)
+FLOW = FlowRow(UUID(int=1), "trader.purchased", EVENT, "e-1", None, 0, 0, None, "t", None, "1", None, NOW, NOW)
 ITEM = {"name": "E1", "userId": 1, "templateAccountId": 2}
 SETTLE = 15.0
 
