@@ -134,6 +134,11 @@ class KafkaSettings(Group):
     kafka_dlq_retention_hours: forms.Hours = 336
     """Two weeks: somebody has to look at a dead letter, and may be away."""
 
+    @property
+    def kafka_dlq_retention(self) -> timedelta:
+        """The same, for dead letters that the ledger keeps."""
+        return timedelta(hours=self.kafka_dlq_retention_hours)
+
     # Fields are validated in their order, so each check below sees the settings above it; one that was wrong itself is
     # absent and its followers say nothing.
     @field_validator("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")

@@ -142,6 +142,8 @@ async def test_a_page_reads_what_it_shows(database: Explaining) -> None:
         await holds.live(connection)
         await leader.holder(connection)
         await letters.waiting(connection)
+        await letters.kept(connection, TOPICS)
+        await letters.kept_at(connection, "trader.purchased", 0, 1)
         await replays.replayed(connection, "trader.purchased", [replays.Place(0, at, 0) for at in range(ITEMS)])
         await signals.known(connection, "md.signed", range(ITEMS))
     reads_no_more(database.seen, 40 * ITEMS)
@@ -151,7 +153,7 @@ async def test_upkeep_reads_what_it_forgets(database: Explaining) -> None:
     """Pruning reads the flows that it deletes, with what belongs to them."""
     await replicas.seen(database, "here", "worker", None)
     await prune.forget_doubtful(database)
-    await prune.prune(database, timedelta(days=399))
+    await prune.prune(database, timedelta(days=399), timedelta(days=14))
     reads_no_more(database.seen, 12 * ITEMS)
 
 

@@ -110,6 +110,13 @@ class Wire:
         async with self._admin() as admin:
             await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": size})])
 
+            async def in_force() -> bool:
+                wanted = ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": None})
+                answers = await admin.describe_configs([wanted])
+                return str(size) in [entry[1] for each in answers for *_, found in each.resources for entry in found]
+
+            await eventually(in_force)
+
     async def send(
         self,
         event: Mapping[str, Any] | bytes | None,

@@ -14,8 +14,9 @@ from schemas.base import utc_text
 from worker.commands._flows import clock
 from worker.console.masking import masked_headers, masked_key, masked_value
 from worker.intake.dead_letters import AT, ERROR, OFFSET, PARTITION, REASON
-from worker.intake.replay import place_of
+from worker.intake.replay import Stored, kept_place, place_of
 from worker.kafka.read import Record
+from worker.ledger.letters import KeptLetter
 from worker.ledger.replays import Place
 
 COLUMNS = ("topic", "partition", "offset", "reason", "at", "replayed", "error")
@@ -32,6 +33,13 @@ class Letter:
     at: str
     from_partition: int | None
     from_offset: int | None
+    refusal: str | None = None
+    """Why its topic does not accept it: then it is kept in the ledger, and `place` is that of its input record."""
+
+    @property
+    def stored(self) -> Stored:
+        """Where it is."""
+        return Stored.TOPIC if self.refusal is None else Stored.LEDGER
 
     @classmethod
     def of(cls, topic: str, record: Record) -> Letter:
@@ -48,6 +56,12 @@ class Letter:
             _number(headers.get(OFFSET)),
         )
 
+    @classmethod
+    def of_kept(cls, kept: KeptLetter) -> Letter:
+        """One that the ledger keeps."""
+        place, at = kept_place(kept), utc_text(kept.created_at)
+        return cls(kept.topic, place, kept.reason, kept.error, at, kept.partition, kept.offset, kept.refusal)
+
 
 Replayed = Mapping[Place, datetime] | None
 """When dead letters were put back; None: the ledger could not be asked."""
@@ -58,7 +72,10 @@ def row(letter: Letter, replayed: Replayed) -> tuple[object, ...]:
     place = letter.place
     back = _back(place, replayed)
     at = _clock(letter.at)
-    return letter.topic, place.partition, place.offset, letter.reason or "-", at, back, letter.error or "-"
+    error = letter.error or "-"
+    if letter.refusal is not None:
+        error += f" (kept in the ledger, because its topic does not accept it: {letter.refusal})"
+    return letter.topic, place.partition, place.offset, letter.reason or "-", at, back, error
 
 
 def as_json(letter: Letter, replayed: Replayed) -> dict[str, Any]:
@@ -73,14 +90,17 @@ def as_json(letter: Letter, replayed: Replayed) -> dict[str, Any]:
         "at": letter.at,
         "fromPartition": letter.from_partition,
         "fromOffset": letter.from_offset,
+        "stored": letter.stored.value,
+        "refusal": letter.refusal,
         "replayed": None if replayed is None else at is not None,
         "replayedAt": None if at is None else utc_text(at),
     }
 
 
-def whole_json(topic: str, record: Record, replayed: Replayed, *, raw: bool) -> dict[str, Any]:
+def whole_json(letter: Letter, record: Record, replayed: Replayed, *, raw: bool) -> dict[str, Any]:
     """A dead letter with its key, headers and value; masked unless `raw`. What is no UTF-8 text goes as base64."""
-    shown: dict[str, Any] = {**as_json(Letter.of(topic, record), replayed), "bytes": len(record.value or b"")}
+    topic = letter.topic
+    shown: dict[str, Any] = {**as_json(letter, replayed), "bytes": len(record.value or b"")}
     if raw:
         key, value = _raw(record.key), _raw(record.value)
         headers = [{"name": _name(name), "value": _raw(text)} for name, text in record.headers]
@@ -93,14 +113,16 @@ def whole_json(topic: str, record: Record, replayed: Replayed, *, raw: bool) -> 
     }
 
 
-def head(topic: str, record: Record, replayed: Replayed, *, raw: bool) -> list[tuple[str, str]]:
+def head(letter: Letter, record: Record, replayed: Replayed, *, raw: bool) -> list[tuple[str, str]]:
     """Where a dead letter stands, its key and its headers, as names and values."""
-    letter = Letter.of(topic, record)
+    topic = letter.topic
+    stored = [] if letter.refusal is None else [("stored", f"in the ledger: its topic answered {letter.refusal}")]
     key = _plain(record.key) if raw else masked_key(topic, record.key, record.value)
     headers = [(_name(name), _plain(text)) for name, text in record.headers] if raw else masked_headers(record.headers)
     return [
         ("topic", topic),
         ("dead letter", f"partition {record.partition}, offset {record.offset}"),
+        *stored,
         ("replayed", _back(letter.place, replayed)),
         ("key", key),
         *((f"header {name}", text) for name, text in headers),

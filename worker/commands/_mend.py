@@ -12,7 +12,7 @@ from schemas.events import Account, Event
 from worker import _forms as forms
 from worker.commands._errors import WRONG_USAGE, Refused
 from worker.commands._kafka import kafka_errors, present
-from worker.intake.parse import Parsed, RawRecord, parse
+from worker.intake.again import NotAgain, event_again
 from worker.kafka.read import reading
 from worker.ledger import browse
 from worker.ledger.browse import Summary
@@ -46,6 +46,7 @@ class Mending:
     settings: MendSettings
     database: Database
     mender: Mender
+    vault: Vault
     products: Mapping[str, Account]
 
     async def flow(self, name: str) -> Summary:
@@ -66,16 +67,12 @@ class Mending:
                     record = await reader.one(flow.topic, flow.partition, flow.offset)
             else:
                 record = None
-        if record is None:
-            raise Refused(f"The event's record ({where}) is no longer on its topic: send it again as a new event.")
-        raw = RawRecord(*(getattr(record, name) for name in RawRecord.__slots__))
-        match parse(raw, self.products):
-            case Parsed(event_id=event_id, event=event) if event_id == flow.event_id:
-                return event
-            case Parsed():
-                raise Refused(f"The record at {where} is another event's now: send this one again as a new event.")
-            case rejected:
-                raise Refused(f"The event's record ({where}) can no longer be taken: {rejected.sentence}")
+        async with self.database.connection() as connection:
+            content = await browse.content(connection, flow.flow_id)
+        try:
+            return event_again(record, flow.event_id, content, self.vault, self.products)
+        except NotAgain as no:
+            raise Refused(f"{no} (It stood at {where}.)") from None
 
     async def after(self, flow: Summary) -> tuple[Summary, int]:
         """The flow as it is now, and how many workers run."""
@@ -107,7 +104,7 @@ async def mending(settings: MendSettings) -> AsyncIterator[Mending]:
         )
         looked_up = {name for name, operation in OPERATIONS.items() if operation.look_up is not None}
         try:
-            yield Mending(settings, database, Mender(ledger, looked_up.__contains__), products)
+            yield Mending(settings, database, Mender(ledger, looked_up.__contains__), vault, products)
         except NotMended as no:
             raise Refused(str(no)) from None
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from schemas.events import TOPICS, Account, Event
+from schemas.events import TOPICS, Account
 from worker.console.dead_letters import DeadLetters
 from worker.console.guard import Guard
 from worker.console.lists import Lists
@@ -28,7 +28,6 @@ from worker.console.session import Signer
 from worker.console.why import World, world_of
 from worker.dispatch.maintenance import window_end
 from worker.kafka.producer import RecordProducer
-from worker.ledger.browse import Summary
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
 from worker.ledger.hosts import DomainHost
@@ -73,7 +72,7 @@ class Console:
         self.database = Database(settings.database_url.get_secret_value(), size=CONNECTIONS)
         render = Renderer(settings.tradovate_environment.value)
         guard = Guard(Signer(self.token, [key.get_secret_value() for key in settings.secret_keys]), render)
-        records = Records(settings, self.database, self.producer, self.products)
+        records = Records(settings, self.database, self.producer, self.ledger.vault, self.products)
         kafka = Kafka(records.offsets)
         overview = Overview(self.database, self.budget, TOPICS, kafka, self._windows, self.in_use)
         live = Live(overview, render, self.stopping)
@@ -82,10 +81,9 @@ class Console:
 
         looked_up = {name for name, operation in OPERATIONS.items() if operation.look_up is not None}
 
-        async def event(flow: Summary) -> Event:
-            return await records.event(flow.topic, flow.partition, flow.offset, flow.event_id)
-
-        flows = Flows(self.database, render, Mender(self.ledger, looked_up.__contains__), event, self._world, self.wake)
+        flows = Flows(
+            self.database, render, Mender(self.ledger, looked_up.__contains__), records.event, self._world, self.wake
+        )
         page, action = guard.page, guard.action
         dead = "/dead-letters/{topic}/{partition:int}/{offset:int}"
         self.routes = [

@@ -18,8 +18,10 @@ from worker.console.render import Renderer
 from worker.console.requests import Form, choice_of, text_of
 from worker.console.session import Session
 from worker.intake.parse import CODES
+from worker.intake.replay import Stored
 from worker.kafka.read import Record
-from worker.ledger import pages
+from worker.ledger import letters, pages
+from worker.ledger.crypto import Sealed
 from worker.ledger.database import Database, DatabaseError
 
 log = structlog.get_logger()
@@ -100,7 +102,7 @@ class DeadLetters:
             found = await self._letter(request)
             if found is None:
                 return self._none(request)
-            done = await self.records.put_back(topic, found[1], again=form.get("again") == "yes")
+            done = await self.records.put_back(topic, *found, again=form.get("again") == "yes")
         except (KafkaAway, OSError, DatabaseError) as error:
             return self._away(request, error)
         log.info("console.dead_letter_put_back", topic=topic, partition=found[0].partition, offset=found[0].offset)
@@ -132,13 +134,17 @@ class DeadLetters:
     async def _waiting(self) -> Mapping[str, int]:
         offsets = await self.kafka()
         async with self.database.connection() as connection:
-            return left(offsets.dead, await pages.replayed(connection))
+            return left(offsets.dead, await pages.replayed(connection), await letters.waiting(connection))
 
     async def _letter(self, request: Request) -> tuple[Letter, Record] | None:
         topic, partition, offset = (request.path_params[name] for name in ("topic", "partition", "offset"))
         if topic not in TOPICS or partition >= 2**31 or offset >= 2**63:
             return None
-        return await self.records.letter(topic, partition, offset)
+        stored = Stored.LEDGER if request.query_params.get("stored") == Stored.LEDGER else Stored.TOPIC
+        try:
+            return await self.records.letter(topic, partition, offset, stored)
+        except Sealed:
+            return None
 
     def _done(self, request: Request, session: Session, topic: str, sent: int, known: int, failed: int) -> Response:
         status = 503 if failed and not sent else 200

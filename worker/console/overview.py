@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -14,7 +15,7 @@ from aiokafka.errors import KafkaError
 from worker.console.chart import MINUTES, Chart, chart, minute
 from worker.console.headline import Facts, Headline, headline
 from worker.console.why import Step, World, why, world_of
-from worker.ledger import leader, pages
+from worker.ledger import leader, letters, pages
 from worker.ledger.budget import Budget
 from worker.ledger.database import Connection, Database
 from worker.ledger.hosts import DomainHost
@@ -104,8 +105,7 @@ class Overview:
             await self._read_minutes(connection, stands.now)
             present = await pages.replicas(connection)
             leads = await leader.holder(connection)
-            replayed = await pages.replayed(connection)
-        dead = left(offsets.dead, replayed)
+            dead = left(offsets.dead, await pages.replayed(connection), await letters.waiting(connection))
         shown = chart(self._minutes, stands.now.astimezone(UTC))
         world = world_of(stands, self.windows(stands.now))
         explained = _explain(oldest, world)
@@ -177,9 +177,13 @@ class Kafka:
             self._looking = None
 
 
-def left(dead: Mapping[tuple[str, int], range], replayed: Mapping[tuple[str, int], Sequence[int]]) -> dict[str, int]:
-    """Dead letters by topic that are still there and that nobody has put back."""
-    waiting: dict[str, int] = {}
+def left(
+    dead: Mapping[tuple[str, int], range],
+    replayed: Mapping[tuple[str, int], Sequence[int]],
+    kept: Mapping[str, int] = MappingProxyType({}),
+) -> dict[str, int]:
+    """Dead letters by topic that are still there and that nobody has put back. `kept`: those in the ledger."""
+    waiting = dict(kept)
     for key, offsets in dead.items():
         back = sum(offset in offsets for offset in replayed.get(key, ()))
         if len(offsets) > back:

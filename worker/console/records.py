@@ -11,24 +11,30 @@ from aiokafka.errors import KafkaError
 from schemas.events import Account, Event
 from worker.console.mending import NotThere
 from worker.console.overview import Offsets
+from worker.intake.again import NotAgain, event_again
 from worker.intake.dead_letters import ERROR, REASON
-from worker.intake.parse import Parsed, RawRecord, parse
-from worker.intake.replay import PutBack, Replayer, place_of
+from worker.intake.replay import PutBack, Replayer, Stored, opened_record, place_of
 from worker.kafka.admin import list_topics
 from worker.kafka.backlog import backlog
 from worker.kafka.producer import RecordProducer
 from worker.kafka.read import Record, reading
 from worker.kafka.topics import INPUT_TOPICS, TopicNames, dead_letter_topic
-from worker.ledger import replays
+from worker.ledger import browse, letters, replays
+from worker.ledger.browse import Summary
+from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import Database
+from worker.ledger.letters import KeptLetter
 from worker.settings import KafkaSettings
 
 _PORTION = 8 * 1024 * 1024
 """Bytes of dead letters in memory while all of a topic are put back."""
 
 
+_SEALED = "No part of SECRET_KEY opens a dead letter that the ledger keeps."
+
+
 class KafkaAway(Exception):  # noqa: N818 - its state
-    """Kafka cannot be reached, or answers too late: a sentence."""
+    """Kafka cannot be reached, or answers too late, or a record cannot be read: a sentence."""
 
 
 AWAY_FROM_KAFKA = (KafkaError, TimeoutError, OSError)
@@ -44,6 +50,12 @@ class Letter:
     reason: str
     error: str
     put_back: datetime | None = None
+    kept: KeptLetter | None = None
+
+    @property
+    def stored(self) -> Stored:
+        """Where it is: a position may be one on the dead-letter topic, and that of an input record."""
+        return Stored.TOPIC if self.kept is None else Stored.LEDGER
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +73,22 @@ class Records:
     settings: KafkaSettings
     database: Database
     producer: RecordProducer
+    vault: Vault
     products: Mapping[str, Account] = field(default_factory=dict)
 
-    async def event(self, topic: str, partition: int, offset: int, event_id: str) -> Event:
-        """The event at its place. Raises `NotThere` when it is there no more."""
+    async def event(self, flow: Summary) -> Event:
+        """The flow's event at its place. Raises `NotThere` when it is there no more."""
         try:
             async with reading(self.settings) as reader:
-                record = await reader.one(topic, partition, offset)
+                record = await reader.one(flow.topic, flow.partition, flow.offset)
         except AWAY_FROM_KAFKA as error:
             raise NotThere(_away(error)) from None
-        if record is None:
-            raise NotThere("Its event has gone from the topic, by its retention: send it again as a new event.")
-        match parse(RawRecord(*(getattr(record, name) for name in RawRecord.__slots__)), self.products):
-            case Parsed(event_id=found, event=event) if found == event_id:
-                return event
-            case Parsed():
-                raise NotThere("Another event stands in its place now: send it again as a new event.")
-            case rejected:
-                raise NotThere(f"Its event can no longer be taken: {rejected.sentence}")
+        async with self.database.connection() as connection:
+            content = await browse.content(connection, flow.flow_id)
+        try:
+            return event_again(record, flow.event_id, content, self.vault, self.products)
+        except NotAgain as no:
+            raise NotThere(str(no)) from None
 
     async def offsets(self) -> Offsets:
         """Lag and dead letters, by offsets alone."""
@@ -86,7 +96,16 @@ class Records:
         return Offsets(seen.lag, seen.dead)
 
     async def letters(self, topic: str, reason: str, before: Mapping[int, int], most: int) -> Letters:
-        """At most `most` dead letters of a topic, those of `reason` if one is given."""
+        """At most `most` dead letters of a topic, those of `reason` if one is given; with the newest ones also those
+        that the ledger keeps.
+        """
+        async with self.database.connection() as connection:
+            kept = [_kept_letter(each) for each in await letters.kept(connection, [topic])]
+        found = await self._on_topic(topic, reason, before, most)
+        here = [] if before else [each for each in kept if reason in ("", each.reason)]
+        return Letters(sorted([*here, *found.letters], key=lambda each: each.at, reverse=True), found.older)
+
+    async def _on_topic(self, topic: str, reason: str, before: Mapping[int, int], most: int) -> Letters:
         try:
             _, partitions = await self._partitions(topic)
             found: list[Record] = []
@@ -109,11 +128,17 @@ class Records:
         shown = [record for record in page if reason in ("", _header(record, REASON))]
         async with self.database.connection() as connection:
             back = await replays.replayed(connection, topic, [place_of(record) for record in shown])
-        letters = [_letter(record, back.get(place_of(record))) for record in shown]
-        return Letters(letters, older if more and page else None)
+        return Letters(
+            [_letter(record, back.get(place_of(record))) for record in shown], older if more and page else None
+        )
 
-    async def letter(self, topic: str, partition: int, offset: int) -> tuple[Letter, Record] | None:
+    async def letter(self, topic: str, partition: int, offset: int, stored: Stored) -> tuple[Letter, Record] | None:
         """One dead letter and its record, None when there is none."""
+        if stored is Stored.LEDGER:
+            async with self.database.connection() as connection:
+                kept = await letters.kept_at(connection, topic, partition, offset)
+                record = None if kept is None else await opened_record(connection, self.vault, kept)
+            return None if kept is None or record is None else (_kept_letter(kept), record)
         try:
             _, partitions = await self._partitions(topic)
             if partition >= partitions:
@@ -128,13 +153,17 @@ class Records:
             back = await replays.replayed(connection, topic, [place_of(record)])
         return _letter(record, back.get(place_of(record))), record
 
-    async def put_back(self, topic: str, record: Record, *, again: bool) -> PutBack:
+    async def put_back(self, topic: str, letter: Letter, record: Record, *, again: bool) -> PutBack:
         """One dead letter back on its topic."""
         try:
             partitions, _ = await self._partitions(topic)
+            if letter.kept is not None:
+                return await self._replayer().put_kept_back(self.vault, [letter.kept], partitions, again=again)
             return await self._replayer().put_back(topic, [record], partitions, again=again)
         except KafkaError as error:
             raise KafkaAway(_away(error)) from None
+        except Sealed:
+            raise KafkaAway(_SEALED) from None
 
     async def put_all_back(self, topic: str) -> PutBack:
         """All dead letters of a topic that were not put back before."""
@@ -152,8 +181,13 @@ class Records:
                         done.add(await replayer.put_back(topic, some, partitions))
                         some, size = [], 0
             done.add(await replayer.put_back(topic, some, partitions))
+            async with self.database.connection() as connection:
+                kept = await letters.kept(connection, [topic])
+            done.add(await replayer.put_kept_back(self.vault, kept, partitions))
         except KafkaError as error:
             raise KafkaAway(f"{_away(error)} {done.sent} were put back.") from None
+        except Sealed:
+            raise KafkaAway(f"{_SEALED} {done.sent} were put back.") from None
         return done
 
     def _replayer(self) -> Replayer:
@@ -179,6 +213,11 @@ def _letter(record: Record, put_back: datetime | None) -> Letter:
         _header(record, ERROR),
         put_back,
     )
+
+
+def _kept_letter(kept: KeptLetter) -> Letter:
+    error = f"{kept.error} It is kept in the ledger, because its topic does not accept it ({kept.refusal})."
+    return Letter(kept.partition, kept.offset, kept.created_at, kept.reason, error, kept.replayed_at, kept)
 
 
 def _header(record: Record, name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from worker.doctor.report import Finding, failed, ok, skipped, warning
-from worker.ledger import holds, schema
+from worker.ledger import holds, letters, schema
 from worker.ledger.budget import Budget
 from worker.ledger.clock import database_time
 from worker.ledger.database import Database, DatabaseError
@@ -85,6 +85,11 @@ async def ledger_state(settings: RunSettings, ledger: Database) -> AsyncIterator
         )
     else:
         yield ok("flows in doubt", "none")
+    async with ledger.connection() as connection:
+        kept = sum((await letters.waiting(connection)).values())
+    if kept:
+        seen_letters = f"{kept} that their topics do not accept, and that nobody has put back"
+        yield warning("kept dead letters", seen_letters, "`tradovate-worker dlq list`, and look at the .dlq topics")
     broken = await violations(ledger)
     for invariant, examples in broken:
         text = f"not so: {invariant.promise} ({', '.join(examples)})"

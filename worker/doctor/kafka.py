@@ -7,18 +7,23 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, for_code
+from aiokafka.protocol.group import HeartbeatRequest
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]
 
 from worker.doctor.report import Finding, failed, ok, skipped, warning
-from worker.kafka.admin import TopicState, list_topics
+from worker.kafka.admin import DEAD_LETTER_BYTES, TopicState, list_topics, record_limits
 from worker.kafka.security import client_options
-from worker.kafka.topics import INPUT_TOPICS, is_dead_letter_topic
+from worker.kafka.topics import INPUT_TOPICS, dead_letter_topic, is_dead_letter_topic
 from worker.settings import KafkaSettings
 
 ANSWERS_WITHIN = 10.0
 """Seconds for a broker to answer one question."""
+
+HEADER_BYTES = 4096
+"""Room for the headers that a dead letter gets; the longest sentence among them names twenty products."""
 
 
 async def kafka(settings: KafkaSettings) -> AsyncIterator[Finding]:
@@ -35,16 +40,22 @@ async def kafka(settings: KafkaSettings) -> AsyncIterator[Finding]:
     for finding in _topics(settings, topics):
         yield finding
     if any(topic.exists for topic in topics):
-        yield await _allowed(settings, [topic for topic in topics if topic.exists])
+        there = [topic for topic in topics if topic.exists]
+        yield await _allowed(settings, there)
         yield await _group(settings)
-        yield await _dead_letters(settings, [topic for topic in topics if topic.exists])
+        yield await _limits(settings, there)
+        yield await _dead_letters(settings, there)
 
 
 def _topics(settings: KafkaSettings, topics: list[TopicState]) -> list[Finding]:
-    missing = [topic.topic for topic in topics if not topic.exists]
-    findings = (
-        [failed("topics", f"missing: {', '.join(missing)}", "run `tradovate-worker topics create`")] if missing else []
-    )
+    hidden = [topic.topic for topic in topics if topic.hidden]
+    missing = [topic.topic for topic in topics if not topic.exists and not topic.hidden]
+    findings = []
+    if missing:
+        findings.append(failed("topics", f"missing: {', '.join(missing)}", "run `tradovate-worker topics create`"))
+    if hidden:
+        mend = "grant READ on input topics and WRITE on the others to KAFKA_SASL_USERNAME (either brings DESCRIBE)"
+        findings.append(failed("topics", f"this user may not see: {', '.join(hidden)}", mend))
     for topic in topics:
         if not topic.exists:
             continue
@@ -53,7 +64,7 @@ def _topics(settings: KafkaSettings, topics: list[TopicState]) -> list[Finding]:
             mend = f"raise its replication to KAFKA_TOPIC_REPLICATION={settings.kafka_topic_replication} at the broker"
             findings.append(warning(f"topic {topic.topic}", seen, mend))
     there = [topic for topic in topics if topic.exists]
-    if there and not missing:
+    if there and not missing and not hidden:
         fewest = min(topic.partitions for topic in there)
         replication = min(topic.replication for topic in there)
         findings.append(ok("topics", f"all {len(there)}, at least {fewest} partitions, replication {replication}"))
@@ -86,18 +97,51 @@ async def _allowed(settings: KafkaSettings, topics: list[TopicState]) -> Finding
 
 
 async def _group(settings: KafkaSettings) -> Finding:
-    """Whether this user may use the consumer group; joins nothing."""
+    """Whether this user may be a member of the consumer group; joins nothing."""
     consumer = AIOKafkaConsumer(**client_options(settings), group_id=settings.kafka_group_id, enable_auto_commit=False)
     try:
         async with asyncio.timeout(ANSWERS_WITHIN):
             await consumer.start()
-            await consumer._client.coordinator_lookup(0, settings.kafka_group_id)  # noqa: SLF001 - the only way not to join
+            client = consumer._client  # noqa: SLF001 - the only way not to join
+            coordinator = await client.coordinator_lookup(CoordinationType.GROUP, settings.kafka_group_id)
+            # A heartbeat needs the ACL that joining needs, and one of a member that there is not does nothing.
+            heartbeat = HeartbeatRequest(settings.kafka_group_id, -1, "")
+            answer = await client.send(coordinator, heartbeat, group=ConnectionGroup.COORDINATION)
+        error = for_code(answer.error_code)
+        if error is GroupAuthorizationFailedError:
+            return _no_group(settings, error.__name__)
     except (KafkaError, TimeoutError, OSError) as error:
-        mend = f"grant READ on group {settings.kafka_group_id}, or mend KAFKA_GROUP_ID"
-        return failed("consumer group", f"{settings.kafka_group_id}: {type(error).__name__}", mend)
+        return _no_group(settings, type(error).__name__)
     finally:
         await consumer.stop()
     return ok("consumer group", settings.kafka_group_id)
+
+
+def _no_group(settings: KafkaSettings, error: str) -> Finding:
+    mend = f"grant READ on group {settings.kafka_group_id}, or mend KAFKA_GROUP_ID"
+    return failed("consumer group", f"{settings.kafka_group_id}: {error}", mend)
+
+
+async def _limits(settings: KafkaSettings, topics: list[TopicState]) -> Finding:
+    """Whether each dead-letter topic accepts what its input topic accepts, and the headers that a dead letter gets."""
+    names = {topic.topic: topic.name for topic in topics}
+    pairs = [(topic, dead_letter_topic(topic)) for topic in INPUT_TOPICS]
+    pairs = [(topic, dead) for topic, dead in pairs if topic in names and dead in names]
+    limits = await record_limits(settings, [names[each] for pair in pairs for each in pair])
+    if not pairs or len(limits) < 2 * len(pairs):
+        return skipped("dead-letter sizes", "the broker does not tell max.message.bytes (ACL DescribeConfigs)")
+    small = [
+        f"{dead} accepts {limits[names[dead]]} bytes, {topic} {limits[names[topic]]}"
+        for topic, dead in pairs
+        if limits[names[dead]] < limits[names[topic]] + HEADER_BYTES
+    ]
+    if not small:
+        return ok("dead-letter sizes", f"all {len(pairs)} accept what their input topics accept")
+    mend = (
+        f"set max.message.bytes of each .dlq topic to that of its input topic plus {HEADER_BYTES} (`topics create` uses"
+        f" {DEAD_LETTER_BYTES}); until then the ledger keeps larger ones"
+    )
+    return warning("dead-letter sizes", "; ".join(small), mend)
 
 
 async def _dead_letters(settings: KafkaSettings, topics: list[TopicState]) -> Finding:

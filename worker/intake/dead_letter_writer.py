@@ -64,6 +64,7 @@ class DeadLetterWriter:
     vault: Vault
     names: TopicNames
     counted: Callable[[str, str], None] = lambda *_: None
+    patience: float = PATIENCE
     _closed: dict[str, tuple[float, str]] = field(default_factory=dict)  # by topic: until when, and why
 
     async def write(self, record: RawRecord, rejected: Rejected, headers: Headers) -> None:
@@ -93,7 +94,7 @@ class DeadLetterWriter:
         began = time.monotonic()
         if closed is not None and began < closed[0]:
             return closed[1]
-        patience = PATIENCE if closed is None else 0.0
+        patience = self.patience if closed is None else 0.0
         while True:
             try:
                 async with asyncio.timeout(_TRY_SECONDS):

@@ -11,18 +11,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from aiokafka.errors import KafkaError
 
 from worker.intake.dead_letters import PARTITION, own_headers
 from worker.kafka.producer import RecordProducer
 from worker.kafka.read import Record
-from worker.kafka.topics import TopicNames
-from worker.ledger import replays
+from worker.kafka.topics import TopicNames, dead_letter_topic
+from worker.ledger import letters, replays
+from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
+from worker.ledger.letters import KeptLetter
 from worker.ledger.replays import Place
 
-__all__ = ["AT_ONCE", "PutBack", "Replayer", "place_of"]
+__all__ = ["AT_ONCE", "PutBack", "Replayer", "Stored", "kept_place", "opened_record", "place_of"]
+
+
+class Stored(StrEnum):
+    """Where a dead letter is: on the dead-letter topic, or in the ledger at the position of its input record."""
+
+    TOPIC = "topic"
+    LEDGER = "ledger"
+
 
 AT_ONCE = 200
 """Dead letters in one transaction: some milliseconds of both, and few enough to be sent twice after a kill."""
@@ -58,13 +69,13 @@ class Replayer:
     producer: RecordProducer
     names: TopicNames
 
-    async def put_back(self, topic: str, letters: Sequence[Record], partitions: int, *, again: bool = False) -> PutBack:
-        """Puts `letters` of `topic`'s dead letters back on it, which has so many `partitions`.
+    async def put_back(self, topic: str, records: Sequence[Record], partitions: int, *, again: bool = False) -> PutBack:
+        """Puts `records` of `topic`'s dead letters back on it, which has so many `partitions`.
 
         `again`: also those that were put back before.
         """
         result = PutBack()
-        for some in _portions(letters):
+        for some in _portions(records):
             async with self.database.transaction() as connection:
                 # Longer than sending may take; the usual limit is for replicas, whose locks hold others up.
                 await connection.execute("set local idle_in_transaction_session_timeout = '60s'")
@@ -72,9 +83,9 @@ class Replayer:
         return result
 
     async def _put_back(
-        self, connection: Connection, topic: str, letters: Sequence[Record], partitions: int, *, again: bool
+        self, connection: Connection, topic: str, records: Sequence[Record], partitions: int, *, again: bool
     ) -> PutBack:
-        by_place = {place_of(letter): letter for letter in letters}
+        by_place = {place_of(letter): letter for letter in records}
         ours = sorted(await replays.claim(connection, topic, by_place, again=again))
         sends = [asyncio.ensure_future(self._send(topic, by_place[place], partitions)) for place in ours]
         if sends:
@@ -93,6 +104,32 @@ class Replayer:
         await replays.release(connection, topic, [place for place, _ in failed])
         return PutBack(len(ours) - len(failed), len(by_place) - len(ours), failed)
 
+    async def put_kept_back(
+        self, vault: Vault, kept: Sequence[KeptLetter], partitions: int, *, again: bool = False
+    ) -> PutBack:
+        """The same for dead letters that the ledger keeps. They are large: each goes in a transaction of its own.
+
+        Raises `crypto.Sealed` when no key opens one.
+        """
+        result = PutBack()
+        for each in kept:
+            try:
+                async with self.database.transaction() as connection:
+                    await connection.execute("set local idle_in_transaction_session_timeout = '60s'")
+                    if not await letters.claim(connection, [each.id], again=again):
+                        result.known += 1
+                        continue
+                    record = await opened_record(connection, vault, each)
+                    if record is None:
+                        continue  # pruned a moment ago
+                    async with asyncio.timeout(_SEND_SECONDS):
+                        await self._send(each.topic, record, partitions)
+            except (KafkaError, OSError) as error:  # the claim is undone with its transaction
+                result.failed.append((kept_place(each), error))
+            else:
+                result.sent += 1
+        return result
+
     async def _send(self, topic: str, letter: Record, partitions: int) -> None:
         await self.producer.send(
             self.names.on_broker(topic),
@@ -101,6 +138,25 @@ class Replayer:
             headers=own_headers(letter.headers),
             partition=_partition(letter, partitions),
         )
+
+
+async def opened_record(connection: Connection, vault: Vault, kept: KeptLetter) -> Record | None:
+    """A kept dead letter as the record that its topic would have; None when it has been pruned.
+
+    Raises `crypto.Sealed` when no key opens it.
+    """
+    content = await letters.opened(connection, vault, kept.id)
+    if content is None:
+        return None
+    name = dead_letter_topic(kept.topic)
+    return Record(
+        name, kept.partition, kept.offset, kept.written_ms, content.key, content.value, tuple(content.headers)
+    )
+
+
+def kept_place(kept: KeptLetter) -> Place:
+    """The position of a kept dead letter: its input record's."""
+    return Place(kept.partition, kept.offset, kept.written_ms)
 
 
 def place_of(letter: Record) -> Place:
@@ -115,9 +171,9 @@ def _partition(letter: Record, partitions: int) -> int | None:
     return partition if partition < partitions else None
 
 
-def _portions(letters: Sequence[Record]) -> Iterator[Sequence[Record]]:
+def _portions(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
     small: list[Record] = []
-    for letter in letters:
+    for letter in records:
         if len(letter.key or b"") + len(letter.value or b"") >= _LARGE:
             yield [letter]
             continue

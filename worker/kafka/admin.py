@@ -30,6 +30,7 @@ __all__ = [
     "ensure_topics",
     "list_topics",
     "missing_topics",
+    "record_limits",
     "retentions",
 ]
 
@@ -126,13 +127,20 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOP
 
 
 async def retentions(settings: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
-    """`retention.ms` by topic, -1 for ever; `names` with the prefix.
+    """`retention.ms` by topic, -1 for ever; `names` with the prefix. Empty when the broker does not tell this user."""
+    return await _numbers(settings, names, "retention.ms")
 
-    Empty when the broker does not tell this user, or not at all: to know it is a help and no more.
-    """
+
+async def record_limits(settings: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
+    """`max.message.bytes` by topic; `names` with the prefix. Empty when the broker does not tell this user."""
+    return await _numbers(settings, names, "max.message.bytes")
+
+
+async def _numbers(settings: KafkaSettings, names: Sequence[str], key: str) -> dict[str, int]:
+    """One of the broker's settings of each topic; to know it is a help and no more."""
     if not names:
         return {}
-    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, configs={"retention.ms": None}) for name in names]
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, configs={key: None}) for name in names]
     try:
         async with _admin(settings) as admin:
             answers = await admin.describe_configs(wanted)
@@ -142,8 +150,8 @@ async def retentions(settings: KafkaSettings, names: Sequence[str]) -> dict[str,
         name: int(value)
         for answer in answers
         for _code, _message, _kind, name, entries in answer.resources
-        for key, value, *_ in entries
-        if key == "retention.ms"
+        for found, value, *_ in entries
+        if found == key
     }
 
 

@@ -235,6 +235,12 @@ async def matches(connection: Connection, text: str, limit: int = 20) -> list[Su
     return [each for each in found if each.flow_id == flow_id] or found
 
 
+async def content(connection: Connection, flow_id: uuid.UUID) -> bytes | None:
+    """The keyed hash of what a flow's event says."""
+    found: bytes | None = await connection.fetchval("select content from flow where id = $1", flow_id)
+    return found
+
+
 async def story(connection: Connection, summary: Summary) -> Story:
     """The flow with its steps, calls, outcomes and notes."""
     facts = await connection.fetchval("select facts from flow where id = $1", summary.flow_id)

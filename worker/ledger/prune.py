@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from worker.ledger import calls, holds
+from worker.ledger import calls, holds, letters
 from worker.ledger.database import Database
 
 BITE = 5000
@@ -14,8 +14,9 @@ DOUBT_KEEPS = timedelta(days=30)
 """How long a flow in doubt keeps its personal data for the person who resolves it (contract 5.13)."""
 
 
-async def prune(database: Database, keep: timedelta) -> int:
-    """Deletes ended flows (with their steps, outcomes and notes), calls and holds older than `keep`; returns how many.
+async def prune(database: Database, keep: timedelta, keep_letters: timedelta) -> int:
+    """Deletes ended flows (with their steps, outcomes and notes), calls and holds older than `keep`, and dead letters
+    older than `keep_letters`; returns how many.
 
     Flows in doubt stay until a person has resolved them.
     """
@@ -45,7 +46,12 @@ async def prune(database: Database, keep: timedelta) -> int:
             BITE,
         )
         pruned += await calls.prune(connection, keep) + await holds.prune(connection, keep)
-    return pruned
+    while True:
+        async with database.transaction() as connection:
+            gone = await letters.prune(connection, keep_letters)
+        pruned += gone
+        if not gone:
+            return pruned
 
 
 async def forget_doubtful(database: Database) -> int:

@@ -1,4 +1,4 @@
-"""What has to be done now and then: show that this replica is there, and prune what is older than LEDGER_KEEP_DAYS."""
+"""What has to be done now and then: show that this replica is there, and prune what has been kept long enough."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Upkeep:
 
     database: Database
     keep: timedelta
+    keep_letters: timedelta
     name: str
     role: str
     address: str | None
@@ -39,7 +40,8 @@ class Upkeep:
             try:
                 await seen(self.database, self.name, self.role, self.address)
                 if turn % PRUNE_EVERY == 0:
-                    pruned = await prune(self.database, self.keep) + await forget_doubtful(self.database)
+                    pruned = await prune(self.database, self.keep, self.keep_letters)
+                    pruned += await forget_doubtful(self.database)
                     if pruned:
                         log.info("upkeep.pruned", rows=pruned)
             except DatabaseError as error:
