@@ -178,7 +178,8 @@ async def test_an_entitlement_is_there_when_it_is_in_force() -> None:
     assert await has(entitlementId=31)
     assert await has(entitlementId=31, expirationDate=day(TOMORROW))
     assert not await has(entitlementId=32)
-    assert not await has(entitlementId=31, approval=False)
+    assert await has(entitlementId=31, approval=False)  # what that means alone, the vendor does not say
+    assert not await has(entitlementId=31, approval=False, autorenewal=False)
     assert not await has(entitlementId=31, expirationDate=day(TODAY))
 
 

@@ -47,7 +47,10 @@ PROVEN: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "updateContactInfo": ([{"userId": 7, **CONTACT}], {"contactInfo": {"id": 3, "userId": 7, **CONTACT}}),
     "addEntitlementSubscription": (
         [{"userId": 7, "entitlementId": 31}],
-        {"errorCode": "Success", "entitlementSubscription": {"id": 1, "userId": 7, "entitlementId": 31}},
+        {
+            "errorCode": "Success",
+            "entitlementSubscription": {"id": 1, "userId": 7, "entitlementId": 31, "approval": False},
+        },
     ),
     "revokeTradingPermissions": ([{"tradingPermissionIds": [1]}, {"tradingPermissionIds": [2]}], {"ok": True}),
     "resetDemoAccountState": ([{"accountId": 11, "resetTradeDate": {}}], {"ok": True}),
@@ -215,6 +218,21 @@ def test_an_account_may_come_without_its_trading_permission() -> None:
 @pytest.mark.parametrize(
     ("name", "part", "change"),
     [
+        ("updateContactInfo", "contactInfo", {"id": None}),
+        ("updateContactInfo", "contactInfo", {"phone": "512-555-0100", "state": "Texas"}),
+        ("addEntitlementSubscription", "entitlementSubscription", {"id": None}),
+    ],
+)
+def test_the_part_may_be_written_in_another_form(name: str, part: str, change: dict[str, Any]) -> None:
+    """An entity without its optional id, or with values in another form, is a success if it is the item's."""
+    items, body = PROVEN[name]
+    (result,) = read(OPERATIONS[name], {**body, part: {**body[part], **change}}, items)
+    assert isinstance(result, Done)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "change"),
+    [
         ("createTradingPermission", "tradingPermission", {"userId": 8}),
         ("createTradingPermission", "tradingPermission", {"accountId": 12}),
         ("createTradingPermission", "tradingPermission", {"status": "Revoked"}),
@@ -222,10 +240,10 @@ def test_an_account_may_come_without_its_trading_permission() -> None:
         ("requestTradingPermission", "tradingPermission", {"accountId": 12}),
         ("addEntitlementSubscription", "entitlementSubscription", {"userId": 1001}),
         ("addEntitlementSubscription", "entitlementSubscription", {"entitlementId": 32}),
-        ("addEntitlementSubscription", "entitlementSubscription", {"approval": False}),
         ("updateContactInfo", "contactInfo", {"userId": 8}),
-        ("updateContactInfo", "contactInfo", {"city": "Dallas"}),
-        ("updateContactInfo", "contactInfo", {"id": None}),
+        ("updateContactInfo", "contactInfo", {"id": None, "userId": None}),
+        ("createTradingPermission", "tradingPermission", {"id": None}),
+        ("addEntitlementSubscription", "entitlementSubscription", {"id": None, "userId": None}),
     ],
 )
 def test_the_part_is_that_of_the_item(name: str, part: str, change: dict[str, Any]) -> None:

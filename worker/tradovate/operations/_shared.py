@@ -97,14 +97,16 @@ def _one(
 
 
 def alike(entity: Any, **expected: Any) -> bool:
-    """Whether an entity in a response may be the one that was asked for: it has an id, and what it says of `expected`
-    is that. What it leaves out contradicts nothing.
+    """Whether an entity in a response is the one that was asked for.
+
+    Every field of the vendor's entities is optional, the id too. With an id, what it says of `expected` must agree, and
+    what it leaves out contradicts nothing. Without an id, it must say all of `expected`.
     """
-    return (
-        isinstance(entity, Mapping)
-        and is_id(entity.get("id"))
-        and all(entity.get(name) in (None, value) for name, value in expected.items())
-    )
+    if not isinstance(entity, Mapping):
+        return False
+    if entity.get("id") is None:
+        return bool(expected) and all(entity.get(name) == value for name, value in expected.items())
+    return is_id(entity["id"]) and all(entity.get(name) in (None, value) for name, value in expected.items())
 
 
 async def each(items: Sequence[Item], one: Callable[[Item], Awaitable[Finding]]) -> list[Finding]:

@@ -25,8 +25,7 @@ def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]
     # The vendor calls entitlementSubscription optional. Without it, the look-up finds out.
     plugin, item = body["entitlementSubscription"], items[0]
     same = alike(plugin, userId=item["userId"], entitlementId=item["entitlementId"])
-    proven = same and plugin.get("approval") is not False
-    return [Done() if proven else Unknown("an entitlement that is not the one asked for")] * len(items)
+    return [Done() if same else Unknown("an entitlement that is not the one asked for")] * len(items)
 
 
 def _needs(item: Item) -> Sequence[Entity]:
@@ -34,8 +33,10 @@ def _needs(item: Item) -> Sequence[Entity]:
 
 
 def _in_force(row: Mapping[str, Any], today: date) -> bool:
+    """Whether the user holds it. What `approval` means alone is not published: new rows may say false as well."""
     ends = day_of(row.get("expirationDate"))
-    return row.get("approval") is not False and (ends is None or ends > today)
+    cancelled = row.get("approval") is False and row.get("autorenewal") is False
+    return not cancelled and (ends is None or ends > today)
 
 
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:

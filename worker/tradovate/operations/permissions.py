@@ -16,6 +16,7 @@ from worker.tradovate.operations._shared import (
     adopted,
     alike,
     each,
+    is_id,
 )
 from worker.tradovate.operations.accounts import best_permission, permissions_of, permissions_on
 from worker.tradovate.reads import Row, same_name
@@ -30,7 +31,7 @@ def _made(*same: str) -> Callable[[Mapping[str, Any], Sequence[Item]], Sequence[
 
     def results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
         permission = body["tradingPermission"]
-        if not alike(permission, **{name: items[0][name] for name in same}):
+        if not alike(permission, **{name: items[0][name] for name in same}) or not is_id(permission.get("id")):
             return [Unknown("a trading permission that is not the one asked for")] * len(items)
         if permission.get("status") not in (None, *PERMISSION_LIVE):
             return [Unknown("a trading permission that lets nobody in")] * len(items)
