@@ -91,7 +91,7 @@ class DomainHost:
         if not self.strong:
             return Gate()
         if self.asked_at is None:
-            return Gate(until=self.ask_at)  # the renewal failed, and is tried again then
+            return Gate(until=self.ask_at)  # the renewal failed, and is tried again soon
         if kind == "socket" or self.try_at is None:
             return Gate()
         return Gate(until=self.try_at) if self.try_at > now else Gate(one=True)
@@ -130,8 +130,10 @@ class DomainHost:
             try_at=now if self.strong else None,
         )
 
-    def postponed(self, until: datetime) -> DomainHost:
-        """No renewal can be made for this doubt before `until`."""
+    def postponed(self, until: datetime, now: datetime) -> DomainHost:
+        """No renewal can be made for this doubt before `until`. If that is long, the calls do not wait for it."""
+        if until - now > timedelta(seconds=LONGEST_WAIT):
+            return replace(self.asked(now), ask_at=until)
         return replace(self, ask_at=until, ask_strong=self.strong)
 
     def moved(

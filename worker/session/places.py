@@ -74,7 +74,7 @@ class Places:
         if leads_to is not None and not self.addresses.trusts(leads_to):
             said += f"; it redirects to {leads_to}, which is not in TRADOVATE_TRUSTED_HOSTS"
         if row.strong and row.asked_at is not None:
-            said += "; a renewal did not help, so calls go one at a time until one succeeds"
+            said += "; no renewal helps, so calls go one at a time until one succeeds"
         return said
 
     def answered(
@@ -96,7 +96,7 @@ class Places:
             elif (host := self.redirect(row)) is not None:
                 changed.append(self._redirected(row, host, generation, now))
             else:
-                changed.append(row.postponed(until or now + NOBODY_KNOWS))
+                changed.append(row.postponed(until or now + NOBODY_KNOWS, now))
         return changed
 
     def hosts(self, rows: Sequence[DomainHost]) -> dict[Domain, str]:
