@@ -111,6 +111,17 @@ async def test_a_proxy_that_is_away_has_sent_nothing() -> None:
     assert reply.unreachable
 
 
+async def test_a_proxy_that_never_answers_has_sent_nothing() -> None:
+    """What a proxy is asked before the tunnel stands is no part of the call."""
+    async with door(None) as proxy:
+        egress = Egress.of(f"http://127.0.0.1:{proxy.port}")
+        client = PartnerClient(addresses("https://localhost:1/v1"), 0.3, egress=egress)
+        reply = await post(client)
+        await client.aclose()
+    assert len(proxy.seen) == 1
+    assert isinstance(reply, NotSent)
+
+
 async def test_a_call_that_is_cut_behind_the_proxy_is_unclear(ca: PrivateCa) -> None:
     """Once the tunnel stands, a call that was sent may have been carried out."""
     async with (
