@@ -43,7 +43,7 @@ from worker.ops.upkeep import Upkeep
 from worker.outcomes.publisher import Publisher
 from worker.products import load_products
 from worker.session import SessionKeeper
-from worker.session.lockouts import write_lockouts
+from worker.session.lockouts import write_lockout, write_lockouts
 from worker.settings import FlowSettings, RunSettings
 from worker.starting import (
     Start,
@@ -300,6 +300,7 @@ class Replica:
             await for_most(asyncio.wait({by_name["publish"]}), 3.0)
         if "upkeep" in by_name:
             await for_most(asyncio.wait({by_name["upkeep"]}), 1.0)  # it takes this replica off the ledger's list
+        await for_most(write_lockout(self.lockout, self.database), 1.0)  # one that nobody else knows of
         await ended(loops, self.database)
         for work in (
             self.session.aclose(),
