@@ -16,10 +16,9 @@ from worker.tradovate.operations._shared import (
     adopted,
     alike,
     each,
-    is_id,
 )
 from worker.tradovate.operations.accounts import best_permission, permissions_of, permissions_on
-from worker.tradovate.reads import Row, same_name
+from worker.tradovate.reads import Row, is_id, same_name
 
 
 def _request(items: Sequence[Item]) -> Mapping[str, Any]:
