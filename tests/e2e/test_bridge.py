@@ -13,7 +13,7 @@ from tests.support.kafka import Broker, KafkaServer
 from tests.support.processes import Process, worker
 from tests.support.waiting import eventually
 from worker.embedded import EmbeddedPostgres
-from worker.sandbox import SandboxConfig
+from worker.sandbox import SandboxConfig, serve
 
 
 @pytest.fixture
@@ -150,6 +150,25 @@ async def test_signatures_wait_for_a_kafka_that_is_down(fragile_stage: BridgeSta
     await stage.bridged(signed, 30)
     assert set(stage.times().values()) == {1}
     await eventually(bridge.is_leader, 20)
+
+
+async def test_what_goes_on_for_hours_is_logged_once(stage: BridgeStage) -> None:
+    """A partner that is away: a line when a socket ends, one when it cannot connect, one when it listens again."""
+    bridge = await stage.leader()
+    partner = stage.partner
+    await partner.stop()
+
+    async def tried() -> bool:
+        metrics = await bridge.metrics()
+        names = (f'bridge_reconnects_total{{domain="{each}",reason="unreachable"}}' for each in ("live", "demo"))
+        return min(metrics.get(name, 0) for name in names) >= 3
+
+    await eventually(tried, 30)
+    stage.partner = await serve(partner.sandbox, partner.host, partner.port)
+    await eventually(bridge.is_leader, 30)
+    ends = bridge.logged("bridge.disconnected")
+    assert all(len([line for line in ends if line["domain"] == domain]) <= 3 for domain in ("live", "demo")), ends
+    assert len(bridge.logged("bridge.listening")) == 4
 
 
 async def test_it_refuses_to_start_on_what_is_missing(stage: BridgeStage, postgres: EmbeddedPostgres) -> None:
