@@ -144,6 +144,7 @@ class Replica:
             lockout=settings.tradovate_lockout_seconds,
         )
         self.lockout = LockOut(settings.lockout)
+        self.database.when_back = self.lockout.ledger_is_back
         self.client = partner_client(settings, self.lockout, partner_egress(settings))
         first = replace(self.ledger, database=self.database.first)
         self.session = session_keeper(settings, first.database, vault, self.client, budget, self.name, self._observe)

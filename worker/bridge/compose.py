@@ -54,6 +54,7 @@ def new_bridge(
     budget = Budget.of(settings)
     database = Database(settings.database_url.get_secret_value(), size=6)
     lockout = LockOut(settings.lockout)
+    database.when_back = lockout.ledger_is_back
     egress = partner_egress(settings)
     client = partner_client(settings, lockout, egress)
     session = session_keeper(settings, database, vault, client, budget, name)

@@ -41,9 +41,6 @@ REAP_EVERY = 1.0
 ASIDE_SECONDS = 0.2
 """The longest wait of the loop for planning and reaping, which take some ten milliseconds."""
 
-AFTER_OUTAGE = 1.0
-"""Seconds without calls when the ledger is back: a replica that was locked out meanwhile writes that first."""
-
 
 @dataclass(slots=True)
 class Dispatcher:
@@ -70,7 +67,6 @@ class Dispatcher:
     _said: Changes = field(default_factory=Changes)
     _beside: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _reaped: float = 0.0
-    _rests_until: float = 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; then begins nothing more and returns (see `drain`)."""
@@ -107,7 +103,6 @@ class Dispatcher:
         (lanes, next_due), seen = await asyncio.gather(self._survey(), self._traffic())
         if self._said.over("database"):
             log.info("dispatch.database_back")
-            self._rests_until = time.monotonic() + AFTER_OUTAGE
         planned = any(lane.operation == PLAN for lane in lanes)
         if planned:
             await self._aside("replan", self._replan)
@@ -159,8 +154,6 @@ class Dispatcher:
 
     async def _begin_ready(self, lanes: Sequence[Lane], seen: Traffic) -> float:
         """Begins calls; the seconds until the next look at the latest."""
-        if (rest := self._rests_until - time.monotonic()) > 0:
-            return rest
         try:
             token = self.session.current() or await self.session.ensure()
             wait = await self._begin_all(lanes, seen, token)

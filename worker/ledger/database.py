@@ -35,7 +35,9 @@ class Database:
         self._reading = reading
         self._size = size
         self._ordinary = asyncio.Semaphore(size - kept)
+        self._lost = False
         self.clock = DatabaseClock()
+        self.when_back: Callable[[], None] = lambda: None  # called when it serves again after it did not
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._cut = False
 
@@ -85,12 +87,19 @@ class Database:
 
     @asynccontextmanager
     async def _any_connection(self) -> AsyncIterator[Connection]:
-        pool = await self._opened()
-        raw = await self._acquire(pool)
         try:
-            yield Connection(raw, reading=self._reading)
-        finally:
-            await _release(pool, raw)
+            pool = await self._opened()
+            raw = await self._acquire(pool)
+            try:
+                yield Connection(raw, reading=self._reading)
+            finally:
+                await _release(pool, raw)
+        except DatabaseUnavailable as error:
+            self._lost = self._lost or not error.passes
+            raise
+        if self._lost:
+            self._lost = False
+            self.when_back()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

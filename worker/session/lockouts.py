@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 async def write_lockouts(lockout: LockOut, database: Database) -> None:
     """Writes each lock-out as soon as it is received; until cancelled."""
-    pause = Schedule(base=0.1, cap=2.0)
+    pause = Schedule(base=0.1, cap=0.4)  # the others wait a second for it when the ledger is back: `OTHERS_WRITE`
     failures = 0
     while True:
         await lockout.arrives()

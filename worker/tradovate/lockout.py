@@ -20,6 +20,10 @@ BEGUN_BEFORE = 5.0
 """Seconds after the lock-out was written for which this process still makes no call: a call that was begun in the
 ledger just before, and so was allowed, is sent within that time or not at all."""
 
+OTHERS_WRITE = 1.0
+"""Seconds without calls when the ledger is back: a replica that was locked out meanwhile writes that first. It tries
+every half second (`worker.session.lockouts`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
@@ -41,6 +45,7 @@ class LockOut:
         self._number = 0
         self._status: int | None = None  # of a lock-out that the ledger does not have yet
         self._until = 0.0
+        self._others_until = 0.0
         self._arrived = asyncio.Event()
 
     def received(self, status: int) -> None:
@@ -55,7 +60,15 @@ class LockOut:
         """Why no call may be sent now; None when one may. Costs nothing: ask it right before the first byte."""
         if self._status is not None:
             return f"locked out: Tradovate answered {self._status}, and the ledger does not know it yet"
-        return "locked out" if self._clock() < self._until else None
+        if self._clock() < self._until:
+            return "locked out"
+        if self._clock() < self._others_until:
+            return "the ledger was unavailable, and another replica may have been locked out meanwhile"
+        return None
+
+    def ledger_is_back(self) -> None:
+        """The ledger serves again, and may not know yet what the others have received."""
+        self._others_until = self._clock() + OTHERS_WRITE
 
     @property
     def unwritten(self) -> Unwritten | None:
