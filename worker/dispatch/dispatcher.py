@@ -237,7 +237,14 @@ class Dispatcher:
         return len(batches)
 
     async def _claimed(self, operation: Operation, start: Start, calls: int, token: Token) -> Sequence[Batch] | Closed:
-        kind = CallKind(
+        kind = self.kind(operation)
+        if start.lane.state is StepState.UNKNOWN:
+            return await self.claims.looks(kind, start.lane, start.items, token.generation)
+        return await self.claims.sends(kind, start.lane, start.items, token.generation, calls)
+
+    def kind(self, operation: Operation) -> CallKind:
+        """What the ledger must know of the operation to begin calls of it."""
+        return CallKind(
             operation.name,
             operation.domain,
             operation.rank,
@@ -246,9 +253,6 @@ class Dispatcher:
             operation.limit(self.claims.budget.hourly),
             operation.joined,
         )
-        if start.lane.state is StepState.UNKNOWN:
-            return await self.claims.looks(kind, start.lane, start.items, token.generation)
-        return await self.claims.sends(kind, start.lane, start.items, token.generation, calls)
 
     def _spawn(self, work: Awaitable[Sequence[OutcomeRow]]) -> None:
         task = asyncio.create_task(self._guarded(work))
