@@ -76,7 +76,7 @@ class Caller:
     _introduced: bool = False  # what the ledger knows has been shown to `seen`
 
     def __post_init__(self) -> None:
-        self.writer = Writer(self.ledger, self.vault)
+        self.writer = Writer(self.ledger)
 
     @property
     def trouble(self) -> str | None:
@@ -124,7 +124,7 @@ class Caller:
             held = self._keep_ticket(operation, reply, batch, body)
             self.crash("before_record")
             outcomes = await self.writer.record(
-                batch, list(zip(steps, moves, strict=True)), (batch.call_id, reply), held
+                operation, batch, list(zip(steps, moves, strict=True)), (batch.call_id, reply), held
             )
             self.crash("after_record")
             return outcomes
@@ -199,7 +199,7 @@ class Caller:
             settler = await self._settler(operation, unknown)
             why = "its sender ended in the middle of the call"
             parked = [(step, settler.unknown(operation, step, 0.0, NOTHING, why)) for step in unknown]
-            outcomes, unknown = await self.writer.record(batch, parked, None), []
+            outcomes, unknown = await self.writer.record(operation, batch, parked), []
         return [*outcomes, *(await self._look(operation, batch, needed, unknown) if needed or unknown else ())]
 
     async def _look(
@@ -214,7 +214,7 @@ class Caller:
             batch.lease,
             operation.rank,
             operation.reserve,
-            self.writer.finish_read,
+            partial(self.writer.finish_read, operation),
             self.seen,
             self.observe,
         )
@@ -238,14 +238,14 @@ class Caller:
             moves: Sequence[Move] = [
                 Later(StepState.UNKNOWN, rests, step.spent, step.context, step.company) for step in steps
             ]
-            return await self.writer.record(batch, list(zip(steps, moves, strict=True)), None)
+            return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
         self.cannot_look.pop(operation.name, None)
         seconds = time.monotonic() - started
         self._trace(operation, "look_up", steps, "answer", seconds)
         self.crash("after_look")
         settler = await self._settler(operation, steps)
         moves = looked_up(settler, operation, list(zip(steps, findings, strict=True)), seconds)
-        return await self.writer.record(batch, list(zip(steps, moves, strict=True)), None)
+        return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
 
     async def _introduce(self) -> None:
         """Shows what the ledger knows to what the reads have shown, once."""

@@ -129,11 +129,12 @@ class Dispatcher:
         except DatabaseError as error:
             if self._said.changed(name, error.reason):
                 log.warning("dispatch.waits", work=name, error=error.reason)
+            await asyncio.sleep(LOOK_AGAIN)  # it is not begun again before
         else:
             self._said.over(name)
+            self.wake.set()
         finally:
             del self._beside[name]
-            self.wake.set()
 
     async def _reap(self) -> None:
         await self.ledger.reap(self.settle)

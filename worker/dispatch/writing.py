@@ -6,19 +6,20 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import structlog
 
 from worker.backoff import Schedule
 from worker.ledger.calls import finish_read
-from worker.ledger.crypto import Vault
-from worker.ledger.database import Connection, DatabaseError
+from worker.ledger.database import Connection, DatabaseError, DataRefused
 from worker.ledger.ledger import Ledger
 from worker.ledger.recording import record
 from worker.ledger.rows import Batch, Claimed, Move, OutcomeRow
 from worker.replies import Reply
+from worker.tradovate.operation import Operation
 
 log = structlog.get_logger()
 
@@ -31,12 +32,11 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Writer:
-    """Writes the results of one replica's calls."""
+    """Writes the results of one replica's calls. Those of urgent operations wait for no others: the next step of the flow may be a revocation."""
 
     ledger: Ledger
-    vault: Vault
     _waiting: dict[int, str] = field(default_factory=dict)  # by call: why its result is not written yet
-    _writing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITING))
+    _ordinary: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITING))
 
     @property
     def trouble(self) -> str | None:
@@ -45,37 +45,47 @@ class Writer:
 
     async def record(
         self,
+        operation: Operation,
         batch: Batch,
         moves: Sequence[tuple[Claimed, Move]],
-        call: tuple[int, Reply] | None,
+        call: tuple[int, Reply] | None = None,
         held: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> Sequence[OutcomeRow]:
-        """What came of a batch, and of its call if there was one. Returns the outcomes, leased to this replica."""
-        answered = time.monotonic()
-        return await self._until_written(
-            batch.call_id,
-            lambda: record(self.ledger, batch.lease, moves, call, held, time.monotonic() - answered),
-        )
+        """The moves of a batch, and the result of its call."""
+        answered, ledger = time.monotonic(), self._of(operation)
 
-    async def finish_read(self, call_id: int, reply: Reply, endpoint: str, asked: bytes) -> None:
-        """What came of one read of a look-up."""
-        answered = time.monotonic()
+        async def write() -> Sequence[OutcomeRow]:
+            return await record(ledger, batch.lease, moves, call, held, time.monotonic() - answered)
+
+        return await self._until_written(operation, batch.call_id, write)
+
+    async def finish_read(self, operation: Operation, call_id: int, reply: Reply, endpoint: str, asked: bytes) -> None:
+        """The result of a read of a look-up."""
+        answered, ledger = time.monotonic(), self._of(operation)
 
         async def work(connection: Connection) -> None:
-            left = max(0.0, self.ledger.lockout - (time.monotonic() - answered))
-            await finish_read(connection, self.vault, call_id, reply, endpoint, asked, lockout_seconds=left)
+            left = max(0.0, ledger.lockout - (time.monotonic() - answered))
+            await finish_read(connection, ledger.vault, call_id, reply, endpoint, asked, lockout_seconds=left)
 
-        await self._until_written(call_id, lambda: self.ledger.database.atomically(work))
+        async def write() -> None:
+            try:
+                await ledger.database.atomically(work)
+            except DataRefused as error:
+                log.error("dispatch.read_refused", call_id=call_id, error=error.reason)  # noqa: TRY400
 
-    async def _until_written(self, call_id: int, write: Callable[[], Awaitable[T]]) -> T:
-        """Writes, however long the database is unavailable: what is known of a call must not be forgotten."""
+        await self._until_written(operation, call_id, write)
+
+    def _of(self, operation: Operation) -> Ledger:
+        return replace(self.ledger, database=self.ledger.database.first) if operation.reserve else self.ledger
+
+    async def _until_written(self, operation: Operation, call_id: int, write: Callable[[], Awaitable[T]]) -> T:
+        turn: AbstractAsyncContextManager[object] = nullcontext() if operation.reserve else self._ordinary
         pause = Schedule(base=0.2, cap=5.0)
         waits: str | None = None
         for attempt in range(1, 1_000_000):
             try:
-                async with self._writing:
+                async with turn:
                     written = await write()
-                self._waiting.pop(call_id, None)
             except DatabaseError as error:
                 if error.reason != waits:
                     waits = self._waiting[call_id] = error.reason
@@ -83,6 +93,7 @@ class Writer:
                 await asyncio.sleep(pause.delay(attempt, random.random) + 0.05)
             else:
                 if waits is not None:
+                    self._waiting.pop(call_id, None)
                     log.info("dispatch.recorded", call_id=call_id, attempts=attempt)
                 return written
         raise AssertionError("unreachable")
