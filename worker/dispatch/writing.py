@@ -32,7 +32,9 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Writer:
-    """Writes the results of one replica's calls. Those of urgent operations wait for no others: the next step of the flow may be a revocation."""
+    """Writes the results of one replica's calls. Those of urgent operations wait for no others: the next step of their
+    flow may be a revocation.
+    """
 
     ledger: Ledger
     _waiting: dict[int, str] = field(default_factory=dict)  # by call: why its result is not written yet
