@@ -14,7 +14,7 @@ from tests.support.events import purchase
 from tests.support.firm import Firm
 from tests.support.spine import Stages
 from tests.support.stage import Stage
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, others_turn
 from worker.bootstrap import Replica
 from worker.dispatch.choose import IN_FLIGHT, URGENT_ONLY
 from worker.ledger import holds
@@ -155,7 +155,7 @@ async def test_the_most_urgent_is_next_behind_the_lock(stage: Stages) -> None:
         reads = [asyncio.create_task(read()) for _ in range(8)]
         await eventually(partial(_waiting, on, 1))
         revocation = asyncio.create_task(send())
-        await asyncio.sleep(0)  # it stands in the queue
+        await others_turn()  # it stands in the queue
     (batch,) = await revocation
     opened = [(await each)[0].call_ids[0] for each in reads]
     await replica.database.close()

@@ -47,6 +47,11 @@ async def let_time_pass(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+async def others_turn() -> None:
+    """Lets each task that is ready go on once."""
+    await asyncio.sleep(0)
+
+
 def eventually_sync(condition: Callable[[], T], timeout: float = 10.0) -> T:
     """`eventually` where no event loop runs."""
     deadline = time.monotonic() + timeout

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.waiting import others_turn
 from worker.ledger.turns import Turns
 
 
@@ -26,13 +27,13 @@ async def _queue(ranks: list[int], cancelled: set[int]) -> tuple[list[int], int]
             order.append(number)
             if number < 0:
                 await release.wait()
-            await asyncio.sleep(0)
+            await others_turn()
             busy -= 1
 
     holder = asyncio.create_task(one(-1, 99))
-    await asyncio.sleep(0)
+    await others_turn()
     waiting = [asyncio.create_task(one(number, rank)) for number, rank in enumerate(ranks)]
-    await asyncio.sleep(0)
+    await others_turn()
     release.set()
     for number in cancelled:
         waiting[number].cancel()
@@ -65,7 +66,7 @@ async def test_a_turn_that_was_given_to_a_cancelled_task_goes_on() -> None:
     async with turns.turn(0):
         unlucky = asyncio.create_task(wait(None))
         lucky = asyncio.create_task(wait(got))
-        await asyncio.sleep(0)
+        await others_turn()
     unlucky.cancel()  # the turn is its own already, and it has not run yet
     async with asyncio.timeout(1):
         await lucky
