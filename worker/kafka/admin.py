@@ -58,7 +58,7 @@ class TopicsNotCreated(Exception):  # noqa: N818, said as it is
 @dataclass(frozen=True, slots=True)
 class TopicState:
     """A topic of ours as the broker has it. One that is missing has no partitions. `hidden`: this user may not see
-    whether it is there.
+    whether it is there. `readable`, `writable`: None where the broker does not say.
     """
 
     topic: str
@@ -66,6 +66,8 @@ class TopicState:
     partitions: int
     replication: int
     hidden: bool = False
+    readable: bool | None = None
+    writable: bool | None = None
 
     @property
     def exists(self) -> bool:
@@ -183,7 +185,7 @@ def _state(topic: str, name: str, found: TopicNow | None) -> TopicState:
     if found is None:
         return TopicState(topic, name, 0, 0)
     hidden = found.error is TopicAuthorizationFailedError
-    return TopicState(topic, name, len(found.leaders), found.replication, hidden)
+    return TopicState(topic, name, len(found.leaders), found.replication, hidden, found.readable, found.writable)
 
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> None:

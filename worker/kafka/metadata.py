@@ -31,8 +31,8 @@ __all__ = ["TopicNow", "TopicsRequest", "topics_of"]
 class TopicNow:
     """A topic as the broker has it. `error`: why it tells nothing of it. `leaders`: by partition, -1 where none is.
 
-    `writable`: whether we may write to it; None where the broker does not say. `replication`: of the partition that has
-    the fewest replicas.
+    `readable`, `writable`: whether we may read it and write to it; None where the broker does not say.
+    `replication`: of the partition that has the fewest replicas.
     """
 
     id: str | None
@@ -40,6 +40,7 @@ class TopicNow:
     leaders: dict[int, int]
     writable: bool | None = None
     replication: int = 0
+    readable: bool | None = None
 
 
 class _Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka ships no types
@@ -56,7 +57,7 @@ _TAGS = ("tags", TaggedFields)
 _TEXT = CompactString("utf-8")
 _NO_ID = bytes(16)
 _NOT_SAID = -(2**31)
-_WRITE = 1 << 4
+_READ, _WRITE = 1 << 3, 1 << 4
 """A bit for each operation that the caller may do with a topic, by the operations' codes (KIP-430)."""
 
 
@@ -143,4 +144,5 @@ def _topic(topic: dict[str, Any]) -> tuple[str, TopicNow]:
         leaders,
         None if operations == _NOT_SAID else bool(operations & _WRITE),
         replication,
+        None if operations == _NOT_SAID else bool(operations & _READ),
     )

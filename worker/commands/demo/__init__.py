@@ -15,7 +15,7 @@ import typer
 
 from schemas.chicago import CHICAGO
 from worker.commands._app import example, group
-from worker.commands._errors import FAILED, Refused
+from worker.commands._errors import FAILED, WRONG_USAGE, Refused
 from worker.commands.demo.others import others
 from worker.commands.demo.parts import Stage, staged
 from worker.commands.demo.play import play
@@ -23,7 +23,7 @@ from worker.commands.demo.purchases import plain_purchases, purchases
 from worker.commands.demo.samples import Sample
 from worker.commands.demo.show import Show
 from worker.commands.demo.verdict import Seen, effects, wrong_with
-from worker.embedded import EmbeddedKafka, EmbeddedPostgres
+from worker.embedded import EmbeddedKafka, EmbeddedPostgres, NotInstalled
 from worker.kafka.topics import ALL_TOPICS
 from worker.tradovate.operations import OPERATIONS
 
@@ -40,7 +40,7 @@ def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
 ) -> int:
-    """Show the worker at work, with nothing installed but Python.
+    """Show the worker at work, with nothing installed but Python and this program's extra `demo`.
 
     Starts a PostgreSQL, a Kafka, a simulated Tradovate, a worker with its console and a bridge, sends sample events
     through every flow, and shows the outcomes and the calls that it took. Exits 0 only when every event got the outcome
@@ -48,24 +48,23 @@ def demo(
     """
     # Until the event loop has its own: SIGTERM alone would leave the temporary directories behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
-    show = Show()
+    try:
+        return _with_servers(Show(), events, keep=keep)
+    except NotInstalled as error:
+        raise Refused(str(error), WRONG_USAGE) from None
+
+
+def _with_servers(show: Show, events: int, *, keep: bool) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="tradovate-demo-") as home,
-        _database() as postgres,
         EmbeddedKafka() as kafka,
+        EmbeddedPostgres() as postgres,
     ):
-        show.part("PostgreSQL", "embedded")
         kafka.touch_topics(ALL_TOPICS)
         show.part("Kafka", f"embedded, {kafka.bootstrap_servers}")
+        show.part("PostgreSQL", "embedded")
         url = postgres.create_database("ledger")
         return asyncio.run(_demo(show, Path(home), kafka.bootstrap_servers, url, events, keep=keep))
-
-
-def _database() -> EmbeddedPostgres:
-    try:
-        return EmbeddedPostgres()
-    except RuntimeError as error:
-        raise Refused(str(error)) from None
 
 
 async def _demo(show: Show, home: Path, servers: str, url: str, events: int, *, keep: bool) -> int:
