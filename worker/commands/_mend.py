@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from schemas.cleaning import clean
 from schemas.events import Account, Event
 from worker import _forms as forms
 from worker.commands._errors import WRONG_USAGE, Refused
@@ -126,7 +127,7 @@ async def opened(settings: SeeSettings | MendSettings) -> AsyncIterator[Database
 
 async def flows_of(connection: Connection, name: str) -> list[Summary]:
     """The flows that a flow, event or order id means, newest first. Raises `Refused` when there is none."""
-    found = await browse.matches(connection, storable(name))
+    found = await browse.matches(connection, clean(name))
     if not found:
         raise Refused(
             f"There is no flow, event or order {shown(name)}: `tradovate-worker flows list` shows the newest."
@@ -147,11 +148,6 @@ def login() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container whose user has no name
         return f"uid {os.getuid()}"
-
-
-def storable(text: str) -> str:
-    """A text of the command line as PostgreSQL can hold it: bytes that are no UTF-8 become question marks."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def shown(text: str) -> str:
@@ -184,5 +180,4 @@ __all__ = [
     "opened",
     "outcome_told",
     "shown",
-    "storable",
 ]

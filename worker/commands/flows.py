@@ -12,6 +12,7 @@ from uuid import UUID
 import typer
 
 from schemas.base import MAX_INT64
+from schemas.cleaning import clean
 from schemas.outcomes import Status
 from worker.commands._app import example, group
 from worker.commands._errors import WRONG_USAGE, Refused, one_of
@@ -28,7 +29,6 @@ from worker.commands._mend import (
     opened,
     outcome_told,
     shown,
-    storable,
 )
 from worker.commands._output import print_json, printable, table, warn
 from worker.commands.holds import given_reason
@@ -80,8 +80,8 @@ def list_(
     filters: dict[str, Any] = {
         "states": [FlowState(one_of(name, list(FlowState), "state")) for name in state or FlowState],
         "topics": [one_of(name, INPUT_TOPICS, "input topic") for name in topic or INPUT_TOPICS],
-        "trader_id": None if trader is None else storable(trader),
-        "order_id": None if order is None else storable(order),
+        "trader_id": None if trader is None else clean(trader),
+        "order_id": None if order is None else clean(order),
         "before": before,
     }
     found = asyncio.run(_list(load(SeeSettings), filters, limit))
@@ -175,7 +175,7 @@ def _who(reason: str | None, by: str | None, otherwise: str) -> _Who:
     if by is not None and not by.strip():
         raise Refused("--by is empty: say who, for it is kept.", WRONG_USAGE)
     why = otherwise if reason is None else given_reason(reason)
-    return _Who(storable(why), storable(" ".join((by or login()).split())))
+    return _Who(clean(why), clean(" ".join((by or login()).split())))
 
 
 def _fact(text: str) -> tuple[str, Any]:
@@ -190,7 +190,7 @@ def _fact(text: str) -> tuple[str, Any]:
         return name, int(value)
     if not value.strip() or not value.isprintable():
         raise Refused(f"--set {name} is empty or not readable: give it as Tradovate shows it.", WRONG_USAGE)
-    return name, storable(value.strip())
+    return name, clean(value.strip())
 
 
 async def _list(settings: SeeSettings, filters: dict[str, Any], limit: int) -> list[Summary]:

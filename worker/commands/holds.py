@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from schemas.cleaning import clean
 from worker.commands._app import example, group
 from worker.commands._errors import WRONG_USAGE, Refused
 from worker.commands._ledger import ledger
@@ -49,7 +50,7 @@ def clear(
 
 def given_reason(reason: str) -> str:
     """The reason without spaces around it. Raises `Refused` when there is none."""
-    if not (asked := " ".join(reason.split())):
+    if not (asked := " ".join(clean(reason).split())):
         raise Refused("--reason is empty: say why, for it is kept.", WRONG_USAGE)
     return asked
 
