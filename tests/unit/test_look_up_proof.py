@@ -97,6 +97,16 @@ async def test_a_control_that_is_not_answered_proves_nothing(answer: Any) -> Non
         await look(USERS, reader, ITEMS[0][1])
 
 
+async def test_a_name_that_is_known_serves_where_no_id_does() -> None:
+    """The API user's own login name, and an account of ours."""
+    for names, path in (({"/user/finds": "svc"}, "/user/find"), ({"/account/finds": "EVAL9"}, "/account/find")):
+        reader = FakeReader(
+            {path: lambda query: {"id": 1} if query["name"] in ("svc", "EVAL9") else GONE}, wrong_host=True
+        )
+        reader.seen.names = names
+        assert await look(REVOKE, reader, {"tradingPermissionIds": [9]}) == [Absent()]
+
+
 @pytest.mark.parametrize(
     ("operation", "item", "path"),
     [

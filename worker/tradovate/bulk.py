@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from worker.replies import Domain
 from worker.tradovate.operation import NotPermitted, Reader, Unreadable
-from worker.tradovate.reads import No, Page, Row, find, folded, item, one, page
+from worker.tradovate.reads import No, Page, Row, find, folded, is_id, item, one, page
 from worker.tradovate.seen import Form
 
 MOST = 100
@@ -81,7 +81,7 @@ async def _finds(
     pages: list[Page] = []
     for form in sorted(Form, key=lambda each: each is not learned):
         pages.append(await page(reader, domain, path, names=",".join(asked) if form is Form.JOINED else asked))
-        told = [row for row in _told(pages[-1]) if folded(str(row.get("name"))) in places]
+        told = [row for row in _told(pages[-1]) if folded(str(row.get("name"))) in places and is_id(row.get("id"))]
         for row in told:
             if row not in found[folded(row["name"])]:
                 found[folded(row["name"])].append(row)
@@ -200,7 +200,7 @@ async def by_id(reader: Reader, domain: Domain, entity: str, ids: Iterable[int])
         if len(some) > 1:
             told = await page(reader, domain, f"/{entity}/items", ids=",".join(map(str, some)))
             if not isinstance(told, No):
-                found |= {row["id"]: row for row in told if row["id"] in some}
+                found |= {row["id"]: row for row in told if row.get("id") in some}
         for missing in [each for each in some if each not in found]:
             try:
                 row = await item(reader, domain, entity, missing)

@@ -17,7 +17,7 @@ from typing import Any
 from worker.replies import Absent, Answer, Domain, Finding, NotExecuted, Query, Refused, Reply, Unknown
 from worker.tradovate.bulk import by_id
 from worker.tradovate.operation import Entity, HostDoubted, Item, NotPermitted, Operation, Reader, Unreadable
-from worker.tradovate.seen import Seen
+from worker.tradovate.seen import ACCOUNTS, USERS, Seen
 
 __all__ = ["look", "look_for_needed"]
 
@@ -128,6 +128,10 @@ def _controls(seen: Seen, domain: Domain, items: Sequence[Item]) -> Sequence[tup
         reads.append(("/tradovateSubscriptionPlan/list", {}))
     elif template is not None:
         reads.append(("/account/item", {"id": template}))
+    if domain is Domain.DEMO and ACCOUNTS in seen.names:
+        reads.append(("/account/find", {"name": seen.names[ACCOUNTS]}))
+    if USERS in seen.names:
+        reads.append(("/user/find", {"name": seen.names[USERS]}))
     if domain in seen.controls:
         reads.insert(0, seen.controls[domain])
     return [read for number, read in enumerate(reads) if read not in reads[:number]]

@@ -44,13 +44,14 @@ def folded(name: str) -> str:
 def rows(body: Any) -> list[Row]:
     """The entities in the answer to a read: a list, one object, or nothing. Raises `Unreadable` for anything else.
 
-    Whatever has no id is no entity: `{"error": "invalid_token"}` must not be taken for somebody without permissions.
+    An entity has an id, or says whose it is: `{"error": "invalid_token"}` must not be taken for somebody without
+    permissions.
     """
     if body is None or body == "":
         return []
     found = body if isinstance(body, list) else [body]
     found = [row for row in found if row != {}]
-    if not all(isinstance(row, Mapping) and is_id(row.get("id")) for row in found):
+    if not all(isinstance(row, Mapping) and (is_id(row.get("id")) or is_id(row.get("userId"))) for row in found):
         raise Unreadable("the answer holds no entities")
     return found
 
@@ -61,7 +62,7 @@ async def find(reader: Reader, domain: Domain, entity: str, name: str) -> Row | 
     Raises `Unreadable` when the answer says neither.
     """
     found = await one(reader, domain, f"/{entity}/find", name=name)
-    named = [row for row in found if same_name(row.get("name"), name)]
+    named = [row for row in found if same_name(row.get("name"), name) and is_id(row.get("id"))]
     if found and not named:
         raise Unreadable(f"{entity}/find answered with another name")
     return named[0] if named else None
@@ -81,7 +82,7 @@ async def one(reader: Reader, domain: Domain, path: str, **query: Query) -> list
 async def item(reader: Reader, domain: Domain, entity: str, entity_id: int) -> Row | None:
     """`/<entity>/item?id=`; None when it is not there. Raises `Unreadable` when the answer says neither."""
     found = await one(reader, domain, f"/{entity}/item", id=entity_id)
-    if found and found[0]["id"] != entity_id:
+    if found and found[0].get("id") != entity_id:
         raise Unreadable(f"{entity}/item answered with another id")
     return found[0] if found else None
 

@@ -58,6 +58,8 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
         if not found:
             return Absent()
         own = [row for row in readable(permissions[item["userId"]]) if row.get("accountId") in found]
+        if not all(is_id(row.get("id")) for row in own):
+            return Unknown("a trading permission without an id")
         if not own:
             return await _nobodys(reader, list(found.values()), item, ours=item.get("_left") in left)
         best = best_permission(own)
@@ -125,7 +127,10 @@ async def permissions_on(reader: Reader, account_id: int) -> list[Row] | None:
     """
     match await reader.post(Domain.DEMO, "/user/getaccounttradingpermissions", {"accountId": account_id}):
         case Answer(body=body) if isinstance(body, Mapping) and isinstance(body.get("tradingPermissions"), list):
-            return [{"accountId": account_id, **row} for row in rows(body["tradingPermissions"])]
+            on_it: list[Row] = [{"accountId": account_id, **row} for row in rows(body["tradingPermissions"])]
+            if not all(is_id(row.get("id")) for row in on_it):
+                raise Unreadable("a trading permission without an id")
+            return on_it
         case Refusal() | NotExecuted(status=404) as reply:
             if await item(reader, Domain.DEMO, "account", account_id) is None:
                 return None

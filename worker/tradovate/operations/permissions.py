@@ -42,6 +42,8 @@ def _made(*same: str) -> Callable[[Mapping[str, Any], Sequence[Item]], Sequence[
 def _found(permissions: Sequence[Row]) -> Finding:
     """What the permissions that could be it come to: a live one is it; one whose status says nothing proves nothing."""
     left = [row for row in permissions if row.get("status") not in PERMISSION_ENDED]
+    if not all(is_id(row.get("id")) for row in left):
+        return Unknown("a trading permission without an id")
     if not left:
         return Absent()
     best = best_permission(left)
