@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from tests.support.bridges import BridgeStage
 from tests.support.commands import command
 from tests.support.events import purchase
 from tests.support.kafka import Broker
@@ -79,6 +80,36 @@ async def test_operators_work_behind_a_pooler(pooler: Poolers, pooled: Stages, l
     assert (await command(env, "resume")).code == 0
     checks = {each["check"]: each for each in json.loads((await command(env, "doctor", "--json")).stdout)}
     assert "behind a pooler" in checks["database"]["seen"]
+
+
+async def test_a_bridge_works_behind_a_pooler(
+    pooler: Poolers, kafka: Broker, system_server: EmbeddedPostgres, ledger: str
+) -> None:
+    """It leads, publishes what is signed, and hands the lead over to the next one."""
+    on = BridgeStage(kafka.bootstrap_servers, f"postgresql://postgres@/{ledger}?{_where(system_server)}")
+    await on.up()
+    try:
+        on.env["DATABASE_URL"] = pooler("transaction", size=2).url(ledger)
+        first = await on.leader()
+        await on.bridged(on.sign(*on.users(3)))
+        first.terminate()
+        assert await asyncio.to_thread(first.wait) == 0
+        await on.leader()
+        await on.bridged(on.sign(*on.users(3)))
+    finally:
+        await on.down()
+
+
+async def test_a_database_of_another_program_is_left_alone(pooler: Poolers, system_server: EmbeddedPostgres) -> None:
+    """Tables of the same names that are no ledger's are not touched: db upgrade says so in a line."""
+    url = system_server.create_database("of_another_program")
+    connection = await asyncpg.connect(url)
+    await connection.execute("create table flow (id int)")
+    await connection.close()
+    refused = await command({"DATABASE_URL": url}, "db", "upgrade")
+    system_server.drop_database("of_another_program")
+    assert refused.code == 1
+    assert "use an empty database" in refused.refusal
 
 
 async def test_a_pooler_that_takes_start_up_parameters_is_found(pooler: Poolers, ledger: str) -> None:

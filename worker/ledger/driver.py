@@ -22,6 +22,7 @@ _CAUSES = {
     "3F": Cause.SCHEMA,
     "40": Cause.BUSY,
     "42501": Cause.PRIVILEGE,
+    "42P07": Cause.TAKEN,  # only an upgrade makes tables
     "42P05": Cause.POOLER,  # a prepared statement that another client has left there
     "42": Cause.SCHEMA,
     "53300": Cause.CONNECTIONS,

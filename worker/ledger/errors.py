@@ -29,6 +29,7 @@ class Cause(Enum):
     PRIVILEGE = "the user of DATABASE_URL lacks a privilege on the ledger", "grant it, or name another user"
     READ_ONLY = "the database is read-only, perhaps a standby", "name the primary in DATABASE_URL"
     SCHEMA = "the ledger's schema does not fit this program", "run `tradovate-worker db upgrade`"
+    TAKEN = "the database holds tables of the same names that are no ledger's", "use an empty database"
     BUSY = "the ledger is busy", "try again"
     CONNECTIONS = "PostgreSQL has no free connection", "raise max_connections, or end other programs"
     RESOURCES = "PostgreSQL has no disk space or memory left", "free some on its server"
