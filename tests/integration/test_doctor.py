@@ -116,8 +116,8 @@ async def test_a_broken_ledger_is_seen(real_stage: Stages) -> None:
     connection = await asyncpg.connect(stage.database_url)
     try:
         await connection.execute(
-            'insert into flow (id, topic, event_id, partition, "offset", state)'
-            " values (gen_random_uuid(), 'trader.purchased', 'e-x', 0, 0, 'open')"
+            'insert into flow (id, topic, event_id, partition, "offset", state, asked_at)'
+            " values (gen_random_uuid(), 'trader.purchased', 'e-x', 0, 0, 'open', now())"
         )
     finally:
         await connection.close()

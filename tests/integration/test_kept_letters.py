@@ -179,6 +179,10 @@ async def test_a_dead_letter_topic_that_may_not_be_written_holds_up_nobody(
     prefix = on.env["KAFKA_TOPIC_PREFIX"]
     acls.all_of(prefix)
     await on.replica(**acls.settings)
+    acls.deny(prefix + "md.signed", "WRITE")  # which only the bridge needs
+    _, checks = await doctor(on, **acls.settings)
+    assert checks["kafka permissions"]["verdict"] == "warning"
+    assert "md.signed" in checks["kafka permissions"]["seen"]
     acls.deny(prefix + DLQ, "WRITE")
     await on.wire.send(b"no json", partition=0)
     await on.wire.send(purchase(1), partition=0)

@@ -10,6 +10,7 @@ from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, for_code
 from aiokafka.protocol.group import HeartbeatRequest
 
+from schemas.events import MdSigned
 from worker.doctor.report import Finding, failed, ok, skipped, warning
 from worker.kafka.admin import DEAD_LETTER_BYTES, TopicState, list_topics, record_limits
 from worker.kafka.security import client_options
@@ -76,6 +77,9 @@ def _allowed(topics: list[TopicState]) -> Finding:
     lacking = [f"{operation} on {topic}" for topic, operation, allowed in may if allowed is False]
     if lacking:
         return failed("kafka permissions", f"lacking: {', '.join(lacking)}", "grant them to KAFKA_SASL_USERNAME")
+    if any(topic.topic == MdSigned.topic and topic.writable is False for topic in topics):
+        fix = f"grant WRITE on {MdSigned.topic} if the bridge uses this user: it publishes signatures there"
+        return warning("kafka permissions", f"what `run` needs, but not WRITE on {MdSigned.topic}", fix)
     return ok("kafka permissions", "read inputs, write outcomes and dead letters")
 
 
