@@ -173,3 +173,16 @@ async def test_an_item_that_makes_its_batch_fail_is_isolated(stage: Stages, path
     assert (bad["status"], bad["errorCode"]) == ("failed", "gave_up")
     assert len(alone) <= 12
     await oracle.holds_all(on)
+
+
+async def test_one_permission_that_makes_tradovate_fail_keeps_no_other_alive(stage: Stages) -> None:
+    """Of three in one event the other two are revoked, long before that one is given up."""
+    firm = Firm(await stage(RETRY_FOR_SECONDS="12"))
+    await firm.stage.replica()
+    ids = [row[2] for row in firm.seed(3)]
+    firm.stage.fault("status_before", REVOKE, status=502, contains=str(ids[0]))
+    event = await firm.send("trader.failed", traderId="t", tradingPermissionIds=ids)
+    await eventually(lambda: {firm.permission(good)["status"] for good in ids[1:]} == {"Revoked"})
+    outcome = await firm.ended(event, 40)
+    assert (outcome["status"], outcome["errorCode"]) == ("failed", "gave_up")
+    assert sorted(outcome["tradingPermissionIds"]) == ids[1:]

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from schemas.events import EVENTS
@@ -37,6 +38,7 @@ class Simulation:
     schedule: Schedule = field(default_factory=lambda: Schedule(1, 300, 86_400))
     dice: random.Random = field(default_factory=lambda: random.Random(7))
     reply: Reply = field(default_factory=lambda: Unclear("HTTP 502", 502))
+    item: dict[str, Any] = field(default_factory=lambda: ITEM)
     steps: dict[int, tuple[float, Claimed]] = field(default_factory=dict)
     calls: list[tuple[float, list[int]]] = field(default_factory=list)
     looks: int = 0
@@ -81,7 +83,7 @@ class Simulation:
         failed = self.fails(numbers, now)
         reply = self.reply if failed else Answer({"results": rows})
         moves = self._settler(steps).call(
-            OPERATIONS[self.operation], reply, [(step, ITEM) for step in steps], seconds=0.0, call_id=call_id
+            OPERATIONS[self.operation], reply, [(step, self.item) for step in steps], seconds=0.0, call_id=call_id
         )
         if failed:
             self.failed.append(call_id)

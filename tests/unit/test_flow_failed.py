@@ -133,3 +133,27 @@ def test_a_thousand_permissions_leave_room_for_others() -> None:
     assert sent(some).weight == 50
     item = FLOWS[TOPIC].item(view(TOPIC, asked, some.facts), REVOKE, None)  # type: ignore[arg-type]
     assert len(item["tradingPermissionIds"]) == 50
+
+
+def learn_found(asked: dict[str, Any], *rows: list[Any]) -> Planned:
+    """The flow after its look has found these permissions."""
+    return learn(TOPIC, asked, plan(TOPIC, asked).facts, FIND, found(*rows))
+
+
+def test_what_fails_together_is_revoked_one_by_one_and_what_fails_alone_comes_last() -> None:
+    """One permission that makes Tradovate fail keeps none of the others alive."""
+    asked = event(tradingPermissionIds=[31, 32, 33])
+    rows = [[each, 5, each, "Approved"] for each in (31, 32, 33)]
+    looked = read(learn_found(asked, *rows), asked)
+    assert looked.facts["revoking"] == [31, 32, 33]
+    fails, tried = Failed(ErrorCode.GAVE_UP, "no result", divide=True), []
+    planned = learn(TOPIC, asked, looked.facts, REVOKE, fails)
+    while "revoking" in planned.facts:
+        (one,) = planned.facts["revoking"]
+        tried.append((one, planned.facts["others"]))
+        last = one == 31 and not planned.facts["others"]
+        end = Failed(ErrorCode.GAVE_UP, "no result") if last else fails if one == 31 else Succeeded({})
+        planned = learn(TOPIC, asked, planned.facts, REVOKE, end)
+    assert tried == [(31, True), (32, True), (33, True), (31, False)]
+    assert ended(planned).error_code is ErrorCode.GAVE_UP
+    assert planned.facts["tradingPermissionIds"] == [32, 33]

@@ -118,3 +118,16 @@ def test_a_missing_permission_of_the_key_is_told_from_another_firms_item() -> No
     settled.arrive(100)
     settled.run(HOUR)
     assert not settled.given_up
+
+
+def test_a_step_that_fails_by_itself_and_asks_for_several_things_is_divided() -> None:
+    """After its second failure its flow may ask for them one by one; a step that asks for one thing is retried."""
+    run = Simulation(poison(0), operation="revokeTradingPermissions", item={"tradingPermissionIds": [1, 2]})
+    run.arrive(1)
+    run.run(HOUR)
+    assert len(run.calls) == 2
+    assert list(run.given_up) == [0]
+    alone = Simulation(poison(0), operation="revokeTradingPermissions", item={"tradingPermissionIds": [1]})
+    alone.arrive(1)
+    alone.run(HOUR)
+    assert not alone.given_up

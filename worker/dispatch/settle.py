@@ -79,13 +79,13 @@ class Settler(Trying):
             case Answer(body=body):
                 results = operation.read(body, [item for _, item in batch])
             case Unclear(why=why):
-                results, steps = [Unknown(why)] * len(batch), _failed(operation, steps, call_id)
+                results, steps = [Unknown(why)] * len(batch), _failed(operation, batch, call_id)
             case Refusal() as refusal:
                 return self._refused_whole(operation, refusal, batch, seconds, call_id)
             case Unauthorized(text=text, said=True) if denied:
                 return self._refused_whole(operation, Refusal(text, 401), batch, seconds, call_id)
             case Unauthorized(text=text):
-                return self._unauthorized(operation, text, steps, seconds, call_id, denied=denied)
+                return self._unauthorized(operation, text, batch, seconds, call_id, denied=denied)
             case NotExecuted() as not_executed:
                 return self._not_executed(operation, not_executed, batch, seconds, call_id)
             case NotSent(why=why):
@@ -164,15 +164,22 @@ class Settler(Trying):
         return moves
 
     def _unauthorized(
-        self, operation: Operation, text: str, steps: Sequence[Claimed], seconds: float, call_id: int, *, denied: bool
+        self,
+        operation: Operation,
+        text: str,
+        batch: Sequence[tuple[Claimed, Item]],
+        seconds: float,
+        call_id: int,
+        *,
+        denied: bool,
     ) -> Sequence[Move]:
         """A token that is not accepted is replaced, and the steps go again. If another token would not help, the key
         lacks a permission, or one item is another firm's: no event is at fault, and an operator may set it right.
         """
         if not denied:
-            return [Later(StepState.DUE, AT_ONCE, step.spent, step.context, step.company) for step in steps]
+            return [Later(StepState.DUE, AT_ONCE, step.spent, step.context, step.company) for step, _ in batch]
         why = not_permitted(operation, text)
-        return [self.again(operation, step, seconds, None, why) for step in _failed(operation, steps, call_id)]
+        return [self.again(operation, step, seconds, None, why) for step in _failed(operation, batch, call_id)]
 
     def _not_executed(
         self,
@@ -191,7 +198,7 @@ class Settler(Trying):
         if reply.status not in (404, 405):
             return [self.again(operation, step, seconds, None, why) for step, _ in batch]
         moves: list[Move] = []
-        failed = _failed(operation, [step for step, _ in batch], call_id)
+        failed = _failed(operation, batch, call_id)
         for step, (_, item) in zip(failed, batch, strict=True):
             times = step.context.get(_EMPTY, 0) + 1
             context = {**step.context, _EMPTY: times}
@@ -232,10 +239,12 @@ def not_permitted(operation: Operation, text: str) -> str:
     )
 
 
-def _failed(operation: Operation, steps: Sequence[Claimed], call_id: int) -> list[Claimed]:
+def _failed(operation: Operation, batch: Sequence[tuple[Claimed, Item]], call_id: int) -> list[Claimed]:
     if operation.most == 1:
-        return list(steps)  # one request, whatever the number of its steps
-    return [with_context(step, splitting.noted(step, call_id, len(steps))) for step in steps]
+        return [step for step, _ in batch]  # one request, whatever the number of its steps
+    return [
+        with_context(step, splitting.noted(step, call_id, len(batch), operation.parts(item))) for step, item in batch
+    ]
 
 
 def _masked(value: Mapping[str, Any], step: Claimed) -> Mapping[str, Any]:

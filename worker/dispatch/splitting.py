@@ -12,6 +12,7 @@ What a step knows of its failures is `failures` in its context:
     depth    how often it was split off
     call     the call that failed last; `since`: the one before
     size     how many steps that call had
+    parts    how many things this step asks for, or keeps waiting
     company  the number that tied the part together
     open     nothing has been decided about this failure yet
 """
@@ -24,8 +25,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from schemas.outcomes import ErrorCode
+from worker.flows.base import Failed
 from worker.ledger.calls import Signs
-from worker.ledger.rows import Claimed, Company, Later, Move, StepState
+from worker.ledger.rows import Claimed, Company, Finish, Later, Move, StepState
 
 FAILURES = "failures"
 
@@ -45,7 +48,7 @@ def patience(depth: int, failed: int = 1) -> int:
     return AGAIN << 2 * max(0, steps - 1)
 
 
-def noted(step: Claimed, call_id: int, size: int) -> Mapping[str, Any]:
+def noted(step: Claimed, call_id: int, size: int, parts: int) -> Mapping[str, Any]:
     """The step's context after the call that it was in has failed."""
     before = step.context.get(FAILURES, {})
     failures = {
@@ -54,6 +57,7 @@ def noted(step: Claimed, call_id: int, size: int) -> Mapping[str, Any]:
         "call": call_id,
         "since": before.get("call", call_id),
         "size": size,
+        "parts": parts,
         "company": step.company,
         "open": True,
     }
@@ -128,7 +132,7 @@ def _parts(call_id: int, moves: Mapping[int, Move], signs: Signs) -> Mapping[int
     signed = signs.answered > failures["since"]
     if len(moves) == 1:
         if failures["size"] == 1:
-            return {}  # alone already
+            return _divided(moves) if failures["parts"] > 1 else {}  # alone already
     elif not signed and failures["count"] < patience(failures["depth"], signs.failed):
         return {}
     half = (len(moves) + 1) // 2
@@ -143,3 +147,9 @@ def _parts(call_id: int, moves: Mapping[int, Move], signs: Signs) -> Mapping[int
             context=split_off(move.context, call_id),
         )
     return parts
+
+
+def _divided(moves: Mapping[int, Move]) -> Mapping[int, Move]:
+    """A step that fails by itself and asks for several things: its flow asks for them in parts."""
+    text = "Tradovate gave no result, time and again, to several things that were asked for at once."
+    return {place: Finish(Failed(ErrorCode.GAVE_UP, text, divide=True)) for place in moves}

@@ -154,10 +154,14 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The step will not be tried again. `code`: rejected, conflict, gave_up, in_doubt, cancelled."""
+    """The step will not be tried again. `code`: rejected, conflict, not_found, gave_up, in_doubt, cancelled.
+
+    `divide`: it failed time and again for all that it asks for at once; asked for in parts, some of it may succeed.
+    """
 
     code: ErrorCode
     text: str
+    divide: bool = False
 
 
 StepEnd = Succeeded | Failed

@@ -88,9 +88,8 @@ class Revocation:
             case = _Case(view, facts, event)
         todo = case.to_revoke()
         if todo:
-            alone = [each for each in todo if each in facts.get("alone", ())]
-            some = alone[:1] or todo[:AT_ONCE]
-            return Planned(Send(REVOKE, weight=len(some)), {**facts, "revoking": some})
+            some, others = _next(todo, facts)
+            return Planned(Send(REVOKE, weight=len(some)), {**facts, "revoking": some, "others": others})
         look = case.to_find(rules)
         if look is not None:
             return Planned(Send(FIND, look_first=True), {**facts, "looking": look})
@@ -103,10 +102,13 @@ class Revocation:
         if operation == FIND:
             return _found(facts, end)
         some: list[int] = facts.pop("revoking")
+        facts.pop("others", None)
         if not isinstance(end, Failed):
             return plus(facts, REVOKED, *some)
-        if end.code in (ErrorCode.REJECTED, ErrorCode.NOT_FOUND) and len(some) > 1:
+        if len(some) > 1 and (end.divide or end.code in (ErrorCode.REJECTED, ErrorCode.NOT_FOUND)):
             return plus(facts, "alone", *some)
+        if end.divide:
+            return plus(facts, "last", *some)
         trouble = {str(each): [end.code.value, end.text] for each in some}
         return {**facts, "refused": {**facts.get("refused", {}), **trouble}}
 
@@ -115,7 +117,18 @@ class Revocation:
         if operation == FIND:
             looking = view.facts["looking"]
             return {"_accounts": looking["accounts"], "_name": looking["name"], "_ids": looking["ids"]}
-        return {"tradingPermissionIds": view.facts["revoking"]}
+        return {"tradingPermissionIds": view.facts["revoking"], "_others": view.facts.get("others", False)}
+
+
+def _next(todo: Sequence[int], facts: Facts) -> tuple[list[int], bool]:
+    """What to revoke in the next call, and whether others wait that one which fails time and again must not keep.
+
+    Together at first; one by one what failed together; at last what failed by itself too, one after the other.
+    """
+    alone, last = facts.get("alone", ()), facts.get("last", ())
+    single = [each for each in todo if each in alone and each not in last]
+    some = single[:1] or [each for each in todo if each not in alone][:AT_ONCE]
+    return (some, len(todo) > len(some)) if some else ([todo[0]], False)
 
 
 def _found(facts: dict[str, Any], end: StepEnd) -> Facts:

@@ -197,7 +197,7 @@ class WorkingSet:
         """Folds the end of a step, sent so many times, into its flow, and plans on."""
         flow.attempts = max(flow.attempts, attempts)
         if isinstance(end, Failed):
-            end = Failed(end.code, mask(end.text, flow.event.personal_values()))
+            end = replace(end, text=mask(end.text, flow.event.personal_values()))
         view = self.acquaint(flow)
         # A departure that has begun may wait for what came of this step.
         self.wakes.update(proven_key(each.flow_id) for each in view.departures if each.begun and not each.ended)

@@ -104,6 +104,7 @@ class Operation:
     results: Callable[[Mapping[str, Any], Sequence[Item]], Sequence[Result]]  # of a response that has those parts
     needs: Callable[[Item], Sequence[Entity]]  # what must exist: an empty 404 is about the item only if it does not
     look_up: Callable[[Reader, Sequence[Item]], Awaitable[Sequence[Finding]]] | None = None
+    parts: Callable[[Item], int] = lambda _item: 1  # how many things an item asks for, or keeps waiting
     doubt_refusals: bool = False  # a refused item may have been made by us before: look it up by name
     feeds: tuple[str, ...] = ()  # operations that linger and whose steps its results bring
     reserve: bool = False  # may use the part of the budget that is kept back for sessions and revocations

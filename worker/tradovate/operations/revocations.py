@@ -11,7 +11,7 @@ from worker.tradovate.bulk import by_id
 from worker.tradovate.operation import Entity, Item, Operation, Reader, Resend, Unreadable
 from worker.tradovate.operations._shared import MOST, OK, Rank, each, nothing, simple
 from worker.tradovate.operations.accounts import accounts_by_name, permissions_on
-from worker.tradovate.reads import Row, folded
+from worker.tradovate.reads import Row, folded, is_id
 
 _PATH = "/user/revoketradingpermissions"
 
@@ -39,10 +39,16 @@ async def _find(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
             if on_it is not None:
                 accounts.append(account_id)
                 found += on_it
-        told = [[row["id"], row.get("userId"), row.get("accountId"), row.get("status")] for row in found]
-        return Done({"found": told, "accounts": accounts})
+        return Done({"found": [_told(row) for row in found], "accounts": accounts})
 
     return await each(items, one)
+
+
+def _told(row: Row) -> list[Any]:
+    """Permission, user, account and status; None for what is no id or no text."""
+    user, account, status = (row.get(name) for name in ("userId", "accountId", "status"))
+    ids = [each if is_id(each) else None for each in (user, account)]
+    return [row["id"], *ids, status if isinstance(status, str) else None]
 
 
 def _read(found: Row | Unreadable) -> Row:
@@ -109,6 +115,7 @@ REVOKE = Operation(
     promises=OK,
     results=simple,
     needs=_needs,
+    parts=lambda item: len(item["tradingPermissionIds"]) + bool(item.get("_others")),
     look_up=_look_up,
     doubt_refusals=True,  # one that is revoked already may be refused
     reserve=True,
