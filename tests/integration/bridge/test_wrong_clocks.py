@@ -1,18 +1,15 @@
-"""Bridges as processes in other surroundings: wrong clocks, and a pooler in front of the ledger."""
+"""Bridges whose clocks are wrong."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.support.bridges import TAKES_OVER_WITHIN, BridgeProcess, BridgeStage
 from tests.support.kafka import Broker
-from tests.support.postgres import PgBouncer
 from tests.support.waiting import eventually
 from tests.support.wrong_clocks import WrongClock, WrongClocks, wrong_clocks
-from worker.embedded import EmbeddedPostgres
 
 __all__ = ["wrong_clocks"]
 
@@ -54,34 +51,3 @@ async def test_bridges_whose_clocks_are_wrong_work_and_take_over(stage: BridgeSt
     assert set(stage.times().values()) == {1}
     assert stage.sessions["logins"] == 1
     assert stage.sockets["opened"] == 4
-
-
-@pytest.fixture
-def ledger(system_server: EmbeddedPostgres) -> Iterator[str]:
-    """The name of a database of the distribution's server."""
-    name = "bridge_behind_the_pooler"
-    system_server.create_database(name)
-    yield name
-    system_server.drop_database(name)
-
-
-@pytest.mark.parametrize("mode", ["transaction", "session"])
-async def test_bridges_work_behind_a_pooler(
-    kafka: Broker, system_server: EmbeddedPostgres, ledger: str, mode: str
-) -> None:
-    """Leader and standby share server sessions with whoever else is connected: one leads, and the other takes over."""
-    where = urlsplit(system_server.url).query
-    with PgBouncer(system_server.url, mode, size=12) as pooler:
-        stage = await BridgeStage(kafka.bootstrap_servers, f"postgresql://postgres@/{ledger}?{where}").up()
-        stage.env["DATABASE_URL"] = pooler.url(ledger)
-        try:
-            leader, _ = await stage.leader(), await stage.standby()
-            signed = stage.sign(*stage.users(5))
-            await stage.bridged(signed)
-            await stage.noted(signed)
-            leader.kill()
-            signed += stage.sign(*stage.users(5))
-            await stage.bridged(signed, TAKES_OVER_WITHIN)
-            assert set(stage.times().values()) == {1}
-        finally:
-            await stage.down()
