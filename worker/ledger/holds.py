@@ -1,8 +1,8 @@
-"""What keeps calls back: lock-outs, penalties, the latch of a rejected login, a person's pause.
+"""What keeps calls back: lock-outs, penalties, a rejected login, an operator's pause.
 
     all                   a lock-out (423, 429): nobody calls
-    pause:all             a person's pause of everything
-    pause:<operation>     a person's pause of one operation, its look-ups too
+    pause:all             an operator's pause of everything
+    pause:<operation>     an operator's pause of one operation, its look-ups too
     endpoint:<endpoint>   a penalty; with `ticket`, the same body goes again with it
     login                 a rejected login: no login with the same credentials
 
@@ -49,7 +49,7 @@ def _vendor(operation: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A reason not to call. `until` None: until a person clears it.
+    """A reason not to call. `until` None: until an operator clears it.
 
     `body_digest`: a keyed hash of the body that may go again with the ticket; it is made again, and only told by it.
     """
@@ -164,7 +164,7 @@ async def live(conn: Connection, scopes: Sequence[str] | None = None) -> list[Ho
 
 
 def longest(held: Sequence[Hold]) -> Hold | None:
-    """Of these the one that lasts longest; what only a person can end lasts longest of all."""
+    """Of these the one that lasts longest; what only an operator can end lasts longest of all."""
     return max(held, key=lambda hold: (hold.until is None, hold.until or hold.created_at), default=None)
 
 
@@ -179,7 +179,7 @@ async def list_holds(conn: Connection) -> list[Hold]:
 
 
 async def clear(conn: Connection, hold_id: int, reason: str) -> Hold | None:
-    """Clears a hold for a person who says why; None when there is no such live hold.
+    """Clears a hold for an operator who says why; None when there is no such live hold.
 
     Clearing `login` allows one login again (a second rejection puts it back).
     """

@@ -97,14 +97,14 @@ class SessionKeeper:
         """The token as last seen, without I/O; None when it has ended, is doubtful, was never seen, or in a lock-out
         that this process remembers and the ledger does not know yet.
         """
-        return self._token if self._clock() < self._usable_until and self._silent is None else None
+        return self._token if self._clock() < self._usable_until and self._locked_out is None else None
 
-    def _check_silence(self) -> None:
-        if (why := self._silent) is not None:
+    def _check_lockout(self) -> None:
+        if (why := self._locked_out) is not None:
             raise NoSession(None, why, holds.ALL)
 
     @property
-    def _silent(self) -> str | None:
+    def _locked_out(self) -> str | None:
         lockout = self._client.lockout
         return None if lockout is None else lockout.why_silent
 
@@ -122,7 +122,7 @@ class SessionKeeper:
         """A token that may be used now; renews or logs in if that is due and allowed. Raises `NoSession`."""
         async with self._one_at_a_time:
             try:
-                self._check_silence()
+                self._check_lockout()
                 token = await self._ensure()
             except NoSession as none:
                 self._usable_until = 0.0

@@ -18,7 +18,7 @@ FARTHEST = timedelta(days=36_500)
 """A password that ends later, or ended earlier, than a century away has no end that means anything."""
 
 APPROVAL = (
-    "Tradovate answered the login with neither a token nor an error: it waits for something that only a person can do."
+    "Tradovate answered the login with neither a token nor an error: it waits for something that an operator must do."
     " Approve the new device (Tradovate sends an e-mail), complete or switch off MFA for the API user, and keep one"
     " fixed TRADOVATE_DEVICE_ID for all replicas"
 )
