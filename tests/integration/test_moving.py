@@ -68,6 +68,33 @@ async def test_two_replicas_follow_together(real_stage: Stages) -> None:
     await oracle.holds_all(at)
 
 
+@pytest.mark.parametrize("replicas", [1, 3])
+async def test_only_calls_under_way_come_to_the_old_host(real_stage: Stages, replicas: int) -> None:
+    """Every slot of every replica is in use at the moment of the move, by calls of one item each: none of them takes
+    effect twice, all end well, and no further call goes to the host that was left.
+    """
+    many = 60 * replicas
+    at = await real_stage(SandboxConfig(partner_ms=400))
+    made = at.seed(
+        users=[{"name": f"u{number}", "email": f"u{number}@x.example"} for number in range(many)],
+        accounts=[{"name": f"OTHER{number:04d}"} for number in range(many)],
+    )
+    processes = [at.process() for _ in range(replicas)]
+    for process in processes:
+        await process.ready()
+    pairs = zip(made["accountIds"], made["userIds"], strict=True)
+    events = [{"eventId": f"a-{number}", "accountId": one, "userId": two} for number, (one, two) in enumerate(pairs)]
+    for event in events:
+        await at.wire.send(event, topic="account.assigned")
+    await eventually(lambda: at.state["calls"]["in_flight"] >= 8 * replicas)
+    at.partner.move()
+    for event in events:
+        assert (await at.outcome(str(event["eventId"])))["status"] == "succeeded"
+    assert 0 < wrong_calls(at) <= IN_FLIGHT * replicas
+    assert at.state["sessions"]["renewals"] == 1
+    assert at.effects["twice"] == {}
+
+
 async def test_live_may_move_as_well(real_stage: Stages) -> None:
     """The renewal itself is answered by the wrong host, and follows the redirect."""
     at = await real_stage(SandboxConfig(partner_ms=100))
