@@ -113,6 +113,56 @@ async def test_an_endpoints_own_limit_is_kept(db: Database) -> None:
         assert isinstance(await begin(conn, kind="look_up", reads="user/find", per_hour=3), Opened)
 
 
+async def test_an_endpoints_share_of_the_minute_is_kept(db: Database) -> None:
+    """`per_minute` bounds the calls of one endpoint in any rolling minute, and says when the next one may be made."""
+    async with db.transaction() as conn:
+        assert len((await begin(conn, 5, per_minute=2, per_hour=9)).call_ids) == 2  # type: ignore[union-attr]
+        closed = await begin(conn, per_minute=2)
+        assert isinstance(closed, Closed)
+        assert closed.scope == "limit:createEvaluationUsers"
+        assert closed.until is not None
+        assert timedelta(seconds=59) < closed.until - closed.now <= timedelta(seconds=61)
+        assert isinstance(await begin(conn, operation="updateContactInfo", per_minute=2), Opened)
+        await conn.execute("update call set at = at - interval '1 minute', finished_at = at - interval '1 minute'")
+        assert len((await begin(conn, 5, per_minute=2)).call_ids) == 2  # type: ignore[union-attr]
+
+
+async def test_the_minutes_budget_keeps_some_for_sessions_and_revocations(db: Database) -> None:
+    """When ordinary calls have used their part of the minute up, urgent ones still go, until the whole of it is."""
+    allowed = Budget(4500, 20)
+    async with db.transaction() as conn:
+        assert len((await begin(conn, 100, budget=allowed)).call_ids) == 18  # type: ignore[union-attr]
+        closed = await begin(conn, budget=allowed)
+        assert isinstance(closed, Closed)
+        assert closed.scope == budget.MINUTE_BUDGET
+        assert len((await begin(conn, 100, budget=allowed, reserve=True)).call_ids) == 2  # type: ignore[union-attr]
+        assert isinstance(await begin(conn, budget=allowed, reserve=True, kind="session"), Closed)
+
+
+async def test_a_call_counts_for_the_minute_from_its_end(db: Database) -> None:
+    """One that took longer than a minute still counts for a minute after it."""
+    await finish(db, Answer({}))
+    async with db.transaction() as conn:
+        await conn.execute("update call set at = at - interval '64 seconds'")
+        assert (await budget.budget_view(conn, Budget())).minute_used == 1
+        await conn.execute("update call set finished_at = finished_at - interval '61 seconds'")
+        assert (await budget.budget_view(conn, Budget())).minute_used == 0
+
+
+async def test_two_pools_at_once_never_open_more_than_the_minutes_budget(db: Database, database_url: str) -> None:
+    """Replicas that begin calls in the same moment share the minute to the last call."""
+    other = Database(database_url)
+
+    async def one(database: Database) -> int:
+        async with database.transaction() as conn:
+            opened = await begin(conn, 3, budget=Budget(4500, 40))
+        return len(opened.call_ids) if isinstance(opened, Opened) else 0
+
+    opened = await asyncio.gather(*(one(database) for database in (db, other) for _ in range(15)))
+    await other.close()
+    assert sum(opened) == 36  # a tenth is kept back
+
+
 @pytest.mark.parametrize("status", [423, 429])
 async def test_a_lock_out_silences_everybody_and_the_next_call_is_a_renewal(db: Database, status: int) -> None:
     """After a 423 or 429 no call of any kind is begun for the lock-out's time, and the session is suspect."""

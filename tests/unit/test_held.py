@@ -68,7 +68,7 @@ def test_what_begins_is_no_longer_held() -> None:
     """A call that begins shows that what held it back is over, for the others as well."""
     known = Held()
     known.closed(USERS, StepState.DUE, closed(MINUTE_BUDGET), 100.0)
-    known.begun(ACCOUNTS, StepState.DUE)
+    known.begun(ACCOUNTS, StepState.DUE, 100.1)
     assert known.until(USERS, lane(USERS.name), 100.1) is None
 
 

@@ -32,6 +32,7 @@ from worker.ledger.database import Connection, DatabaseError
 from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import Batch, Claimed, Company, Finish, Later, Move, OutcomeRow, StepState
+from worker.ops.changes import Changes
 from worker.ops.tracing import Traced, Tracing
 from worker.replies import Finding, NotSent, Reply, Ticket, Unauthorized, Unclear, Unknown
 from worker.session import NoSession, SessionKeeper, Token
@@ -70,7 +71,8 @@ class Caller:
     tracing: Tracing = field(default_factory=Tracing)
     crash: Callable[[str], None] = lambda _point: None
     feeding: Counter[str] = field(default_factory=Counter)  # by operation: calls in flight that bring steps of it
-    cannot_look: Counter[str] = field(default_factory=Counter)  # by operation: look-ups in a row that were not made
+    _cannot_look: Counter[str] = field(default_factory=Counter)  # by operation: look-ups in a row that were not made
+    _said: Changes = field(default_factory=Changes)
     seen: Seen = field(default_factory=Seen)
     writer: Writer = field(init=False)
     _introduced: bool = False  # what the ledger knows has been shown to `seen`
@@ -229,23 +231,34 @@ class Caller:
                 for some, ask in ((needed, look_for_needed), (unknown, partial(look, sent=sent))):
                     findings += await self._findings(operation, reader, some, ask) if some else ()
         except DatabaseError as error:
-            log.warning("dispatch.look_up_waits", operation=operation.name, error=error.reason)
+            if self._said.changed(operation.name, error.reason):
+                log.warning("dispatch.look_up_waits", operation=operation.name, error=error.reason)
             return ()
         except (CannotLook, NoSession) as cannot:
-            log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
-            rests = min(CANNOT_LOOK * 2 ** self.cannot_look[operation.name], CANNOT_LOOK_MOST)
-            self.cannot_look[operation.name] = min(self.cannot_look[operation.name] + 1, 5)
+            if self._said.changed(operation.name, cannot.why):
+                log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
+            rests = self._rest(operation)
             moves: Sequence[Move] = [
                 Later(StepState.UNKNOWN, rests, step.spent, step.context, step.company) for step in steps
             ]
             return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
-        self.cannot_look.pop(operation.name, None)
+        self._cannot_look.pop(operation.name, None)
+        if self._said.over(operation.name):
+            log.info("dispatch.looks_again", operation=operation.name)
         seconds = time.monotonic() - started
         self._trace(operation, "look_up", steps, "answer", seconds)
         self.crash("after_look")
         settler = await self._settler(operation, steps)
         moves = looked_up(settler, operation, list(zip(steps, findings, strict=True)), seconds)
         return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
+
+    def _rest(self, operation: Operation) -> timedelta:
+        """How long steps rest whose look-up was not made: what is urgent never longer than a second."""
+        if operation.reserve:
+            return CANNOT_LOOK
+        times = self._cannot_look[operation.name]
+        self._cannot_look[operation.name] = times + 1
+        return min(CANNOT_LOOK * (1 << min(times, 5)), CANNOT_LOOK_MOST)
 
     async def _introduce(self) -> None:
         """Shows what the ledger knows to what the reads have shown, once."""

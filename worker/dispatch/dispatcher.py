@@ -232,7 +232,7 @@ class Dispatcher:
             elif batch.steps:
                 self._spawn(self.caller.send(operation, batch, token))
         if batches:
-            self._held.begun(operation, lane.state)
+            self._held.begun(operation, lane.state, time.monotonic())
         if len(batches) < calls and sum(len(batch.steps) for batch in batches) < start.items:
             self._held.blocked(lane, time.monotonic())
         return len(batches)
@@ -245,13 +245,15 @@ class Dispatcher:
 
     def kind(self, operation: Operation) -> CallKind:
         """What the ledger must know of the operation to begin calls of it."""
+        budget = self.claims.budget
         return CallKind(
             operation.name,
             operation.domain,
             operation.rank,
             operation.most,
             operation.reserve,
-            operation.limit(self.claims.budget.hourly),
+            operation.limit(budget.hourly),
+            operation.minute_limit(budget.minute),
             operation.joined,
         )
 

@@ -13,13 +13,16 @@ import structlog
 from worker.ledger import holds
 from worker.ledger.budget import BUDGET, MINUTE_BUDGET, Closed
 from worker.ledger.rows import Lane, StepState
-from worker.ops.changes import Changes
 from worker.tradovate.operation import Operation
 
 log = structlog.get_logger()
 
 ASK_AGAIN = 1.0
 """Seconds; one short query then."""
+
+CALM = 30.0
+"""Seconds without a hold after which the log says that it is over: where a budget is used up, each call that leaves it
+lets another one begin."""
 
 LONGEST_BLOCK = 8
 """Exponent of the longest time in milliseconds for which a lane is left alone whose steps all wait for a trader's call
@@ -37,22 +40,25 @@ class Held:
 
     _until: dict[str | Kind, float] = field(default_factory=dict)
     _blocked: dict[_LaneKey, tuple[Lane, int, float]] = field(default_factory=dict)
-    _said: Changes = field(default_factory=Changes)
+    _said: dict[str, tuple[str, float]] = field(default_factory=dict)  # by operation: why, and when last
 
     def closed(self, operation: Operation, state: StepState, closed: Closed, now: float) -> None:
         """The ledger allows no call of this kind now: nor of the others that the same thing holds back."""
         seconds = ASK_AGAIN if closed.until is None else (closed.until - closed.now).total_seconds()
         what = _held_by(operation, state, closed.scope)
         self._until[what] = now + min(max(seconds, 0.0), ASK_AGAIN)
-        name = what if isinstance(what, str) else what[0]
-        if self._said.changed(name, closed.why):
+        name = _name(what)
+        if self._said.get(name, ("", 0.0))[0] != closed.why:
             log.info("dispatch.held", operation=name, why=closed.why)
+        self._said[name] = closed.why, now
 
-    def begun(self, operation: Operation, state: StepState) -> None:
+    def begun(self, operation: Operation, state: StepState, now: float) -> None:
         """A call of this kind has begun: what held it back is over."""
         for what in _kinds(operation, state):
-            name = what if isinstance(what, str) else what[0]
-            if self._until.pop(what, None) is not None and self._said.over(name):
+            self._until.pop(what, None)
+            name = _name(what)
+            if name in self._said and now - self._said[name][1] > CALM:
+                del self._said[name]
                 log.info("dispatch.held_no_more", operation=name)
 
     def blocked(self, lane: Lane, now: float) -> None:
@@ -84,6 +90,11 @@ def _held_by(operation: Operation, state: StepState, scope: str) -> str | Kind:
     if scope in (holds.ALL, holds.PAUSE_ALL) or (scope in (BUDGET, MINUTE_BUDGET) and operation.reserve):
         return _EVERYTHING
     return _ORDINARY if scope in (BUDGET, MINUTE_BUDGET) else (operation.name, state)
+
+
+def _name(what: str | Kind) -> str:
+    """Of an operation, or `everything`, or `ordinary`: how the log has it."""
+    return what if isinstance(what, str) else what[0]
 
 
 def _kinds(operation: Operation, state: StepState) -> list[str | Kind]:

@@ -130,9 +130,9 @@ class BudgetView:
 class Wanted:
     """Calls that somebody wants to begin.
 
-    `reserve`: may use the part of the budget that is kept back. `per_hour`: the endpoint's own limit. `reads`: the
-    endpoint that a look-up of `operation` asks. `generation`: of the token that will be used; another one in the
-    ledger means that it has been replaced.
+    `reserve`: may use the part of the budget that is kept back. `per_hour`, `per_minute`: the endpoint's own limits.
+    `reads`: the endpoint that a look-up of `operation` asks. `generation`: of the token that will be used; another one
+    in the ledger means that it has been replaced.
     """
 
     operation: str
@@ -141,6 +141,7 @@ class Wanted:
     replica: str
     reserve: bool = False
     per_hour: int | None = None
+    per_minute: int | None = None
     reads: str | None = None
     generation: int | None = None
 
@@ -159,13 +160,16 @@ async def room_for(conn: Connection, wanted: Wanted, budget: Budget) -> int | Cl
     """How many calls may be begun now, or until when none may. To be asked under `BEGIN_LOCK`."""
     kind, endpoint = wanted.kind, wanted.endpoint
     scopes = [holds.ALL, holds.PAUSE_ALL, holds.pause_scope(wanted.operation), holds.endpoint_scope(endpoint)]
+    of_the_minute = OF_THE_MINUTE.format(longest="$4::interval")
     state: Any = await conn.fetchrow(
         f"""
-        select clock_timestamp() as now, suspect, rejected, generation, used, used_here, used_minute, held.scope,
-            held.reason, held.until, exists (select from host where domain = $5 and doubt is not null) as doubted
+        select clock_timestamp() as now, suspect, rejected, generation, used, used_here, used_minute,
+            used_minute_here, held.scope, held.reason, held.until,
+            exists (select from host where domain = $5 and doubt is not null) as doubted
         from session cross join (
             select count(*) as used, count(*) filter (where endpoint = $1 and kind = $2) as used_here,
-                count(*) filter (where {OF_THE_MINUTE.format(longest="$4::interval")}) as used_minute
+                count(*) filter (where {of_the_minute}) as used_minute,
+                count(*) filter (where {of_the_minute} and endpoint = $1 and kind = $2) as used_minute_here
             from call where {COUNTED}
         ) counted left join lateral (
             select scope, reason, until from hold where {holds.LIVE} and scope = any($3)
@@ -189,11 +193,11 @@ async def room_for(conn: Connection, wanted: Wanted, budget: Budget) -> int | Cl
         if isinstance(most, Closed):
             return most
         rooms += [] if most is None else [most]
-    for scope, used, limit, why in _limits(wanted, budget, state):
-        if used >= limit:
-            free = await _free_at(conn, wanted, budget, scope, used - limit)
-            return Closed(free or now + HOUR, why, scope, now)
-        rooms.append(limit - used)
+    for limit in _limits(wanted, budget, state):
+        if limit.room <= 0:
+            free = await _free_at(conn, wanted, budget, limit)
+            return Closed(free or now + limit.within, limit.why, limit.scope, now)
+        rooms.append(limit.room)
     return min(rooms)
 
 
@@ -207,18 +211,28 @@ async def _by_host(conn: Connection, wanted: Wanted, now: datetime) -> Closed | 
     return 1 if gate.one else None
 
 
-def _limits(wanted: Wanted, budget: Budget, state: Mapping[str, int]) -> Iterator[tuple[str, int, int, str]]:
-    """Each limit that the call must keep: its scope, how much of it is used, the limit, and what to say of it."""
-    yield BUDGET, state["used"], budget.limit(reserve=wanted.reserve), "the hour's budget is used up"
-    yield (
-        MINUTE_BUDGET,
-        state["used_minute"],
-        budget.minute_limit(reserve=wanted.reserve),
-        "the minute's budget is used up",
-    )
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """A limit that a call must keep, and how many more calls it allows; `here`: of this endpoint."""
+
+    scope: str
+    room: int
+    within: timedelta
+    why: str
+    here: bool = False
+
+
+def _limits(wanted: Wanted, budget: Budget, state: Mapping[str, int]) -> Iterator[_Limit]:
+    hour, minute = budget.limit(reserve=wanted.reserve), budget.minute_limit(reserve=wanted.reserve)
+    yield _Limit(BUDGET, hour - state["used"], HOUR, "the hour's budget is used up")
+    yield _Limit(MINUTE_BUDGET, minute - state["used_minute"], MINUTE, "the minute's budget is used up")
+    scope = f"{LIMIT}{wanted.endpoint}"
     if wanted.per_hour is not None:
-        why = f"Tradovate's limit of {wanted.per_hour} calls an hour"
-        yield f"{LIMIT}{wanted.endpoint}", state["used_here"], wanted.per_hour, why
+        why = f"its limit of {wanted.per_hour} calls an hour"
+        yield _Limit(scope, wanted.per_hour - state["used_here"], HOUR, why, here=True)
+    if wanted.per_minute is not None:
+        why = f"its limit of {wanted.per_minute} calls a minute"
+        yield _Limit(scope, wanted.per_minute - state["used_minute_here"], MINUTE, why, here=True)
 
 
 async def budget_view(conn: Connection, budget: Budget) -> BudgetView:
@@ -254,18 +268,18 @@ def _renewed_first(session: Mapping[str, Any], generation: int | None) -> str | 
     return None
 
 
-async def _free_at(conn: Connection, wanted: Wanted, budget: Budget, scope: str, too_many: int) -> datetime | None:
-    """When enough of the calls that a limit counts have left its hour or minute for one more."""
-    here = scope.startswith(LIMIT)
+async def _free_at(conn: Connection, wanted: Wanted, budget: Budget, limit: _Limit) -> datetime | None:
+    """When enough of the calls that the limit counts have left its hour or minute for one more."""
+    of_the_minute = limit.within == MINUTE
     at: datetime | None = await conn.fetchval(
         f"select coalesce(finished_at, case when $4 then statement_timestamp() else at end) + $5::interval"  # noqa: S608
         f" from call where {COUNTED} and ($2::text is null or (endpoint = $2 and kind = $3))"
         f" and (not $4 or ({OF_THE_MINUTE.format(longest='$6::interval')})) order by 1 offset $1 limit 1",
-        too_many,
-        wanted.endpoint if here else None,
+        -limit.room,
+        wanted.endpoint if limit.here else None,
         wanted.kind,
-        scope == MINUTE_BUDGET,
-        MINUTE if scope == MINUTE_BUDGET else HOUR,
+        of_the_minute,
+        limit.within,
         budget.longest,
     )
     return at

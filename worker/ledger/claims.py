@@ -35,6 +35,7 @@ class CallKind:
     most: int
     reserve: bool
     per_hour: int | None
+    per_minute: int | None = None
     joined: bool = False  # steps that say the same are one request
 
 
@@ -77,7 +78,14 @@ class Claims:
             if ticket is not None and len(found) != await _company_size(connection, lane.company):
                 return ()  # the ticket stands for all of them or for none: they wait for the one that is held up
             wanted = Wanted(
-                kind.operation, kind.domain, "send", self.replica, kind.reserve, kind.per_hour, generation=generation
+                kind.operation,
+                kind.domain,
+                "send",
+                self.replica,
+                kind.reserve,
+                kind.per_hour,
+                kind.per_minute,
+                generation=generation,
             )
             room = await room_for(connection, wanted, self.budget)
             if isinstance(room, Closed):

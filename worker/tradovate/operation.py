@@ -112,7 +112,7 @@ class Operation:
     joined: bool = False  # steps that are alike are one request: what is said of it is said of each of them
     look_most: int = 100  # items a look-up; fewer where each of them takes reads of its own
     per_hour: int | None = None  # the endpoint's own limit, calls in any rolling hour, all replicas
-    share: float | None = None  # of the hour's budget, which its calls may not exceed
+    share: float | None = None  # of the budget of the hour and of the minute, which its calls may not exceed
     retry_for: float | None = None  # seconds; shorter than RETRY_FOR_SECONDS where a flow must not wait so long
     retry_from: float = 0.0  # seconds at least between two tries, up to twice as long: what is polled is not hammered
     certain: Callable[[str], bool] = lambda _text: False  # refusals that leave no doubt, though others would
@@ -131,6 +131,10 @@ class Operation:
             if type(body.get(name)) is not kind:
                 return [Unknown(f"a response without its {name}")] * len(items)
         return self.results(body, items)
+
+    def minute_limit(self, minute: int) -> int | None:
+        """Calls of it in any rolling minute when the whole budget is `minute`; None without a share of its own."""
+        return None if self.share is None else max(1, int(minute * self.share))
 
     def limit(self, hourly: int) -> int | None:
         """Calls of it in any rolling hour when the whole budget is `hourly`; None without a limit of its own."""
