@@ -15,7 +15,7 @@ import pytest
 from schemas.events import TOPICS
 from tests.support.fullness import RECENT_CALLS, fill
 from tests.support.plans import Explaining, Seen
-from tests.support.work import ACCOUNTS, RESET, REVOKE, USERS, Work, failures, purchases, resets
+from tests.support.work import ACCOUNTS, CANCEL, RESET, REVOKE, USERS, Work, departures, failures, purchases, resets
 from worker.embedded import EmbeddedPostgres
 from worker.ledger import (
     browse,
@@ -108,6 +108,9 @@ async def test_a_hundred_events_read_what_they_are_about(database: Explaining) -
     assert await work.send(ACCOUNTS, {"accountId": 8_000_000, "tradingPermissionId": 9_000_000}) == ITEMS
     assert await work.ledger.replan() is not None
     assert await work.send(RESET, {}) == ITEMS
+    await work.accept("trader.left", departures(0, ITEMS))
+    await work.put_off(CANCEL, StepState.DUE)
+    await work.accept("trader.purchased", purchases(ITEMS, ITEMS))
     await work.ledger.reap(timedelta(seconds=15))
     assert len(work.outcomes) == 3 * ITEMS
     reads_no_more(database.seen, 12 * ITEMS)

@@ -9,15 +9,16 @@ RECENT_CALLS = 3_000
 
 _FLOW = """
 insert into flow (id, topic, event_id, partition, "offset", trader_id, user_id, order_id, account_id, state, attempts,
-    facts, body, created_at, ended_at)
+    facts, body, created_at, ended_at, asked_at)
 """
 
 _SEED = f"""
 insert into trader (trader_id, user_id, made_here) select 'old-' || i, 1000000 + i, true from generate_series(1, $n) i;
 
-insert into business_order (kind, order_id, flow_id, state, details, trader_id, user_id, account_id, permission_id)
+insert into business_order (kind, order_id, flow_id, state, details, trader_id, user_id, account_id, permission_id,
+    asked_at)
 select 'purchased', 'old-' || i, lpad(to_hex(i), 32, '0')::uuid, 'succeeded', '\\x00', 'old-' || i, 1000000 + i,
-    2000000 + i, 3000000 + i
+    2000000 + i, 3000000 + i, now()
 from generate_series(1, $n) i;
 
 -- ended, over the year
@@ -25,7 +26,7 @@ from generate_series(1, $n) i;
 select lpad(to_hex(i), 32, '0')::uuid, (array['trader.purchased', 'md.signed', 'trader.failed'])[1 + i % 3],
     'old-' || i, i % 12, i, 'old-' || i, 1000000 + i, 'old-' || i, 2000000 + i,
     (array['succeeded', 'failed'])[1 + (i % 20) / 19], 1, '{{}}', null,
-    now() - interval '400 days' * i / $n, now() - interval '400 days' * i / $n
+    now() - interval '400 days' * i / $n, now() - interval '400 days' * i / $n, now() - interval '400 days' * i / $n
 from generate_series(1, $n) i;
 insert into step (flow_id, operation, rank, state, trader_key, due, attempts, call_ids, ended_at)
 select lpad(to_hex(i), 32, '0')::uuid, o, 4, 'done', 'u:' || (1000000 + i), now() - interval '400 days' * i / $n, 1,
@@ -39,7 +40,7 @@ from generate_series(1, $n) i;
 -- open: one in ten waits for an order, one in ten is due later, one in a hundred is being sent
 {_FLOW}
 select lpad(to_hex(16777216 + i), 32, '0')::uuid, 'trader.failed', 'waits-' || i, i % 12, i, 'w-' || i, null,
-    'w-' || i, null, 'open', 0, '{{}}', '\\x00', now() - interval '1 hour', null
+    'w-' || i, null, 'open', 0, '{{}}', '\\x00', now() - interval '1 hour', null, now()
 from generate_series(1, $n / 10) i;
 insert into step (flow_id, operation, rank, state, trader_key, due, waits_for)
 select lpad(to_hex(16777216 + i), 32, '0')::uuid, 'plan', 0, 'waiting', 't:w-' || i, now() + interval '1 hour',
@@ -47,14 +48,14 @@ select lpad(to_hex(16777216 + i), 32, '0')::uuid, 'plan', 0, 'waiting', 't:w-' |
 from generate_series(1, $n / 10) i;
 {_FLOW}
 select lpad(to_hex(33554432 + i), 32, '0')::uuid, 'trader.purchased', 'due-' || i, i % 12, i, 'd-' || i, null,
-    'd-' || i, null, 'open', 1, '{{}}', '\\x00', now() - interval '1 hour', null
+    'd-' || i, null, 'open', 1, '{{}}', '\\x00', now() - interval '1 hour', null, now()
 from generate_series(1, $n / 10) i;
 insert into step (flow_id, operation, rank, state, trader_key, due)
 select lpad(to_hex(33554432 + i), 32, '0')::uuid, 'updateContactInfo', 10, 'due', 't:d-' || i, now() + interval '1 hour'
 from generate_series(1, $n / 10) i;
 {_FLOW}
 select lpad(to_hex(50331648 + i), 32, '0')::uuid, 'trader.purchased', 'flies-' || i, i % 12, i, 'f-' || i, null,
-    'f-' || i, null, 'open', 1, '{{}}', '\\x00', now(), null
+    'f-' || i, null, 'open', 1, '{{}}', '\\x00', now(), null, now()
 from generate_series(1, $n / 100) i;
 insert into step (flow_id, operation, rank, state, trader_key, due, lease, lease_until)
 select lpad(to_hex(50331648 + i), 32, '0')::uuid, 'createEvaluationUsers', 6, 'in_flight', 't:f-' || i, now(),

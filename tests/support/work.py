@@ -20,7 +20,7 @@ from worker.replies import Answer
 from worker.tradovate.operations import OPERATIONS
 
 USERS, ACCOUNTS = "createEvaluationUsers", "createEvaluationAccounts"
-REVOKE, RESET = "revokeTradingPermissions", "resetDemoAccountState"
+REVOKE, RESET, CANCEL = "revokeTradingPermissions", "resetDemoAccountState", "cancelEverything"
 
 
 @dataclass
@@ -98,6 +98,14 @@ def failures(first: int, count: int) -> list[dict[str, Any]]:
     """The failures of the orders of these purchases."""
     return [
         {"eventId": f"f-{number}", "traderId": f"cust-{number}", "orderId": str(100_000 + number), "reason": "a test"}
+        for number in range(first, first + count)
+    ]
+
+
+def departures(first: int, count: int) -> list[dict[str, Any]]:
+    """These traders leave at once."""
+    return [
+        {"eventId": f"l-{number}", "traderId": f"cust-{number}", "immediate": True}
         for number in range(first, first + count)
     ]
 

@@ -54,28 +54,25 @@ class Departures:
         if not wanted:
             return
         for row in await connection.fetch(
-            f"select {_COLUMNS} from departure where trader_key = any($1)"  # noqa: S608 - a constant of ours
-            " order by trader_key, flow_id for update",
+            f"select {_COLUMNS} from unnest($1::text[]) as k (key)"  # noqa: S608 - a constant of ours
+            " join departure on trader_key = k.key order by trader_key, flow_id for update of departure",
             wanted,
         ):
             self.rows.setdefault((row["trader_key"], row["flow_id"]), DepartureRow(*row))
 
     async def load_unproven(self, connection: Connection, keys: Iterable[str]) -> None:
         """Reads which steps that give something to these traders were sent and have no known result yet."""
-        wanted = set(keys)
-        traders = sorted(key[2:] for key in wanted if key.startswith("t:"))
-        users = sorted(int(key[2:]) for key in wanted if key.startswith("u:"))
+        wanted = sorted(set(keys))
         if not wanted:
             return
         for row in await connection.fetch(
-            "select f.trader_id, f.user_id, s.operation from flow f join step s on s.flow_id = f.id"
-            " where (f.trader_id = any($1) or f.user_id = any($2)) and f.state = 'open' and s.attempts > 0"
-            " and s.state in ('in_flight', 'unknown') and s.operation = any($3)",
-            traders,
-            users,
+            "select k.key, s.operation from unnest($1::text[]) as k (key) cross join lateral ("
+            " select operation, state, attempts from step where trader_key = k.key and ended_at is null offset 0) as s"
+            " where s.attempts > 0 and s.state in ('in_flight', 'unknown') and s.operation = any($2)",
+            wanted,
             list(GIVES),
         ):
-            self._unproven.append(({f"t:{row['trader_id']}", f"u:{row['user_id']}"}, row["operation"]))
+            self._unproven.append(({row["key"]}, row["operation"]))
 
     def views(self, keys: Iterable[str], but: uuid.UUID) -> tuple[DepartureView, ...]:
         """The departures under any of `keys`, by other flows than `but`."""

@@ -30,7 +30,7 @@ async def prune(database: Database, keep: timedelta, keep_letters: timedelta) ->
                 keep,
                 BITE,
             )
-            for table in ("step", "outcome", "note"):
+            for table in ("step", "outcome", "note", "departure"):
                 await connection.execute(
                     f"delete from {table} using unnest($1::uuid[]) as n (id) where flow_id = n.id",  # noqa: S608
                     [row["id"] for row in rows],
