@@ -157,6 +157,31 @@ async def test_the_budget_is_never_exceeded(stage: Stages) -> None:
     await oracle.holds_all(on)
 
 
+async def test_a_lone_purchase_does_not_linger(stage: Stages) -> None:
+    """However long BATCH_LINGER_MS is, a purchase that nothing follows has its two calls at once."""
+    on = await stage(BATCH_LINGER_MS="20000")
+    await on.replica()
+    began = time.monotonic()
+    await on.buy(purchase(1))
+    assert (await on.outcome("e-1"))["status"] == "succeeded"
+    assert time.monotonic() - began < 15
+
+
+async def test_no_step_lingers_longer_than_it_may(stage: Stages) -> None:
+    """While purchases keep coming, one waits for others for BATCH_LINGER_MS and not for as long as they come."""
+    on = await stage(BATCH_LINGER_MS="1500")
+    await on.replica()
+    began, sent = time.monotonic(), 0
+    while not on.count(USERS) and sent < 200:
+        sent += 1
+        await on.buy(purchase(sent))
+        await let_time_pass(0.1)  # a trickle
+    assert 1.0 < time.monotonic() - began < 10
+    (first, *_) = on.calls(USERS)
+    assert first["items"] > 1
+    await on.all_ended()
+
+
 async def test_a_stream_on_a_short_budget_is_carried_in_full_calls(stage: Stages) -> None:
     """On a budget of forty calls, sixty purchases at ten a second are all done, where two calls each would strand."""
     on = await stage(

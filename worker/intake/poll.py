@@ -33,6 +33,9 @@ Records = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 POLL_MS = 500
 """Milliseconds for which a poll waits for a record."""
 
+GATHER_SECONDS = 0.02
+"""The longest wait for records that are known to follow those that have come: a fetch takes a few milliseconds."""
+
 REST = 5.0
 """Seconds for which a partition that cannot be read is left alone, and the others are polled one by one."""
 
@@ -132,8 +135,12 @@ class Poll:
         """The offset up to which all records are accepted; None while that is not known."""
         if tp in self._in_hand:
             return self._in_hand[tp]
-        position: int | None = getattr(self._state(tp), "_position", None)  # `consumer.position` waits for one
+        position = self._position(tp)
         return self._next.get(tp) if position is None else position
+
+    def _position(self, tp: TopicPartition) -> int | None:
+        position: int | None = getattr(self._state(tp), "_position", None)  # `consumer.position` waits for one
+        return position
 
     async def _prepare(self) -> None:
         """Raises what keeps the group from being used, or the partitions from being checked."""
@@ -151,12 +158,31 @@ class Poll:
             found = await self._one_by_one(max_records)
         else:
             found = await self.consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
+            found = await self._gather(found, max_records)
         if self._current() is not self._checked or self._recheck:
             # A rebalance during the poll, or a topic that was created again: these records have not been checked.
             for tp, records in found.items():
                 self._seek(tp, records[0].offset)
             return {}
         return found
+
+    async def _gather(self, found: Records, max_records: int) -> Records:
+        """With what is known to follow at once: the first fetch of a burst brings a few records, and what is accepted
+        together shares calls.
+        """
+        gathered, until = {tp: [*records] for tp, records in found.items()}, time.monotonic() + GATHER_SECONDS
+        while gathered and (room := max_records - sum(map(len, gathered.values()))) > 0:
+            left = until - time.monotonic()
+            if left <= 0 or not self.more_waits():
+                break
+            for tp, records in (await self.consumer.getmany(timeout_ms=int(left * 1000) + 1, max_records=room)).items():
+                gathered.setdefault(tp, []).extend(records)
+        return gathered
+
+    def more_waits(self) -> bool:
+        """Whether records are known to lie behind those that have been fetched."""
+        places = [(self.consumer.last_stable_offset(tp), self._position(tp)) for tp in self._assigned()]
+        return any(end is not None and place is not None and end > place for end, place in places)
 
     async def _one_by_one(self, max_records: int) -> Records:
         """Records of one partition, each in its turn: a joint poll that raises costs all of them what it had taken. Of

@@ -163,8 +163,7 @@ class Subscriber:
         """Whether more events are seen to be coming: records wait, or those of the last `within` seconds say so."""
         if self._arrivals.coming(within) or self._arrivals.following(within):
             return True
-        stable = ((self.consumer.last_stable_offset(tp) or 0, read_to) for tp, read_to in self._read_to().items())
-        return any(end > read_to for end, read_to in stable)
+        return self.poll is not None and self.poll.more_waits()
 
     def _read_to(self) -> Mapping[TopicPartition, int]:
         consumer, poll = self.consumer, self.poll
