@@ -309,7 +309,7 @@ class FlowSettings(Group):
 
     @property
     def batch_linger(self) -> timedelta:
-        """How long a lone step waits for company while the budget is fresh."""
+        """The longest that a step lingers while little of the budget is used."""
         return timedelta(milliseconds=self.batch_linger_ms)
 
     @property

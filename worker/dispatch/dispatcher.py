@@ -168,7 +168,7 @@ class Dispatcher:
     async def _begin_all(self, lanes: Sequence[Lane], seen: Traffic, token: Token) -> float:
         surveyed = time.monotonic()
         starts, again = choose(lanes, self.operations, self._situation(seen))
-        blocked = False
+        look_again = False
         for start in starts:
             operation, now = self.operations[start.lane.operation], time.monotonic()
             if now - surveyed > SEEN_LONG_AGO:
@@ -183,9 +183,9 @@ class Dispatcher:
             begun = await self._begin(operation, start, calls, token)
             if begun is None:
                 return 0.0  # the token has been replaced, or must be renewed first
-            if begun < calls:
-                blocked |= self._held.until(operation, start.lane, now) is not None  # what it leaves is for the others
-        if blocked or any(lane.ready >= SURVEYED for lane in lanes):
+            # What a lane leaves free is for the others; and of a long one the survey has seen the beginning only.
+            look_again |= self._held.until(operation, start.lane, now) is not None or start.lane.ready >= SURVEYED
+        if look_again:
             return 0.0
         return LOOK_AGAIN if again is None else self._seconds_until(again)
 

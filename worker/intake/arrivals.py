@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 CROWD = 10
 """Records that came in together and make it sure that more will come. A shop that sends many events pauses between
-its requests for longer than one of them waits for company.
+its requests for longer than one of them lingers.
 """
 
 CROWD_SECONDS = 0.05

@@ -121,7 +121,7 @@ create table step (
     state       text not null check (state in ('waiting', 'due', 'in_flight', 'unknown', 'done', 'refused', 'parked')),
     trader_key  text not null,              -- 'u:<userId>' once the user is known, else 't:<traderId>'
     due         timestamptz not null,
-    arrived     timestamptz not null default clock_timestamp(),  -- since when it could go: the wait for company
+    arrived     timestamptz not null default clock_timestamp(),  -- since when it could go: the linger counts from then
     waits_for   text[],                     -- keys that wake it before `due`
     alike       text,                       -- shares a call only with steps that say the same
     weight      smallint not null default 1,  -- how many of a call's items it takes
