@@ -14,10 +14,11 @@ from worker.ledger.browse import FlowState
 from worker.ledger.database import Connection, Database
 
 _GROWN = """
-insert into flow (id, topic, event_id, partition, "offset", trader_id, user_id, order_id, state, created_at)
+insert into flow (id, topic, event_id, partition, "offset", trader_id, user_id, order_id, state, created_at,
+                  asked_at)
 select lpad(to_hex(n), 32, '0')::uuid, (array['trader.purchased', 'trader.failed', 'md.signed'])[1 + n % 3],
        'e-' || n, 0, n, 'cust-' || n / 3, case when n % 3 = 2 then n / 3 end, 'o-' || n / 2,
-       case when n % 1000 = 0 then 'failed' when n > 39990 then 'open' else 'succeeded' end, now()
+       case when n % 1000 = 0 then 'failed' when n > 39990 then 'open' else 'succeeded' end, now(), now()
 from generate_series(1, 40000) n
 """
 

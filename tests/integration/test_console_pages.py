@@ -19,12 +19,13 @@ from worker.ledger.browse import FlowState
 from worker.ledger.database import Connection, Database
 
 _GROWN = """
-insert into flow (id, topic, event_id, partition, "offset", trader_id, order_id, account_id, state, created_at)
+insert into flow (id, topic, event_id, partition, "offset", trader_id, order_id, account_id, state, created_at,
+                  asked_at)
 select ('0' || lpad(to_hex(n), 31, '0'))::uuid, (array['trader.purchased', 'trader.failed', 'md.signed'])[1 + n % 3],
        'e-' || n, 0, n, 'cust-' || n / 3, 'o-' || n / 2, 900000 + n,
        case when n % 5000 = 1 then 'in_doubt' when n < 500 then 'failed'
             when n > 59990 then 'open' else 'succeeded' end,
-       now() - (60000 - n) * interval '1 minute'
+       now() - (60000 - n) * interval '1 minute', now() - (60000 - n) * interval '1 minute'
 from generate_series(1, 60000) n;
 insert into step (flow_id, operation, rank, state, trader_key, due)
 select id, 'createEvaluationUsers', 5, case state when 'open' then 'due' else 'done' end, 't', now() from flow;

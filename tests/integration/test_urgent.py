@@ -130,7 +130,8 @@ async def test_the_most_urgent_is_next_behind_the_lock(stage: Stages) -> None:
     claims = replica.dispatcher.claims
     contact, revoke = OPERATIONS["updateContactInfo"], OPERATIONS[REVOKE]
     await on.rows(
-        "insert into flow (id, topic, event_id, partition, \"offset\", state) values ($1, 't', 'e', 0, 0, 'open')",
+        'insert into flow (id, topic, event_id, partition, "offset", state, asked_at)'
+        " values ($1, 't', 'e', 0, 0, 'open', now())",
         flow := uuid.uuid4(),
     )
     await on.rows(

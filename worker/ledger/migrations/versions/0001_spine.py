@@ -52,7 +52,7 @@ create table business_order (
     facts         jsonb not null default '{}',
     error_code    text,
     error_text    text,
-    asked_at      timestamptz not null default now(),     -- when the owner was asked for it
+    asked_at      timestamptz not null,     -- when the owner was asked for it
     primary key (kind, order_id)
 );
 create index business_order_account on business_order (account_id) where account_id is not null;
@@ -83,7 +83,7 @@ create table flow (
     content     bytea,
     error_code  text,
     error_text  text,
-    asked_at    timestamptz not null default now(), -- when the event was published, or an operator asked again
+    asked_at    timestamptz not null,           -- when the event was published, or an operator asked again
     created_at  timestamptz not null default now(),
     ended_at    timestamptz,
     unique (topic, event_id)
