@@ -152,21 +152,41 @@ async def test_a_bridge_that_starts_after_a_move_knows_the_host(stage: BridgeSta
     await stage.bridged(stage.sign(*stage.users(2)))
 
 
-async def test_without_a_renewal_no_handshake_goes_to_a_doubted_host(stage: BridgeStage) -> None:
-    """While an operator has paused renewals, the domain waits; LIVE goes on, and so does DEMO when they are resumed."""
-    await stage.bridge()
+async def paused_renewals(stage: BridgeStage) -> None:
+    """An operator stops all renewals."""
     database = Database(stage.database_url)
     async with database.transaction() as connection:
         await holds.pause(connection, "renewAccessToken", "a look")
-    stage.partner.move()
-    await eventually(lambda: wrong(stage) == 1, 20)
-    await let_time_pass(4)
-    assert wrong(stage) == 1
-    signed = stage.sign(*stage.users(2))
-    await stage.bridged(signed)
-    async with database.transaction() as connection:
-        await holds.resume(connection, "renewAccessToken")
     await database.close()
+
+
+async def test_while_renewals_are_paused_a_redirect_leads_to_the_right_host(stage: BridgeStage) -> None:
+    """No renewal can fetch the hosts: the redirect of one small read is followed, and no renewal is made."""
+    stage.switch(wrong_host="redirect")
+    bridge = await stage.bridge()
+    await paused_renewals(stage)
+    stage.partner.move()
+    signed = stage.sign(*stage.users(2))
+    await at(bridge, stage)
+    await stage.bridged(signed)
+    assert set(stage.times().values()) == {1}
+    assert wrong(stage) <= 3
+    assert (stage.sessions["renewals"], stage.sessions["logins"]) == (0, 1)
+
+
+@pytest.mark.parametrize("answer", ["404", "421"])
+async def test_while_renewals_are_paused_a_wrong_host_is_tried_seldom(stage: BridgeStage, answer: str) -> None:
+    """Neither a renewal nor a redirect can say where the domain is: few handshakes and reads, and LIVE goes on."""
+    stage.switch(wrong_host=answer, signal_sockets="live", signals_rest="live")
+    bridge = await stage.bridge()
+    await paused_renewals(stage)
+    stage.partner.move()
+    await eventually(lambda: wrong(stage) >= 3, 20)
+    await let_time_pass(4)
+    assert wrong(stage) <= 4
+    assert (stage.sessions["renewals"], stage.sessions["logins"]) == (0, 1)
+    assert urls(bridge).keys() == {Domain.LIVE}
+    await stage.bridged(stage.sign(*stage.users(2)))
 
 
 async def test_the_addresses_of_the_settings_stay_where_hosts_are_not_followed(stage: BridgeStage) -> None:
