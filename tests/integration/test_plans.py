@@ -42,6 +42,9 @@ FULL = 100_000
 ITEMS = 100
 """Events in a batch."""
 
+CREATED = {"accountId": 8_000_000, "accountName": "EVAL", "tradingPermissionId": 9_000_000}
+"""What createEvaluationAccounts returns for an item."""
+
 Ledgers = Callable[..., str]
 
 
@@ -95,7 +98,7 @@ async def test_a_hundred_events_read_what_they_are_about(database: Explaining) -
     work = Work(database)
     await work.accept("trader.purchased", purchases(0, ITEMS))
     assert await work.send(USERS, {"userId": 7_000_000}) == ITEMS
-    assert await work.send(ACCOUNTS, {"accountId": 8_000_000, "tradingPermissionId": 9_000_000}) == ITEMS
+    assert await work.send(ACCOUNTS, CREATED) == ITEMS
     await work.accept("trader.purchased", purchases(0, ITEMS))
     await work.accept("trader.failed", failures(0, ITEMS))
     assert await work.send(REVOKE, {}) == ITEMS
@@ -105,7 +108,7 @@ async def test_a_hundred_events_read_what_they_are_about(database: Explaining) -
     await work.look_up(USERS)
     await work.put_off(USERS, StepState.DUE)
     assert await work.send(USERS, {"userId": 7_000_000}) == ITEMS
-    assert await work.send(ACCOUNTS, {"accountId": 8_000_000, "tradingPermissionId": 9_000_000}) == ITEMS
+    assert await work.send(ACCOUNTS, CREATED) == ITEMS
     assert await work.ledger.replan() is not None
     assert await work.send(RESET, {}) == ITEMS
     await work.accept("trader.left", departures(0, ITEMS))

@@ -51,11 +51,15 @@ class Work:
         return {(lane.operation, lane.state): lane for lane in lanes}
 
     async def send(self, operation: str, result: Mapping[str, Any], items: int = 100) -> int:
-        """Sends what is due of an operation, and records that all of it took effect; how many steps that were."""
+        """Sends what is due of an operation, and records that all of it took effect; how many steps that were.
+
+        `result`: what the operation returns for an item. Each value gets the number of its step: added to an id, behind
+        a name.
+        """
         done = 0
         for batch in await self.claim(operation, items):
             moves: list[tuple[Claimed, Move]] = [
-                (step, Finish(Succeeded({name: value + step.id for name, value in result.items()})))
+                (step, Finish(Succeeded({name: _numbered(value, step.id) for name, value in result.items()})))
                 for step in batch.steps
             ]
             self.outcomes += await self.ledger.record(batch.lease, moves, (batch.call_id, Answer({})))
@@ -87,6 +91,10 @@ class Work:
     def _kind(self, operation: str) -> CallKind:
         there = OPERATIONS[operation]
         return CallKind(operation, there.domain, there.rank, 100, reserve=True, per_hour=None)
+
+
+def _numbered(value: int | str, number: int) -> int | str:
+    return f"{value}{number}" if isinstance(value, str) else value + number
 
 
 def purchases(first: int, count: int) -> list[dict[str, Any]]:

@@ -93,9 +93,10 @@ async def _nobodys(reader: Reader, accounts: Sequence[Row], item: Item, *, ours:
 def _ours(account: Row, item: Item, permission: Row | None) -> Finding:
     """The account is adopted, with its permission. One that is not in force says so."""
     status = permission.get("status") if permission is not None else None
+    name = account.get("name")
     return adopted(
         accountId=account["id"],
-        accountName=account.get("name", item["name"]),
+        accountName=name if isinstance(name, str) else item["name"],
         tradingPermissionId=None if permission is None else permission["id"],
         **({"permissionStatus": status} if status in PERMISSION_ENDED else {}),
     )
