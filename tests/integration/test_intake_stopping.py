@@ -69,3 +69,28 @@ async def test_what_was_given_up_is_read_again(
 
 async def _committed_all(on: Stage, count: int) -> bool:
     return await committed(on) == count
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(150)
+async def test_a_stop_without_a_database_loses_no_purchase(
+    fragile_stage: Stages, own_postgres: EmbeddedPostgres
+) -> None:
+    """SIGTERM while PostgreSQL is away and six hundred purchases wait in several record batches: exit 0 in time, and the
+    next replica carries out every one of them.
+    """
+    on = await fragile_stage()
+    first = on.process()
+    await first.ready()
+    await asyncio.to_thread(own_postgres.down)
+    events = [purchase(number) for number in range(600)]
+    await on.buy(*events[:10])
+    await asyncio.to_thread(first.wait_for_log, "intake.waits")
+    await on.buy(*events[10:])
+    first.terminate()
+    await asyncio.to_thread(own_postgres.up)  # what was fetched behind could be accepted now
+    assert await first.ended(WITHIN + 5) == 0
+    on.process()
+    outcomes = await on.all_ended(90)
+    assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
+    await oracle.holds_all(on)

@@ -36,8 +36,11 @@ class KafkaServer:
     Clients at `bootstrap_servers` may do everything, those at `signed_in` what ACLs allow the user `worker`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **extra: str) -> None:
+        """`extra`: settings of the broker, with underscores for dots."""
         self._home = tempfile.TemporaryDirectory(prefix="tradovate-kafka-")
+        lines = [f"{name.replace('_', '.')}={text}\n" for name, text in extra.items()]
+        (Path(self._home.name) / "extra.properties").write_text("".join(lines))
         self._ports = free_port(), free_port(), free_port()
         self._process: Process | None = None
         self.bootstrap_servers = f"127.0.0.1:{self._ports[0]}"

@@ -28,6 +28,7 @@ from worker.intake.parse import RawRecord
 from worker.intake.poll import POLL_MS, Poll
 from worker.intake.take import Taker
 from worker.kafka.look import KafkaLook
+from worker.kafka.metadata import create_no_topics
 from worker.kafka.security import faststream_security
 from worker.kafka.tolerant import install
 from worker.kafka.topics import TopicNames
@@ -64,6 +65,7 @@ class Subscriber:
         self, settings: KafkaSettings, topics: Sequence[str], taker: Taker, look: KafkaLook, stopping: asyncio.Event
     ) -> None:
         install()
+        create_no_topics()
         self._names = TopicNames(settings.kafka_topic_prefix)
         self._taker = taker
         self._look = look

@@ -1,5 +1,9 @@
 """Metadata of topics with their ids, a version of the request that aiokafka does not have yet.
 
+aiokafka's own metadata requests create every topic that they name, on brokers with `auto.create.topics.enable` (Kafka's
+default): a worker would create a topic anew, with one partition, in the moment in which somebody deletes it. So its
+requests are made to say that they must not (`create_no_topics`; held by `tests/integration/test_auto_create.py`).
+
 Kafka gives a topic an id when it is created (KIP-516, brokers from 2.8 on): a topic that was deleted and created again
 has the same name and another id. An older broker is asked in the version that aiokafka knows, and tells no ids.
 """
@@ -7,13 +11,15 @@ has the same name and another id. An older broker is asked in the version that a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import Any
 
+from aiokafka import client
 from aiokafka.errors import NoError, for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.metadata import MetadataRequest_v5
+from aiokafka.protocol.metadata import MetadataRequest, MetadataRequest_v5
 from aiokafka.protocol.types import (
     Boolean,
     CompactArray,
@@ -24,7 +30,12 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-__all__ = ["TopicNow", "TopicsRequest", "topics_of"]
+__all__ = ["TopicNow", "TopicsRequest", "create_no_topics", "topics_of"]
+
+
+def create_no_topics() -> None:
+    """Keeps every client of this process from creating topics by asking for them. Doing so again changes nothing."""
+    client.MetadataRequest = partial(MetadataRequest, allow_auto_topic_creation=False)
 
 
 @dataclass(frozen=True, slots=True)

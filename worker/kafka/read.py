@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from worker.kafka.admin import DEAD_LETTER_BYTES
+from worker.kafka.metadata import create_no_topics
 from worker.kafka.security import client_options
 from worker.kafka.tolerant import install
 from worker.kafka.topics import TopicNames
@@ -129,6 +130,7 @@ class RecordReader:
 async def reading(settings: KafkaSettings) -> AsyncIterator[RecordReader]:
     """A reader for one piece of work. Raises as `RecordReader` does."""
     install()
+    create_no_topics()
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         enable_auto_commit=False,

@@ -19,6 +19,8 @@ import orjson
 import structlog
 from pydantic import SecretBytes, SecretStr
 
+from worker.ops.repeats import Repeats
+
 __all__ = ["HIDDEN", "configure", "redact"]
 
 HIDDEN = "***"
@@ -81,6 +83,7 @@ def configure(level: str = "info", format: Literal["json", "console"] = "json") 
         cache_logger_on_first_use=False,  # so that configuring again, as tests do, reaches loggers made before
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Repeats(_TALKERS))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _plain, *shared],
