@@ -76,8 +76,8 @@ async def _committed_all(on: Stage, count: int) -> bool:
 async def test_a_stop_without_a_database_loses_no_purchase(
     fragile_stage: Stages, own_postgres: EmbeddedPostgres
 ) -> None:
-    """SIGTERM while PostgreSQL is away and six hundred purchases wait in several record batches: exit 0 in time, and the
-    next replica carries out every one of them.
+    """SIGTERM while PostgreSQL is away and six hundred purchases wait in several record batches: exit 0 in time, and
+    the next replica carries out every one of them.
     """
     on = await fragile_stage()
     first = on.process()

@@ -150,7 +150,7 @@ async def test_a_page_reads_what_it_shows(database: Explaining) -> None:
         await letters.waiting(connection)
         await letters.kept(connection, TOPICS)
         await letters.kept_at(connection, "trader.purchased", 0, 1)
-        await replays.replayed(connection, "trader.purchased", [replays.Place(0, at, 0) for at in range(ITEMS)])
+        await replays.settled(connection, "trader.purchased", [replays.Place(0, at, 0) for at in range(ITEMS)])
         await signals.known(connection, "md.signed", range(ITEMS))
     reads_no_more(database.seen, 40 * ITEMS)
 

@@ -17,7 +17,7 @@ from worker.intake.dead_letters import AT, ERROR, OFFSET, PARTITION, REASON
 from worker.intake.replay import Stored, kept_place, place_of
 from worker.kafka.read import Record
 from worker.ledger.letters import KeptLetter
-from worker.ledger.replays import Place
+from worker.ledger.replays import Place, Settled
 
 COLUMNS = ("topic", "partition", "offset", "reason", "at", "replayed", "error")
 
@@ -63,8 +63,8 @@ class Letter:
         return cls(kept.topic, place, kept.reason, kept.error, at, kept.partition, kept.offset, kept.refusal)
 
 
-Replayed = Mapping[Place, datetime] | None
-"""When dead letters were put back; None: the ledger could not be asked."""
+Replayed = Mapping[Place, Settled] | None
+"""Which dead letters were put back or dismissed; None: the ledger could not be asked."""
 
 
 def row(letter: Letter, replayed: Replayed) -> tuple[object, ...]:
@@ -80,7 +80,8 @@ def row(letter: Letter, replayed: Replayed) -> tuple[object, ...]:
 
 def as_json(letter: Letter, replayed: Replayed) -> dict[str, Any]:
     """A dead letter; `replayed` null: the ledger could not be asked."""
-    at = (replayed or {}).get(letter.place)
+    settled = (replayed or {}).get(letter.place)
+    back = settled.at if settled is not None and settled.dismissed is None else None
     return {
         "topic": letter.topic,
         "partition": letter.place.partition,
@@ -92,8 +93,9 @@ def as_json(letter: Letter, replayed: Replayed) -> dict[str, Any]:
         "fromOffset": letter.from_offset,
         "stored": letter.stored.value,
         "refusal": letter.refusal,
-        "replayed": None if replayed is None else at is not None,
-        "replayedAt": None if at is None else utc_text(at),
+        "replayed": None if replayed is None else back is not None,
+        "replayedAt": None if back is None else utc_text(back),
+        "dismissed": None if settled is None else settled.dismissed,
     }
 
 
@@ -124,6 +126,7 @@ def head(letter: Letter, record: Record, replayed: Replayed, *, raw: bool) -> li
         ("dead letter", f"partition {record.partition}, offset {record.offset}"),
         *stored,
         ("replayed", _back(letter.place, replayed)),
+        *_dismissed(letter.place, replayed),
         ("key", key),
         *((f"header {name}", text) for name, text in headers),
     ]
@@ -134,11 +137,18 @@ def body(topic: str, record: Record, *, raw: bool) -> str:
     return _plain(record.value) if raw else masked_value(topic, record.value)
 
 
+def _dismissed(place: Place, replayed: Replayed) -> list[tuple[str, str]]:
+    settled = (replayed or {}).get(place)
+    return [("dismissed", settled.dismissed)] if settled is not None and settled.dismissed is not None else []
+
+
 def _back(place: Place, replayed: Replayed) -> str:
     if replayed is None:
         return "unknown"
-    at = replayed.get(place)
-    return "no" if at is None else clock(at)
+    settled = replayed.get(place)
+    if settled is None:
+        return "no"
+    return clock(settled.at) if settled.dismissed is None else "dismissed"
 
 
 def _clock(text: str) -> str:

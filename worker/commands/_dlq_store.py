@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
@@ -25,7 +24,7 @@ from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import Database
 from worker.ledger.errors import Cause, DatabaseError, DatabaseUnavailable
 from worker.ledger.letters import KeptLetter
-from worker.ledger.replays import Place
+from worker.ledger.replays import Place, Settled
 from worker.settings import DatabaseSettings, KafkaSettings
 
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
@@ -118,12 +117,13 @@ async def replayed(
                 async with reading(settings) as reader:
                     if place is not None:
                         letter = await _one(reader, states[topic], topic, *place)
-                        return await _put_back(replayer, topic, [letter], into, again=again)
+                        return await _put_back(replayer, topic, [letter], into, again=again, named=True)
                     for state in states.values():
                         done.add(await _replay_all(replayer, reader, state, topic, into, again=again))
             if place is not None and not kept:
                 raise _none(topic, *place)
-            done.add(await _put_kept_back(settings, replayer, kept, into, again=again))
+            named = place is not None
+            done.add(await _put_kept_back(settings, replayer, kept, into, again=again, named=named))
             return done
     finally:
         try:
@@ -131,6 +131,24 @@ async def replayed(
                 await producer.stop()
         except TimeoutError:  # a broker that went away meanwhile; what it did not confirm was not noted
             pass
+
+
+async def dismissed(
+    settings: DlqSettings, topic: str, place: tuple[int, int], stored: Stored | None, reason: str
+) -> Letter:
+    """Notes that one dead letter is settled. Raises `Refused` when there is none."""
+    kept = await _kept_at(settings, topic, place, stored)
+    if kept is not None:
+        async with _ledger(settings) as database, database.transaction() as connection:
+            await letters.dismiss(connection, kept.id, reason)
+        return Letter.of_kept(kept)
+    async with kafka_errors(settings):
+        state = (await _states(settings, [topic]))[topic]
+        async with reading(settings) as reader:
+            record = await _one(reader, state, topic, *place)
+    async with _ledger(settings) as database, database.transaction() as connection:
+        await replays.dismiss(connection, topic, place_of(record), reason)
+    return Letter.of(topic, record)
 
 
 async def _replay_all(
@@ -152,20 +170,22 @@ async def _replay_all(
     return done
 
 
-async def _put_back(replayer: Replayer, topic: str, records: Sequence[Record], into: int, *, again: bool) -> PutBack:
+async def _put_back(
+    replayer: Replayer, topic: str, records: Sequence[Record], into: int, *, again: bool, named: bool = False
+) -> PutBack:
     try:
-        return await replayer.put_back(topic, records, into, again=again)
+        return await replayer.put_back(topic, records, into, again=again, named=named)
     except DatabaseUnavailable as error:
         raise _busy(error) from None
 
 
 async def _put_kept_back(
-    settings: DlqSettings, replayer: Replayer, kept: Sequence[KeptLetter], into: int, *, again: bool
+    settings: DlqSettings, replayer: Replayer, kept: Sequence[KeptLetter], into: int, *, again: bool, named: bool
 ) -> PutBack:
     if not kept:
         return PutBack()
     try:
-        return await replayer.put_kept_back(settings.vault, kept, into, again=again)
+        return await replayer.put_kept_back(settings.vault, kept, into, again=again, named=named)
     except Sealed:
         raise Refused(_SEALED) from None
     except DatabaseUnavailable as error:
@@ -232,17 +252,17 @@ async def _kept_at(
     return found
 
 
-def _replayed(kept: KeptLetter) -> Mapping[Place, datetime]:
-    return {} if kept.replayed_at is None else {kept_place(kept): kept.replayed_at}
+def _replayed(kept: KeptLetter) -> Mapping[Place, Settled]:
+    return {} if kept.settled_at is None else {kept_place(kept): Settled(kept.settled_at, kept.dismissed)}
 
 
 async def _noted(
     settings: DlqSettings, places: Mapping[str, Sequence[Place]]
-) -> Mapping[str, Mapping[Place, datetime]] | None:
-    """What was put back, by topic; None when the ledger cannot say: dead letters can be seen without it."""
+) -> Mapping[str, Mapping[Place, Settled]] | None:
+    """What was put back or dismissed, by topic; None when the ledger cannot say: letters can be seen without it."""
     try:
         async with _ledger(settings) as database, database.connection() as connection:
-            return {topic: await replays.replayed(connection, topic, these) for topic, these in places.items()}
+            return {topic: await replays.settled(connection, topic, these) for topic, these in places.items()}
     except DatabaseError as error:
         warn(f"Whether they were put back is not known: {error.sentence}")
         return None

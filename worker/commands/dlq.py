@@ -14,13 +14,14 @@ from worker.commands._dlq import COLUMNS, as_json, body, head, row, whole_json
 from worker.commands._dlq_store import DLQ, TOO_LARGE, DlqSettings
 from worker.commands._errors import WRONG_USAGE, Refused, one_of
 from worker.commands._kafka import sentence_of
+from worker.commands._mend import storable
 from worker.commands._output import print_json, printable, table
 from worker.intake.replay import PutBack, Stored
 from worker.kafka.topics import INPUT_TOPICS
 from worker.settings import load
 
 app = group(
-    "Dead letters, records that the worker could not take: list, show, and put back on their topic.",
+    "Dead letters, records that the worker could not accept: list, show, put back on their topic, dismiss.",
     "tradovate-worker dlq list",
     "tradovate-worker dlq replay trader.purchased",
 )
@@ -118,6 +119,38 @@ def replay(
         print(_told(name, done))
     if done.failed:
         raise Refused(_failure(settings, done))
+    return 0
+
+
+@app.command(
+    epilog=example(
+        'tradovate-worker dlq dismiss trader.purchased --partition 3 --offset 17 --reason "a test of the shop"'
+    )
+)
+def dismiss(
+    topic: Topic,
+    *,
+    partition: Annotated[int, typer.Option("--partition", min=0, help="As `dlq list` shows it.", show_default=False)],
+    offset: Annotated[int, typer.Option("--offset", min=0, help="As `dlq list` shows it.", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", help="Why nothing has to be done about it.", show_default=False)],
+    stored: Where = None,
+    as_json_: Json = False,
+) -> int:
+    """Mark a dead letter as settled: it is not counted as open any longer, and no replay of all takes it.
+
+    It stays where it is, and a replay that names it still puts it back.
+    """
+    name = _input_topic(topic)
+    text = storable(reason).replace("\0", "").strip()
+    if not text:
+        raise Refused("--reason must say something.", WRONG_USAGE)
+    letter = asyncio.run(store.dismissed(load(DlqSettings), name, (partition, offset), stored, text))
+    if as_json_:
+        print_json(
+            {"topic": name, "partition": partition, "offset": offset, "stored": letter.stored.value, "dismissed": text}
+        )
+    else:
+        print(f"Dismissed the dead letter of {name} at partition {partition}, offset {offset}.")
     return 0
 
 

@@ -24,6 +24,7 @@ from worker.ledger.browse import Summary
 from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import Database
 from worker.ledger.letters import KeptLetter
+from worker.ledger.replays import Settled
 from worker.settings import KafkaSettings
 
 _PORTION = 8 * 1024 * 1024
@@ -49,7 +50,7 @@ class Letter:
     at: datetime
     reason: str
     error: str
-    put_back: datetime | None = None
+    settled: Settled | None = None
     kept: KeptLetter | None = None
 
     @property
@@ -127,7 +128,7 @@ class Records:
         more = len(found) > most or any(start > 0 for start in starts.values())
         shown = [record for record in page if reason in ("", _header(record, REASON))]
         async with self.database.connection() as connection:
-            back = await replays.replayed(connection, topic, [place_of(record) for record in shown])
+            back = await replays.settled(connection, topic, [place_of(record) for record in shown])
         return Letters(
             [_letter(record, back.get(place_of(record))) for record in shown], older if more and page else None
         )
@@ -150,7 +151,7 @@ class Records:
         if record is None:
             return None
         async with self.database.connection() as connection:
-            back = await replays.replayed(connection, topic, [place_of(record)])
+            back = await replays.settled(connection, topic, [place_of(record)])
         return _letter(record, back.get(place_of(record))), record
 
     async def put_back(self, topic: str, letter: Letter, record: Record, *, again: bool) -> PutBack:
@@ -158,8 +159,9 @@ class Records:
         try:
             partitions, _ = await self._partitions(topic)
             if letter.kept is not None:
-                return await self._replayer().put_kept_back(self.vault, [letter.kept], partitions, again=again)
-            return await self._replayer().put_back(topic, [record], partitions, again=again)
+                kept = [letter.kept]
+                return await self._replayer().put_kept_back(self.vault, kept, partitions, again=again, named=True)
+            return await self._replayer().put_back(topic, [record], partitions, again=again, named=True)
         except KafkaError as error:
             raise KafkaAway(_away(error)) from None
         except Sealed:
@@ -204,20 +206,21 @@ def _light(record: Record) -> Record:
     return Record(record.topic, record.partition, record.offset, record.timestamp_ms, record.key, None, record.headers)
 
 
-def _letter(record: Record, put_back: datetime | None) -> Letter:
+def _letter(record: Record, settled: Settled | None) -> Letter:
     return Letter(
         record.partition,
         record.offset,
         datetime.fromtimestamp(record.timestamp_ms / 1000, UTC),
         _header(record, REASON) or "?",
         _header(record, ERROR),
-        put_back,
+        settled,
     )
 
 
 def _kept_letter(kept: KeptLetter) -> Letter:
+    settled = None if kept.settled_at is None else Settled(kept.settled_at, kept.dismissed)
     error = f"{kept.error} It is kept in the ledger, because its topic does not accept it ({kept.refusal})."
-    return Letter(kept.partition, kept.offset, kept.created_at, kept.reason, error, kept.replayed_at, kept)
+    return Letter(kept.partition, kept.offset, kept.created_at, kept.reason, error, settled, kept)
 
 
 def _header(record: Record, name: str) -> str:

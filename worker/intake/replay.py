@@ -69,24 +69,26 @@ class Replayer:
     producer: RecordProducer
     names: TopicNames
 
-    async def put_back(self, topic: str, records: Sequence[Record], partitions: int, *, again: bool = False) -> PutBack:
+    async def put_back(
+        self, topic: str, records: Sequence[Record], partitions: int, *, again: bool = False, named: bool = False
+    ) -> PutBack:
         """Puts `records` of `topic`'s dead letters back on it, which has so many `partitions`.
 
-        `again`: also those that were put back before.
+        `again`: also those that were put back before. `named`: also those that were dismissed.
         """
         result = PutBack()
         for some in _portions(records):
             async with self.database.transaction() as connection:
                 # Longer than sending may take; the usual limit is for replicas, whose locks hold others up.
                 await connection.execute("set local idle_in_transaction_session_timeout = '60s'")
-                result.add(await self._put_back(connection, topic, some, partitions, again=again))
+                ours = await self._claimed(connection, topic, some, again=again, named=named)
+                result.add(await self._put_back(connection, topic, some, ours, partitions))
         return result
 
     async def _put_back(
-        self, connection: Connection, topic: str, records: Sequence[Record], partitions: int, *, again: bool
+        self, connection: Connection, topic: str, records: Sequence[Record], ours: Sequence[Place], partitions: int
     ) -> PutBack:
         by_place = {place_of(letter): letter for letter in records}
-        ours = sorted(await replays.claim(connection, topic, by_place, again=again))
         sends = [asyncio.ensure_future(self._send(topic, by_place[place], partitions)) for place in ours]
         if sends:
             _, late = await asyncio.wait(sends, timeout=_SEND_SECONDS)
@@ -104,8 +106,14 @@ class Replayer:
         await replays.release(connection, topic, [place for place, _ in failed])
         return PutBack(len(ours) - len(failed), len(by_place) - len(ours), failed)
 
+    async def _claimed(
+        self, connection: Connection, topic: str, records: Sequence[Record], *, again: bool, named: bool
+    ) -> list[Place]:
+        places = [place_of(letter) for letter in records]
+        return sorted(await replays.claim(connection, topic, places, again=again, named=named))
+
     async def put_kept_back(
-        self, vault: Vault, kept: Sequence[KeptLetter], partitions: int, *, again: bool = False
+        self, vault: Vault, kept: Sequence[KeptLetter], partitions: int, *, again: bool = False, named: bool = False
     ) -> PutBack:
         """The same for dead letters that the ledger keeps. They are large: each goes in a transaction of its own.
 
@@ -116,7 +124,7 @@ class Replayer:
             try:
                 async with self.database.transaction() as connection:
                     await connection.execute("set local idle_in_transaction_session_timeout = '60s'")
-                    if not await letters.claim(connection, [each.id], again=again):
+                    if not await letters.claim(connection, [each.id], again=again, named=named):
                         result.known += 1
                         continue
                     record = await opened_record(connection, vault, each)

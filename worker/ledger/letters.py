@@ -16,12 +16,12 @@ import orjson
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
 
-__all__ = ["Content", "KeptLetter", "claim", "keep", "kept", "kept_at", "opened", "prune", "waiting"]
+__all__ = ["Content", "KeptLetter", "claim", "dismiss", "keep", "kept", "kept_at", "opened", "prune", "waiting"]
 
 _BITE = 100
 """Rows of one deletion: a letter may have many megabytes."""
 
-_COLUMNS = 'id, topic, partition, "offset", written_ms, reason, error, refusal, size, created_at, replayed_at'
+_COLUMNS = 'id, topic, partition, "offset", written_ms, reason, error, refusal, size, created_at, settled_at, dismissed'
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ class KeptLetter:
     refusal: str
     size: int
     created_at: datetime
-    replayed_at: datetime | None
+    settled_at: datetime | None
+    dismissed: str | None
 
     @classmethod
     def of(cls, row: Any) -> KeptLetter:
@@ -129,25 +130,35 @@ async def opened(connection: Connection, vault: Vault, letter_id: int) -> Conten
     return None if body is None else Content.unpacked(vault.open(body))
 
 
-async def claim(connection: Connection, ids: Collection[int], *, again: bool) -> set[int]:
-    """Notes that these are put back, and returns those that the caller may send: with `again` all that are there.
+async def dismiss(connection: Connection, letter_id: int, reason: str) -> None:
+    """Notes that a letter is settled."""
+    await connection.execute(
+        "update dead_letter set settled_at = clock_timestamp(), dismissed = $2 where id = $1", letter_id, reason
+    )
+
+
+async def claim(connection: Connection, ids: Collection[int], *, again: bool, named: bool = False) -> set[int]:
+    """Notes that these are put back, and returns those that the caller may send: with `again` all but those that were
+    dismissed, and with `named` these too.
 
     The row locks close the race of two operators: the second one waits until the first one's transaction has ended.
     """
     rows = await connection.fetch(
         "with mine as (select id from dead_letter where id = any($1) order by id for update)"
-        " update dead_letter set replayed_at = clock_timestamp() from mine"
-        " where dead_letter.id = mine.id and ($2 or dead_letter.replayed_at is null) returning dead_letter.id",
+        " update dead_letter set settled_at = clock_timestamp(), dismissed = null from mine"
+        " where dead_letter.id = mine.id and (settled_at is null"
+        " or case when dismissed is null then $2::boolean else $3::boolean end) returning dead_letter.id",
         list(ids),
         again,
+        named,
     )
     return {row["id"] for row in rows}
 
 
 async def waiting(connection: Connection) -> Mapping[str, int]:
-    """Kept letters that were not put back, by topic."""
+    """Kept letters that are not settled, by topic."""
     rows = await connection.fetch(
-        "select topic, count(*) as letters from dead_letter where replayed_at is null group by topic"
+        "select topic, count(*) as letters from dead_letter where settled_at is null group by topic"
     )
     return {row["topic"]: row["letters"] for row in rows}
 

@@ -1,4 +1,5 @@
 """Which dead letters were put back on their topic: each goes back once, however often and by how many that is asked.
+Or were dismissed by an operator: these go back only when they are named.
 
 A dead letter is known by its place on the dead-letter topic. A topic that was deleted and made again begins at offset
 0: a dead letter that is younger than the note of its replay is another one, and was not put back.
@@ -30,22 +31,45 @@ class Place:
         return datetime.fromtimestamp(self.written_ms / 1000, UTC)
 
 
-async def replayed(connection: Connection, topic: str, places: Collection[Place]) -> Mapping[Place, datetime]:
-    """Those of `places` that were put back, and when. `topic`: the input topic, without prefix."""
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """When a dead letter was put back, or dismissed and why."""
+
+    at: datetime
+    dismissed: str | None = None
+
+
+async def settled(connection: Connection, topic: str, places: Collection[Place]) -> Mapping[Place, Settled]:
+    """Those of `places` that were put back or dismissed. `topic`: the input topic, without prefix."""
     rows = await connection.fetch(
-        'select partition, "offset", at from replay where topic = $1 and (partition, "offset") in'
+        'select partition, "offset", at, dismissed from replay where topic = $1 and (partition, "offset") in'
         " (select * from unnest($2::int[], $3::bigint[]))",
         topic,
         [place.partition for place in places],
         [place.offset for place in places],
     )
-    noted = {(row["partition"], row["offset"]): row["at"] for row in rows}
+    noted = {(row["partition"], row["offset"]): Settled(row["at"], row["dismissed"]) for row in rows}
     found = {place: noted.get((place.partition, place.offset)) for place in places}
-    return {place: at for place, at in found.items() if at is not None and place.written <= at + SKEW}
+    return {place: each for place, each in found.items() if each is not None and place.written <= each.at + SKEW}
 
 
-async def claim(connection: Connection, topic: str, places: Collection[Place], *, again: bool) -> set[Place]:
-    """Notes that `places` are put back, and returns those of them that the caller may send: with `again` all.
+async def dismiss(connection: Connection, topic: str, place: Place, reason: str) -> None:
+    """Notes that a dead letter is settled, whether it was put back before or not."""
+    await connection.execute(
+        'insert into replay (topic, partition, "offset", at, dismissed) values ($1, $2, $3, clock_timestamp(), $4)'
+        ' on conflict (topic, partition, "offset") do update set at = excluded.at, dismissed = excluded.dismissed',
+        topic,
+        place.partition,
+        place.offset,
+        reason,
+    )
+
+
+async def claim(
+    connection: Connection, topic: str, places: Collection[Place], *, again: bool, named: bool = False
+) -> set[Place]:
+    """Notes that `places` are put back, and returns those of them that the caller may send: with `again` all but those
+    that were dismissed, and with `named` these too.
 
     The primary key closes the race of two operators: the second one waits here until the first one's transaction has
     ended, and finds its claims taken. Ordered, so that two of them cannot wait for each other.
@@ -63,9 +87,10 @@ async def claim(connection: Connection, topic: str, places: Collection[Place], *
     ours = {(row["partition"], row["offset"]) for row in rows}
     taken = [place for place in ordered if (place.partition, place.offset) not in ours]
     rows = await connection.fetch(
-        "update replay set at = clock_timestamp()"
+        "update replay set at = clock_timestamp(), dismissed = null"
         " from unnest($2::int[], $3::bigint[], $4::timestamptz[]) as n (p, o, w)"
-        ' where topic = $1 and partition = p and "offset" = o and ($5 or at + $6::interval < w)'
+        ' where topic = $1 and partition = p and "offset" = o'
+        " and (at + $6::interval < w or case when dismissed is null then $5::boolean else $7::boolean end)"
         ' returning partition, "offset"',
         topic,
         [place.partition for place in taken],
@@ -73,6 +98,7 @@ async def claim(connection: Connection, topic: str, places: Collection[Place], *
         [place.written for place in taken],
         again,
         SKEW,
+        named,
     )
     ours |= {(row["partition"], row["offset"]) for row in rows}
     return {place for place in ordered if (place.partition, place.offset) in ours}
