@@ -14,8 +14,8 @@ from worker.commands._dlq import COLUMNS, as_json, body, head, row, whole_json
 from worker.commands._dlq_store import DLQ, TOO_LARGE, DlqSettings
 from worker.commands._errors import WRONG_USAGE, Refused, one_of
 from worker.commands._kafka import sentence_of
-from worker.commands._mend import storable
 from worker.commands._output import print_json, printable, table
+from worker.commands.holds import given_reason
 from worker.intake.replay import PutBack, Stored
 from worker.kafka.topics import INPUT_TOPICS
 from worker.settings import load
@@ -141,9 +141,7 @@ def dismiss(
     It stays where it is, and a replay that names it still puts it back.
     """
     name = _input_topic(topic)
-    text = storable(reason).replace("\0", "").strip()
-    if not text:
-        raise Refused("--reason must say something.", WRONG_USAGE)
+    text = given_reason(reason)
     letter = asyncio.run(store.dismissed(load(DlqSettings), name, (partition, offset), stored, text))
     if as_json_:
         print_json(
