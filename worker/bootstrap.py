@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from schemas.events import Account
+from schemas.outcomes import Status
 from worker.backoff import Schedule
 from worker.console.app import Console
 from worker.dispatch.calls import Caller
@@ -223,6 +224,9 @@ class Replica:
 
     def _published(self, row: OutcomeRow) -> None:
         self.metrics.outcomes.labels(row.topic, row.status).inc()
+        if row.accepted_at is not None and row.status != Status.PENDING:
+            took = self.ledger.clock.now() - row.accepted_at
+            self.metrics.outcome_seconds.labels(row.topic).observe(max(took.total_seconds(), 0.0))
         self.tracing.published(row.topic, row.status, row.headers)
 
     def _observe(self, operation: str, result: str, items: int, seconds: float) -> None:

@@ -22,8 +22,9 @@ from worker.bridge.compose import new_bridge
 from worker.kafka.admin import ensure_topics
 from worker.kafka.topics import INPUT_TOPICS
 from worker.settings import BridgeSettings, load
+from worker.version import VERSION
 
-_METRIC = re.compile(r"\btradovate_worker_[a-z_]+")
+_METRIC = re.compile(r"\b(?:tradovate_worker|process)_[a-z_]+")
 _SELECTOR = re.compile(r"\b(tradovate_worker_[a-z_]+)\{([^}]*)\}")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 _PROMETHEUS_OWN = {"job", "instance"}
@@ -47,8 +48,20 @@ CONTRACT = {
     "dead_letters_total": {"topic", "reason"},
     "bridge_connected": {"domain"},
     "signals_bridged_total": set(),
+    "build_info": {"version"},
+    "outcome_seconds_bucket": {"topic", "le"},
 }
-"""Contract section 6."""
+"""Contract section 6, with the prefix `tradovate_worker_`."""
+
+PROCESS = (
+    "process_cpu_seconds_total",
+    "process_max_fds",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_virtual_memory_bytes",
+)
+"""The standard metrics of a process, without a prefix."""
 
 TESTS = sorted(path.name for path in (DEPLOY / "prometheus").glob("*.test.yml"))
 
@@ -109,6 +122,8 @@ async def test_metrics_keep_the_contract_and_the_board_and_alerts_name_no_other(
     """
     for name, labels in CONTRACT.items():
         assert set(samples[f"tradovate_worker_{name}"]) == labels, name
+    assert samples["tradovate_worker_build_info"]["version"] == {VERSION}
+    assert set(PROCESS) <= set(samples)
     for where, expression in expressions().items():
         for metric in _METRIC.findall(expression.replace("tradovate_worker:", "")):
             assert metric in samples, f"{where} asks for {metric}"

@@ -16,6 +16,7 @@ from tests.support.stage import Here, Stage
 from tests.support.waiting import eventually
 from worker.console.live import PARTS
 from worker.embedded import EmbeddedPostgres
+from worker.version import VERSION
 
 TOKEN = "a-token-of-the-tests"
 
@@ -99,6 +100,14 @@ async def test_what_a_page_needs_is_in_the_package(stage: Stages) -> None:
             assert "Permission to use, copy, modify" in licence.text
         for name in ("..%2fapp.py", "none.js", "%2e%2e"):
             assert (await client.get(f"/static/{name}")).status_code == 404
+
+
+async def test_each_page_says_which_version_serves_it(stage: Stages) -> None:
+    """During a roll-out an operator sees on every page which version has answered."""
+    _, here = await opened(stage)
+    async with console(here) as client:
+        for path in PAGES:
+            assert f"version {VERSION}" in (await client.get(path)).text, path
 
 
 async def test_a_search_finds_a_flow_by_any_of_its_ids(stage: Stages) -> None:

@@ -12,12 +12,13 @@ import worker
 
 HOUSE = Path(worker.__file__).parent
 
-_BASE = {"schemas", "backoff", "addresses"}
+_BASE = {"schemas", "backoff", "addresses", "version"}
 _WALLS: dict[str, set[str]] = {
     "flows": {"schemas"},
     "replies": set(),
     "addresses": set(),
     "backoff": set(),
+    "version": set(),
     "tradovate": {"schemas", "replies"},
     "ledger": _BASE | {"flows", "replies"},
     "session": _BASE | {"ledger", "tradovate", "replies"},

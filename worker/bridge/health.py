@@ -12,6 +12,7 @@ from worker.bridge.publisher import TOPICS
 from worker.ops.health import HANGS_AFTER
 from worker.ops.serve import Probes
 from worker.replies import Domain
+from worker.version import VERSION
 
 if TYPE_CHECKING:
     from worker.bridge.bridge import Bridge
@@ -65,7 +66,7 @@ class BridgeHealth:
     def details(self) -> Mapping[str, Any]:
         """What readiness tells besides."""
         bridge = self.bridge
-        told: dict[str, Any] = {"replica": bridge.name, "role": "bridge", "state": "standby"}
+        told: dict[str, Any] = {"replica": bridge.name, "role": "bridge", "version": VERSION, "state": "standby"}
         told |= bridge.reach.partner
         if bridge.term is not None:
             told["state"] = "leader"

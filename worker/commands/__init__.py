@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ from typer.core import TyperGroup
 
 from worker._interrupt import ended_at_once
 from worker.commands._errors import HELP, WRONG_USAGE, Refused
+from worker.version import VERSION
 
 __all__ = ["COMMANDS", "application"]
 
@@ -91,14 +91,7 @@ def _program(
 ) -> None:
     """Carries out a prop firm's Kafka events at Tradovate's partner API, once in effect."""
     if show_version:
-        print(f"tradovate-worker {_version()}")
+        print(f"tradovate-worker {VERSION}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
-
-
-def _version() -> str:
-    try:
-        return version("tradovate-worker")
-    except PackageNotFoundError:  # run out of a source tree that was never installed
-        return "(not installed)"

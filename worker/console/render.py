@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from worker.console import words
 from worker.console.session import Session
+from worker.version import VERSION
 
 HEADERS: Mapping[str, str] = {
     # Nothing inline, nothing from elsewhere: what markup in an event could ever say, no browser would run.
@@ -56,7 +57,7 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._jinja.filters.update(words.FILTERS)
-        self._jinja.globals.update(pages=PAGES, environment=self.environment)
+        self._jinja.globals.update(pages=PAGES, environment=self.environment, version=VERSION)
 
     def text(self, template: str, **values: Any) -> str:
         """A part of a page."""

@@ -32,7 +32,8 @@ class Outbox:
                 " order by id limit $1 for update skip locked)"
                 " update outcome set lease_until = clock_timestamp() + make_interval(secs => $2) from late"
                 " where outcome.id = late.id"
-                " returning outcome.id, topic, status, record_key, headers, body, flow_id",
+                " returning outcome.id, topic, status, record_key, headers, body, flow_id,"
+                " (select created_at from flow where flow.id = outcome.flow_id) as accepted_at",
                 limit,
                 OUTCOME_LEASE,
             )

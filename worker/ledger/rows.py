@@ -199,12 +199,13 @@ class OutcomeRow:
     body: bytes = field(repr=False)
     until: float
     flow_id: uuid.UUID | None = None
+    accepted_at: datetime | None = None  # when its event was accepted; None: it never was
 
     @classmethod
     def leased(cls, row: Any, until: float) -> OutcomeRow:
-        """Out of a row of the table: id, topic, status, record_key, headers, body, flow_id."""
+        """Out of a row: id, topic, status, record_key, headers, body, flow_id, accepted_at."""
         topic, status, key, headers, body = (row[name] for name in ("topic", "status", "record_key", "headers", "body"))
-        return cls(row["id"], topic, status, key, headers, body, until, row["flow_id"])
+        return cls(row["id"], topic, status, key, headers, body, until, row["flow_id"], row["accepted_at"])
 
 
 NOT_OURS = float("-inf")

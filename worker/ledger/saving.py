@@ -61,10 +61,13 @@ async def save(
     ids: Mapping[str, tuple[int, bool]] = (told["outcomes"] if outcomes else None) or {}
     until = working.begun + OUTCOME_LEASE
     rows = []
-    for outcome_id, flow_id, topic, _, status, key, headers, body in outcomes:
+    for (flow, *_), (outcome_id, flow_id, topic, _, status, key, headers, body) in zip(
+        working.outcomes, outcomes, strict=True
+    ):
         row_id, ours = ids.get(outcome_id, (None, False))
         if row_id is not None:
-            rows.append(OutcomeRow(row_id, topic, status, key, headers, body, until if ours else NOT_OURS, flow_id))
+            lease, accepted_at = until if ours else NOT_OURS, flow.created_at if flow else None
+            rows.append(OutcomeRow(row_id, topic, status, key, headers, body, lease, flow_id, accepted_at))
     return rows
 
 

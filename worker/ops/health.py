@@ -14,6 +14,7 @@ from worker.ledger.overview import ended_flows, open_flows
 from worker.ops.metrics import Sparing
 from worker.ops.reach import Reach
 from worker.ops.serve import Probes
+from worker.version import VERSION
 
 if TYPE_CHECKING:
     from worker.bootstrap import Replica
@@ -95,6 +96,7 @@ class Health:
         return {
             "replica": replica.name,
             "role": "worker",
+            "version": VERSION,
             "callsInFlight": replica.dispatcher.in_flight,
             "intakeWaitsFor": replica.taker.failing,
             "holds": self._reach.held,

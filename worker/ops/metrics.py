@@ -12,11 +12,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from worker.version import VERSION
 
 PREFIX = "tradovate_worker"
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_OUTCOME_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400)
+"""From a lone purchase (tens of milliseconds) to a departure that waits for the end of the trading day."""
 _ITEMS = (1, 2, 5, 10, 25, 50, 75, 99, 100)
 
 _RESULTS = ("accepted", "known", "invalid")
@@ -30,6 +34,7 @@ class Metrics:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     events: Counter = field(init=False)
     outcomes: Counter = field(init=False)
+    outcome_seconds: Histogram = field(init=False)
     flows: Gauge = field(init=False)
     oldest: Gauge = field(init=False)
     calls: Counter = field(init=False)
@@ -43,6 +48,7 @@ class Metrics:
     lag: Gauge = field(init=False)
     dead_letters: Counter = field(init=False)
     ready: Gauge = field(init=False)
+    build: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         """Declares them all, so that each has its help text from the first scrape on."""
@@ -51,6 +57,13 @@ class Metrics:
             "events", "Input records taken, by result: accepted, known, invalid.", ("topic", "result"), **make
         )
         self.outcomes = Counter("outcomes", "Outcomes published.", ("topic", "status"), **make)
+        self.outcome_seconds = Histogram(
+            "outcome_seconds",
+            "Time from an event's acceptance to its published outcome; outcomes that are pending do not count.",
+            ("topic",),
+            buckets=_OUTCOME_SECONDS,
+            **make,
+        )
         self.flows = Gauge("flows", "Flows in the ledger, by state.", ("topic", "state"), **make)
         self.oldest = Gauge(
             "oldest_waiting_flow_seconds",
@@ -80,6 +93,9 @@ class Metrics:
         self.ready = Gauge(
             "ready", "The checks of /health/ready, one by one: 1 passes, 0 does not.", ("check",), **make
         )
+        self.build = Gauge("build_info", "Always 1; the label is the version of this process.", ("version",), **make)
+        self.build.labels(VERSION).set(1)
+        ProcessCollector(registry=self.registry)  # memory, CPU time, open files, start: names without our prefix
 
     def expect(self, topics: Iterable[str], reasons: Iterable[str] = ()) -> None:
         """Shows every counter that will be from the first scrape on.
@@ -93,6 +109,7 @@ class Metrics:
                 self.events.labels(topic, result)
             for status in _STATUSES:
                 self.outcomes.labels(topic, status)
+            self.outcome_seconds.labels(topic)
             for reason in reasons:
                 self.dead_letters.labels(topic, reason)
 
