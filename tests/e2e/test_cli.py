@@ -194,8 +194,32 @@ def test_topics_are_listed(embedded_kafka: EmbeddedKafka, topic_prefix: str) -> 
     assert {one["topic"]: one["partitions"] for one in listed if one["exists"]} == {"md.signed": 4}
     assert [one["topic"] for one in listed] == list(ALL_TOPICS)
     lines = ran("topics", "list", env=env)[1].splitlines()
-    assert [line.split()[0] for line in lines] == ["topic", *ALL_TOPICS]
+    assert [line.split()[0] for line in lines] == ["TOPIC", *ALL_TOPICS]
     assert topic_prefix not in "".join(lines)
+
+
+def test_topics_cannot_be_created_without_a_controller(embedded_kafka: EmbeddedKafka, topic_prefix: str) -> None:
+    """A broker that has no controller, and so creates no topics, is one line that says what to do."""
+    env = {"KAFKA_BOOTSTRAP_SERVERS": embedded_kafka.bootstrap_servers, "KAFKA_TOPIC_PREFIX": topic_prefix}
+    assert "controller" in refused(1, "topics", "create", env=env)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("tradovate-worker to", ["topics"]),
+        ("tradovate-worker flows list --state in", ["in_doubt"]),
+        ("tradovate-worker watch --topic trader.p", ["trader.purchased", "trader.passed"]),
+        ("tradovate-worker send md", ["md.signed"]),
+        ("tradovate-worker dlq replay account.r", ["account.reset"]),
+        ("tradovate-worker pause createEvaluationU", ["createEvaluationUsers"]),
+    ],
+)
+def test_tab_completes(typed: str, offered: list[str]) -> None:
+    """TAB in bash completes commands, states, topics and operations."""
+    shell = {"_TRADOVATE_WORKER_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    code, out, err = ran(env={**NOBODY, **shell})
+    assert (code, out.split(), err) == (0, offered, "")
 
 
 def test_the_sandbox_prints_its_settings_and_serves() -> None:

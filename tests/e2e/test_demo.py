@@ -40,6 +40,9 @@ def test_every_sample_gets_its_outcome(tmp_path: Path) -> None:
         assert "its token" not in process.stdout
         assert "50 of 50 plain purchases are done" in process.stdout
         assert "each effect was made once" in process.stdout
+        counts = re.findall(r"(?:calls for|all) (\d+) events", process.stdout)
+        assert len(counts) == 2
+        assert len(set(counts)) == 1, counts
         for topic in TOPICS:
             assert f"out    {topic} " in process.stdout
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from worker._interrupt import ended_at_once
 from worker.commands._errors import HELP, WRONG_USAGE, Refused
 from worker.version import VERSION
 
-__all__ = ["COMMANDS", "application"]
+__all__ = ["COMMANDS", "HELP_COLUMNS", "application"]
 
 COMMANDS = {
     "demo": "Everything on this machine, with sample events; touches nothing real.",
@@ -34,6 +34,9 @@ COMMANDS = {
     "schemas": "JSON Schema of events and outcomes, and AsyncAPI.",
 }
 """Each is a module of this package with an `app`, in the order in which help shows them."""
+
+HELP_COLUMNS = 100
+"""No line of help is longer, examples included; `tests/unit/test_help.py` measures all of them."""
 
 _EXAMPLE = """Example:
 
@@ -78,10 +81,10 @@ def application() -> Any:
 
 
 def help_settings() -> dict[str, Any]:
-    """How help is laid out: as wide as the terminal up to 100 columns, and on a pipe never wrapped."""
-    settings: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    """How help is laid out: as wide as the terminal up to 100 columns, and on a pipe 100 columns wide."""
+    settings: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": HELP_COLUMNS}
     if not sys.stdout.isatty():
-        settings["terminal_width"] = 10_000
+        settings["terminal_width"] = HELP_COLUMNS  # not the COLUMNS of some terminal
     return settings
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from aiokafka import errors
 
 from worker.commands._errors import Refused
-from worker.kafka.admin import TopicsNotCreated, TopicState, list_topics
+from worker.kafka.admin import NoController, TopicsNotCreated, TopicState, list_topics
 from worker.settings import KafkaSettings
 
 ANSWER_SECONDS = 8.0
@@ -23,6 +23,11 @@ async def kafka_errors(settings: KafkaSettings) -> AsyncIterator[None]:
         yield
     except (errors.KafkaError, OSError, TimeoutError) as error:
         raise Refused(sentence_of(error, settings)) from None
+    except NoController:
+        raise Refused(
+            "No broker of this Kafka is its controller, and only a controller creates topics: run it again when one is"
+            " elected, or create the topics with the tools of that broker."
+        ) from None
     except TopicsNotCreated as error:
         raise Refused(f"The broker did not make all topics: {_reasons(error)}; mend that and run it again.") from None
 

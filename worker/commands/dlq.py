@@ -10,6 +10,7 @@ import typer
 
 from worker.commands import _dlq_store as store
 from worker.commands._app import example, group
+from worker.commands._complete import TopicArgument, completing
 from worker.commands._dlq import COLUMNS, as_json, body, head, row, whole_json
 from worker.commands._dlq_store import DLQ, TOO_LARGE, DlqSettings
 from worker.commands._errors import WRONG_USAGE, Refused, one_of
@@ -26,7 +27,6 @@ app = group(
     "tradovate-worker dlq replay trader.purchased",
 )
 
-Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The input topic, without prefix.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Where = Annotated[
     Stored | None,
@@ -41,7 +41,12 @@ Where = Annotated[
 @app.command("list", epilog=example("tradovate-worker dlq list", "tradovate-worker dlq list trader.purchased --json"))
 def list_(
     topic: Annotated[
-        str | None, typer.Argument(metavar="[TOPIC]", help="One input topic, without prefix; all when left out.")
+        str | None,
+        typer.Argument(
+            metavar="[TOPIC]",
+            help="One input topic, without prefix; all when left out.",
+            autocompletion=completing(INPUT_TOPICS),
+        ),
     ] = None,
     *,
     as_json_: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
@@ -63,7 +68,7 @@ def list_(
     )
 )
 def show(
-    topic: Topic,
+    topic: TopicArgument,
     *,
     partition: Annotated[int, typer.Option("--partition", min=0, help="As `dlq list` shows it.", show_default=False)],
     offset: Annotated[int, typer.Option("--offset", min=0, help="As `dlq list` shows it.", show_default=False)],
@@ -93,7 +98,7 @@ def show(
     )
 )
 def replay(
-    topic: Topic,
+    topic: TopicArgument,
     *,
     partition: Annotated[int | None, typer.Option("--partition", min=0, help="One dead letter's partition.")] = None,
     offset: Annotated[int | None, typer.Option("--offset", min=0, help="One dead letter's offset.")] = None,

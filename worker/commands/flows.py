@@ -15,6 +15,7 @@ from schemas.base import MAX_INT64
 from schemas.cleaning import clean
 from schemas.outcomes import Status
 from worker.commands._app import example, group
+from worker.commands._complete import TopicOption, completing
 from worker.commands._errors import WRONG_USAGE, Refused, one_of
 from worker.commands._flows import COLUMNS, as_json, head, row, story_json, timeline
 from worker.commands._mend import (
@@ -68,8 +69,11 @@ class Resolution(StrEnum):
 )
 def list_(
     *,
-    state: Annotated[list[str] | None, typer.Option("--state", help=f"{', '.join(FlowState)}; may come again.")] = None,
-    topic: Annotated[list[str] | None, typer.Option("--topic", help="Only this input topic's; may come again.")] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option("--state", help=f"{', '.join(FlowState)}; may come again.", autocompletion=completing(FlowState)),
+    ] = None,
+    topic: TopicOption = None,
     trader: Annotated[str | None, typer.Option("--trader", help="Only this traderId's.")] = None,
     order: Annotated[str | None, typer.Option("--order", help="Only this orderId's.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 50,
@@ -114,7 +118,7 @@ def show(name: Name, *, as_json_: Json = False) -> int:
 @app.command(
     epilog=example(
         'tradovate-worker flows retry e-1 --reason "the name is free again"',
-        'tradovate-worker flows retry 0199c5d2-7a10-7c3e-9a51-1f2e3d4c5b6a --not-made --reason "nothing at Tradovate"',
+        'tradovate-worker flows retry e-9 --not-made --reason "no request at Tradovate"',
     )
 )
 def retry(
@@ -143,7 +147,7 @@ def cancel(name: Name, *, reason: Reason = None, by: By = None, as_json_: Json =
 
 @app.command(
     epilog=example(
-        'tradovate-worker flows resolve e-9 --outcome succeeded --set accountId=98765 --reason "seen at Tradovate"',
+        "tradovate-worker flows resolve e-9 --outcome succeeded --set accountId=98765 --reason seen",
         'tradovate-worker flows resolve e-9 --outcome failed --reason "no request at Tradovate"',
     )
 )

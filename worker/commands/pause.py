@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from worker.commands._app import example, group
+from worker.commands._complete import completing
 from worker.commands._errors import one_of
 from worker.commands._ledger import ledger
 from worker.commands.holds import given_reason
@@ -25,7 +26,12 @@ app = group()
 )
 def pause(
     operation: Annotated[
-        str | None, typer.Argument(metavar="[OPERATION]", help="One Tradovate operation; all when left out.")
+        str | None,
+        typer.Argument(
+            metavar="[OPERATION]",
+            help="One Tradovate operation; all when left out.",
+            autocompletion=completing(ENDPOINTS),
+        ),
     ] = None,
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept and shown in health.", show_default=False)],

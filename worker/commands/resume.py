@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from worker.commands._app import example, group
+from worker.commands._complete import completing
 from worker.commands._errors import Refused, one_of
 from worker.commands._ledger import ledger
 from worker.ledger import holds
@@ -22,7 +23,12 @@ _OF_ONE = "pause:"
 @app.command(epilog=example("tradovate-worker resume", "tradovate-worker resume createEvaluationAccounts"))
 def resume(
     operation: Annotated[
-        str | None, typer.Argument(metavar="[OPERATION]", help="The operation that was paused; left out for all calls.")
+        str | None,
+        typer.Argument(
+            metavar="[OPERATION]",
+            help="The operation that was paused; left out for all calls.",
+            autocompletion=completing(ENDPOINTS),
+        ),
     ] = None,
 ) -> int:
     """End the pause of all calls, or that of one operation; exit 1 when there is none."""

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from schemas.events import Account
 from worker import _forms as forms
 from worker.commands._app import example, group
+from worker.commands._complete import TopicArgument
 from worker.commands._errors import WRONG_USAGE, Refused, one_of
 from worker.commands._events import Bad, Ready, judge, split
 from worker.commands._kafka import ANSWER_SECONDS, kafka_errors, present, sentence_of
@@ -47,7 +48,7 @@ class SendSettings(KafkaSettings):
     )
 )
 def send(
-    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="An input topic, without prefix.", show_default=False)],
+    topic: TopicArgument,
     file: Annotated[
         Path | None,
         typer.Argument(metavar="[FILE]", help="One event, an array, or JSON Lines; - or left out: standard input."),

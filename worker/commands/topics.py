@@ -20,7 +20,7 @@ app = group(
 )
 
 _CREATE_SECONDS = 30.0
-"""26 topics with replicas are made within a second or two; a loaded cluster has been seen to take ten."""
+"""All topics with replicas are made within a second or two; a loaded cluster has been seen to take ten."""
 
 _HOUR_MS = 3_600_000
 

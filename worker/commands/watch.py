@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.commands._app import example, group
+from worker.commands._complete import TopicOption
 from worker.commands._errors import one_of
 from worker.commands._outcomes import Arrival, reading
 from worker.commands._output import console, printable
@@ -55,7 +56,7 @@ def watch(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, exactly the outcome.")] = False,
     from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the oldest, not with the next.")] = False,
-    topic: Annotated[list[str] | None, typer.Option("--topic", help="Only this input topic's; may come again.")] = None,
+    topic: TopicOption = None,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="End after so many.")] = None,
     order: Annotated[str | None, typer.Option("--order", help="Only this orderId's.")] = None,
     trader: Annotated[str | None, typer.Option("--trader", help="Only this traderId's.")] = None,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -25,6 +26,7 @@ from worker.settings import KafkaSettings
 
 __all__ = [
     "DEAD_LETTER_BYTES",
+    "NoController",
     "TopicState",
     "TopicsNotCreated",
     "ensure_topics",
@@ -41,7 +43,10 @@ _OUTCOME_BYTES = 2 * 1024 * 1024
 """`max.message.bytes` of an outcome topic: an outcome has its event's key, which alone may fill Kafka's usual 1 MiB."""
 
 _REQUEST_MS = 10_000
-"""Metadata is answered in milliseconds and 26 topics are made within a second; a person waits for this command."""
+"""Metadata is answered in milliseconds and all topics are made within a second; a person waits for this command."""
+
+_ELECTION_SECONDS = 6.0
+"""A controller is elected within a second or two."""
 
 _LEADERS_SECONDS = 10.0
 """A fresh topic has its leaders within a second; a cluster that needs longer has other troubles."""
@@ -53,6 +58,10 @@ class TopicsNotCreated(Exception):  # noqa: N818, said as it is
     def __init__(self, reasons: Mapping[str, str]) -> None:
         self.reasons = dict(reasons)
         super().__init__("; ".join(f"{topic}: {reason}" for topic, reason in self.reasons.items()))
+
+
+class NoController(Exception):  # noqa: N818, said as it is
+    """No broker is the cluster's controller, and no other one makes topics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +116,14 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOP
     """Makes those of `topics` that are missing, leaves the others as they are, and returns the names of the new ones.
 
     Returns when the new topics take records. Several may do this at once. Raises `TopicsNotCreated` with the broker's
-    reasons, aiokafka's `KafkaError` when it cannot be reached.
+    reasons, `NoController`, aiokafka's `KafkaError` when it cannot be reached.
     """
     names = TopicNames(settings.kafka_topic_prefix)
     async with _admin(settings) as admin:
         missing = [state.topic for state in await list_topics(settings, topics) if not state.exists]
         if not missing:
             return []
-        answer = await admin.create_topics([_new_topic(settings, topic) for topic in missing], timeout_ms=_REQUEST_MS)
+        answer = await _create(admin, [_new_topic(settings, topic) for topic in missing])
         created, reasons = [], {}
         for name, code, *message in answer.topic_errors:
             error = for_code(code)
@@ -126,6 +135,26 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOP
             raise TopicsNotCreated(reasons)
         await _wait_for_leaders(admin, [names.on_broker(topic) for topic in missing])
         return created
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: list[NewTopic]) -> Any:
+    """The broker's response. A cluster has no controller for as long as it elects one; some that speak Kafka's protocol
+    never have one.
+    """
+    cluster = admin._client.cluster  # noqa: SLF001 - the admin client asks a controller that is None for its number
+    try:
+        async with asyncio.timeout(_ELECTION_SECONDS):
+            while cluster.controller is None:
+                await asyncio.sleep(0.2)
+                await admin._client.force_metadata_update()  # noqa: SLF001
+    except TimeoutError:
+        raise NoController from None
+    try:
+        return await admin.create_topics(topics, timeout_ms=_REQUEST_MS)
+    except AttributeError:
+        if cluster.controller is not None:
+            raise
+        raise NoController from None  # it has gone since
 
 
 async def retentions(settings: KafkaSettings, names: Sequence[str]) -> dict[str, int]:

@@ -101,8 +101,8 @@ def _verdict(show: Show, stage: Stage, chosen: Sequence[Sample], seen: Seen) -> 
     names = {name.lower(): name for name in OPERATIONS}
     show.heading("What it took")
     show.calls(calls["by_path"], calls["items_by_path"], names)
-    sent = sum(sample.times for sample in chosen)
-    show.say(f"{calls['total']} calls for {sent} events: {calls['total'] * 100 / sent:.1f} calls per 100.")
+    events = len(chosen)  # one that is sent twice is still one event
+    show.say(f"{calls['total']} calls for {events} events: {calls['total'] * 100 / events:.1f} calls per 100.")
     show.heading("What took effect")
     found = effects(chosen, state["effects"])
     show.effects(found)
@@ -112,7 +112,7 @@ def _verdict(show: Show, stage: Stage, chosen: Sequence[Sample], seen: Seen) -> 
     show.heading("Verdict")
     for problem in problems[:_MOST_SHOWN]:
         show.say(problem, "red")
-    right = f"all {len(chosen)} events got the outcome that they should, each effect was made once"
+    right = f"all {events} events got the outcome that they should, each effect was made once"
     if problems:
         more = f" and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
         show.say(f"Failed: {len(problems)} things are not as they should be{more and ' (the first are shown)'}.", "red")

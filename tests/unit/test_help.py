@@ -1,0 +1,53 @@
+"""Help and completion of every command, however deep it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+import typer
+
+from worker.cli import main
+from worker.commands import COMMANDS, HELP_COLUMNS
+from worker.kafka.topics import INPUT_TOPICS
+from worker.ledger.browse import FlowState
+from worker.tradovate.operations import ENDPOINTS
+
+KNOWN = {"topic": INPUT_TOPICS, "state": tuple(FlowState), "operation": ENDPOINTS}
+"""By the name of a parameter, the values that it may have."""
+
+
+def tree() -> Iterator[tuple[list[str], Any]]:
+    """Every command with its words."""
+    for name in COMMANDS:
+        command: Any = typer.main.get_command(import_module(f"worker.commands.{name}").app)
+        yield [name], command
+        for below, each in getattr(command, "commands", {}).items():
+            yield [name, below], each
+
+
+ALL = list(tree())
+
+
+@pytest.mark.parametrize("words", [[], *(words for words, _ in ALL)], ids=" ".join)
+def test_help_fits_a_hundred_columns(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """No line of help is wider than 100 columns, examples included, whether it goes to a terminal or a pipe."""
+    assert main([*words, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("Example:" in line for line in lines)
+    assert [line for line in lines if len(line) > HELP_COLUMNS] == []
+
+
+def test_what_has_known_values_is_completed() -> None:
+    """TAB offers the states, topics and operations wherever a command takes one."""
+    seen = set[str]()
+    for words, command in ALL:
+        for parameter in command.params:
+            if (known := KNOWN.get(parameter.name)) is not None:
+                context = typer.Context(command)
+                offered = [item.value for item in parameter.shell_complete(context, "")]
+                assert offered == list(known), f"{' '.join(words)}: {parameter.name}"
+                seen.add(parameter.name)
+    assert seen == set(KNOWN)
