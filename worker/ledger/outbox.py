@@ -33,10 +33,13 @@ class Outbox:
                 " update outcome set lease_until = clock_timestamp() + make_interval(secs => $2) from late"
                 " where outcome.id = late.id"
                 " returning outcome.id, topic, status, record_key, headers, body, flow_id,"
-                " (select created_at from flow where flow.id = outcome.flow_id) as accepted_at",
+                " (select created_at from flow where flow.id = outcome.flow_id) as accepted_at,"
+                " clock_timestamp() as now",
                 limit,
                 OUTCOME_LEASE,
             )
+        if rows:
+            self.database.clock.told(rows[-1]["now"])  # this may be the first that a replica does
         return sorted((OutcomeRow.leased(row, begun + OUTCOME_LEASE) for row in rows), key=lambda row: row.id)
 
     async def keep(self, ids: Sequence[int]) -> float:
