@@ -129,11 +129,11 @@ def replay(
 
 @app.command(
     epilog=example(
-        'tradovate-worker dlq dismiss trader.purchased --partition 3 --offset 17 --reason "a test of the shop"'
+        'tradovate-worker dlq dismiss trader.purchased --partition 3 --offset 17 --reason "a test"'
     )
 )
 def dismiss(
-    topic: Topic,
+    topic: TopicArgument,
     *,
     partition: Annotated[int, typer.Option("--partition", min=0, help="As `dlq list` shows it.", show_default=False)],
     offset: Annotated[int, typer.Option("--offset", min=0, help="As `dlq list` shows it.", show_default=False)],
