@@ -1,7 +1,8 @@
-"""Ctrl-C while code is being read: the program ends there and then. Needs next to nothing, to be there first."""
+"""While code is imported: Ctrl-C ends the program there and then. Needs next to nothing, to be there first."""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -13,13 +14,26 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def ended_at_once() -> Iterator[None]:
-    """For imports: Ctrl-C ends the process with 130 where it is, without a word; there is nothing to clean up yet.
+def importing() -> Iterator[None]:
+    """Ctrl-C ends the process with 130 where it is, without a word; there is nothing to clean up yet.
 
     An exception would not do. Libraries take it for a failure of their own, a class whose `__set_name__` was hit
     for one; and where it comes out of text that a library has compiled, as a dataclass has, `python -m` ends by the
     signal instead of the code. Where Ctrl-C is not heard, or heard by somebody else, that stays so.
     """
+    # What imports make lives as long as the process: the collector would look at all of it a hundred times.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with _ended_by_interrupt():
+            yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not heard or threading.current_thread() is not threading.main_thread():
         yield

@@ -8,13 +8,13 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import structlog
 
 from schemas.events import Account
 from schemas.outcomes import Status
 from worker.backoff import Schedule
-from worker.console.app import Console
 from worker.dispatch.calls import Caller
 from worker.dispatch.dispatcher import Dispatcher
 from worker.dispatch.pacing import Pace
@@ -60,6 +60,9 @@ from worker.tradovate.client import PartnerClient
 from worker.tradovate.lockout import LockOut
 from worker.tradovate.operations import OPERATIONS
 from worker.tradovate.seen import USERS, Seen
+
+if TYPE_CHECKING:
+    from worker.console.app import Console
 
 log = structlog.get_logger()
 
@@ -203,6 +206,8 @@ class Replica:
         self.health = Health(self, budget)
         self.metrics.expect(FLOWS, CODES)
         if settings.console_token is not None:
+            from worker.console.app import Console  # noqa: PLC0415 - templates are not read where nobody sees them
+
             self.console = Console(
                 settings,
                 settings.console_token.get_secret_value(),

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from worker._interrupt import INTERRUPTED, ended_at_once
+from worker._interrupt import INTERRUPTED, importing
 
 PROGRAM = "tradovate-worker"
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    with ended_at_once():  # so that Ctrl-C may come while the program is still being read
+    with importing():  # so that Ctrl-C may come while the program is still being read
         from worker.commands import application  # noqa: PLC0415
         from worker.commands._errors import told  # noqa: PLC0415
 

@@ -14,7 +14,7 @@ from tests.support.spine import Stages
 from tests.support.stage import Stage
 from tests.support.waiting import eventually
 from worker.bootstrap import Replica
-from worker.ops import tracing
+from worker.ops import spans as spans_module
 from worker.ops.tracing import Tracing
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -25,14 +25,16 @@ PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     """Where the spans go in place of a collector."""
     exporter = InMemorySpanExporter()
-    monkeypatch.setattr(tracing, "OTLPSpanExporter", lambda *_args, **_kwargs: exporter)
+    monkeypatch.setattr(spans_module, "OTLPSpanExporter", lambda *_args, **_kwargs: exporter)
     yield exporter
     exporter.clear()
 
 
 async def _spans(stage: Stage, exporter: InMemorySpanExporter, names: set[str]) -> Sequence[ReadableSpan]:
     async def all_there() -> Sequence[ReadableSpan] | None:
-        await asyncio.to_thread(_replica(stage).tracing._provider.force_flush)  # type: ignore[union-attr]
+        recorded = _replica(stage).tracing.spans
+        assert recorded is not None
+        await asyncio.to_thread(recorded.flush)
         found = exporter.get_finished_spans()
         return found if names <= {span.name for span in found} else None
 

@@ -23,7 +23,7 @@ ALLOWED = {
     "console/guard.py": "the end of a signed cookie, which other replicas and a restart must understand: a wrong clock"
     " makes a session of twelve hours longer or shorter by as much",
     "console/live.py": "the same cookie",
-    "ops/tracing.py": "the times of spans, which are shown beside those of other programs",
+    "ops/spans.py": "the times of spans, which are shown beside those of other programs",
 }
 """Files that may read this machine's clock, and why no decision about a flow, a call or a session depends on it."""
 

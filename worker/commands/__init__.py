@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from worker._interrupt import ended_at_once
+from worker._interrupt import importing
 from worker.commands._errors import HELP, WRONG_USAGE, Refused
 from worker.version import VERSION
 
@@ -55,7 +55,7 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        with ended_at_once():
+        with importing():
             command = typer.main.get_command(import_module(f"worker.commands.{cmd_name}").app)
         command.name = cmd_name
         return command
