@@ -6,6 +6,7 @@ type `Date` of it, which no JSON parser delivers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Annotated, Final
 
@@ -69,9 +70,18 @@ def _to_time(value: object) -> datetime:
     raise mistyped("must be a string with an RFC 3339 time")
 
 
+Clock = Callable[[datetime], str]
+"""How an aware time is written."""
+
+
 def utc_text(moment: datetime) -> str:
-    """An aware time as Tradovate and our outcomes write it: UTC, milliseconds, `Z`."""
+    """An aware time as Tradovate, our outcomes, the console and the commands write it: UTC, milliseconds, `Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def local_text(moment: datetime) -> str:
+    """The same in this machine's zone, with its offset from UTC."""
+    return moment.astimezone().isoformat(timespec="milliseconds")
 
 
 Date = Annotated[date, ReadBy(read=_to_date, schema={**DATE.schema, "description": "A day: YYYY-MM-DD."})]

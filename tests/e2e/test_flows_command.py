@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -247,8 +248,13 @@ async def test_show_tells_all_that_happened_and_nothing_personal(stage: Stages) 
     assert by_flow["outcomes"][0]["outcomeId"] == outcome["outcomeId"]
     assert by_flow["outcomes"][0]["publishedAt"] is not None
     shown = await flows(on, "show", "e-1")
-    assert "createEvaluationAccounts on demo, 1 item: answer" in shown.stdout
-    assert f"succeeded, published, outcomeId {outcome['outcomeId']}" in shown.stdout
+    assert "Call createEvaluationAccounts. On DEMO, with 1 item, by " in shown.stdout
+    assert f"Outcome {outcome['outcomeId']}: succeeded. Published 20" in shown.stdout
+    times = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}"
+    assert re.findall(r"\d\d:\d\d:\d\d\S*", shown.stdout)
+    assert re.sub(f"{times}Z", "", shown.stdout) == re.sub(r"\S*\d\d:\d\d:\d\d\S*Z", "", shown.stdout)
+    local = await flows(on, "show", "e-1", "--local", TZ="America/Chicago")
+    assert len(re.findall(f"{times}-0[56]:00", local.stdout)) == len(re.findall(f"{times}Z", shown.stdout))
     for secret in personal(event):
         assert secret not in shown.stdout + json.dumps(by_flow)
 

@@ -34,6 +34,7 @@ from worker.ledger.browse import FlowState
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
 from worker.ledger.rows import StepState
+from worker.ledger.story import story_of
 from worker.tradovate.operations import OPERATIONS
 
 FULL = 100_000
@@ -136,7 +137,7 @@ async def test_a_page_reads_what_it_shows(database: Explaining) -> None:
         await browse.newest(connection, trader_id="old-5", order_id="old-5")
         for text in ("old-7", "w-3", "e-3", str(newest[0].flow_id), str(uuid.uuid4())):
             for found in await browse.matches(connection, text):
-                await browse.story(connection, found)
+                await story_of(connection, found)
         await browse.workers(connection)
         await pages.oldest_open(connection, TOPICS)
         await pages.in_doubt(connection, TOPICS)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import time
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from worker.commands._flows import as_json, head, row, timeline
-from worker.ledger.browse import CallSeen, FlowState, NoteSeen, OutcomeSeen, StepSeen, Story, Summary, shown
+import pytest
+
+from schemas.times import local_text, utc_text
+from worker.commands._flows import as_json, head, row, rows_of
+from worker.ledger.browse import FlowState, Summary
 from worker.ledger.holds import Hold
+from worker.ledger.story import CallSeen, NoteSeen, OutcomeSeen, StepSeen, Story, shown
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -46,7 +52,7 @@ def step(operation: str, state: str, begun: float, ended: float | None = None, a
 
 
 def told(story: Story) -> list[tuple[str, str]]:
-    return [(kind, text) for _, kind, text in timeline(story)]
+    return [(kind, text) for _, kind, text in rows_of(story)]
 
 
 def test_a_wait_says_what_it_is_for() -> None:
@@ -54,8 +60,10 @@ def test_a_wait_says_what_it_is_for() -> None:
     waits = replace(step("plan", "waiting", 0), waits_for=FLOW.waits_for, due=FLOW.due or NOON)
     story = Story(FLOW, {}, [waits], [], [], [], [])
     assert told(story)[1][0] == "wait"
-    assert told(story)[1][1].startswith("for order 100001 or trader cust-1, until ")
-    assert row(FLOW)[-1] == "waits for order 100001 or trader cust-1"
+    assert told(story)[1][1] == (
+        "Waits for order 100001 or the user of trader cust-1. Until 2026-11-20T12:15:00.000Z at the latest."
+    )
+    assert row(FLOW)[-1] == "waits for order 100001 or the user of trader cust-1"
 
 
 def test_everything_stands_in_the_order_of_time() -> None:
@@ -74,24 +82,31 @@ def test_everything_stands_in_the_order_of_time() -> None:
         200,
         "Rejected",
     )
-    look = CallSeen(4, "createEvaluationUsers", "user/find", "live", "look_up", 1, "r", at(4), None, None, None, None)
+    look = replace(call, id=4, endpoint="user/find", kind="look_up", items=1, at=at(3.55), finished_at=None)
+    look = replace(look, result=None, http_status=None, error=None)
     story = Story(
         replace(FLOW, state=FlowState.FAILED, error_code="cancelled", error_text="no more"),
         {},
-        [step("createEvaluationUsers", "refused", 0.5, 5)],
+        [replace(step("createEvaluationUsers", "refused", 0.95, 5), call_ids=(3, 4))],
         [look, call],
         [OutcomeSeen("abc", "failed", "cancelled", "no more", None, at(6), None)],
         [NoteSeen(at(6), "cancel", "ann", "no more")],
         [],
     )
     assert told(story) == [
-        ("accepted", "event e-1 of trader.purchased"),
-        ("step", "createEvaluationUsers planned"),
-        ("call", "createEvaluationUsers on live, 2 items: refusal, 200, Rejected after 2.50 s"),
-        ("look-up", "user/find on live for createEvaluationUsers: no answer noted"),
-        ("step", "createEvaluationUsers refused"),
-        ("person", "cancel by ann: no more"),
-        ("outcome", "failed (cancelled: no more), not published yet, outcomeId abc"),
+        ("accepted", "Accepted. Event e-1, trader.purchased, partition 2, offset 5."),
+        ("step", "createEvaluationUsers planned. Sent 1 time."),
+        (
+            "call",
+            "Call createEvaluationUsers. On LIVE, with 2 items, by r: refused as a whole after 2.5 s. Rejected.",
+        ),
+        (
+            "look-up",
+            "Look-up reads user/find. On LIVE, by r: no answer yet.",
+        ),
+        ("step", "createEvaluationUsers did not take effect."),
+        ("operator", 'ann cancelled it. "no more"'),
+        ("outcome", 'Outcome abc: failed. cancelled. Not published yet. "no more"'),
     ]
     assert ("state", "failed (cancelled: no more)") in head(story)
 
@@ -100,11 +115,11 @@ def test_what_holds_a_flow_back_now_comes_last() -> None:
     """A lock-out under which a flow waits is told with its end, below all that has happened."""
     hold = Hold(1, "all", "locked out: Tradovate answered 429", None, at(2))
     story = Story(FLOW, {}, [step("createEvaluationUsers", "due", 1, attempts=0)], [], [], [], [hold])
-    assert told(story)[-1] == ("held", "locked out: Tradovate answered 429, until a person clears it")
+    assert told(story)[-1] == ("held", "locked out: Tradovate answered 429, until an operator clears it")
 
 
-def test_a_step_that_nobody_can_look_up_asks_for_a_person() -> None:
-    """A parked step says that a person must look."""
+def test_a_step_that_nobody_can_look_up_asks_for_an_operator() -> None:
+    """A step in doubt says that an operator must look."""
     story = Story(
         replace(FLOW, state=FlowState.IN_DOUBT, ended_at=at(9)),
         {},
@@ -114,7 +129,27 @@ def test_a_step_that_nobody_can_look_up_asks_for_a_person() -> None:
         [],
         [],
     )
-    assert told(story)[-1] == ("step", "createPartnerSubaccountRequest parked: a person must look")
+    assert told(story)[-1] == ("step", "createPartnerSubaccountRequest is in doubt: an operator must look.")
+
+
+def test_every_time_has_milliseconds_and_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times are UTC, or with `--local` this machine's; both forms have milliseconds and name their zone."""
+    waits = replace(step("plan", "waiting", 0), waits_for=FLOW.waits_for, due=FLOW.due or NOON)
+    story = Story(FLOW, {}, [waits], [], [], [], [Hold(1, "all", "429", at(3), at(2))])
+    monkeypatch.setenv("TZ", "America/Chicago")
+    time.tzset()
+    try:
+        utc, local = (
+            [*map(str, rows_of(story, clock)), str(row(FLOW, clock)), str(head(story, clock))]
+            for clock in (utc_text, local_text)
+        )
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    found = [re.findall(r"\d\d:\d\d[^ ,)']*", " ".join(lines)) for lines in (utc, local)]
+    assert len(found[0]) == len(found[1]) >= 6
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}Z", each) for each in found[0])
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}-06:00", each) for each in found[1])
 
 
 def test_only_what_an_outcome_tells_is_shown_of_the_facts() -> None:

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from aiokafka import errors as kafka
 
+from schemas.times import utc_text
 from worker import cli
 from worker.commands import _kafka
 from worker.commands._errors import Refused, one_of, told
@@ -208,11 +209,11 @@ def test_ages_have_two_units(seconds: int, text: str) -> None:
     assert age(timedelta(seconds=seconds)) == text
 
 
-def test_holds_tell_both_clocks() -> None:
-    """The end of a hold is told on this machine's clock and in UTC; without one, that a person ends it."""
+def test_a_hold_shows_its_end() -> None:
+    """The end of a hold has milliseconds and its zone; without an end, an operator clears the hold."""
     moment = datetime(2026, 11, 20, 23, 0, 5, tzinfo=UTC)
-    assert "23:00:05 UTC" in until(Hold(1, "all", "429", moment, moment))
-    assert until(Hold(1, "login", "refused", None, moment)) == "cleared by a person"
+    assert until(Hold(1, "all", "429", moment, moment), utc_text) == "2026-11-20T23:00:05.000Z"
+    assert until(Hold(1, "login", "refused", None, moment), utc_text) == "cleared by an operator"
     assert still_paused(["pause:all", "pause:x"]).endswith("`tradovate-worker resume` ends that.")
     assert still_paused(["pause:x"]) == "Still paused: x; `tradovate-worker resume x` ends that."
 

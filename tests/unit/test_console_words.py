@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.times import utc_text
 from worker.console.chart import HEIGHT, MINUTES, chart, minute, nice
 from worker.console.headline import Facts, Level, headline
 from worker.console.overview import left
 from worker.console.throttle import MOST, WITHIN, Throttle
-from worker.console.timeline import ids, timeline
+from worker.console.timeline import FOUND, RESULTS, ids, timeline
+from worker.console.waits import waited
 from worker.console.why import Step, World, why
 from worker.console.words import number, span
-from worker.ledger.browse import CallSeen, FlowState, NoteSeen, OutcomeSeen, StepSeen, Story, Summary
+from worker.ledger.browse import FlowState, Summary
+from worker.ledger.calls import result_name
 from worker.ledger.holds import Hold
+from worker.ledger.rows import Found
+from worker.ledger.story import CallSeen, Held, NoteSeen, OutcomeSeen, StepSeen, Story
+from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -38,7 +46,7 @@ def test_all_is_well_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("facts", "level", "words"),
     [
-        (Facts(NOW, held=[hold("all")]), Level.BAD, "All calls are silent until 2026-11-20 12:05:00 UTC"),
+        (Facts(NOW, held=[hold("all")]), Level.BAD, "All calls are silent until 2026-11-20T12:05:00.000Z"),
         (Facts(NOW, held=[hold("login", None)]), Level.BAD, "Nobody logs in until a person ends it"),
         (Facts(NOW, kafka="KafkaConnectionError"), Level.BAD, "Kafka cannot be reached"),
         (Facts(NOW, workers=0), Level.BAD, "No worker replica is running."),
@@ -84,11 +92,15 @@ LATER = NOW + timedelta(minutes=1)
         (Step("op", "due", LATER, attempts=3), World(NOW), "tried 3 times and is tried again at"),
         (Step("op", "due", LATER), World(NOW), "op is due at"),
         (Step("op", "unknown", LATER), World(NOW), "not known; it is looked up at"),
-        (Step("op", "due", NOW), World(NOW, [hold("all")]), "held back until 2026-11-20 12:05:00 UTC: a reason"),
+        (Step("op", "due", NOW), World(NOW, [hold("all")]), "held back until 2026-11-20T12:05:00.000Z: a reason"),
         (Step("op", "due", NOW), World(NOW, [hold("pause:op", None)]), "until a person ends it"),
         (Step("op", "due", NOW), World(NOW, [hold("pause:other")]), "waits for its turn"),
         (Step("op", "due", NOW), World(NOW, windows={"op": LATER}), "maintenance, until"),
-        (Step("op", "due", NOW), World(NOW, budget_left=0, budget_free_at=LATER), "the next call is free at 12:01:00"),
+        (
+            Step("op", "due", NOW),
+            World(NOW, budget_left=0, budget_free_at=LATER),
+            "free at 2026-11-20T12:01:00.000Z",
+        ),
         (Step("op", "due", NOW), World(NOW, minute_left=0), "free again within a minute"),
         (Step("revokeTradingPermissions", "due", NOW), World(NOW, budget_left=0, minute_left=0), "ready to be sent"),
         (Step("op", "unknown", NOW), World(NOW), "ready to be looked up"),
@@ -147,6 +159,107 @@ def test_numbers_and_spans_are_read_at_a_glance() -> None:
     ]  # fmt: skip
 
 
+def iso(seconds: float) -> str:
+    """A moment as a step's history keeps it."""
+    return (NOW + seconds * SECOND).isoformat()
+
+
+def lived(operation: str, state: str, *history: Mapping[str, Any], attempts: int = 1, **result: Any) -> Story:
+    """A flow with one step that began with the flow and ended nine seconds later."""
+    step = StepSeen(1, operation, state, attempts, NOW, (), NOW, NOW + 9 * SECOND, (1, 2), result, history)
+    calls = [
+        CallSeen(1, operation, operation, "live", "send", 1, "w-1", NOW, NOW + SECOND, "unclear", None, "timeout"),
+        CallSeen(2, operation, "user/find", "live", "look_up", 1, "w-1", NOW + 5 * SECOND, NOW + 6 * SECOND,
+                 "not_executed", 404, "HTTP 404"),
+    ]  # fmt: skip
+    return replace(story(), steps=[step], calls=calls[: None if attempts else 0], outcomes=[], notes=[])
+
+
+def lines(of: Story) -> str:
+    """All that is shown of a life."""
+    return "\n".join(f"{entry.title}. {' '.join(entry.texts)}" for entry in timeline(of))
+
+
+def test_a_look_up_says_what_it_found() -> None:
+    """A look-up that found nothing is never shown as an effect; a 404 to its read is an answer, and no error."""
+    sent = {"at": iso(1), "state": "unknown", "due": iso(4)}
+    again = {"at": iso(6), "found": "nothing", "state": "due", "due": iso(8)}
+    shown = lines(lived("createEvaluationUsers", "done", sent, again, attempts=2))
+    assert "Whether createEvaluationUsers took effect is not known. It is looked up 3 s later" in shown
+    assert "by w-1: nothing there after 1 s, HTTP 404." in shown
+    assert "found nothing. The call had not taken effect. It is sent again 2 s later." in shown
+    for found, result, words in (
+        ("there", {}, "Look-up for revokeTradingPermissions found: nothing"),
+        ("there", {"found": [[1, 2, 3, "Active"]], "accounts": [3]}, "found: 1 trading permission, 1 account"),
+        ("unclear", {}, "found out nothing"),
+        ("not_made", {}, "could not be made"),
+    ):
+        of = lived("revokeTradingPermissions@find", "done", {"at": iso(2), "found": found}, attempts=0, **result)
+        assert words in lines(of)
+        assert "took effect" not in lines(of)
+    assert set(Found) == set(FOUND)
+
+
+def test_an_operation_that_only_asks_shows_what_it_was_told() -> None:
+    """A duplicate check or a status poll has no effect: its end says what Tradovate answered."""
+    of = lived("getPartnerSubaccountRequestStatus", "done", requestStatus="InReview")
+    assert "getPartnerSubaccountRequestStatus found: the request is InReview" in lines(of)
+    assert "checkDuplicate found: no duplicate" in lines(lived("checkDuplicate", "done"))
+    assert "checkDuplicate was refused" in lines(lived("checkDuplicate", "refused"))
+
+
+def test_no_finished_step_is_next() -> None:
+    """Only the step that is not sent yet and not over is called next."""
+    for state in ("done", "refused", "parked", "in_flight", "unknown"):
+        assert "is next" not in lines(lived("createEvaluationUsers", state))
+    of = lived("createEvaluationUsers", "due", attempts=0)
+    assert "is next" in lines(replace(of, steps=[replace(of.steps[0], ended_at=None)]))
+
+
+@pytest.mark.parametrize(
+    ("operation", "held", "sent", "words"),
+    [
+        ("a", [], 0.05, ""),
+        ("a", [], 3, "Waited 3 s for its turn"),
+        (
+            "a",
+            [Held("pause:a", "wrong template", NOW, NOW + SECOND)],
+            3,
+            "(wrong template, since 2026-11-20T12:00:00.0",
+        ),
+        ("a", [Held("pause:b", "wrong template", NOW, None)], 3, "for its turn"),
+        ("a", [Held("all", "locked out", NOW - SECOND, NOW + 9 * SECOND)], 3, "for the end of a hold (locked out, "),
+        ("a", [Held("all", "locked out", NOW - 9 * SECOND, NOW - SECOND)], 3, "for its turn"),
+    ],
+)
+def test_a_call_says_what_its_step_waited_for(operation: str, held: list[Held], sent: float, words: str) -> None:
+    """A hold in the time between ready and sent is named; a moment needs no reason."""
+    said = waited(operation, NOW, NOW + sent * SECOND, held, 1, utc_text)
+    assert words in said
+    assert bool(said) == bool(words)
+
+
+def test_a_call_in_maintenance_says_so() -> None:
+    """What became ready within a maintenance window waited for its end; what does not wait for these did not."""
+    inside = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+    after = inside + timedelta(hours=1)
+    assert "maintenance at 2026-11-19T23:15:00.000Z" in waited("createEvaluationUsers", inside, after, (), 1, utc_text)
+    assert "maintenance" not in waited("revokeTradingPermissions", inside, after, (), 1, utc_text)
+
+
+def test_every_result_of_a_call_has_its_words() -> None:
+    """No result of a call is left out of the words, nor of the filter that finds calls by them."""
+    names = {result_name(each) for each in _REPLIES}
+    assert names | {"none"} == set(RESULTS)
+    assert {type(each) for each in _REPLIES} == set(get_args(Reply))
+
+
+_REPLIES: list[Reply] = [
+    Answer({}), Refusal(""), Ticket("", timedelta(0)), Silence(429), Unauthorized(), NotSent(""), NotExecuted("", 404),
+    Unclear(""),
+]  # fmt: skip
+
+
 def story(**changes: Any) -> Story:
     """A purchase that was refused, retried, and succeeded."""
     flow = Summary(
@@ -156,7 +269,19 @@ def story(**changes: Any) -> Story:
     steps = [
         StepSeen(1, "plan", "done", 0, NOW + SECOND, ["trader:cust-1"], NOW - SECOND / 9, NOW + SECOND, (), {}),
         StepSeen(2, "createUsers", "refused", 1, NOW, (), NOW + SECOND, NOW + 2 * SECOND, (1,), {}),
-        StepSeen(3, "createUsers", "done", 2, NOW, (), NOW + 5 * SECOND, NOW + 8 * SECOND, (2,), {"userId": 5}),
+        StepSeen(
+            3,
+            "createUsers",
+            "done",
+            0,
+            NOW,
+            (),
+            NOW + 5 * SECOND,
+            NOW + 8 * SECOND,
+            (2,),
+            {"userId": 5},
+            [{"at": iso(7.8), "found": "there"}],
+        ),
     ]
     calls = [
         CallSeen(1, "createUsers", "createUsers", "live", "send", 4, "w-1", NOW + SECOND * 1.5, NOW + 2 * SECOND,
@@ -176,15 +301,16 @@ def test_a_flows_life_is_told_in_its_order() -> None:
     told = timeline(story())
     assert [entry.title for entry in told] == [
         "Accepted",
-        "Waits for the user of trader cust-1",
-        "createUsers is next",
+        "Waited for the user of trader cust-1",
+        "createUsers planned",
         "Call createUsers",
         "createUsers did not take effect",
         "Outcome abc",
         "Ada retried it",
-        "createUsers is next",
-        "Look-up /user/find for createUsers",
-        "createUsers took effect",
+        "createUsers planned",
+        "Look-up reads /user/find",
+        "Look-up for createUsers found it",
+        "createUsers was there already",
         "Outcome def",
     ]
     assert [entry.said for entry in told if entry.said] == ["Name *** is taken", "the name is free now"]

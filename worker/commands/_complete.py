@@ -34,7 +34,5 @@ TopicArgument = Annotated[
 
 TopicOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--topic", help="Only this input topic's; may come again.", autocompletion=completing(INPUT_TOPICS)
-    ),
+    typer.Option("--topic", help="Only this input topic's; may come again.", autocompletion=completing(INPUT_TOPICS)),
 ]

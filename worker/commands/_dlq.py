@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from schemas.base import utc_text
-from worker.commands._flows import clock
+from schemas.times import Clock, utc_text
+from worker.commands._times import text_of
 from worker.console.masking import masked_headers, masked_key, masked_value
 from worker.intake.dead_letters import AT, ERROR, OFFSET, PARTITION, REASON
 from worker.intake.replay import Stored, kept_place, place_of
@@ -67,11 +67,11 @@ Replayed = Mapping[Place, Settled] | None
 """Which dead letters were put back or dismissed; None: the ledger could not be asked."""
 
 
-def row(letter: Letter, replayed: Replayed) -> tuple[object, ...]:
+def row(letter: Letter, replayed: Replayed, clock: Clock = utc_text) -> tuple[object, ...]:
     """A dead letter as a row of `COLUMNS`."""
     place = letter.place
-    back = _back(place, replayed)
-    at = _clock(letter.at)
+    back = _back(place, replayed, clock)
+    at = text_of(letter.at, clock)
     error = letter.error or "-"
     if letter.refusal is not None:
         error += f" (kept in the ledger, because its topic does not accept it: {letter.refusal})"
@@ -115,7 +115,9 @@ def whole_json(letter: Letter, record: Record, replayed: Replayed, *, raw: bool)
     }
 
 
-def head(letter: Letter, record: Record, replayed: Replayed, *, raw: bool) -> list[tuple[str, str]]:
+def head(
+    letter: Letter, record: Record, replayed: Replayed, *, raw: bool, clock: Clock = utc_text
+) -> list[tuple[str, str]]:
     """Where a dead letter stands, its key and its headers, as names and values."""
     topic = letter.topic
     stored = [] if letter.refusal is None else [("stored", f"in the ledger: its topic answered {letter.refusal}")]
@@ -125,7 +127,8 @@ def head(letter: Letter, record: Record, replayed: Replayed, *, raw: bool) -> li
         ("topic", topic),
         ("dead letter", f"partition {record.partition}, offset {record.offset}"),
         *stored,
-        ("replayed", _back(letter.place, replayed)),
+        ("at", text_of(letter.at, clock)),
+        ("replayed", _back(letter.place, replayed, clock)),
         *_dismissed(letter.place, replayed),
         ("key", key),
         *((f"header {name}", text) for name, text in headers),
@@ -142,21 +145,13 @@ def _dismissed(place: Place, replayed: Replayed) -> list[tuple[str, str]]:
     return [("dismissed", settled.dismissed)] if settled is not None and settled.dismissed is not None else []
 
 
-def _back(place: Place, replayed: Replayed) -> str:
+def _back(place: Place, replayed: Replayed, clock: Clock) -> str:
     if replayed is None:
         return "unknown"
     settled = replayed.get(place)
     if settled is None:
         return "no"
     return clock(settled.at) if settled.dismissed is None else "dismissed"
-
-
-def _clock(text: str) -> str:
-    """A header's time on this machine's clock; what is no time stays as it is."""
-    try:
-        return clock(datetime.fromisoformat(text))
-    except ValueError:
-        return text
 
 
 def _raw(data: bytes | None) -> Any:

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from schemas.base import utc_text
-from worker.ledger.browse import CallSeen, NoteSeen, OutcomeSeen, StepSeen, Story, Summary
-from worker.ledger.rows import StepState
+from schemas.times import Clock, utc_text
+from worker.console.timeline import Entry, timeline
+from worker.console.waits import wait_keys
+from worker.ledger.browse import Summary
+from worker.ledger.story import CallSeen, Story
 
 COLUMNS = ("flow", "topic", "event", "order", "trader", "state", "due", "attempts", "what")
 
 
-def row(flow: Summary) -> Sequence[object]:
+def row(flow: Summary, clock: Clock = utc_text) -> Sequence[object]:
     """A flow as a row of `COLUMNS`."""
     return (
         flow.flow_id,
@@ -69,6 +71,7 @@ def story_json(story: Story) -> dict[str, Any]:
                 "createdAt": _utc(step.created_at),
                 "endedAt": _utc(step.ended_at),
                 "result": dict(step.result),
+                "history": [_history(each) for each in step.history],
                 "calls": [_call_json(calls[call]) for call in step.call_ids if call in calls],
             }
             for step in story.steps
@@ -92,7 +95,7 @@ def story_json(story: Story) -> dict[str, Any]:
     }
 
 
-def head(story: Story) -> list[tuple[str, object]]:
+def head(story: Story, clock: Clock = utc_text) -> list[tuple[str, object]]:
     """What a flow is, as names and values; what is not known is left out."""
     flow, facts = story.summary, story.facts
     error = _why(flow.state, flow.error_code, flow.error_text)
@@ -117,42 +120,19 @@ def head(story: Story) -> list[tuple[str, object]]:
     return [(name, value) for name, value in lines if value is not None]
 
 
-def timeline(story: Story) -> list[tuple[str, str, str]]:
+def rows_of(story: Story, clock: Clock = utc_text) -> list[tuple[str, str, str]]:
     """All that happened, in the order of time: when, what kind of thing, what it was."""
-    flow = story.summary
-    # A transaction is told by the database's clock from its beginning, and by the replica's from some moment within:
-    # what is written together is put in the order in which it came about.
-    entries: list[_Entry] = []
-    before = flow.created_at
-    for step in story.steps:
-        entries += _step(step, flow, before)
-        before = max(before, step.ended_at or before)
-    entries += [(call.at, 4, "look-up" if call.kind == "look_up" else "call", _call(call)) for call in story.calls]
-    entries += [(note.at, 1, "person", _note(note)) for note in story.notes]
-    for outcome in story.outcomes:
-        ends = [step.ended_at for step in story.steps if step.ended_at and _together(step.ended_at, outcome.created_at)]
-        entries.append((max([outcome.created_at, *ends]), 5, "outcome", _outcome(outcome)))
-    first = (_precise(flow.created_at), "accepted", f"event {flow.event_id} of {flow.topic}")
-    told = [first, *((_precise(at), kind, text) for at, _, kind, text in sorted(entries, key=lambda entry: entry[:2]))]
-    return [*told, *(("now", "held", _hold(hold.reason, hold.until)) for hold in story.holds)]
+    shown = [(clock(entry.at), _KINDS.get(entry.kind, entry.kind), _line(entry)) for entry in timeline(story, clock)]
+    return [*shown, *(("now", "held", _hold(hold.reason, hold.until, clock)) for hold in story.holds)]
 
 
-_Entry = tuple[datetime, int, str, str]
-"""When, its rank among what came about in the same moment, what kind of thing, what it was."""
+_KINDS = {"send": "call", "look_up": "look-up", "note": "operator"}
 
 
-def _together(one: datetime, other: datetime) -> bool:
-    """Whether two moments are those of one transaction, told by two clocks."""
-    return abs((one - other).total_seconds()) < 0.2
-
-
-def clock(moment: datetime) -> str:
-    """A time on this machine's clock, to the second."""
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def _precise(moment: datetime) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3]
+def _line(entry: Entry) -> str:
+    """An entry in one line."""
+    head = f"{entry.title}: {entry.state}." if entry.state else f"{entry.title}."
+    return " ".join([head, *entry.texts, *([f'"{entry.said}"'] if entry.said else [])])
 
 
 def _why(state: str, code: str | None, text: str | None) -> str:
@@ -164,68 +144,18 @@ def _what(flow: Summary) -> str:
     if flow.error_code:
         return _why(flow.state, flow.error_code, flow.error_text)
     if flow.waits_for:
-        return f"waits for {_keys(flow.waits_for)}"
+        return f"waits for {wait_keys(flow.waits_for)}"
     return flow.operation or ""
 
 
-def _keys(waits_for: Sequence[str]) -> str:
-    """What a wait is for, in words: wake keys are `order:<kind>:<id>` and `trader:<id>`."""
-    return " or ".join(_key(key) for key in waits_for)
+def _hold(reason: str, until: datetime | None, clock: Clock) -> str:
+    return f"{reason}, {f'until {clock(until)}' if until else 'until an operator clears it'}"
 
 
-def _key(key: str) -> str:
-    kind, _, rest = key.partition(":")
-    return f"order {rest.partition(':')[2]}" if kind == "order" else f"{kind} {rest}"
-
-
-def _step(step: StepSeen, flow: Summary, before: datetime) -> list[_Entry]:
-    begun = max(step.created_at, before) if _together(step.created_at, before) else step.created_at
-    if step.waits:
-        over = step.ended_at is not None
-        what = _keys(step.waits_for) or "its time"
-        text = f"for {what}" + (", over" if over else f", until {clock(step.due)} at the latest")
-        return [(begun, 3, "wait", text)]
-    later = f", not before {clock(step.due)}" if step.state == StepState.DUE and step.due > step.created_at else ""
-    entries: list[_Entry] = [(begun, 3, "step", f"{step.operation} planned")]
-    match step.state:
-        case StepState.DONE | StepState.REFUSED:
-            ids = ", ".join(f"{name} {value}" for name, value in step.result.items())
-            entries.append((step.ended_at or step.due, 2, "step", f"{step.operation} {step.state} {ids}".rstrip()))
-        case StepState.PARKED:
-            ended = flow.ended_at or step.due
-            entries.append((ended, 2, "step", f"{step.operation} parked: a person must look"))
-        case _:
-            words = {StepState.IN_FLIGHT: "is being sent", StepState.UNKNOWN: "is looked up before it is sent"}
-            if step.attempts and step.state == StepState.UNKNOWN:
-                words[StepState.UNKNOWN] = "may have taken effect and is looked up"
-            text = words.get(StepState(step.state), f"is due{later}")
-            entries.append((step.due, 4, "step", f"{step.operation} {text}"))
-    return entries
-
-
-def _call(call: CallSeen) -> str:
-    what = f"{call.operation} on {call.domain}, {call.items} item{'' if call.items == 1 else 's'}"
-    if call.kind == "look_up":
-        what = f"{call.endpoint} on {call.domain} for {call.operation}"
-    if call.finished_at is None:
-        return f"{what}: no answer noted"
-    seconds = (call.finished_at - call.at).total_seconds()
-    told = ", ".join(str(each) for each in (call.result, call.http_status, call.error) if each is not None)
-    return f"{what}: {told} after {seconds:.2f} s"
-
-
-def _outcome(outcome: OutcomeSeen) -> str:
-    what = _why(outcome.status, outcome.error_code or outcome.request_status, outcome.error_text)
-    published = "published" if outcome.published_at else "not published yet"
-    return f"{outcome.status}{f' ({what})' if what else ''}, {published}, outcomeId {outcome.outcome_id}"
-
-
-def _note(note: NoteSeen) -> str:
-    return f"{note.action} by {note.by}: {note.reason}"
-
-
-def _hold(reason: str, until: datetime | None) -> str:
-    return f"{reason}, {f'until {clock(until)}' if until else 'until a person clears it'}"
+def _history(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of a step's history, its times in the one form."""
+    moments = {name: utc_text(datetime.fromisoformat(entry[name])) for name in ("at", "due") if name in entry}
+    return {**entry, **moments}
 
 
 def _call_json(call: CallSeen) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from worker.commands._dlq_store import DLQ, TOO_LARGE, DlqSettings
 from worker.commands._errors import WRONG_USAGE, Refused, one_of
 from worker.commands._kafka import sentence_of
 from worker.commands._output import print_json, printable, table
+from worker.commands._times import Local, clock_of
 from worker.commands.holds import given_reason
 from worker.intake.replay import PutBack, Stored
 from worker.kafka.topics import INPUT_TOPICS
@@ -49,6 +50,7 @@ def list_(
         ),
     ] = None,
     *,
+    local: Local = False,
     as_json_: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> int:
     """Show dead letters: where each stands, what is wrong with it, whether it was put back."""
@@ -57,7 +59,9 @@ def list_(
     if as_json_:
         print_json([as_json(letter, replayed) for letter, replayed in found])
     else:
-        table(COLUMNS, [row(letter, replayed) for letter, replayed in found], empty="There are no dead letters.")
+        clock = clock_of(local=local)
+        rows = [row(letter, replayed, clock) for letter, replayed in found]
+        table(COLUMNS, rows, empty="There are no dead letters.")
     return 0
 
 
@@ -74,6 +78,7 @@ def show(
     offset: Annotated[int, typer.Option("--offset", min=0, help="As `dlq list` shows it.", show_default=False)],
     stored: Where = None,
     raw: Annotated[bool, typer.Option("--raw", help="Show personal values too.")] = False,
+    local: Local = False,
     as_json_: Json = False,
 ) -> int:
     """Show a dead letter: its key, its headers, and its value with what is or may be personal masked."""
@@ -82,7 +87,7 @@ def show(
     if as_json_:
         print_json(whole_json(letter, record, replayed, raw=raw))
         return 0
-    lines = head(letter, record, replayed, raw=raw)
+    lines = head(letter, record, replayed, raw=raw, clock=clock_of(local=local))
     for label, value in lines:
         print(f"{printable(label).ljust(max(len(each) for each, _ in lines))}  {printable(value)}")
     print()
@@ -128,9 +133,7 @@ def replay(
 
 
 @app.command(
-    epilog=example(
-        'tradovate-worker dlq dismiss trader.purchased --partition 3 --offset 17 --reason "a test"'
-    )
+    epilog=example('tradovate-worker dlq dismiss trader.purchased --partition 3 --offset 17 --reason "a test"')
 )
 def dismiss(
     topic: TopicArgument,

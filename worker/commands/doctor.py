@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from schemas.times import Clock
 from worker.commands._app import example, group
 from worker.commands._output import console, print_json, printable
+from worker.commands._times import Local, clock_of
 from worker.doctor.database import database, ledger_state
 from worker.doctor.kafka import kafka
 from worker.doctor.partner import Partner
@@ -33,18 +35,22 @@ _COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "bol
 
 
 @app.command(epilog=example("tradovate-worker doctor", "tradovate-worker doctor --json"))
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False) -> int:
+def doctor(
+    *,
+    local: Local = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+) -> int:
     """Check settings, database, Kafka and Tradovate, a line a check with its mend.
 
     Exit code 1 if anything fails. It changes nothing at Tradovate or Kafka; in the ledger only the shared session, the
     call log, and the latch of a rejected login.
     """
-    return asyncio.run(_doctor(as_json=as_json))
+    return asyncio.run(_doctor(clock_of(local=local), as_json=as_json))
 
 
-async def _doctor(*, as_json: bool) -> int:
+async def _doctor(clock: Clock, *, as_json: bool) -> int:
     findings = []
-    async for finding in _findings():
+    async for finding in _findings(clock):
         findings.append(finding)
         if not as_json:
             _print(finding)
@@ -58,7 +64,7 @@ async def _doctor(*, as_json: bool) -> int:
     return 1 if any(each.verdict is Verdict.FAILED for each in findings) else 0
 
 
-async def _findings() -> AsyncIterator[Finding]:
+async def _findings(clock: Clock) -> AsyncIterator[Finding]:
     try:
         settings = load(RunSettings)
         products = load_products(settings.products_file) if settings.products_file else {}
@@ -88,12 +94,12 @@ async def _findings() -> AsyncIterator[Finding]:
             yield skipped("tradovate, ledger", "the shared session, the budget and the call log are in the ledger")
             return
         session = session_keeper(settings, ledger, vault, client, budget, name)
-        async for finding in Partner(settings, ledger, client, session, budget, name).checks(products):
+        async for finding in Partner(settings, ledger, client, session, budget, name, clock).checks(products):
             yield finding
         await write_lockout(lockout, ledger)
-        for finding in places(settings, session, await standing(ledger, budget)):
+        for finding in places(settings, session, await standing(ledger, budget), clock):
             yield finding
-        async for finding in ledger_state(settings, ledger):
+        async for finding in ledger_state(settings, ledger, clock):
             yield finding
     except DatabaseError as error:  # it has gone since it was looked at
         yield failed("database", error.reason, error.fix)

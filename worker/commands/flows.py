@@ -17,7 +17,7 @@ from schemas.outcomes import Status
 from worker.commands._app import example, group
 from worker.commands._complete import TopicOption, completing
 from worker.commands._errors import WRONG_USAGE, Refused, one_of
-from worker.commands._flows import COLUMNS, as_json, head, row, story_json, timeline
+from worker.commands._flows import COLUMNS, as_json, head, row, rows_of, story_json
 from worker.commands._mend import (
     CANCELLED,
     Mending,
@@ -32,12 +32,14 @@ from worker.commands._mend import (
     shown,
 )
 from worker.commands._output import print_json, printable, table, warn
+from worker.commands._times import Local, clock_of
 from worker.commands.holds import given_reason
 from worker.kafka.topics import INPUT_TOPICS
 from worker.ledger import browse
-from worker.ledger.browse import FlowState, Story, Summary
+from worker.ledger.browse import FlowState, Summary
 from worker.ledger.mend import SETTABLE
 from worker.ledger.rows import OutcomeRow
+from worker.ledger.story import Story, story_of
 from worker.settings import load
 
 app = group(
@@ -77,6 +79,7 @@ def list_(
     trader: Annotated[str | None, typer.Option("--trader", help="Only this traderId's.")] = None,
     order: Annotated[str | None, typer.Option("--order", help="Only this orderId's.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 50,
+    local: Local = False,
     before: Annotated[UUID | None, typer.Option("--before", help="Only older than this flow: the next page.")] = None,
     as_json_: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> int:
@@ -92,14 +95,15 @@ def list_(
     if as_json_:
         print_json([as_json(flow) for flow in found])
         return 0
-    table(COLUMNS, [row(flow) for flow in found], empty="There are no such flows.")
+    clock = clock_of(local=local)
+    table(COLUMNS, [row(flow, clock) for flow in found], empty="There are no such flows.")
     if len(found) == limit:
         warn(f"There may be more: --limit shows more, --before {found[-1].flow_id} the next ones.")
     return 0
 
 
 @app.command(epilog=example("tradovate-worker flows show 100234", "tradovate-worker flows show e-1 --json"))
-def show(name: Name, *, as_json_: Json = False) -> int:
+def show(name: Name, *, local: Local = False, as_json_: Json = False) -> int:
     """Show a flow with every step, call, wait, outcome and note; of several that an id means the newest."""
     found, story = asyncio.run(_show(load(SeeSettings), name))
     if len(found) > 1:
@@ -107,11 +111,12 @@ def show(name: Name, *, as_json_: Json = False) -> int:
     if as_json_:
         print_json(story_json(story))
         return 0
-    lines = head(story)
+    clock = clock_of(local=local)
+    lines = head(story, clock)
     for label, value in lines:
         print(f"{label.ljust(max(len(each) for each, _ in lines))}  {printable(value)}")
     print()
-    table(("time", "what", "details"), timeline(story), empty="")
+    table(("time", "what", "details"), rows_of(story, clock), empty="")
     return 0
 
 
@@ -205,7 +210,7 @@ async def _list(settings: SeeSettings, filters: dict[str, Any], limit: int) -> l
 async def _show(settings: SeeSettings, name: str) -> tuple[list[Summary], Story]:
     async with opened(settings) as database, database.connection() as connection:
         found = await flows_of(connection, name)
-        return found, await browse.story(connection, found[0])
+        return found, await story_of(connection, found[0])
 
 
 async def _retry(settings: MendSettings, name: str, who: _Who, *, not_made: bool, as_json_: bool) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from schemas.cleaning import clean
+from schemas.times import Clock, utc_text
 from worker.commands._app import example, group
 from worker.commands._errors import WRONG_USAGE, Refused
 from worker.commands._ledger import ledger
 from worker.commands._output import print_json, table
+from worker.commands._times import Local, clock_of
 from worker.ledger import holds
 from worker.ledger.clock import database_time
 from worker.ledger.holds import Hold
@@ -23,13 +25,18 @@ app = group(
 
 
 @app.command("list", epilog=example("tradovate-worker holds list", "tradovate-worker holds list --json"))
-def list_(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False) -> int:
+def list_(
+    *,
+    local: Local = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+) -> int:
     """Show what keeps calls back now: what it holds, why, and until when."""
     held, now = asyncio.run(_list())
     if as_json:
         print_json([_as_json(hold) for hold in held])
     else:
-        rows = [(hold.id, hold.scope, hold.reason, until(hold), age(now - hold.created_at)) for hold in held]
+        clock = clock_of(local=local)
+        rows = [(hold.id, hold.scope, hold.reason, until(hold, clock), age(now - hold.created_at)) for hold in held]
         table(("id", "scope", "why", "until", "age"), rows, empty="Nothing keeps calls back.")
     return 0
 
@@ -55,12 +62,9 @@ def given_reason(reason: str) -> str:
     return asked
 
 
-def until(hold: Hold) -> str:
-    """When a hold ends by itself, on this machine's clock and in UTC."""
-    if hold.until is None:
-        return "cleared by a person"
-    here, there = hold.until.astimezone(), hold.until.astimezone(UTC)
-    return f"{here:%Y-%m-%d %H:%M:%S} ({there:%H:%M:%S} UTC)"
+def until(hold: Hold, clock: Clock) -> str:
+    """When a hold ends by itself."""
+    return "cleared by an operator" if hold.until is None else clock(hold.until)
 
 
 def age(passed: timedelta) -> str:
@@ -76,8 +80,8 @@ def _as_json(hold: Hold) -> dict[str, Any]:
         "id": hold.id,
         "scope": hold.scope,
         "reason": hold.reason,
-        "until": hold.until,
-        "createdAt": hold.created_at,
+        "until": None if hold.until is None else utc_text(hold.until),
+        "createdAt": utc_text(hold.created_at),
         "ticket": hold.ticket is not None,
     }
 

@@ -7,7 +7,6 @@ import sys
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime
 from typing import Annotated, Any
 
 import orjson
@@ -16,18 +15,20 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from schemas.times import Clock, utc_text
 from worker.commands._app import example, group
 from worker.commands._complete import TopicOption
 from worker.commands._errors import one_of
 from worker.commands._outcomes import Arrival, reading
 from worker.commands._output import console, printable
+from worker.commands._times import Local, clock_of, text_of
 from worker.kafka.topics import INPUT_TOPICS, outcome_topic
 from worker.settings import KafkaSettings, load
 
 app = group()
 
 _COLUMNS: Mapping[str, int] = {
-    "time": 8,
+    "time": 24,
     "topic": 16,
     "status": 9,
     "event": 14,
@@ -55,6 +56,7 @@ _AROUND = 4
 def watch(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, exactly the outcome.")] = False,
+    local: Local = False,
     from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the oldest, not with the next.")] = False,
     topic: TopicOption = None,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="End after so many.")] = None,
@@ -68,7 +70,8 @@ def watch(
     """
     topics = [one_of(name, INPUT_TOPICS, "input topic") for name in topic or INPUT_TOPICS]
     wanted = {"orderId": order, "traderId": trader, "eventId": event}
-    asyncio.run(_watch(load(KafkaSettings), topics, wanted, count, from_start=from_start, as_json=as_json))
+    clock = clock_of(local=local)
+    asyncio.run(_watch(load(KafkaSettings), topics, wanted, count, clock, from_start=from_start, as_json=as_json))
     return 0
 
 
@@ -77,13 +80,13 @@ def meets(outcome: Mapping[str, Any], wanted: Mapping[str, str | None]) -> bool:
     return all(value is None or outcome.get(name) == value for name, value in wanted.items())
 
 
-def cells(outcome: Mapping[str, Any]) -> dict[str, str]:
+def cells(outcome: Mapping[str, Any], clock: Clock = utc_text) -> dict[str, str]:
     """An outcome as a row: a cell for each column."""
     told = [outcome.get("errorCode"), outcome.get("requestStatus"), outcome.get("errorText")]
     warnings = outcome.get("warnings")
     told += warnings if isinstance(warnings, list) else []
     values = {
-        "time": _clock(outcome.get("occurredAt")),
+        "time": text_of(outcome.get("occurredAt"), clock),
         "topic": outcome.get("topic"),
         "status": outcome.get("status"),
         "event": outcome.get("eventId"),
@@ -114,24 +117,25 @@ class _Json:
 class _Lines:
     """Each outcome as a line."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         print(line({name: name.upper() for name in _COLUMNS}), flush=True)
 
     def add(self, _arrival: Arrival, body: Mapping[str, Any]) -> None:
-        print(line(cells(body)), flush=True)
+        print(line(cells(body, self._clock)), flush=True)
 
 
 class _LiveTable:
     """The last outcomes in a table that is drawn anew, and how many there were of each status."""
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self, live: Live, clock: Clock) -> None:
+        self._live, self._clock = live, clock
         self._rows: deque[dict[str, str]] = deque(maxlen=500)
         self._counts: Counter[str] = Counter()
         self._draw()
 
     def add(self, _arrival: Arrival, body: Mapping[str, Any]) -> None:
-        row = cells(body)
+        row = cells(body, self._clock)
         self._rows.append(row)
         self._counts[row["status"]] += 1
         self._draw()
@@ -162,6 +166,7 @@ async def _watch(
     topics: Sequence[str],
     wanted: Mapping[str, str | None],
     count: int | None,
+    clock: Clock,
     *,
     from_start: bool,
     as_json: bool,
@@ -172,9 +177,9 @@ async def _watch(
             if as_json:
                 show = _Json()
             elif sys.stdout.isatty():
-                show = _LiveTable(stack.enter_context(Live(console=console(), refresh_per_second=10)))
+                show = _LiveTable(stack.enter_context(Live(console=console(), refresh_per_second=10)), clock)
             else:
-                show = _Lines()
+                show = _Lines(clock)
             seen = 0
             while count is None or seen < count:
                 arrival = await reader.next()
@@ -184,11 +189,3 @@ async def _watch(
                 elif meets(arrival.body, wanted):
                     seen += 1
                     show.add(arrival, arrival.body)
-
-
-def _clock(moment: object) -> str:
-    """The time of day on this machine's clock; what is no time stays as it is."""
-    try:
-        return f"{datetime.fromisoformat(str(moment)).astimezone():%H:%M:%S}"
-    except ValueError:
-        return str(moment or "")

@@ -14,8 +14,9 @@ from worker.console.requests import choice_of, id_of, number_of, text_of, time_o
 from worker.console.session import Session
 from worker.console.timeline import RESULTS
 from worker.ledger import browse, pages
-from worker.ledger.browse import CallSeen, FlowState, Summary
+from worker.ledger.browse import FlowState, Summary
 from worker.ledger.database import Connection, Database, DatabaseError
+from worker.ledger.story import CallSeen
 
 PAGE = 50
 """Rows of a page: what a person looks through before asking better."""

@@ -18,9 +18,10 @@ from worker.console.session import MOST_NAME, Session
 from worker.console.timeline import Entry, ids, timeline
 from worker.console.why import Step, World, why
 from worker.ledger import browse
-from worker.ledger.browse import FlowState, Story, Summary
+from worker.ledger.browse import FlowState, Summary
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.mend import SETTABLE, Mender, NotMended
+from worker.ledger.story import Story, story_of
 
 log = structlog.get_logger()
 
@@ -174,7 +175,7 @@ class Flows:
         async with self.database.connection() as connection:
             found = await browse.matches(connection, str(flow_id), 1)
             same = [flow for flow in found if flow.flow_id == flow_id]
-            return await browse.story(connection, same[0]) if same else None
+            return await story_of(connection, same[0]) if same else None
 
     def _none(self, request: Request) -> Response:
         text = "There is no flow of this id, or it has been pruned."

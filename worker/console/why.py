@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from worker.console.words import clock, when
+from worker.console.waits import wait_keys
+from worker.console.words import when
 from worker.ledger import holds
 from worker.ledger.holds import Hold
 from worker.ledger.overview import Standing
@@ -70,7 +71,7 @@ def _ready(step: Step, world: World) -> str:
         return f"{step.operation} waits out Tradovate's maintenance, until {when(world.windows[step.operation])}."
     reserve = step.operation in OPERATIONS and OPERATIONS[step.operation].reserve
     if world.budget_left <= 0 and not reserve:
-        free = f"; the next call is free at {clock(world.budget_free_at)}" if world.budget_free_at else ""
+        free = f"; the next call is free at {when(world.budget_free_at)}" if world.budget_free_at else ""
         return f"{step.operation} waits for the hour's budget{free}."
     if world.minute_left <= 0 and not reserve:
         return f"{step.operation} waits for the minute's budget; calls are free again within a minute."
@@ -83,21 +84,7 @@ def _waits(step: Step, now: datetime) -> str:
     ending = f", until {when(step.due)} at the latest" if step.due > now else ""
     if not step.waits_for:
         return f"It waits for its time{ending}."
-    return f"It waits for {' or '.join(wait_key(key) for key in step.waits_for)}{ending}."
-
-
-def wait_key(key: str) -> str:
-    """What wakes a waiting step, in words."""
-    kind, _, rest = key.partition(":")
-    if kind == "trader":
-        return f"the user of trader {rest}"
-    if kind == "order":
-        return f"order {rest.partition(':')[2] or rest}"
-    if kind == "departure":
-        return f"the end of the trader's departure, flow {rest}"
-    if kind == "proven":
-        return "the results of the trader's other calls"
-    return f"{kind} {rest}" if rest else key
+    return f"It waits for {wait_keys(step.waits_for)}{ending}."
 
 
 def _later(step: Step) -> str:

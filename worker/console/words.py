@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from schemas.times import utc_text
+
 STATES: Mapping[str, str] = {
     "waiting": "waiting",
     "working": "working",
@@ -18,23 +20,13 @@ STATES: Mapping[str, str] = {
 
 
 def when(at: datetime | None) -> str:
-    """A time to the second."""
-    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def clock(at: datetime | None) -> str:
-    """A time of today or yesterday."""
-    return "" if at is None else f"{at.astimezone(UTC):%H:%M:%S} UTC"
+    """A time, in the one form that console, commands, outcomes and exports share."""
+    return "" if at is None else utc_text(at)
 
 
 def minute(at: datetime) -> str:
-    """A time to the minute."""
+    """A mark of the chart's axis, which says that it is UTC."""
     return f"{at.astimezone(UTC):%H:%M}"
-
-
-def iso(at: datetime) -> str:
-    """For a machine, as the `datetime` of a `time` element."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def span(passed: timedelta | float | None) -> str:
@@ -75,9 +67,7 @@ def short(text: Any, most: int = 200) -> str:
 
 FILTERS: Mapping[str, Callable[..., str]] = {
     "when": when,
-    "clock": clock,
     "minute": minute,
-    "iso": iso,
     "span": span,
     "number": number,
     "count": count,

@@ -31,7 +31,7 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, DatabaseError
 from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
-from worker.ledger.rows import Batch, Claimed, Company, Finish, Later, Move, OutcomeRow, StepState
+from worker.ledger.rows import Batch, Claimed, Company, Finish, Found, Later, Move, OutcomeRow, StepState
 from worker.ops.changes import Changes
 from worker.ops.tracing import Traced, Tracing
 from worker.replies import Finding, NotSent, Reply, Ticket, Unauthorized, Unclear, Unknown
@@ -239,7 +239,8 @@ class Caller:
                 log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
             rests = self._rest(operation)
             moves: Sequence[Move] = [
-                Later(StepState.UNKNOWN, rests, step.spent, step.context, step.company) for step in steps
+                Later(StepState.UNKNOWN, rests, step.spent, step.context, step.company, found=Found.NOT_MADE)
+                for step in steps
             ]
             return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
         self._cannot_look.pop(operation.name, None)

@@ -9,6 +9,7 @@ Unknown    the look-up itself was unclear: it is looked up again by the schedule
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
@@ -16,7 +17,7 @@ from schemas.outcomes import ErrorCode
 from worker.dispatch import splitting
 from worker.dispatch.again import NOTHING, Trying, with_context
 from worker.flows.base import Failed, Succeeded
-from worker.ledger.rows import Claimed, Finish, Later, Move, StepState
+from worker.ledger.rows import Claimed, Finish, Found, Later, Move, StepState
 from worker.replies import Absent, Done, Finding, Refused, Unknown
 from worker.tradovate.operation import Operation
 
@@ -30,8 +31,29 @@ def looked_up(
 ) -> Sequence[Move]:
     """The moves of steps that were looked up together in `seconds`."""
     nothing = all(isinstance(finding, Absent) for _, finding in found)
-    moves = [_found(trying, operation, finding, step, seconds, nothing_found=nothing) for step, finding in found]
+    moves = [
+        replace(
+            _found(trying, operation, finding, step, seconds, nothing_found=nothing),
+            found=_word(finding, needed=NEEDED in step.context),
+        )
+        for step, finding in found
+    ]
     return splitting.spread(list(zip((step for step, _ in found), moves, strict=True)), trying.signs)
+
+
+def _word(finding: Finding, *, needed: bool) -> Found:
+    """What was found, as the step's history keeps it."""
+    match finding:
+        case Done():
+            return Found.THERE
+        case Absent():
+            return Found.NEEDED_THERE if needed else Found.NOTHING
+        case Refused():
+            return Found.NEEDED_MISSING if needed else Found.OTHERS
+        case Unknown():
+            return Found.UNCLEAR
+        case _:
+            assert_never(finding)
 
 
 def _found(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
+from schemas.times import Clock, utc_text
 from worker.doctor.report import Finding, failed, ok, skipped, warning
 from worker.ledger import holds, letters, schema
 from worker.ledger.budget import Budget
@@ -59,17 +60,17 @@ async def database(settings: RunSettings, ledger: Database) -> AsyncIterator[Fin
         yield ok("ledger environment", noted or f"not used yet; will be {wanted}")
 
 
-async def ledger_state(settings: RunSettings, ledger: Database) -> AsyncIterator[Finding]:
+async def ledger_state(settings: RunSettings, ledger: Database, clock: Clock = utc_text) -> AsyncIterator[Finding]:
     """Budget, what is held back, flows in doubt, and what must always hold."""
     seen = await standing(ledger, Budget.of(settings))
     if seen.budget.left:
         minute = f"{seen.budget.minute_used} in the last minute, {seen.budget.minute_left} left"
         yield ok("budget", f"{seen.budget.used} calls in the last hour, {seen.budget.left} left; {minute}")
     else:
-        free = f" until {seen.budget.free_again_at:%H:%M:%S} UTC" if seen.budget.free_again_at else ""
+        free = f" until {clock(seen.budget.free_again_at)}" if seen.budget.free_again_at else ""
         yield warning("budget", f"used up{free}", "wait, or raise TRADOVATE_HOURLY_BUDGET (Tradovate allows 5,000)")
     for hold in seen.holds:
-        until = f"until {hold.until:%Y-%m-%d %H:%M:%S} UTC" if hold.until else "until a person clears it"
+        until = f"until {clock(hold.until)}" if hold.until else "until a person clears it"
         mend = f"`tradovate-worker holds clear {hold.id} --reason …` once the cause is gone"
         if hold.scope == holds.PAUSE_ALL:
             mend = "`tradovate-worker resume`"

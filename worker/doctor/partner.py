@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.events import Account
+from schemas.times import Clock, utc_text
 from worker.doctor.report import Finding, failed, ok, skipped, warning
 from worker.ledger.budget import SESSION_SCOPE, Budget, Closed, Wanted
 from worker.ledger.calls import begin_calls, finish_call, not_permitted
@@ -36,6 +37,7 @@ class Partner:
     session: SessionKeeper
     budget: Budget
     name: str
+    clock: Clock = utc_text
     _token: Token = field(init=False)
     _allowed: int = 0
     _unauthorized: int = 0
@@ -58,7 +60,7 @@ class Partner:
         if shared is not None:
             yield ok("tradovate login", "the shared session lives and was used; the password was not tried")
         else:
-            yield ok("tradovate login", f"accepted; the session lives until {token.expires_at:%H:%M:%S} UTC")
+            yield ok("tradovate login", f"accepted; the session lives until {self.clock(token.expires_at)}")
         self._token = token
         yield await self._plan()
         async for finding in self._templates(products):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from schemas.times import Clock, utc_text
 from worker.doctor.report import Finding, failed, ok, warning
 from worker.ledger.overview import Standing
 from worker.session import SessionKeeper
@@ -16,7 +17,7 @@ ENDS_SOON = 14.0
 _DAY = 86_400
 
 
-def places(settings: RunSettings, session: SessionKeeper, seen: Standing) -> Iterator[Finding]:
+def places(settings: RunSettings, session: SessionKeeper, seen: Standing, clock: Clock = utc_text) -> Iterator[Finding]:
     """The hosts of both domains, the proxy and the trust, the password."""
     for each in session.in_use(seen.hosts):
         check = f"{each.domain.value} host"
@@ -31,7 +32,7 @@ def places(settings: RunSettings, session: SessionKeeper, seen: Standing) -> Ite
         else:
             yield ok(check, text)
     yield _egress(settings)
-    yield _password(seen)
+    yield _password(seen, clock)
 
 
 def _egress(settings: RunSettings) -> Finding:
@@ -46,12 +47,12 @@ def _egress(settings: RunSettings) -> Finding:
     return ok("way out", f"{way}; trusted are {trust}")
 
 
-def _password(seen: Standing) -> Finding:
+def _password(seen: Standing, clock: Clock) -> Finding:
     if seen.password_until is None:
         return ok("password", "it has no end that Tradovate names")
     days = seen.password_seconds / _DAY
     mend = "set another one at Tradovate, then TRADOVATE_PASSWORD on all replicas"
     if days <= 0:
-        return failed("password", f"it ended on {seen.password_until:%Y-%m-%d %H:%M} UTC", mend)
-    text = f"it ends on {seen.password_until:%Y-%m-%d}, in {days:.1f} days"
+        return failed("password", f"it ended on {clock(seen.password_until)}", mend)
+    text = f"it ends on {clock(seen.password_until)}, in {days:.1f} days"
     return warning("password", text, mend) if days < ENDS_SOON else ok("password", text)

@@ -1,4 +1,4 @@
-"""Flows for a person to see: the newest by filters, one by any of its ids, and one with all that happened to it.
+"""Flows for a person to see: the newest by filters, and one by any of its ids.
 
 Quick with millions of flows: every query is a few probes of an index, and pages follow the flow's id, which is
 time-ordered. Nothing personal is read: no event, no words of the partner but those of the outcome, which are masked.
@@ -7,23 +7,15 @@ time-ordered. Nothing personal is read: no event, no words of the partner but th
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-import orjson
-
 from schemas.events import TOPICS
-from worker.ledger import holds
 from worker.ledger.database import Connection
-from worker.ledger.mend import SETTABLE
 from worker.ledger.overview import WORKING
-from worker.ledger.rows import PLAN
-
-SHOWN = (*SETTABLE, "tradingPermissionIds", "warnings")
-"""Facts that may be shown: those that an outcome tells."""
 
 SEEN_WITHIN = 15
 """Seconds; a replica says every five that it is there."""
@@ -68,81 +60,6 @@ class Summary:
     operation: str | None
     due: datetime | None
     waits_for: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class StepSeen:
-    """One Tradovate operation of a flow, or a wait (`PLAN`). `result`: ids only."""
-
-    id: int
-    operation: str
-    state: str
-    attempts: int
-    due: datetime
-    waits_for: Sequence[str]
-    created_at: datetime
-    ended_at: datetime | None
-    call_ids: Sequence[int]
-    result: Mapping[str, Any]
-
-    @property
-    def waits(self) -> bool:
-        """Whether it is no operation but a wait."""
-        return self.operation == PLAN
-
-
-@dataclass(frozen=True, slots=True)
-class CallSeen:
-    """A call that carried a step of the flow, or looked for what one had made."""
-
-    id: int
-    operation: str
-    endpoint: str
-    domain: str
-    kind: str
-    items: int
-    replica: str
-    at: datetime
-    finished_at: datetime | None
-    result: str | None
-    http_status: int | None
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeSeen:
-    """An outcome of the flow; `published_at` None while it is in the outbox."""
-
-    outcome_id: str
-    status: str
-    error_code: str | None
-    error_text: str | None
-    request_status: str | None
-    created_at: datetime
-    published_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class NoteSeen:
-    """What a person did to the flow, and why."""
-
-    at: datetime
-    action: str
-    by: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """A flow with all that happened to it, each in its order. `holds`: what keeps its next call back now."""
-
-    summary: Summary
-    facts: Mapping[str, Any]
-    steps: Sequence[StepSeen]
-    calls: Sequence[CallSeen]
-    outcomes: Sequence[OutcomeSeen]
-    notes: Sequence[NoteSeen]
-    holds: Sequence[holds.Hold]
 
 
 _COLUMNS = f"""
@@ -241,44 +158,6 @@ async def content(connection: Connection, flow_id: uuid.UUID) -> bytes | None:
     return found
 
 
-async def story(connection: Connection, summary: Summary) -> Story:
-    """The flow with its steps, calls, outcomes and notes."""
-    facts = await connection.fetchval("select facts from flow where id = $1", summary.flow_id)
-    steps = [
-        StepSeen(*[*list(row)[:-1], shown(row[-1])])
-        for row in await connection.fetch(
-            "select id, operation, state, attempts, due, coalesce(waits_for, '{}'), created_at, ended_at, call_ids,"
-            " coalesce(result, '{}'::jsonb) from step where flow_id = $1 order by id",
-            summary.flow_id,
-        )
-    ]
-    calls = await connection.fetch(
-        "select id, operation, endpoint, domain, kind, items, replica, at, finished_at, result, http_status, error"
-        " from call where id = any($1) order by id",
-        sorted({call for step in steps for call in step.call_ids}),
-    )
-    outcomes = await connection.fetch(
-        "select outcome_id, status, body, created_at, published_at from outcome where flow_id = $1 order by id",
-        summary.flow_id,
-    )
-    notes = await connection.fetch(
-        "select at, action, by, reason from note where flow_id = $1 order by id", summary.flow_id
-    )
-    scopes = [holds.ALL, holds.LOGIN, holds.PAUSE_ALL]
-    if summary.operation is not None:
-        scopes += [holds.pause_scope(summary.operation), holds.endpoint_scope(summary.operation)]
-    held = await holds.live(connection, scopes) if summary.state.stored == "open" else []
-    return Story(
-        summary,
-        shown(facts or {}),
-        steps,
-        [CallSeen(*row) for row in calls],
-        [_outcome(row) for row in outcomes],
-        [NoteSeen(*row) for row in notes],
-        held,
-    )
-
-
 async def workers(connection: Connection) -> int:
     """How many workers run now."""
     count: int = await connection.fetchval(
@@ -288,28 +167,10 @@ async def workers(connection: Connection) -> int:
     return count
 
 
-def shown(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that may be shown."""
-    return {name: facts[name] for name in SHOWN if facts.get(name) not in (None, [], ())}
-
-
 def _summary(row: Any) -> Summary:
     columns = list(row)
     columns[3] = FlowState(columns[3])
     return Summary(*columns)
-
-
-def _outcome(row: Any) -> OutcomeSeen:
-    body = orjson.loads(row["body"])
-    return OutcomeSeen(
-        row["outcome_id"],
-        row["status"],
-        body.get("errorCode"),
-        body.get("errorText"),
-        body.get("requestStatus"),
-        row["created_at"],
-        row["published_at"],
-    )
 
 
 def _uuid(text: str) -> uuid.UUID | None:

@@ -24,6 +24,8 @@ async def reap(connection: Connection, settle: timedelta) -> int:
         " update step set lease = null, lease_until = null,"
         " due = case when state = 'in_flight' then clock_timestamp() + $1 else step.due end,"
         " arrived = case when state = 'in_flight' then clock_timestamp() + $1 else step.arrived end,"
+        " history = case when state = 'in_flight' then history || jsonb_build_object('at', clock_timestamp(),"
+        " 'state', 'unknown', 'due', clock_timestamp() + $1, 'lost', true) else history end,"
         " state = case when state = 'in_flight' then 'unknown' else state end"
         " from late where step.id = late.id returning 1",
         settle,

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from worker.ledger.browse import CallSeen
 from worker.ledger.database import Connection
+from worker.ledger.story import CallSeen
 
 NO_RESULT = "none"
 """How a call without a result is asked for: it is under way, or whoever made it has died."""

@@ -148,17 +148,35 @@ class Batch:
     begun: float = 0.0  # monotonic seconds, before the lease began
 
 
+class Found(StrEnum):
+    """What a look-up found of a step."""
+
+    THERE = "there"  # it took effect, or was there before
+    NOTHING = "nothing"
+    OTHERS = "others"  # it belongs to another
+    NEEDED_THERE = "needed_there"  # what the step needs exists
+    NEEDED_MISSING = "needed_missing"
+    UNCLEAR = "unclear"
+    NOT_MADE = "not_made"  # the look-up could not be made: no budget, a penalty, no session
+
+
+HISTORY_MOST = 200
+"""Entries of a step's history: a step that is tried for a day with the longest back-off has some 300 of them, and the
+first ones tell as much."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The step is over; its flow is planned on."""
+    """The step is over; its flow is planned on. `found`: by a look-up."""
 
     end: StepEnd
     parked: bool = False
+    found: Found | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Back into a queue: `state` due (send) or unknown (look up), not before `wait` from now."""
+    """Back into a queue: `state` due (send) or unknown (look up), not before `wait` from now. `found`: by a look-up."""
 
     state: StepState
     wait: timedelta
@@ -166,6 +184,7 @@ class Later:
     context: Mapping[str, Any]
     company: int | None = None
     error: str | None = None
+    found: Found | None = None
 
 
 Move = Finish | Later

@@ -16,7 +16,18 @@ from schemas.base import utc_text
 from schemas.outcomes import Outcome
 from worker.flows.base import Succeeded
 from worker.ledger.database import Connection
-from worker.ledger.rows import MOVES, NOT_OURS, Claimed, Finish, FlowRow, Later, Move, OutcomeRow, StepState
+from worker.ledger.rows import (
+    HISTORY_MOST,
+    MOVES,
+    NOT_OURS,
+    Claimed,
+    Finish,
+    FlowRow,
+    Later,
+    Move,
+    OutcomeRow,
+    StepState,
+)
 from worker.ledger.working_set import OUTCOME_LEASE, NewStep, WorkingSet
 from worker.ledger.writes import Writes, columns
 
@@ -125,17 +136,20 @@ def _move_steps(writes: Writes, working: WorkingSet, moves: Moves) -> None:
     writes.add(
         "moves",
         "update step set state = n.s, attempts = n.a, arrived = n.d, spent = n.p, context = n.c, company = n.g,"
-        " result = n.r,"
+        " result = n.r, history = case when n.h is null or jsonb_array_length(history) >= $13::int then history"
+        " else history || n.h end,"
         " due = case when n.s = 'due' and waits_for && $2::text[] then least(n.d, $3::timestamptz) else n.d end,"
         " trader_key = coalesce(n.k, trader_key), lease = null, lease_until = null,"
         " ended_at = case when n.s in ('done', 'refused') then n.d end"
         " from unnest($4::bigint[], $5::text[], $6::int[], $7::timestamptz[], $8::float8[], $9::jsonb[], $10::bigint[],"
-        " $11::jsonb[], $12::text[]) as n (id, s, a, d, p, c, g, r, k)"
+        " $11::jsonb[], $12::text[], $14::jsonb[]) as n (id, s, a, d, p, c, g, r, k, h)"
         " where step.id = n.id and step.lease is not distinct from $1::uuid returning 1",
         moves.lease,
         list(working.wakes),
         working.now,
         *(list(column) for column in zip(*rows, strict=True)),
+        HISTORY_MOST,
+        [_history(working, move) for _, move in moves.steps],
         rows=len(rows),
     )
 
@@ -161,6 +175,16 @@ def _moved(working: WorkingSet, step: Claimed, move: Move) -> tuple[Any, ...]:
     return step.id, state.value, step.attempts, *columns, working.rekeyed_to(step.flow)
 
 
+def _history(working: WorkingSet, move: Move) -> Mapping[str, Any] | None:
+    """What the step's history says of a move: what a look-up found, and when the step goes again."""
+    entry: dict[str, Any] = {"at": working.now.isoformat()}
+    if move.found is not None:
+        entry["found"] = move.found.value
+    if isinstance(move, Later):
+        return entry | {"state": move.state.value, "due": (working.now + move.wait).isoformat()}
+    return entry if move.found is not None else None
+
+
 def _turn_steps(writes: Writes, working: WorkingSet, steps: Sequence[NewStep]) -> None:
     """Waits that turn into what comes after them."""
     if steps:
@@ -168,12 +192,18 @@ def _turn_steps(writes: Writes, working: WorkingSet, steps: Sequence[NewStep]) -
             "turns",
             "update step set operation = n.o, rank = n.r, state = n.s, trader_key = n.t, due = n.d, arrived = n.d,"
             " waits_for = string_to_array(n.w, e'\\x1f'), alike = n.a, weight = n.g, lease = null,"
-            " lease_until = null, ended_at = case when n.s in ('done', 'refused') then n.d end"
+            " lease_until = null, ended_at = case when n.s in ('done', 'refused') then n.d end,"
+            " history = case when jsonb_array_length(history) >= $11::int"
+            " or n.s = 'waiting' and step.waits_for is not distinct from string_to_array(n.w, e'\\x1f') then history"
+            " else history || jsonb_build_object('at', $10::timestamptz, 'waited', coalesce(to_jsonb(step.waits_for),"
+            " '[]')) end"
             " from unnest($1::bigint[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::timestamptz[],"
             " $7::text[], $8::text[], $9::smallint[]) as n (id, o, r, s, t, d, w, a, g)"
             " where step.id = n.id and step.state = 'waiting' returning 1",
             [step.replaces for step in steps],
             *_step_columns(working, steps),
+            working.now,
+            HISTORY_MOST,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from aiokafka.errors import KafkaError
 
+from schemas.times import utc_text
 from worker.kafka.producer import RecordProducer
 from worker.ledger import holds
 from worker.ledger.budget import Budget
@@ -102,7 +103,7 @@ class Reach:
         except DatabaseError as error:
             return error.reason
         self.held = [
-            {"scope": hold.scope, "reason": hold.reason, "until": hold.until.isoformat() if hold.until else None}
+            {"scope": hold.scope, "reason": hold.reason, "until": utc_text(hold.until) if hold.until else None}
             for hold in seen.holds
         ]
         self.partner = {

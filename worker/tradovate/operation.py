@@ -109,6 +109,7 @@ class Operation:
     feeds: tuple[str, ...] = ()  # operations that linger and whose steps its results bring
     reserve: bool = False  # may use the part of the budget that is kept back for sessions and revocations
     refusal_is_doubt: bool = False  # a refusal is for an operator to judge
+    finds: Callable[[Mapping[str, Any]], str] | None = None  # it only asks: what its result says, in words
     joined: bool = False  # steps that are alike are one request: what is said of it is said of each of them
     look_most: int = 100  # items a look-up; fewer where each of them takes reads of its own
     per_hour: int | None = None  # the endpoint's own limit, calls in any rolling hour, all replicas

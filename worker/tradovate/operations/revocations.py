@@ -51,6 +51,13 @@ def _told(row: Row) -> list[Any]:
     return [row["id"], *ids, status if isinstance(status, str) else None]
 
 
+def _in_words(result: Mapping[str, Any]) -> str:
+    """What was found, for a person."""
+    found, accounts = result.get("found", ()), result.get("accounts", ())
+    there = f"{len(found)} trading permission{'' if len(found) == 1 else 's'}" if found else "no trading permission"
+    return f"{there}, {len(accounts)} account{'' if len(accounts) == 1 else 's'}" if accounts or found else "nothing"
+
+
 def _read(found: Row | Unreadable) -> Row:
     if isinstance(found, Unreadable):
         raise found
@@ -71,6 +78,7 @@ FIND_PERMISSIONS = Operation(
     results=_never,
     needs=nothing,
     look_up=_find,
+    finds=_in_words,
     reserve=True,
     look_most=10,  # an account takes a read of its own, and the first of them must not wait for a hundred others
 )

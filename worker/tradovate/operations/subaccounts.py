@@ -39,6 +39,7 @@ CHECK_DUPLICATE = Operation(
     promises=OK,
     results=_checked,
     needs=user,
+    finds=lambda _result: "no duplicate",
     refusal_is_doubt=True,  # a possible duplicate: only a person can tell
 )
 
@@ -129,5 +130,6 @@ REQUEST_STATUS = Operation(
     promises={"status": str},
     results=_told,
     needs=nothing,
+    finds=lambda result: f"the request is {result.get('requestStatus', 'without a status')}",
     share=0.1,  # contract 5.8: never more than a tenth of the budget
 )

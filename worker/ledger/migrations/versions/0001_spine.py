@@ -134,6 +134,7 @@ create table step (
     context     jsonb not null default '{}',
     result      jsonb,
     error       text,
+    history     jsonb not null default '[]',  -- what it waited for, look-ups found and back-offs began: see rows.py
     created_at  timestamptz not null default clock_timestamp(),
     ended_at    timestamptz
 ) with (fillfactor = 80);
@@ -208,6 +209,7 @@ create table hold (
     cleared_reason text
 );
 create index hold_live on hold (scope) where cleared_at is null;
+create index hold_scope on hold (scope, created_at);  -- what held a flow back, for who reads its life later
 create unique index hold_one on hold (scope) where cleared_at is null and ticket is null;
 create index hold_company on hold (company) where company is not null and cleared_at is null;
 
