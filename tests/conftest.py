@@ -13,7 +13,7 @@ from xdist.remote import Producer
 
 from tests.support.kafka import Broker, KafkaServer, why_no_java
 from tests.support.lacking import lacks, tell
-from tests.support.postgres import PgBouncer, system_postgres, why_no_pgbouncer, why_no_system_postgres
+from tests.support.postgres import Databases, PgBouncer, system_postgres, why_no_pgbouncer, why_no_system_postgres
 from tests.support.runners import OneByOne, runners_for, slow_first
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 
@@ -55,18 +55,38 @@ _ON_BOTH = {
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test of such a module runs twice."""
-    if metafunc.module.__name__ in _ON_BOTH and "postgres" in metafunc.fixturenames:
-        metafunc.parametrize("postgres", ["embedded", "system"], indirect=True, scope="session")
+    if metafunc.module.__name__ in _ON_BOTH and "databases" in metafunc.fixturenames:
+        metafunc.parametrize("databases", ["embedded", "system"], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
-def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL server for the whole run: the embedded one, or the distribution's for a module that runs on both."""
-    if getattr(request, "param", "embedded") == "system":
-        yield request.getfixturevalue("system_server")
-        return
-    with EmbeddedPostgres() as server:
-        yield server
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """Databases of the embedded server, or of the distribution's for a module that runs on both.
+
+    Another parameter ends a fixture of the session: what takes long to make is in fixtures that have none.
+    """
+    found: Databases = request.getfixturevalue(f"{getattr(request, 'param', 'embedded')}_databases")
+    return found
+
+
+@pytest.fixture(scope="session")
+def postgres(databases: Databases) -> EmbeddedPostgres:
+    """The server of these databases."""
+    return databases.server
+
+
+@pytest.fixture(scope="session")
+def embedded_databases() -> Iterator[Databases]:
+    """An embedded server for the whole run."""
+    with EmbeddedPostgres() as server, Databases(server) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def system_databases(system_server: EmbeddedPostgres) -> Iterator[Databases]:
+    """The distribution's server for the whole run."""
+    with Databases(system_server) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -88,11 +108,31 @@ def pooler(request: pytest.FixtureRequest, system_server: EmbeddedPostgres) -> I
 
 
 @pytest.fixture
-def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+def database_url(databases: Databases) -> Iterator[str]:
     """An empty database that nobody else uses."""
     name = f"test_{uuid.uuid4().hex}"
-    yield postgres.create_database(name)
-    postgres.drop_database(name)
+    yield databases.create(name)
+    databases.drop(name)
+
+
+@pytest.fixture
+def ledgers(databases: Databases) -> Iterator[Callable[[], str]]:
+    """Makes empty ledgers of the test's own."""
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(f"ledger_{uuid.uuid4().hex}")
+        return databases.create(names[-1], databases.ledger_template)
+
+    yield make
+    for name in names:
+        databases.drop(name)
+
+
+@pytest.fixture
+def ledger_url(ledgers: Callable[[], str]) -> str:
+    """An empty ledger that nobody else uses."""
+    return ledgers()
 
 
 @pytest.fixture

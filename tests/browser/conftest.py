@@ -9,9 +9,9 @@ from selenium import webdriver
 
 from tests.support.browser import start, why_no_browser
 from tests.support.lacking import lacks
-from tests.support.spine import ledger_template, ledgers, stage
+from tests.support.spine import stage
 
-__all__ = ["ledger_template", "ledgers", "stage"]
+__all__ = ["stage"]
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.lacking import lacks
-from tests.support.spine import ledger_template, ledgers, stage
+from tests.support.spine import stage
 
-__all__ = ["ledger_template", "ledgers", "stage"]
+__all__ = ["stage"]
 
 
 @pytest.fixture

@@ -17,18 +17,18 @@ from worker.sandbox import SandboxConfig, serve
 
 
 @pytest.fixture
-async def stage(kafka: Broker, database_url: str) -> AsyncIterator[BridgeStage]:
+async def stage(kafka: Broker, ledger_url: str) -> AsyncIterator[BridgeStage]:
     """A stage with noise and repeats on its sockets."""
     config = SandboxConfig(noise_alerts=1, signal_repeats=1)
-    stage = await BridgeStage(kafka.bootstrap_servers, database_url, config).up()
+    stage = await BridgeStage(kafka.bootstrap_servers, ledger_url, config).up()
     yield stage
     await stage.down()
 
 
 @pytest.fixture
-async def fragile_stage(own_kafka: KafkaServer, database_url: str) -> AsyncIterator[BridgeStage]:
+async def fragile_stage(own_kafka: KafkaServer, ledger_url: str) -> AsyncIterator[BridgeStage]:
     """A stage whose broker the test may take down."""
-    stage = await BridgeStage(own_kafka.bootstrap_servers, database_url).up()
+    stage = await BridgeStage(own_kafka.bootstrap_servers, ledger_url).up()
     yield stage
     await stage.down()
 

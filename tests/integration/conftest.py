@@ -5,17 +5,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.sessions import World
-from tests.support.spine import fragile_stage, ledger_template, ledgers, real_stage, restartable_stage, stage
+from tests.support.spine import fragile_stage, real_stage, restartable_stage, stage
 from worker.ledger.database import Database
-from worker.ledger.schema import upgrade
 
-__all__ = ["fragile_stage", "ledger_template", "ledgers", "real_stage", "restartable_stage", "stage"]
+__all__ = ["fragile_stage", "real_stage", "restartable_stage", "stage"]
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
+async def world(ledger_url: str) -> AsyncIterator[World]:
     """A fresh ledger and a partner in a good mood."""
-    await upgrade(database_url)
-    db = Database(database_url)
+    db = Database(ledger_url)
     yield World(db)
     await db.close()

@@ -13,15 +13,13 @@ from worker.ledger import budget, calls, holds
 from worker.ledger.budget import Budget, Closed, Wanted
 from worker.ledger.calls import Opened
 from worker.ledger.database import Connection, Database
-from worker.ledger.schema import upgrade
 from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 
 @pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
+async def db(ledger_url: str) -> AsyncIterator[Database]:
     """A ledger of the test's own."""
-    await upgrade(database_url)
-    database = Database(database_url)
+    database = Database(ledger_url)
     yield database
     await database.close()
 
@@ -48,9 +46,9 @@ async def session(db: Database) -> dict[str, Any]:
         return dict(await conn.fetchrow("select * from session") or {})
 
 
-async def test_two_pools_at_once_never_open_more_than_the_budget(db: Database, database_url: str) -> None:
+async def test_two_pools_at_once_never_open_more_than_the_budget(db: Database, ledger_url: str) -> None:
     """Replicas that begin calls in the same moment share the budget to the last call."""
-    other = Database(database_url)
+    other = Database(ledger_url)
 
     async def one(database: Database) -> int:
         async with database.transaction() as conn:
@@ -149,9 +147,9 @@ async def test_a_call_counts_for_the_minute_from_its_end(db: Database) -> None:
         assert (await budget.budget_view(conn, Budget())).minute_used == 0
 
 
-async def test_two_pools_at_once_never_open_more_than_the_minutes_budget(db: Database, database_url: str) -> None:
+async def test_two_pools_at_once_never_open_more_than_the_minutes_budget(db: Database, ledger_url: str) -> None:
     """Replicas that begin calls in the same moment share the minute to the last call."""
-    other = Database(database_url)
+    other = Database(ledger_url)
 
     async def one(database: Database) -> int:
         async with database.transaction() as conn:

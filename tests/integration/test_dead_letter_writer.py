@@ -26,7 +26,6 @@ from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
-from worker.ledger.schema import upgrade
 from worker.settings import KafkaSettings, load
 
 RECORD = RawRecord("trader.purchased", 3, 17, 1_795_000_000_000, None, b"no json", (("a", None),))
@@ -64,10 +63,9 @@ class Look(KafkaLook):
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
+async def database(ledger_url: str) -> AsyncIterator[Database]:
     """An empty ledger."""
-    await upgrade(database_url)
-    database = Database(database_url)
+    database = Database(ledger_url)
     yield database
     await database.close()
 

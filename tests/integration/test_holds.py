@@ -10,16 +10,14 @@ import pytest
 
 from worker.ledger import holds
 from worker.ledger.database import Database
-from worker.ledger.schema import upgrade
 
 MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
+async def db(ledger_url: str) -> AsyncIterator[Database]:
     """A ledger of the test's own."""
-    await upgrade(database_url)
-    database = Database(database_url)
+    database = Database(ledger_url)
     yield database
     await database.close()
 

@@ -15,8 +15,8 @@ import pytest
 from schemas.events import TOPICS
 from tests.support.fullness import RECENT_CALLS, fill
 from tests.support.plans import Explaining, Seen
+from tests.support.postgres import Databases
 from tests.support.work import ACCOUNTS, CANCEL, RESET, REVOKE, USERS, Work, departures, failures, purchases, resets
-from worker.embedded import EmbeddedPostgres
 from worker.ledger import (
     browse,
     holds,
@@ -50,12 +50,12 @@ Ledgers = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
-def full_template(postgres: EmbeddedPostgres, ledger_template: str) -> Iterator[str]:
+def full_template(databases: Databases) -> Iterator[str]:
     """A ledger of a year, of which the server knows nothing: not analysed, and never by itself."""
     name = f"full_{uuid.uuid4().hex}"
-    asyncio.run(_fill(postgres.create_database(name, ledger_template)))
+    asyncio.run(_fill(databases.create(name, databases.ledger_template)))
     yield name
-    postgres.drop_database(name)
+    databases.drop(name)
 
 
 async def _fill(url: str) -> None:
@@ -70,18 +70,18 @@ async def _fill(url: str) -> None:
 
 @pytest.fixture(params=["empty", "full", "full and analysed"])
 async def database(
-    request: pytest.FixtureRequest, postgres: EmbeddedPostgres, ledger_template: str, full_template: str
+    request: pytest.FixtureRequest, databases: Databases, full_template: str
 ) -> AsyncIterator[Explaining]:
     """A ledger whose statements are explained."""
     name = f"plans_{uuid.uuid4().hex}"
-    url = postgres.create_database(name, ledger_template if request.param == "empty" else full_template)
+    url = databases.create(name, databases.ledger_template if request.param == "empty" else full_template)
     database = Explaining(url)
     if "analysed" in request.param:
         async with Database.connection(database) as connection:
             await connection.execute("analyze")
     yield database
     await database.close()
-    postgres.drop_database(name)
+    databases.drop(name)
 
 
 def reads_no_more(seen: Sequence[Seen], rows: int) -> None:

@@ -10,9 +10,9 @@ from worker.embedded import EmbeddedKafka
 
 
 @pytest.mark.slow
-async def test_a_short_soak_finds_every_signature_once(embedded_kafka: EmbeddedKafka, database_url: str) -> None:
+async def test_a_short_soak_finds_every_signature_once(embedded_kafka: EmbeddedKafka, ledger_url: str) -> None:
     """Three hundred signatures in twelve seconds of drops: none is missing, none is there twice."""
-    stage = await BridgeStage(embedded_kafka.bootstrap_servers, database_url, CONFIG, embedded_kafka).up()
+    stage = await BridgeStage(embedded_kafka.bootstrap_servers, ledger_url, CONFIG, embedded_kafka).up()
     try:
         report = await soak(stage, signatures=300, seconds=12, seed=1)
     finally:

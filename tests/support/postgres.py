@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
 import socket
 import tempfile
+import threading
+import uuid
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit
 
 import asyncpg
@@ -16,6 +20,9 @@ import asyncpg
 from tests.support.processes import Process, free_port
 from tests.support.waiting import eventually_sync
 from worker.embedded import EmbeddedPostgres
+from worker.ledger import schema
+
+T = TypeVar("T")
 
 _SERVERS = Path("/usr/lib/postgresql")
 """Where Debian keeps the servers, a directory for each major version."""
@@ -45,6 +52,56 @@ def _system_server() -> Path | None:
 
 def _pgbouncer() -> str | None:
     return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+class Databases:
+    """Makes and drops databases over one connection: the tools `createdb` and `dropdb` begin a process and a session
+    for each. Any thread may use it, also one whose event loop runs.
+    """
+
+    def __init__(self, server: EmbeddedPostgres) -> None:
+        self.server = server
+        self._template: str | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="databases", daemon=True)
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    def create(self, name: str, template: str = "template1") -> str:
+        """Makes an empty database, or a copy of `template` (to which nobody may be connected); its address."""
+        self._run(f'create database "{name}" template "{template}"')
+        return self.server.url.replace("/postgres?", f"/{name}?")
+
+    @property
+    def ledger_template(self) -> str:
+        """A migrated database to copy: copying takes a fifth of the time of migrating."""
+        if self._template is None:
+            name = f"template_{uuid.uuid4().hex}"
+            self._wait(schema.upgrade(self.create(name)))
+            self._template = name
+        return self._template
+
+    def drop(self, name: str) -> None:
+        """Removes a database, cutting off whoever uses it."""
+        self._run(f'drop database if exists "{name}" with (force)')
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._connection = self._wait(asyncpg.connect(self.server.url))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._connection is not None
+        self._wait(self._connection.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, statement: str) -> None:
+        assert self._connection is not None
+        self._wait(self._connection.execute(statement))
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 class PgBouncer:

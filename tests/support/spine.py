@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import pytest
@@ -16,37 +15,13 @@ from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 from worker.ledger import schema
 from worker.sandbox import SandboxConfig
 
-__all__ = [
-    "Stages", "fragile_stage", "ledger_template", "ledgers", "real_stage", "restartable_stage", "stage", "stages_on"
-]  # fmt: skip
+__all__ = ["Stages", "fragile_stage", "real_stage", "restartable_stage", "stage", "stages_on"]
 
 
 class Stages(Protocol):
     """Sets a stage: what the partner is like, and settings that differ from the fast ones. A test may set several."""
 
     async def __call__(self, config: SandboxConfig | None = None, /, **settings: str) -> Stage: ...
-
-
-@pytest.fixture(scope="session")
-def ledger_template(postgres: EmbeddedPostgres) -> str:
-    """A migrated database to copy: copying takes a tenth of the time of migrating."""
-    name = f"template_{uuid.uuid4().hex}"
-    asyncio.run(schema.upgrade(postgres.create_database(name)))
-    return name
-
-
-@pytest.fixture
-def ledgers(postgres: EmbeddedPostgres, ledger_template: str) -> Iterator[Callable[[], str]]:
-    """Makes empty ledgers of the test's own."""
-    names: list[str] = []
-
-    def make() -> str:
-        names.append(f"ledger_{uuid.uuid4().hex}")
-        return postgres.create_database(names[-1], ledger_template)
-
-    yield make
-    for name in names:
-        postgres.drop_database(name)
 
 
 @pytest.fixture

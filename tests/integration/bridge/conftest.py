@@ -12,10 +12,10 @@ from worker.sandbox import SandboxConfig
 
 
 @pytest.fixture
-async def stage(embedded_kafka: EmbeddedKafka, database_url: str) -> AsyncIterator[BridgeStage]:
+async def stage(embedded_kafka: EmbeddedKafka, ledger_url: str) -> AsyncIterator[BridgeStage]:
     """A stage with a partner of the usual kind, whose lock-outs are short."""
     config = SandboxConfig(lockout_seconds=2)
-    stage = await BridgeStage(embedded_kafka.bootstrap_servers, database_url, config, embedded_kafka).up()
+    stage = await BridgeStage(embedded_kafka.bootstrap_servers, ledger_url, config, embedded_kafka).up()
     yield stage
     await stage.down()
 

@@ -86,12 +86,10 @@ async def test_a_host_that_is_gone_is_left(stage: BridgeStage) -> None:
     assert set(stage.times().values()) == {1}
 
 
-async def test_a_socket_that_stays_open_at_the_old_host_is_left(
-    embedded_kafka: EmbeddedKafka, database_url: str
-) -> None:
+async def test_a_socket_that_stays_open_at_the_old_host_is_left(embedded_kafka: EmbeddedKafka, ledger_url: str) -> None:
     """It beats and brings nothing: the bridge leaves it as soon as a renewal names another host."""
     config = SandboxConfig(token_seconds=8)  # renewed after four seconds
-    stage = await BridgeStage(embedded_kafka.bootstrap_servers, database_url, config, embedded_kafka).up()
+    stage = await BridgeStage(embedded_kafka.bootstrap_servers, ledger_url, config, embedded_kafka).up()
     try:
         bridge = await stage.bridge()
         before = urls(bridge)

@@ -24,9 +24,9 @@ NOTICED_WITHIN = 30.0
 
 
 @pytest.fixture
-async def stage(kafka: Broker, database_url: str) -> AsyncIterator[BridgeStage]:
+async def stage(kafka: Broker, ledger_url: str) -> AsyncIterator[BridgeStage]:
     """On the real broker."""
-    stage = await BridgeStage(kafka.bootstrap_servers, database_url).up()
+    stage = await BridgeStage(kafka.bootstrap_servers, ledger_url).up()
     yield stage
     await stage.down()
 
@@ -102,9 +102,9 @@ async def test_an_alert_that_its_topic_finds_too_large_goes_out_with_its_ids(sta
 
 
 @pytest.fixture
-async def guarded_stage(own_kafka: KafkaServer, database_url: str) -> AsyncIterator[BridgeStage]:
+async def guarded_stage(own_kafka: KafkaServer, ledger_url: str) -> AsyncIterator[BridgeStage]:
     """On a broker that lets a signed-in user do what its ACLs allow."""
-    stage = await BridgeStage(own_kafka.bootstrap_servers, database_url).up()
+    stage = await BridgeStage(own_kafka.bootstrap_servers, ledger_url).up()
     acls = Acls(own_kafka)
     acls.all_of(stage.prefix)
     stage.env |= acls.settings

@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
-async def stage(kafka: Broker, database_url: str) -> AsyncIterator[BridgeStage]:
+async def stage(kafka: Broker, ledger_url: str) -> AsyncIterator[BridgeStage]:
     """On the real broker."""
-    stage = await BridgeStage(kafka.bootstrap_servers, database_url).up()
+    stage = await BridgeStage(kafka.bootstrap_servers, ledger_url).up()
     yield stage
     await stage.down()
 
