@@ -17,8 +17,9 @@ class Outbox:
 
     database: Database
 
-    async def unpublished(self, limit: int = 500) -> Sequence[OutcomeRow]:
-        """Outcomes that whoever wrote them has not published in time, leased to this replica; oldest first.
+    async def unpublished(self, limit: int = 500, without: Sequence[str] = ()) -> Sequence[OutcomeRow]:
+        """Outcomes that the replica that wrote them has not published in time, leased to this replica; oldest first.
+        Those of the input topics `without` are left where they are.
 
         Of each flow only the first that is not noted as published: the order of a flow's outcomes is kept however many
         replicas publish, and one that is being claimed by another replica (`skip locked`) holds back those after it.
@@ -28,7 +29,7 @@ class Outbox:
             rows = await connection.fetch(
                 "with late as (select id from outcome o where published_at is null and lease_until < clock_timestamp()"
                 " and not exists (select 1 from outcome e where e.flow_id = o.flow_id and e.id < o.id"
-                " and e.published_at is null)"
+                " and e.published_at is null) and topic <> all($3::text[])"
                 " order by id limit $1 for update skip locked)"
                 " update outcome set lease_until = clock_timestamp() + make_interval(secs => $2) from late"
                 " where outcome.id = late.id"
@@ -37,6 +38,7 @@ class Outbox:
                 " clock_timestamp() as now",
                 limit,
                 OUTCOME_LEASE,
+                list(without),
             )
         if rows:
             self.database.clock.told(rows[-1]["now"])  # this may be the first that a replica does

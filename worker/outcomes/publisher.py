@@ -4,6 +4,9 @@ A replica publishes what it wrote itself at once; what a dead replica left behin
 out. A replica that dies between publishing and noting so makes a second record with the same `outcomeId`; one that
 lives does not, however long Kafka or the database is away: it keeps its lease up while it tries, sends nothing that
 it may no longer have the lease of, and notes what it has published before another may take it for unpublished.
+
+Each topic has rounds of its own: one that accepts nothing (it was deleted, the worker may not write to it) holds up no
+other.
 """
 
 from __future__ import annotations
@@ -11,22 +14,23 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import uuid
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import structlog
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError
 
 from worker.backoff import Schedule
-from worker.kafka.producer import MAX_BATCH_BYTES, PlainRecord, RecordProducer
+from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames, outcome_topic
 from worker.ledger.database import DatabaseError
 from worker.ledger.errors import reason_of
 from worker.ledger.outbox import Outbox
 from worker.ledger.rows import NOT_OURS, OutcomeRow
+from worker.ledger.working_set import OUTCOME_LEASE
+from worker.outcomes.batches import send_in_order
+from worker.outcomes.topic import AT_ONCE, TopicOutbox
 
 log = structlog.get_logger()
 
@@ -37,16 +41,12 @@ KEEP_EVERY = 3.0
 """Seconds between extensions of the lease while Kafka keeps a send waiting: three tries within one lease."""
 
 _PAUSE = 2.0
-"""Seconds at most between two tries while Kafka or the database is away."""
+"""Seconds at most between two tries while a topic or the database is away."""
 
 _QUIET = 5.0
-"""Seconds without a sweep after the database was away: more than twice `_PAUSE`, in which whoever has published
-what it could not note does so. Leases run out during the outage, and a sweep would find all of it unpublished."""
-
-Rows = list[tuple[OutcomeRow, PlainRecord]]
-
-AT_ONCE = 500
-"""Outcomes in one round: bounds memory, and what is published twice when this replica dies before noting it."""
+"""Seconds without a sweep after the database was away: more than twice `_PAUSE`, in which each replica that has
+published what it could not note does so. Leases run out during the outage, and a sweep would find all of it
+unpublished."""
 
 
 @dataclass(slots=True)
@@ -58,23 +58,33 @@ class Publisher:
     names: TopicNames
     published: Callable[[OutcomeRow], None] = lambda _row: None
     crash: Callable[[str], None] = lambda _point: None
-    _handed: dict[int, OutcomeRow] = field(default_factory=dict)
+    pause: Schedule = field(default_factory=lambda: Schedule(base=0.2, cap=_PAUSE))
+    _topics: dict[str, TopicOutbox] = field(default_factory=dict)  # by input topic
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _unnoted: list[int] = field(default_factory=list)
+    _ledger_away: str | None = None
     _sweep_at: float = 0.0
+    _kept_at: float = 0.0
     _finishing: bool = False
-    trouble: str | None = None  # why nothing is published or noted now
     progress: float = field(default_factory=time.monotonic)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why outcomes are not published or noted now."""
+        now = time.monotonic()
+        refusals = (topic.trouble(now) for _, topic in sorted(self._topics.items()))
+        return self._ledger_away or "; ".join(why for why in refusals if why is not None) or None
 
     def hand(self, outcomes: Sequence[OutcomeRow]) -> None:
         """Takes outcomes that this replica has the lease of. One that is not ours yet is looked for at once: most often
         what it waits for has been published by this replica a moment ago.
         """
-        ours = {row.id: row for row in outcomes if row.until != NOT_OURS}
-        if len(ours) < len(outcomes) and self.trouble is None:
-            self._sweep_at = 0.0
+        for row in outcomes:
+            if row.until != NOT_OURS:
+                self._topics.setdefault(row.topic, TopicOutbox(row.topic)).accept(row)
+            elif self._ledger_away is None:
+                self._sweep_at = 0.0
         if outcomes:
-            self._handed.update(ours)
             self._wake.set()
 
     def finish(self) -> None:
@@ -84,130 +94,142 @@ class Publisher:
 
     async def run(self) -> None:
         """Publishes until told to finish and nothing is in hand."""
-        pause = Schedule(base=0.2, cap=_PAUSE)
         failures = 0
-        while not (self._finishing and not self._handed and not self._unnoted):
-            self._wake.clear()
-            try:
-                await self.run_once()
-                failures = 0
-                self.trouble = None
-            except (OSError, KafkaError, DatabaseError) as error:
-                failures += 1
-                self.trouble = reason_of(error)
-                self._sweep_at = time.monotonic() + _QUIET
-                log.warning("outcomes.waits", error=self.trouble, in_hand=len(self._handed))
-                await asyncio.sleep(pause.delay(failures, random.random) + 0.1)
-            self.progress = time.monotonic()
-            if not self._handed and not self._finishing:
+        try:
+            while not (self._finishing and not self._in_hand() and not self._unnoted):
                 try:
-                    async with asyncio.timeout(SWEEP_EVERY):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+                    await self.run_once()
+                    failures = 0
+                    await self._idle()
+                except DatabaseError as error:
+                    failures += 1
+                    self._sweep_at = time.monotonic() + _QUIET
+                    if error.reason != self._ledger_away:
+                        log.warning("outcomes.waits", error=error.reason, in_hand=self._in_hand())
+                    self._ledger_away = error.reason
+                    await asyncio.sleep(self.pause.delay(failures, random.random) + 0.1)
+                self.progress = time.monotonic()
+        finally:
+            rounds = list(self._rounds())
+            for each in rounds:
+                each.cancel()
+            await asyncio.gather(*rounds, return_exceptions=True)
 
     async def run_once(self) -> None:
-        """Publishes what is in hand and what others left; raises when Kafka or the database is away."""
-        if self._unnoted:
-            await self._note()
-        if time.monotonic() >= self._sweep_at and not self._finishing:
-            found = await self.outbox.unpublished(AT_ONCE)
-            # Of each flow one was found: the next one can be claimed when that is published.
-            self._sweep_at = 0.0 if found else time.monotonic() + SWEEP_EVERY
-            self.hand(found)
-        while self._handed:
-            self.crash("before_publish")
-            await self._send(self._still_ours())
-            self.crash("after_publish")
-            await self._note()
-
-    def _still_ours(self) -> Sequence[OutcomeRow]:
-        """The next rows to send. The race: whoever was frozen, or waited for Kafka, over the end of a lease finds the
-        row published by another; what may have been taken over is let go, and the sweep finds it if it was not.
+        """Publishes what is in hand and what others left, except on topics that accept nothing now. Raises
+        `DatabaseError`; rounds that are on their way then go on.
         """
+        while True:
+            self._wake.clear()
+            await self._note()
+            await self._sweep()
+            self._start()
+            if not list(self._rounds()):
+                return
+            await self._wait()
+
+    async def _note(self) -> None:
+        """What cannot be noted is noted in the next round: it is published."""
+        if not self._unnoted:
+            return
+        noted = list(self._unnoted)
+        await self.outbox.published(noted)
+        self._ledger_away = None
+        del self._unnoted[: len(noted)]
+
+    async def _sweep(self) -> None:
+        if self._finishing or time.monotonic() < self._sweep_at:
+            return
+        enough = [topic.topic for topic in self._topics.values() if topic.has_enough]
+        found = await self.outbox.unpublished(AT_ONCE, without=enough)
+        self._ledger_away = None
+        # Of each flow one was found: the next one can be claimed when that is published.
+        self._sweep_at = 0.0 if found else time.monotonic() + SWEEP_EVERY
+        self.hand(found)
+
+    def _start(self) -> None:
+        """Begins a round for each topic that may have one."""
         now = time.monotonic()
-        for lost in [row.id for row in self._handed.values() if row.until <= now]:
-            del self._handed[lost]
-        rows: list[OutcomeRow] = []
-        flows: set[uuid.UUID] = set()
-        for row in islice(self._handed.values(), AT_ONCE):
-            # Two of one flow may go to two partitions, where nothing keeps their order: one after the other.
-            if row.flow_id is None or row.flow_id not in flows:
-                rows.append(row)
-            if row.flow_id is not None:
-                flows.add(row.flow_id)
-        return rows
+        for topic in self._topics.values():
+            if rows := topic.next_rows(now):
+                self.crash("before_publish")
+                topic.sending, topic.sending_since = asyncio.create_task(self._send(topic, rows)), now
 
-    async def _send(self, rows: Sequence[OutcomeRow]) -> None:
-        """Sends; what has arrived is out of our hands even when the rest fails."""
-        sending = asyncio.create_task(self._send_all(rows))
+    async def _send(self, topic: TopicOutbox, rows: Sequence[OutcomeRow]) -> None:
+        """One round; what has arrived is out of our hands even when the rest fails."""
+
+        def sent(row: OutcomeRow) -> None:
+            topic.in_hand.pop(row.id, None)
+            self._unnoted.append(row.id)
+            self.published(row)
+
+        def ours(row: OutcomeRow) -> bool:
+            return topic.has_lease(row, time.monotonic())
+
+        await send_in_order(self.producer, self.names.on_broker(outcome_topic(topic.topic)), rows, ours, sent)
+
+    async def _wait(self) -> None:
+        """Until a round is over or something new is handed over. Leases are kept up meanwhile."""
+        woken = asyncio.create_task(self._wake.wait())
         try:
-            while not (await asyncio.wait({sending}, timeout=KEEP_EVERY))[0]:
-                await self._keep()
+            await asyncio.wait({*self._rounds(), woken}, timeout=KEEP_EVERY, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sending.cancel()
-        sending.result()
+            woken.cancel()
+        self.progress = time.monotonic()
+        for topic in self._topics.values():
+            if topic.sending is not None and topic.sending.done():
+                over, topic.sending = topic.sending, None
+                self._ended(topic, over)
+        await self._keep()
 
-    async def _send_all(self, rows: Sequence[OutcomeRow]) -> None:
-        sends = [self._send_in_order(*place, batches) for place, batches in (await self._batches(rows)).items()]
-        for end in await asyncio.gather(*sends, return_exceptions=True):
-            if isinstance(end, BaseException):
-                raise end
+    def _ended(self, topic: TopicOutbox, over: asyncio.Task[None]) -> None:
+        try:
+            over.result()
+        # Cancelled: not this task, but a send of a producer that was closed after another's failure.
+        except (OSError, KafkaError, asyncio.CancelledError) as error:
+            reason = type(error).__name__
+            topic.failures += 1
+            topic.retry_at = time.monotonic() + self.pause.delay(topic.failures, random.random) + 0.1
+            if reason != topic.refused:
+                log.warning("outcomes.waits", topic=topic.topic, error=reason, in_hand=len(topic.in_hand))
+            topic.refused = reason
+        else:
+            if topic.refused is not None:
+                log.info("outcomes.continues", topic=topic.topic)
+            topic.accepts()
+            self.crash("after_publish")
 
-    async def _batches(self, rows: Sequence[OutcomeRow]) -> dict[tuple[str, int], deque[Rows]]:
-        """The rows by topic and partition, in their order, as many together as fit into a batch."""
-        batches: dict[tuple[str, int], deque[Rows]] = {}
-        filled: dict[tuple[str, int], int] = {}
-        for row in rows:
-            topic = self.names.on_broker(outcome_topic(row.topic))
-            headers = [(name, text.encode()) for name, text in row.headers.items()]
-            record = PlainRecord(row.record_key, row.body, headers)
-            place = topic, await self.producer.partition(topic, row.record_key)
-            if filled.get(place, MAX_BATCH_BYTES) + record.size > MAX_BATCH_BYTES:
-                batches.setdefault(place, deque()).append([])
-                filled[place] = 0
-            batches[place][-1].append((row, record))
-            filled[place] += record.size
-        return batches
-
-    async def _send_in_order(self, topic: str, partition: int, batches: deque[Rows]) -> None:
-        """One after the other, up to the first that fails: `pending` does not come after what was final. Only a record
-        that is too large by itself holds up no other.
-        """
-        too_large: MessageSizeTooLargeError | None = None
-        while batches:
-            batch = batches.popleft()
-            try:
-                await self.producer.send_together(topic, partition, [record for _, record in batch])
-            except MessageSizeTooLargeError as error:  # the topic may take less than a batch of ours
-                if len(batch) == 1:
-                    too_large = error
-                else:
-                    middle = len(batch) // 2
-                    batches.extendleft((batch[middle:], batch[:middle]))
-                continue
-            for row, _ in batch:
-                self._handed.pop(row.id, None)
-                self._unnoted.append(row.id)
-                self.published(row)
-        if too_large is not None:
-            raise too_large
+    async def _idle(self) -> None:
+        """Until there may be something to do."""
+        now = time.monotonic()
+        waits = [topic.retry_at - now for topic in self._topics.values() if topic.in_hand]
+        if not self._finishing:
+            waits.append(SWEEP_EVERY)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, min(waits, default=0.0))):
+                await self._wake.wait()
+        await self._keep()
 
     async def _keep(self) -> None:
         """Keeps up the lease of what is in hand, as far as it is surely still ours."""
         now = time.monotonic()
-        ours = [row.id for row in self._handed.values() if row.until > now]
+        if now < self._kept_at + KEEP_EVERY:
+            return
+        self._kept_at = now
+        soon = now + OUTCOME_LEASE - KEEP_EVERY
+        ours = [row.id for topic in self._topics.values() for row in topic.in_hand.values() if now < row.until < soon]
+        if not ours:
+            return
         try:
             until = await self.outbox.keep(ours)
         except DatabaseError as error:
             log.info("outcomes.lease_not_kept", error=reason_of(error))
             return
-        for row_id in ours:
-            if row_id in self._handed:
-                self._handed[row_id] = replace(self._handed[row_id], until=until)
+        for topic in self._topics.values():
+            topic.extend(ours, until)
 
-    async def _note(self) -> None:
-        """Kept for the next round when the database is away: published is published."""
-        noted = list(self._unnoted)
-        await self.outbox.published(noted)
-        del self._unnoted[: len(noted)]
+    def _rounds(self) -> Iterable[asyncio.Task[None]]:
+        return (topic.sending for topic in self._topics.values() if topic.sending is not None)
+
+    def _in_hand(self) -> int:
+        return sum(len(topic.in_hand) for topic in self._topics.values())

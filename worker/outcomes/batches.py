@@ -1,0 +1,83 @@
+"""Outcomes of one topic on their way: in batches by partition, in their order, as many as fit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from aiokafka.errors import MessageSizeTooLargeError
+
+from worker.kafka.producer import MAX_BATCH_BYTES, PlainRecord, RecordProducer
+from worker.ledger.rows import OutcomeRow
+
+Rows = list[tuple[OutcomeRow, PlainRecord]]
+
+_PARTITION_SECONDS = 5.0
+"""To learn a topic's partitions; the producer looks for a missing topic for 40 s."""
+
+
+async def send_in_order(
+    producer: RecordProducer,
+    topic: str,
+    rows: Sequence[OutcomeRow],
+    ours: Callable[[OutcomeRow], bool],
+    sent: Callable[[OutcomeRow], None],
+) -> None:
+    """Publishes those `rows` on a topic (the broker's name) of which `ours` says that this replica has the lease when
+    they are sent, and calls `sent` for each when it is there.
+
+    Raises the first error of Kafka's when all that could be sent has been.
+    """
+    batches = await _batches(producer, topic, rows)
+    sends = [_partition_in_order(producer, topic, partition, parts, ours, sent) for partition, parts in batches.items()]
+    for end in await asyncio.gather(*sends, return_exceptions=True):
+        if isinstance(end, BaseException):
+            raise end
+
+
+async def _batches(producer: RecordProducer, topic: str, rows: Sequence[OutcomeRow]) -> dict[int, deque[Rows]]:
+    batches: dict[int, deque[Rows]] = {}
+    filled: dict[int, int] = {}
+    for row in rows:
+        headers = [(name, text.encode()) for name, text in row.headers.items()]
+        record = PlainRecord(row.record_key, row.body, headers)
+        async with asyncio.timeout(_PARTITION_SECONDS):
+            partition = await producer.partition(topic, row.record_key)
+        if filled.get(partition, MAX_BATCH_BYTES) + record.size > MAX_BATCH_BYTES:
+            batches.setdefault(partition, deque()).append([])
+            filled[partition] = 0
+        batches[partition][-1].append((row, record))
+        filled[partition] += record.size
+    return batches
+
+
+async def _partition_in_order(
+    producer: RecordProducer,
+    topic: str,
+    partition: int,
+    batches: deque[Rows],
+    ours: Callable[[OutcomeRow], bool],
+    sent: Callable[[OutcomeRow], None],
+) -> None:
+    """One after the other, up to the first that fails: `pending` does not come after what was final. Only a record
+    that is too large by itself holds up no other.
+    """
+    too_large: MessageSizeTooLargeError | None = None
+    while batches:
+        batch = [pair for pair in batches.popleft() if ours(pair[0])]
+        if not batch:
+            continue
+        try:
+            await producer.send_together(topic, partition, [record for _, record in batch])
+        except MessageSizeTooLargeError as error:  # the topic may accept less than a batch of ours
+            if len(batch) == 1:
+                too_large = error
+            else:
+                middle = len(batch) // 2
+                batches.extendleft((batch[middle:], batch[:middle]))
+            continue
+        for row, _ in batch:
+            sent(row)
+    if too_large is not None:
+        raise too_large
