@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, cast
 
@@ -13,10 +13,13 @@ from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.waiting import eventually
 from worker.kafka.producer import MAX_BATCH_BYTES, PlainRecord
 from worker.kafka.topics import TopicNames
 from worker.ledger.rows import OutcomeRow
+from worker.outcomes.batches import send_in_order
 from worker.outcomes.publisher import Publisher
+from worker.outcomes.topic import AT_ONCE, TopicOutbox
 
 PARTITIONS = 3
 
@@ -27,12 +30,18 @@ class Broker:
 
     limit: float = math.inf
     failures: int = 0
+    silent: frozenset[str] = frozenset()  # topics of which nothing is ever heard
     batches: list[tuple[str, int, list[PlainRecord]]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        pass
 
     async def partition(self, _topic: str, key: bytes) -> int:
         return len(key) % PARTITIONS
 
     async def send_together(self, topic: str, partition: int, records: Sequence[PlainRecord]) -> None:
+        if topic in self.silent:
+            await asyncio.Event().wait()
         if self.failures:
             self.failures -= 1
             raise KafkaConnectionError
@@ -44,11 +53,14 @@ class Broker:
 class Notes:
     """The ledger's part of a publisher."""
 
-    def __init__(self) -> None:
+    def __init__(self, left: Sequence[OutcomeRow] = ()) -> None:
         self.published_ids: list[int] = []
+        self.left = list(left)
 
-    async def unpublished(self, _limit: int, without: Sequence[str]) -> list[OutcomeRow]:
-        return []
+    async def unpublished(self, limit: int, without: Sequence[str]) -> list[OutcomeRow]:
+        found = [row for row in self.left if row.topic not in without][:limit]
+        self.left = [row for row in self.left if row not in found]
+        return found
 
     async def published(self, ids: Sequence[int]) -> None:
         self.published_ids += ids
@@ -122,3 +134,90 @@ def test_a_record_that_the_topic_refuses_alone_stays_in_hand() -> None:
     publisher._topics["md.signed"].retry_at = 0.0
     asyncio.run(publisher.run_once())
     assert sorted(notes.published_ids) == [1, 2]
+
+
+def test_a_topic_that_is_silent_holds_up_no_other() -> None:
+    """While a topic does not answer, what other topics have is published and noted, also what comes later and what a
+    dead replica left behind a thousand outcomes of the silent one; of that one only a round's worth or two is leased.
+    """
+
+    async def scenario() -> None:
+        left = [outcome(number, "md.signed", 0) for number in range(3 * AT_ONCE)]
+        notes = Notes([*left, outcome(5_000, "trader.left", 0)])
+        publisher = Publisher(
+            cast("Any", notes), cast("Any", Broker(silent=frozenset({"md.signed.outcome"}))), TopicNames()
+        )
+        running = asyncio.create_task(publisher.run())
+        publisher.hand([outcome(6_000, "trader.purchased", 0)])
+        await eventually(lambda: sorted(notes.published_ids) == [5_000, 6_000])
+        publisher.hand([outcome(7_000, "trader.purchased", 0)])
+        await eventually(lambda: sorted(notes.published_ids) == [5_000, 6_000, 7_000])
+        assert len([row for row in notes.left if row.topic == "md.signed"]) >= AT_ONCE
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_round_without_an_answer_is_reported() -> None:
+    """A topic that has not answered for ten seconds is named, before the producer gives up."""
+
+    async def scenario() -> None:
+        broker = cast("Any", Broker(silent=frozenset({"md.signed.outcome"})))
+        publisher = Publisher(cast("Any", Notes()), broker, TopicNames())
+        publisher.hand([outcome(1, "md.signed", 0)])
+        running = asyncio.create_task(publisher.run())
+        topic = publisher._topics["md.signed"]
+        await eventually(lambda: topic.sending is not None)
+        assert topic.trouble(topic.sending_since + 5) is None
+        assert topic.trouble(topic.sending_since + 12) == "md.signed.outcome: no answer for 12 s"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_topic_is_not_forgotten_when_its_leases_are_lost() -> None:
+    """A topic that refused a round and has nothing in hand any more is looked for again: the ledger may have more."""
+    topic = TopicOutbox("md.signed", refused="TimeoutError", failures=3, retry_at=1e9)
+    topic.accept(replace(outcome(1, "md.signed", 0), until=100.0))
+    assert (topic.has_enough, topic.next_rows(99.0)) == (True, [])
+    assert topic.next_rows(101.0) == []
+    assert (topic.has_enough, topic.trouble(101.0)) == (False, None)
+
+
+def test_what_a_refusing_topic_has_in_hand_is_bounded() -> None:
+    """However many outcomes are written for a topic that accepts none, a round's worth is held in memory."""
+    topic = TopicOutbox("md.signed", refused="TopicAuthorizationFailedError")
+    for number in range(3 * AT_ONCE):
+        topic.accept(outcome(number, "md.signed", 0))
+    assert list(topic.in_hand) == list(range(AT_ONCE))
+
+
+def test_an_outcome_whose_lease_ends_during_a_round_is_not_sent() -> None:
+    """What another replica may have leased by now is left out of a batch that has not been sent yet."""
+
+    async def scenario() -> list[str]:
+        rows = [outcome(number, "md.signed", 0) for number in range(3)]
+        sent: list[int] = []
+        await send_in_order(
+            cast("Any", broker), "md.signed.outcome", rows, lambda row: row.id != 1, lambda row: sent.append(row.id)
+        )
+        assert sent == [0, 2]
+        return [record.value.decode() for _, _, records in broker.batches for record in records]
+
+    broker = Broker()
+    assert asyncio.run(scenario()) == ["0", "2"]
+
+
+def test_a_send_that_the_library_cancels_is_a_failure_of_its_topic() -> None:
+    """A producer that is closed under a send ends that round, and never the publisher."""
+
+    class Closing(Broker):
+        async def send_together(self, topic: str, partition: int, records: Sequence[PlainRecord]) -> None:
+            raise asyncio.CancelledError
+
+    publisher = Publisher(cast("Any", Notes()), cast("Any", Closing()), TopicNames())
+    publisher.hand([outcome(1, "md.signed", 0)])
+    asyncio.run(publisher.run_once())
+    assert publisher.trouble == "md.signed.outcome: CancelledError"

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.kafka.producer import MAX_BATCH_BYTES, PlainRecord, RecordProducer
 from worker.ledger.rows import OutcomeRow
@@ -15,6 +15,10 @@ Rows = list[tuple[OutcomeRow, PlainRecord]]
 
 _PARTITION_SECONDS = 5.0
 """To learn a topic's partitions; the producer looks for a missing topic for 40 s."""
+
+
+class TopicNotFound(KafkaError):  # type: ignore[misc]  # noqa: N818 - readiness shows the name
+    """No broker has told the topic's partitions in time: it was deleted, or may not be seen."""
 
 
 async def send_in_order(
@@ -39,11 +43,15 @@ async def send_in_order(
 async def _batches(producer: RecordProducer, topic: str, rows: Sequence[OutcomeRow]) -> dict[int, deque[Rows]]:
     batches: dict[int, deque[Rows]] = {}
     filled: dict[int, int] = {}
+    await producer.start()
     for row in rows:
         headers = [(name, text.encode()) for name, text in row.headers.items()]
         record = PlainRecord(row.record_key, row.body, headers)
-        async with asyncio.timeout(_PARTITION_SECONDS):
-            partition = await producer.partition(topic, row.record_key)
+        try:
+            async with asyncio.timeout(_PARTITION_SECONDS):
+                partition = await producer.partition(topic, row.record_key)
+        except TimeoutError:
+            raise TopicNotFound from None
         if filled.get(partition, MAX_BATCH_BYTES) + record.size > MAX_BATCH_BYTES:
             batches.setdefault(partition, deque()).append([])
             filled[partition] = 0
