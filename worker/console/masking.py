@@ -22,6 +22,7 @@ from schemas.privacy import MASK, is_personal
 MOST_BYTES = 256 * 1024
 """Of a value that is shown; larger ones hold documents."""
 
+# CloudEvents' own fields, which are an envelope's, and nothing where they are further inside.
 _ENVELOPE = frozenset({"specversion", "id", "source", "type", "time", "datacontenttype", "traceparent"})
 _PROSE = frozenset({"reason", "traderReason", "description", "parameters"})  # written by people, about people
 _HEADERS = re.compile(r"(ce_(id|type|source|time|specversion)|content-type|traceparent|tracestate|dlq-[a-z]+)")
@@ -72,7 +73,7 @@ def shown_fields(topic: str) -> frozenset[str]:
             whole = next(_models(field.annotation), None) is not None  # an object: its own fields are looked at
             (personal if is_personal(field) or whole else plain).add(field.alias or name)
     # A name that is personal anywhere is personal everywhere: who knows in which object it was put by mistake.
-    return frozenset((plain | {"eventId"} | _ENVELOPE) - personal - _PROSE)
+    return frozenset((plain | {"eventId"}) - personal - _PROSE)
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -89,7 +90,8 @@ def _masked(value: Any, shown: frozenset[str], depth: int) -> Any:
         return MASK
     match value:
         case dict():
-            return {_field(name): _field_value(name, each, shown, depth) for name, each in value.items()}
+            here = shown | _ENVELOPE if depth == 0 else shown
+            return {_field(name): _field_value(name, each, here, depth) for name, each in value.items()}
         case list():
             return [_masked(each, shown, depth + 1) for each in value]
         case None | bool():
@@ -100,7 +102,7 @@ def _masked(value: Any, shown: frozenset[str], depth: int) -> Any:
 
 def _field_value(name: str, value: Any, shown: frozenset[str], depth: int) -> Any:
     if isinstance(value, dict):
-        return _masked(value, shown, depth + 1)
+        return _masked(value, shown - _ENVELOPE, depth + 1)
     if isinstance(value, list):
         return [_field_value(name, each, shown, depth + 1) if depth < _DEEPEST else MASK for each in value]
     if value is None or isinstance(value, bool) or name not in shown:
