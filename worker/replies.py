@@ -149,7 +149,9 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A look-up's answer: it did not take effect."""
+    """A look-up's answer: it did not take effect. `others`: ids of what is there and could be taken for it."""
+
+    others: tuple[int, ...] = ()
 
 
 Result = Done | Refused | NotHandled | Unknown

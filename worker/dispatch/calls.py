@@ -17,7 +17,7 @@ import structlog
 from worker.backoff import Schedule
 from worker.dispatch import splitting
 from worker.dispatch.again import NOTHING
-from worker.dispatch.found import NEEDED, looked_up
+from worker.dispatch.found import NEEDED, as_looked_for, looked_up
 from worker.dispatch.reader import LookUpReader, with_ticket
 from worker.dispatch.settle import Settler, judged
 from worker.dispatch.writing import Writer
@@ -271,7 +271,8 @@ class Caller:
         self, operation: Operation, reader: LookUpReader, steps: Sequence[Claimed], ask: Look
     ) -> Sequence[Finding]:
         try:
-            return await ask(operation, reader, [self._item(step, operation) for step in steps])
+            items = [as_looked_for(step, self._item(step, operation)) for step in steps]
+            return await ask(operation, reader, items)
         except HostDoubted as doubted:
             log.warning("dispatch.host_doubted", domain=doubted.domain, operation=operation.name)
             await reader.doubt(doubted)

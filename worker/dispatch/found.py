@@ -19,11 +19,23 @@ from worker.dispatch.again import NOTHING, Trying, with_context
 from worker.flows.base import Failed, Succeeded
 from worker.ledger.rows import Claimed, Finish, Found, Later, Move, StepState
 from worker.replies import Absent, Done, Finding, Refused, Unknown
-from worker.tradovate.operation import Operation
+from worker.tradovate.operation import Item, Operation
 
 NEEDED = "needed"
 """In the context of a step that is looked up because its call was answered with an empty 404: it is asked whether what
 the step needs is there."""
+
+_FREE, _OTHERS = "free", "others"
+"""In the context of a step that was looked up before it was sent: it was not there; ids of what was there instead."""
+
+
+def as_looked_for(step: Claimed, item: Item) -> Item:
+    """The item with what is known of its step: what was there before it was sent is not its effect.
+
+    A call that was refused has no effect, so what is there was created by an earlier one, or by others.
+    """
+    sent = step.attempts > ("refused" in step.context)
+    return {**item, "_sent": sent, "_free": sent and _FREE in step.context, "_others": step.context.get(_OTHERS, ())}
 
 
 def looked_up(
@@ -74,8 +86,9 @@ def _found(
             context = {key: value for key, value in step.context.items() if key != "split"}
             context["atomic"] = nothing_found
             return Later(StepState.DUE, NOTHING, step.spent, context, step.context["split"])
-        case Absent() if not step.attempts:
-            return Later(StepState.DUE, NOTHING, step.spent, step.context)
+        case Absent(others=others) if not step.attempts:
+            context = {**step.context, _FREE: True, **({_OTHERS: list(others)} if others else {})}
+            return Later(StepState.DUE, NOTHING, step.spent, context)
         case Absent():
             return trying.again(operation, step, seconds, None)
         case Unknown(why=why):

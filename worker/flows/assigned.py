@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.events import AccountAssigned
 from worker.flows.base import SUCCEEDED, Facts, Failed, Item, Names, Planned, Rules, Send, StepEnd, View
-from worker.flows.common import ended_by, new_round
+from worker.flows.common import ended_by, new_round, permitted
 from worker.flows.departing import stopped
 
 PERMISSION = "createTradingPermission"
@@ -40,7 +40,7 @@ class Assignment:
         """The permission's id, or the refusal."""
         if isinstance(end, Failed):
             return ended_by(end, view.facts)
-        return {**view.facts, "tradingPermissionId": end.value["tradingPermissionId"]}
+        return permitted(view.facts, end.value)
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
         """Account and user."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from worker.flows.base import (
     failed,
     order_key,
     trader_key,
+    warned,
 )
 
 RECHECK = timedelta(minutes=5)
@@ -33,6 +34,16 @@ def new_round(facts: Facts, keep: Iterable[str]) -> Facts:
     if ENDED not in facts:
         return facts
     return {name: facts[name] for name in keep if name in facts}
+
+
+def permitted(facts: Facts, value: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts with a trading permission. One that was found revoked or declined is no reason to create another."""
+    permission = value["tradingPermissionId"]
+    found = {**facts, "tradingPermissionId": permission}
+    status = value.get("permissionStatus")
+    if status is None:
+        return found
+    return warned(found, f"Trading permission {permission} is {status}; no other one was created.")
 
 
 def ended_by(end: Failed, facts: Facts) -> Planned:

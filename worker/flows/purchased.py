@@ -38,7 +38,7 @@ from worker.flows.base import (
     trader_key,
     warned,
 )
-from worker.flows.common import RECHECK, ended_by, follow, restricted
+from worker.flows.common import RECHECK, ended_by, follow, permitted, restricted
 from worker.flows.departing import stopped
 from worker.flows.names import account_name, strong_password
 
@@ -51,6 +51,9 @@ CONTACT = "updateContactInfo"
 
 _COPIED = ("userId", "accountId", "accountName", "tradingPermissionId", "warnings")
 _LEFT = ("userId", "accountId", "accountName", "tradingPermissionId", "terms")
+
+ADOPTING = "adopting"
+"""The fact that an account was found that is ours by what Tradovate says: what the look-up returned."""
 
 OTHER_TERMS = "The account was created by an earlier event of this order, with other details; it was adopted as it is."
 
@@ -108,15 +111,7 @@ class Purchased:
             if isinstance(found, Send | Wait | End):
                 return _give(view, facts, found)
             facts = {**facts, **found}
-        # Whether something like it is there already has to be looked up, unless this flow made all that it is made of.
-        may_exist = LEFT in facts or facts.get("userFrom") != "made"
-        if "accountId" not in facts:
-            return _give(view, facts, Send(ACCOUNTS, look_first=may_exist))
-        if facts.get("tradingPermissionId") is None:
-            return _give(view, facts, Send(PERMISSION, look_first=may_exist))
-        if contact is not None and "contact" not in facts:
-            return Planned(Send(CONTACT), facts)
-        return Planned(SUCCEEDED, facts)
+        return _provide(view, facts)
 
     def learn(self, view: View, operation: str, end: StepEnd) -> Planned | Facts:
         """Ids go into the facts; refused contact data is a warning; any other refusal ends the purchase."""
@@ -131,10 +126,13 @@ class Purchased:
             case "createEvaluationUsers", Succeeded() as succeeded:
                 adopted = bool(succeeded.value.get("adopted"))
                 return {**facts, "userId": succeeded.value["userId"], "userFrom": "adopted" if adopted else "made"}
+            case "createEvaluationAccounts", Succeeded(value=value) if value.get("adopted"):
+                # Whether the ledger knows it as another order's is seen when that is loaded.
+                return {**facts, ADOPTING: dict(value), "seen": {"accounts": [value["accountId"]]}, "unread": True}
             case "createEvaluationAccounts", Succeeded(value=value):
-                return _account(facts, value, _terms(_event(view)))
+                return {**facts, **_ids(value), "terms": _terms(_event(view))}
             case _, Succeeded(value=value):
-                return {**facts, "tradingPermissionId": value["tradingPermissionId"]}
+                return permitted(facts, value)
 
     def item(self, view: View, operation: str, rules: Rules) -> Item:
         """The partner's request item for one of the four operations."""
@@ -192,6 +190,29 @@ def _begin(facts: Facts) -> Facts:
     return {LEFT: facts.get(LEFT, {}), **({"contact": "done"} if facts.get("contact") == "done" else {})}
 
 
+def _provide(view: View, facts: Facts) -> Planned:
+    """What the user gets: the account, its permission, contact data."""
+    event = _event(view)
+    if "unread" in facts:
+        return Planned(Wait((), view.now), {name: facts[name] for name in facts if name != "unread"})
+    if ADOPTING in facts:
+        adopted = _adopted(view, facts)
+        if isinstance(adopted, End):
+            return Planned(adopted, facts)
+        facts = adopted
+    # Whether something like it is there already has to be looked up, unless this flow made all that it is made of.
+    may_exist = LEFT in facts or facts.get("userFrom") != "made"
+    if "accountId" not in facts:
+        # A name of the shop's own does not say whose account it is: it has to be seen that it was free before.
+        given = event.account is not None and event.account.name is not None
+        return _give(view, facts, Send(ACCOUNTS, look_first=may_exist or given))
+    if facts.get("tradingPermissionId") is None:
+        return _give(view, facts, Send(PERMISSION, look_first=may_exist))
+    if event.contact_info is not None and "contact" not in facts:
+        return Planned(Send(CONTACT), facts)
+    return Planned(SUCCEEDED, facts)
+
+
 def _give(view: View, facts: Facts, decision: Decision) -> Planned:
     """The decision, if the trader may be given anything now."""
     if not isinstance(decision, Send):
@@ -199,21 +220,25 @@ def _give(view: View, facts: Facts, decision: Decision) -> Planned:
     return Planned(stopped(view, comes_back=True) or decision, facts)
 
 
-def _account(facts: Facts, value: Mapping[str, Any], terms: str) -> Facts:
-    """The facts with an account that was created just now, or adopted."""
-    left = facts.get(LEFT, {})
-    found = {name: value[name] for name in ("accountId", "accountName", "tradingPermissionId")}
-    if not value.get("adopted"):
-        return {**facts, **found, "terms": terms}
-    if left.get("accountId") == found["accountId"] and left.get("terms") is not None:
+def _ids(value: Mapping[str, Any]) -> Facts:
+    return {name: value[name] for name in ("accountId", "accountName", "tradingPermissionId")}
+
+
+def _adopted(view: View, facts: Facts) -> Facts | End:
+    """The facts with an account that was there already, unless the ledger knows it as another order's."""
+    value: Mapping[str, Any] = facts[ADOPTING]
+    account = value["accountId"]
+    if any(order.account_id == account for order in view.known):
+        return failed(ErrorCode.CONFLICT, f"Account {account} is another order's.")
+    left, terms = facts.get(LEFT, {}), _terms(_event(view))
+    facts = {name: facts[name] for name in facts if name not in (ADOPTING, "seen")}
+    if value["tradingPermissionId"] is not None:
+        facts = permitted(facts, value)
+    if left.get("accountId") == account and left.get("terms") is not None:
         facts = {**facts, "terms": left["terms"]}
         if left["terms"] != terms:
             facts = warned(facts, OTHER_TERMS)
-    status = value.get("permissionStatus")
-    if status is not None:
-        text = f"Trading permission {found['tradingPermissionId']} is {status}; no other one was created."
-        facts = warned(facts, text)
-    return {**facts, **found}
+    return {**facts, **_ids(value)}
 
 
 def _terms(event: TraderPurchased) -> str:

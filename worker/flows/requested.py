@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.events import PermissionRequested
 from worker.flows.base import SUCCEEDED, Facts, Failed, Item, Names, Planned, Rules, Send, StepEnd, View
-from worker.flows.common import ended_by, new_round
+from worker.flows.common import ended_by, new_round, permitted
 from worker.flows.departing import stopped
 
 REQUEST = "requestTradingPermission"
@@ -38,7 +38,7 @@ class Request:
         """The permission's id, or the refusal word by word."""
         if isinstance(end, Failed):
             return ended_by(end, view.facts)
-        return {**view.facts, "tradingPermissionId": end.value["tradingPermissionId"]}
+        return permitted(view.facts, end.value)
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
         """The account, and whom the permission is for."""

@@ -40,8 +40,8 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
     """By the id of what an earlier event of the order left behind (`_left`), else by name; then by permission.
 
     Ours is an account on which this trader's user has a permission, revoked or not; or one on which nobody has, if the
-    ledger knows it as this order's or its name is derived from the order (contract 5.1, 5.2). An account on which
-    another has one is theirs.
+    ledger knows it as this order's, its name is derived from the order, or it was not there before it was asked for
+    (contract 5.1, 5.2). An account on which another has one is theirs.
     """
     await _introduce(reader, items)
     left = await by_id(reader, Domain.DEMO, "account", {item["_left"] for item in items if item.get("_left")})
@@ -76,7 +76,7 @@ def _readable(account: Row | Unreadable) -> Row:
 
 async def _nobodys(reader: Reader, accounts: Sequence[Row], item: Item, *, ours: bool) -> Finding:
     for account in accounts:
-        if not ours and not item.get("_derived"):
+        if not (ours or item.get("_derived") or item.get("_free")):
             break
         on_it = await permissions_on(reader, account["id"])
         if on_it is None:

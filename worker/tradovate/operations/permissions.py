@@ -39,26 +39,35 @@ def _made(*same: str) -> Callable[[Mapping[str, Any], Sequence[Item]], Sequence[
     return results
 
 
-def _found(permissions: Sequence[Row]) -> Finding:
-    """What the permissions that could be it come to: a live one is it; one whose status says nothing proves nothing."""
-    left = [row for row in permissions if row.get("status") not in PERMISSION_ENDED]
-    if not all(is_id(row.get("id")) for row in left):
+def _found(permissions: Sequence[Row], item: Item) -> Finding:
+    """What the permissions that could be it come to.
+
+    A live one is what was asked for; one whose status says nothing proves nothing. One that has ended is it as well, if
+    it was not there before the call: it was made, and revoked since. It must not be made a second time.
+    """
+    if not all(is_id(row.get("id")) for row in permissions):
         return Unknown("a trading permission without an id")
-    if not left:
-        return Absent()
-    best = best_permission(left)
-    if best.get("status") not in PERMISSION_LIVE:
-        return Unknown(f"a trading permission with the status {best.get('status')}")
-    return adopted(tradingPermissionId=best["id"])
+    ended = [row for row in permissions if row.get("status") in PERMISSION_ENDED]
+    left = [row for row in permissions if row not in ended]
+    if left:
+        best = best_permission(left)
+        if best.get("status") not in PERMISSION_LIVE:
+            return Unknown(f"a trading permission with the status {best.get('status')}")
+        return adopted(tradingPermissionId=best["id"])
+    made = [row for row in ended if row["id"] not in item.get("_others", ())]
+    if item.get("_sent") and made:
+        best = best_permission(made)
+        return adopted(tradingPermissionId=best["id"], permissionStatus=best["status"])
+    return Absent(tuple(sorted(row["id"] for row in ended)))
 
 
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
-    """By the user's permissions: a live one on that account is what was asked for."""
+    """By the user's permissions on that account."""
     permissions = await permissions_of(reader, {item["userId"] for item in items})
 
     async def one(item: Item) -> Finding:
         own = readable(permissions[item["userId"]])
-        return _found([row for row in own if row.get("accountId") == item["accountId"]])
+        return _found([row for row in own if row.get("accountId") == item["accountId"]], item)
 
     return await each(items, one)
 
@@ -87,7 +96,7 @@ async def _look_up_request(reader: Reader, items: Sequence[Item]) -> Sequence[Fi
 
     async def one(item: Item) -> Finding:
         on_it = await permissions_on(reader, item["accountId"]) or ()
-        return _found([row for row in on_it if same_name(row.get("ctaEmail"), item["ctaEmail"])])
+        return _found([row for row in on_it if same_name(row.get("ctaEmail"), item["ctaEmail"])], item)
 
     return await each(items, one)
 
