@@ -161,6 +161,26 @@ async def test_a_person_puts_a_dead_letter_back(stage: Stages, driver: webdriver
     assert driver.title != "owned"
 
 
+async def test_a_person_dismisses_a_dead_letter(stage: Stages, driver: webdriver.Chrome) -> None:
+    """They say why beside it; the overview counts it as open until then, and not after."""
+    on, ada = await opened(stage, driver)
+    await on.wire.send(purchase(1), topic=f"{PURCHASED}.dlq", headers=[("dlq-reason", b"unknown_product")])
+
+    def does() -> None:
+        ada.sign_in()
+        ada.reads("1 dead letter waits", "body")
+        ada.go(f"/dead-letters?topic={PURCHASED}")
+        ada.click("table.list a")
+        ada.fill("#reason", f"a test of the shop {MARKUP}")
+        ada.click("#dismiss")
+        ada.reads(f"a test of the shop {MARKUP}", "main")
+        ada.go("/")
+        ada.reads("Nothing is wrong", "body")
+
+    await person(does)
+    assert driver.title != "owned"
+
+
 async def test_all_dead_letters_of_a_topic_go_back_after_a_second_look(stage: Stages, driver: webdriver.Chrome) -> None:
     """How many they are is said before and after."""
     on, ada = await opened(stage, driver)

@@ -264,37 +264,3 @@ def test_a_record_of_any_shape_is_packed_whole(key: bytes | None, value: bytes |
     content = Content(key, value, (("a", None), ("a", b""), ("odd\udcff", b"\x00\xff")))
     vault = Vault(["k" * 32])
     assert Content.unpacked(vault.open(vault.seal(content.packed()))) == content
-
-
-async def test_a_dismissed_letter_is_settled(stage: Stages) -> None:
-    """A dead letter that is dismissed, on its topic or in the ledger, is not counted as open, no replay of all takes
-    it, also with `--again`, and one that names it still does.
-    """
-    on = await stage(KAFKA_TOPIC_PARTITIONS="1")
-    await on.wire.takes_at_most(DLQ, 20_000)
-    here = await on.replica(CONSOLE_TOKEN=TOKEN)
-    await on.wire.send(too_large(77), key=b"large")
-    await on.wire.send(b"no json", key=b"small")
-    await kept(on)
-    await eventually(lambda: on.wire.dead_letters)
-    one = [PURCHASED, "--partition", "0", "--offset", "0"]
-    for stored in ("ledger", "topic"):
-        done = await dlq(on, "dismiss", *one, "--stored", stored, "--reason", "a test of the shop", "--json")
-        assert (done.code, done.json["stored"]) == (0, stored), done.stderr
-    listed = (await dlq(on, "list", "--json")).json
-    assert [(each["dismissed"], each["replayed"]) for each in listed] == [("a test of the shop", False)] * 2
-    assert (await dlq(on, "list")).stdout.count("dismissed") == 2
-    assert "a test of the shop" in (await dlq(on, "show", *one)).stdout
-    async with console(here) as client:
-        page = (await client.get("/dead-letters", params={"topic": PURCHASED})).text
-        assert page.count(">dismissed<") == 2
-        assert "(1)" not in page
-        assert "(2)" not in page
-    for again in ([], ["--again"]):
-        assert (await dlq(on, "replay", PURCHASED, *again, "--json")).json["replayed"] == 0
-    assert len(await on_topic(on)) == 2
-    assert (await dlq(on, "replay", *one, "--stored", "topic", "--json")).json["replayed"] == 1
-    assert (await dlq(on, "replay", *one, "--stored", "ledger", "--json")).json["replayed"] == 1
-    none = await dlq(on, "dismiss", PURCHASED, "--partition", "0", "--offset", "99", "--reason", "x")
-    assert (none.code, "dlq list" in none.refusal) == (1, True)
-    assert (await dlq(on, "dismiss", *one, "--reason", " ")).code == 2

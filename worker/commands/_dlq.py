@@ -96,6 +96,7 @@ def as_json(letter: Letter, replayed: Replayed) -> dict[str, Any]:
         "replayed": None if replayed is None else back is not None,
         "replayedAt": None if back is None else utc_text(back),
         "dismissed": None if settled is None else settled.dismissed,
+        "dismissedBy": None if settled is None else settled.by,
     }
 
 
@@ -129,7 +130,7 @@ def head(
         *stored,
         ("at", text_of(letter.at, clock)),
         ("replayed", _back(letter.place, replayed, clock)),
-        *_dismissed(letter.place, replayed),
+        *_dismissed(letter.place, replayed, clock),
         ("key", key),
         *((f"header {name}", text) for name, text in headers),
     ]
@@ -140,9 +141,11 @@ def body(topic: str, record: Record, *, raw: bool) -> str:
     return _plain(record.value) if raw else masked_value(topic, record.value)
 
 
-def _dismissed(place: Place, replayed: Replayed) -> list[tuple[str, str]]:
+def _dismissed(place: Place, replayed: Replayed, clock: Clock) -> list[tuple[str, str]]:
     settled = (replayed or {}).get(place)
-    return [("dismissed", settled.dismissed)] if settled is not None and settled.dismissed is not None else []
+    if settled is None or settled.dismissed is None:
+        return []
+    return [("dismissed", f"{clock(settled.at)} by {settled.by}: {settled.dismissed}")]
 
 
 def _back(place: Place, replayed: Replayed, clock: Clock) -> str:

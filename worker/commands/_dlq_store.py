@@ -134,20 +134,20 @@ async def replayed(
 
 
 async def dismissed(
-    settings: DlqSettings, topic: str, place: tuple[int, int], stored: Stored | None, reason: str
+    settings: DlqSettings, topic: str, place: tuple[int, int], stored: Stored | None, reason: str, by: str
 ) -> Letter:
     """Notes that one dead letter is settled. Raises `Refused` when there is none."""
     kept = await _kept_at(settings, topic, place, stored)
     if kept is not None:
         async with _ledger(settings) as database, database.transaction() as connection:
-            await letters.dismiss(connection, kept.id, reason)
+            await letters.dismiss(connection, kept.id, reason, by)
         return Letter.of_kept(kept)
     async with kafka_errors(settings):
         state = (await _states(settings, [topic]))[topic]
         async with reading(settings) as reader:
             record = await _one(reader, state, topic, *place)
     async with _ledger(settings) as database, database.transaction() as connection:
-        await replays.dismiss(connection, topic, place_of(record), reason)
+        await replays.dismiss(connection, topic, place_of(record), reason, by)
     return Letter.of(topic, record)
 
 
@@ -253,7 +253,11 @@ async def _kept_at(
 
 
 def _replayed(kept: KeptLetter) -> Mapping[Place, Settled]:
-    return {} if kept.settled_at is None else {kept_place(kept): Settled(kept.settled_at, kept.dismissed)}
+    return (
+        {}
+        if kept.settled_at is None
+        else {kept_place(kept): Settled(kept.settled_at, kept.dismissed, kept.dismissed_by)}
+    )
 
 
 async def _noted(

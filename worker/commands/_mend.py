@@ -150,6 +150,13 @@ def login() -> str:
         return f"uid {os.getuid()}"
 
 
+def given_by(by: str | None) -> str:
+    """Who does it: `by`, or the login name. Raises `Refused` when it is empty."""
+    if by is not None and not by.strip():
+        raise Refused("--by is empty: say who, for it is kept.", WRONG_USAGE)
+    return clean(" ".join((by or login()).split()))
+
+
 def shown(text: str) -> str:
     """A text of the command line, short and with nothing in it that a terminal would obey."""
     short = text if len(text) <= 80 else text[:80] + "…"

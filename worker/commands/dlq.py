@@ -15,6 +15,7 @@ from worker.commands._dlq import COLUMNS, as_json, body, head, row, whole_json
 from worker.commands._dlq_store import DLQ, TOO_LARGE, DlqSettings
 from worker.commands._errors import WRONG_USAGE, Refused, one_of
 from worker.commands._kafka import sentence_of
+from worker.commands._mend import given_by
 from worker.commands._output import print_json, printable, table
 from worker.commands._times import Local, clock_of
 from worker.commands.holds import given_reason
@@ -141,6 +142,9 @@ def dismiss(
     partition: Annotated[int, typer.Option("--partition", min=0, help="As `dlq list` shows it.", show_default=False)],
     offset: Annotated[int, typer.Option("--offset", min=0, help="As `dlq list` shows it.", show_default=False)],
     reason: Annotated[str, typer.Option("--reason", help="Why nothing has to be done about it.", show_default=False)],
+    by: Annotated[
+        str | None, typer.Option("--by", help="Who; it is kept. Your login name if left out.", show_default=False)
+    ] = None,
     stored: Where = None,
     as_json_: Json = False,
 ) -> int:
@@ -149,12 +153,11 @@ def dismiss(
     It stays where it is, and a replay that names it still puts it back.
     """
     name = _input_topic(topic)
-    text = given_reason(reason)
-    letter = asyncio.run(store.dismissed(load(DlqSettings), name, (partition, offset), stored, text))
+    why, who = given_reason(reason), given_by(by)
+    letter = asyncio.run(store.dismissed(load(DlqSettings), name, (partition, offset), stored, why, who))
     if as_json_:
-        print_json(
-            {"topic": name, "partition": partition, "offset": offset, "stored": letter.stored.value, "dismissed": text}
-        )
+        where = {"topic": name, "partition": partition, "offset": offset, "stored": letter.stored.value}
+        print_json({**where, "dismissed": why, "dismissedBy": who})
     else:
         print(f"Dismissed the dead letter of {name} at partition {partition}, offset {offset}.")
     return 0

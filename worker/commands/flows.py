@@ -24,7 +24,7 @@ from worker.commands._mend import (
     MendSettings,
     SeeSettings,
     flows_of,
-    login,
+    given_by,
     mending,
     named,
     opened,
@@ -181,10 +181,8 @@ class _Who:
 
 
 def _who(reason: str | None, by: str | None, otherwise: str) -> _Who:
-    if by is not None and not by.strip():
-        raise Refused("--by is empty: say who, for it is kept.", WRONG_USAGE)
     why = otherwise if reason is None else given_reason(reason)
-    return _Who(clean(why), clean(" ".join((by or login()).split())))
+    return _Who(clean(why), given_by(by))
 
 
 def _fact(text: str) -> tuple[str, Any]:

@@ -103,6 +103,7 @@ class Console:
             Route("/dead-letters/{topic}/replay", action(letters.replay_all), methods=["POST"]),
             Route(dead, page(letters.letter), methods=["GET"]),
             Route(dead, action(letters.replay), methods=["POST"]),
+            Route(f"{dead}/dismiss", action(letters.dismiss), methods=["POST"]),
             Route("/calls", page(lists.calls), methods=["GET"]),
         ]
 

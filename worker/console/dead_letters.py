@@ -1,4 +1,4 @@
-"""Dead letters: by topic and reason, one with what is personal masked, and back on their topic, one or all."""
+"""Dead letters: by topic and reason, one with what is personal masked; one or all back on their topic; dismissed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.console.masking import masked_headers, masked_key, masked_value
 from worker.console.overview import Kafka, left
 from worker.console.records import KafkaAway, Letter, Letters, Records
 from worker.console.render import Renderer
-from worker.console.requests import Form, choice_of, text_of
+from worker.console.requests import Form, by_of, choice_of, reason_of, text_of
 from worker.console.session import Session
 from worker.intake.parse import CODES
 from worker.intake.replay import Stored
@@ -76,24 +76,13 @@ class DeadLetters:
 
     async def letter(self, request: Request, session: Session) -> Response:
         """One of them."""
-        topic = request.path_params["topic"]
         try:
             found = await self._letter(request)
         except (KafkaAway, OSError, DatabaseError) as error:
             return self._away(request, error)
         if found is None:
             return self._none(request)
-        letter, record = found
-        return self.render.page(
-            request,
-            "dead_letter.html",
-            session,
-            topic=topic,
-            letter=letter,
-            value=masked_value(topic, record.value),
-            key=masked_key(topic, record.key, record.value),
-            named=masked_headers(record.headers),
-        )
+        return self._shown(request, session, *found)
 
     async def replay(self, request: Request, session: Session, form: Form) -> Response:
         """One of them back."""
@@ -107,6 +96,23 @@ class DeadLetters:
             return self._away(request, error)
         log.info("console.dead_letter_put_back", topic=topic, partition=found[0].partition, offset=found[0].offset)
         return self._done(request, session, topic, done.sent, done.known, len(done.failed))
+
+    async def dismiss(self, request: Request, session: Session, form: Form) -> Response:
+        """One of them is settled: nothing has to be done about it."""
+        topic = request.path_params["topic"]
+        reason, by = reason_of(form), by_of(form, session)
+        try:
+            found = await self._letter(request)
+            if found is None:
+                return self._none(request)
+            letter, record = found
+            if not reason:
+                return self._shown(request, session, letter, record, form, "Say why: it is kept with the dead letter.")
+            await self.records.dismiss(topic, letter, record, reason, by)
+        except (KafkaAway, OSError, DatabaseError) as error:
+            return self._away(request, error)
+        log.info("console.dead_letter_dismissed", topic=topic, partition=letter.partition, offset=letter.offset)
+        return self.render.redirect(_address(topic, letter))
 
     async def ask(self, request: Request, session: Session) -> Response:
         """The second look before all go back."""
@@ -146,6 +152,30 @@ class DeadLetters:
         except Sealed:
             return None
 
+    def _shown(
+        self,
+        request: Request,
+        session: Session,
+        letter: Letter,
+        record: Record,
+        form: Form | None = None,
+        error: str = "",
+    ) -> Response:
+        topic = request.path_params["topic"]
+        return self.render.page(
+            request,
+            "dead_letter.html",
+            session,
+            status=422 if error else 200,
+            topic=topic,
+            letter=letter,
+            value=masked_value(topic, record.value),
+            key=masked_key(topic, record.key, record.value),
+            named=masked_headers(record.headers),
+            form=form or Form(),
+            error=error,
+        )
+
     def _done(self, request: Request, session: Session, topic: str, sent: int, known: int, failed: int) -> Response:
         status = 503 if failed and not sent else 200
         return self.render.page(
@@ -159,6 +189,11 @@ class DeadLetters:
     def _away(self, request: Request, error: Exception) -> Response:
         text = error.sentence if isinstance(error, DatabaseError) else str(error)
         return self.render.message(request, 503, "Not now", text)
+
+
+def _address(topic: str, letter: Letter) -> str:
+    stored = f"?stored={letter.stored}" if letter.stored is Stored.LEDGER else ""
+    return f"/dead-letters/{topic}/{letter.partition}/{letter.offset}{stored}"
 
 
 def _places(text: str) -> dict[int, int]:

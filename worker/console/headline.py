@@ -50,7 +50,7 @@ class Facts:
     bridge_leads: bool = True
     kafka: str | None = None  # why it cannot be reached
     wrong_hosts: Sequence[str] = ()  # domains whose calls wait because their host is wrong, each with why
-    dead_letters: int | None = None  # that nobody has put back
+    dead_letters: int | None = None  # that are open: neither put back nor dismissed
 
 
 def headline(facts: Facts) -> Headline:

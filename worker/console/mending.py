@@ -13,8 +13,8 @@ from starlette.responses import Response
 from schemas.events import Event
 from schemas.outcomes import Status
 from worker.console.render import Renderer
-from worker.console.requests import Form, id_of, number_of
-from worker.console.session import MOST_NAME, Session
+from worker.console.requests import Form, by_of, id_of, number_of, reason_of
+from worker.console.session import Session
 from worker.console.timeline import Entry, ids, timeline
 from worker.console.why import Step, World, why
 from worker.ledger import browse
@@ -24,9 +24,6 @@ from worker.ledger.mend import SETTABLE, Mender, NotMended
 from worker.ledger.story import Story, story_of
 
 log = structlog.get_logger()
-
-MOST_REASON = 500
-"""Characters of a reason: it stands in the outcome."""
 
 TITLES: Mapping[str, str] = {"retry": "Retry", "resolve": "Resolve", "cancel": "Cancel"}
 
@@ -106,8 +103,7 @@ class Flows:
 
     async def act(self, action: str, request: Request, session: Session, form: Form) -> Response:
         """The change."""
-        reason = " ".join(form.get("reason").split())[:MOST_REASON]
-        by = (" ".join(form.get("by").split()) or session.by or "console")[:MOST_NAME]
+        reason, by = reason_of(form), by_of(form, session)
         if not reason:
             return await self._form(action, request, session, form, "Say why: it is kept with the flow.", 422)
         try:

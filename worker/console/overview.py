@@ -36,7 +36,7 @@ _WRITTEN_LATE = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Offsets:
-    """What Kafka says: lag by topic, dead letters by topic that nobody has put back. `why`: it could not be asked."""
+    """What Kafka says: lag by topic, offsets of dead letters by topic and partition. `why`: it could not be asked."""
 
     lag: Mapping[str, int] = field(default_factory=dict)
     dead: Mapping[tuple[str, int], range] = field(default_factory=dict)
@@ -182,7 +182,7 @@ def left(
     replayed: Mapping[tuple[str, int], Sequence[int]],
     kept: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, int]:
-    """Dead letters by topic that are still there and that nobody has put back. `kept`: those in the ledger."""
+    """Open dead letters by topic: still there, and neither put back nor dismissed. `kept`: those in the ledger."""
     waiting = dict(kept)
     for key, offsets in dead.items():
         back = sum(offset in offsets for offset in replayed.get(key, ()))

@@ -192,6 +192,14 @@ class Records:
             raise KafkaAway(f"{_SEALED} {done.sent} were put back.") from None
         return done
 
+    async def dismiss(self, topic: str, letter: Letter, record: Record, reason: str, by: str) -> None:
+        """Notes that a dead letter is settled."""
+        async with self.database.transaction() as connection:
+            if letter.kept is not None:
+                await letters.dismiss(connection, letter.kept.id, reason, by)
+            else:
+                await replays.dismiss(connection, topic, place_of(record), reason, by)
+
     def _replayer(self) -> Replayer:
         return Replayer(self.database, self.producer, TopicNames(self.settings.kafka_topic_prefix))
 
@@ -218,7 +226,7 @@ def _letter(record: Record, settled: Settled | None) -> Letter:
 
 
 def _kept_letter(kept: KeptLetter) -> Letter:
-    settled = None if kept.settled_at is None else Settled(kept.settled_at, kept.dismissed)
+    settled = None if kept.settled_at is None else Settled(kept.settled_at, kept.dismissed, kept.dismissed_by)
     error = f"{kept.error} It is kept in the ledger, because its topic does not accept it ({kept.refusal})."
     return Letter(kept.partition, kept.offset, kept.created_at, kept.reason, error, settled, kept)
 

@@ -10,11 +10,16 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from worker.console.session import MOST_NAME, Session
+
 MOST_BYTES = 64 * 1024
 """Of a form: a reason, some ids and a token need a hundredth of it."""
 
 MOST_TEXT = 200
 """Characters of something that is searched for: ids have 128 at most."""
+
+MOST_REASON = 500
+"""Characters of a reason: it is kept, and that of a flow stands in its outcome."""
 
 _MOST_FIELDS = 100
 
@@ -46,6 +51,16 @@ async def read_form(request: Request) -> Form:
     except ValueError:
         return Form()
     return Form({name: text.replace("\0", "") for name, text in pairs})
+
+
+def reason_of(form: Form) -> str:
+    """Why an operator does something, from the field `reason`; empty when it is not said."""
+    return " ".join(form.get("reason").split())[:MOST_REASON]
+
+
+def by_of(form: Form, session: Session) -> str:
+    """Who does it: the field `by`, or the name of the session."""
+    return (" ".join(form.get("by").split()) or session.by or "console")[:MOST_NAME]
 
 
 def text_of(request: Request, name: str) -> str:

@@ -103,7 +103,9 @@ class Replayer:
                 failed.append((place, end))
             elif isinstance(end, BaseException):
                 raise end
-        await replays.release(connection, topic, [place for place, _ in failed])
+        lost = [place for place, _ in failed]
+        await replays.sent(connection, topic, [place for place in ours if place not in lost])
+        await replays.release(connection, topic, lost)
         return PutBack(len(ours) - len(failed), len(by_place) - len(ours), failed)
 
     async def _claimed(

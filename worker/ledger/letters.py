@@ -21,7 +21,10 @@ __all__ = ["Content", "KeptLetter", "claim", "dismiss", "keep", "kept", "kept_at
 _BITE = 100
 """Rows of one deletion: a letter may have many megabytes."""
 
-_COLUMNS = 'id, topic, partition, "offset", written_ms, reason, error, refusal, size, created_at, settled_at, dismissed'
+_COLUMNS = (
+    'id, topic, partition, "offset", written_ms, reason, error, refusal, size, created_at, settled_at, dismissed,'
+    " dismissed_by"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class KeptLetter:
     created_at: datetime
     settled_at: datetime | None
     dismissed: str | None
+    dismissed_by: str | None
 
     @classmethod
     def of(cls, row: Any) -> KeptLetter:
@@ -130,10 +134,13 @@ async def opened(connection: Connection, vault: Vault, letter_id: int) -> Conten
     return None if body is None else Content.unpacked(vault.open(body))
 
 
-async def dismiss(connection: Connection, letter_id: int, reason: str) -> None:
+async def dismiss(connection: Connection, letter_id: int, reason: str, by: str) -> None:
     """Notes that a letter is settled."""
     await connection.execute(
-        "update dead_letter set settled_at = clock_timestamp(), dismissed = $2 where id = $1", letter_id, reason
+        "update dead_letter set settled_at = clock_timestamp(), dismissed = $2, dismissed_by = $3 where id = $1",
+        letter_id,
+        reason,
+        by,
     )
 
 
@@ -145,7 +152,7 @@ async def claim(connection: Connection, ids: Collection[int], *, again: bool, na
     """
     rows = await connection.fetch(
         "with mine as (select id from dead_letter where id = any($1) order by id for update)"
-        " update dead_letter set settled_at = clock_timestamp(), dismissed = null from mine"
+        " update dead_letter set settled_at = clock_timestamp(), dismissed = null, dismissed_by = null from mine"
         " where dead_letter.id = mine.id and (settled_at is null"
         " or case when dismissed is null then $2::boolean else $3::boolean end) returning dead_letter.id",
         list(ids),

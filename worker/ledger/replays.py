@@ -33,35 +33,41 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """When a dead letter was put back, or dismissed and why."""
+    """When a dead letter was put back, or dismissed, why and by whom."""
 
     at: datetime
     dismissed: str | None = None
+    by: str | None = None
 
 
 async def settled(connection: Connection, topic: str, places: Collection[Place]) -> Mapping[Place, Settled]:
     """Those of `places` that were put back or dismissed. `topic`: the input topic, without prefix."""
     rows = await connection.fetch(
-        'select partition, "offset", at, dismissed from replay where topic = $1 and (partition, "offset") in'
-        " (select * from unnest($2::int[], $3::bigint[]))",
+        'select partition, "offset", at, dismissed, dismissed_by from replay where topic = $1'
+        ' and (partition, "offset") in (select * from unnest($2::int[], $3::bigint[]))',
         topic,
         [place.partition for place in places],
         [place.offset for place in places],
     )
-    noted = {(row["partition"], row["offset"]): Settled(row["at"], row["dismissed"]) for row in rows}
+    noted = {
+        (row["partition"], row["offset"]): Settled(row["at"], row["dismissed"], row["dismissed_by"]) for row in rows
+    }
     found = {place: noted.get((place.partition, place.offset)) for place in places}
     return {place: each for place, each in found.items() if each is not None and place.written <= each.at + SKEW}
 
 
-async def dismiss(connection: Connection, topic: str, place: Place, reason: str) -> None:
+async def dismiss(connection: Connection, topic: str, place: Place, reason: str, by: str) -> None:
     """Notes that a dead letter is settled, whether it was put back before or not."""
     await connection.execute(
-        'insert into replay (topic, partition, "offset", at, dismissed) values ($1, $2, $3, clock_timestamp(), $4)'
-        ' on conflict (topic, partition, "offset") do update set at = excluded.at, dismissed = excluded.dismissed',
+        'insert into replay (topic, partition, "offset", at, dismissed, dismissed_by)'
+        " values ($1, $2, $3, clock_timestamp(), $4, $5)"
+        ' on conflict (topic, partition, "offset") do update'
+        " set at = excluded.at, dismissed = excluded.dismissed, dismissed_by = excluded.dismissed_by",
         topic,
         place.partition,
         place.offset,
         reason,
+        by,
     )
 
 
@@ -87,7 +93,10 @@ async def claim(
     ours = {(row["partition"], row["offset"]) for row in rows}
     taken = [place for place in ordered if (place.partition, place.offset) not in ours]
     rows = await connection.fetch(
-        "update replay set at = clock_timestamp(), dismissed = null"
+        "update replay set"
+        " at = case when dismissed is null or at + $6::interval < w then clock_timestamp() else at end,"
+        " dismissed = case when at + $6::interval >= w then dismissed end,"
+        " dismissed_by = case when at + $6::interval >= w then dismissed_by end"
         " from unnest($2::int[], $3::bigint[], $4::timestamptz[]) as n (p, o, w)"
         ' where topic = $1 and partition = p and "offset" = o'
         " and (at + $6::interval < w or case when dismissed is null then $5::boolean else $7::boolean end)"
@@ -104,10 +113,22 @@ async def claim(
     return {place for place in ordered if (place.partition, place.offset) in ours}
 
 
-async def release(connection: Connection, topic: str, places: Collection[Place]) -> None:
-    """Takes claims back that came to nothing."""
+async def sent(connection: Connection, topic: str, places: Collection[Place]) -> None:
+    """Notes that claimed dead letters were sent: one that was dismissed is now one that was put back."""
     await connection.execute(
-        'delete from replay where topic = $1 and (partition, "offset") in'
+        "update replay set at = clock_timestamp(), dismissed = null, dismissed_by = null"
+        ' where topic = $1 and dismissed is not null and (partition, "offset") in'
+        " (select * from unnest($2::int[], $3::bigint[]))",
+        topic,
+        [place.partition for place in places],
+        [place.offset for place in places],
+    )
+
+
+async def release(connection: Connection, topic: str, places: Collection[Place]) -> None:
+    """Takes claims back that came to nothing. One that was dismissed stays so."""
+    await connection.execute(
+        'delete from replay where topic = $1 and dismissed is null and (partition, "offset") in'
         " (select * from unnest($2::int[], $3::bigint[]))",
         topic,
         [place.partition for place in places],

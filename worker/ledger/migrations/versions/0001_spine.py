@@ -326,18 +326,20 @@ create table dead_letter (
     created_at  timestamptz not null default clock_timestamp(),
     settled_at  timestamptz,                -- when it was put back or dismissed
     dismissed   text,                       -- why an operator dismissed it
+    dismissed_by text,
     unique (topic, partition, "offset", written_ms)
 );
 create index dead_letter_created on dead_letter (created_at);
 
 -- Dead letters that were put back on their topic, so that each goes back once however often the command runs; or were
--- dismissed by an operator, with the reason.
+-- dismissed by an operator, with who and why.
 create table replay (
     topic       text not null,              -- the dead-letter topic's input topic, without prefix
     partition   integer not null,
     "offset"    bigint not null,
     at          timestamptz not null default now(),
     dismissed   text,
+    dismissed_by text,
     primary key (topic, partition, "offset")
 );
 """
