@@ -89,7 +89,7 @@ async def ledger_state(settings: RunSettings, ledger: Database, clock: Clock = u
     async with ledger.connection() as connection:
         kept = sum((await letters.waiting(connection)).values())
     if kept:
-        seen_letters = f"{kept} that their topics do not accept, and that nobody has put back"
+        seen_letters = f"{kept} that their topics do not accept, neither put back nor dismissed"
         yield warning("kept dead letters", seen_letters, "`tradovate-worker dlq list`, and look at the .dlq topics")
     broken = await violations(ledger)
     for invariant, examples in broken:
