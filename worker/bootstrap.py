@@ -133,12 +133,18 @@ class Replica:
         """Makes the parts; nothing is connected yet."""
         settings = self.settings
         endpoint = settings.otel_exporter_otlp_endpoint
-        self.tracing = Tracing(str(endpoint) if endpoint else None, self.name)
+        names = TopicNames(settings.kafka_topic_prefix)
+        self.tracing = Tracing(
+            str(endpoint) if endpoint else None,
+            self.name,
+            names=names,
+            group=settings.kafka_group_id,
+            environment=settings.tradovate_environment.value,
+        )
         vault = Vault([key.get_secret_value() for key in settings.secret_keys])
         rules = flow_rules(settings, self.products)
         budget = Budget.of(settings)
         schedule = Schedule(settings.retry_base_seconds, settings.retry_cap_seconds, settings.retry_for_seconds)
-        names = TopicNames(settings.kafka_topic_prefix)
         self.database = Database(settings.database_url.get_secret_value(), size=CONNECTIONS, kept=KEPT)
         self.ledger = Ledger(
             self.database,
@@ -149,7 +155,7 @@ class Replica:
         )
         self.lockout = LockOut(settings.lockout)
         self.database.when_back = self.lockout.ledger_is_back
-        self.client = partner_client(settings, self.lockout, partner_egress(settings))
+        self.client = partner_client(settings, self.lockout, partner_egress(settings), self.tracing.http)
         first = replace(self.ledger, database=self.database.first)
         self.session = session_keeper(settings, first.database, vault, self.client, budget, self.name, self._observe)
         claims = Claims(first, budget, self.name, settings.tradovate_timeout_seconds + LEASE_MARGIN)
@@ -198,7 +204,7 @@ class Replica:
             self.products,
             self._taken,
             counted=self._counted,
-            trace=self.tracing.intake,
+            traces=self.tracing.intake,
             crash=self.crash,
         )
         self.subscriber = Subscriber(settings, list(FLOWS), self.taker, look, self.stopping)
@@ -227,12 +233,19 @@ class Replica:
     def _counted(self, topic: str, result: str, count: int) -> None:
         self.metrics.events.labels(topic, result).inc(count)
 
-    def _published(self, row: OutcomeRow) -> None:
+    def _published(self, row: OutcomeRow, partition: int, seconds: float) -> None:
         self.metrics.outcomes.labels(row.topic, row.status).inc()
         if row.accepted_at is not None and row.status != Status.PENDING:
             took = self.ledger.clock.now() - row.accepted_at
             self.metrics.outcome_seconds.labels(row.topic).observe(max(took.total_seconds(), 0.0))
-        self.tracing.published(row.topic, row.status, row.headers)
+        self.tracing.published(
+            outcome_topic(row.topic),
+            row.status,
+            row.headers,
+            partition=partition,
+            message_id=row.headers["ce_id"],
+            seconds=seconds,
+        )
 
     def _observe(self, operation: str, result: str, items: int, seconds: float) -> None:
         self.metrics.calls.labels(operation, result).inc()

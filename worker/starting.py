@@ -24,7 +24,7 @@ from worker.ops.changes import Changes
 from worker.replies import Domain
 from worker.session import Credentials, SessionKeeper
 from worker.settings import BridgeSettings
-from worker.tradovate.client import PartnerClient
+from worker.tradovate.client import PartnerClient, Watch
 from worker.tradovate.egress import Egress
 from worker.tradovate.hosts import Addresses
 from worker.tradovate.lockout import LockOut
@@ -61,15 +61,17 @@ def partner_egress(settings: BridgeSettings) -> Egress:
     return Egress.of(None if proxy is None else proxy.get_secret_value(), settings.tradovate_ca_file)
 
 
-def partner_client(settings: BridgeSettings, lockout: LockOut, egress: Egress) -> PartnerClient:
-    """Calls to Tradovate over HTTP."""
+def partner_client(
+    settings: BridgeSettings, lockout: LockOut, egress: Egress, watch: Watch = lambda *_: None
+) -> PartnerClient:
+    """Calls to Tradovate over HTTP. `watch` gets each of them."""
     addresses = Addresses(
         {Domain.LIVE: settings.live_url, Domain.DEMO: settings.demo_url},
         {Domain.LIVE: settings.live_ws_url, Domain.DEMO: settings.demo_ws_url},
         settings.trusted_hosts,
         settings.tradovate_follow_hosts,
     )
-    return PartnerClient(addresses, settings.tradovate_timeout_seconds, lockout=lockout, egress=egress)
+    return PartnerClient(addresses, settings.tradovate_timeout_seconds, lockout=lockout, egress=egress, watch=watch)
 
 
 def session_keeper(

@@ -201,7 +201,11 @@ def test_an_outcome_whose_lease_ends_during_a_round_is_not_sent() -> None:
         rows = [outcome(number, "md.signed", 0) for number in range(3)]
         sent: list[int] = []
         await send_in_order(
-            cast("Any", broker), "md.signed.outcome", rows, lambda row: row.id != 1, lambda row: sent.append(row.id)
+            cast("Any", broker),
+            "md.signed.outcome",
+            rows,
+            lambda row: row.id != 1,
+            lambda row, _partition, _seconds: sent.append(row.id),
         )
         assert sent == [0, 2]
         return [record.value.decode() for _, _, records in broker.batches for record in records]

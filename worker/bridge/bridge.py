@@ -19,6 +19,7 @@ from worker.kafka.producer import RecordProducer
 from worker.ledger.database import Database
 from worker.ops.reach import Reach
 from worker.ops.serve import Served, application, serve
+from worker.ops.tracing import Tracing
 from worker.ops.upkeep import Upkeep
 from worker.session import SessionKeeper
 from worker.session.lockouts import write_lockouts
@@ -48,6 +49,7 @@ class Bridge:
     reach: Reach
     topics: TopicWatch
     metrics: BridgeMetrics
+    tracing: Tracing
     new_term: Callable[[], Term]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     term: Term | None = None
@@ -143,6 +145,7 @@ class Bridge:
         await for_most(self.session.aclose(), 8.0)  # a token that arrives later leaves a session behind
         await for_most(asyncio.gather(*(producer.stop() for producer in self.producers.values())), 2.0)
         await for_most(self.client.aclose(), 1.0)
+        await for_most(self.tracing.close(), 2.0)
         await for_most(self.database.close(), 1.0)
         if self.served is not None:
             await for_most(self.served.stop(), 2.0)

@@ -28,6 +28,7 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
 from worker.ops.reach import Reach
 from worker.ops.stopping import exit_at_the_latest
+from worker.ops.tracing import Tracing
 from worker.replies import Domain
 from worker.settings import BridgeSettings
 from worker.starting import partner_client, partner_egress, replica_name, session_keeper
@@ -56,7 +57,15 @@ def new_bridge(
     lockout = LockOut(settings.lockout)
     database.when_back = lockout.ledger_is_back
     egress = partner_egress(settings)
-    client = partner_client(settings, lockout, egress)
+    endpoint = settings.otel_exporter_otlp_endpoint
+    tracing = Tracing(
+        str(endpoint) if endpoint else None,
+        name,
+        service="tradovate-bridge",
+        names=TopicNames(settings.kafka_topic_prefix),
+        environment=settings.tradovate_environment.value,
+    )
+    client = partner_client(settings, lockout, egress, tracing.http)
     session = session_keeper(settings, database, vault, client, budget, name)
     producers = {topic: RecordProducer(settings, database.clock.now_if_told) for topic in TOPICS}
     metrics = BridgeMetrics()
@@ -115,6 +124,7 @@ def new_bridge(
                 inboxes[topic],
                 lambda: leadership.leads,
                 published=published,
+                tracing=tracing,
                 crash=crash,
             )
             for topic in TOPICS
@@ -133,6 +143,7 @@ def new_bridge(
         topics=TopicWatch(KafkaLook(settings, LOOK_SECONDS), TopicNames(settings.kafka_topic_prefix), TOPICS),
         reach=Reach(database, producers[SIGNED], budget, session.in_use, lambda: lockout.why_silent),
         metrics=metrics,
+        tracing=tracing,
         new_term=new_term,
         stopping=stopping or asyncio.Event(),
     )

@@ -23,6 +23,7 @@ from worker.kafka.topics import ADMIN_ALERT, TopicNames
 from worker.ledger import signals
 from worker.ledger.database import Database, DatabaseError
 from worker.ops.changes import Changes
+from worker.ops.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -52,6 +53,7 @@ class SignalPublisher:
     inbox: Inbox
     leading: Callable[[], bool]
     published: Callable[[Outgoing], None] = lambda _signal: None
+    tracing: Tracing = field(default_factory=Tracing)
     crash: Callable[[str], None] = lambda _point: None
     progress: float = field(default_factory=time.monotonic)
     _failed: str | None = None
@@ -124,7 +126,12 @@ class SignalPublisher:
     async def _publish(self, signal: Outgoing) -> str | None:
         """Why the topic has not accepted it, or None."""
         try:
-            await self.producer.send(self.names.on_broker(signal.topic), value=signal.value, key=signal.key)
+            with self.tracing.publishing(signal.topic) as sending:
+                headers = [(name, text.encode()) for name, text in sending.headers.items()]
+                sent = await self.producer.send(
+                    self.names.on_broker(signal.topic), value=signal.value, key=signal.key, headers=headers
+                )
+                sending.partition, sending.offset = sent.partition, sent.offset
         except Exception as error:  # noqa: BLE001 - whatever the client raises, the signal waits and health says why
             if isinstance(error, MessageSizeTooLargeError) and signal.topic != SIGNED:
                 signal = without_content(signal)

@@ -97,24 +97,25 @@ class Caller:
         self.crash("before_call")
         self.feeding.update(operation.feeds)
         try:
-            try:
-                reply = await self.client.post(
-                    operation.domain,
-                    operation.path,
-                    sent,
-                    token=token,
-                    send_before=batch.begun + BEGUN_WITHIN,
-                )
-            except asyncio.CancelledError:
-                reply = Unclear("the worker was stopped")
-            reply = judged(operation, reply, [item for _, item in pairs])
+            with self.tracing.calling(operation.vendor, "send", self._traced(steps)) as calling:
+                try:
+                    reply = await self.client.post(
+                        operation.domain,
+                        operation.path,
+                        sent,
+                        token=token,
+                        send_before=batch.begun + BEGUN_WITHIN,
+                    )
+                except asyncio.CancelledError:
+                    reply = Unclear("the worker was stopped")
+                reply = judged(operation, reply, [item for _, item in pairs])
+                calling.result = result_name(reply)
             seconds = time.monotonic() - started
             self.crash("after_call")
             if isinstance(reply, NotSent):  # that was no attempt
                 steps = [replace(step, attempts=step.attempts - 1) for step in steps]
                 pairs = [(step, item) for step, (_, item) in zip(steps, pairs, strict=True)]
             self.observe(operation.vendor, result_name(reply), len(pairs), seconds)
-            self._trace(operation, "send", steps, result_name(reply), seconds)
             denied = isinstance(reply, Unauthorized) and await self._denied(token)
             if denied:
                 log.warning("dispatch.not_permitted", operation=operation.vendor, needs=access_of(operation.path))
@@ -133,14 +134,16 @@ class Caller:
         finally:
             self.feeding.subtract(operation.feeds)
 
-    def _trace(self, operation: Operation, kind: str, steps: Sequence[Claimed], result: str, seconds: float) -> None:
+    def _traced(self, steps: Sequence[Claimed]) -> Sequence[Traced]:
+        """The flows of a call, before it."""
         if not self.tracing.on:
-            return
-        flows = [
-            Traced(step.flow.trace, str(step.flow.id), step.flow.topic, step.flow.created_at, not step.flow.facts)
-            for step in steps
+            return ()
+        now = self.ledger.clock.now()
+        first = [step.attempts == 1 and step.flow.attempts == 0 for step in steps]
+        return [
+            Traced(step.flow.trace, str(step.flow.id), step.flow.topic, now - step.flow.created_at if begins else None)
+            for step, begins in zip(steps, first, strict=True)
         ]
-        self.tracing.call(operation.vendor, kind, flows, result, seconds)
 
     async def _denied(self, token: Token) -> bool:
         """Whether a 401 under this token means a missing permission, which no other token would cure."""
@@ -224,12 +227,16 @@ class Caller:
         self.crash("before_look")
         findings: list[Finding] = []
         try:
-            with self.ledger.giving_up([batch.lease]):
+            with (
+                self.ledger.giving_up([batch.lease]),
+                self.tracing.calling(operation.vendor, "look_up", self._traced(steps)) as calling,
+            ):
                 await self._introduce()
                 # One that was refused is not sent again when it is absent.
                 sent = any(step.attempts and "refused" not in step.context for step in unknown)
                 for some, ask in ((needed, look_for_needed), (unknown, partial(look, sent=sent))):
                     findings += await self._findings(operation, reader, some, ask) if some else ()
+                calling.result = "answer"
         except DatabaseError as error:
             if self._said.changed(operation.name, error.reason):
                 log.warning("dispatch.look_up_waits", operation=operation.name, error=error.reason)
@@ -247,7 +254,6 @@ class Caller:
         if self._said.over(operation.name):
             log.info("dispatch.looks_again", operation=operation.name)
         seconds = time.monotonic() - started
-        self._trace(operation, "look_up", steps, "answer", seconds)
         self.crash("after_look")
         settler = await self._settler(operation, steps)
         moves = looked_up(settler, operation, list(zip(steps, findings, strict=True)), seconds)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -32,6 +33,9 @@ log = structlog.get_logger()
 
 TraceHeaders = Mapping[str, str]
 
+Trace = Callable[..., TraceHeaders | None]
+"""Of topic, partition, offset, an event's trace context, and why the record is a dead letter: the context to keep."""
+
 T = TypeVar("T")
 
 _REUSED = "Its id belongs to an event with other content that was accepted before."
@@ -49,7 +53,7 @@ class Taker:
     products: Mapping[str, Account]
     hand: Callable[[Sequence[OutcomeRow]], None]
     counted: Callable[[str, str, int], None] = lambda *_: None
-    trace: Callable[[str, int, int, TraceHeaders | None], TraceHeaders | None] = lambda *given: given[-1]
+    traces: Callable[[], AbstractContextManager[Trace]] = lambda: nullcontext(lambda *given: given[3])
     crash: Callable[[str], None] = lambda _point: None
     failing: str | None = field(default=None, init=False)  # what keeps intake waiting now
 
@@ -59,16 +63,17 @@ class Taker:
         Waits with back-off while anything but a record is at fault.
         """
         try:
-            await self._take(records, stopping)
+            with self.traces() as trace:
+                await self._take(records, trace, stopping)
         except _Stopped:
             return False
         return True
 
-    async def _take(self, records: Sequence[RawRecord], stopping: asyncio.Event) -> None:
+    async def _take(self, records: Sequence[RawRecord], trace: Trace, stopping: asyncio.Event) -> None:
         good: list[Good] = []
         bad: list[Bad] = []
         for record in records:
-            read = self._read(record)
+            read = self._read(record, trace)
             if isinstance(read, Rejected):
                 bad.append((record, read))
             else:
@@ -82,9 +87,10 @@ class Taker:
             log.warning("intake.batch_refused", error=error.reason, records=len(good))
             await self._one_by_one(good, refusals, stopping)
 
-    def _read(self, record: RawRecord) -> Accepted | Rejected:
+    def _read(self, record: RawRecord, trace: Trace) -> Accepted | Rejected:
         parsed = parse(record, self.products)
         if isinstance(parsed, Rejected):
+            trace(record.topic, record.partition, record.offset, _trace(parsed), parsed.code)
             return parsed
         accepted = Accepted(
             parsed.topic,
@@ -93,7 +99,7 @@ class Taker:
             record.key,
             record.partition,
             record.offset,
-            self.trace(parsed.topic, record.partition, record.offset, _trace(parsed)),
+            trace(parsed.topic, record.partition, record.offset, _trace(parsed)),
             _published(record),
         )
         try:

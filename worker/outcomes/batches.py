@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,9 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.kafka.producer import MAX_BATCH_BYTES, PlainRecord, RecordProducer
 from worker.ledger.rows import OutcomeRow
+
+Sent = Callable[[OutcomeRow, int, float], None]
+"""Gets a row that has been published, its partition, and how long that took in seconds."""
 
 Rows = list[tuple[OutcomeRow, PlainRecord]]
 
@@ -26,7 +30,7 @@ async def send_in_order(
     topic: str,
     rows: Sequence[OutcomeRow],
     ours: Callable[[OutcomeRow], bool],
-    sent: Callable[[OutcomeRow], None],
+    sent: Sent,
 ) -> None:
     """Publishes those `rows` on a topic (the broker's name) of which `ours` says that this replica has the lease when
     they are sent, and calls `sent` for each when it is there.
@@ -66,7 +70,7 @@ async def _partition_in_order(
     partition: int,
     batches: deque[Rows],
     ours: Callable[[OutcomeRow], bool],
-    sent: Callable[[OutcomeRow], None],
+    sent: Sent,
 ) -> None:
     """One after the other, up to the first that fails: `pending` does not come after what was final. Only a record
     that is too large by itself holds up no other.
@@ -76,6 +80,7 @@ async def _partition_in_order(
         batch = [pair for pair in batches.popleft() if ours(pair[0])]
         if not batch:
             continue
+        began = time.monotonic()
         try:
             await producer.send_together(topic, partition, [record for _, record in batch])
         except MessageSizeTooLargeError as error:  # the topic may accept less than a batch of ours
@@ -85,7 +90,8 @@ async def _partition_in_order(
                 middle = len(batch) // 2
                 batches.extendleft((batch[middle:], batch[:middle]))
             continue
+        seconds = time.monotonic() - began
         for row, _ in batch:
-            sent(row)
+            sent(row, partition, seconds)
     if too_large is not None:
         raise too_large

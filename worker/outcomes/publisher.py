@@ -56,7 +56,7 @@ class Publisher:
     outbox: Outbox
     producer: RecordProducer
     names: TopicNames
-    published: Callable[[OutcomeRow], None] = lambda _row: None
+    published: Callable[[OutcomeRow, int, float], None] = lambda *_: None  # a row, its partition, the seconds it took
     crash: Callable[[str], None] = lambda _point: None
     pause: Schedule = field(default_factory=lambda: Schedule(base=0.2, cap=_PAUSE))
     _topics: dict[str, TopicOutbox] = field(default_factory=dict)  # by input topic
@@ -158,10 +158,10 @@ class Publisher:
     async def _send(self, topic: TopicOutbox, rows: Sequence[OutcomeRow]) -> None:
         """One round; what has arrived is out of our hands even when the rest fails."""
 
-        def sent(row: OutcomeRow) -> None:
+        def sent(row: OutcomeRow, partition: int, seconds: float) -> None:
             topic.in_hand.pop(row.id, None)
             self._unnoted.append(row.id)
-            self.published(row)
+            self.published(row, partition, seconds)
 
         def ours(row: OutcomeRow) -> bool:
             return topic.has_lease(row, time.monotonic())

@@ -29,7 +29,7 @@ from worker.tradovate.hosts import Addresses, redirected
 from worker.tradovate.lockout import LockOut
 from worker.tradovate.token import Token
 
-__all__ = ["Exchange", "PartnerClient", "classify"]
+__all__ = ["Exchange", "PartnerClient", "Watch", "classify"]
 
 SEND_LIMIT = 8 * 2**20
 """Bytes of an answer to a sending call: a hundred results with the longest errorText, all escaped, are 5 MB."""
@@ -45,6 +45,9 @@ CONNECTIONS = 64
 
 NEEDS_NO_BODY = (423, 429)
 """Statuses that say all: a lock-out must not wait for a body that drips, nor be forgotten because one is cut."""
+
+Watch = Callable[[str, str, float, int | None, str | None], None]
+"""Method, address without the query (which may name a trader), seconds, status if any came, name of what broke it."""
 
 _UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 _NOT_CONNECTED = (*_UNREACHABLE, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -72,6 +75,7 @@ class PartnerClient:
 
     `egress`: the proxy and the certificates that are trusted; without it no proxy, and the machine's own authorities.
     `lockout` remembers a 423 or 429 from the moment at which it is received, and keeps this client silent.
+    `watch` gets each call when it has ended.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class PartnerClient:
         *,
         lockout: LockOut | None = None,
         egress: Egress | None = None,
+        watch: Watch = lambda *_: None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -89,6 +94,7 @@ class PartnerClient:
             logging.getLogger(name).setLevel(logging.WARNING)
         self._addresses = addresses
         self._lockout = lockout
+        self._watch = watch
         self._timeout = timeout_seconds
         self._clock = clock
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
@@ -193,19 +199,28 @@ class PartnerClient:
         """
         call = _Call(READ_LIMIT if reading else SEND_LIMIT, send_before, self._clock, self._lockout)
         url = self._addresses.base(domain, host).rstrip("/") + "/" + path.lstrip("/")
+        began = self._clock()
+        broken: str | None = asyncio.CancelledError.__name__
         try:
             async with asyncio.timeout(self._timeout):
                 call.check()
                 request = self._request(method, url, body=body, query=query, bearer=bearer)
                 request.extensions["trace"] = call.trace
                 await call.read(await self._client.send(request, stream=True))
+            broken = None
         except _HeldBack as held:
+            broken = _HeldBack.__name__
             return Exchange(NotSent(str(held)))
         except _TooLong:
+            broken = "TooLong"
             return Exchange(Unclear("an answer that is too long", call.status))
         except Exception as error:  # noqa: BLE001 - whatever the wire does has a name here, nothing is swallowed
+            broken = None if call.complete else type(error).__name__
             if not call.complete:
                 return Exchange(self._broken(call, error))
+        finally:
+            if broken != _HeldBack.__name__:
+                self._watch(method, url, self._clock() - began, call.status, broken)
         if call.status == 407:
             return Exchange(NotSent("the proxy wants a user and password: see TRADOVATE_PROXY_URL", unreachable=True))
         leads_to = redirected(url, call.location)
