@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from worker.addresses import database_address, http_address, proxy_address
+from worker.addresses import database_address, http_address, networks, proxy_address
 from worker.tradovate.hosts import read_host
 
 MIN_SECRET_KEY = 32
@@ -58,6 +58,10 @@ def _trusted_hosts(value: str) -> str:
     if any(host is None or ":" in host for host in hosts):
         raise ValueError
     return ",".join(host for host in hosts if host is not None)
+
+
+def _networks(value: str) -> str:
+    return ",".join(str(network) for network in networks(value))
 
 
 def _proxy_url(value: SecretStr) -> SecretStr:
@@ -180,6 +184,11 @@ TrustedHosts = Annotated[
         "host names without port, several separated by commas; their subdomains are trusted as well",
         "tradovateapi.com,ninjatrader.com",
     ),
+]
+Networks = Annotated[
+    str,
+    AfterValidator(_networks),
+    Form("IP addresses or networks, several separated by commas", "10.0.0.0/8,::1"),
 ]
 HttpAddress = Annotated[
     str, AfterValidator(_address("http", "https")), Form("an http:// or https:// address", "http://collector:4318")

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import unquote
 
-__all__ = ["DatabaseAddress", "database_address", "http_address", "proxy_address"]
+__all__ = ["DatabaseAddress", "Network", "database_address", "http_address", "networks", "proxy_address"]
+
+Network = IPv4Network | IPv6Network
 
 # RFC 3986. What a user name, a password or a database has besides these must be percent-encoded.
 _ENCODED = r"%[0-9A-Fa-f]{2}"
@@ -122,3 +125,13 @@ def _parameter(text: str) -> tuple[str, str]:
 
 def _text(encoded: str | None) -> str | None:
     return unquote(encoded) if encoded else None
+
+
+def networks(value: str) -> tuple[Network, ...]:
+    """Reads addresses and networks, separated by commas; an address is a network of one. Raises a bare `ValueError`,
+    also for a network with bits of a host (`10.0.0.1/8`): it is unclear whether one address is meant, or all of them.
+    """
+    try:
+        return tuple(ip_network(each.strip()) for each in value.split(","))
+    except ValueError:
+        raise ValueError from None

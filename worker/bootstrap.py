@@ -258,7 +258,8 @@ class Replica:
         probes = self.health.probes()
         pages = self.console.routes if self.console is not None else ()
         try:
-            self.served = await serve(application(probes, self.metrics, pages), settings.http_host, settings.http_port)
+            app = application(probes, self.metrics, pages)
+            self.served = await serve(app, settings.http_host, settings.http_port, settings.trusted_proxies)
         except OSError as error:
             raise cannot_listen(settings, error) from None
         log.info("run.http", address=self.served.address)

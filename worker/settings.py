@@ -20,6 +20,7 @@ from pydantic import SecretStr, ValidationInfo, field_validator
 from worker import _forms as forms
 from worker._forms import Form
 from worker._loading import Group, Problem, SettingsError, load, needed
+from worker.addresses import Network, networks
 
 __all__ = [
     "BridgeSettings",
@@ -336,7 +337,14 @@ class HttpSettings(Group):
     http_host: Annotated[forms.Text, Form("a host name or address of this machine", "127.0.0.1")] = "127.0.0.1"
     """This machine alone: a console that is open to the world has to be meant."""
     http_port: forms.Port = 8000
+    http_trusted_proxies: forms.Networks = "127.0.0.0/8,::1"
+    """Loopback alone: whoever is trusted says which address wrong tokens of the console are counted for."""
     console_token: forms.ConsoleToken | None = None
+
+    @property
+    def trusted_proxies(self) -> tuple[Network, ...]:
+        """Of `http_trusted_proxies`."""
+        return networks(self.http_trusted_proxies)
 
 
 class TracingSettings(Group):

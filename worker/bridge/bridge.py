@@ -61,7 +61,8 @@ class Bridge:
         settings = self.settings
         probes = BridgeHealth(self).probes()
         try:
-            self.served = await serve(application(probes, self.metrics.shared), settings.http_host, settings.http_port)
+            app = application(probes, self.metrics.shared)
+            self.served = await serve(app, settings.http_host, settings.http_port, settings.trusted_proxies)
         except OSError as error:
             raise cannot_listen(settings, error) from None
         log.info("bridge.http", address=self.served.address)

@@ -181,7 +181,13 @@ class Guard:
         if request.method == "GET" and request.url.path != "/":
             asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             answer.set_cookie(
-                NEXT, quote(asked, safe=""), max_age=_NEXT_LIFE, path="/sign-in", httponly=True, samesite="lax"
+                NEXT,
+                quote(asked, safe=""),
+                max_age=_NEXT_LIFE,
+                path="/sign-in",
+                httponly=True,
+                samesite="lax",
+                secure=request.url.scheme == "https",
             )
         return answer
 

@@ -16,7 +16,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from worker.addresses import Network
 from worker.ops.metrics import Metrics
+from worker.ops.proxies import TrustedProxies
 
 log = structlog.get_logger()
 
@@ -111,8 +113,10 @@ class Served:
             await self._task
 
 
-async def serve(app: Starlette, host: str, port: int) -> Served:
-    """Raises `OSError` when the address cannot be taken. Port 0 takes a free one."""
+async def serve(app: Starlette, host: str, port: int, proxies: Sequence[Network] = ()) -> Served:
+    """Raises `OSError` when the address cannot be taken. Port 0 takes a free one. `proxies`: who may say for whom a
+    request is.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -123,7 +127,13 @@ async def serve(app: Starlette, host: str, port: int) -> Served:
         raise
     listening.listen(128)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
+        TrustedProxies(app, proxies),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+        server_header=False,
+        proxy_headers=False,  # it would trust whom FORWARDED_ALLOW_IPS names, past the settings
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
