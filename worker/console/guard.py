@@ -167,10 +167,10 @@ class Guard:
         )
         return answer
 
-    async def sign_out(self, _request: Request, _session: Session, _form: Form) -> Response:
+    async def sign_out(self, request: Request, _session: Session, _form: Form) -> Response:
         """Takes the cookie away."""
         answer = self.render.redirect("/sign-in")
-        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        answer.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=request.url.scheme == "https")
         return answer
 
     def _to_sign_in(self, request: Request) -> Response:
@@ -194,7 +194,7 @@ class Guard:
     def _onward(self, request: Request) -> RedirectResponse:
         asked = unquote(request.cookies.get(NEXT, ""))
         answer = self.render.redirect(asked if is_local(asked) else "/")
-        answer.delete_cookie(NEXT, path="/sign-in", httponly=True, samesite="lax")
+        answer.delete_cookie(NEXT, path="/sign-in", httponly=True, samesite="lax", secure=request.url.scheme == "https")
         return answer
 
 
