@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,13 +15,24 @@ from xdist.remote import Producer
 
 from tests.support.kafka import Broker, KafkaServer, why_no_java
 from tests.support.lacking import lacks, tell
-from tests.support.postgres import Databases, PgBouncer, system_postgres, why_no_pgbouncer, why_no_system_postgres
+from tests.support.postgres import (
+    Copied,
+    Databases,
+    PgBouncer,
+    system_postgres,
+    why_no_pgbouncer,
+    why_no_system_postgres,
+)
 from tests.support.runners import OneByOne, runners_for, slow_first
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
+from worker.ledger import schema
 
 # A small machine under load may take long over one example; what hangs is ended by the time limit of the test.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
+
+# What is collected lives as long as the run: the collector of garbage would look at all of it again and again.
+gc.disable()
 
 _REAL_KAFKA = {"kafka", "own_kafka"}
 
@@ -30,6 +43,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _REAL_KAFKA & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
     slow_first(items)
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is collected, and what is there already is none."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -78,7 +98,7 @@ def postgres(databases: Databases) -> EmbeddedPostgres:
 @pytest.fixture(scope="session")
 def embedded_databases() -> Iterator[Databases]:
     """An embedded server for the whole run."""
-    with EmbeddedPostgres() as server, Databases(server) as made:
+    with EmbeddedPostgres() as server, Databases(server, "strategy file_copy") as made:  # it waits for no disk
         yield made
 
 
@@ -135,10 +155,19 @@ def ledger_url(ledgers: Callable[[], str]) -> str:
     return ledgers()
 
 
-@pytest.fixture
-def own_postgres() -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL server of the test's own, to be taken `down` and `up` again."""
+@pytest.fixture(scope="session")
+def original_postgres() -> Iterator[EmbeddedPostgres]:
+    """A server that is down, whose data others begin with; its database `migrated` is an empty ledger."""
     with EmbeddedPostgres() as server:
+        asyncio.run(schema.upgrade(server.create_database("migrated")))
+        server.down()
+        yield server
+
+
+@pytest.fixture
+def own_postgres(original_postgres: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL server of the test's own, to be taken `down` and `up` again. It has an empty ledger, `migrated`."""
+    with Copied(original_postgres) as server:
         yield server
 
 

@@ -26,7 +26,7 @@ async def stage(own_kafka: KafkaServer, own_postgres: EmbeddedPostgres) -> Async
     config = SandboxConfig(
         signal_entity="list", stray_alerts=1, noise_alerts=1, signal_repeats=1, signal_updates=True, api_hosts="moved"
     )
-    stage = BridgeStage(own_kafka.bootstrap_servers, own_postgres.create_database("ledger"), config)
+    stage = BridgeStage(own_kafka.bootstrap_servers, own_postgres.create_database("ledger", "migrated"), config)
     await stage.up()
     yield stage
     await stage.down()

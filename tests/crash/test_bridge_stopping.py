@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(150)]
 @pytest.fixture
 async def stage(own_kafka: KafkaServer, own_postgres: EmbeddedPostgres) -> AsyncIterator[BridgeStage]:
     """A stage whose broker and ledger may be frozen, with the time limit for a call that a user has."""
-    stage = BridgeStage(own_kafka.bootstrap_servers, own_postgres.create_database("ledger"))
+    stage = BridgeStage(own_kafka.bootstrap_servers, own_postgres.create_database("ledger", "migrated"))
     await stage.up()
     stage.env["TRADOVATE_TIMEOUT_SECONDS"] = "60"
     yield stage

@@ -13,7 +13,7 @@ import pytest
 from tests.support.sessions import World, no_session
 from tests.support.waiting import eventually
 from worker.embedded import EmbeddedPostgres
-from worker.ledger import holds, schema
+from worker.ledger import holds
 from worker.ledger.database import Database, DatabaseError
 from worker.session import NoSession, SessionKeeper
 from worker.session.lockouts import write_lockouts
@@ -48,8 +48,7 @@ class Outage:
 @pytest.fixture
 async def outage(own_postgres: EmbeddedPostgres) -> AsyncIterator[Outage]:
     """A ledger of its own, and the loop that writes lock-outs."""
-    url = own_postgres.create_database("ledger")
-    await schema.upgrade(url)
+    url = own_postgres.create_database("ledger", "migrated")
     database = Database(url)
     found = Outage(own_postgres, World(database))
     writing = asyncio.create_task(write_lockouts(found.lockout, database))

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 import uuid
@@ -59,8 +60,9 @@ class Databases:
     for each. Any thread may use it, also one whose event loop runs.
     """
 
-    def __init__(self, server: EmbeddedPostgres) -> None:
+    def __init__(self, server: EmbeddedPostgres, how: str = "") -> None:
         self.server = server
+        self._how = how  # more options of `create database`
         self._template: str | None = None
         self._one = threading.RLock()  # a connection does one thing at a time, and stages are set in parallel
         self._loop = asyncio.new_event_loop()
@@ -69,7 +71,7 @@ class Databases:
 
     def create(self, name: str, template: str = "template1") -> str:
         """Makes an empty database, or a copy of `template` (to which nobody may be connected); its address."""
-        self._run(f'create database "{name}" template "{template}"')
+        self._run(f'create database "{name}" template "{template}" {self._how}')
         return self.server.url.replace("/postgres?", f"/{name}?")
 
     @property
@@ -166,6 +168,17 @@ class PgBouncer:
                 return True
         except OSError:
             return False
+
+
+class Copied(EmbeddedPostgres):
+    """A server that begins with the data of another one, which is down: making them anew takes most of a start."""
+
+    def __init__(self, original: EmbeddedPostgres) -> None:
+        super().__init__()
+        self._original = original
+
+    def _make_data(self) -> None:
+        subprocess.run(["cp", "-a", self._original._there() / "data", self._there() / "data"], check=True)
 
 
 class Standby(EmbeddedPostgres):

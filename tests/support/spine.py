@@ -12,7 +12,6 @@ import pytest
 from tests.support.kafka import Broker, KafkaServer, why_no_java
 from tests.support.stage import Stage
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
-from worker.ledger import schema
 from worker.sandbox import SandboxConfig
 
 __all__ = ["Stages", "fragile_stage", "real_stage", "restartable_stage", "stage", "stages_on"]
@@ -58,9 +57,7 @@ async def fragile_stage(kafka: Broker, own_postgres: EmbeddedPostgres) -> AsyncI
     """On the real broker, with a ledger that the test may take down."""
 
     def ledger() -> str:
-        url = own_postgres.create_database("ledger")
-        asyncio.run(schema.upgrade(url))
-        return url
+        return own_postgres.create_database("ledger", "migrated")
 
     async for stages in stages_on(kafka.bootstrap_servers, ledger):
         yield stages

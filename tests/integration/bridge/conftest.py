@@ -23,7 +23,7 @@ async def stage(embedded_kafka: EmbeddedKafka, ledger_url: str) -> AsyncIterator
 @pytest.fixture
 async def fragile_stage(embedded_kafka: EmbeddedKafka, own_postgres: EmbeddedPostgres) -> AsyncIterator[BridgeStage]:
     """A stage whose ledger the test may take down or change."""
-    url = own_postgres.create_database("ledger")
+    url = own_postgres.create_database("ledger", "migrated")
     stage = await BridgeStage(embedded_kafka.bootstrap_servers, url, embedded=embedded_kafka).up()
     yield stage
     await stage.down()

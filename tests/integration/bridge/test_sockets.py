@@ -242,7 +242,7 @@ async def test_a_ledger_that_goes_away_costs_no_signature(
 ) -> None:
     """While PostgreSQL is down the bridge lets go of the lead; when it is back it leads, and catches up."""
     stage = await BridgeStage(
-        embedded_kafka.bootstrap_servers, own_postgres.create_database("ledger"), embedded=embedded_kafka
+        embedded_kafka.bootstrap_servers, own_postgres.create_database("ledger", "migrated"), embedded=embedded_kafka
     ).up()
     try:
         bridge = await stage.bridge()
