@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.processes import Process, worker
+from tests.support.processes import KEPT, Process, worker
 from tests.support.waiting import eventually_sync
+from worker.cli import main
 from worker.commands import COMMANDS
 from worker.embedded import EmbeddedKafka
 from worker.kafka.topics import ALL_TOPICS
@@ -48,10 +50,32 @@ def refused(code: int, *arguments: str, env: Mapping[str, str] = NOBODY, stdin: 
     return err
 
 
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def ran_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process, for what a process of its own proves nothing more of: starting one takes most of
+    such a test. Exit code, standard output, standard error.
+    """
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        for name in set(os.environ) - set(KEPT):
+            monkeypatch.delenv(name)
+        for name, value in NOBODY.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tmp_path)
+        capsys.readouterr()
+        code = main(arguments)
+        return code, *capsys.readouterr()
+
+    return run
+
+
 @pytest.mark.parametrize("command", ALL, ids=" ".join)
-def test_help_has_an_example(command: list[str]) -> None:
+def test_help_has_an_example(ran_here: Run, command: list[str]) -> None:
     """Every command tells by --help what it does, with an example that begins with the program's name."""
-    code, out, err = ran(*command, "--help")
+    code, out, err = ran_here(*command, "--help")
     assert (code, err) == (0, "")
     usage = " ".join(["Usage: tradovate-worker", *command])
     assert out.startswith(usage)
@@ -93,9 +117,18 @@ def test_alone_it_shows_help() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_wrong_usage_is_one_line_and_2(arguments: list[str], told: str) -> None:
+def test_wrong_usage_is_one_line_and_2(ran_here: Run, arguments: list[str], told: str) -> None:
     """Wrong usage ends with 2 and one line that says what would be right."""
-    assert told in refused(2, *arguments)
+    code, out, err = ran_here(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert told in err
+
+
+def test_wrong_usage_of_a_process_is_one_line_and_2() -> None:
+    """The exit code and the line are those of the process."""
+    assert "did you mean run?" in refused(2, "rum")
 
 
 @pytest.mark.parametrize(

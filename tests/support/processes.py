@@ -20,7 +20,7 @@ from tests.support.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]
 
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME", "COVERAGE_PROCESS_START")
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME", "COVERAGE_PROCESS_START")
 """Nothing else of the caller's environment reaches the program: a developer's own TRADOVATE_PASSWORD least of all."""
 
 
@@ -41,7 +41,7 @@ class Process:
         self._home = tempfile.TemporaryDirectory(prefix="tradovate-test-")
         home = Path(self._home.name)
         (home / "stdin").write_text(stdin)
-        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         with (
             (home / "stdin").open("rb") as given,
             (home / "stdout").open("wb") as out,
