@@ -127,7 +127,7 @@ async def _prepare(raw: RawConnection) -> None:
     )
     if raw.pooled:
         await raw.execute("begin")
-    # The driver asks the server about every kind of array that it meets, one by one and for ten milliseconds each.
+    # The driver asks the server about every kind of array that it meets, one by one: all at once, see `RawConnection`.
     await raw.fetchrow(f"select {', '.join(f'null::{kind}[]' for kind in _ARRAYS)}")
     if raw.pooled:
         await raw.execute("commit")

@@ -6,8 +6,9 @@ would otherwise hold its row locks, and the lock that orders all beginnings of c
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import asyncpg
@@ -37,6 +38,15 @@ _BEGIN_POOLED = "begin; " + "".join(f"set local {name} = '{value}'; " for name, 
 _CAN_WRITE = "select where not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'"
 _FOUND = "SELECT 1"
 
+_FIRST_OWN_TYPE = 16_384
+"""Types with smaller ids come with PostgreSQL, and are the same in every database (transam.h)."""
+
+_TYPES: dict[frozenset[int], Any] = {}
+"""What the driver has learned of such types."""
+
+_NOT_SENT = SimpleNamespace(name="not sent")
+"""In place of the statement that the driver would have sent; without a name it would replace the one before it."""
+
 T = TypeVar("T")
 
 
@@ -44,6 +54,18 @@ class RawConnection(asyncpg.Connection):
     """The driver's connection. `pooled`: it leads to a pooler, and each transaction may be another server session's."""
 
     pooled = False
+
+    async def _introspect_types(self, typeoids: Iterable[int], timeout: float | None) -> tuple[Any, Any]:  # noqa: ASYNC109
+        """What the driver asks of types that it has not met, on every connection, by a statement that takes the server
+        five milliseconds: once for all connections of the process.
+        """
+        asked = frozenset(typeoids)
+        if asked in _TYPES:
+            return _TYPES[asked], _NOT_SENT
+        types, statement = await super()._introspect_types(asked, timeout)  # type: ignore[misc]  # private
+        if max(asked, default=_FIRST_OWN_TYPE) < _FIRST_OWN_TYPE:
+            _TYPES[asked] = types
+        return types, statement
 
     async def is_pooled(self) -> bool:
         """Whether something answers in the server's place: a pooler hands out a process id of its own making."""
