@@ -19,6 +19,7 @@ from tests.support.postgres import (
     Copied,
     Databases,
     PgBouncer,
+    embedded_postgres,
     system_postgres,
     why_no_pgbouncer,
     why_no_system_postgres,
@@ -98,7 +99,7 @@ def postgres(databases: Databases) -> EmbeddedPostgres:
 @pytest.fixture(scope="session")
 def embedded_databases() -> Iterator[Databases]:
     """An embedded server for the whole run."""
-    with EmbeddedPostgres() as server, Databases(server, "strategy file_copy") as made:  # it waits for no disk
+    with embedded_postgres() as server, Databases(server, "strategy file_copy") as made:  # it waits for no disk
         yield made
 
 
@@ -158,7 +159,7 @@ def ledger_url(ledgers: Callable[[], str]) -> str:
 @pytest.fixture(scope="session")
 def original_postgres() -> Iterator[EmbeddedPostgres]:
     """A server that is down, whose data others begin with; its database `migrated` is an empty ledger."""
-    with EmbeddedPostgres() as server:
+    with embedded_postgres() as server:
         asyncio.run(schema.upgrade(server.create_database("migrated")))
         server.down()
         yield server

@@ -54,14 +54,22 @@ class EmbeddedPostgres:
     runs as `nobody`, for PostgreSQL refuses to run as root.
 
     For tests: `server` is the directory of another PostgreSQL's programs, `durable` leaves its own settings for the
-    disk, `port` makes it listen on 127.0.0.1 as well, and `options` are more of its settings.
+    disk, `port` makes it listen on 127.0.0.1 as well, `options` are more of its settings, and `place` is where its
+    directory is made.
 
     Raises `NotInstalled`, or `RuntimeError` with the end of the server's log when it does not come up.
     """
 
     def __init__(
-        self, server: Path | None = None, *, durable: bool = False, port: int | None = None, options: Sequence[str] = ()
+        self,
+        server: Path | None = None,
+        *,
+        durable: bool = False,
+        port: int | None = None,
+        options: Sequence[str] = (),
+        place: str = "/tmp",  # noqa: S108 - whatever TMPDIR says: a socket's path has at most 104 bytes
     ) -> None:
+        self._place = place
         self._home: Path | None = None
         self._keeper: subprocess.Popen[bytes] | None = None
         self._bin = server or _newest_server()
@@ -78,8 +86,7 @@ class EmbeddedPostgres:
 
     def start(self) -> Self:
         """Makes a data directory and starts the server in it; returns when it takes connections."""
-        # Under /tmp whatever TMPDIR says: a socket's path has at most 104 bytes.
-        self._home = Path(tempfile.mkdtemp(prefix="tradovate-pg-", dir="/tmp"))
+        self._home = Path(tempfile.mkdtemp(prefix="tradovate-pg-", dir=self._place))
         try:
             if os.geteuid() == 0:
                 self._bin = _reachable(self._bin, self._home)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.support.postgres import in_memory
 from tests.support.processes import ROOT, Process, free_port
 from tests.support.waiting import eventually_sync
 
@@ -38,7 +39,7 @@ class KafkaServer:
 
     def __init__(self, **extra: str) -> None:
         """`extra`: settings of the broker, with underscores for dots."""
-        self._home = tempfile.TemporaryDirectory(prefix="tradovate-kafka-")
+        self._home = tempfile.TemporaryDirectory(prefix="tradovate-kafka-", dir=in_memory())
         lines = [f"{name.replace('_', '.')}={text}\n" for name, text in extra.items()]
         (Path(self._home.name) / "extra.properties").write_text("".join(lines))
         self._ports = free_port(), free_port(), free_port()
