@@ -18,6 +18,7 @@ from tests.support.spine import Stages
 from tests.support.stage import PURCHASED, Stage
 from tests.support.waiting import eventually
 from tests.support.wire import Heard
+from worker.sandbox import SandboxConfig
 
 MARKUP = "<img src=x onerror=alert(1)><script>document.title='owned'</script>"
 
@@ -151,7 +152,7 @@ async def test_a_person_puts_a_dead_letter_back(stage: Stages, driver: webdriver
         ada.click("main form button")
         ada.reads("1 dead letter put back", "h1")
         ada.go("/dead-letters")
-        ada.reads("UTC", "table.list tbody td:last-child")
+        ada.reads("Z", "table.list tbody td:last-child")
         return said
 
     said = await person(does)
@@ -279,6 +280,140 @@ async def test_every_page_is_there_for_keyboard_and_screen_reader(
             driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
     await person(does)
+
+
+async def test_the_title_names_environment_and_state_on_every_page(stage: Stages, driver: webdriver.Chrome) -> None:
+    """Of ten tabs the one with a problem is seen; a pause made on the page changes the title without a reload."""
+    on, ada = await opened(stage, driver)
+    await on.buy(purchase(1))
+    await on.all_ended()
+
+    def does() -> None:
+        ada.sign_in()
+        ada.until(lambda: driver.title == "staging all well: Overview · tradovate-worker", driver.title)
+        ada.click("#do-pause")
+        ada.choose("#operation", "createEvaluationUsers")
+        ada.fill("#reason", "the wrong template")
+        ada.click("main button")
+        ada.reads("the wrong template (by Ada)", "#holds")
+        ada.until(lambda: driver.title.startswith("staging 1 notice: Overview"), "a notice in the title")
+        assert str(ada.find("#headline-0").get_attribute("href")).endswith("/#holds")
+        for path, name in (("/flows", "Flows"), ("/calls", "Calls"), ("/dead-letters", "Dead letters")):
+            ada.go(path)
+            assert driver.title == f"staging 1 notice: {name} · tradovate-worker"
+        ada.go("/flows?q=100001")
+        ada.click("table.list td a")
+        assert driver.title == "staging 1 notice: Flow 100001 succeeded · tradovate-worker"
+
+    await person(does)
+    assert [row["reason"] for row in await on.rows("select reason from hold")] == ["the wrong template (by Ada)"]
+
+    def resumes() -> None:
+        ada.go("/")
+        ada.click("#holds li a")
+        ada.click("main button")  # the browser asks for the reason
+        ada.fill("#reason", "the template is right again")
+        ada.click("main button")
+        ada.reads("Nothing keeps calls back", "#holds")
+        ada.until(lambda: "all well" in driver.title, "all well in the title")
+
+    await person(resumes)
+    (hold,) = await on.rows("select cleared_reason from hold")
+    assert hold["cleared_reason"] == "the template is right again (by Ada)"
+
+
+async def test_calls_orders_and_traders_lead_to_their_flows(stage: Stages, driver: webdriver.Chrome) -> None:
+    """From a call to the flows that it carried, from a flow to all flows of its trader; a look-up's 404 is not red."""
+    on = await stage(SandboxConfig(finds_supported=False, find_nothing="404"), CONSOLE_TOKEN=TOKEN)
+    here = await on.replica()
+    assert here.replica.served is not None
+    ada = Person(driver, here.replica.served.address)
+    on.fault("cut_before", "/user/createEvaluationUsers", times=1)
+    await on.buy(purchase(1), purchase(2))
+    await on.all_ended()
+
+    def does() -> None:
+        ada.sign_in()
+        ada.go("/calls?operation=createEvaluationAccounts")
+        ada.click("td[data-label=items] a")
+        assert "of call" in ada.find("h1").text
+        shown = ada.find("table.list").text
+        assert "100001" in shown or "100002" in shown
+        ada.click("td[data-label=trader] a")
+        assert "/flows?q=" in driver.current_url
+        ada.click("table.list td a")
+        ada.click(".facts dd a")
+        assert "/flows?q=" in driver.current_url
+        ada.go("/calls")
+        badges = driver.find_elements("css selector", "td[data-label=result]")
+        nothing = [each for each in badges if "nothing there" in each.text]
+        assert nothing
+        red = ada.script("return getComputedStyle(document.documentElement).getPropertyValue('--bad').trim()")
+        colours = {
+            ada.script("return getComputedStyle(arguments[0].firstElementChild).color", each) for each in nothing
+        }
+        assert len(colours) == 1
+        assert _rgb(red) not in colours
+
+    await person(does)
+
+
+def _rgb(colour: str) -> str:
+    """#a3241f as a browser computes it."""
+    return f"rgb({', '.join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5))})"
+
+
+async def test_at_1280_pixels_no_unit_is_wrapped_and_the_date_picker_shows_its_focus(
+    stage: Stages, driver: webdriver.Chrome
+) -> None:
+    """A number stands on one line with its unit, and a keyboard's focus on a date picker's button is seen."""
+    on, ada = await opened(stage, driver)
+    await on.buy(*(purchase(number) for number in range(5)))
+    await on.all_ended()
+
+    def does() -> None:
+        ada.sign_in()
+        driver.set_window_size(1280, 900)
+        ada.go("/flows")
+        ada.click("td a")
+        for path in ("/", "/flows", "/calls", driver.current_url.removeprefix(ada.address)):
+            ada.go(path)
+            assert ada.script(_WRAPPED) == [], path
+        ada.go("/flows")
+        field = ada.find("#since")
+        ada.script("arguments[0].focus()", field)
+        for _ in range(6):  # month, day, year, hour, minute, half of the day; the next one is the button
+            driver.switch_to.active_element.send_keys(Keys.TAB)
+        assert ada.script("return document.activeElement.id") == "since"
+        seen = driver.get_screenshot_as_png()
+        assert ada.script(_WITHOUT_THE_RULE) == 1
+        assert driver.get_screenshot_as_png() != seen
+
+    await person(does)
+
+
+_WITHOUT_THE_RULE = """
+const sheet = document.styleSheets[0];
+const rules = [...sheet.cssRules].map((rule, at) => [rule.cssText, at]);
+const found = rules.filter((each) => each[0].includes("focus-within"));
+found.forEach((each) => sheet.deleteRule(each[1]));
+return found.length;
+"""
+
+_WRAPPED = r"""
+const found = [];
+const walk = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+while (walk.nextNode()) {
+  for (const unit of walk.currentNode.data.matchAll(/[0-9][ \u00a0](ms|s|min|h|d)\b/g)) {
+    const range = document.createRange();
+    range.setStart(walk.currentNode, unit.index);
+    range.setEnd(walk.currentNode, unit.index + unit[0].length);
+    const tops = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+    if (tops.size > 1 || !unit[0].includes("\u00a0")) found.push(walk.currentNode.data);
+  }
+}
+return found;
+"""
 
 
 _LACKS = """

@@ -27,8 +27,9 @@ select ('0' || lpad(to_hex(n), 31, '0'))::uuid, (array['trader.purchased', 'trad
             when n > 59990 then 'open' else 'succeeded' end,
        now() - (60000 - n) * interval '1 minute', now() - (60000 - n) * interval '1 minute'
 from generate_series(1, 60000) n;
-insert into step (flow_id, operation, rank, state, trader_key, due)
-select id, 'createEvaluationUsers', 5, case state when 'open' then 'due' else 'done' end, 't', now() from flow;
+insert into step (flow_id, operation, rank, state, trader_key, due, call_ids, ended_at)
+select id, 'createEvaluationUsers', 5, case state when 'open' then 'due' else 'done' end, 't', now(), array["offset"],
+       case when state <> 'open' then now() end from flow;
 insert into call (operation, endpoint, domain, kind, items, replica, at, finished_at, result)
 select (array['createEvaluationUsers', 'createEvaluationAccounts', 'accessTokenRequest'])[1 + n % 3], 'e', 'live',
        'send', 1, 'r', now() - (60000 - n) * interval '1 minute', now() - (60000 - n) * interval '1 minute',
@@ -100,6 +101,8 @@ _QUERIES: Mapping[str, Ask] = {
     "calls without a result": lambda c: pages.calls(
         c, operations=["createEvaluationUsers", "accessTokenRequest"], results=[pages.NO_RESULT]
     ),
+    "flows of a call": lambda c: pages.of_call(c, 30_000, 51),
+    "flows of a call under way": lambda c: pages.of_call(c, 59_998, 51),
     "operations": pages.operations_called,
 }
 
@@ -121,6 +124,10 @@ async def test_what_is_asked_is_what_is_found(grown: _Weighed) -> None:
     oldest = await pages.oldest_open(connection, TOPICS)
     assert oldest is not None
     assert oldest.event_id == "e-59991"
+    # Call 59,997 is of the steps' operation, and its step waits for another call.
+    for call_id in (30_000, 59_997):
+        assert [found.int for found in await pages.of_call(connection, call_id, 51)] == [call_id]
+    assert await pages.of_call(connection, 70_000, 51) == []
     (flow_id,) = await pages.of_account(connection, 900700)
     assert flow_id.int == 700
     silent = await pages.calls(connection, operations=["accessTokenRequest"], results=["silence"], limit=1000)

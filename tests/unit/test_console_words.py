@@ -47,14 +47,14 @@ def test_all_is_well_in_one_line() -> None:
     ("facts", "level", "words"),
     [
         (Facts(NOW, held=[hold("all")]), Level.BAD, "All calls are silent until 2026-11-20T12:05:00.000Z"),
-        (Facts(NOW, held=[hold("login", None)]), Level.BAD, "Nobody logs in until a person ends it"),
+        (Facts(NOW, held=[hold("login", None)]), Level.BAD, "Nobody logs in until an operator ends it"),
         (Facts(NOW, kafka="KafkaConnectionError"), Level.BAD, "Kafka cannot be reached"),
         (Facts(NOW, workers=0), Level.BAD, "No worker replica is running."),
         (Facts(NOW, wrong_hosts=["DEMO's calls wait: HTTP 421"]), Level.BAD, "DEMO's calls wait: HTTP 421."),
         (Facts(NOW, in_doubt=1), Level.BAD, "1 flow is in doubt"),
         (Facts(NOW, bridges=0), Level.BAD, "No bridge is at work"),
         (Facts(NOW, bridges=2, bridge_leads=False), Level.BAD, "No bridge is at work"),
-        (Facts(NOW, held=[hold("pause:all", None)]), Level.NOTICE, "All calls are paused until a person ends it"),
+        (Facts(NOW, held=[hold("pause:all", None)]), Level.NOTICE, "All calls are paused until an operator ends it"),
         (Facts(NOW, held=[hold("pause:x", None)]), Level.NOTICE, "x is paused"),
         (Facts(NOW, held=[hold("endpoint:x")]), Level.NOTICE, "x is held back until"),
         (Facts(NOW, budget_left=0, budget_free_at=NOW), Level.NOTICE, "The hour's budget is used up"),
@@ -74,7 +74,7 @@ def test_the_worst_comes_first() -> None:
     """The top line is the worst trouble; the others follow it."""
     said = headline(Facts(NOW, held=[hold("endpoint:x"), hold("all")], in_doubt=3, dead_letters=1))
     assert said.text.startswith("All calls are silent")
-    assert [text.split()[0] for text in said.more] == ["3", "x", "1"]
+    assert [line.text.split()[0] for line in said.more] == ["3", "x", "1"]
 
 
 LATER = NOW + timedelta(minutes=1)
@@ -93,7 +93,7 @@ LATER = NOW + timedelta(minutes=1)
         (Step("op", "due", LATER), World(NOW), "op is due at"),
         (Step("op", "unknown", LATER), World(NOW), "not known; it is looked up at"),
         (Step("op", "due", NOW), World(NOW, [hold("all")]), "held back until 2026-11-20T12:05:00.000Z: a reason"),
-        (Step("op", "due", NOW), World(NOW, [hold("pause:op", None)]), "until a person ends it"),
+        (Step("op", "due", NOW), World(NOW, [hold("pause:op", None)]), "until an operator ends it"),
         (Step("op", "due", NOW), World(NOW, [hold("pause:other")]), "waits for its turn"),
         (Step("op", "due", NOW), World(NOW, windows={"op": LATER}), "maintenance, until"),
         (

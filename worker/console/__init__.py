@@ -6,6 +6,6 @@ session     what the cookie says
 throttle    how many wrong tokens an address has sent
 render      templates into answers, with their headers
 requests    what came in: forms, filters
-overview, live, flows, mending, dead_letters, calls     one page each
-why, timeline, headline, chart, masking, words          what the pages say, without I/O
+overview, live, lists, mending, dead_letters, pausing     one page each
+why, waits, timeline, headline, chart, masking, words     what the pages say, without I/O
 """

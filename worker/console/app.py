@@ -22,6 +22,7 @@ from worker.console.lists import Lists
 from worker.console.live import Live
 from worker.console.mending import TITLES, Flows
 from worker.console.overview import Kafka, Overview
+from worker.console.pausing import Pausing
 from worker.console.records import Records
 from worker.console.render import HEADERS, Renderer
 from worker.console.session import Signer
@@ -76,6 +77,7 @@ class Console:
         kafka = Kafka(records.offsets)
         overview = Overview(self.database, self.budget, TOPICS, kafka, self._windows, self.in_use)
         live = Live(overview, render, self.stopping)
+        render.state, guard.before = overview.state, overview.refreshed
         lists = Lists(self.database, render)
         letters = DeadLetters(self.database, records, kafka, render)
 
@@ -84,6 +86,7 @@ class Console:
         flows = Flows(
             self.database, render, Mender(self.ledger, looked_up.__contains__), records.event, self._world, self.wake
         )
+        pausing = Pausing(self.database, render, self.wake)
         page, action = guard.page, guard.action
         dead = "/dead-letters/{topic}/{partition:int}/{offset:int}"
         self.routes = [
@@ -98,6 +101,8 @@ class Console:
             Route("/flows/{flow_id}/story", page(flows.story), methods=["GET"]),
             *(Route(f"/flows/{{flow_id}}/{do}", page(partial(flows.ask, do)), methods=["GET"]) for do in TITLES),
             *(Route(f"/flows/{{flow_id}}/{do}", action(partial(flows.act, do)), methods=["POST"]) for do in TITLES),
+            *(Route(f"/{do}", page(partial(pausing.ask, do)), methods=["GET"]) for do in ("pause", "resume")),
+            *(Route(f"/{do}", action(partial(pausing.act, do)), methods=["POST"]) for do in ("pause", "resume")),
             Route("/dead-letters", page(letters.page), methods=["GET"]),
             Route("/dead-letters/{topic}/replay", page(letters.ask), methods=["GET"]),
             Route("/dead-letters/{topic}/replay", action(letters.replay_all), methods=["POST"]),

@@ -50,6 +50,7 @@ class Guard:
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     wrong_costs: float = WRONG_COSTS
+    before: Callable[[], Awaitable[None]] | None = None  # awaited before each page is made
 
     def page(self, page: Page) -> Endpoint:
         """A page for people who are signed in."""
@@ -61,6 +62,8 @@ class Guard:
             if session is None:
                 return self._to_sign_in(request)
             try:
+                if self.before is not None:
+                    await self.before()
                 return await page(request, session)
             except DatabaseError as error:
                 return self.render.message(request, 503, "Not now", error.sentence)

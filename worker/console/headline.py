@@ -21,13 +21,39 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """One sentence, and where what it reports is to be seen."""
+
+    text: str
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Headline:
-    """One line, and how many more there would be."""
+    """One line, and what else there is."""
 
     level: Level
-    text: str
-    more: Sequence[str] = ()
+    first: Line
+    more: Sequence[Line] = ()
 
+    @property
+    def text(self) -> str:
+        """The first line's."""
+        return self.first.text
+
+    @property
+    def state(self) -> str:
+        """In a word or two, for a browser's title."""
+        if self.level is Level.GOOD:
+            return "all well"
+        problems = len(self.more) + 1
+        word = "problem" if self.level is Level.BAD else "notice"
+        return f"{problems} {word}{'' if problems == 1 else 's'}"
+
+
+HOLDS, PARTNER, KAFKA, PRESENT = "/#holds", "/#partner", "/#kafka", "/#present"
+BUDGET, OLDEST = "/#budget", "/#oldest"
+"""Sections of the first page."""
 
 LATE = timedelta(minutes=30)
 """A flow that is older than that and waits for nothing named is worth a look: retries reach five minutes by then."""
@@ -44,6 +70,7 @@ class Facts:
     in_doubt: int = 0
     oldest: timedelta | None = None
     oldest_why: str = ""
+    oldest_flow: str = ""
     workers: int = 1
     missing: Sequence[str] = ()  # replicas that were there until not long ago
     bridges: int | None = None  # None: no bridge has ever been seen
@@ -58,38 +85,41 @@ def headline(facts: Facts) -> Headline:
     bad, notices = list(_bad(facts)), list(_notices(facts))
     said = bad + notices
     if not said:
-        return Headline(Level.GOOD, "Nothing is wrong.")
+        return Headline(Level.GOOD, Line("Nothing is wrong."))
     return Headline(Level.BAD if bad else Level.NOTICE, said[0], said[1:])
 
 
-def _bad(facts: Facts) -> list[str]:
-    said = [_held(hold) for hold in facts.held if hold.scope in (holds.ALL, holds.LOGIN)]
-    said += [f"{each}." for each in facts.wrong_hosts]
+def _bad(facts: Facts) -> list[Line]:
+    said = [Line(_held(hold), HOLDS) for hold in facts.held if hold.scope in (holds.ALL, holds.LOGIN)]
+    said += [Line(f"{each}.", PARTNER) for each in facts.wrong_hosts]
     if facts.kafka is not None:
-        said.append(f"Kafka cannot be reached ({facts.kafka}): no event comes in and no outcome goes out.")
+        text = f"Kafka cannot be reached ({facts.kafka}): no event comes in and no outcome goes out."
+        said.append(Line(text, KAFKA))
     if not facts.workers:
-        said.append("No worker replica is running.")
+        said.append(Line("No worker replica is running.", PRESENT))
     if facts.in_doubt:
         verb = "is" if facts.in_doubt == 1 else "are"
-        said.append(f"{count(facts.in_doubt, 'flow')} {verb} in doubt: a person must look at Tradovate and resolve.")
+        text = f"{count(facts.in_doubt, 'flow')} {verb} in doubt: an operator must look at Tradovate and resolve."
+        said.append(Line(text, "/flows?state=in_doubt"))
     if facts.bridges is not None and not (facts.bridges and facts.bridge_leads):
-        said.append("No bridge is at work: signed agreements reach nobody until one is.")
+        said.append(Line("No bridge is at work: signed agreements reach nobody until one is.", PRESENT))
     return said
 
 
-def _notices(facts: Facts) -> list[str]:
-    said = [_held(hold) for hold in facts.held if hold.scope.startswith(("pause:", "endpoint:"))]
+def _notices(facts: Facts) -> list[Line]:
+    said = [Line(_held(hold), HOLDS) for hold in facts.held if hold.scope.startswith(("pause:", "endpoint:"))]
     if facts.budget_left <= 0:
         free = f"; the next call is free at {when(facts.budget_free_at)}" if facts.budget_free_at else ""
-        said.append(f"The hour's budget is used up, but for revocations and sessions{free}.")
+        said.append(Line(f"The hour's budget is used up, but for revocations and sessions{free}.", BUDGET))
     if facts.oldest is not None and facts.oldest > LATE:
-        said.append(f"The oldest flow has waited for {_minutes(facts.oldest)}. {facts.oldest_why}")
+        text = f"The oldest flow has waited for {_minutes(facts.oldest)}. {facts.oldest_why}"
+        said.append(Line(text, f"/flows/{facts.oldest_flow}" if facts.oldest_flow else OLDEST))
     if facts.missing:
         verb = "does" if len(facts.missing) == 1 else "do"
-        said.append(f"{', '.join(facts.missing)} {verb} not answer any more.")
+        said.append(Line(f"{', '.join(facts.missing)} {verb} not answer any more.", PRESENT))
     if facts.dead_letters:
         verb = "waits" if facts.dead_letters == 1 else "wait"
-        said.append(f"{count(facts.dead_letters, 'dead letter')} {verb} to be looked at.")
+        said.append(Line(f"{count(facts.dead_letters, 'dead letter')} {verb} to be looked at.", "/dead-letters"))
     return said
 
 
@@ -99,7 +129,7 @@ def _minutes(waited: timedelta) -> str:
 
 
 def _held(hold: Hold) -> str:
-    ending = f"until {when(hold.until)}" if hold.until is not None else "until a person ends it"
+    ending = f"until {when(hold.until)}" if hold.until is not None else "until an operator ends it"
     kind, _, rest = hold.scope.partition(":")
     what = {
         holds.ALL: "All calls are silent",

@@ -33,7 +33,7 @@ class Lists:
 
     async def flows(self, request: Request, session: Session) -> Response:
         """The newest flows that meet the filters, or what a search finds."""
-        asked = {name: text_of(request, name) for name in ("q", "since", "until")}
+        asked = {name: text_of(request, name) for name in ("q", "call", "since", "until")}
         asked |= {"state": choice_of(request, "state", STATES), "topic": choice_of(request, "topic", TOPICS)}
         found: list[Summary] = []
         away = ""
@@ -63,6 +63,9 @@ class Lists:
         since, until = time_of(asked["since"]), time_of(asked["until"])
         bounds = [bound for bound in (id_of(text_of(request, "before")), until and pages.first_id(until)) if bound]
         before, least = min(bounds, default=None), pages.first_id(since) if since else None
+        if (call := number_of(asked["call"])) is not None:
+            ids = await pages.of_call(connection, call, PAGE + 1, before)
+            return [flow for each in ids for flow in await browse.matches(connection, str(each), 1)]
         if not asked["q"]:
             found = await browse.newest(connection, states=states, topics=topics, before=before, limit=PAGE + 1)
             return [flow for flow in found if least is None or flow.flow_id >= least]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from worker.console.headline import Headline, Level
+from worker.console.headline import Headline, Level, Line
 from worker.console.overview import Glance, Overview
 from worker.console.render import Renderer
 from worker.console.session import Session
@@ -52,7 +52,7 @@ class Live:
         try:
             glance = await self.overview()
         except DatabaseError as error:
-            return None, Headline(Level.BAD, f"Everything waits for the database. {error.sentence}")
+            return None, Headline(Level.BAD, Line(f"Everything waits for the database. {error.sentence}"))
         return glance, glance.headline
 
     async def _stream(self, session: Session) -> AsyncIterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from worker.console.headline import Facts, Headline, headline
 from worker.console.why import Step, World, why, world_of
 from worker.ledger import leader, letters, pages
 from worker.ledger.budget import Budget
-from worker.ledger.database import Connection, Database
+from worker.ledger.database import Connection, Database, DatabaseError
 from worker.ledger.hosts import DomainHost
 from worker.ledger.overview import Standing, open_flows, standing
 from worker.ledger.pages import Present, Waiting
@@ -29,6 +30,12 @@ KAFKA_EVERY = 5.0
 """Seconds between two looks at Kafka's offsets, which take two connections."""
 
 _KAFKA_WITHIN = 4.0
+
+_TITLE_WITHIN = 0.5
+"""Seconds that a page waits for the state in its title: nobody should wait for a database that hangs."""
+
+_NAMED_FOR = 10.0
+"""Seconds after which a state is not named any more."""
 
 _WRITTEN_LATE = timedelta(minutes=2)
 """An outcome's time is that of its transaction's start: minutes younger than this may still grow."""
@@ -95,6 +102,17 @@ class Overview:
                 took = time.monotonic() - now
                 self._next = time.monotonic() + max(LEAST, 10 * took)
             return self._glance
+
+    async def refreshed(self) -> None:
+        """Reads, for the titles of other pages, which wait for it no longer than a moment."""
+        with suppress(DatabaseError, TimeoutError):
+            async with asyncio.timeout(_TITLE_WITHIN):
+                await self()
+
+    def state(self) -> str:
+        """As it was read last, in a word or two; empty when that is too long ago to be named."""
+        glance = self._glance if time.monotonic() < self._next + _NAMED_FOR else None
+        return "" if glance is None else glance.headline.state
 
     async def _read(self, offsets: Offsets) -> Glance:
         stands = await standing(self.database, self.budget)
@@ -219,6 +237,7 @@ def _facts(
         in_doubt=in_doubt,
         oldest=world.now - oldest.created_at if oldest is not None else None,
         oldest_why=explained,
+        oldest_flow=str(oldest.id) if oldest is not None else "",
         workers=sum(each.there and each.role == "worker" for each in present),
         missing=[each.name for each in present if not each.there],
         bridges=sum(each.there for each in bridges) if bridges else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from worker.console import words
 from worker.console.session import Session
+from worker.console.timeline import NOTHING_THERE, result_words
 from worker.version import VERSION
 
 HEADERS: Mapping[str, str] = {
@@ -39,12 +40,16 @@ PAGES = (
 )
 """What the navigation leads to."""
 
+LINKED = frozenset({"order", "trader", "userId", "accountId"})
+"""Ids of a flow that lead to all flows which have them."""
+
 
 @dataclass(slots=True)
 class Renderer:
     """`environment`: the partner's, shown on every page, for nobody should mistake staging for production."""
 
     environment: str = ""
+    state: Callable[[], str] = field(default=lambda: "")  # of the whole, in a word or two, as far as it is known
     headers: Mapping[str, str] = field(default_factory=lambda: HEADERS)
     _jinja: Environment = field(init=False)
 
@@ -57,7 +62,12 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._jinja.filters.update(words.FILTERS)
-        self._jinja.globals.update(pages=PAGES, environment=self.environment, version=VERSION)
+        self._jinja.filters["call_result"] = result_words
+        self._jinja.globals.update(pages=PAGES, environment=self.environment, version=VERSION, linked=LINKED)
+        self._jinja.globals.update(nothing_there=NOTHING_THERE, overall=self._overall)
+
+    def _overall(self) -> str:
+        return self.state()
 
     def text(self, template: str, **values: Any) -> str:
         """A part of a page."""

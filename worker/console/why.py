@@ -65,7 +65,7 @@ def why(step: Step | None, world: World) -> str:
 
 def _ready(step: Step, world: World) -> str:
     if (hold := _hold(step, world.held)) is not None:
-        ending = f"until {when(hold.until)}" if hold.until else "until a person ends it"
+        ending = f"until {when(hold.until)}" if hold.until else "until an operator ends it"
         return f"{step.operation} is held back {ending}: {hold.reason}."
     if step.operation in world.windows and step.state == "due":
         return f"{step.operation} waits out Tradovate's maintenance, until {when(world.windows[step.operation])}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,6 +45,14 @@ def span(passed: timedelta | float | None) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count or first == 3)
 
 
+_UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|d)\b)")
+
+
+def units(text: str) -> str:
+    """The text with each time span on one line: a number never stands without its unit."""
+    return _UNIT.sub("\u00a0", text)
+
+
 def number(value: float | None) -> str:
     """With a thin space between thousands."""
     return "" if value is None else f"{value:,.0f}".replace(",", "\u202f")
@@ -68,7 +77,8 @@ def short(text: Any, most: int = 200) -> str:
 FILTERS: Mapping[str, Callable[..., str]] = {
     "when": when,
     "minute": minute,
-    "span": span,
+    "span": lambda passed: units(span(passed)),
+    "units": units,
     "number": number,
     "count": count,
     "state": state,

@@ -197,9 +197,9 @@ async def pause(conn: Connection, operation: str | None, reason: str) -> int:
     return await put(conn, pause_scope(operation), reason, lasts=None)
 
 
-async def resume(conn: Connection, operation: str | None) -> bool:
+async def resume(conn: Connection, operation: str | None, reason: str = "resumed") -> bool:
     """Ends the pause of `operation` (None: of everything; pauses of single operations stay); false without one."""
-    return await end(conn, pause_scope(operation), "resumed")
+    return await end(conn, pause_scope(operation), reason)
 
 
 async def end(conn: Connection, scope: str, reason: str) -> bool:

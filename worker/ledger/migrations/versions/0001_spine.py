@@ -146,6 +146,8 @@ create index step_trader on step (trader_key) where ended_at is null;
 create index step_leased on step (trader_key) where lease is not null;
 create index step_lease on step (lease_until) where lease_until is not null;
 create index step_company on step (company) where company is not null;
+-- Which flows a call was for. Only of steps that are over: what is not here is not written at each move of a step.
+create index step_calls on step using gin (call_ids) where ended_at is not null;
 create index step_waits on step using gin (waits_for) with (fastupdate = off) where waits_for is not null;
 
 -- What is to be published, written in the transaction that ended the flow. `lease_until` keeps two replicas from
