@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from worker.addresses import database_address, http_address, networks, proxy_address
-from worker.tradovate.hosts import read_host
+from worker.partner.hosts import read_host
 
 MIN_SECRET_KEY = 32
 """Characters of one `SECRET_KEY`: what the contract asks for; 32 random ones are more than any key derived from it."""

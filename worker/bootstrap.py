@@ -15,16 +15,16 @@ import structlog
 from schemas.events import Account
 from schemas.outcomes import Status
 from worker.backoff import Schedule
-from worker.dispatch.calls import Caller
+from worker.dispatch.caller import Caller
 from worker.dispatch.dispatcher import Dispatcher
 from worker.dispatch.pacing import Pace
-from worker.flows import FLOWS
-from worker.flows.base import Rules
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import Rules
+from worker.intake.accept import Taker
+from worker.intake.consumer_watch import LOOK_SECONDS, Watch
 from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.parse import CODES
 from worker.intake.subscriber import Subscriber
-from worker.intake.take import Taker
-from worker.intake.watch import LOOK_SECONDS, Watch
 from worker.kafka.look import KafkaLook
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames, dead_letter_topic, outcome_topic
@@ -41,7 +41,11 @@ from worker.ops.serve import Served, application, serve
 from worker.ops.stopping import LATEST, exit_at_the_latest
 from worker.ops.tracing import Tracing
 from worker.ops.upkeep import Upkeep
-from worker.outcomes.publisher import Publisher
+from worker.outbox.publisher import Publisher
+from worker.partner.client import PartnerClient
+from worker.partner.lockout import LockOut
+from worker.partner.observed_forms import USERS, Seen
+from worker.partner.operations import OPERATIONS
 from worker.products import load_products
 from worker.session import SessionKeeper
 from worker.session.lockouts import write_lockout, write_lockouts
@@ -56,10 +60,6 @@ from worker.starting import (
     session_keeper,
     within,
 )
-from worker.tradovate.client import PartnerClient
-from worker.tradovate.lockout import LockOut
-from worker.tradovate.operations import OPERATIONS
-from worker.tradovate.seen import USERS, Seen
 
 if TYPE_CHECKING:
     from worker.console.app import Console

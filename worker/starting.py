@@ -21,13 +21,13 @@ from worker.ledger.database import Database, DatabaseError
 from worker.ledger.environment import claim_environment
 from worker.ledger.errors import reason_of
 from worker.ops.changes import Changes
+from worker.partner.client import PartnerClient, Watch
+from worker.partner.egress import Egress
+from worker.partner.hosts import Addresses
+from worker.partner.lockout import LockOut
 from worker.replies import Domain
 from worker.session import Credentials, SessionKeeper
 from worker.settings import BridgeSettings
-from worker.tradovate.client import PartnerClient, Watch
-from worker.tradovate.egress import Egress
-from worker.tradovate.hosts import Addresses
-from worker.tradovate.lockout import LockOut
 
 __all__ = ["Start", "StartRefused", "partner_client", "partner_egress", "replica_name", "session_keeper", "within"]
 

@@ -27,7 +27,7 @@ from tests.support.processes import Process
 from tests.support.replicas import ReplicaProcess
 from tests.support.waiting import eventually
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
-from worker.flows import FLOWS
+from worker.engine.flows import FLOWS
 from worker.kafka.admin import ensure_topics
 from worker.kafka.topics import dead_letter_topic, outcome_topic
 from worker.ledger import schema

@@ -18,7 +18,7 @@ from worker.dispatch.choose import IN_FLIGHT, Situation, choose
 from worker.dispatch.pacing import FULL, HOUR, MINUTE, SAMPLE, WINDOW, Left, Pace, Stream
 from worker.ledger.budget import Budget
 from worker.ledger.rows import Lane, StepState
-from worker.tradovate.operations import OPERATIONS
+from worker.partner.operations import OPERATIONS
 
 USERS, ACCOUNTS = "createEvaluationUsers", "createEvaluationAccounts"
 
@@ -30,7 +30,7 @@ _EPOCH = datetime(2026, 11, 20, tzinfo=UTC)
 
 @dataclass(slots=True)
 class Measured:
-    """One lane's sends in the window, as `worker.ledger.pace` reads them from the call log."""
+    """One lane's sends in the window, as `worker.ledger.pacing_figures` reads them from the call log."""
 
     sends: deque[tuple[float, int]] = field(default_factory=deque)
     items: int = 0

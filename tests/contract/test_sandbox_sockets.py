@@ -14,11 +14,11 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from tests.support.waiting import eventually
-from worker.bridge.signals import outgoing
+from worker.bridge.signal_record import outgoing
+from worker.partner.socket_actions import Alert
+from worker.partner.socket_protocol import Wire
 from worker.sandbox import Sandbox, SandboxConfig, serve
 from worker.sandbox.server import RunningSandbox
-from worker.tradovate.acts import Alert
-from worker.tradovate.frames import Wire
 
 
 class Line:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from worker.ledger import budget, calls, holds
+from worker.ledger import budget, call_log, holds
 from worker.ledger.budget import Budget, Closed, Wanted
-from worker.ledger.calls import Opened
+from worker.ledger.call_log import Opened
 from worker.ledger.database import Connection, Database
 from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
@@ -28,7 +28,7 @@ async def begin(conn: Connection, n: int = 1, **more: Any) -> Opened | Closed:
     """Begins `n` calls of one item each."""
     allowed, items = more.pop("budget", Budget(4500)), more.pop("items", [1] * n)
     asked = {"operation": "createEvaluationUsers", "domain": "live", "kind": "send", "replica": "r"}
-    return await calls.begin_calls(conn, Wanted(**{**asked, **more}), allowed, items)
+    return await call_log.begin_calls(conn, Wanted(**{**asked, **more}), allowed, items)
 
 
 async def finish(db: Database, reply: Reply, **more: Any) -> None:
@@ -37,7 +37,7 @@ async def finish(db: Database, reply: Reply, **more: Any) -> None:
         opened = await begin(conn, **more)
     assert isinstance(opened, Opened), opened
     async with db.transaction() as conn:
-        await calls.finish_call(conn, opened.call_ids[0], reply, lockout_seconds=3600)
+        await call_log.finish_call(conn, opened.call_ids[0], reply, lockout_seconds=3600)
 
 
 async def session(db: Database) -> dict[str, Any]:
@@ -183,7 +183,7 @@ async def test_lock_outs_of_calls_in_flight_at_once_are_one_hold_without_deadloc
 
     async def end(call_id: int, seconds: float) -> None:
         async with db.transaction() as conn:
-            await calls.finish_call(conn, call_id, Silence(429), lockout_seconds=seconds)
+            await call_log.finish_call(conn, call_id, Silence(429), lockout_seconds=seconds)
 
     await asyncio.gather(*(end(call_id, 100 * n + 100) for n, call_id in enumerate(opened.call_ids)))
     async with db.transaction() as conn:
@@ -211,14 +211,14 @@ async def test_what_the_key_may_not_do_is_told_from_a_token_that_ended(db: Datab
     accounts, users = "createEvaluationAccounts", "createEvaluationUsers"
     await finish(db, Unauthorized(), operation=accounts, generation=0)
     async with db.connection() as conn:
-        assert await calls.not_permitted(conn) == []  # nothing yet shows that the token is good
+        assert await call_log.not_permitted(conn) == []  # nothing yet shows that the token is good
     await finish(db, Answer({}), operation=users, generation=0)
     await finish(db, Unauthorized(), operation=users, reads="user/finds", kind="look_up", generation=0)
     async with db.connection() as conn:
-        assert await calls.not_permitted(conn) == [accounts, "user/finds"]
+        assert await call_log.not_permitted(conn) == [accounts, "user/finds"]
     await finish(db, Answer({}), operation=accounts, generation=0)
     async with db.connection() as conn:
-        assert await calls.not_permitted(conn) == ["user/finds"]
+        assert await call_log.not_permitted(conn) == ["user/finds"]
 
 
 async def test_signs_are_how_other_calls_of_the_operation_fared(db: Database) -> None:
@@ -234,11 +234,11 @@ async def test_signs_are_how_other_calls_of_the_operation_fared(db: Database) ->
     await finish(db, Answer({}), reads="user/finds", kind="look_up")
     await finish(db, Answer({}), operation="createEvaluationAccounts")
     async with db.connection() as conn:
-        assert await calls.signs_since(conn, "createEvaluationUsers", before) == calls.Signs(0, 3)
+        assert await call_log.signs_since(conn, "createEvaluationUsers", before) == call_log.Signs(0, 3)
     await finish(db, Refusal("no"))
     async with db.connection() as conn:
         newest: int = await conn.fetchval("select max(id) from call")
-        assert await calls.signs_since(conn, "createEvaluationUsers", before) == calls.Signs(newest, 3)
+        assert await call_log.signs_since(conn, "createEvaluationUsers", before) == call_log.Signs(newest, 3)
 
 
 async def test_timeouts_say_nothing_about_the_session(db: Database) -> None:
@@ -256,7 +256,7 @@ async def test_late_answers_to_a_former_token_do_not_touch_the_new_one(db: Datab
     assert isinstance(opened, Opened)
     for call_id in opened.call_ids:
         async with db.transaction() as conn:
-            await calls.finish_call(conn, call_id, Unclear("HTTP 500", 500), lockout_seconds=1)
+            await call_log.finish_call(conn, call_id, Unclear("HTTP 500", 500), lockout_seconds=1)
     assert (await session(db))["streak"] == 0
 
 
@@ -307,7 +307,7 @@ async def test_a_call_is_finished_once(db: Database) -> None:
     await finish(db, Answer({}))
     async with db.transaction() as conn:
         call_id = await conn.fetchval("select id from call")
-        await calls.finish_call(conn, call_id, Silence(429), lockout_seconds=3600)
+        await call_log.finish_call(conn, call_id, Silence(429), lockout_seconds=3600)
         assert await holds.live(conn) == []
 
 
@@ -329,5 +329,5 @@ async def test_pruning_never_forgets_a_call_that_still_counts(db: Database) -> N
     async with db.transaction() as conn:
         await begin(conn, 3)
         await conn.execute("update call set at = at - interval '3 hours' where id = 1")
-        assert await calls.prune(conn, timedelta(0)) == 1
+        assert await call_log.prune(conn, timedelta(0)) == 1
         assert (await budget.budget_view(conn, Budget())).used == 2

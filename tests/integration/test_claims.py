@@ -10,7 +10,7 @@ from tests.support.spine import Stages
 from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
 from worker.ledger.rows import Accepted
-from worker.tradovate.operations.users import CREATE_USERS
+from worker.partner.operations.users import CREATE_USERS
 
 
 @pytest.mark.parametrize("round_", [0, 1], ids=["the same round", "another round"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from worker.ledger.connecting import Connector
+from worker.ledger.connect import Connector
 
 
 async def test_the_driver_asks_about_types_on_one_connection_of_all(database_url: str) -> None:

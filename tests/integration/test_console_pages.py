@@ -14,7 +14,7 @@ import pytest
 
 from schemas.events import TOPICS
 from worker.console.timeline import RESULTS
-from worker.ledger import browse, pages
+from worker.ledger import browse, page_queries
 from worker.ledger.browse import FlowState
 from worker.ledger.database import Connection, Database
 
@@ -90,20 +90,20 @@ _QUERIES: Mapping[str, Ask] = {
     "a trader": lambda c: browse.newest(c, trader_id="cust-700", limit=500),
     "an order": lambda c: browse.matches(c, "o-700", 500),
     "an event": lambda c: browse.matches(c, "e-700", 500),
-    "an account": lambda c: pages.of_account(c, 900700),
-    "the oldest": lambda c: pages.oldest_open(c, TOPICS),
-    "in doubt": lambda c: pages.in_doubt(c, TOPICS),
-    "the hour": lambda c: pages.outcomes_by_minute(c, datetime.now(UTC) - timedelta(hours=1)),
-    "all calls": pages.calls,
-    "rare calls": lambda c: pages.calls(c, operations=["accessTokenRequest"], results=["silence"]),
-    "calls that never were": lambda c: pages.calls(c, operations=["accessTokenRequest"], results=["ticket"]),
-    "calls of an operation": lambda c: pages.calls(c, operations=["accessTokenRequest"], results=list(RESULTS)),
-    "calls without a result": lambda c: pages.calls(
-        c, operations=["createEvaluationUsers", "accessTokenRequest"], results=[pages.NO_RESULT]
+    "an account": lambda c: page_queries.of_account(c, 900700),
+    "the oldest": lambda c: page_queries.oldest_open(c, TOPICS),
+    "in doubt": lambda c: page_queries.in_doubt(c, TOPICS),
+    "the hour": lambda c: page_queries.outcomes_by_minute(c, datetime.now(UTC) - timedelta(hours=1)),
+    "all calls": page_queries.calls,
+    "rare calls": lambda c: page_queries.calls(c, operations=["accessTokenRequest"], results=["silence"]),
+    "calls that never were": lambda c: page_queries.calls(c, operations=["accessTokenRequest"], results=["ticket"]),
+    "calls of an operation": lambda c: page_queries.calls(c, operations=["accessTokenRequest"], results=list(RESULTS)),
+    "calls without a result": lambda c: page_queries.calls(
+        c, operations=["createEvaluationUsers", "accessTokenRequest"], results=[page_queries.NO_RESULT]
     ),
-    "flows of a call": lambda c: pages.of_call(c, 30_000, 51),
-    "flows of a call under way": lambda c: pages.of_call(c, 59_998, 51),
-    "operations": pages.operations_called,
+    "flows of a call": lambda c: page_queries.of_call(c, 30_000, 51),
+    "flows of a call under way": lambda c: page_queries.of_call(c, 59_998, 51),
+    "operations": page_queries.operations_called,
 }
 
 
@@ -120,24 +120,24 @@ async def test_what_is_asked_is_what_is_found(grown: _Weighed) -> None:
     connection: Any = grown
     failed = await browse.newest(connection, states=(FlowState.FAILED,), limit=1000)
     assert [flow.offset for flow in failed] == sorted((n for n in range(1, 500) if n % 5000 != 1), reverse=True)
-    assert sum((await pages.in_doubt(connection, TOPICS)).values()) == 12
-    oldest = await pages.oldest_open(connection, TOPICS)
+    assert sum((await page_queries.in_doubt(connection, TOPICS)).values()) == 12
+    oldest = await page_queries.oldest_open(connection, TOPICS)
     assert oldest is not None
     assert oldest.event_id == "e-59991"
     # Call 59,997 is of the steps' operation, and its step waits for another call.
     for call_id in (30_000, 59_997):
-        assert [found.int for found in await pages.of_call(connection, call_id, 51)] == [call_id]
-    assert await pages.of_call(connection, 70_000, 51) == []
-    (flow_id,) = await pages.of_account(connection, 900700)
+        assert [found.int for found in await page_queries.of_call(connection, call_id, 51)] == [call_id]
+    assert await page_queries.of_call(connection, 70_000, 51) == []
+    (flow_id,) = await page_queries.of_account(connection, 900700)
     assert flow_id.int == 700
-    silent = await pages.calls(connection, operations=["accessTokenRequest"], results=["silence"], limit=1000)
+    silent = await page_queries.calls(connection, operations=["accessTokenRequest"], results=["silence"], limit=1000)
     assert [call.id for call in silent] == sorted(range(2, 100, 3), reverse=True)
-    none = await pages.calls(
-        connection, operations=["accessTokenRequest", "createEvaluationUsers"], results=[pages.NO_RESULT]
+    none = await page_queries.calls(
+        connection, operations=["accessTokenRequest", "createEvaluationUsers"], results=[page_queries.NO_RESULT]
     )
     assert [(call.id, call.result) for call in none] == [(200, None)]
-    assert await pages.operations_called(connection) == [
+    assert await page_queries.operations_called(connection) == [
         "accessTokenRequest", "createEvaluationAccounts", "createEvaluationUsers",
     ]  # fmt: skip
-    minutes = await pages.outcomes_by_minute(connection, datetime.now(UTC) - timedelta(hours=1))
+    minutes = await page_queries.outcomes_by_minute(connection, datetime.now(UTC) - timedelta(hours=1))
     assert 59 <= sum(minutes.values()) <= 60

@@ -19,9 +19,9 @@ from tests.support.spine import Stages
 from tests.support.waiting import eventually
 from worker.kafka.admin import ensure_topics
 from worker.kafka.topics import ADMIN_ALERT
+from worker.partner.client import PartnerClient
+from worker.partner.egress import Egress
 from worker.replies import Answer, Domain, NotSent, Reply, Unclear
-from worker.tradovate.client import PartnerClient
-from worker.tradovate.egress import Egress
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 

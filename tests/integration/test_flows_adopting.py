@@ -17,9 +17,9 @@ from tests.support.spine import Stages
 from tests.support.stage import Here
 from tests.support.waiting import eventually
 from worker.ledger import holds
-from worker.ledger.mend import Mender
+from worker.ledger.operator_actions import Mender
+from worker.partner.operations import OPERATIONS
 from worker.sandbox import SandboxConfig
-from worker.tradovate.operations import OPERATIONS
 
 ACCOUNTS = "/user/createEvaluationAccounts"
 PERMISSION = "/user/createTradingPermission"

@@ -18,10 +18,10 @@ from tests.support.waiting import eventually, let_time_pass
 from worker.ledger import holds
 from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
-from worker.ledger.mend import Mender
+from worker.ledger.operator_actions import Mender
 from worker.ledger.rows import Batch, Lane, StepState
+from worker.partner.operations import OPERATIONS
 from worker.sandbox import SandboxConfig
-from worker.tradovate.operations import OPERATIONS
 
 CANCEL = "/user/cancelEverything"
 ACCOUNTS = "/user/createEvaluationAccounts"

@@ -16,7 +16,7 @@ from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
 from worker.ledger.errors import Cause, DatabaseUnavailable
 from worker.ledger.rows import Accepted
-from worker.tradovate.operations.users import CREATE_USERS
+from worker.partner.operations.users import CREATE_USERS
 
 USERS = "/user/createevaluationusers"
 LONG = "300"

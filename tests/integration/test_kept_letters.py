@@ -24,7 +24,7 @@ from worker.kafka.producer import Headers
 from worker.kafka.read import Record, reading
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
-from worker.ledger.letters import Content
+from worker.ledger.kept_dead_letters import Content
 from worker.ledger.prune import prune
 from worker.settings import KafkaSettings, load
 

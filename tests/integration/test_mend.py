@@ -18,8 +18,8 @@ from tests.support.spine import Stages
 from tests.support.stage import Here, Stage
 from tests.support.waiting import eventually
 from worker.ledger import holds
-from worker.ledger.mend import Mender, NotMended
-from worker.tradovate.operations import OPERATIONS
+from worker.ledger.operator_actions import Mender, NotMended
+from worker.partner.operations import OPERATIONS
 
 
 def mender(here: Here, looked_up: Callable[[str], bool] = lambda name: OPERATIONS[name].look_up is not None) -> Mender:

@@ -8,7 +8,7 @@ import pytest
 
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
-from worker.ledger.pace import Sent, traffic
+from worker.ledger.pacing_figures import Sent, traffic
 
 OPERATION = "createEvaluationUsers"
 

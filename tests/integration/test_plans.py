@@ -20,22 +20,22 @@ from tests.support.work import ACCOUNTS, CANCEL, RESET, REVOKE, USERS, Work, dep
 from worker.ledger import (
     browse,
     holds,
+    kept_dead_letters,
     leader,
-    letters,
-    overview,
-    pace,
-    pages,
+    pacing_figures,
+    page_queries,
     prune,
     replays,
     replicas,
     signals,
+    state_summary,
 )
 from worker.ledger.browse import FlowState
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
 from worker.ledger.rows import StepState
 from worker.ledger.story import story_of
-from worker.tradovate.operations import OPERATIONS
+from worker.partner.operations import OPERATIONS
 
 FULL = 100_000
 """Flows that have ended. Another fifth is open."""
@@ -125,9 +125,9 @@ async def test_a_page_reads_what_it_shows(database: Explaining) -> None:
     await Work(database).accept("trader.purchased", purchases(0, ITEMS))
     database.seen.clear()
     budget = Budget()
-    await overview.standing(database, budget)
-    await overview.doubts(database)
-    await pace.traffic(database, list(OPERATIONS), budget, full=100, sample=10)
+    await state_summary.standing(database, budget)
+    await state_summary.doubts(database)
+    await pacing_figures.traffic(database, list(OPERATIONS), budget, full=100, sample=10)
     async with database.connection() as connection:
         newest = await browse.newest(connection)
         await browse.newest(connection, states=[FlowState.WAITING])
@@ -139,18 +139,18 @@ async def test_a_page_reads_what_it_shows(database: Explaining) -> None:
             for found in await browse.matches(connection, text):
                 await story_of(connection, found)
         await browse.workers(connection)
-        await pages.oldest_open(connection, TOPICS)
-        await pages.in_doubt(connection, TOPICS)
-        await pages.outcomes_by_minute(connection, datetime.now(UTC) - timedelta(hours=1))
-        await pages.of_account(connection, 2_000_005)
-        await pages.calls(connection)
-        await pages.calls(connection, operations=[USERS], results=["answer", pages.NO_RESULT])
-        await pages.operations_called(connection)
+        await page_queries.oldest_open(connection, TOPICS)
+        await page_queries.in_doubt(connection, TOPICS)
+        await page_queries.outcomes_by_minute(connection, datetime.now(UTC) - timedelta(hours=1))
+        await page_queries.of_account(connection, 2_000_005)
+        await page_queries.calls(connection)
+        await page_queries.calls(connection, operations=[USERS], results=["answer", page_queries.NO_RESULT])
+        await page_queries.operations_called(connection)
         await holds.live(connection)
         await leader.holder(connection)
-        await letters.waiting(connection)
-        await letters.kept(connection, TOPICS)
-        await letters.kept_at(connection, "trader.purchased", 0, 1)
+        await kept_dead_letters.waiting(connection)
+        await kept_dead_letters.kept(connection, TOPICS)
+        await kept_dead_letters.kept_at(connection, "trader.purchased", 0, 1)
         await replays.settled(connection, "trader.purchased", [replays.Place(0, at, 0) for at in range(ITEMS)])
         await signals.known(connection, "md.signed", range(ITEMS))
     reads_no_more(database.seen, 40 * ITEMS)
@@ -166,5 +166,5 @@ async def test_upkeep_reads_what_it_forgets(database: Explaining) -> None:
 
 async def test_the_flows_under_way_are_counted_without_the_others(database: Explaining) -> None:
     """The metrics read the open flows and their steps, a fifth of this ledger, and none that have ended."""
-    await overview.open_flows(database)
+    await state_summary.open_flows(database)
     reads_no_more(database.seen, 4 * FULL // 5)

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.support.work import ACCOUNTS, USERS, Work, purchases
-from worker.flows.base import Succeeded
+from worker.engine.flows.base import Succeeded
 from worker.ledger.database import Database
-from worker.ledger.recording import record
+from worker.ledger.isolated_record import record
 from worker.ledger.rows import Claimed, Finish, Move, StepState
 from worker.replies import Answer
 

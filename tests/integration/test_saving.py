@@ -9,12 +9,12 @@ from schemas.events import TraderPurchased
 from tests.support.events import purchase
 from tests.support.firm import Firm
 from tests.support.spine import Stages
-from worker.flows.base import Succeeded
+from worker.engine.flows.base import Succeeded
 from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
 from worker.ledger.rows import Accepted, Finish
+from worker.partner.operations.users import CREATE_USERS
 from worker.replies import Answer
-from worker.tradovate.operations.users import CREATE_USERS
 
 RESET = "/account/resetdemoaccountstate"
 

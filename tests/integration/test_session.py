@@ -19,7 +19,7 @@ from tests.support.sessions import (
 )
 from worker.ledger import holds
 from worker.session import NoSession
-from worker.session.notes import Job
+from worker.session.recording import Job
 
 
 async def test_the_first_need_logs_in_with_all_that_the_settings_say(world: World) -> None:

@@ -15,9 +15,9 @@ from tests.support.waiting import eventually
 from worker.embedded import EmbeddedPostgres
 from worker.ledger import holds
 from worker.ledger.database import Database, DatabaseError
+from worker.partner.lockout import LockOut
 from worker.session import NoSession, SessionKeeper
 from worker.session.lockouts import write_lockouts
-from worker.tradovate.lockout import LockOut
 
 
 class Outage:

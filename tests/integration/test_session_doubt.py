@@ -17,7 +17,7 @@ from tests.support.sessions import (
     no_session,
     says,
 )
-from worker.ledger import calls, holds
+from worker.ledger import call_log, holds
 from worker.ledger.budget import Budget, Wanted
 
 
@@ -218,7 +218,7 @@ async def test_a_captcha_on_the_login_rests_it_for_an_hour(world: World) -> None
 async def test_sessions_use_what_is_kept_back_of_the_budget(world: World) -> None:
     """A budget that ordinary calls have used up still pays for a login."""
     async with world.db.transaction() as conn:
-        await calls.begin_calls(conn, Wanted("x", "demo", "send", "r"), Budget(), [1] * 9999)
+        await call_log.begin_calls(conn, Wanted("x", "demo", "send", "r"), Budget(), [1] * 9999)
     assert (await world.keeper().ensure()).value == "login-1"
 
 

@@ -11,9 +11,9 @@ from tests.support.partner import addresses
 from tests.support.places import EMPTY, WRONG, begin, call, finish, place, redirect
 from tests.support.sessions import ADDRESSES, CREDENTIALS, DEMO, LIVE, World, says
 from worker.ledger.budget import SESSION_SCOPE, Closed
-from worker.ledger.calls import Opened
+from worker.ledger.call_log import Opened
+from worker.partner.hosts import Source
 from worker.replies import Answer, Domain, NotSent, Reply, Unclear
-from worker.tradovate.hosts import Source
 
 OURS = "acme-demo.example"
 

@@ -12,12 +12,12 @@ from tests.support.partner import addresses
 from tests.support.places import begin, finish, place
 from tests.support.sessions import World, lock_out, no_session
 from worker.ledger import holds
-from worker.ledger.calls import Opened
+from worker.ledger.call_log import Opened
+from worker.partner.client import PartnerClient
+from worker.partner.hosts import Addresses
+from worker.partner.token import Token
 from worker.replies import Domain, NotExecuted
 from worker.session import SessionKeeper
-from worker.tradovate.client import PartnerClient
-from worker.tradovate.hosts import Addresses
-from worker.tradovate.token import Token
 
 PRODUCTION = addresses(
     "https://live.tradovateapi.com/v1",

@@ -19,9 +19,9 @@ from worker.bootstrap import Replica
 from worker.dispatch.choose import IN_FLIGHT, URGENT_ONLY
 from worker.ledger import holds
 from worker.ledger.budget import Closed, Wanted
-from worker.ledger.calls import BEGIN_LOCK, Opened, begin_calls
+from worker.ledger.call_log import BEGIN_LOCK, Opened, begin_calls
 from worker.ledger.rows import Lane, StepState
-from worker.tradovate.operations import OPERATIONS
+from worker.partner.operations import OPERATIONS
 
 REVOKE = "revokeTradingPermissions"
 

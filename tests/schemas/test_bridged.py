@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from schemas.export import bridged_schema, event_schema
-from worker.bridge.signals import outgoing, without_content
+from worker.bridge.signal_record import outgoing, without_content
 
 SIGNAL = {"id": 2179592, "adminAlertId": 12, "relatedToUserId": 29721, "relatedToAccountId": 98765, "text": "Jane"}
 

@@ -22,13 +22,13 @@ from tests.support.processes import Process
 from tests.support.waiting import eventually
 from worker.bridge.bridge import Bridge
 from worker.bridge.compose import new_bridge
-from worker.bridge.publisher import TOPICS
+from worker.bridge.signal_publisher import TOPICS
 from worker.embedded import EmbeddedKafka
 from worker.kafka.admin import ensure_topics
 from worker.ledger.schema import upgrade
+from worker.partner.socket_protocol import Timing
 from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for
 from worker.settings import BridgeSettings, load
-from worker.tradovate.frames import Timing
 
 PARTITIONS = 3
 

@@ -16,11 +16,11 @@ from worker.backoff import Schedule
 from worker.dispatch import splitting
 from worker.dispatch.found import looked_up
 from worker.dispatch.settle import Settler
-from worker.flows.base import Succeeded
-from worker.ledger.calls import NO_SIGNS, Signs
+from worker.engine.flows.base import Succeeded
+from worker.ledger.call_log import NO_SIGNS, Signs
 from worker.ledger.rows import Claimed, Finish, FlowRow, Later, Move, StepState
+from worker.partner.operations import OPERATIONS
 from worker.replies import Absent, Answer, Reply, Unclear
-from worker.tradovate.operations import OPERATIONS
 
 EVENT = EVENTS["trader.purchased"].model_validate(EVENT_EXAMPLES["trader.purchased"][0])
 NOW = datetime.now(UTC)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from worker.partner.hosts import Addresses
+from worker.partner.token import Token
 from worker.replies import Domain
-from worker.tradovate.hosts import Addresses
-from worker.tradovate.token import Token
 
 TOKEN = Token("tok", 1, datetime(2026, 11, 28, tzinfo=UTC), datetime(2026, 11, 29, tzinfo=UTC))
 

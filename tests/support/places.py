@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.sessions import World
-from worker.ledger import calls, hosts
+from worker.ledger import call_log, host_table
 from worker.ledger.budget import Budget, Closed, Wanted
-from worker.ledger.calls import Opened
+from worker.ledger.call_log import Opened
 from worker.replies import Domain, NotExecuted, Reply
 
 WRONG = NotExecuted("HTTP 421: the wrong host", 421)
@@ -25,13 +25,13 @@ async def begin(
     """Begins a call with the token in use, or says what keeps it back."""
     async with world.db.transaction() as conn:
         used = (await world.row())["generation"] if generation is None else generation
-        return await calls.begin_calls(conn, Wanted("x", domain, kind, "r", generation=used), Budget(), [1] * 16)
+        return await call_log.begin_calls(conn, Wanted("x", domain, kind, "r", generation=used), Budget(), [1] * 16)
 
 
 async def finish(world: World, call_id: int, reply: Reply) -> None:
     """What came back."""
     async with world.db.transaction() as conn:
-        await calls.finish_call(conn, call_id, reply, lockout_seconds=600)
+        await call_log.finish_call(conn, call_id, reply, lockout_seconds=600)
 
 
 async def call(world: World, reply: Reply, domain: Domain = Domain.DEMO, kind: Any = "send") -> None:
@@ -41,7 +41,7 @@ async def call(world: World, reply: Reply, domain: Domain = Domain.DEMO, kind: A
     await finish(world, opened.call_ids[0], reply)
 
 
-async def place(world: World, domain: Domain = Domain.DEMO) -> hosts.DomainHost:
+async def place(world: World, domain: Domain = Domain.DEMO) -> host_table.DomainHost:
     """The domain's row."""
     async with world.db.connection() as conn:
-        return next(row for row in await hosts.load(conn) if row.domain == domain)
+        return next(row for row in await host_table.load(conn) if row.domain == domain)

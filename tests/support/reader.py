@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from worker.partner.look_up import look as look_with_proof
+from worker.partner.observed_forms import Seen
+from worker.partner.operation import Operation
 from worker.replies import Answer, Domain, NotExecuted, Query, Refusal, Reply, Unclear
-from worker.tradovate.look_up import look as look_with_proof
-from worker.tradovate.operation import Operation
-from worker.tradovate.seen import Seen
 
 ADMIN = 1001
 """The API user's own id: what it has is read on both domains to see whether a host answers at all."""

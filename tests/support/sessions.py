@@ -11,16 +11,16 @@ import httpx
 import pytest
 
 from tests.support.partner import addresses
-from worker.ledger import calls, holds
+from worker.ledger import call_log, holds
 from worker.ledger.budget import Budget, Wanted
-from worker.ledger.calls import Opened
+from worker.ledger.call_log import Opened
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
+from worker.partner.client import PartnerClient
+from worker.partner.hosts import Addresses
+from worker.partner.lockout import LockOut
 from worker.replies import Silence
 from worker.session import Credentials, NoSession, SessionKeeper
-from worker.tradovate.client import PartnerClient
-from worker.tradovate.hosts import Addresses
-from worker.tradovate.lockout import LockOut
 
 LIVE, DEMO = "https://live.example/v1", "https://demo.example/v1"
 ADDRESSES = addresses(LIVE, DEMO, "example")
@@ -139,6 +139,6 @@ async def no_session(keeper: SessionKeeper) -> NoSession:
 async def lock_out(world: World) -> None:
     """An ordinary call is answered 429."""
     async with world.db.transaction() as conn:
-        opened = await calls.begin_calls(conn, Wanted("x", "demo", "send", "r"), Budget())
+        opened = await call_log.begin_calls(conn, Wanted("x", "demo", "send", "r"), Budget())
         assert isinstance(opened, Opened)
-        await calls.finish_call(conn, opened.call_ids[0], Silence(429), lockout_seconds=600)
+        await call_log.finish_call(conn, opened.call_ids[0], Silence(429), lockout_seconds=600)

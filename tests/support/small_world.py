@@ -22,24 +22,24 @@ from schemas.outcomes import ErrorCode, Outcome, Status
 from worker.backoff import Schedule
 from worker.dispatch.found import as_looked_for, looked_up
 from worker.dispatch.settle import Settler
-from worker.flows import FLOWS
-from worker.flows.base import End, Rules, TraderView, View
-from worker.flows.departing import COMES_BACK, GIVES, Verdict, strictest
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import End, Rules, TraderView, View
+from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, strictest
 from worker.ledger.crypto import Vault
 from worker.ledger.departures import DepartureRow
 from worker.ledger.rows import PLAN, Claimed, Finish, FlowRow, Later, Move, StepState
 from worker.ledger.shared_rows import OrderRow, TraderRow
 from worker.ledger.working_set import WorkingSet
+from worker.partner.classify import classify
+from worker.partner.look_up import look
+from worker.partner.observed_forms import Seen
+from worker.partner.operation import Item, Operation
+from worker.partner.operations import OPERATIONS
 from worker.replies import Domain, Query, Refusal, Reply, Unclear
 from worker.sandbox import Sandbox, SandboxConfig
 from worker.sandbox.app import _query
 from worker.sandbox.config import with_switches
 from worker.sandbox.core import Request
-from worker.tradovate._classify import classify
-from worker.tradovate.look_up import look
-from worker.tradovate.operation import Item, Operation
-from worker.tradovate.operations import OPERATIONS
-from worker.tradovate.seen import Seen
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 from tests.support.wire import PURCHASED, Wire
 from worker.bootstrap import Replica
 from worker.embedded import EmbeddedKafka
-from worker.flows import FLOWS
+from worker.engine.flows import FLOWS
 from worker.kafka.admin import ensure_topics
 from worker.kafka.topics import dead_letter_topic, outcome_topic
 from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for

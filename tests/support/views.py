@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from schemas.events import EVENTS
-from worker.flows import FLOWS
-from worker.flows.base import DepartureView, Facts, OrderView, Planned, Rules, Send, StepEnd, TraderView, View
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import DepartureView, Facts, OrderView, Planned, Rules, Send, StepEnd, TraderView, View
 
 NOW = datetime(2026, 11, 18, 16, 0, tzinfo=UTC)
 """A Wednesday, ten in the morning in Chicago."""

@@ -19,7 +19,7 @@ from aiokafka.errors import NoError
 from aiokafka.structs import RecordMetadata
 
 from tests.support.waiting import eventually
-from worker.flows import FLOWS
+from worker.engine.flows import FLOWS
 from worker.kafka.producer import Headers, RecordProducer
 from worker.kafka.tolerant import install
 from worker.kafka.topics import TopicNames, dead_letter_topic, outcome_topic

@@ -9,15 +9,15 @@ from typing import Any
 
 from schemas.events import EVENTS
 from tests.support.events import purchase
-from worker.flows.base import Rules, Succeeded
+from worker.engine.flows.base import Rules, Succeeded
 from worker.ledger.budget import Budget
 from worker.ledger.claims import CallKind, Claims
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import Accepted, Batch, Claimed, Finish, Lane, Later, Move, OutcomeRow, StepState
+from worker.partner.operations import OPERATIONS
 from worker.replies import Answer
-from worker.tradovate.operations import OPERATIONS
 
 USERS, ACCOUNTS = "createEvaluationUsers", "createEvaluationAccounts"
 REVOKE, RESET, CANCEL = "revokeTradingPermissions", "resetDemoAccountState", "cancelEverything"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.unit.test_frames import frame, listening
-from worker.tradovate.acts import Alert, Changed, Unreadable
-from worker.tradovate.frames import Phase
+from worker.partner.socket_actions import Alert, Changed, Unreadable
+from worker.partner.socket_protocol import Phase
 
 LOST = Unreadable("an alert without its signal")
 SIGNAL = {"id": 7, "relatedToUserId": 3}

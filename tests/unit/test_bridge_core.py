@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from schemas.events import MdSigned
 from worker.bridge.catch_up import holder_of
-from worker.bridge.fetch import found_in, says_nothing
-from worker.bridge.inbox import ROOM_BYTES, Inbox, Offer
-from worker.bridge.missed import Missed
-from worker.bridge.reconnect import Reconnect
-from worker.bridge.signals import LARGEST, Outgoing, outgoing
-from worker.bridge.taker import SignalTaker
+from worker.bridge.reconnect_delay import Reconnect
+from worker.bridge.signal_intake import SignalTaker
+from worker.bridge.signal_read import found_in, says_nothing
+from worker.bridge.signal_record import LARGEST, Outgoing, outgoing
+from worker.bridge.topic_inbox import ROOM_BYTES, Inbox, Offer
+from worker.bridge.unread_alerts import Missed
+from worker.partner.socket_actions import Alert, EndReason
 from worker.replies import Answer, Domain, NotExecuted, Refusal, Unclear
-from worker.tradovate.acts import Alert, EndReason
 
 LIVE, DEMO = Domain.LIVE, Domain.DEMO
 SIGNED: dict[str, Any] = {

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.ledger.budget import Budget
+from worker.partner.operations import OPERATIONS
 from worker.settings import RunSettings, load
-from worker.tradovate.operations import OPERATIONS
 
 COMPLETE = {
     "TRADOVATE_NAME": "acme",

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from worker.dispatch.choose import IN_FLIGHT, URGENT_ONLY, Situation, Start, choose
 from worker.ledger.rows import Lane, StepState
-from worker.tradovate.operation import Operation
-from worker.tradovate.operations import OPERATIONS
+from worker.partner.operation import Operation
+from worker.partner.operations import OPERATIONS
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)

@@ -15,10 +15,10 @@ import pytest
 
 from tests.support.partner import TOKEN, addresses
 from tests.support.waiting import let_time_pass
+from worker.partner import client as module
+from worker.partner.client import PartnerClient
+from worker.partner.lockout import BEGUN_BEFORE, LockOut
 from worker.replies import Answer, Domain, NotExecuted, NotSent, Reply, Silence, Unauthorized, Unclear
-from worker.tradovate import client as module
-from worker.tradovate.client import PartnerClient
-from worker.tradovate.lockout import BEGUN_BEFORE, LockOut
 
 Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

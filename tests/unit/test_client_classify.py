@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.cleaning import TEXT_LIMIT, clean
+from worker.partner.client import classify
 from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
-from worker.tradovate.client import classify
 
 
 def sent(status: int, body: Any, *, reading: bool = False) -> Reply:

@@ -18,7 +18,7 @@ HOUSE = Path(worker.__file__).parent
 SCHEMAS = Path(schemas.__file__).parent
 
 ALLOWED = {
-    "doctor/database.py": "compares this machine's clock with the database's, and says so when they differ",
+    "doctor/ledger_check.py": "compares this machine's clock with the database's, and says so when they differ",
     "commands/demo/__init__.py": "the day that is written into a sample event",
     "console/guard.py": "the end of a signed cookie, which other replicas and a restart must understand: a wrong clock"
     " makes a session of twelve hours longer or shorter by as much",

@@ -22,7 +22,7 @@ from worker.commands.resume import still_paused
 from worker.commands.topics import retention
 from worker.commands.watch import cells, line, meets
 from worker.kafka.topics import INPUT_TOPICS
-from worker.ledger.driver import of_driver
+from worker.ledger.driver_errors import of_driver
 from worker.ledger.holds import Hold
 from worker.settings import KafkaSettings, SettingsError, load
 

@@ -11,7 +11,7 @@ from worker.commands.demo.others import others
 from worker.commands.demo.purchases import CATALOGUE, plain_purchases, purchases
 from worker.commands.demo.samples import Expect, Of, Sample, filled
 from worker.commands.demo.verdict import Seen, effects, wrong_with
-from worker.flows import FLOWS
+from worker.engine.flows import FLOWS
 from worker.intake.parse import Parsed, RawRecord, parse
 from worker.products import load_products
 

@@ -22,7 +22,7 @@ from worker.console.waits import waited
 from worker.console.why import Step, World, why
 from worker.console.words import number, span
 from worker.ledger.browse import FlowState, Summary
-from worker.ledger.calls import result_name
+from worker.ledger.call_log import result_name
 from worker.ledger.holds import Hold
 from worker.ledger.rows import Found
 from worker.ledger.story import CallSeen, Held, NoteSeen, OutcomeSeen, StepSeen, Story

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from asyncpg import exceptions
 
-from worker.ledger.driver import of_driver
+from worker.ledger.driver_errors import of_driver
 from worker.ledger.errors import Again, Cause, DatabaseError, DatabaseUnavailable, DataRefused
 
 SECRET = "cust-77 jane@example.com hunter2"

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from worker.ledger.hosts import ASK_AGAIN, ASK_AGAIN_WEAK, LONGEST_WAIT, DomainHost, Gate, Sign
+from worker.ledger.host_table import ASK_AGAIN, ASK_AGAIN_WEAK, LONGEST_WAIT, DomainHost, Gate, Sign
+from worker.partner.hosts import Addresses, Offer, Source
 from worker.replies import Domain
-from worker.session.places import HOPS, Places, Reached
-from worker.tradovate.hosts import Addresses, Offer, Source
+from worker.session.host_changes import HOPS, Places, Reached
 
 NOW = datetime(2026, 11, 20, 23, 0, tzinfo=UTC)
 ADDRESSES = Addresses(

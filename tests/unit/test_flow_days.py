@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.chicago import CHICAGO
-from worker.flows.days import day_end
+from worker.engine.flows.days import day_end
 
 END = time(17, 15)
 MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2030, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001

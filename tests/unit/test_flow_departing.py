@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from schemas.outcomes import ErrorCode
 from tests.support.firm import application
 from tests.support.views import NOW, learn, order, plan, sent
-from worker.flows.base import SUCCEEDED, DepartureView, End, Facts, Failed, Planned, Succeeded, Wait
-from worker.flows.departing import COMES_BACK, GIVES, Verdict, verdict
-from worker.tradovate.operations import OPERATIONS
+from worker.engine.flows.base import SUCCEEDED, DepartureView, End, Facts, Failed, Planned, Succeeded, Wait
+from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, verdict
+from worker.partner.operations import OPERATIONS
 
 OTHER = uuid.UUID(int=99)
 LEFT = "trader.left"

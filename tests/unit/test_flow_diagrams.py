@@ -18,11 +18,11 @@ from schemas.outcomes import ErrorCode
 from tests.support.firm import application
 from tests.support.views import NOW, order, view
 from tests.support.views import RULES as DEFAULTS
-from worker.flows import FLOWS
-from worker.flows.base import DepartureView, End, Failed, Planned, Send, StepEnd, Succeeded, View, Wait
-from worker.flows.departing import GIVES
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import DepartureView, End, Failed, Planned, Send, StepEnd, Succeeded, View, Wait
+from worker.engine.flows.departing import GIVES
 
-README = Path(__file__).parents[2] / "worker" / "flows" / "README.md"
+README = Path(__file__).parents[2] / "worker" / "engine" / "flows" / "README.md"
 
 FILE = "data:application/pdf;base64,QUJD"
 RULES = replace(DEFAULTS, retry_for=timedelta(minutes=6))

@@ -7,8 +7,8 @@ from typing import Any
 
 from schemas.outcomes import ErrorCode
 from tests.support.views import NOW, learn, order, plan, sent, view
-from worker.flows import FLOWS
-from worker.flows.base import SUCCEEDED, End, Failed, Planned, Succeeded, Wait
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import SUCCEEDED, End, Failed, Planned, Succeeded, Wait
 
 TOPIC = "trader.failed"
 REVOKE, FIND = "revokeTradingPermissions", "revokeTradingPermissions@find"

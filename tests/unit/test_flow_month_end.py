@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from schemas.chicago import CHICAGO
 from tests.support.views import learn, plan
-from worker.flows.base import Succeeded, Wait
-from worker.flows.days import day_end, departure_due, renewal_after
+from worker.engine.flows.base import Succeeded, Wait
+from worker.engine.flows.days import day_end, departure_due, renewal_after
 
 END = time(17, 15)
 MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2034, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from schemas.outcomes import ErrorCode, Status
 from tests.support.firm import application
 from tests.support.views import NOW, RULES, learn, order, plan, sent, view
-from worker.flows import FLOWS
-from worker.flows.base import SUCCEEDED, End, Failed, Planned, Succeeded, TraderView, Wait
-from worker.flows.passed import poll_after
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import SUCCEEDED, End, Failed, Planned, Succeeded, TraderView, Wait
+from worker.engine.flows.passed import poll_after
 
 LEFT, SIGNED, PASSED, RESET = "trader.left", "md.signed", "trader.passed", "account.reset"
 LIVE, DEMO = "cancelEverything", "cancelEverything@demo"

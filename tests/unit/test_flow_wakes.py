@@ -11,8 +11,17 @@ import pytest
 
 from tests.support.firm import application
 from tests.support.views import NOW, RULES, order, view
-from worker.flows import FLOWS
-from worker.flows.base import DepartureView, OrderView, TraderView, View, Wait, departure_key, order_key, trader_key
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import (
+    DepartureView,
+    OrderView,
+    TraderView,
+    View,
+    Wait,
+    departure_key,
+    order_key,
+    trader_key,
+)
 from worker.ledger.crypto import Vault
 from worker.ledger.departures import DepartureRow, Departures
 from worker.ledger.shared_rows import OrderRow, SharedRows, TraderRow

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.replies import Answer, Silence, Ticket, Unauthorized
-from worker.tradovate.acts import (
+from worker.partner.socket_actions import (
     Act,
     Alert,
     Ask,
@@ -24,7 +23,8 @@ from worker.tradovate.acts import (
     Rubbish,
     Silenced,
 )
-from worker.tradovate.frames import AUTHORIZE, SYNC, SYNC_BODY, Phase, Timing, Wire
+from worker.partner.socket_protocol import AUTHORIZE, SYNC, SYNC_BODY, Phase, Timing, Wire
+from worker.replies import Answer, Silence, Ticket, Unauthorized
 
 
 def frame(*messages: Any) -> str:

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.dispatch.held import ASK_AGAIN, Held
+from worker.dispatch.held_lanes import ASK_AGAIN, Held
 from worker.ledger import holds
 from worker.ledger.budget import BUDGET, MINUTE_BUDGET, Closed
 from worker.ledger.rows import Lane, StepState
-from worker.tradovate.operations import OPERATIONS
+from worker.partner.operations import OPERATIONS
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 USERS = OPERATIONS["createEvaluationUsers"]

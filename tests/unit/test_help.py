@@ -13,7 +13,7 @@ from worker.cli import main
 from worker.commands import COMMANDS, HELP_COLUMNS
 from worker.kafka.topics import INPUT_TOPICS
 from worker.ledger.browse import FlowState
-from worker.tradovate.operations import ENDPOINTS
+from worker.partner.operations import ENDPOINTS
 
 KNOWN = {"topic": INPUT_TOPICS, "state": tuple(FlowState), "operation": ENDPOINTS}
 """By the name of a parameter, the values that it may have."""

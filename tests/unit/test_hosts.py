@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.partner.hosts import Addresses, read_host, redirected
 from worker.replies import Domain
-from worker.tradovate.hosts import Addresses, read_host, redirected
 
 LIVE, DEMO = Domain.LIVE, Domain.DEMO
 SUFFIXES = ("tradovateapi.com", "tradovate.com", "ninjatrader.com", "ninjatrader.dev")

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.events import AccountAssigned
-from worker.ledger import opening
-from worker.ledger.opening import InHand
+from worker.ledger import flow_rows
+from worker.ledger.flow_rows import InHand
 from worker.ledger.rows import FlowRow
 
 
@@ -48,12 +48,12 @@ def test_a_round_has_its_own_event() -> None:
 def test_what_is_in_hand_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backlog does not push out what is called for next, and what nobody has called for gives way after a while."""
     now = [100.0]
-    monkeypatch.setattr(opening, "MOST_IN_HAND", 3)
+    monkeypatch.setattr(flow_rows, "MOST_IN_HAND", 3)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     hand, flows = InHand(), [flow() for _ in range(6)]
     ids = [each.id for each in flows]
     hand.keep(flows[:3])
     hand.keep(flows[3:5])
-    now[0] += opening.IN_HAND_FOR + 1
+    now[0] += flow_rows.IN_HAND_FOR + 1
     hand.keep(flows[5:])
     assert list(hand.take(ids)) == [ids[1], ids[2], ids[5]]

@@ -16,13 +16,13 @@ from aiokafka.errors import KafkaConnectionError
 from schemas.events import Event
 from tests.support.events import purchase
 from tests.support.waiting import eventually
-from worker.flows.base import Rules
+from worker.engine.flows.base import Rules
+from worker.intake.accept import Taker
 from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.parse import RawRecord, Rejected
-from worker.intake.take import Taker
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Again, Database
-from worker.ledger.driver import of_driver
+from worker.ledger.driver_errors import of_driver
 from worker.ledger.ledger import Intake, Ledger, Refusal
 from worker.ledger.rows import Accepted
 

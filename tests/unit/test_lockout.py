@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from worker.tradovate.lockout import OTHERS_WRITE, LockOut
+from worker.partner.lockout import OTHERS_WRITE, LockOut
 
 
 def test_when_the_ledger_is_back_others_may_write_first() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.support.reader import ADMIN, FakeReader, look
+from worker.partner.look_up import look as look_with_proof
+from worker.partner.look_up import look_for_needed
+from worker.partner.operation import HostDoubted, NotPermitted, Operation
+from worker.partner.operations import OPERATIONS
 from worker.replies import Absent, Answer, Domain, Done, NotExecuted, Query, Refused, Reply, Unclear, Unknown
-from worker.tradovate.look_up import look as look_with_proof
-from worker.tradovate.look_up import look_for_needed
-from worker.tradovate.operation import HostDoubted, NotPermitted, Operation
-from worker.tradovate.operations import OPERATIONS
 
 USERS = OPERATIONS["createEvaluationUsers"]
 ACCOUNTS = OPERATIONS["createEvaluationAccounts"]

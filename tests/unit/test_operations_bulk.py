@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.support.reader import FakeReader, look
+from worker.partner.operation import NotPermitted, Unreadable
+from worker.partner.operations import OPERATIONS
 from worker.replies import Absent, Done, NotExecuted, Unclear, Unknown
-from worker.tradovate.operation import NotPermitted, Unreadable
-from worker.tradovate.operations import OPERATIONS
 
 USERS = OPERATIONS["createEvaluationUsers"]
 ACCOUNTS = OPERATIONS["createEvaluationAccounts"]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from schemas.chicago import CHICAGO
 from tests.support.reader import FakeReader, look
+from worker.partner.operations.departures import CANCEL_LIVE as LIVE
 from worker.replies import Absent, Done, Unknown
-from worker.tradovate.operations.departures import CANCEL_LIVE as LIVE
 
 
 async def judged(at: datetime, **row: Any) -> Any:

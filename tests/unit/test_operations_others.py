@@ -10,9 +10,9 @@ import pytest
 
 from schemas.chicago import day_in_chicago
 from tests.support.reader import FakeReader, look
+from worker.partner.operation import Resend
+from worker.partner.operations import OPERATIONS
 from worker.replies import Absent, Done, NotExecuted, Refusal, Unclear, Unknown
-from worker.tradovate.operation import Resend
-from worker.tradovate.operations import OPERATIONS
 
 REVOKE = OPERATIONS["revokeTradingPermissions"]
 FIND = OPERATIONS["revokeTradingPermissions@find"]

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.dispatch.settle import judged
+from worker.partner.client import classify
+from worker.partner.operation import Item, Operation
+from worker.partner.operations import OPERATIONS
 from worker.replies import Done, NotExecuted, Refused, Reply, Result, Ticket, Unclear, Unknown
-from worker.tradovate.client import classify
-from worker.tradovate.operation import Item, Operation
-from worker.tradovate.operations import OPERATIONS
 
 CONTACT = {
     "firstName": "Jane", "lastName": "Doe", "streetAddress1": "1 Main St", "city": "Austin", "country": "US",

@@ -17,9 +17,9 @@ from tests.support.waiting import eventually
 from worker.kafka.producer import MAX_BATCH_BYTES, PlainRecord
 from worker.kafka.topics import TopicNames
 from worker.ledger.rows import OutcomeRow
-from worker.outcomes.batches import send_in_order
-from worker.outcomes.publisher import Publisher
-from worker.outcomes.topic import AT_ONCE, TopicOutbox
+from worker.outbox.batches import send_in_order
+from worker.outbox.publisher import Publisher
+from worker.outbox.topic import AT_ONCE, TopicOutbox
 
 PARTITIONS = 3
 

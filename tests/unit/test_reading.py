@@ -12,7 +12,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from worker.intake.reading import LOOKS, Reading, Seen
+from worker.intake.unread_topics import LOOKS, Reading, Seen
 from worker.kafka.metadata import TopicNow
 
 A, B = TopicPartition("a", 0), TopicPartition("b", 0)

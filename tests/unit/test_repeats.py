@@ -30,7 +30,7 @@ def test_other_lines_are_all_written() -> None:
     for name, words in (("aiokafka", "a"), ("aiokafka", "b"), ("aiokafka.conn", "a")):
         assert repeats.filter(line(name, words))
         assert not repeats.filter(line(name, words))
-    assert all(repeats.filter(line("worker.intake.watch", "x")) for _ in range(3))
+    assert all(repeats.filter(line("worker.intake.consumer_watch", "x")) for _ in range(3))
 
 
 def test_memory_stays_small() -> None:

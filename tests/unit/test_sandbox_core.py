@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.sandbox import SandboxConfig, with_switches
-from worker.sandbox.connection import Connection
 from worker.sandbox.core import Core, Request
 from worker.sandbox.limits import Budget, strip_ticket
 from worker.sandbox.operation import Domain
-from worker.sandbox.places import Places
+from worker.sandbox.served_hosts import Places
+from worker.sandbox.socket_connection import Connection
 
 NOW = 1_790_000_000.0
 JSON = st.recursive(

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.partner.client import Exchange
 from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
-from worker.session.reading import (
+from worker.session.token_response import (
     APPROVAL,
     ASSUMED_LIFE,
     LONGEST_LIFE,
@@ -19,7 +20,6 @@ from worker.session.reading import (
     read_login,
     read_renewal,
 )
-from worker.tradovate.client import Exchange
 
 NOW = datetime(2026, 11, 20, 23, 0, tzinfo=UTC)
 

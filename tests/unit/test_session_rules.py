@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.session.rules import (
+from worker.session.renewal_rules import (
     HOST_RENEWALS,
     LONG,
     OTHERS_LOGINS,

@@ -14,8 +14,11 @@ from tests.support.halving import FLOW, ITEM
 from worker.backoff import Schedule
 from worker.dispatch.found import NEEDED, looked_up
 from worker.dispatch.settle import Settler, judged
-from worker.flows.base import Failed
+from worker.engine.flows.base import Failed
 from worker.ledger.rows import Claimed, Finish, Later, Move, StepState
+from worker.partner.client import classify
+from worker.partner.operation import Operation
+from worker.partner.operations import OPERATIONS
 from worker.replies import (
     Absent,
     Answer,
@@ -29,9 +32,6 @@ from worker.replies import (
     Unclear,
     Unknown,
 )
-from worker.tradovate.client import classify
-from worker.tradovate.operation import Operation
-from worker.tradovate.operations import OPERATIONS
 
 ACCOUNTS = OPERATIONS["createEvaluationAccounts"]
 REQUEST = OPERATIONS["createPartnerSubaccountRequest"]

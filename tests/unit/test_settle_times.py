@@ -16,8 +16,8 @@ from schemas.examples import EVENT_EXAMPLES
 from worker.backoff import Schedule
 from worker.dispatch.settle import Settler
 from worker.ledger.rows import Claimed, Finish, FlowRow, Later, StepState
+from worker.partner.operations import OPERATIONS
 from worker.replies import NotSent
-from worker.tradovate.operations import OPERATIONS
 
 USERS = OPERATIONS["createEvaluationUsers"]
 STATUS = OPERATIONS["getPartnerSubaccountRequestStatus"]

@@ -18,10 +18,10 @@ _KEPT = {
     "console/words.py": "the marks of the chart's axis, which says that it is UTC",
     "commands/demo/__init__.py": "a trade date",
     "ledger/saving.py": "a step's history, which whoever reads it parses",
-    "flows/left.py": "facts, likewise",
-    "flows/signed.py": "facts, likewise",
-    "flows/passed.py": "facts, likewise",
-    "flows/reset.py": "a trade date",
+    "engine/flows/left.py": "facts, likewise",
+    "engine/flows/signed.py": "facts, likewise",
+    "engine/flows/passed.py": "facts, likewise",
+    "engine/flows/reset.py": "a trade date",
 }
 """Files that write a time for a program to parse, or no time that somebody reads."""
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.waiting import others_turn
-from worker.ledger.turns import Turns
+from worker.ledger.priority_lock import Turns
 
 
 async def _queue(ranks: list[int], cancelled: set[int]) -> tuple[list[int], int]:

@@ -9,24 +9,24 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from worker.bridge.health import BridgeHealth
+from worker.bridge.bridge_health import BridgeHealth
+from worker.bridge.bridge_metrics import BridgeMetrics
 from worker.bridge.leadership import Leadership
-from worker.bridge.metrics import BridgeMetrics
-from worker.bridge.publisher import TOPICS
-from worker.bridge.term import Term
-from worker.bridge.topics import TopicWatch
+from worker.bridge.leading import Term
+from worker.bridge.signal_publisher import TOPICS
+from worker.bridge.topic_check import TopicWatch
 from worker.kafka.producer import RecordProducer
 from worker.ledger.database import Database
 from worker.ops.reach import Reach
 from worker.ops.serve import Served, application, serve
 from worker.ops.tracing import Tracing
 from worker.ops.upkeep import Upkeep
+from worker.partner.client import PartnerClient
+from worker.partner.lockout import LockOut
 from worker.session import SessionKeeper
 from worker.session.lockouts import write_lockouts
 from worker.settings import BridgeSettings
 from worker.starting import Start, cannot_listen, ended, within
-from worker.tradovate.client import PartnerClient
-from worker.tradovate.lockout import LockOut
 
 log = structlog.get_logger()
 

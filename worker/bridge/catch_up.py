@@ -19,13 +19,13 @@ from typing import Protocol
 import structlog
 
 from worker.backoff import Schedule
-from worker.bridge.calls import SIGNALS
-from worker.bridge.fetch import Fetch, Fetched
-from worker.bridge.missed import Missed
+from worker.bridge.signal_read import Fetch, Fetched
+from worker.bridge.signal_requests import SIGNALS
+from worker.bridge.unread_alerts import Missed
 from worker.ledger import signals
 from worker.ledger.database import DatabaseError
+from worker.partner.socket import HeldBack
 from worker.replies import Domain, NotExecuted, NotSent, Refusal, Unauthorized
-from worker.tradovate.socket import HeldBack
 
 log = structlog.get_logger()
 

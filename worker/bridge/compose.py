@@ -8,18 +8,18 @@ from collections.abc import Callable
 from functools import partial
 
 from worker.bridge.bridge import Bridge
-from worker.bridge.calls import CountedCalls, SocketCalls
+from worker.bridge.bridge_metrics import BridgeMetrics
 from worker.bridge.catch_up import CatchUp
-from worker.bridge.fetch import Fetch
-from worker.bridge.inbox import Inbox
+from worker.bridge.domain_socket import Line
 from worker.bridge.leadership import Leadership
-from worker.bridge.line import Line
-from worker.bridge.metrics import BridgeMetrics
-from worker.bridge.publisher import TOPICS, SignalPublisher
-from worker.bridge.signals import SIGNED, Outgoing
-from worker.bridge.taker import SignalTaker
-from worker.bridge.term import Term
-from worker.bridge.topics import LOOK_SECONDS, TopicWatch
+from worker.bridge.leading import Term
+from worker.bridge.signal_intake import SignalTaker
+from worker.bridge.signal_publisher import TOPICS, SignalPublisher
+from worker.bridge.signal_read import Fetch
+from worker.bridge.signal_record import SIGNED, Outgoing
+from worker.bridge.signal_requests import CountedCalls, SocketCalls
+from worker.bridge.topic_check import LOOK_SECONDS, TopicWatch
+from worker.bridge.topic_inbox import Inbox
 from worker.kafka.look import KafkaLook
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import ADMIN_ALERT, TopicNames
@@ -29,13 +29,13 @@ from worker.ledger.database import Database
 from worker.ops.reach import Reach
 from worker.ops.stopping import exit_at_the_latest
 from worker.ops.tracing import Tracing
+from worker.partner.handshake import Dial
+from worker.partner.lockout import LockOut
+from worker.partner.socket_actions import EndReason
+from worker.partner.socket_protocol import Timing
 from worker.replies import Domain
 from worker.settings import BridgeSettings
 from worker.starting import partner_client, partner_egress, replica_name, session_keeper
-from worker.tradovate.acts import EndReason
-from worker.tradovate.dial import Dial
-from worker.tradovate.frames import Timing
-from worker.tradovate.lockout import LockOut
 
 __all__ = ["new_bridge", "run_bridge"]
 

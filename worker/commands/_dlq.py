@@ -16,7 +16,7 @@ from worker.console.masking import masked_headers, masked_key, masked_value
 from worker.intake.dead_letters import AT, ERROR, OFFSET, PARTITION, REASON
 from worker.intake.replay import Stored, kept_place, place_of
 from worker.kafka.read import Record
-from worker.ledger.letters import KeptLetter
+from worker.ledger.kept_dead_letters import KeptLetter
 from worker.ledger.replays import Place, Settled
 
 COLUMNS = ("topic", "partition", "offset", "reason", "at", "replayed", "error")

@@ -19,11 +19,11 @@ from worker.kafka.admin import TopicState, list_topics
 from worker.kafka.producer import RecordProducer
 from worker.kafka.read import Record, RecordReader, reading
 from worker.kafka.topics import TopicNames, dead_letter_topic
-from worker.ledger import letters, replays
+from worker.ledger import kept_dead_letters, replays
 from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import Database
 from worker.ledger.errors import Cause, DatabaseError, DatabaseUnavailable
-from worker.ledger.letters import KeptLetter
+from worker.ledger.kept_dead_letters import KeptLetter
 from worker.ledger.replays import Place, Settled
 from worker.settings import DatabaseSettings, KafkaSettings
 
@@ -106,7 +106,7 @@ async def replayed(
     try:
         async with _ledger(settings) as database, kafka_errors(settings):
             async with database.connection() as connection:  # what is wrong with it is said before anything is read
-                kept = await letters.kept(connection, [topic]) if stored is not Stored.TOPIC else []
+                kept = await kept_dead_letters.kept(connection, [topic]) if stored is not Stored.TOPIC else []
             replayer = Replayer(database, producer, TopicNames(settings.kafka_topic_prefix))
             into = (await present(settings, [topic]))[0].partitions
             if place is not None:
@@ -140,7 +140,7 @@ async def dismissed(
     kept = await _kept_at(settings, topic, place, stored)
     if kept is not None:
         async with _ledger(settings) as database, database.transaction() as connection:
-            await letters.dismiss(connection, kept.id, reason, by)
+            await kept_dead_letters.dismiss(connection, kept.id, reason, by)
         return Letter.of_kept(kept)
     async with kafka_errors(settings):
         state = (await _states(settings, [topic]))[topic]
@@ -228,7 +228,7 @@ async def _kept(settings: DlqSettings, topics: Sequence[str]) -> list[KeptLetter
     """Those that the ledger keeps; None when it cannot say."""
     try:
         async with _ledger(settings) as database, database.connection() as connection:
-            return await letters.kept(connection, topics)
+            return await kept_dead_letters.kept(connection, topics)
     except DatabaseError as error:
         warn(f"What the ledger keeps, and whether dead letters were put back, is not known: {error.sentence}")
         return None
@@ -242,7 +242,7 @@ async def _kept_at(
         return None
     try:
         async with _ledger(settings) as database, database.connection() as connection:
-            found = await letters.kept_at(connection, topic, *place)
+            found = await kept_dead_letters.kept_at(connection, topic, *place)
     except DatabaseError:
         if stored is Stored.LEDGER:
             raise

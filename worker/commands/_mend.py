@@ -13,7 +13,7 @@ from schemas.events import Account, Event
 from worker import _forms as forms
 from worker.commands._errors import WRONG_USAGE, Refused
 from worker.commands._kafka import kafka_errors, present
-from worker.intake.again import NotAgain, event_again
+from worker.intake.original_event import NotAgain, event_again
 from worker.kafka.read import reading
 from worker.ledger import browse
 from worker.ledger.browse import Summary
@@ -21,7 +21,7 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
 from worker.ledger.environment import noted_environment
 from worker.ledger.ledger import Ledger
-from worker.ledger.mend import Mender, NotMended
+from worker.ledger.operator_actions import Mender, NotMended
 from worker.ledger.rows import OutcomeRow
 from worker.products import ProductsError, load_products
 from worker.settings import DatabaseSettings, EnvironmentSettings, FlowSettings, KafkaSettings, LedgerSettings
@@ -88,7 +88,7 @@ async def mending(settings: MendSettings) -> AsyncIterator[Mending]:
     # Only here: it brings all of the worker along, which `--help` need not wait for.
     from worker.bootstrap import flow_rules  # noqa: PLC0415
     from worker.ops.logging import configure  # noqa: PLC0415
-    from worker.tradovate.operations import OPERATIONS  # noqa: PLC0415
+    from worker.partner.operations import OPERATIONS  # noqa: PLC0415
 
     configure("critical", "json")  # a command says what it has to say by itself
     try:

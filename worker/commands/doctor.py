@@ -13,21 +13,21 @@ from schemas.times import Clock
 from worker.commands._app import example, group
 from worker.commands._output import console, print_json, printable
 from worker.commands._times import Local, clock_of
-from worker.doctor.database import database, ledger_state
-from worker.doctor.kafka import kafka
-from worker.doctor.partner import Partner
-from worker.doctor.places import places
+from worker.doctor.kafka_check import kafka
+from worker.doctor.ledger_check import database, ledger_state
+from worker.doctor.partner_check import Partner
+from worker.doctor.partner_hosts import places
 from worker.doctor.report import Finding, Verdict, failed, ok, skipped
 from worker.ledger.budget import Budget
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database, DatabaseError
-from worker.ledger.overview import standing
+from worker.ledger.state_summary import standing
 from worker.ops.logging import configure
+from worker.partner.lockout import LockOut
 from worker.products import ProductsError, load_products
 from worker.session.lockouts import write_lockout
 from worker.settings import RunSettings, SettingsError, load
 from worker.starting import partner_client, partner_egress, replica_name, session_keeper
-from worker.tradovate.lockout import LockOut
 
 app = group()
 

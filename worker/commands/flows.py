@@ -37,7 +37,7 @@ from worker.commands.holds import given_reason
 from worker.kafka.topics import INPUT_TOPICS
 from worker.ledger import browse
 from worker.ledger.browse import FlowState, Summary
-from worker.ledger.mend import SETTABLE
+from worker.ledger.operator_actions import SETTABLE
 from worker.ledger.rows import OutcomeRow
 from worker.ledger.story import Story, story_of
 from worker.settings import load

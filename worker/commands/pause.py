@@ -13,7 +13,7 @@ from worker.commands._errors import one_of
 from worker.commands._ledger import ledger
 from worker.commands.holds import given_reason
 from worker.ledger import holds
-from worker.tradovate.operations import ENDPOINTS
+from worker.partner.operations import ENDPOINTS
 
 app = group()
 

@@ -13,7 +13,7 @@ from worker.commands._complete import completing
 from worker.commands._errors import Refused, one_of
 from worker.commands._ledger import ledger
 from worker.ledger import holds
-from worker.tradovate.operations import ENDPOINTS
+from worker.partner.operations import ENDPOINTS
 
 app = group()
 

@@ -31,12 +31,12 @@ from worker.dispatch.maintenance import window_end
 from worker.kafka.producer import RecordProducer
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
-from worker.ledger.hosts import DomainHost
+from worker.ledger.host_table import DomainHost
 from worker.ledger.ledger import Ledger
-from worker.ledger.mend import Mender
-from worker.ledger.overview import standing
+from worker.ledger.operator_actions import Mender
+from worker.ledger.state_summary import standing
+from worker.partner.operations import OPERATIONS
 from worker.settings import RunSettings
-from worker.tradovate.operations import OPERATIONS
 
 CONNECTIONS = 4
 """To the database, beside the worker's own: whoever looks at pages takes none away from the work."""

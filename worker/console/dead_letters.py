@@ -20,7 +20,7 @@ from worker.console.session import Session
 from worker.intake.parse import CODES
 from worker.intake.replay import Stored
 from worker.kafka.read import Record
-from worker.ledger import letters, pages
+from worker.ledger import kept_dead_letters, page_queries
 from worker.ledger.crypto import Sealed
 from worker.ledger.database import Database, DatabaseError
 
@@ -140,7 +140,9 @@ class DeadLetters:
     async def _waiting(self) -> Mapping[str, int]:
         offsets = await self.kafka()
         async with self.database.connection() as connection:
-            return left(offsets.dead, await pages.replayed(connection), await letters.waiting(connection))
+            return left(
+                offsets.dead, await page_queries.replayed(connection), await kept_dead_letters.waiting(connection)
+            )
 
     async def _letter(self, request: Request) -> tuple[Letter, Record] | None:
         topic, partition, offset = (request.path_params[name] for name in ("topic", "partition", "offset"))

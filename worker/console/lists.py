@@ -13,7 +13,7 @@ from worker.console.render import Renderer
 from worker.console.requests import choice_of, id_of, number_of, text_of, time_of
 from worker.console.session import Session
 from worker.console.timeline import RESULTS
-from worker.ledger import browse, pages
+from worker.ledger import browse, page_queries
 from worker.ledger.browse import FlowState, Summary
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.ledger.story import CallSeen
@@ -61,10 +61,12 @@ class Lists:
         states = (FlowState(asked["state"]),) if asked["state"] else tuple(FlowState)
         topics = (asked["topic"],) if asked["topic"] else TOPICS
         since, until = time_of(asked["since"]), time_of(asked["until"])
-        bounds = [bound for bound in (id_of(text_of(request, "before")), until and pages.first_id(until)) if bound]
-        before, least = min(bounds, default=None), pages.first_id(since) if since else None
+        bounds = [
+            bound for bound in (id_of(text_of(request, "before")), until and page_queries.first_id(until)) if bound
+        ]
+        before, least = min(bounds, default=None), page_queries.first_id(since) if since else None
         if (call := number_of(asked["call"])) is not None:
-            ids = await pages.of_call(connection, call, PAGE + 1, before)
+            ids = await page_queries.of_call(connection, call, PAGE + 1, before)
             return [flow for each in ids for flow in await browse.matches(connection, str(each), 1)]
         if not asked["q"]:
             found = await browse.newest(connection, states=states, topics=topics, before=before, limit=PAGE + 1)
@@ -84,7 +86,7 @@ class Lists:
         found = await browse.matches(connection, text, most)
         found += await browse.newest(connection, trader_id=text, limit=most)
         if (account := number_of(text)) is not None:
-            for flow_id in await pages.of_account(connection, account):
+            for flow_id in await page_queries.of_account(connection, account):
                 found += await browse.matches(connection, str(flow_id), 1)
         return sorted({flow.flow_id: flow for flow in found}.values(), key=lambda flow: flow.flow_id, reverse=True)
 
@@ -97,11 +99,13 @@ class Lists:
         away = ""
         try:
             async with self.database.connection() as connection:
-                operations = await pages.operations_called(connection)
+                operations = await page_queries.operations_called(connection)
                 only = [operation] if operation else operations if result else []
                 results = [result] if result else list(RESULTS) if operation else []
                 before = number_of(text_of(request, "before"))
-                found = await pages.calls(connection, operations=only, results=results, before=before, limit=PAGE + 1)
+                found = await page_queries.calls(
+                    connection, operations=only, results=results, before=before, limit=PAGE + 1
+                )
         except DatabaseError as error:
             away = error.sentence
         last = found[PAGE - 1].id if len(found) > PAGE else None

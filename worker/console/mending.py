@@ -20,7 +20,7 @@ from worker.console.why import Step, World, why
 from worker.ledger import browse
 from worker.ledger.browse import FlowState, Summary
 from worker.ledger.database import Database, DatabaseError
-from worker.ledger.mend import SETTABLE, Mender, NotMended
+from worker.ledger.operator_actions import SETTABLE, Mender, NotMended
 from worker.ledger.story import Story, story_of
 
 log = structlog.get_logger()

@@ -16,12 +16,12 @@ from aiokafka.errors import KafkaError
 from worker.console.chart import MINUTES, Chart, chart, minute
 from worker.console.headline import Facts, Headline, headline
 from worker.console.why import Step, World, why, world_of
-from worker.ledger import leader, letters, pages
+from worker.ledger import kept_dead_letters, leader, page_queries
 from worker.ledger.budget import Budget
 from worker.ledger.database import Connection, Database, DatabaseError
-from worker.ledger.hosts import DomainHost
-from worker.ledger.overview import Standing, open_flows, standing
-from worker.ledger.pages import Present, Waiting
+from worker.ledger.host_table import DomainHost
+from worker.ledger.page_queries import Present, Waiting
+from worker.ledger.state_summary import Standing, open_flows, standing
 
 LEAST = 1.0
 """Seconds between two readings, however many look: the page is live to the second, the database hardly notices."""
@@ -118,12 +118,14 @@ class Overview:
         stands = await standing(self.database, self.budget)
         counts, _ = await open_flows(self.database)
         async with self.database.connection() as connection:
-            oldest = await pages.oldest_open(connection, self.topics)
-            doubtful = await pages.in_doubt(connection, self.topics)
+            oldest = await page_queries.oldest_open(connection, self.topics)
+            doubtful = await page_queries.in_doubt(connection, self.topics)
             await self._read_minutes(connection, stands.now)
-            present = await pages.replicas(connection)
+            present = await page_queries.replicas(connection)
             leads = await leader.holder(connection)
-            dead = left(offsets.dead, await pages.replayed(connection), await letters.waiting(connection))
+            dead = left(
+                offsets.dead, await page_queries.replayed(connection), await kept_dead_letters.waiting(connection)
+            )
         shown = chart(self._minutes, stands.now.astimezone(UTC))
         world = world_of(stands, self.windows(stands.now))
         explained = _explain(oldest, world)
@@ -161,7 +163,7 @@ class Overview:
         """Minutes that are over are read once; the last ones, which may still grow, each time."""
         first = minute(now) - MINUTES * timedelta(minutes=1)
         since = first if self._read_to is None else max(first, self._read_to)
-        fresh = await pages.outcomes_by_minute(connection, since)
+        fresh = await page_queries.outcomes_by_minute(connection, since)
         kept = {key: value for key, value in self._minutes.items() if first <= key[0] < since}
         self._minutes = kept | {(at.astimezone(UTC), status): value for (at, status), value in fresh.items()}
         self._read_to = minute(now) - _WRITTEN_LATE

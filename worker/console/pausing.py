@@ -14,7 +14,7 @@ from worker.console.requests import Form, by_of, choice_of, reason_of
 from worker.console.session import Session
 from worker.ledger import holds
 from worker.ledger.database import Database
-from worker.tradovate.operations import ENDPOINTS
+from worker.partner.operations import ENDPOINTS
 
 log = structlog.get_logger()
 

@@ -11,19 +11,19 @@ from aiokafka.errors import KafkaError
 from schemas.events import Account, Event
 from worker.console.mending import NotThere
 from worker.console.overview import Offsets
-from worker.intake.again import NotAgain, event_again
 from worker.intake.dead_letters import ERROR, REASON
+from worker.intake.original_event import NotAgain, event_again
 from worker.intake.replay import PutBack, Replayer, Stored, opened_record, place_of
 from worker.kafka.admin import list_topics
 from worker.kafka.backlog import backlog
 from worker.kafka.producer import RecordProducer
 from worker.kafka.read import Record, reading
 from worker.kafka.topics import INPUT_TOPICS, TopicNames, dead_letter_topic
-from worker.ledger import browse, letters, replays
+from worker.ledger import browse, kept_dead_letters, replays
 from worker.ledger.browse import Summary
 from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import Database
-from worker.ledger.letters import KeptLetter
+from worker.ledger.kept_dead_letters import KeptLetter
 from worker.ledger.replays import Settled
 from worker.settings import KafkaSettings
 
@@ -101,7 +101,7 @@ class Records:
         that the ledger keeps.
         """
         async with self.database.connection() as connection:
-            kept = [_kept_letter(each) for each in await letters.kept(connection, [topic])]
+            kept = [_kept_letter(each) for each in await kept_dead_letters.kept(connection, [topic])]
         found = await self._on_topic(topic, reason, before, most)
         here = [] if before else [each for each in kept if reason in ("", each.reason)]
         return Letters(sorted([*here, *found.letters], key=lambda each: each.at, reverse=True), found.older)
@@ -137,7 +137,7 @@ class Records:
         """One dead letter and its record, None when there is none."""
         if stored is Stored.LEDGER:
             async with self.database.connection() as connection:
-                kept = await letters.kept_at(connection, topic, partition, offset)
+                kept = await kept_dead_letters.kept_at(connection, topic, partition, offset)
                 record = None if kept is None else await opened_record(connection, self.vault, kept)
             return None if kept is None or record is None else (_kept_letter(kept), record)
         try:
@@ -184,7 +184,7 @@ class Records:
                         some, size = [], 0
             done.add(await replayer.put_back(topic, some, partitions))
             async with self.database.connection() as connection:
-                kept = await letters.kept(connection, [topic])
+                kept = await kept_dead_letters.kept(connection, [topic])
             done.add(await replayer.put_kept_back(self.vault, kept, partitions))
         except KafkaError as error:
             raise KafkaAway(f"{_away(error)} {done.sent} were put back.") from None
@@ -196,7 +196,7 @@ class Records:
         """Notes that a dead letter is settled."""
         async with self.database.transaction() as connection:
             if letter.kept is not None:
-                await letters.dismiss(connection, letter.kept.id, reason, by)
+                await kept_dead_letters.dismiss(connection, letter.kept.id, reason, by)
             else:
                 await replays.dismiss(connection, topic, place_of(record), reason, by)
 

@@ -16,7 +16,7 @@ from worker.console.waits import wait_keys, waited
 from worker.console.words import count, span
 from worker.ledger.rows import Found
 from worker.ledger.story import CallSeen, NoteSeen, OutcomeSeen, StepSeen, Story
-from worker.tradovate.operations import OPERATIONS
+from worker.partner.operations import OPERATIONS
 
 RESULTS: Mapping[str, str] = {
     "answer": "answered",

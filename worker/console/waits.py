@@ -10,7 +10,7 @@ from worker.console.words import span
 from worker.dispatch.maintenance import window_end
 from worker.ledger import holds
 from worker.ledger.story import Held
-from worker.tradovate.operations import OPERATIONS
+from worker.partner.operations import OPERATIONS
 
 BRIEF = timedelta(milliseconds=100)
 """Shorter waits are those of a transaction and of BATCH_LINGER_MS, and need no reason."""

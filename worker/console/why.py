@@ -10,8 +10,8 @@ from worker.console.waits import wait_keys
 from worker.console.words import when
 from worker.ledger import holds
 from worker.ledger.holds import Hold
-from worker.ledger.overview import Standing
-from worker.tradovate.operations import OPERATIONS
+from worker.ledger.state_summary import Standing
+from worker.partner.operations import OPERATIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from worker.ledger.rows import Lane, StepState
-from worker.tradovate.operation import Operation
+from worker.partner.operation import Operation
 
 IN_FLIGHT = 16
 """Calls that one replica has in flight: at 50 ms a call some 300 calls a second, far beyond any budget; what it bounds

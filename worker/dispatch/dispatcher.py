@@ -10,20 +10,20 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from worker.dispatch.calls import Caller
+from worker.dispatch.caller import Caller
 from worker.dispatch.choose import IN_FLIGHT, Situation, Start, choose, slots
-from worker.dispatch.held import Held
+from worker.dispatch.held_lanes import Held
 from worker.dispatch.maintenance import window_end
 from worker.dispatch.pacing import FULL, SAMPLE, Left, Pace, Stream
 from worker.ledger.budget import SESSION_SCOPE, Closed
 from worker.ledger.claims import CallKind, Claims
 from worker.ledger.database import DatabaseError
 from worker.ledger.ledger import SURVEYED, Ledger
-from worker.ledger.pace import Traffic, traffic
+from worker.ledger.pacing_figures import Traffic, traffic
 from worker.ledger.rows import PLAN, Batch, Lane, OutcomeRow, StepState
 from worker.ops.changes import Changes
+from worker.partner.operation import Operation
 from worker.session import NoSession, SessionKeeper, Token
-from worker.tradovate.operation import Operation
 
 log = structlog.get_logger()
 

@@ -15,11 +15,11 @@ from typing import assert_never
 
 from schemas.outcomes import ErrorCode
 from worker.dispatch import splitting
-from worker.dispatch.again import NOTHING, Trying, with_context
-from worker.flows.base import Failed, Succeeded
+from worker.dispatch.retrying import NOTHING, Trying, with_context
+from worker.engine.flows.base import Failed, Succeeded
 from worker.ledger.rows import Claimed, Finish, Found, Later, Move, StepState
+from worker.partner.operation import Item, Operation
 from worker.replies import Absent, Done, Finding, Refused, Unknown
-from worker.tradovate.operation import Item, Operation
 
 NEEDED = "needed"
 """In the context of a step that is looked up because its call was answered with an empty 404: it is asked whether what

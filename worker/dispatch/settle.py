@@ -15,10 +15,12 @@ from typing import Any, assert_never
 from schemas.outcomes import ErrorCode
 from schemas.privacy import mask
 from worker.dispatch import splitting
-from worker.dispatch.again import NOTHING, Trying, with_context
 from worker.dispatch.found import NEEDED
-from worker.flows.base import Failed, Succeeded
+from worker.dispatch.retrying import NOTHING, Trying, with_context
+from worker.engine.flows.base import Failed, Succeeded
 from worker.ledger.rows import Claimed, Company, Finish, Later, Move, StepState
+from worker.partner.operation import Item, Operation, Resend
+from worker.partner.permission_classes import access_of
 from worker.replies import (
     Answer,
     Done,
@@ -35,8 +37,6 @@ from worker.replies import (
     Unclear,
     Unknown,
 )
-from worker.tradovate.access import access_of
-from worker.tradovate.operation import Item, Operation, Resend
 
 AT_ONCE = timedelta(milliseconds=200)
 """Before a step goes again whose token was not accepted: nothing beside a call, and enough not to spin."""

@@ -26,8 +26,8 @@ from datetime import timedelta
 from typing import Any
 
 from schemas.outcomes import ErrorCode
-from worker.flows.base import Failed
-from worker.ledger.calls import Signs
+from worker.engine.flows.base import Failed
+from worker.ledger.call_log import Signs
 from worker.ledger.rows import Claimed, Company, Finish, Later, Move, StepState
 
 FAILURES = "failures"

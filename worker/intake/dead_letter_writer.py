@@ -27,10 +27,10 @@ from worker.intake.parse import HeaderName, RawRecord, Rejected
 from worker.kafka.look import KafkaLook
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames, dead_letter_topic
-from worker.ledger import letters
+from worker.ledger import kept_dead_letters
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
-from worker.ledger.letters import Content
+from worker.ledger.kept_dead_letters import Content
 
 log = structlog.get_logger()
 
@@ -132,7 +132,7 @@ class DeadLetterWriter:
         place = record.topic, record.partition, record.offset, record.timestamp_ms
         content = Content(record.key, record.value, [(_text(name), value) for name, value in headers])
         async with self.database.connection() as connection:
-            await letters.keep(
+            await kept_dead_letters.keep(
                 connection,
                 self.vault,
                 place,

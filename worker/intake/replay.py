@@ -19,10 +19,10 @@ from worker.intake.dead_letters import PARTITION, own_headers
 from worker.kafka.producer import RecordProducer
 from worker.kafka.read import Record
 from worker.kafka.topics import TopicNames, dead_letter_topic
-from worker.ledger import letters, replays
+from worker.ledger import kept_dead_letters, replays
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
-from worker.ledger.letters import KeptLetter
+from worker.ledger.kept_dead_letters import KeptLetter
 from worker.ledger.replays import Place
 
 __all__ = ["AT_ONCE", "PutBack", "Replayer", "Stored", "kept_place", "opened_record", "place_of"]
@@ -126,7 +126,7 @@ class Replayer:
             try:
                 async with self.database.transaction() as connection:
                     await connection.execute("set local idle_in_transaction_session_timeout = '60s'")
-                    if not await letters.claim(connection, [each.id], again=again, named=named):
+                    if not await kept_dead_letters.claim(connection, [each.id], again=again, named=named):
                         result.known += 1
                         continue
                     record = await opened_record(connection, vault, each)
@@ -155,7 +155,7 @@ async def opened_record(connection: Connection, vault: Vault, kept: KeptLetter) 
 
     Raises `crypto.Sealed` when no key opens it.
     """
-    content = await letters.opened(connection, vault, kept.id)
+    content = await kept_dead_letters.opened(connection, vault, kept.id)
     if content is None:
         return None
     name = dead_letter_topic(kept.topic)

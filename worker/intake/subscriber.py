@@ -23,10 +23,10 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import KafkaAckableMessage
 
+from worker.intake.accept import Taker
 from worker.intake.arrivals import Arrivals
 from worker.intake.parse import RawRecord
 from worker.intake.poll import POLL_MS, Poll
-from worker.intake.take import Taker
 from worker.kafka.look import KafkaLook
 from worker.kafka.metadata import create_no_topics
 from worker.kafka.security import faststream_security

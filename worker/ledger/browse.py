@@ -15,7 +15,7 @@ from typing import Any
 
 from schemas.events import TOPICS
 from worker.ledger.database import Connection
-from worker.ledger.overview import WORKING
+from worker.ledger.state_summary import WORKING
 
 SEEN_WITHIN = 15
 """Seconds; a replica says every five that it is there."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
-from worker.ledger import holds, hosts
+from worker.ledger import holds, host_table
 from worker.ledger.database import Connection
 
 HOUR = timedelta(hours=1)
@@ -203,11 +203,11 @@ async def room_for(conn: Connection, wanted: Wanted, budget: Budget) -> int | Cl
 
 async def _by_host(conn: Connection, wanted: Wanted, now: datetime) -> Closed | int | None:
     """What a doubt about the host of the call's domain allows: a number of calls, None for all."""
-    gate, why = await hosts.gate(conn, wanted.domain, wanted.kind)
+    gate, why = await host_table.gate(conn, wanted.domain, wanted.kind)
     if gate.session:
         return Closed(now, why, SESSION_SCOPE, now)
     if gate.until is not None:
-        return Closed(gate.until, why, f"{hosts.SCOPE}{wanted.domain}", now)
+        return Closed(gate.until, why, f"{host_table.SCOPE}{wanted.domain}", now)
     return 1 if gate.one else None
 
 

@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.flows.departing import GIVES
-from worker.ledger import holds, hosts
+from worker.engine.flows.departing import GIVES
+from worker.ledger import holds, host_table
 from worker.ledger.budget import Budget, Closed, Wanted, room_for
-from worker.ledger.calls import INSERT_CALLS, Opened, Signs, begin_calls, begin_lock, signs_since
+from worker.ledger.call_log import INSERT_CALLS, Opened, Signs, begin_calls, begin_lock, signs_since
 from worker.ledger.database import Connection
 from worker.ledger.departures import turn_away
+from worker.ledger.flow_rows import FLOW_COLUMNS, claimed, flow_of, opened
 from worker.ledger.ledger import Ledger
-from worker.ledger.opening import FLOW_COLUMNS, claimed, flow_of, opened
+from worker.ledger.priority_lock import Turns
 from worker.ledger.rows import Batch, Company, Lane, StepState
-from worker.ledger.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +223,7 @@ class Claims:
 
         async def work(connection: Connection) -> None:
             now = await connection.fetchval("select clock_timestamp()")
-            await hosts.doubt(connection, domain, generation, hosts.Sign(why, strong=False, begun_at=now))
+            await host_table.doubt(connection, domain, generation, host_table.Sign(why, strong=False, begun_at=now))
 
         await self.ledger.database.atomically(work)
 

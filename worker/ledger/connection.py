@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from worker.ledger.driver import of_driver
+from worker.ledger.driver_errors import of_driver
 from worker.ledger.errors import Cause, DatabaseError, DatabaseUnavailable, DataRefused
 
 LIMITS: Mapping[str, str] = {

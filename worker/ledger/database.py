@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import asyncpg
 
 from worker.ledger.clock import DatabaseClock
-from worker.ledger.connecting import Connector
+from worker.ledger.connect import Connector
 from worker.ledger.connection import Connection, RawConnection
-from worker.ledger.driver import of_driver
+from worker.ledger.driver_errors import of_driver
 from worker.ledger.errors import Again, Cause, DatabaseError, DatabaseUnavailable, DataRefused
 
 __all__ = ["Again", "Connection", "DataRefused", "Database", "DatabaseError", "DatabaseUnavailable"]

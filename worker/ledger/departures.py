@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from worker.flows.base import DepartureView, departure_key
-from worker.flows.departing import COMES_BACK, GIVES, Verdict, strictest
+from worker.engine.flows.base import DepartureView, departure_key
+from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, strictest
 from worker.ledger.database import Connection
 from worker.ledger.rows import PLAN, StepState
 from worker.ledger.writes import Writes, columns

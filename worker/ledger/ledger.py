@@ -20,15 +20,15 @@ import structlog
 
 from schemas.events import Event
 from schemas.outcomes import Outcome
-from worker.flows import FLOWS
-from worker.flows.base import Rules
-from worker.ledger.calls import FAIR, add_answered, finish_call
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import Rules
+from worker.ledger.call_log import FAIR, add_answered, finish_call
 from worker.ledger.clock import DatabaseClock
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database, DatabaseError
+from worker.ledger.flow_rows import FLOW_COLUMNS, InHand, claimed, flow_of, opened
+from worker.ledger.known_events import Known, sort_out
 from worker.ledger.leases import reap, release
-from worker.ledger.opening import FLOW_COLUMNS, InHand, claimed, flow_of, opened
-from worker.ledger.repeats import Known, sort_out
 from worker.ledger.rows import PLAN, Accepted, Claimed, Finish, FlowRow, Lane, Move, OutcomeRow, StepState
 from worker.ledger.saving import Moves, save
 from worker.ledger.working_set import WorkingSet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from worker.ledger import calls, holds, letters
+from worker.ledger import call_log, holds, kept_dead_letters
 from worker.ledger.database import Database
 
 BITE = 5000
@@ -45,10 +45,10 @@ async def prune(database: Database, keep: timedelta, keep_letters: timedelta) ->
             keep,
             BITE,
         )
-        pruned += await calls.prune(connection, keep) + await holds.prune(connection, keep)
+        pruned += await call_log.prune(connection, keep) + await holds.prune(connection, keep)
     while True:
         async with database.transaction() as connection:
-            gone = await letters.prune(connection, keep_letters)
+            gone = await kept_dead_letters.prune(connection, keep_letters)
         pruned += gone
         if not gone:
             return pruned

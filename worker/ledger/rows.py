@@ -20,7 +20,7 @@ from operator import attrgetter
 from typing import Any
 
 from schemas.events import Event
-from worker.flows.base import StepEnd
+from worker.engine.flows.base import StepEnd
 from worker.ledger.holds import Hold
 
 

@@ -14,7 +14,7 @@ from typing import Any, assert_never
 
 from schemas.base import utc_text
 from schemas.outcomes import Outcome
-from worker.flows.base import Succeeded
+from worker.engine.flows.base import Succeeded
 from worker.ledger.database import Connection
 from worker.ledger.rows import (
     HISTORY_MOST,

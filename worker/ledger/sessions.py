@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from worker.ledger import holds, hosts
+from worker.ledger import holds, host_table
 from worker.ledger.budget import COUNTED, HOUR
 from worker.ledger.database import Connection
 
@@ -48,7 +48,7 @@ class SessionState:
     logins: int
     last_login_at: datetime | None
     holds: Sequence[holds.Hold]
-    hosts: Sequence[hosts.DomainHost]
+    hosts: Sequence[host_table.DomainHost]
 
 
 _COLUMNS = (
@@ -88,7 +88,7 @@ async def load(
         logins=counted["logins"],
         last_login_at=counted["last"],
         holds=await holds.live(conn, scopes),
-        hosts=await hosts.load(conn),
+        hosts=await host_table.load(conn),
     )
 
 

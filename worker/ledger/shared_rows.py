@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from worker.flows.base import LEFT, Facts, Names, OrderView, TraderView, left_behind, order_key, trader_key
+from worker.engine.flows.base import LEFT, Facts, Names, OrderView, TraderView, left_behind, order_key, trader_key
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
 from worker.ledger.writes import Writes, columns

@@ -15,7 +15,7 @@ import orjson
 from worker.ledger import holds
 from worker.ledger.browse import Summary
 from worker.ledger.database import Connection
-from worker.ledger.mend import SETTABLE
+from worker.ledger.operator_actions import SETTABLE
 from worker.ledger.rows import PLAN
 
 SHOWN = (*SETTABLE, "tradingPermissionIds", "warnings")

@@ -17,8 +17,8 @@ import structlog
 
 from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from schemas.privacy import mask
-from worker.flows import FLOWS
-from worker.flows.base import (
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import (
     ENDED,
     LEFT,
     Decision,

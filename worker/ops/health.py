@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from worker.ledger.budget import Budget
-from worker.ledger.calls import not_permitted
+from worker.ledger.call_log import not_permitted
 from worker.ledger.database import DatabaseError
-from worker.ledger.overview import ended_flows, open_flows
+from worker.ledger.state_summary import ended_flows, open_flows
 from worker.ops.metrics import Sparing
 from worker.ops.reach import Reach
 from worker.ops.serve import Probes

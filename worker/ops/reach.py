@@ -15,8 +15,8 @@ from worker.kafka.producer import RecordProducer
 from worker.ledger import holds
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database, DatabaseError
-from worker.ledger.hosts import DomainHost
-from worker.ledger.overview import Standing, standing
+from worker.ledger.host_table import DomainHost
+from worker.ledger.state_summary import Standing, standing
 from worker.ops.metrics import Metrics
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from worker.sandbox.fields import Malformed, Problems
-from worker.sandbox.replies import Reply, ok, refusal, text, violations, with_success_text
-from worker.sandbox.texts import message
+from worker.sandbox.responses import Reply, ok, refusal, text, violations, with_success_text
+from worker.sandbox.vendor_texts import message
 
 if TYPE_CHECKING:
     from worker.sandbox.config import Refusal

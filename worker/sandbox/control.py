@@ -15,7 +15,7 @@ from worker.sandbox.operations.accounts import LIVE_PERMISSION
 from worker.sandbox.operations.alerts import NOISE_ALERT_ID, raise_alert, sign
 from worker.sandbox.operations.applications import review
 from worker.sandbox.operations.cancel import ended
-from worker.sandbox.replies import Reply
+from worker.sandbox.responses import Reply
 from worker.sandbox.world import TEMPLATES
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from worker.sandbox.calls import CallLog, CallRecord
 from worker.sandbox.effects import Effects
 from worker.sandbox.faults import Faults
 from worker.sandbox.fields import Malformed
@@ -16,19 +15,20 @@ from worker.sandbox.limits import Budget, Tickets, strip_ticket
 from worker.sandbox.mangle import instead, mangled, stopped
 from worker.sandbox.operation import Call, Domain, Operation
 from worker.sandbox.operations import OPERATIONS
-from worker.sandbox.replies import Reply, denied, raw, refusal, text
+from worker.sandbox.recorded_calls import CallLog, CallRecord
+from worker.sandbox.responses import Reply, denied, raw, refusal, text
 from worker.sandbox.sessions import Sessions
 from worker.sandbox.sockets import Hub
-from worker.sandbox.texts import message
 from worker.sandbox.traders import traders_of
+from worker.sandbox.vendor_texts import message
 from worker.sandbox.world import World
 
 if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig
-    from worker.sandbox.connection import Connection
     from worker.sandbox.faults import FaultRule
-    from worker.sandbox.places import Arrival, Places
+    from worker.sandbox.served_hosts import Arrival, Places
     from worker.sandbox.sessions import Token
+    from worker.sandbox.socket_connection import Connection
 
 __all__ = ["Core", "Exchange", "Request"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from worker.sandbox.replies import Reply
+from worker.sandbox.responses import Reply
 
 if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig

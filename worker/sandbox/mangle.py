@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.sandbox.replies import CUT, HANG, Reply, html, raw, refusal, text
+from worker.sandbox.responses import CUT, HANG, Reply, html, raw, refusal, text
 
 if TYPE_CHECKING:
     from worker.sandbox.faults import FaultRule

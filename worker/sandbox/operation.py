@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig
-    from worker.sandbox.connection import Connection
     from worker.sandbox.effects import Effects
     from worker.sandbox.faults import FaultRule
-    from worker.sandbox.places import Arrival, Places
-    from worker.sandbox.replies import Reply
+    from worker.sandbox.responses import Reply
+    from worker.sandbox.served_hosts import Arrival, Places
     from worker.sandbox.sessions import Sessions, Token
+    from worker.sandbox.socket_connection import Connection
     from worker.sandbox.sockets import Hub
     from worker.sandbox.world import World
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.sandbox.app import Receive, Sandbox, Send
-    from worker.sandbox.connection import Asked, Connection, Output
     from worker.sandbox.operation import Domain
+    from worker.sandbox.socket_connection import Asked, Connection, Output
 
 __all__ = ["run_socket"]
 

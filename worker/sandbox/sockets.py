@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from worker.sandbox.announcing import events
-from worker.sandbox.connection import Connection
+from worker.sandbox.socket_connection import Connection
 
 if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig

@@ -8,9 +8,9 @@ from datetime import datetime
 import orjson
 
 from worker.ledger.crypto import Vault
+from worker.partner.hosts import Addresses
+from worker.partner.token import Token
 from worker.replies import Domain
-from worker.tradovate.hosts import Addresses
-from worker.tradovate.token import Token
 
 __all__ = ["Credentials", "Identity", "NoSession", "Token"]
 

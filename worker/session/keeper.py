@@ -19,18 +19,18 @@ import structlog
 
 from worker.ledger import holds, sessions
 from worker.ledger.budget import Budget, Closed
-from worker.ledger.calls import BEGIN_LOCK, begin_calls
+from worker.ledger.call_log import BEGIN_LOCK, begin_calls
 from worker.ledger.crypto import Sealed, Vault
 from worker.ledger.database import Connection, Database, DatabaseError
-from worker.ledger.hosts import DomainHost
+from worker.ledger.host_table import DomainHost
+from worker.partner.client import PartnerClient
+from worker.partner.hosts import Source
 from worker.replies import Domain
-from worker.session import rules
+from worker.session import renewal_rules
+from worker.session.host_changes import InUse, Places, Reached
 from worker.session.identity import Credentials, Identity, NoSession, Token
-from worker.session.notes import LOGIN, RENEWAL, Job, Notes
-from worker.session.places import InUse, Places, Reached
-from worker.session.sending import LEASE_MARGIN, Sending, wanted
-from worker.tradovate.client import PartnerClient
-from worker.tradovate.hosts import Source
+from worker.session.login_request import LEASE_MARGIN, Sending, wanted
+from worker.session.recording import LOGIN, RENEWAL, Job, Notes
 
 __all__ = ["LOGIN", "RENEWAL", "Credentials", "NoSession", "SessionKeeper", "Token"]
 
@@ -198,7 +198,9 @@ class SessionKeeper:
         async with self._db.connection() as conn:
             state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
         self._db.clock.told(state.now)
-        if rules.decide(self._facts(state), state.now) == rules.Use() and (token := self._remember(state)):
+        if renewal_rules.decide(self._facts(state), state.now) == renewal_rules.Use() and (
+            token := self._remember(state)
+        ):
             return token
         claimed = await self._db.atomically(self._claim)
         if isinstance(claimed, NoSession):
@@ -216,18 +218,18 @@ class SessionKeeper:
         if not self._client.addresses.follow and await self._notes.not_asked(conn, None):
             state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
         facts = self._facts(state)
-        match rules.decide(facts, state.now):
-            case rules.Use(forget):
+        match renewal_rules.decide(facts, state.now):
+            case renewal_rules.Use(forget):
                 if forget:
                     await sessions.drop_suspicion(conn, state.generation)
                 return self._use(state)
-            case rules.UseWithoutAsking(until):
+            case renewal_rules.UseWithoutAsking(until):
                 return await self._use_without_asking(conn, state, until)
-            case rules.Wait() as wait:
+            case renewal_rules.Wait() as wait:
                 return self._none(state, wait)
-            case rules.Renew():
+            case renewal_rules.Renew():
                 operation = RENEWAL
-            case rules.LogIn():
+            case renewal_rules.LogIn():
                 operation = LOGIN
             case never:
                 assert_never(never)
@@ -266,13 +268,13 @@ class SessionKeeper:
             return None
         return hold.ticket if self._identity.made(hold.fingerprint) else None
 
-    def _none(self, state: sessions.SessionState, wait: rules.Wait) -> NoSession:
+    def _none(self, state: sessions.SessionState, wait: renewal_rules.Wait) -> NoSession:
         until = wait.until
         if wait.scope == "lease":
             until = min(until or state.now, state.now + OTHERS_WAIT)
         return NoSession(until, wait.why, wait.scope)
 
-    def _facts(self, state: sessions.SessionState) -> rules.Facts:
+    def _facts(self, state: sessions.SessionState) -> renewal_rules.Facts:
         # A rejected login keeps back only those who would try the same credentials again.
         held = [
             hold
@@ -280,7 +282,7 @@ class SessionKeeper:
             if hold.scope != holds.LOGIN or hold.fingerprint is None or self._identity.made(hold.fingerprint)
         ]
         token = self._open(state) is not None
-        return rules.Facts(
+        return renewal_rules.Facts(
             token=token,
             issued_at=state.issued_at,
             expires_at=state.expires_at,
@@ -334,7 +336,7 @@ class SessionKeeper:
         return token
 
 
-def _worst(held: Sequence[holds.Hold], *scopes: str) -> rules.Block | None:
+def _worst(held: Sequence[holds.Hold], *scopes: str) -> renewal_rules.Block | None:
     """Of these holds the one that lasts longest."""
     hold = holds.longest([hold for hold in held if hold.scope in scopes])
-    return None if hold is None else rules.Block(hold.until, hold.reason, hold.scope)
+    return None if hold is None else renewal_rules.Block(hold.until, hold.reason, hold.scope)

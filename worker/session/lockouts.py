@@ -8,9 +8,9 @@ import random
 import structlog
 
 from worker.backoff import Schedule
-from worker.ledger.calls import lock_out
+from worker.ledger.call_log import lock_out
 from worker.ledger.database import Database, DatabaseError
-from worker.tradovate.lockout import LockOut
+from worker.partner.lockout import LockOut
 
 __all__ = ["write_lockout", "write_lockouts"]
 

@@ -14,8 +14,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection, serve
 
 from tests.support.doors import door, egress_proxy, private_ca
+from worker.partner.handshake import Dial, NotConnected
 from worker.replies import NotExecuted, NotSent, Silence, Unclear
-from worker.tradovate.dial import Dial, NotConnected
 
 
 def response(status: int, *headers: str, body: bytes = b"") -> bytes:

@@ -7,8 +7,8 @@ import pytest
 from tests.integration.bridge.test_sockets import reconnects
 from tests.support.bridges import BridgeStage
 from tests.support.waiting import eventually
-from worker.bridge.health import BridgeHealth
-from worker.tradovate.acts import EndReason
+from worker.bridge.bridge_health import BridgeHealth
+from worker.partner.socket_actions import EndReason
 
 
 @pytest.mark.parametrize("rest", ["live", "demo"])

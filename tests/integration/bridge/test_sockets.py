@@ -13,9 +13,9 @@ from worker.bridge.bridge import Bridge
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 from worker.ledger import holds
 from worker.ledger.database import Database
+from worker.partner.socket_actions import EndReason
+from worker.partner.socket_protocol import Timing
 from worker.replies import Domain
-from worker.tradovate.acts import EndReason
-from worker.tradovate.frames import Timing
 
 QUICK = Timing(beat=0.2, open_within=2, answer_within=2, silence=2, quick_silence=1)
 

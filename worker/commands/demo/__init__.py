@@ -25,7 +25,7 @@ from worker.commands.demo.show import Show
 from worker.commands.demo.verdict import Seen, effects, wrong_with
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres, NotInstalled
 from worker.kafka.topics import ALL_TOPICS
-from worker.tradovate.operations import OPERATIONS
+from worker.partner.operations import OPERATIONS
 
 app = group()
 

@@ -8,8 +8,8 @@ from typing import Any
 from worker.sandbox.batch import Bad, batch_items, malformed, refused, run_batch
 from worker.sandbox.fields import check
 from worker.sandbox.operation import Call, Operation
-from worker.sandbox.replies import Reply, ok, refusal, violations
-from worker.sandbox.texts import message
+from worker.sandbox.responses import Reply, ok, refusal, violations
+from worker.sandbox.vendor_texts import message
 from worker.sandbox.world import TEMPLATES, Row
 
 __all__ = ["LIVE_PERMISSION", "OPERATIONS", "known_on_demo"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from schemas.chicago import CHICAGO
 from worker.sandbox.fields import check
 from worker.sandbox.operation import Call, Operation
-from worker.sandbox.replies import Reply, ok, refusal, violations
-from worker.sandbox.texts import message
+from worker.sandbox.responses import Reply, ok, refusal, violations
+from worker.sandbox.vendor_texts import message
 from worker.sandbox.world import iso
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from worker.sandbox.fields import Problems, check, combined_names, trade_date_of
 from worker.sandbox.operation import Call, Operation
-from worker.sandbox.replies import Reply, ok, refusal, violations
-from worker.sandbox.texts import message
+from worker.sandbox.responses import Reply, ok, refusal, violations
+from worker.sandbox.vendor_texts import message
 
 if TYPE_CHECKING:
     from worker.sandbox.world import Row, World

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from worker.sandbox.fields import check
 from worker.sandbox.operation import Call, Operation
-from worker.sandbox.replies import Reply, denied, ok, refusal, violations
-from worker.sandbox.texts import message
+from worker.sandbox.responses import Reply, denied, ok, refusal, violations
+from worker.sandbox.vendor_texts import message
 from worker.sandbox.world import ADMIN_ID, iso
 
 if TYPE_CHECKING:

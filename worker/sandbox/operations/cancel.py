@@ -9,8 +9,8 @@ from worker.sandbox.fields import Malformed, trade_date_of
 from worker.sandbox.operation import Call, Operation
 from worker.sandbox.operations.accounts import LIVE_PERMISSION
 from worker.sandbox.operations.permissions import revoke
-from worker.sandbox.replies import Reply, refusal, simple, violations
-from worker.sandbox.texts import message
+from worker.sandbox.responses import Reply, refusal, simple, violations
+from worker.sandbox.vendor_texts import message
 from worker.sandbox.world import trade_date
 
 if TYPE_CHECKING:

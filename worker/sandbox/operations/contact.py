@@ -6,8 +6,8 @@ import re
 
 from worker.sandbox.fields import check, combined_names
 from worker.sandbox.operation import Call, Operation
-from worker.sandbox.replies import Reply, ok, refusal, violations
-from worker.sandbox.texts import message
+from worker.sandbox.responses import Reply, ok, refusal, violations
+from worker.sandbox.vendor_texts import message
 
 __all__ = ["OPERATIONS"]
 

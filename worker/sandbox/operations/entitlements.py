@@ -8,8 +8,8 @@ from worker.sandbox.fields import check
 from worker.sandbox.operation import Call, Operation
 from worker.sandbox.operations.cancel import ended
 from worker.sandbox.operations.users import add_plugin
-from worker.sandbox.replies import Reply, ok, refusal, violations
-from worker.sandbox.texts import message
+from worker.sandbox.responses import Reply, ok, refusal, violations
+from worker.sandbox.vendor_texts import message
 from worker.sandbox.world import ADMIN_ID, CMEGROUP_TOP, iso, trade_date
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from worker.sandbox.fields import Malformed, check
 from worker.sandbox.operation import Call, Operation
 from worker.sandbox.operations.accounts import LIVE_PERMISSION
-from worker.sandbox.replies import Reply, denied, ok, raw, refusal, simple, violations
-from worker.sandbox.texts import message
+from worker.sandbox.responses import Reply, denied, ok, raw, refusal, simple, violations
+from worker.sandbox.vendor_texts import message
 from worker.sandbox.world import iso
 
 if TYPE_CHECKING:

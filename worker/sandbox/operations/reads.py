@@ -10,7 +10,7 @@ from worker.sandbox.announcing import rows_that_make_no_sense
 from worker.sandbox.fields import Malformed, ids_of
 from worker.sandbox.operation import Call, Domain, Operation
 from worker.sandbox.operations.alerts import readable
-from worker.sandbox.replies import Reply, raw, violations
+from worker.sandbox.responses import Reply, raw, violations
 from worker.sandbox.world import Row, Table, World
 
 __all__ = ["OPERATIONS"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.sandbox.fields import Malformed
 from worker.sandbox.operation import Call, Operation
-from worker.sandbox.replies import Reply, raw, text
+from worker.sandbox.responses import Reply, raw, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

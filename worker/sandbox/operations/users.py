@@ -7,8 +7,8 @@ from typing import Any
 from worker.sandbox.batch import Bad, batch_items, malformed, refused, run_batch
 from worker.sandbox.fields import Problems, check, combined_names
 from worker.sandbox.operation import Call, Operation
-from worker.sandbox.replies import Reply, refusal, violations
-from worker.sandbox.texts import message
+from worker.sandbox.responses import Reply, refusal, violations
+from worker.sandbox.vendor_texts import message
 from worker.sandbox.world import GROUP_TRADE, Row, iso, trade_date
 
 __all__ = ["OPERATIONS", "add_plugin"]

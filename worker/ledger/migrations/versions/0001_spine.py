@@ -246,7 +246,7 @@ insert into session default values;
 -- Where each domain of the organization is, as login and renewal return it (`apiHosts`), for all replicas and bridges.
 -- `belongs`: the settings that it belongs to; with other addresses or another user it counts for nothing.
 -- `generation`: of the token with which the host came into use: a late reply to a call that went with an older one
--- says nothing about this host. What `doubt` and the columns after it mean: see `worker/ledger/hosts.py`.
+-- says nothing about this host. What `doubt` and the columns after it mean: see `worker/ledger/host_table.py`.
 create table host (
     domain      text primary key check (domain in ('live', 'demo')),
     host        text,                       -- null: the host of the settings

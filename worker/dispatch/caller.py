@@ -1,0 +1,298 @@
+"""One call from claim to record: build, send, settle, write. And one look-up, likewise."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+
+import orjson
+import structlog
+
+from worker.backoff import Schedule
+from worker.dispatch import splitting
+from worker.dispatch.found import NEEDED, as_looked_for, looked_up
+from worker.dispatch.look_up_reader import LookUpReader, with_ticket
+from worker.dispatch.result_writer import Writer
+from worker.dispatch.retrying import NOTHING
+from worker.dispatch.settle import Settler, judged
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import Rules, Succeeded, TraderView, View
+from worker.ledger import holds
+from worker.ledger.budget import BEGUN_WITHIN
+from worker.ledger.call_log import NO_SIGNS, result_name
+from worker.ledger.claims import Claims
+from worker.ledger.crypto import Vault
+from worker.ledger.database import Connection, DatabaseError
+from worker.ledger.holds import Hold
+from worker.ledger.ledger import Ledger
+from worker.ledger.rows import Batch, Claimed, Company, Finish, Found, Later, Move, OutcomeRow, StepState
+from worker.ops.changes import Changes
+from worker.ops.tracing import Traced, Tracing
+from worker.partner.client import PartnerClient
+from worker.partner.look_up import look, look_for_needed
+from worker.partner.observed_forms import Seen
+from worker.partner.operation import CannotLook, HostDoubted, Item, Operation, Reader, Unreadable
+from worker.partner.permission_classes import access_of
+from worker.replies import Finding, NotSent, Reply, Ticket, Unauthorized, Unclear, Unknown
+from worker.session import NoSession, SessionKeeper, Token
+
+log = structlog.get_logger()
+
+CANNOT_LOOK = timedelta(seconds=1)
+"""How long steps rest whose look-up could not be made, twice as long after each further time in a row. What holds back
+all look-ups is found before steps are claimed (`Claims.looks`); this is a penalty at what they read, or a lost race."""
+
+CANNOT_LOOK_MOST = timedelta(seconds=32)
+"""A penalty with a captcha lasts an hour: a thousand steps are not claimed and released every second of it."""
+
+
+Look = Callable[[Operation, Reader, Sequence[Item]], Awaitable[Sequence[Finding]]]
+
+
+@dataclass(slots=True)
+class Caller:
+    """Makes calls for the dispatcher."""
+
+    ledger: Ledger
+    claims: Claims
+    client: PartnerClient
+    session: SessionKeeper
+    vault: Vault
+    rules: Rules
+    schedule: Schedule
+    settle: timedelta
+    observe: Callable[[str, str, int, float], None] = lambda *_: None
+    tracing: Tracing = field(default_factory=Tracing)
+    crash: Callable[[str], None] = lambda _point: None
+    feeding: Counter[str] = field(default_factory=Counter)  # by operation: calls in flight that bring steps of it
+    _cannot_look: Counter[str] = field(default_factory=Counter)  # by operation: look-ups in a row that were not made
+    _said: Changes = field(default_factory=Changes)
+    seen: Seen = field(default_factory=Seen)
+    writer: Writer = field(init=False)
+    _introduced: bool = False  # what the ledger knows has been shown to `seen`
+
+    def __post_init__(self) -> None:
+        self.writer = Writer(self.ledger)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why results of calls cannot be written, or None."""
+        return self.writer.trouble
+
+    async def send(self, operation: Operation, batch: Batch, token: Token) -> Sequence[OutcomeRow]:
+        """Sends a batch that has been claimed and records what came of it."""
+        steps = list(batch.steps)
+        if batch.ticket is not None:
+            steps.sort(key=lambda step: step.context.get("place", 0))
+        pairs = [(step, self._item(step, operation)) for step in steps]
+        body = orjson.dumps(operation.request([item for _, item in pairs]))
+        sent = self._with_ticket(body, batch.ticket)
+        started = time.monotonic()
+        self.crash("before_call")
+        self.feeding.update(operation.feeds)
+        try:
+            with self.tracing.calling(operation.vendor, "send", self._traced(steps)) as calling:
+                try:
+                    reply = await self.client.post(
+                        operation.domain,
+                        operation.path,
+                        sent,
+                        token=token,
+                        send_before=batch.begun + BEGUN_WITHIN,
+                    )
+                except asyncio.CancelledError:
+                    reply = Unclear("the worker was stopped")
+                reply = judged(operation, reply, [item for _, item in pairs])
+                calling.result = result_name(reply)
+            seconds = time.monotonic() - started
+            self.crash("after_call")
+            if isinstance(reply, NotSent):  # that was no attempt
+                steps = [replace(step, attempts=step.attempts - 1) for step in steps]
+                pairs = [(step, item) for step, (_, item) in zip(steps, pairs, strict=True)]
+            self.observe(operation.vendor, result_name(reply), len(pairs), seconds)
+            denied = isinstance(reply, Unauthorized) and await self._denied(token)
+            if denied:
+                log.warning("dispatch.not_permitted", operation=operation.vendor, needs=access_of(operation.path))
+            settler = await self._settler(operation, steps)
+            moves = settler.call(operation, reply, pairs, seconds=seconds, call_id=batch.call_id, denied=denied)
+            for move in moves:
+                if isinstance(move, Finish) and isinstance(move.end, Succeeded):
+                    self.seen.learn(move.end.value)
+            held = self._keep_ticket(operation, reply, batch, body)
+            self.crash("before_record")
+            outcomes = await self.writer.record(
+                operation, batch, list(zip(steps, moves, strict=True)), (batch.call_id, reply), held
+            )
+            self.crash("after_record")
+            return outcomes
+        finally:
+            self.feeding.subtract(operation.feeds)
+
+    def _traced(self, steps: Sequence[Claimed]) -> Sequence[Traced]:
+        """The flows of a call, before it."""
+        if not self.tracing.on:
+            return ()
+        now = self.ledger.clock.now()
+        first = [step.attempts == 1 and step.flow.attempts == 0 for step in steps]
+        return [
+            Traced(step.flow.trace, str(step.flow.id), step.flow.topic, now - step.flow.created_at if begins else None)
+            for step, begins in zip(steps, first, strict=True)
+        ]
+
+    async def _denied(self, token: Token) -> bool:
+        """Whether a 401 under this token means a missing permission, which no other token would cure."""
+        try:
+            return not await self.session.reject(token.generation)
+        except DatabaseError as error:
+            log.warning("dispatch.reject_waits", error=error.reason)
+            return False  # it goes again, and the next 401 tells
+
+    def _with_ticket(self, body: bytes, ticket: Hold | None) -> bytes:
+        """The same body goes again with its ticket, to the byte; one that has changed (a step of it was cancelled)
+        cannot use the ticket and goes without.
+        """
+        if ticket is None or ticket.ticket is None or ticket.body_digest is None:
+            return body
+        return with_ticket(body, ticket.ticket) if self.vault.same(ticket.body_digest, body) else body
+
+    def _item(self, step: Claimed, operation: Operation) -> Item:
+        flow = step.flow
+        view = View(
+            flow.id,
+            flow.event,
+            flow.facts,
+            TraderView(flow.trader_id),
+            None,
+            (),
+            flow.created_at,
+            self.ledger.clock.now(),
+        )
+        return FLOWS[flow.topic].item(view, operation.name, self.rules)
+
+    def _keep_ticket(
+        self, operation: Operation, reply: Reply, batch: Batch, body: bytes
+    ) -> Callable[[Connection], Awaitable[None]] | None:
+        """What the record must write besides: a ticket, and by what to tell the body that goes again with it."""
+        if not isinstance(reply, Ticket) or reply.captcha:
+            return None
+
+        async def write(connection: Connection) -> None:
+            await holds.put_ticket(
+                connection,
+                operation.name,
+                reply.wait,
+                reply.ticket,
+                body_digest=self.vault.digest(body),
+                company=Company.TICKET.of(batch.call_id),
+            )
+
+        return write
+
+    async def look_up(self, operation: Operation, batch: Batch) -> Sequence[OutcomeRow]:
+        """Finds out what became of steps whose result is unknown, or whether what they need is there."""
+        needed = [step for step in batch.steps if NEEDED in step.context]
+        unknown = [step for step in batch.steps if NEEDED not in step.context]
+        outcomes: Sequence[OutcomeRow] = ()
+        if operation.look_up is None and unknown:
+            # Whoever sent it died before it could write down what came of it, and nobody can look.
+            settler = await self._settler(operation, unknown)
+            why = "its sender ended in the middle of the call"
+            parked = [(step, settler.unknown(operation, step, 0.0, NOTHING, why)) for step in unknown]
+            outcomes, unknown = await self.writer.record(operation, batch, parked), []
+        return [*outcomes, *(await self._look(operation, batch, needed, unknown) if needed or unknown else ())]
+
+    async def _look(
+        self, operation: Operation, batch: Batch, needed: Sequence[Claimed], unknown: Sequence[Claimed]
+    ) -> Sequence[OutcomeRow]:
+        steps = [*needed, *unknown]
+        reader = LookUpReader(
+            self.claims,
+            self.client,
+            self.session,
+            operation.name,
+            batch.lease,
+            operation.rank,
+            operation.reserve,
+            partial(self.writer.finish_read, operation),
+            self.seen,
+            self.observe,
+        )
+        started = time.monotonic()
+        self.crash("before_look")
+        findings: list[Finding] = []
+        try:
+            with (
+                self.ledger.giving_up([batch.lease]),
+                self.tracing.calling(operation.vendor, "look_up", self._traced(steps)) as calling,
+            ):
+                await self._introduce()
+                # One that was refused is not sent again when it is absent.
+                sent = any(step.attempts and "refused" not in step.context for step in unknown)
+                for some, ask in ((needed, look_for_needed), (unknown, partial(look, sent=sent))):
+                    findings += await self._findings(operation, reader, some, ask) if some else ()
+                calling.result = "answer"
+        except DatabaseError as error:
+            if self._said.changed(operation.name, error.reason):
+                log.warning("dispatch.look_up_waits", operation=operation.name, error=error.reason)
+            return ()
+        except (CannotLook, NoSession) as cannot:
+            if self._said.changed(operation.name, cannot.why):
+                log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
+            rests = self._rest(operation)
+            moves: Sequence[Move] = [
+                Later(StepState.UNKNOWN, rests, step.spent, step.context, step.company, found=Found.NOT_MADE)
+                for step in steps
+            ]
+            return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
+        self._cannot_look.pop(operation.name, None)
+        if self._said.over(operation.name):
+            log.info("dispatch.looks_again", operation=operation.name)
+        seconds = time.monotonic() - started
+        self.crash("after_look")
+        settler = await self._settler(operation, steps)
+        moves = looked_up(settler, operation, list(zip(steps, findings, strict=True)), seconds)
+        return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
+
+    def _rest(self, operation: Operation) -> timedelta:
+        """How long steps rest whose look-up was not made: what is urgent never longer than a second."""
+        if operation.reserve:
+            return CANNOT_LOOK
+        times = self._cannot_look[operation.name]
+        self._cannot_look[operation.name] = times + 1
+        return min(CANNOT_LOOK * (1 << min(times, 5)), CANNOT_LOOK_MOST)
+
+    async def _introduce(self) -> None:
+        """Shows what the ledger knows to what the reads have shown, once."""
+        if not self._introduced:
+            self.seen.learn(await self.claims.an_account())
+            self._introduced = True
+
+    async def _findings(
+        self, operation: Operation, reader: LookUpReader, steps: Sequence[Claimed], ask: Look
+    ) -> Sequence[Finding]:
+        try:
+            items = [as_looked_for(step, self._item(step, operation)) for step in steps]
+            return await ask(operation, reader, items)
+        except HostDoubted as doubted:
+            log.warning("dispatch.host_doubted", domain=doubted.domain, operation=operation.name)
+            await reader.doubt(doubted)
+            return [Unknown(str(doubted))] * len(steps)
+        except Unreadable as unreadable:
+            return [Unknown(str(unreadable))] * len(steps)
+
+    async def _settler(self, operation: Operation, steps: Sequence[Claimed]) -> Settler:
+        """The rules, with what the ledger knows of the operation's other calls if some of these have failed before."""
+        since = splitting.failed_before(steps)
+        signs = NO_SIGNS
+        if since is not None:
+            try:
+                signs = await self.claims.signs_since(operation.name, since)
+            except DatabaseError as error:
+                log.warning("dispatch.record_waits", operation=operation.name, error=error.reason)
+        return Settler(self.schedule, self.settle, random.random(), signs)

@@ -1,0 +1,30 @@
+"""The firm's flows: one file an input event, pure. What comes next is decided here and nowhere else."""
+
+from collections.abc import Mapping
+
+from worker.engine.flows.assigned import Assignment
+from worker.engine.flows.base import Flow
+from worker.engine.flows.failed import Revocation
+from worker.engine.flows.left import Departure
+from worker.engine.flows.passed import Subaccount
+from worker.engine.flows.purchased import Purchased
+from worker.engine.flows.requested import Request
+from worker.engine.flows.reset import Reset
+from worker.engine.flows.signed import Entitlement
+
+FLOWS: Mapping[str, Flow] = {
+    flow.topic: flow
+    for flow in (
+        Purchased(),
+        Revocation(),
+        Departure(),
+        Entitlement(),
+        Subaccount(),
+        Assignment(),
+        Request(),
+        Reset(),
+    )
+}
+"""In the contract's order."""
+
+__all__ = ["FLOWS", "Flow"]

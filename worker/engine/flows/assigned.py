@@ -1,0 +1,53 @@
+"""`account.assigned`: an account is given to a user; a live permission of that pair is what was asked for."""
+
+from __future__ import annotations
+
+from schemas.events import AccountAssigned
+from worker.engine.flows.base import SUCCEEDED, Facts, Failed, Item, Names, Planned, Rules, Send, StepEnd, View
+from worker.engine.flows.common import ended_by, new_round, permitted
+from worker.engine.flows.departing import stopped
+
+PERMISSION = "createTradingPermission"
+
+
+class Assignment:
+    """An account is given to a user."""
+
+    topic = "account.assigned"
+
+    def names(self, event: AccountAssigned) -> Names:
+        """The account and the user."""
+        return Names(user_id=event.user_id, account_id=event.account_id, gives=True)
+
+    def details(self, _event: AccountAssigned) -> bytes:
+        """It asks for no order."""
+        return b""
+
+    def freeze(self, event: AccountAssigned, _rules: Rules) -> AccountAssigned:
+        """As it is."""
+        return event
+
+    def plan(self, view: View, _rules: Rules) -> Planned:
+        """Looks first, so that neither another event nor a topic read again makes a second permission."""
+        facts = new_round(view.facts, ())
+        if "tradingPermissionId" in facts:
+            return Planned(SUCCEEDED, facts)
+        event = _event(view)
+        alike = f"{event.account_id}:{event.user_id}"  # the same pair twice is one request
+        return Planned(stopped(view) or Send(PERMISSION, look_first=True, alike=alike), facts)
+
+    def learn(self, view: View, _operation: str, end: StepEnd) -> Planned | Facts:
+        """The permission's id, or the refusal."""
+        if isinstance(end, Failed):
+            return ended_by(end, view.facts)
+        return permitted(view.facts, end.value)
+
+    def item(self, view: View, _operation: str, _rules: Rules) -> Item:
+        """Account and user."""
+        event = _event(view)
+        return {"accountId": event.account_id, "userId": event.user_id}
+
+
+def _event(view: View) -> AccountAssigned:
+    assert isinstance(view.event, AccountAssigned)
+    return view.event

@@ -1,0 +1,109 @@
+"""What several flows decide alike: whose user it is, whether another event asked for the same, when to try again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from schemas.countries import is_restricted
+from schemas.outcomes import ErrorCode, Status
+from worker.engine.flows.base import (
+    ENDED,
+    End,
+    Facts,
+    Failed,
+    OrderView,
+    Planned,
+    Rules,
+    View,
+    Wait,
+    failed,
+    order_key,
+    trader_key,
+    warned,
+)
+
+RECHECK = timedelta(minutes=5)
+"""A wait for another flow ends when that flow wakes it; this is the net below, should a wake-up be lost."""
+
+
+def new_round(facts: Facts, keep: Iterable[str]) -> Facts:
+    """The facts to plan with: of a flow that had ended, what is in effect is kept, and what went wrong is forgotten."""
+    if ENDED not in facts:
+        return facts
+    return {name: facts[name] for name in keep if name in facts}
+
+
+def permitted(facts: Facts, value: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts with a trading permission. One that was found revoked or declined is no reason to create another."""
+    permission = value["tradingPermissionId"]
+    found = {**facts, "tradingPermissionId": permission}
+    status = value.get("permissionStatus")
+    if status is None:
+        return found
+    return warned(found, f"Trading permission {permission} is {status}; no other one was created.")
+
+
+def ended_by(end: Failed, facts: Facts) -> Planned:
+    """The flow ends as its step did."""
+    status = Status.IN_DOUBT if end.code is ErrorCode.IN_DOUBT else Status.FAILED
+    return Planned(End(status, end.code, end.text), facts)
+
+
+def known_user(view: View, rules: Rules, trader_id: str | None, user_id: int | None) -> int | Wait | End:
+    """The user that an event is about; a trader without one is waited for, and then not found."""
+    trader = view.trader
+    if trader_id is not None and trader.user_id is not None:
+        if user_id not in (None, trader.user_id):
+            return failed(ErrorCode.CONFLICT, f"Trader {trader_id} is known with another Tradovate user.")
+        return trader.user_id
+    if user_id is not None:
+        if trader.taken_by is not None:
+            return failed(ErrorCode.CONFLICT, f"Tradovate user {user_id} is known as another trader's.")
+        return user_id
+    if trader_id is None:
+        return failed(ErrorCode.NOT_FOUND, "The event names no trader.")
+    if trader.maker is not None:
+        return Wait((trader_key(trader_id),), view.now + RECHECK)
+    until = view.since + rules.unknown_wait
+    if view.now >= until:
+        return failed(ErrorCode.NOT_FOUND, f"No Tradovate user is known for trader {trader_id}.")
+    return Wait((trader_key(trader_id),), until)
+
+
+def follow(view: View, order: OrderView, copied: Iterable[str]) -> Planned:
+    """Another event asked for this order before: same details get the same ids, no call; others are a conflict."""
+    if not order.same_details:
+        text = f"Order {order.order_id} was already placed with other details; it is untouched."
+        return Planned(failed(ErrorCode.CONFLICT, text), view.facts)
+    if order.state == "open":
+        return Planned(Wait((order_key(order.kind, order.order_id),), view.now + RECHECK), view.facts)
+    ids = {key: order.facts[key] for key in copied if key in order.facts}
+    code = ErrorCode(order.error_code) if order.error_code else None
+    return Planned(End(Status(order.state), code, order.error_text), {**view.facts, **ids})
+
+
+def restricted(*countries: str | None) -> End | None:
+    """A trader from a country on CME's list never reaches Tradovate."""
+    if is_restricted(*countries):
+        return failed(ErrorCode.RESTRICTED_COUNTRY, "The trader's country is on CME's restricted list.")
+    return None
+
+
+def jitter(view: View, number: int) -> float:
+    """A number in [0, 1) that follows from the flow and `number`: flows have no dice of their own."""
+    digest = hashlib.sha256(view.flow_id.bytes + number.to_bytes(8)).digest()
+    return int.from_bytes(digest[:6]) / 2**48
+
+
+def back_off(view: View, rules: Rules, tries: int, cap: timedelta) -> timedelta:
+    """Before try number `tries` + 1: exponential, with full jitter, never longer than `cap`."""
+    longest = min(cap.total_seconds(), rules.retry_base.total_seconds() * 2.0 ** min(tries - 1, 62))
+    return timedelta(seconds=jitter(view, tries) * longest)
+
+
+def plus(facts: Facts, name: str, *values: Any) -> dict[str, Any]:
+    """The facts with `values` in the list `name` too, each once."""
+    return {**facts, name: list(dict.fromkeys([*facts.get(name, ()), *values]))}

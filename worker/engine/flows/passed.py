@@ -1,0 +1,271 @@
+"""`trader.passed`: a funded subaccount is asked for, once, and its review is followed to the end. It moves money.
+
+Nothing lists requests. So before a first one the partner is asked for a duplicate, and after an unclear answer the
+request is never sent again by itself: the outcome is `in_doubt`, and a person looks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from schemas.events import TraderPassed
+from schemas.outcomes import ErrorCode, Status
+from schemas.tradovate import SubaccountRequest, TradeDate
+from worker.engine.flows.base import (
+    ENDED,
+    LEFT,
+    SUCCEEDED,
+    End,
+    Facts,
+    Failed,
+    Item,
+    Names,
+    Planned,
+    Rules,
+    Send,
+    StepEnd,
+    View,
+    failed,
+    warned,
+)
+from worker.engine.flows.common import ended_by, follow, jitter, known_user, new_round, restricted
+from worker.engine.flows.departing import stopped
+
+KIND = "passed"
+
+CHECK = "checkDuplicate"
+REQUEST = "createPartnerSubaccountRequest"
+DOCUMENT = "submitPartnerSubaccountDocument"
+STATUS = "getPartnerSubaccountRequestStatus"
+
+SLOTS = (("POAForm", "poa-form"), ("Id", "identity"), ("AddressVerificationFAFTA", "address"))
+"""Document types in the order in which the event gives them, and how their files are called."""
+
+SOON, LATE = timedelta(minutes=10), timedelta(minutes=15)
+"""Polled every 30 to 60 s in the first ten minutes, then ever more seldom, to every fifteen minutes (contract 5.8)."""
+
+ID_TOLD_BY = 3
+"""Polls after which an approved request ends without its account's id: the vendor does not promise one."""
+
+_COPIED = ("userId", "requestId", "requestStatus", "accountId", "warnings")
+_LEFT = ("userId", "requestId", "requestStatus", "requestedAt", "uploaded", "terms")
+_KEPT = (*_LEFT, "cleared", "notMade", "told")
+
+OTHER_TERMS = "The request was made by an earlier event of this order, with other terms; it is followed as it is."
+
+
+class Subaccount:
+    """A funded subaccount is asked for."""
+
+    topic = "trader.passed"
+
+    def names(self, event: TraderPassed) -> Names:
+        """The trader, the order, and all that this trader passed before."""
+        return Names(
+            trader_id=event.trader_id,
+            user_id=event.user_id,
+            order_id=event.order_id,
+            owns_order=True,
+            order_kind=KIND,
+            of_trader=True,
+            makes="requestId",
+            keeps=_LEFT,
+            gives=True,
+        )
+
+    def details(self, event: TraderPassed) -> bytes:
+        """Who, and the terms of the account; the trader's personal data do not count (contract 5.1)."""
+        trader = event.trader_id if event.trader_id is not None else event.user_id
+        return orjson.dumps({"trader": trader, **_terms(event)}, option=orjson.OPT_SORT_KEYS)
+
+    def freeze(self, event: TraderPassed, _rules: Rules) -> TraderPassed:
+        """As it is."""
+        return event
+
+    def plan(self, view: View, rules: Rules) -> Planned:
+        """Duplicate check, request, documents, then its review."""
+        event, order = _event(view), view.order
+        if order is not None and order.flow_id != view.flow_id:
+            return follow(view, order, _COPIED)
+        facts = _begin(view)
+        end = restricted(event.application.country, event.application.citizenship)
+        if end is not None:
+            return Planned(end, facts)
+        # Once it is known, it stays: what has been asked for is not left halfway.
+        user = facts["userId"] if "userId" in facts else known_user(view, rules, event.trader_id, event.user_id)
+        if not isinstance(user, int):
+            return Planned(user, facts)
+        adopted = _adopted(event, {**facts, "userId": user})
+        if isinstance(adopted, End):
+            return Planned(adopted, facts)
+        facts = adopted
+        if "requestId" not in facts:
+            cleared = facts.get("cleared") or facts.get("notMade") or _requested_before(view)
+            return Planned(stopped(view) or Send(REQUEST if cleared else CHECK), facts)
+        return _review(view, facts)
+
+    def learn(self, view: View, operation: str, end: StepEnd) -> Planned | Facts:
+        """What each step tells; a refused document spoils nothing but itself."""
+        facts = dict(view.facts)
+        if isinstance(end, Failed):
+            return _failed(view, operation, end)
+        match operation:
+            case "checkDuplicate":
+                return {**facts, "cleared": True}
+            case "createPartnerSubaccountRequest":
+                return {**facts, **end.value, "requestedAt": view.now.isoformat(), "terms": _digest(_event(view))}
+            case "submitPartnerSubaccountDocument":
+                return {**facts, "uploaded": facts.get("uploaded", 0) + 1}
+            case _:
+                return {**facts, **end.value, "polls": facts.get("polls", 0) + 1}
+
+    def item(self, view: View, operation: str, _rules: Rules) -> Item:
+        """The partner's body of each of the four operations."""
+        match operation:
+            case "checkDuplicate":
+                return _suspect(view)
+            case "createPartnerSubaccountRequest":
+                return _request(view)
+            case "submitPartnerSubaccountDocument":
+                return _document(view)
+            case _:
+                return {"subAccountRequestId": view.facts["requestId"]}
+
+
+def _begin(view: View) -> Facts:
+    """The facts to plan with: a new round forgets a denied request."""
+    facts = new_round(view.facts, (*_KEPT, LEFT))
+    if ENDED in view.facts and facts.get("requestStatus") == "Denied":
+        return {name: facts[name] for name in ("userId", "notMade") if name in facts}
+    return facts
+
+
+def _adopted(event: TraderPassed, facts: Facts) -> Facts | End:
+    """The facts with the request that a former owner of the order made for this user; one for another is a conflict."""
+    left = facts.get(LEFT, {})
+    if "requestId" in facts or "requestId" not in left or left.get("requestStatus") == "Denied":
+        return facts
+    if left.get("userId") != facts["userId"]:
+        text = f"Order {event.order_id} has subaccount request {left['requestId']}, which is another user's."
+        return failed(ErrorCode.CONFLICT, text)
+    facts = {**facts, **left}
+    return facts if left.get("terms") in (None, _digest(event)) else warned(facts, OTHER_TERMS)
+
+
+def _requested_before(view: View) -> bool:
+    """Whether this ledger knows a request of that trader: then it is another one that is asked for."""
+    return any(order.facts.get("requestId") is not None for order in view.known)
+
+
+def _review(view: View, facts: Facts) -> Planned:
+    event, status = _event(view), facts.get("requestStatus")
+    if status == "Denied":
+        text = facts.get("message") or "Tradovate denied the request and gave no reason."
+        return Planned(failed(ErrorCode.REJECTED, text), facts)
+    if status == "Approved" and (facts.get("accountId") is not None or facts.get("polls", 0) >= ID_TOLD_BY):
+        if facts.get("accountId") is None:
+            facts = warned(facts, "Tradovate approved the request and told no account id.")
+        return Planned(SUCCEEDED, facts)
+    # One for the request, and one for each change; an approval or a denial is told by the final outcome.
+    pending = "told" not in facts or (status != facts["told"] and status != "Approved")
+    if pending:
+        facts = {**facts, "told": status}
+    if event.files is not None and facts.get("uploaded", 0) < len(SLOTS):
+        return Planned(Send(DOCUMENT, pending=pending), facts)
+    return Planned(Send(STATUS, at=view.now + poll_after(view, facts), pending=pending), facts)
+
+
+def poll_after(view: View, facts: Facts) -> timedelta:
+    """How long until the next look at the review, jittered, so that requests made together are not polled together."""
+    polls = facts.get("polls", 0)
+    dice = jitter(view, polls)
+    age = view.now - datetime.fromisoformat(facts["requestedAt"]) if "requestedAt" in facts else timedelta(0)
+    if age < SOON:
+        return timedelta(seconds=30 + 30 * dice)
+    return min(age / 10, LATE) * (0.75 + 0.25 * dice)
+
+
+def _failed(view: View, operation: str, end: Failed) -> Planned | Facts:
+    facts = dict(view.facts)
+    match operation:
+        case "submitPartnerSubaccountDocument":
+            number = facts.get("uploaded", 0)
+            return warned({**facts, "uploaded": number + 1}, f"Document {SLOTS[number][0]}: {end.text}")
+        case "checkDuplicate" if _requested_before(view):
+            return {**facts, "cleared": True}  # what looks like a duplicate is the request that the ledger knows
+        case "checkDuplicate" if end.code is ErrorCode.IN_DOUBT:
+            text = f"A request like this may exist, so it was not sent: {end.text}"
+            return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), facts)
+        case "getPartnerSubaccountRequestStatus":
+            # The request is made and moves money: that its review cannot be read does not make it fail.
+            text = f"The request was made, and its review cannot be read: {end.text}"
+            return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), facts)
+        case _:
+            return ended_by(end, facts)
+
+
+def _terms(event: TraderPassed) -> dict[str, Any]:
+    """What is asked for, without the trader's personal data."""
+    terms = event.application
+    return {
+        "riskCategoryId": terms.risk_category_id,
+        "autoLiqProfileId": terms.auto_liq_profile_id,
+        "marginType": terms.margin_type,
+        "transferAmount": terms.transfer_amount,
+    }
+
+
+def _digest(event: TraderPassed) -> str:
+    return hashlib.sha256(orjson.dumps(_terms(event), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def _suspect(view: View) -> Item:
+    terms = _event(view).application
+    told = {"taxIdentifier": terms.tax_identifier, "nationalId": terms.national_id}
+    return {
+        "userId": view.facts["userId"],
+        "countryCode": terms.country,
+        **{name: value for name, value in told.items() if value is not None},
+    }
+
+
+def _request(view: View) -> Item:
+    event = _event(view)
+    ids = event.document_ids
+    slots = ("poa_form_doc_id", "government_doc_id", "address_doc_id")
+    documents: dict[str, Any] = dict(zip(slots, ids, strict=True)) if ids else {}
+    return SubaccountRequest(
+        cta_user_id=view.facts["userId"],
+        **event.application.model_dump(exclude={"birth_date"}),
+        birth_date=TradeDate.of(event.application.birth_date),
+        **documents,
+    ).to_wire()
+
+
+def _document(view: View) -> Item:
+    files = _event(view).files
+    assert files is not None
+    number = view.facts.get("uploaded", 0)
+    kind, name = SLOTS[number]
+    return {
+        "subAccountRequestId": view.facts["requestId"],
+        "documentType": kind,
+        "filename": f"{name}.{_extension(files[number])}",
+        "base64data": files[number],
+    }
+
+
+def _extension(data_uri: str) -> str:
+    """A file name's end for a data URI's type: `pdf`, `txt`, or the image's own."""
+    kind = data_uri.removeprefix("data:").partition(";")[0]
+    known = {"application/pdf": "pdf", "text/plain": "txt", "image/jpeg": "jpg", "image/svg+xml": "svg"}
+    return known.get(kind) or kind.partition("/")[2][:16]
+
+
+def _event(view: View) -> TraderPassed:
+    assert isinstance(view.event, TraderPassed)
+    return view.event

@@ -1,0 +1,47 @@
+"""`permission.requested`: an account holder asks for a trader; one already requested or accepted is success."""
+
+from __future__ import annotations
+
+from schemas.events import PermissionRequested
+from worker.engine.flows.base import SUCCEEDED, Facts, Failed, Item, Names, Planned, Rules, Send, StepEnd, View
+from worker.engine.flows.common import ended_by, new_round, permitted
+from worker.engine.flows.departing import stopped
+
+REQUEST = "requestTradingPermission"
+
+
+class Request:
+    """A permission is asked for."""
+
+    topic = "permission.requested"
+
+    def names(self, event: PermissionRequested) -> Names:
+        """The account."""
+        return Names(account_id=event.account_id, gives=True)
+
+    def details(self, _event: PermissionRequested) -> bytes:
+        """It asks for no order."""
+        return b""
+
+    def freeze(self, event: PermissionRequested, _rules: Rules) -> PermissionRequested:
+        """As it is."""
+        return event
+
+    def plan(self, view: View, _rules: Rules) -> Planned:
+        """Looks first: twenty refused requests an hour are all that the partner allows, and a repeat is refused."""
+        facts = new_round(view.facts, ())
+        if "tradingPermissionId" in facts:
+            return Planned(SUCCEEDED, facts)
+        return Planned(stopped(view) or Send(REQUEST, look_first=True), facts)
+
+    def learn(self, view: View, _operation: str, end: StepEnd) -> Planned | Facts:
+        """The permission's id, or the refusal word by word."""
+        if isinstance(end, Failed):
+            return ended_by(end, view.facts)
+        return permitted(view.facts, end.value)
+
+    def item(self, view: View, _operation: str, _rules: Rules) -> Item:
+        """The account, and whom the permission is for."""
+        event = view.event
+        assert isinstance(event, PermissionRequested)
+        return {"accountId": event.account_id, "ctaContact": event.cta_contact, "ctaEmail": event.cta_email}

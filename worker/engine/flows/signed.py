@@ -1,0 +1,128 @@
+"""`md.signed`: a trader signed the Market Data Agreement and gets the entitlement that waits for it.
+
+The signal can be quicker than the partner's own books: then the answer is `Live account is required`, which means not
+yet. It is tried again for a day, ever more seldom, and at once when another `md.signed` of that user comes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from schemas.events import MdSigned
+from schemas.outcomes import ErrorCode
+from worker.engine.flows.base import (
+    SUCCEEDED,
+    Facts,
+    Failed,
+    Item,
+    Names,
+    Planned,
+    Rules,
+    Send,
+    StepEnd,
+    View,
+    Wait,
+    failed,
+)
+from worker.engine.flows.common import back_off, ended_by, new_round
+from worker.engine.flows.departing import stopped
+
+ADD = "addEntitlementSubscription"
+AGAIN = "addEntitlementSubscription@again"
+"""Tries that came due by themselves: less urgent, and no more than a share of the budget, so that ten thousand traders
+who have not signed cost the others nothing."""
+
+NOT_YET = "live account is required"
+
+CAP_FACTOR = 12
+"""The back-off grows to twelve times RETRY_CAP_SECONDS (contract 5.8), an hour."""
+
+
+def signed_key(user_id: int) -> str:
+    """The wake key of another signature of that user."""
+    return f"signed:{user_id}"
+
+
+class Entitlement:
+    """The Market Data Agreement is signed."""
+
+    topic = "md.signed"
+
+    def names(self, event: MdSigned) -> Names:
+        """The user."""
+        return Names(user_id=event.user_id, gives=True)
+
+    def details(self, _event: MdSigned) -> bytes:
+        """It asks for no order."""
+        return b""
+
+    def freeze(self, event: MdSigned, rules: Rules) -> MdSigned:
+        """With the entitlement of the settings, if the event names none: what was asked for does not change later."""
+        if event.entitlement_id is not None or rules.entitlement_id is None:
+            return event
+        return event.model_copy(update={"entitlement_id": rules.entitlement_id})
+
+    def plan(self, view: View, rules: Rules) -> Planned:
+        """Looks whether the user has it, adds it, and wakes those that wait for the same."""
+        event = _event(view)
+        first = "entitlementId" not in view.facts
+        facts = new_round(view.facts, ())
+        if facts.get("entitled"):
+            return Planned(SUCCEEDED, facts)
+        if event.entitlement_id is None:
+            text = "The event names no entitlementId, and TRADOVATE_TPROP_ENTITLEMENT_ID is not set."
+            return Planned(failed(ErrorCode.INVALID, text), facts)
+        facts = {**facts, "entitlementId": event.entitlement_id}
+        if "refused" in facts:
+            refused = facts["refused"]
+            return _wait(view, rules, {name: facts[name] for name in facts if name != "refused"}, refused)
+        waited = facts.get("notYet")
+        # Planned before its time, it was woken: whoever woke it goes now, and one call serves both.
+        by_itself = waited is not None and view.now >= datetime.fromisoformat(waited["until"])
+        alike = f"{event.user_id}:{event.entitlement_id}"
+        send = Send(AGAIN if by_itself else ADD, look_first=True, alike=alike)
+        return Planned(stopped(view) or send, facts, (signed_key(event.user_id),) if first else ())
+
+    def learn(self, view: View, _operation: str, end: StepEnd) -> Planned | Facts:
+        """Done; not yet; or the refusal word by word."""
+        facts = {**view.facts, "sent": view.facts.get("sent", 0) + 1}
+        if not isinstance(end, Failed):
+            return {**facts, "entitled": True}
+        if end.code is ErrorCode.REJECTED and NOT_YET in end.text.lower():
+            return {**facts, "refused": end.text}
+        return ended_by(end, facts)
+
+    def item(self, view: View, _operation: str, _rules: Rules) -> Item:
+        """User and entitlement."""
+        event = _event(view)
+        return {"entitlementId": event.entitlement_id, "userId": event.user_id}
+
+
+def _wait(view: View, rules: Rules, facts: Facts, text: str) -> Planned:
+    """Not yet: waits for the next try, or gives up."""
+    waited: dict[str, Any] = facts.get("notYet", {"tries": 0, "spent": 0.0})
+    tries, spent = waited["tries"] + 1, waited["spent"]
+    if "from" in waited:
+        # Time in a lock-out or behind an empty budget does not count: no more than was meant to be waited.
+        passed = (view.now - datetime.fromisoformat(waited["from"])).total_seconds()
+        spent += min(passed, waited["delay"])
+    delay = back_off(view, rules, tries, rules.retry_cap * CAP_FACTOR)
+    left = rules.retry_for - timedelta(seconds=spent)
+    if left < timedelta(milliseconds=1):
+        return Planned(failed(ErrorCode.GAVE_UP, text), facts)
+    delay = min(delay, left)
+    until = view.now + delay
+    note = {
+        "tries": tries,
+        "spent": spent,
+        "from": view.now.isoformat(),
+        "until": until.isoformat(),
+        "delay": delay.total_seconds(),
+    }
+    return Planned(Wait((signed_key(_event(view).user_id),), until), {**facts, "notYet": note})
+
+
+def _event(view: View) -> MdSigned:
+    assert isinstance(view.event, MdSigned)
+    return view.event

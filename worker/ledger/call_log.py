@@ -1,0 +1,254 @@
+"""The call log, which is what the rate budget counts, the audit trail and the source of some metrics in one table.
+
+A call is written down before its bytes leave (`begin_calls`) and finished with what came back (`finish_call`), and
+what the answer means for everybody - a lock-out, a penalty, a session that may be closed - is in the same transaction.
+All times are the database's: replicas' clocks may differ by more than a token's last minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from worker.ledger import holds, host_table
+from worker.ledger.budget import HOUR, Budget, Closed, Wanted, room_for
+from worker.ledger.crypto import Vault
+from worker.ledger.database import Connection
+from worker.ledger.writes import Writes
+from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+
+BEGIN_LOCK = 5_471_903_311_867_204_029
+"""Advisory transaction lock under which calls are begun, by all replicas: two that count the budget at the same
+moment would both find room for the last call, and two that look for a trader's calls in flight would both find none.
+At 5,000 an hour this queue is always empty. Taken first in a transaction, before any row lock."""
+
+STREAK = 2
+"""Answers in a row that a closed session would give, after which the next call is a renewal (contract 5.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Calls that may be made now, one id each; fewer than asked for when the budget allowed no more."""
+
+    call_ids: tuple[int, ...]
+
+
+async def begin_calls(conn: Connection, wanted: Wanted, budget: Budget, items: Sequence[int] = (1,)) -> Opened | Closed:
+    """Begins a call for each entry of `items` (how many items it carries), or says until when none may be begun.
+
+    Holds `BEGIN_LOCK` until the transaction ends: call it before anything that locks rows.
+    """
+    await begin_lock(conn)
+    room = await room_for(conn, wanted, budget)
+    if isinstance(room, Closed):
+        return room
+    rows = await conn.fetch(INSERT_CALLS, *wanted.columns, list(items[:room]))
+    return Opened(tuple(row["id"] for row in rows))
+
+
+async def begin_lock(conn: Connection) -> None:
+    """Waits for `BEGIN_LOCK`: a statement of its own, for the next one must see what the former holder committed."""
+    await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
+
+
+INSERT_CALLS = (
+    "insert into call (operation, endpoint, domain, kind, items, replica, generation, at)"
+    " select $1, $2, $3, $4, n, $5, $6, statement_timestamp()"
+    " from unnest($7::integer[]) with ordinality as i (n, o) order by o returning id"
+)
+"""Writes calls down; its arguments are `Wanted.columns` and the items of each. Their ids ascend in that order, and
+those that are begun together have the same time."""
+
+
+async def finish_call(
+    conn: Connection, call_id: int, reply: Reply, *, lockout_seconds: float, locks_out: bool = True
+) -> None:
+    """Notes what came back, and moves what everybody shares in the same transaction.
+
+    Call it first in its transaction: all that finish then lock in one order - call, hold, session, host - and cannot
+    deadlock. A second finish of the same call changes nothing. Not `locks_out`: a 423 or 429 to this call is no
+    lock-out (contract 5.5: the renewal after a lock-out).
+    """
+    call = await conn.fetchrow(f"{_OVER} returning endpoint, domain, kind, generation, at", *_over(call_id, reply))
+    if call is None:
+        return
+    if call["kind"] != "session" and (sign := _against_host(reply, call)) is not None:
+        await host_table.doubt(conn, call["domain"], call["generation"], sign)
+    match reply:
+        case Silence(status) if locks_out:
+            await lock_out(conn, status, timedelta(seconds=lockout_seconds))
+        case Ticket(captcha=True):
+            await holds.put(
+                conn,
+                holds.endpoint_scope(call["endpoint"]),
+                "a penalty ticket with a captcha, which no program can solve",
+                lasts=holds.CAPTCHA_WAIT,
+            )
+        case Unclear() if reply.closed_session and call["kind"] != "session":
+            # Late answers of calls that went with a former token say nothing about this one.
+            await conn.execute(
+                "update session set streak = streak + 1, suspect = suspect or streak + 1 >= $2,"
+                " renew_after = case when not suspect and streak + 1 >= $2 then null else renew_after end"
+                " where $1::bigint is null or generation = $1",
+                call["generation"],
+                STREAK,
+            )
+        case Answer() | Refusal() if call["kind"] != "session":
+            await conn.execute(_CALMED)
+            await conn.execute(host_table.PROVEN, call_id)
+        case _:
+            pass
+
+
+def _against_host(reply: Reply, call: Mapping[str, Any]) -> host_table.Sign | None:
+    """What a reply says against the host that it came from. An empty 404 to a read may mean that there is none: the
+    look-up finds out, and says so itself (`host_table.doubt`).
+    """
+    socket = call["kind"] == "socket"
+    match reply:
+        case NotExecuted(why, status, leads_to):
+            empty = status in (404, 405)
+            if empty and call["kind"] == "look_up":
+                return None
+            return host_table.Sign(why, strong=not empty, begun_at=call["at"], leads_to=leads_to, socket=socket)
+        case NotSent(why, unreachable=True):
+            return host_table.Sign(why, strong=False, begun_at=call["at"], socket=socket)
+        case _:
+            return None
+
+
+async def finish_read(
+    conn: Connection, vault: Vault, call_id: int, reply: Reply, endpoint: str, asked: bytes, *, lockout_seconds: float
+) -> None:
+    """Notes what came of a read of a look-up: the call, and a ticket that goes with what was `asked`, a body or a
+    query, once its wait is over.
+    """
+    await finish_call(conn, call_id, reply, lockout_seconds=lockout_seconds)
+    if isinstance(reply, Ticket) and not reply.captcha:
+        await holds.put_ticket(conn, endpoint, reply.wait, reply.ticket, body_digest=vault.digest(asked), company=None)
+
+
+async def lock_out(conn: Connection, status: int, lasts: timedelta) -> None:
+    """Silences everybody; the session may have been closed, so that a renewal comes first when it is over."""
+    await holds.put(conn, holds.ALL, f"locked out: Tradovate answered {status}", lasts=lasts)
+    await conn.execute(
+        "update session set suspect = true, renewal_failed = false, renew_after = null"
+        " where not suspect or renewal_failed"
+    )
+
+
+FAIR = (Answer, Refusal)
+"""Replies that say nothing of the session, of lock-outs or of penalties."""
+
+
+def add_answered(writes: Writes, call_id: int, reply: Reply) -> None:
+    """What `finish_call` does for an ordinary call in fair weather, as parts of a transaction's only writes.
+
+    Its locks come after those of traders, orders and steps: nobody who holds a call or the session waits for these.
+    """
+    writes.add("answered", f"{_OVER} returning 1", *_over(call_id, reply))
+    writes.add("calmed", f"{_CALMED} returning 1")
+    writes.add("proven", f"{host_table.PROVEN} returning 1", call_id)
+
+
+_OVER = (
+    "update call set finished_at = clock_timestamp(), result = $2::text, http_status = $3::integer, error = $4::text"
+    " where id = $1::bigint and finished_at is null"
+)
+_CALMED = "update session set streak = 0 where streak <> 0"
+"""Reads first: in fair weather nobody locks the row that all lanes share."""
+
+
+def _over(call_id: int, reply: Reply) -> tuple[int, str, int | None, str | None]:
+    return call_id, result_name(reply), _status(reply), _error(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """How calls of an operation have fared: the newest that the partner answered (0: none), and how many failed."""
+
+    answered: int = 0
+    failed: int = 0
+
+
+NO_SIGNS = Signs()
+
+
+async def signs_since(conn: Connection, operation: str, since: int) -> Signs:
+    """How calls that sent steps of `operation` and were begun after the call `since` have fared."""
+    row = await conn.fetchrow(
+        "select coalesce(max(id) filter (where result = any($3::text[])), 0) as answered,"
+        " count(*) filter (where result <> all($3::text[])) as failed"
+        " from call where operation = $1 and result = any($4::text[]) and id > $2 and kind = 'send'",
+        operation,
+        since,
+        _ANSWERED,
+        [*_ANSWERED, *_FAILED],
+    )
+    return Signs(row["answered"], row["failed"])
+
+
+_ANSWERED = ["answer", "refusal"]
+_FAILED = ["unclear", "not_executed", "unauthorized"]
+
+
+async def not_permitted(conn: Connection) -> Sequence[str]:
+    """Endpoints whose last call of the last hour was answered 401, though a later call with the same token or a newer
+    one was answered: the API key lacks a permission.
+    """
+    rows = await conn.fetch(
+        "with recent as materialized (select id, endpoint, result, generation from call"
+        " where at > statement_timestamp() - interval '1 hour' and result is not null and kind in ('send', 'look_up'))"
+        " select endpoint from (select distinct on (endpoint) * from recent order by endpoint, id desc) as last"
+        " where result = 'unauthorized' and exists (select from recent where result = any($1::text[])"
+        " and generation >= last.generation) order by endpoint",
+        _ANSWERED,
+    )
+    return [row["endpoint"] for row in rows]
+
+
+async def prune(conn: Connection, keep: timedelta, most: int = 10_000) -> int:
+    """Deletes up to `most` calls older than `keep` (never of the last two hours, which still count); how many."""
+    status: str = await conn.execute(
+        "delete from call where id in (select id from call where at < statement_timestamp() - $1::interval"
+        " order by at limit $2)",
+        max(keep, 2 * HOUR),
+        most,
+    )
+    return int(status.rpartition(" ")[2])
+
+
+def result_name(reply: Reply) -> str:
+    """A reply's name in the call log and in metrics: answer, refusal, ticket, silence, unauthorized, ..."""
+    match reply:
+        case NotSent():
+            return "not_sent"
+        case NotExecuted():
+            return "not_executed"
+        case _:
+            return type(reply).__name__.lower()
+
+
+def _status(reply: Reply) -> int | None:
+    match reply:
+        case Answer() | Ticket():
+            return 200
+        case Unauthorized():
+            return 401
+        case Refusal(status=status) | Silence(status=status) | NotExecuted(status=status) | Unclear(status=status):
+            return status
+        case NotSent():
+            return None
+
+
+def _error(reply: Reply) -> str | None:
+    """Codes and our own words only: the log is kept for a year, and the partner's texts may name persons."""
+    match reply:
+        case Refusal(code=code):
+            return code
+        case NotSent(why) | NotExecuted(why=why) | Unclear(why=why):
+            return why
+        case Answer() | Ticket() | Silence() | Unauthorized():
+            return None

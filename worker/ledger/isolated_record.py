@@ -1,0 +1,86 @@
+"""The results of a call of which one can never be stored: it must not keep the others from being written.
+
+What the partner says is cleaned where it comes in, so this should never be needed. Without it one result that cannot be
+stored would be looked up and brought again for ever, with all that shared its call. So the results are isolated by
+halves. The step that is to blame is proven by this, that the others can be stored without it, and it without what it
+brought: it ends in doubt.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from schemas.outcomes import ErrorCode
+from worker.engine.flows.base import Failed
+from worker.ledger.database import Connection, DatabaseUnavailable
+from worker.ledger.ledger import Ledger
+from worker.ledger.rows import Claimed, Finish, Move, OutcomeRow
+from worker.replies import Reply, Unclear
+
+log = structlog.get_logger()
+
+Moves = Sequence[tuple[Claimed, Move]]
+
+
+async def record(
+    ledger: Ledger,
+    lease: uuid.UUID,
+    moves: Moves,
+    call: tuple[int, Reply] | None = None,
+    held: Callable[[Connection], Any] | None = None,
+    since: float = 0.0,
+) -> Sequence[OutcomeRow]:
+    """`Ledger.record`, in parts when all of it cannot be stored. Raises `DatabaseUnavailable`.
+
+    Another error than that may come of a value: refused by the database, or by what writes it as JSON.
+    """
+    try:
+        return await ledger.record(lease, moves, call, held, since)
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:
+        log.exception("ledger.results_refused", steps=len(moves), error=type(error).__name__)
+    outcomes = [*await _call(ledger, lease, call, held, since)]
+    return [*outcomes, *await _apart(ledger, lease, moves)]
+
+
+async def _call(
+    ledger: Ledger,
+    lease: uuid.UUID,
+    call: tuple[int, Reply] | None,
+    held: Callable[[Connection], Any] | None,
+    since: float,
+) -> Sequence[OutcomeRow]:
+    """What came back to the call itself; unclear if that cannot be stored."""
+    try:
+        return await ledger.record(lease, (), call, held, since)
+    except DatabaseUnavailable:
+        raise
+    except Exception:
+        log.exception("ledger.reply_refused", call_id=call[0] if call is not None else None)
+        unstored = Unclear("what came back could not be stored")
+        return await ledger.record(lease, (), (call[0], unstored) if call is not None else None, None, since)
+
+
+async def _apart(ledger: Ledger, lease: uuid.UUID, moves: Moves) -> Sequence[OutcomeRow]:
+    """What can be stored of results that cannot be stored together."""
+    if len(moves) == 1:
+        ((step, _),) = moves
+        log.error("ledger.result_refused", flow_id=str(step.flow.id), operation=step.operation)
+        text = f"What Tradovate answered to {step.operation} cannot be stored; an operator must look what it did."
+        return await ledger.record(lease, [(step, Finish(Failed(ErrorCode.IN_DOUBT, text), parked=True))])
+    half = len(moves) // 2
+    outcomes: list[OutcomeRow] = []
+    for part in filter(None, (moves[:half], moves[half:])):
+        try:
+            outcomes += await ledger.record(lease, part)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - what is to blame for it is found in a part of it
+            log.warning("ledger.results_isolated", steps=len(part), error=type(error).__name__)
+            outcomes += await _apart(ledger, lease, part)
+    return outcomes

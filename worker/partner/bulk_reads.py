@@ -1,0 +1,218 @@
+"""Many entities at once: by name (`finds`), by id (`items`), by user (`ldeps`), whatever form these reads have.
+
+The vendor names the reads and says no more. So a bulk read is believed once it has shown that it understands: it found
+something that was asked for in that form. Before that, or where it does not exist, each value is asked for alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from worker.partner.observed_forms import Form
+from worker.partner.operation import NotPermitted, Reader, Unreadable
+from worker.partner.single_reads import No, Page, Row, find, folded, is_id, item, one, page
+from worker.replies import Domain
+
+MOST = 100
+"""Values a read; the vendor's own limit of items a call."""
+FEW = 10
+"""Values that `items` takes: more were answered with 404 (measured)."""
+URL_LIMIT = 3000
+"""Characters of the names in one address: servers and proxies commonly take 8,192 in all, some only 4,096."""
+
+ById = Mapping[int, Row | Unreadable]
+"""Entities by id; what is not there is left out, and what could not be read has its reason."""
+
+
+def chunks(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """`values` in lists of at most `size`."""
+    everything = list(values)
+    for start in range(0, len(everything), size):
+        yield everything[start : start + size]
+
+
+async def by_names(reader: Reader, domain: Domain, entity: str, names: Iterable[str]) -> dict[str, list[Row]]:
+    """Entities by `folded` name. A name may have several: names are not known to be unique. Raises `Unreadable`."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    wanted = sorted({folded(name): name for name in names}.values())
+    path = f"/{entity}/finds"
+    alone = [name for name in wanted if "," in name]  # joined with others it would be two
+    asked: list[str] = []  # in bulk, without learning whether they are there
+    for some in _short([name for name in wanted if "," not in name], reader.seen.most.get(path, MOST)):
+        if len(some) == 1 or path in reader.seen.broken:
+            alone += some
+        else:
+            asked += await _finds(reader, domain, entity, some, found)
+    for name in [*alone, *asked]:
+        if (row := await find(reader, domain, entity, name)) is not None:
+            found[folded(name)].append(row)
+            if name in asked:
+                reader.seen.broken.add(path)
+    return found
+
+
+def _short(names: Sequence[str], most: int) -> Iterator[list[str]]:
+    """`names` in lists that are short enough for an address."""
+    some: list[str] = []
+    length = 0
+    for name in names:
+        size = len(quote(name)) + len("&names=")
+        if some and (len(some) == most or length + size > URL_LIMIT):
+            yield some
+            some, length = [], 0
+        some.append(name)
+        length += size
+    if some:
+        yield some
+
+
+async def _finds(
+    reader: Reader, domain: Domain, entity: str, names: list[str], found: dict[str, list[Row]]
+) -> Sequence[str]:
+    """Puts what a bulk read finds into `found`; returns the names about which it says nothing."""
+    seen, path = reader.seen, f"/{entity}/finds"
+    known, learned = seen.names.get(path), seen.forms.get(path)
+    beside = known is not None and folded(known) not in map(folded, names)
+    asked = [names[0], str(known), *names[1:]] if beside else names
+    places = {folded(name): place for place, name in enumerate(asked)}
+    pages: list[Page] = []
+    for form in sorted(Form, key=lambda each: each is not learned):
+        pages.append(await page(reader, domain, path, names=",".join(asked) if form is Form.JOINED else asked))
+        told = [row for row in _told(pages[-1]) if folded(str(row.get("name"))) in places and is_id(row.get("id"))]
+        for row in told:
+            if row not in found[folded(row["name"])]:
+                found[folded(row["name"])].append(row)
+        if _understood(form, [places[folded(row["name"])] for row in told], len(asked)):
+            seen.forms[path] = form
+            seen.names.setdefault(path, told[0]["name"])
+            return ()
+        if form is learned and (pages[-1] == [] or (pages[-1] is No.NOT_THERE and not beside)):
+            return ()  # it has understood this form before, and there is nothing to find
+    missing = [name for name in names if not found[folded(name)]]
+    if len(names) > FEW and No.NOT_THERE in pages:
+        return await _fewer(reader, domain, entity, missing, found)
+    if beside:
+        del seen.names[path]  # archived meanwhile, or not shown to us
+    elif all(each == [] for each in pages):
+        return await _nobody(reader, domain, entity, missing, found)
+    return missing
+
+
+def _told(answered: Page) -> Sequence[Row]:
+    return () if isinstance(answered, No) else answered
+
+
+def _understood(form: Form, places: Sequence[int], asked: int) -> bool:
+    """Whether the rows that were found, told by the places of their names, show that all names were understood.
+
+    A server that takes one of several equal parameters takes the first or the last.
+    """
+    if form is Form.JOINED:
+        return bool(places)
+    return len(set(places)) > 1 or any(0 < place < asked - 1 for place in places)
+
+
+async def _nobody(
+    reader: Reader, domain: Domain, entity: str, names: list[str], found: dict[str, list[Row]]
+) -> Sequence[str]:
+    """Both forms were answered with an empty list, and one of them must be right. The first name is asked for alone:
+    were it there, none of them would be.
+    """
+    row = await find(reader, domain, entity, names[0])
+    if row is None:
+        return ()
+    found[folded(names[0])].append(row)
+    return names[1:]
+
+
+async def _fewer(
+    reader: Reader, domain: Domain, entity: str, names: list[str], found: dict[str, list[Row]]
+) -> Sequence[str]:
+    """A bulk read that fails for many may serve a few. If it does not either, all are asked for alone."""
+    left: list[str] = []
+    for number, some in enumerate(chunks(names, FEW)):
+        still = await _finds(reader, domain, entity, some, found)
+        if number == 0 and len(still) == len(some):
+            return names
+        reader.seen.most[f"/{entity}/finds"] = FEW
+        left += still
+    return left
+
+
+async def dependents(
+    reader: Reader, domain: Domain, entity: str, users: Iterable[int]
+) -> dict[int, list[Row] | Unreadable]:
+    """A kind of entity by user: all that each user has, or why it could not be read.
+
+    Raises `Unreadable` when the partner fails. One user whom the partner does not know, or who is another firm's, may
+    spoil the bulk read of all. So it is asked again in quarters, and only the users of a failing one are asked alone.
+    """
+    found: dict[int, list[Row] | Unreadable] = {}
+    for some in chunks(sorted(set(users)), MOST):
+        told = await _ldeps(reader, domain, entity, some)
+        if told is not None:
+            found |= told
+            continue
+        for part in chunks(some, max(FEW, -(-len(some) // 4))):
+            told = await _ldeps(reader, domain, entity, part) if len(part) < len(some) else None
+            found |= told if told is not None else {user: await _deps(reader, domain, entity, user) for user in part}
+    return found
+
+
+async def _ldeps(reader: Reader, domain: Domain, entity: str, users: Sequence[int]) -> dict[int, list[Row]] | None:
+    """None when the bulk read does not exist, or does not understand."""
+    if len(users) == 1:
+        return None
+    path = f"/{entity}/ldeps"
+    told = await page(reader, domain, path, masterids=",".join(map(str, users)))
+    if isinstance(told, No):
+        return None
+    found: dict[int, list[Row]] = {user: [] for user in users}
+    for row in told:
+        user = row.get("userId")
+        if user not in found:
+            return None  # whose it is cannot be seen, so nobody is known to have none
+        found[user].append(row)
+    if told:
+        reader.seen.lists.add(path)
+    elif path not in reader.seen.lists and await _deps(reader, domain, entity, users[0]) != []:
+        return None
+    return found
+
+
+async def _deps(reader: Reader, domain: Domain, entity: str, user: int) -> list[Row] | Unreadable:
+    try:
+        return [{**row, "userId": user} for row in await one(reader, domain, f"/{entity}/deps", masterid=user)]
+    except NotPermitted as denied:
+        return denied
+
+
+async def by_id(reader: Reader, domain: Domain, entity: str, ids: Iterable[int]) -> ById:
+    """Entities by their ids. Raises `Unreadable` when the partner fails.
+
+    `items` may answer fewer than asked, in any order. A missing row is believed only of `item`.
+    """
+    found: dict[int, Row | Unreadable] = {}
+    for some in chunks(sorted(set(ids)), FEW):
+        if len(some) > 1:
+            told = await page(reader, domain, f"/{entity}/items", ids=",".join(map(str, some)))
+            if not isinstance(told, No):
+                found |= {row["id"]: row for row in told if row.get("id") in some}
+        for missing in [each for each in some if each not in found]:
+            try:
+                row = await item(reader, domain, entity, missing)
+            except NotPermitted as denied:
+                found[missing] = denied
+            else:
+                found |= {} if row is None else {missing: row}
+    return found
+
+
+def readable(found: list[Row] | Unreadable) -> list[Row]:
+    """What a user has; raises the reason when it could not be read."""
+    if isinstance(found, Unreadable):
+        raise found
+    return found

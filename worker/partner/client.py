@@ -1,0 +1,365 @@
+"""The partner over HTTP: one pooled client for both domains; every call ends as one of the eight replies.
+
+Nothing raises out of here but `asyncio.CancelledError`. Neither a token nor a body nor an address with its query
+(`find?name=...` carries a trader's name) is ever logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlencode
+
+import httpcore
+import httpx
+
+from schemas.cleaning import clean
+from worker.partner.classify import classify
+from worker.partner.egress import Egress, tls_fault
+from worker.partner.hosts import Addresses, redirected
+from worker.partner.lockout import LockOut
+from worker.partner.token import Token
+from worker.replies import Domain, NotSent, Query, Reply, Silence, Unclear
+
+__all__ = ["Exchange", "PartnerClient", "Watch", "classify"]
+
+SEND_LIMIT = 8 * 2**20
+"""Bytes of an answer to a sending call: a hundred results with the longest errorText, all escaped, are 5 MB."""
+READ_LIMIT = 64 * 2**20
+"""Bytes of an answer to a reading call: `list` knows no paging, and an organization may have 100,000 accounts."""
+KEEPALIVE_SECONDS = 4.0
+"""Below the 5 s after which the most impatient common servers close an idle connection. A request that crosses
+with such a close is lost without an answer, and we could not know whether it was carried out."""
+CONNECT_SECONDS = 10.0
+"""A lost packet of a handshake is sent again after 1, 3 and 7 s; a host that is silent for longer is away."""
+CONNECTIONS = 64
+"""More than the calls that any replica has in flight: nobody waits for the pool."""
+
+NEEDS_NO_BODY = (423, 429)
+"""Statuses that say all: a lock-out must not wait for a body that drips, nor be forgotten because one is cut."""
+
+Watch = Callable[[str, str, float, int | None, str | None], None]
+"""Method, address without the query (which may name a trader), seconds, status if any came, name of what broke it."""
+
+_UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+_NOT_CONNECTED = (*_UNREACHABLE, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A reply, and the partner's clock (HTTP `Date`, whole seconds) when it answered with one."""
+
+    reply: Reply
+    date: datetime | None = None
+
+
+class _HeldBack(Exception):  # noqa: N818 - the state of a lease, or of everybody
+    """The call must not be sent: the time for it has passed, or this process has just been locked out."""
+
+
+class _TooLong(Exception):  # noqa: N818 - the state of a body
+    """The answer is longer than any that makes sense."""
+
+
+class PartnerClient:
+    """Calls to LIVE and DEMO. `timeout_seconds` bounds each call as a whole, from waiting for a connection to the
+    answer's last byte. `transport` is the seam for tests; `clock` is monotonic seconds.
+
+    `egress`: the proxy and the certificates that are trusted; without it no proxy, and the machine's own authorities.
+    `lockout` remembers a 423 or 429 from the moment at which it is received, and keeps this client silent.
+    `watch` gets each call when it has ended.
+    """
+
+    def __init__(
+        self,
+        addresses: Addresses,
+        timeout_seconds: float,
+        *,
+        lockout: LockOut | None = None,
+        egress: Egress | None = None,
+        watch: Watch = lambda *_: None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        # httpx logs every request's address at INFO, and the query of `find` is a person's name.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._addresses = addresses
+        self._lockout = lockout
+        self._watch = watch
+        self._timeout = timeout_seconds
+        self._clock = clock
+        self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
+        self._client = httpx.AsyncClient(
+            **({"transport": transport} if transport is not None else _leaving(egress or Egress.of())),
+            # The call is bounded as a whole, since phases alone never end if a server drips. The handshakes (TCP, TLS)
+            # have bounds of their own that end first: a TLS handshake that is cancelled from outside leaks its socket.
+            timeout=httpx.Timeout(None, connect=min(CONNECT_SECONDS, 0.45 * timeout_seconds)),
+            limits=httpx.Limits(
+                max_connections=CONNECTIONS,
+                max_keepalive_connections=CONNECTIONS,
+                keepalive_expiry=KEEPALIVE_SECONDS,
+            ),
+            follow_redirects=False,  # the token goes only where `hosts` says
+            trust_env=False,  # a proxy or .netrc of the machine must not see or change the credentials
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # the session is the token, nothing else
+            headers={"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "tradovate-worker"},
+        )
+
+    @property
+    def addresses(self) -> Addresses:
+        """The addresses of the settings, and what may replace their hosts."""
+        return self._addresses
+
+    @property
+    def lockout(self) -> LockOut | None:
+        """What remembers a lock-out that the ledger may not know yet."""
+        return self._lockout
+
+    @property
+    def timeout_seconds(self) -> float:
+        """The longest that a call takes."""
+        return self._timeout
+
+    async def post(
+        self,
+        domain: Domain,
+        path: str,
+        body: bytes,
+        *,
+        token: Token,
+        send_before: float | None = None,
+        reading: bool = False,
+    ) -> Reply:
+        """POSTs `body` (JSON) to the token's host. `send_before` (of `clock`): when it has passed before the first byte
+        is written, the reply is `NotSent`. `reading` for endpoints that only read (getAccountTradingPermissions and
+        the like).
+        """
+        exchange = await self.exchange(
+            "POST",
+            domain,
+            path,
+            body=body,
+            bearer=token.value,
+            host=token.hosts.get(domain),
+            send_before=send_before,
+            reading=reading,
+        )
+        return exchange.reply
+
+    async def get(
+        self,
+        domain: Domain,
+        path: str,
+        query: Mapping[str, Query] | None = None,
+        *,
+        token: Token,
+        send_before: float | None = None,
+    ) -> Reply:
+        """GETs from the token's host. Null, an empty body and a list are answers too; an empty 404 may mean that there
+        is none.
+        """
+        exchange = await self.exchange(
+            "GET",
+            domain,
+            path,
+            query=query,
+            bearer=token.value,
+            host=token.hosts.get(domain),
+            send_before=send_before,
+            reading=True,
+        )
+        return exchange.reply
+
+    async def exchange(
+        self,
+        method: str,
+        domain: Domain,
+        path: str,
+        *,
+        body: bytes | None = None,
+        query: Mapping[str, Query] | None = None,
+        bearer: str | None,
+        host: str | None,
+        send_before: float | None = None,
+        reading: bool,
+        locks_out: bool = True,
+    ) -> Exchange:
+        """One call to `host` (None: the configured one), with the partner's clock beside the reply.
+
+        Not `locks_out`: a 423 or 429 to this call does not lock out (contract 5.5: the renewal after a lock-out).
+        """
+        call = _Call(READ_LIMIT if reading else SEND_LIMIT, send_before, self._clock, self._lockout)
+        url = self._addresses.base(domain, host).rstrip("/") + "/" + path.lstrip("/")
+        began = self._clock()
+        broken: str | None = asyncio.CancelledError.__name__
+        try:
+            async with asyncio.timeout(self._timeout):
+                call.check()
+                request = self._request(method, url, body=body, query=query, bearer=bearer)
+                request.extensions["trace"] = call.trace
+                await call.read(await self._client.send(request, stream=True))
+            broken = None
+        except _HeldBack as held:
+            broken = _HeldBack.__name__
+            return Exchange(NotSent(str(held)))
+        except _TooLong:
+            broken = "TooLong"
+            return Exchange(Unclear("an answer that is too long", call.status))
+        except Exception as error:  # noqa: BLE001 - whatever the wire does has a name here, nothing is swallowed
+            broken = None if call.complete else type(error).__name__
+            if not call.complete:
+                return Exchange(self._broken(call, error))
+        finally:
+            if broken != _HeldBack.__name__:
+                self._watch(method, url, self._clock() - began, call.status, broken)
+        if call.status == 407:
+            return Exchange(NotSent("the proxy wants a user and password: see TRADOVATE_PROXY_URL", unreachable=True))
+        leads_to = redirected(url, call.location)
+        reply = classify(call.status or 0, bytes(call.body), reading=reading, leads_to=leads_to)
+        if isinstance(reply, Silence) and locks_out and self._lockout is not None:
+            self._lockout.received(reply.status)
+        return Exchange(reply, call.date)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._client.aclose()
+
+    def _request(
+        self, method: str, url: str, *, body: bytes | None, query: Mapping[str, Query] | None, bearer: str | None
+    ) -> httpx.Request:
+        if query:
+            url += "?" + urlencode(query, safe=",")  # `ids=1,2` is the documented form
+        headers = {}
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        return self._client.build_request(method, url, content=body, headers=headers)
+
+    def _broken(self, call: _Call, error: Exception) -> Reply:
+        """A call that ended without a whole answer. Only what surely never left is `NotSent`.
+
+        A pooled connection that the server closed just before our request looks like one that it closed just after
+        carrying it out. The pool discards a connection on which a close has already arrived, and neither httpx nor
+        httpcore sends a request twice; what remains is `Unclear`.
+        """
+        why = type(error).__name__
+        if isinstance(error, _NOT_CONNECTED):
+            said = tls_fault(error) or clean(str(error)) or why
+            if isinstance(error, httpx.ProxyError):
+                said = f"the proxy answered {said}"
+            return NotSent(f"no connection ({said})", unreachable=isinstance(error, _UNREACHABLE))
+        if self._traced and not call.sent:
+            late = isinstance(error, TimeoutError)
+            return NotSent(f"no connection in time ({why})" if late else why, unreachable=late)
+        if isinstance(error, TimeoutError):
+            return Unclear(f"no whole answer within {self._timeout:g} s")
+        return Unclear(f"the connection broke ({why})")
+
+
+def _leaving(egress: Egress) -> dict[str, Any]:
+    """Trust and proxy in the library's words."""
+    if egress.proxy is None:
+        return {"verify": egress.trust}
+    secure = egress.proxy.startswith("https:")
+    return {
+        "verify": egress.trust,
+        "proxy": httpx.Proxy(egress.proxy, ssl_context=egress.trust if secure else None),
+    }
+
+
+class _Call:
+    """One request on its way: what has been sent of it, and what has come back."""
+
+    def __init__(
+        self, limit: int, send_before: float | None, clock: Callable[[], float], lockout: LockOut | None
+    ) -> None:
+        self._limit = limit
+        self._send_before = send_before
+        self._clock = clock
+        self._lockout = lockout
+        self.sent = False  # a byte may have left
+        self.complete = False
+        self.status: int | None = None
+        self.date: datetime | None = None
+        self.location: str | None = None
+        self.body = bytearray()
+
+    def check(self) -> None:
+        """Raises `_HeldBack` when the lease under which this call was claimed is over, or in a lock-out."""
+        if self._send_before is not None and self._clock() >= self._send_before:
+            raise _HeldBack("the time to send it had passed")
+        if self._lockout is not None and (why := self._lockout.why_silent) is not None:
+            raise _HeldBack(why)
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Called by httpcore at each stage of the request; what it raises stops the request.
+
+        The race: a process that is frozen (SIGSTOP, a paused VM) after it claimed work wakes up when its lease has
+        run out and another replica may have looked the work up, found nothing, and sent it. So the last thing before
+        the first byte is a look at the clock. What remains is a freeze between this line and the kernel's write, some
+        microseconds, against the settle time that the other replica waits before it looks.
+        """
+        request = info.get("request")
+        if request is not None and request.method == b"CONNECT":
+            return  # to the proxy: nothing of the call leaves before the tunnel stands
+        if event.endswith(".send_request_headers.started"):
+            self.check()
+            self.sent = True
+        elif event.endswith(".send_request_headers.failed") and isinstance(
+            info.get("exception"), httpcore.LocalProtocolError
+        ):
+            self.sent = False  # headers that cannot be written, found before the first byte
+
+    async def read(self, response: httpx.Response) -> None:
+        """Reads the answer up to the limit; raises `_TooLong`, or whatever the wire raises."""
+        try:
+            self.status = response.status_code
+            self.date = _date(response.headers.get("Date"))
+            self.location = response.headers.get("Location")
+            if self.status in NEEDS_NO_BODY:
+                self.complete = True
+                return
+            if response.is_stream_consumed:  # a transport that hands over whole bodies: those of tests
+                self.body += response.content
+                self.complete = True
+                return
+            decoder = _decoder(response.headers.get("Content-Encoding", ""))
+            async for chunk in response.aiter_raw():
+                self.body += chunk if decoder is None else decoder.decompress(chunk, self._limit + 1)
+                if len(self.body) > self._limit or (decoder is not None and decoder.unconsumed_tail):
+                    raise _TooLong
+            if decoder is not None and not decoder.eof and self.body:
+                raise zlib.error("cut short")
+            self.complete = True
+        finally:
+            await response.aclose()
+
+
+def _decoder(encoding: str) -> Any:
+    """Gzip only, in bounded steps: httpx's own decoders would blow a few kilobytes of `gzip, gzip` up to gigabytes."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding == "gzip":
+        return zlib.decompressobj(wbits=31)
+    raise zlib.error("an encoding that was not asked for")
+
+
+def _date(header: str | None) -> datetime | None:
+    if header is None:
+        return None
+    try:
+        date = parsedate_to_datetime(header)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return date.replace(tzinfo=UTC) if date.tzinfo is None else date

@@ -1,0 +1,137 @@
+"""One look-up of an operation's items, believed only if the hosts that it asked are the right ones.
+
+An empty 404 says "there is none", and a wrong host says it to everything. So what rests on it counts only if the same
+host has afterwards answered a read of the same look-up; if none did, one read more is made, of something that is there.
+What a host says while it restarts may change in the middle of a look-up. So where an item may have been made, an empty
+404 that came before the host had answered anything is asked for once more.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from worker.partner.bulk_reads import by_id
+from worker.partner.observed_forms import ACCOUNTS, USERS, Seen
+from worker.partner.operation import Entity, HostDoubted, Item, NotPermitted, Operation, Reader, Unreadable
+from worker.replies import Absent, Answer, Domain, Finding, NotExecuted, Query, Refused, Reply, Unknown
+
+__all__ = ["look", "look_for_needed"]
+
+
+async def look(operation: Operation, reader: Reader, items: Sequence[Item], *, sent: bool = True) -> Sequence[Finding]:
+    """What became of the items. `sent`: some of them were, so that what is absent will be sent a second time.
+
+    Raises `CannotLook`, and `Unreadable` when nothing is known of any of them.
+    """
+    assert operation.look_up is not None
+    watched = _Watched(reader)
+    findings = await operation.look_up(watched, items)
+    await watched.settle(items)
+    if sent and watched.early:
+        findings = await operation.look_up(watched, items)
+        await watched.settle(items)
+    return findings
+
+
+async def look_for_needed(operation: Operation, reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+    """Whether what the items need is there, after an empty 404 to the call: `Refused` as not found, or `Absent`.
+
+    Raises `CannotLook`, and `Unreadable` when nothing is known of any of them.
+    """
+    watched = _Watched(reader)
+    needed = [operation.needs(item) for item in items]
+    ids: dict[tuple[Domain, str], set[int]] = defaultdict(set)
+    for entity in (entity for each in needed for entity in each):
+        ids[entity.domain, entity.kind].add(entity.id)
+    there = {key: await by_id(watched, *key, wanted) for key, wanted in ids.items()}
+    await watched.settle(items)
+
+    def finding(entities: Sequence[Entity]) -> Finding:
+        missing = [each for each in entities if each.id not in there[each.domain, each.kind]]
+        if missing:
+            text = ", ".join(f"{each.name} {each.id}" for each in missing)
+            return Refused(f"Tradovate does not know {text}.", "not_found")
+        read = [there[each.domain, each.kind][each.id] for each in entities]
+        unread = next((each for each in read if isinstance(each, Unreadable)), None)
+        return Absent() if unread is None else Unknown(str(unread))
+
+    return [finding(each) for each in needed]
+
+
+_BULK = ("/finds", "/items", "/ldeps")
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A reader that knows on which domains an empty 404 was the last word."""
+
+    reader: Reader
+    doubtful: set[Domain] = field(default_factory=set)
+    answered: set[Domain] = field(default_factory=set)  # domains that have answered a read
+    early: bool = False  # an empty 404 came before that
+
+    @property
+    def seen(self) -> Seen:
+        return self.reader.seen
+
+    def now(self) -> datetime:
+        return self.reader.now()
+
+    async def get(self, domain: Domain, path: str, **query: Query) -> Reply:
+        return self._noted(domain, path, await self.reader.get(domain, path, **query))
+
+    async def post(self, domain: Domain, path: str, body: Mapping[str, Any]) -> Reply:
+        return self._noted(domain, path, await self.reader.post(domain, path, body))
+
+    def _noted(self, domain: Domain, path: str, reply: Reply) -> Reply:
+        match reply:
+            case NotExecuted(status=404):
+                self.doubtful.add(domain)
+                # A bulk read that says 404 may not exist: it is believed only in a form that has found something.
+                believed = not path.endswith(_BULK) or path in self.seen.forms
+                self.early |= believed and domain not in self.answered
+            case Answer():
+                self.doubtful.discard(domain)
+                self.answered.add(domain)
+            case _:
+                pass
+        return reply
+
+    async def settle(self, items: Sequence[Item]) -> None:
+        """Raises `HostDoubted` when a domain has answered nothing since it last said 404."""
+        for domain in sorted(self.doubtful):
+            for path, query in _controls(self.seen, domain, items):
+                try:
+                    await self.get(domain, path, **query)
+                except NotPermitted:
+                    continue
+                if domain not in self.doubtful:
+                    self.seen.controls[domain] = path, query
+                    break
+            else:
+                raise HostDoubted(domain)
+
+
+def _controls(seen: Seen, domain: Domain, items: Sequence[Item]) -> Sequence[tuple[str, Mapping[str, Query]]]:
+    """Reads of something that is there, the likeliest first. A user who is not there may be answered 404 as well."""
+    users = [seen.user_id, next((item["userId"] for item in items if "userId" in item), None), seen.trader_id]
+    path = "/userPlugin/deps" if domain is Domain.LIVE else "/tradingPermission/deps"
+    reads: list[tuple[str, Mapping[str, Query]]] = [
+        (path, {"masterid": user}) for user in dict.fromkeys(users) if user is not None
+    ]
+    template = next((item["templateAccountId"] for item in items if "templateAccountId" in item), None)
+    if domain is Domain.LIVE:
+        reads.append(("/tradovateSubscriptionPlan/list", {}))
+    elif template is not None:
+        reads.append(("/account/item", {"id": template}))
+    if domain is Domain.DEMO and ACCOUNTS in seen.names:
+        reads.append(("/account/find", {"name": seen.names[ACCOUNTS]}))
+    if USERS in seen.names:
+        reads.append(("/user/find", {"name": seen.names[USERS]}))
+    if domain in seen.controls:
+        reads.insert(0, seen.controls[domain])
+    return [read for number, read in enumerate(reads) if read not in reads[:number]]

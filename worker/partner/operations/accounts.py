@@ -1,0 +1,170 @@
+"""createEvaluationAccounts (DEMO): up to 100 accounts with their permissions a call; found again by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from schemas.tradovate import PERMISSION_ENDED, PERMISSION_LIVE, PERMISSION_USABLE
+from worker.partner.bulk_reads import by_id, by_names, dependents, readable
+from worker.partner.observed_forms import ACCOUNTS
+from worker.partner.operation import Entity, Item, Operation, Reader, Resend, Unreadable, plain
+from worker.partner.operations._shared import MOST, Rank, adopted, each, per_item, user
+from worker.partner.single_reads import Row, folded, is_id, item, rows
+from worker.replies import Absent, Answer, Domain, Done, Finding, NotExecuted, Refusal, Refused, Result, Unknown
+
+
+def _request(items: Sequence[Item]) -> Mapping[str, Any]:
+    return {"accounts": [plain(item) for item in items]}
+
+
+def _one(result: Mapping[str, Any], item: Item) -> Result:
+    account_id, permission_id = result.get("accountId"), result.get("tradingPermissionId")
+    if not is_id(account_id):
+        return Unknown("neither an account id nor an error")
+    if permission_id is not None and not is_id(permission_id):
+        return Unknown("a trading permission without an id")
+    # An account without its permission gets one by createTradingPermission.
+    return Done({"accountId": account_id, "accountName": item["name"], "tradingPermissionId": permission_id})
+
+
+def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
+    return per_item(body, items, _one, ("accountId", "tradingPermissionId"))
+
+
+def _needs(item: Item) -> Sequence[Entity]:
+    return (*user(item), Entity(Domain.DEMO, "account", item["templateAccountId"], "template account"))
+
+
+async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+    """By the id of what an earlier event of the order left behind (`_left`), else by name; then by permission.
+
+    Ours is an account on which this trader's user has a permission, revoked or not; or one on which nobody has, if the
+    ledger knows it as this order's, its name is derived from the order, or it was not there before it was asked for
+    (contract 5.1, 5.2). An account on which another has one is theirs.
+    """
+    await _introduce(reader, items)
+    left = await by_id(reader, Domain.DEMO, "account", {item["_left"] for item in items if item.get("_left")})
+    by_name = await accounts_by_name(reader, (item["name"] for item in items if item.get("_left") not in left))
+
+    def accounts(item: Item) -> Sequence[Row | Unreadable]:
+        known = left.get(item.get("_left", 0))
+        return by_name.get(folded(item["name"]), ()) if known is None else [known]
+
+    permissions = await permissions_of(reader, {item["userId"] for item in items if accounts(item)})
+
+    async def one(item: Item) -> Finding:
+        found = {account["id"]: account for account in map(_readable, accounts(item))}
+        if not found:
+            return Absent()
+        own = [row for row in readable(permissions[item["userId"]]) if row.get("accountId") in found]
+        if not all(is_id(row.get("id")) for row in own):
+            return Unknown("a trading permission without an id")
+        if not own:
+            return await _nobodys(reader, list(found.values()), item, ours=item.get("_left") in left)
+        best = best_permission(own)
+        return _ours(found[best["accountId"]], item, best)
+
+    return await each(items, one)
+
+
+def _readable(account: Row | Unreadable) -> Row:
+    if isinstance(account, Unreadable):
+        raise account
+    return account
+
+
+async def _nobodys(reader: Reader, accounts: Sequence[Row], item: Item, *, ours: bool) -> Finding:
+    for account in accounts:
+        if not (ours or item.get("_derived") or item.get("_free")):
+            break
+        on_it = await permissions_on(reader, account["id"])
+        if on_it is None:
+            return Unknown("an account that is there by its name, and not by its id")
+        if not on_it:
+            return _ours(account, item, None)
+        if own := [each for each in on_it if each.get("userId") == item["userId"]]:
+            return _ours(account, item, best_permission(own))
+    if ours:
+        return Refused("The account of this order is another trader's at Tradovate.", "conflict")
+    return Refused("The account name is taken at Tradovate by an account that is not this order's.", "conflict")
+
+
+def _ours(account: Row, item: Item, permission: Row | None) -> Finding:
+    """The account is adopted, with its permission. One that is not in force says so."""
+    status = permission.get("status") if permission is not None else None
+    name = account.get("name")
+    return adopted(
+        accountId=account["id"],
+        accountName=name if isinstance(name, str) else item["name"],
+        tradingPermissionId=None if permission is None else permission["id"],
+        **({"permissionStatus": status} if status in PERMISSION_ENDED else {}),
+    )
+
+
+async def _introduce(reader: Reader, items: Sequence[Item]) -> None:
+    """Learns the name of the template account, if no account's name is known yet: see `Seen.names`."""
+    if len(items) > 1 and ACCOUNTS not in reader.seen.names and not reader.seen.introduced:
+        reader.seen.introduced = True
+        template = await item(reader, Domain.DEMO, "account", items[0]["templateAccountId"])
+        if template is not None and isinstance(template.get("name"), str):
+            reader.seen.names[ACCOUNTS] = template["name"]
+
+
+async def accounts_by_name(reader: Reader, names: Iterable[str]) -> Mapping[str, Sequence[Row]]:
+    """Accounts by `folded` name; a name may have several."""
+    return await by_names(reader, Domain.DEMO, "account", names)
+
+
+async def permissions_of(reader: Reader, user_ids: Iterable[int]) -> dict[int, list[Row] | Unreadable]:
+    """Trading permissions by user, of all states; in bulk for several users."""
+    return await dependents(reader, Domain.DEMO, "tradingPermission", user_ids)
+
+
+async def permissions_on(reader: Reader, account_id: int) -> list[Row] | None:
+    """Every permission on an account, whoever has it; None when there is no such account. Raises `Unreadable`.
+
+    That there is none is believed of `account/item` alone: an errorText here may be about anything.
+    """
+    match await reader.post(Domain.DEMO, "/user/getaccounttradingpermissions", {"accountId": account_id}):
+        case Answer(body=body) if isinstance(body, Mapping) and isinstance(body.get("tradingPermissions"), list):
+            on_it: list[Row] = [{"accountId": account_id, **row} for row in rows(body["tradingPermissions"])]
+            if not all(is_id(row.get("id")) for row in on_it):
+                raise Unreadable("a trading permission without an id")
+            return on_it
+        case Refusal() | NotExecuted(status=404) as reply:
+            if await item(reader, Domain.DEMO, "account", account_id) is None:
+                return None
+        case reply:
+            pass
+    raise Unreadable(f"getAccountTradingPermissions: {type(reply).__name__}")
+
+
+def best_permission(permissions: Sequence[Row]) -> Row:
+    """The one that is in force, if any is; else the newest. A revoked one is kept: a trader who failed is not let in
+    again because a topic was read again from its start.
+    """
+
+    def rank(row: Row) -> int:
+        status = row.get("status")
+        return (status in PERMISSION_USABLE) + (status in PERMISSION_LIVE) + (status not in PERMISSION_ENDED)
+
+    return max(permissions, key=lambda row: (rank(row), row["id"]))
+
+
+CREATE_ACCOUNTS = Operation(
+    name="createEvaluationAccounts",
+    domain=Domain.DEMO,
+    path="/user/createevaluationaccounts",
+    rank=Rank.ACCOUNT,
+    most=MOST,
+    resend=Resend.AFTER_LOOK_UP,  # not idempotent
+    maintenance=True,
+    lingers=True,
+    request=_request,
+    promises={"results": list},
+    results=_results,
+    needs=_needs,
+    look_up=_look_up,
+    doubt_refusals=True,
+)

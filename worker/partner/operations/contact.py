@@ -1,0 +1,66 @@
+"""updateContactInfo (LIVE): one user a call, last writer wins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worker.partner.bulk_reads import dependents, readable
+from worker.partner.operation import Item, Operation, Reader, Resend, plain
+from worker.partner.operations._shared import Rank, alike, each, user
+from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
+
+_COMPARED = ("firstName", "lastName", "streetAddress1", "city", "country", "phone")
+"""The fields that the entity must have (vendor schema): equal in these, it is the one that we sent."""
+
+
+def _request(items: Sequence[Item]) -> Mapping[str, Any]:
+    return plain(items[0])
+
+
+def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
+    # The vendor calls contactInfo optional. Without it, the look-up finds out.
+    # Its values are not compared: Tradovate may write a phone number or a state in another form than it was sent.
+    proven = alike(body["contactInfo"], userId=items[0]["userId"])
+    return [Done() if proven else Unknown("contact data that are not this user's")]
+
+
+def _same(row: Mapping[str, Any], item: Item) -> bool:
+    """Whether what `row` has of the compared fields is what was sent, but for spaces, signs and capitals: a phone
+    number may come back in another form.
+    """
+    return all(_letters(row[name]) == _letters(item.get(name)) for name in _COMPARED)
+
+
+def _letters(value: Any) -> str:
+    return "".join(each for each in str(value or "").casefold() if each.isalnum())
+
+
+async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+    """Whether the user's contact data are what was sent; in bulk (`ldeps`) for several users."""
+    found = await dependents(reader, Domain.LIVE, "contactInfo", {item["userId"] for item in items})
+
+    async def one(item: Item) -> Finding:
+        own = readable(found[item["userId"]])
+        whole = [row for row in own if all(row.get(name) is not None for name in _COMPARED)]
+        return Done() if any(_same(row, item) for row in whole) else Absent()
+
+    return await each(items, one)
+
+
+UPDATE_CONTACT = Operation(
+    name="updateContactInfo",
+    domain=Domain.LIVE,
+    path="/contactInfo/updatecontactinfo",
+    rank=Rank.CONTACT,
+    most=1,
+    resend=Resend.AFTER_LOOK_UP,  # harmless to repeat, but a look-up in bulk costs less than a hundred repeats
+    maintenance=False,
+    lingers=False,
+    request=_request,
+    promises={"contactInfo": dict},
+    results=_results,
+    needs=user,
+    look_up=_look_up,
+    retry_for=900.0,  # 15 min: the account is there; the shop must not wait a day for an address
+)

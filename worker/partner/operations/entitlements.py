@@ -1,0 +1,75 @@
+"""addEntitlementSubscription (LIVE): one entitlement for one user; refused until the agreement is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+from schemas.chicago import day_in_chicago
+from worker.partner.bulk_reads import dependents, readable
+from worker.partner.operation import Entity, Item, Operation, Reader, Resend, plain
+from worker.partner.operations._shared import Rank, alike, day_of, each, user
+from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
+
+NOT_YET = "live account is required"
+"""What HTTP 200 says while the agreement is not signed (vendor, create and manage users and accounts)."""
+
+
+def _request(items: Sequence[Item]) -> Mapping[str, Any]:
+    return plain(items[0])  # always with userId: without it the administrator would get it
+
+
+def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
+    # The vendor calls entitlementSubscription optional. Without it, the look-up finds out.
+    plugin, item = body["entitlementSubscription"], items[0]
+    same = alike(plugin, userId=item["userId"], entitlementId=item["entitlementId"])
+    return [Done() if same else Unknown("an entitlement that is not the one asked for")] * len(items)
+
+
+def _needs(item: Item) -> Sequence[Entity]:
+    return (*user(item), Entity(Domain.LIVE, "entitlement", item["entitlementId"], "entitlement"))
+
+
+def _in_force(row: Mapping[str, Any], today: date) -> bool:
+    """Whether the user holds it. What `approval` means alone is not published: new rows may say false as well."""
+    ends = day_of(row.get("expirationDate"))
+    cancelled = row.get("approval") is False and row.get("autorenewal") is False
+    return not cancelled and (ends is None or ends > today)
+
+
+async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+    """By the user's plugins, in bulk for several users."""
+    found = await dependents(reader, Domain.LIVE, "userPlugin", {item["userId"] for item in items})
+    today = day_in_chicago(reader.now())
+
+    async def one(item: Item) -> Finding:
+        own = [row for row in readable(found[item["userId"]]) if row.get("entitlementId") == item["entitlementId"]]
+        return Done() if any(_in_force(row, today) for row in own) else Absent()
+
+    return await each(items, one)
+
+
+ADD_ENTITLEMENT = Operation(
+    name="addEntitlementSubscription",
+    domain=Domain.LIVE,
+    path="/userPlugin/addentitlementsubscription",
+    rank=Rank.ENTITLEMENT,
+    most=1,
+    resend=Resend.AFTER_LOOK_UP,  # a second one is not known to be refused
+    maintenance=False,
+    lingers=False,
+    request=_request,
+    promises={"entitlementSubscription": dict},
+    results=_results,
+    needs=_needs,
+    look_up=_look_up,
+    doubt_refusals=True,  # one that the user has is refused as a conflict
+    certain=lambda text: NOT_YET in text.lower(),
+    joined=True,
+)
+
+ADD_ENTITLEMENT_AGAIN = replace(ADD_ENTITLEMENT, name="addEntitlementSubscription@again", rank=Rank.POLL, share=0.2)
+"""The same for users who had not signed when it was tried before: after all other work, and never more than a fifth of
+the budget, however many have not signed."""

@@ -1,0 +1,120 @@
+"""createTradingPermission and requestTradingPermission (DEMO): a trader on an account that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from schemas.tradovate import PERMISSION_ENDED, PERMISSION_LIVE
+from worker.partner.bulk_reads import readable
+from worker.partner.operation import Item, Operation, Reader, Resend, plain
+from worker.partner.operations._shared import (
+    Rank,
+    account,
+    account_and_user,
+    adopted,
+    alike,
+    each,
+)
+from worker.partner.operations.accounts import best_permission, permissions_of, permissions_on
+from worker.partner.single_reads import Row, is_id, same_name
+from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
+
+
+def _request(items: Sequence[Item]) -> Mapping[str, Any]:
+    return plain(items[0])
+
+
+def _made(*same: str) -> Callable[[Mapping[str, Any], Sequence[Item]], Sequence[Result]]:
+    """Reads a TradingPermissionResponse: a permission that is the one asked for in the fields `same`, and lives."""
+
+    def results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
+        permission = body["tradingPermission"]
+        if not alike(permission, **{name: items[0][name] for name in same}) or not is_id(permission.get("id")):
+            return [Unknown("a trading permission that is not the one asked for")] * len(items)
+        if permission.get("status") not in (None, *PERMISSION_LIVE):
+            return [Unknown("a trading permission that lets nobody in")] * len(items)
+        return [Done({"tradingPermissionId": permission["id"]})] * len(items)
+
+    return results
+
+
+def _found(permissions: Sequence[Row], item: Item) -> Finding:
+    """What the permissions that could be it come to.
+
+    A live one is what was asked for; one whose status says nothing proves nothing. One that has ended is it as well, if
+    it was not there before the call: it was made, and revoked since. It must not be made a second time.
+    """
+    if not all(is_id(row.get("id")) for row in permissions):
+        return Unknown("a trading permission without an id")
+    ended = [row for row in permissions if row.get("status") in PERMISSION_ENDED]
+    left = [row for row in permissions if row not in ended]
+    if left:
+        best = best_permission(left)
+        if best.get("status") not in PERMISSION_LIVE:
+            return Unknown(f"a trading permission with the status {best.get('status')}")
+        return adopted(tradingPermissionId=best["id"])
+    made = [row for row in ended if row["id"] not in item.get("_others", ())]
+    if item.get("_sent") and made:
+        best = best_permission(made)
+        return adopted(tradingPermissionId=best["id"], permissionStatus=best["status"])
+    return Absent(tuple(sorted(row["id"] for row in ended)))
+
+
+async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+    """By the user's permissions on that account."""
+    permissions = await permissions_of(reader, {item["userId"] for item in items})
+
+    async def one(item: Item) -> Finding:
+        own = readable(permissions[item["userId"]])
+        return _found([row for row in own if row.get("accountId") == item["accountId"]], item)
+
+    return await each(items, one)
+
+
+CREATE_PERMISSION = Operation(
+    name="createTradingPermission",
+    domain=Domain.DEMO,
+    path="/user/createtradingpermission",
+    rank=Rank.PERMISSION,
+    most=1,
+    resend=Resend.AFTER_LOOK_UP,  # a second one on the same account is not known to be refused
+    maintenance=True,
+    lingers=False,
+    request=_request,
+    promises={"tradingPermission": dict},
+    results=_made("accountId", "userId"),
+    needs=account_and_user,
+    look_up=_look_up,
+    doubt_refusals=True,
+    joined=True,
+)
+
+
+async def _look_up_request(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+    """By the account's permissions: one for that e-mail, requested or accepted, is what was asked for."""
+
+    async def one(item: Item) -> Finding:
+        on_it = await permissions_on(reader, item["accountId"]) or ()
+        return _found([row for row in on_it if same_name(row.get("ctaEmail"), item["ctaEmail"])], item)
+
+    return await each(items, one)
+
+
+REQUEST_PERMISSION = Operation(
+    name="requestTradingPermission",
+    domain=Domain.DEMO,
+    path="/user/requesttradingpermission",
+    rank=Rank.PERMISSION,
+    most=1,
+    resend=Resend.AFTER_LOOK_UP,  # a second request is not known to be refused
+    maintenance=True,
+    lingers=False,
+    request=_request,
+    promises={"tradingPermission": dict},
+    results=_made("accountId"),
+    needs=account,
+    look_up=_look_up_request,
+    doubt_refusals=True,
+    look_most=10,  # an account takes a read of its own
+)

@@ -1,0 +1,292 @@
+"""One connection to a domain's socket: the thin driver around `frames.Wire`. It decides nothing.
+
+Each request is written down in the ledger before it leaves (`Calls`), as every call is. The reader never waits for
+the ledger or for Kafka, and the heartbeat has a task of its own that waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol, assert_never
+
+import orjson
+import structlog
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from worker.partner.handshake import Dial, NotConnected
+from worker.partner.lockout import LockOut
+from worker.partner.socket_actions import (
+    Act,
+    Alert,
+    Ask,
+    Beat,
+    Changed,
+    End,
+    EndReason,
+    Listening,
+    Replied,
+    Rubbish,
+    Silenced,
+    Unreadable,
+)
+from worker.partner.socket_protocol import AUTHORIZE, HEARTBEAT, SYNC, SYNC_BODY, Timing, Wire
+from worker.partner.token import Token
+from worker.replies import Answer, NotExecuted, NotSent, Reply, Silence, Ticket, Unclear
+
+__all__ = ["Calls", "Hearer", "HeldBack", "Permit", "Socket"]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A call that has been written down and may be made. `ticket`: the penalty ticket that must go with it."""
+
+    call_id: int
+    operation: str
+    token: Token
+    ticket: str | None = field(default=None, repr=False)
+
+
+class HeldBack(Exception):  # noqa: N818 - the state of the world, not a failure
+    """No call now: no budget, no session, a hold. Ask again after `wait` seconds."""
+
+    def __init__(self, wait: float, why: str) -> None:
+        super().__init__(why)
+        self.wait = wait
+        self.why = why
+
+
+class Calls(Protocol):
+    """The ledger's side of a request."""
+
+    async def begin(self, operation: str) -> Permit:
+        """Writes a request down before it leaves. Raises `HeldBack`, or what its `Calls` raise."""
+
+    async def finish(self, permit: Permit, reply: Reply) -> None:
+        """Notes what came back."""
+
+
+class Hearer(Protocol):
+    """Whoever wants to know. Called from the reader: must return at once."""
+
+    def authorized(self) -> None:
+        """The partner took the token."""
+
+    def listening(self) -> None:
+        """From here on every alert is heard."""
+
+    def alert(self, alert: Alert) -> bool:
+        """Takes an alert; false when there is no room for it, which ends the connection."""
+
+    def updated(self) -> None:
+        """An alert that was raised before has changed."""
+
+    def unreadable(self, why: str) -> None:
+        """Something came that may be an alert and cannot be read."""
+
+    def rubbish(self, why: str) -> None:
+        """Something made no sense, and is no alert."""
+
+
+class Socket:
+    """A connection, to be run once. `address`: the host belongs to the token, and both to the same moment."""
+
+    def __init__(
+        self,
+        address: Callable[[Token], str],
+        calls: Calls,
+        hearer: Hearer,
+        lockout: LockOut,
+        dial: Dial | None = None,
+        timing: Timing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.url: str | None = None
+        """Where it has connected to, or tries to."""
+        self._address = address
+        self._calls = calls
+        self._lockout = lockout
+        self._dial = dial or Dial()
+        self._hearer = hearer
+        self._clock = clock
+        self.wire = Wire(clock(), timing)
+        self._permits: dict[str, Permit] = {}
+        self._asked: set[str] = set()
+        self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._notes: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> End:
+        """From the handshake to the end. Raises `HeldBack`, or what its `Calls` raise, before the handshake."""
+        # Before the handshake: it is an HTTP request, and in a lock-out even that one would start the hour anew.
+        permit = self._permits[AUTHORIZE] = await self._calls.begin(AUTHORIZE)
+        try:
+            if (why := self._lockout.why_silent) is not None:  # received while the call was being written down
+                raise HeldBack(0.0, why)
+            connection = await self._connect(permit.token)
+            if isinstance(connection, End):
+                return connection
+            try:
+                return await self._converse(connection)
+            finally:
+                await connection.close()
+        finally:
+            await self._settle()
+
+    def leave(self) -> None:
+        """Ends the connection: the domain is at another host now."""
+        self._end(End(EndReason.MOVED))
+
+    async def _connect(self, token: Token) -> ClientConnection | End:
+        self.url = self._address(token)
+        connection = await self._dial.connected(self.url)
+        if not isinstance(connection, NotConnected):
+            return connection
+        reply = connection.reply
+        if isinstance(reply, Silence):
+            self._lockout.received(reply.status)
+        await self._calls.finish(self._permits.pop(AUTHORIZE), reply)
+        match reply:
+            case Silence():
+                return End(EndReason.LOCKED_OUT, connection.said)
+            case NotExecuted():
+                return End(EndReason.WRONG_HOST, connection.said)
+            case _:
+                return End(EndReason.UNREACHABLE, connection.said)
+
+    async def _converse(self, connection: ClientConnection) -> End:
+        self.wire = Wire(self._clock(), self.wire.timing)
+        self._spawn(self._read(connection))
+        self._spawn(self._keep_time(connection))
+        return await self._ended
+
+    async def _read(self, connection: ClientConnection) -> None:
+        try:
+            async for frame in connection:
+                for act in self.wire.hear(frame, self._clock()):
+                    self._do(act, connection)
+                await asyncio.sleep(0)  # a flood of frames must not starve the heartbeat
+        except ConnectionClosed:
+            pass
+        self._end(End(EndReason.CUT))
+
+    async def _keep_time(self, connection: ClientConnection) -> None:
+        while not self._ended.done():
+            # Looked at often, since the next frame heard may bring the next thing due nearer.
+            await asyncio.sleep(min(self.wire.due_in(self._clock()), self.wire.timing.beat / 5))
+            for act in self.wire.tick(self._clock()):
+                self._do(act, connection)
+
+    def _do(self, act: Act, connection: ClientConnection) -> None:
+        match act:
+            case Beat():
+                self._spawn(self._send(connection, HEARTBEAT))
+            case Ask(operation):
+                self._spawn(self._ask(connection, operation))
+            case Replied(operation, reply):
+                if isinstance(reply, Silence):
+                    self._lockout.received(reply.status)
+                if operation == AUTHORIZE and isinstance(reply, Answer):
+                    self._hearer.authorized()
+                self._asked.discard(operation)
+                self._note(self._replied(connection, self._permits.pop(operation), reply))
+            case Silenced(status):
+                self._lockout.received(status)
+            case End():
+                self._end(act)
+            case Listening() | Alert() | Changed() | Unreadable() | Rubbish():
+                self._tell(act)
+            case never:
+                assert_never(never)
+
+    def _tell(self, act: Listening | Alert | Changed | Unreadable | Rubbish) -> None:
+        match act:
+            case Listening():
+                self._hearer.listening()
+            case Alert():
+                if not self._hearer.alert(act):
+                    self._end(End(EndReason.FULL))
+            case Changed():
+                self._hearer.updated()
+            case Unreadable(why):
+                self._hearer.unreadable(why)
+            case Rubbish(why):
+                self._hearer.rubbish(why)
+            case never:
+                assert_never(never)
+
+    async def _ask(self, connection: ClientConnection, operation: str) -> None:
+        while operation not in self._permits:
+            try:
+                self._permits[operation] = await self._calls.begin(operation)
+            except HeldBack as held:
+                await asyncio.sleep(held.wait)
+        if self._lockout.why_silent is not None:
+            self._end(End(EndReason.LOCKED_OUT))
+            return
+        permit = self._permits[operation]
+        body = permit.token.value
+        if operation == SYNC:
+            ticket = {} if permit.ticket is None else {"p-ticket": permit.ticket}
+            body = orjson.dumps({**SYNC_BODY, **ticket}).decode()
+        self._asked.add(operation)
+        await self._send(connection, self.wire.request(operation, body, self._clock()))
+
+    async def _replied(self, connection: ClientConnection, permit: Permit, reply: Reply) -> None:
+        await self._calls.finish(permit, reply)
+        if permit.operation == SYNC and isinstance(reply, Ticket) and not self._ended.done():
+            self._spawn(self._ask(connection, SYNC))  # the ledger holds it back until the ticket may be used
+
+    async def _send(self, connection: ClientConnection, text: str) -> None:
+        try:
+            # A server that reads nothing fills our buffers; what is written stays written, and silence ends it.
+            async with asyncio.timeout(self.wire.timing.beat):
+                await connection.send(text)
+        except TimeoutError:
+            pass
+        except ConnectionClosed:
+            self._end(End(EndReason.CUT))
+
+    def _end(self, end: End) -> None:
+        if not self._ended.done():
+            self._ended.set_result(end)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _note(self, work: Coroutine[Any, Any, None]) -> None:
+        """As `_spawn`, but the end of the connection does not end it: what came back must be written down."""
+        task = asyncio.create_task(work)
+        self._notes.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._notes.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if self._ended.done():
+            log.warning("bridge.socket_task_failed", error=type(error).__name__)
+        else:
+            self._ended.set_exception(error)
+
+    async def _settle(self) -> None:
+        """Ends what is under way; of a request without an answer nobody knows what became of it."""
+        self._end(End(EndReason.CUT))
+        if not self._ended.cancelled():
+            self._ended.exception()  # seen: whoever awaited it has it, and nobody may have
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._notes, return_exceptions=True)
+        for operation, permit in self._permits.items():
+            asked = operation in self._asked
+            reply = Unclear("the connection ended before the answer") if asked else NotSent("the connection ended")
+            await self._calls.finish(permit, reply)
+        self._permits.clear()

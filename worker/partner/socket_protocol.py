@@ -1,0 +1,278 @@
+"""One connection's protocol: frames and the time in, acts out. Pure; it never raises, whatever the partner sends.
+
+    opening ──o──▶ authorizing ──200──▶ syncing ──200──▶ listening
+       └──────────────┴───────────────────┴─────────────────┴──▶ over     (silence, 401, shutdown, `c`, a late answer)
+
+A frame is text whose first character is its kind: `o` open, `h` heartbeat, `c` close, `a` an array of messages. A
+message answers a request (`i`, `s`, `d`) or tells of something (`e`, `d`). See "WebSockets" of the vendor's pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from worker.partner._json import NONSENSE, read_json
+from worker.partner.alerts import alerts_in
+from worker.partner.classify import classify
+from worker.partner.socket_actions import (
+    Act,
+    Ask,
+    Beat,
+    End,
+    EndReason,
+    Listening,
+    Replied,
+    Rubbish,
+    Silenced,
+    Unreadable,
+)
+from worker.replies import Answer, NotExecuted, Silence, Ticket, Unauthorized
+
+__all__ = ["AUTHORIZE", "HEARTBEAT", "SYNC", "SYNC_BODY", "Phase", "Timing", "Wire"]
+
+AUTHORIZE = "authorize"
+SYNC = "user/syncrequest"
+HEARTBEAT = "[]"
+
+SYNC_BODY: Mapping[str, Any] = {"splitResponses": True, "entityTypes": ["currency"]}
+"""`splitResponses` is mandatory for a vendor: without it the connection is cut. Alerts come whatever `entityTypes`
+names, but it must name something; currencies are a handful of rows that hardly ever change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds."""
+
+    beat: float = 2.5
+    """Between our heartbeats (vendor, connection overview); after some 15 s without one the server closes."""
+    open_within: float = 10.0
+    """From the handshake to the open frame, which comes at once or never."""
+    answer_within: float = 30.0
+    """From a request to its (first) answer: above any answer seen, and what a person would wait."""
+    silence: float = 35.0
+    """Without any frame the connection is dead. The vendor's pages say that `h` comes every 2.5 s, or every 25 s."""
+    quick_silence: float = 10.0
+    """The same, once two `h` in a row have shown the quicker rhythm: four of them missed."""
+    quick_beat: float = 5.0
+    """Two `h` with nothing between them and less than this apart are the quicker rhythm."""
+
+
+class Phase(StrEnum):
+    """Where a connection is."""
+
+    OPENING = "opening"
+    AUTHORIZING = "authorizing"
+    SYNCING = "syncing"
+    LISTENING = "listening"
+    OVER = "over"
+
+
+_QUOTAS = {"connectionquotareached", "ipquotareached"}
+_TOLD = ("p-ticket", "p-time", "p-captcha", "p-message", "errorText", "errorCode", "violations", "ok")
+"""Of a body only what says no is looked at: initial data may be megabytes."""
+
+
+class Wire:
+    """One connection, from its handshake on. Times are of one monotonic clock, in seconds."""
+
+    def __init__(self, now: float, timing: Timing | None = None) -> None:
+        self.timing = timing or Timing()
+        self.phase = Phase.OPENING
+        self.last_heard = now
+        self._opened = now
+        self._next_beat: float | None = None
+        self._next_id = 0
+        self._pending: dict[int, tuple[str, float]] = {}
+        self._synced_ids: set[int] = set()
+        self._last_beat: float | None = None  # of the server's, with nothing heard since
+        self._quick = False
+
+    @property
+    def patience(self) -> float:
+        """Seconds without a frame after which the connection counts as dead."""
+        return self.timing.quick_silence if self._quick else self.timing.silence
+
+    def request(self, operation: str, body: str, now: float) -> str:
+        """The frame of a request: four fields, each on a line of its own. The body of `authorize` is the token."""
+        number, self._next_id = self._next_id, self._next_id + 1
+        self._pending[number] = operation, now
+        return f"{operation}\n{number}\n\n{body}"
+
+    def due_in(self, now: float) -> float:
+        """Seconds until `tick` has something to do."""
+        if self.phase is Phase.OVER:
+            return self.timing.beat
+        dues = [self.last_heard + self.patience]
+        if self.phase is Phase.OPENING:
+            dues.append(self._opened + self.timing.open_within)
+        if self._next_beat is not None:
+            dues.append(self._next_beat)
+        dues += [asked + self.timing.answer_within for _, asked in self._pending.values()]
+        return max(0.0, min(dues) - now)
+
+    def tick(self, now: float) -> list[Act]:
+        """What the time asks for."""
+        if self.phase is Phase.OVER:
+            return []
+        if now >= self.last_heard + self.patience:
+            return [self._over(EndReason.SILENCE)]
+        if self.phase is Phase.OPENING and now >= self._opened + self.timing.open_within:
+            return [self._over(EndReason.NO_OPEN)]
+        for operation, asked in self._pending.values():
+            if now >= asked + self.timing.answer_within:
+                return [self._over(EndReason.NO_ANSWER, operation)]
+        if self._next_beat is not None and now >= self._next_beat:
+            # A timer that was late does not make up for the beats it missed.
+            self._next_beat = max(self._next_beat + self.timing.beat, now + self.timing.beat / 2)
+            return [Beat()]
+        return []
+
+    def hear(self, frame: str | bytes, now: float) -> list[Act]:
+        """Takes one frame."""
+        if self.phase is Phase.OVER:
+            return []
+        gap = None if self._last_beat is None else now - self._last_beat
+        self.last_heard, self._last_beat = now, None
+        text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
+        match text[:1]:
+            case "h":
+                self._last_beat = now
+                self._quick = self._quick or (gap is not None and gap < self.timing.quick_beat)
+                return []
+            case "o":
+                if self.phase is not Phase.OPENING:
+                    return [Rubbish("a second open frame")]
+                self.phase, self._next_beat = Phase.AUTHORIZING, now + self.timing.beat
+                return [Ask(AUTHORIZE)]
+            case "c":
+                return [self._over(EndReason.CLOSED, _closing(text[1:]))]
+            case "a":
+                return self._messages(text[1:])
+            case "[":  # as the vendor's page on limits prints a lock-out
+                return self._messages(text)
+            case _:
+                return [Rubbish("a frame of no known kind")]
+
+    def _messages(self, text: str) -> list[Act]:
+        messages = _json(text)
+        if not isinstance(messages, list):
+            return [Unreadable("a frame that is no list of messages")]  # an alert may have been in it
+        acts: list[Act] = []
+        for message in messages:
+            for act in self._message(message):
+                if isinstance(act, End) and any(isinstance(other, End) for other in acts):
+                    continue
+                acts.append(act)
+        # What stands behind a shutdown in the same frame was told before it took effect.
+        return sorted(acts, key=lambda act: isinstance(act, End))
+
+    def _message(self, message: Any) -> Iterator[Act]:
+        if isinstance(message, str):  # the vendor sends objects; other SockJS servers send them as strings
+            message = _json(message)
+        if not isinstance(message, dict):
+            yield Unreadable("a message that is no object")
+        elif "e" in message:
+            yield from self._event(message["e"], message.get("d"))
+        elif "s" in message:
+            yield from self._answer(message)
+        else:
+            yield Unreadable("a message that is neither an answer nor an event")
+
+    def _event(self, kind: Any, body: Any) -> Iterator[Act]:
+        if isinstance(body, str):
+            body = _json(body)
+        if kind == "props":
+            yield from alerts_in(body)
+        elif kind == "shutdown":
+            code = body.get("reasonCode") if isinstance(body, dict) else None
+            code = code if isinstance(code, str) else ""
+            if code.lower() == "maintenance":
+                yield self._over(EndReason.MAINTENANCE)
+            else:
+                yield self._over(EndReason.QUOTA if code.lower() in _QUOTAS else EndReason.SHUTDOWN, code[:64])
+        elif not isinstance(kind, str) or "alert" in kind.lower():
+            yield Unreadable("an event of a kind that is not known")
+
+    def _answer(self, message: Mapping[str, Any]) -> Iterator[Act]:
+        number, status = _whole(message.get("i")), _whole(message["s"])
+        if status is None:
+            yield Rubbish("an answer whose status is no number")
+            return
+        pending = None if number is None else self._pending.pop(number, None)
+        if pending is None and status in (423, 429) and self._pending:
+            pending = self._pending.pop(min(self._pending))  # the vendor's example of a 429 has no number for an id
+        if pending is None:
+            if status in (423, 429):
+                yield Silenced(status)
+                yield self._over(EndReason.LOCKED_OUT, str(status))
+            elif number not in self._synced_ids:
+                yield Rubbish("an answer to nothing that was asked")
+            return
+        operation, _ = pending
+        reply = classify(status, _telling(message.get("d")), reading=True)
+        yield Replied(operation, reply)
+        match reply:
+            case Answer():
+                yield from self._granted(operation, number)
+            case Ticket(captcha=False) if operation == SYNC:
+                pass  # it goes again with its ticket, on this connection or on another
+            case Ticket():
+                yield self._over(EndReason.PENALTY, operation)
+            case Unauthorized(text):
+                yield self._over(EndReason.UNAUTHORIZED, text[:200])
+            case Silence():
+                yield self._over(EndReason.LOCKED_OUT, str(status))
+            case NotExecuted():
+                yield self._over(EndReason.WRONG_HOST, f"{operation}: {status}")
+            case _:
+                yield self._over(EndReason.REFUSED, f"{operation}: {status}")
+
+    def _granted(self, operation: str, number: int | None) -> Iterator[Act]:
+        if self.phase is Phase.AUTHORIZING and operation == AUTHORIZE:
+            self.phase = Phase.SYNCING
+            yield Ask(SYNC)
+        elif self.phase is Phase.SYNCING and operation == SYNC:
+            # The rest of the answer comes with the same id, in parts whose number and order nobody tells. No part
+            # of it matters to us, so the first one says it all.
+            self.phase = Phase.LISTENING
+            if number is not None:
+                self._synced_ids.add(number)
+            yield Listening()
+
+    def _over(self, reason: EndReason, said: str = "") -> End:
+        self.phase = Phase.OVER
+        return End(reason, said)
+
+
+def _telling(body: Any) -> bytes:
+    if body is None:
+        return b""
+    if isinstance(body, dict):
+        body = {name: body[name] for name in _TOLD if name in body}
+    elif isinstance(body, list):
+        body = []
+    return orjson.dumps(body)
+
+
+def _closing(text: str) -> str:
+    """Code and reason of a `c` frame, as far as they can be read."""
+    told = _json(text)
+    return " ".join(str(part)[:100] for part in told[:2]) if isinstance(told, list) else ""
+
+
+def _whole(value: Any) -> int | None:
+    """A number that may stand in quotes. True is none, and neither is what no id or status can be."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _json(text: str) -> Any:
+    """The value of a text; None for what is not JSON, which nothing here tells from null."""
+    value = read_json(text.encode("utf-8", "surrogatepass"))
+    return None if value is NONSENSE else value
