@@ -16,8 +16,9 @@ from datetime import UTC, datetime, timedelta
 
 from worker.dispatch.choose import IN_FLIGHT, Situation, choose
 from worker.dispatch.pacing import FULL, HOUR, MINUTE, SAMPLE, WINDOW, Left, Pace, Stream
+from worker.engine.states import StepState
 from worker.ledger.budget import Budget
-from worker.ledger.rows import Lane, StepState
+from worker.ledger.rows import Lane
 from worker.partner.operations import OPERATIONS
 
 USERS, ACCOUNTS = "createEvaluationUsers", "createEvaluationAccounts"

@@ -7,9 +7,9 @@ import pytest
 from schemas.events import NewUser, TraderPurchased
 from tests.support.events import purchase
 from tests.support.spine import Stages
+from worker.engine.rows import Accepted
 from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
-from worker.ledger.rows import Accepted
 from worker.partner.operations.users import CREATE_USERS
 
 

@@ -17,7 +17,7 @@ from tests.support.spine import Stages
 from tests.support.stage import Here
 from tests.support.waiting import eventually
 from worker.ledger import holds
-from worker.ledger.operator_actions import Mender
+from worker.ledger.operator_actions import OperatorActions
 from worker.partner.operations import OPERATIONS
 from worker.sandbox import SandboxConfig
 
@@ -37,8 +37,8 @@ async def resumed(here: Here, operation: str) -> None:
         await holds.resume(connection, operation)
 
 
-def mender(here: Here) -> Mender:
-    return Mender(here.replica.ledger, lambda name: OPERATIONS[name].look_up is not None)
+def mender(here: Here) -> OperatorActions:
+    return OperatorActions(here.replica.ledger, lambda name: OPERATIONS[name].look_up is not None)
 
 
 async def cancelled(firm: Firm, here: Here, event_id: str, operation: str) -> None:

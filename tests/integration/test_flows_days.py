@@ -13,7 +13,7 @@ from tests.support.firm import Firm
 from tests.support.spine import Stages
 from tests.support.stage import Here
 from tests.support.waiting import eventually
-from worker.ledger.rows import Accepted
+from worker.engine.rows import Accepted
 
 CANCEL = "/user/cancelEverything"
 

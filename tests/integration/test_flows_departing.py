@@ -15,11 +15,12 @@ from tests.support.oracle import never_together, nothing_stuck
 from tests.support.spine import Stages
 from tests.support.stage import Here
 from tests.support.waiting import eventually, let_time_pass
+from worker.engine.states import StepState
 from worker.ledger import holds
 from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
-from worker.ledger.operator_actions import Mender
-from worker.ledger.rows import Batch, Lane, StepState
+from worker.ledger.operator_actions import OperatorActions
+from worker.ledger.rows import Batch, Lane
 from worker.partner.operations import OPERATIONS
 from worker.sandbox import SandboxConfig
 
@@ -272,7 +273,7 @@ async def test_a_retry_of_what_a_departure_stopped(stage: Stages) -> None:
     await resumed(here, "createTradingPermission")
     bought = await firm.stage.outcome("e-1")
     ((flow_id,),) = await firm.stage.rows("select id from flow where event_id = 'e-1'")
-    mender = Mender(here.replica.ledger, lambda name: OPERATIONS[name].look_up is not None)
+    mender = OperatorActions(here.replica.ledger, lambda name: OPERATIONS[name].look_up is not None)
     await mender.retry(flow_id, TraderPurchased.model_validate(purchase(1)), "they stay", "test")
     await eventually(lambda: len(firm.stage.wire.outcomes_of("e-1")) == 2, 20)
     again = firm.stage.wire.outcomes_of("e-1")[-1]

@@ -12,10 +12,10 @@ from tests.support.firm import Firm
 from tests.support.spine import Stages
 from tests.support.waiting import eventually
 from worker.embedded import EmbeddedPostgres
+from worker.engine.rows import Accepted
 from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
 from worker.ledger.errors import Cause, DatabaseUnavailable
-from worker.ledger.rows import Accepted
 from worker.partner.operations.users import CREATE_USERS
 
 USERS = "/user/createevaluationusers"

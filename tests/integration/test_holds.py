@@ -96,8 +96,8 @@ async def test_clearing_is_done_once_and_says_why(db: Database) -> None:
 async def test_a_ticket_outlives_its_wait_until_it_is_spent_once(db: Database) -> None:
     """After the wait the endpoint is open, and the ticket still there for the steps they stand for."""
     async with db.transaction() as conn:
-        hold_id = await holds.put_ticket(conn, "user/create", MINUTE, "abc", body_digest=b"sealed", company=7)
-        await holds.put_ticket(conn, "user/create", MINUTE, "def", body_digest=b"other", company=8)
+        hold_id = await holds.put_ticket(conn, "user/create", MINUTE, "abc", body_digest=b"sealed", batch_id=7)
+        await holds.put_ticket(conn, "user/create", MINUTE, "def", body_digest=b"other", batch_id=8)
         assert len(await holds.live(conn, ["endpoint:user/create"])) == 2
         await conn.execute("update hold set until = until - interval '2 minutes'")
         assert await holds.live(conn) == []
@@ -122,8 +122,8 @@ async def test_pruning_keeps_what_is_live_or_unspent(db: Database) -> None:
     async with db.transaction() as conn:
         await holds.put(conn, holds.ALL, "over", lasts=-120 * MINUTE)
         await holds.put(conn, "pause:x", "live", lasts=None)
-        await holds.put_ticket(conn, "user/create", -120 * MINUTE, "abc", body_digest=b"sealed", company=7)
-        await holds.put_ticket(conn, "user/find", -120 * MINUTE, "def", body_digest=b"hash", company=None)
+        await holds.put_ticket(conn, "user/create", -120 * MINUTE, "abc", body_digest=b"sealed", batch_id=7)
+        await holds.put_ticket(conn, "user/find", -120 * MINUTE, "def", body_digest=b"hash", batch_id=None)
         assert len(await holds.list_holds(conn)) == 2  # nobody takes a read's ticket after so long
         assert await holds.prune(conn, 60 * MINUTE) == 2
         assert len(await holds.list_holds(conn)) == 2

@@ -17,13 +17,16 @@ from tests.support.events import purchase
 from tests.support.spine import Stages
 from tests.support.stage import Here, Stage
 from tests.support.waiting import eventually
+from worker.engine.operator import NotPossible
 from worker.ledger import holds
-from worker.ledger.operator_actions import Mender, NotMended
+from worker.ledger.operator_actions import OperatorActions
 from worker.partner.operations import OPERATIONS
 
 
-def mender(here: Here, looked_up: Callable[[str], bool] = lambda name: OPERATIONS[name].look_up is not None) -> Mender:
-    return Mender(here.replica.ledger, looked_up)
+def mender(
+    here: Here, looked_up: Callable[[str], bool] = lambda name: OPERATIONS[name].look_up is not None
+) -> OperatorActions:
+    return OperatorActions(here.replica.ledger, looked_up)
 
 
 async def flow_id(on: Stage, event_id: str) -> uuid.UUID:
@@ -76,7 +79,7 @@ async def test_cancelling_what_is_being_worked_on_loses_and_doubles_nothing(stag
         for _ in range(3):
             try:
                 await mend.cancel(found, "no more", "test")
-            except NotMended:
+            except NotPossible:
                 refused += 1
 
     await asyncio.gather(*(cancel(event["eventId"]) for event in events))
@@ -100,10 +103,10 @@ async def test_what_is_sent_is_not_cancelled(stage: Stages) -> None:
     on.fault("cut_after", "/user/createEvaluationUsers", times=1)
     await on.buy(purchase(1))
     await eventually(lambda: on.steps("state = 'in_flight'"))
-    with pytest.raises(NotMended, match="Its call is under way"):
+    with pytest.raises(NotPossible, match="Its call is under way"):
         await mender(here).cancel(await flow_id(on, "e-1"), "why", "test")
     await eventually(lambda: on.steps("state = 'unknown'"))
-    with pytest.raises(NotMended, match="may have taken effect"):
+    with pytest.raises(NotPossible, match="may have taken effect"):
         await mender(here).cancel(await flow_id(on, "e-1"), "why", "test")
     assert (await on.outcome("e-1"))["status"] == "succeeded"
     oracle.once_in_effect(on)
@@ -156,7 +159,7 @@ async def test_of_two_retries_at_once_one_is_made(stage: Stages) -> None:
     event = await failed(on)
     found, mend = await flow_id(on, "e-1"), mender(here)
     done = await asyncio.gather(*(mend.retry(found, event, "why", "test") for _ in range(4)), return_exceptions=True)
-    assert sum(isinstance(each, NotMended) for each in done) == 3
+    assert sum(isinstance(each, NotPossible) for each in done) == 3
     await eventually(lambda: len(on.wire.outcomes_of("e-1")) == 2, 20)
     assert [row["round"] for row in await on.rows("select round from flow")] == [1]
     assert len(await on.rows("select 1 from note")) == 1
@@ -170,7 +173,7 @@ async def test_what_nobody_can_look_up_is_sent_again_only_on_a_persons_word(stag
     here = await on.replica()
     await doubtful(on)
     found, blind = await flow_id(on, "e-1"), mender(here, lambda _operation: False)
-    with pytest.raises(NotMended, match="--not-made"):
+    with pytest.raises(NotPossible, match="--not-made"):
         await blind.retry(found, None, "why", "test")
     assert [row["state"] for row in await on.rows("select state from flow")] == ["in_doubt"]
     await blind.retry(found, None, "why", "test", not_made=True)
@@ -205,7 +208,7 @@ async def test_a_retried_product_is_what_the_catalogue_has_now(stage: Stages) ->
     account = Account(templateAccountId=12, initialBalance=25_000)
     by_product = event.model_copy(update={"account": None, "product": "EVAL-25K"})
     known = replace(ledger, rules=replace(ledger.rules, products={"EVAL-25K": account}))
-    await Mender(known, lambda _operation: True).retry(found, by_product, "why", "test")
+    await OperatorActions(known, lambda _operation: True).retry(found, by_product, "why", "test")
     async with here.replica.database.connection() as connection:
         kept = await ledger.read_flow(connection, found)
     await here.replica.database.close()
@@ -227,8 +230,8 @@ async def test_what_is_in_the_wrong_state_is_left_as_it_is(stage: Stages) -> Non
         mend.resolve(found, Status.SUCCEEDED, {}, "why", "test"),
         mend.retry(found, None, "why", "test"),
     ):
-        with pytest.raises(NotMended, match="The flow is succeeded"):
+        with pytest.raises(NotPossible, match="The flow is succeeded"):
             await act
-    with pytest.raises(NotMended, match="no such flow"):
+    with pytest.raises(NotPossible, match="no such flow"):
         await mend.cancel(uuid.uuid4(), "why", "test")
     assert await on.rows("select 1 from note") == []

@@ -17,6 +17,7 @@ from tests.support.fullness import RECENT_CALLS, fill
 from tests.support.plans import Explaining, Seen
 from tests.support.postgres import Databases
 from tests.support.work import ACCOUNTS, CANCEL, RESET, REVOKE, USERS, Work, departures, failures, purchases, resets
+from worker.engine.states import StepState
 from worker.ledger import (
     browse,
     holds,
@@ -33,7 +34,6 @@ from worker.ledger import (
 from worker.ledger.browse import FlowState
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
-from worker.ledger.rows import StepState
 from worker.ledger.story import story_of
 from worker.partner.operations import OPERATIONS
 

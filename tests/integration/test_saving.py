@@ -10,9 +10,9 @@ from tests.support.events import purchase
 from tests.support.firm import Firm
 from tests.support.spine import Stages
 from worker.engine.flows.base import Succeeded
+from worker.engine.rows import Accepted, Finish
 from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
-from worker.ledger.rows import Accepted, Finish
 from worker.partner.operations.users import CREATE_USERS
 from worker.replies import Answer
 

@@ -194,7 +194,7 @@ async def test_a_ticket_keeps_nothing_of_its_body(stage: Stages) -> None:
     (held,) = await eventually(lambda: on.rows("select * from hold where ticket is not null"))
     assert len(held["body_digest"]) == 36  # an HMAC-SHA256, and four bytes that tell which key made it
     assert set(held.keys()) == {
-        "id", "scope", "reason", "until", "ticket", "body_digest", "company", "fingerprint", "created_at",
+        "id", "scope", "reason", "until", "ticket", "body_digest", "batch_id", "fingerprint", "created_at",
         "cleared_at", "cleared_reason",
     }  # fmt: skip
 

@@ -17,10 +17,11 @@ from tests.support.stage import Stage
 from tests.support.waiting import eventually, others_turn
 from worker.bootstrap import Replica
 from worker.dispatch.choose import IN_FLIGHT, URGENT_ONLY
+from worker.engine.states import StepState
 from worker.ledger import holds
 from worker.ledger.budget import Closed, Wanted
 from worker.ledger.call_log import BEGIN_LOCK, Opened, begin_calls
-from worker.ledger.rows import Lane, StepState
+from worker.ledger.rows import Lane
 from worker.partner.operations import OPERATIONS
 
 REVOKE = "revokeTradingPermissions"

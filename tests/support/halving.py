@@ -17,8 +17,9 @@ from worker.dispatch import splitting
 from worker.dispatch.found import looked_up
 from worker.dispatch.settle import Settler
 from worker.engine.flows.base import Succeeded
+from worker.engine.rows import Claimed, Finish, FlowRow, Later, Move
+from worker.engine.states import StepState
 from worker.ledger.call_log import NO_SIGNS, Signs
-from worker.ledger.rows import Claimed, Finish, FlowRow, Later, Move, StepState
 from worker.partner.operations import OPERATIONS
 from worker.replies import Absent, Answer, Reply, Unclear
 
@@ -62,7 +63,7 @@ class Simulation:
             lanes: dict[tuple[StepState, int | None], list[int]] = defaultdict(list)
             for number, (at, step) in self.steps.items():
                 if at <= now:
-                    lanes[step.state, step.company].append(number)
+                    lanes[step.state, step.batch_id].append(number)
             for (state, _), numbers in lanes.items():
                 for start in range(0, len(numbers), 100):
                     (self._send if state is StepState.DUE else self._look)(numbers[start : start + 100], now)
@@ -104,8 +105,8 @@ class Simulation:
         for step, move in zip(steps, moves, strict=True):
             match move:
                 case Later():
-                    context, company = dict(move.context), move.company
-                    moved = replace(step, state=move.state, spent=move.spent, context=context, company=company)
+                    context, batch_id = dict(move.context), move.batch_id
+                    moved = replace(step, state=move.state, spent=move.spent, context=context, batch_id=batch_id)
                     self.steps[step.id] = now + max(move.wait.total_seconds(), 0.05), moved
                 case Finish(end=Succeeded()):
                     del self.steps[step.id]

@@ -1,4 +1,4 @@
-"""A ledger in memory and a partner in memory around the real flows, working set, operations and rules of results.
+"""A ledger in memory and a partner in memory around the real engine, operations and rules of results.
 
 One replica that does one thing at a time: what happens next, and what becomes of a call, is the test's choice. Loading
 rows, locks and leases are not here; the integration tests have them.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, TypeVar
@@ -18,18 +18,19 @@ from urllib.parse import urlencode
 import orjson
 
 from schemas.events import EVENTS
-from schemas.outcomes import ErrorCode, Outcome, Status
+from schemas.outcomes import Outcome
 from worker.backoff import Schedule
 from worker.dispatch.found import as_looked_for, looked_up
 from worker.dispatch.settle import Settler
-from worker.engine.flows import FLOWS
-from worker.engine.flows.base import End, Rules, TraderView, View
+from worker.engine import operator
+from worker.engine.event_flow import item_of, new_flow
+from worker.engine.flows.base import DepartureView, Rules
 from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, strictest
+from worker.engine.planner import Planner
+from worker.engine.rows import Accepted, Claimed, DepartureRow, FlowRow, Move, OpenStep, OrderRow, TraderRow
+from worker.engine.snapshot import Snapshot
+from worker.engine.states import PLAN, StepState
 from worker.ledger.crypto import Vault
-from worker.ledger.departures import DepartureRow
-from worker.ledger.rows import PLAN, Claimed, Finish, FlowRow, Later, Move, StepState
-from worker.ledger.shared_rows import OrderRow, TraderRow
-from worker.ledger.working_set import WorkingSet
 from worker.partner.classify import classify
 from worker.partner.look_up import look
 from worker.partner.observed_forms import Seen
@@ -66,7 +67,7 @@ class Step:
     state: StepState
     due: datetime
     trader_key: str
-    waits_for: list[str] | None = None
+    waits_for: Sequence[str] | None = None
     attempts: int = 0
     spent: float = 0.0
     context: dict[str, Any] = field(default_factory=dict)
@@ -74,6 +75,10 @@ class Step:
     @property
     def open(self) -> bool:
         return self.state in (StepState.WAITING, StepState.DUE, StepState.UNKNOWN)
+
+    @property
+    def ended(self) -> bool:
+        return self.state in (StepState.DONE, StepState.REFUSED)
 
 
 @dataclass
@@ -132,58 +137,56 @@ class SmallWorld:
 
     # -- transactions
 
-    def _working(self) -> WorkingSet:
-        ranks = {name: operation.rank for name, operation in OPERATIONS.items()}
-        working = WorkingSet(self.vault, self.rules, ranks, "test", self.now)
-        for row in self.traders.values():
-            working.shared._add_trader(_copy(row))
-        working.shared.orders = {key: _copy(row) for key, row in self.orders.items()}
-        working.departures.rows = {key: _copy(row) for key, row in self.departures.items()}
+    def _planner(self) -> Planner:
+        snapshot = Snapshot(self.vault, self.now)
+        for trader in self.traders.values():
+            snapshot.add_trader(trader)
+        for order in self.orders.values():
+            snapshot.add_order(order)
+        for departure in self.departures.values():
+            snapshot.add_departure(departure)
         for step in self.steps.values():
             flow = self.flows[step.flow_id]
             if step.state is StepState.UNKNOWN and step.attempts and step.operation in GIVES and flow.state == "open":
-                keys = {f"t:{flow.trader_id}", f"u:{flow.user_id}", step.trader_key}
-                working.departures._unproven.append((keys, step.operation))
-        return working
+                for key in {f"t:{flow.trader_id}", f"u:{flow.user_id}", step.trader_key}:
+                    snapshot.add_unproven(key, step.operation)
+        return Planner(snapshot, self.rules)
 
-    def _save(self, working: WorkingSet) -> None:
-        working.settle_wakes()
-        self.traders = working.shared.traders
-        self.orders = working.shared.orders
-        self.departures = {key: row for key, row in working.departures.rows.items() if not row.dropped}
-        self.flows |= working.changed
-        for new in working.steps:
+    def _write(self, planner: Planner) -> None:
+        changes = planner.changes()
+        self.traders |= {row.trader_id: row for row in changes.traders}
+        self.orders |= {(row.kind, row.order_id): row for row in changes.orders}
+        self.departures |= {(row.trader_key, row.flow_id): row for row in changes.departures}
+        self.departures = {key: row for key, row in self.departures.items() if row.flow_id not in changes.withdrawn}
+        self.flows |= {flow.id: flow for flow in (*changes.new_flows, *changes.flows)}
+        for closed in changes.closed:
+            self.steps[closed.id].state = closed.state
+        for moved in changes.moved:
+            step = self.steps[moved.id]
+            step.state, step.due, step.spent, step.context = moved.state, moved.due, moved.spent, dict(moved.context)
+        for new in changes.new_steps:
             number = next(self._numbers) if new.replaces is None else new.replaces
-            key = working.rekeyed_to(new.flow) or new.flow.trader_key
             self.steps[number] = Step(
-                number, new.flow.id, new.operation, new.state, working.due(new), key, new.waits_for
+                number, new.flow_id, new.operation, new.state, new.due, new.trader_key, new.waits_for
             )
         for step in self.steps.values():
-            if step.open and step.waits_for and not working.wakes.isdisjoint(step.waits_for):
+            if step.open and step.waits_for and not set(changes.wakes).isdisjoint(step.waits_for):
                 step.due = min(step.due, self.now)
-            for trader_id, (user_id, _) in working.rekeyed.items():
-                if step.trader_key == f"t:{trader_id}":
-                    step.trader_key = f"u:{user_id}"
-        self.outcomes += [outcome for _, outcome, _, _ in working.outcomes]
+            step.trader_key = changes.rekeyed.get(step.trader_key, step.trader_key)
+        self.outcomes += [new.outcome for new in changes.outcomes]
 
     def accept(self, topic: str, **body: Any) -> uuid.UUID:
         """An event comes in."""
         self.tick()
         number = next(self._numbers)
         event = EVENTS[topic].model_validate_json(orjson.dumps(body))
-        event = FLOWS[topic].freeze(event, self.rules)
-        names, flow_id = FLOWS[topic].names(event), uuid.UUID(int=number)
-        flow = FlowRow(
-            flow_id, topic, event, f"e-{number}", None, 0, number, None, names.trader_id, names.user_id,
-            names.order_id, names.account_id, self.now, self.now,
-        )  # fmt: skip
-        if names.trader_id is not None:
-            self.traders.setdefault(
-                names.trader_id, TraderRow(names.trader_id, None, None, made_here=False, maker=None)
-            )
-        working = self._working()
-        working.accept(flow)
-        self._save(working)
+        accepted, flow_id = Accepted(topic, f"e-{number}", event, None, 0, number), uuid.UUID(int=number)
+        flow = new_flow(accepted, flow_id, self.rules, self.now, b"")
+        if flow.trader_id is not None:
+            self.traders.setdefault(flow.trader_id, TraderRow(flow.trader_id))
+        planner = self._planner()
+        planner.accept(flow)
+        self._write(planner)
         return flow_id
 
     # -- work
@@ -202,9 +205,9 @@ class SmallWorld:
         self.now = max(self.now, step.due)
         match step.state:
             case StepState.WAITING:
-                working = self._working()
-                working.plan(self.flows[step.flow_id].copy(), replaces=step.id)
-                self._save(working)
+                planner = self._planner()
+                planner.plan(self.flows[step.flow_id].copy(), replaces=step.id)
+                self._write(planner)
             case StepState.DUE:
                 self._send(step, fate)
             case _:
@@ -218,11 +221,15 @@ class SmallWorld:
         reply = self._fare(step, operation, item, fate)
         claimed = self._claimed(step, StepState.IN_FLIGHT)
         (move,) = self._settler().call(operation, reply, [(claimed, item)], seconds=0.0, call_id=step.id)
-        self._record(step, move)
+        self._record(claimed, move)
 
     def _turned_away(self, step: Step) -> bool:
         flow = self.flows[step.flow_id]
-        rows = [row.view for row in self.departures.values() if row.trader_key == step.trader_key]
+        rows = [
+            DepartureView(row.flow_id, row.since, row.begun_at, row.ended)
+            for row in self.departures.values()
+            if row.trader_key == step.trader_key
+        ]
         if strictest(rows, flow.asked_at, comes_back=flow.topic == COMES_BACK) is Verdict.GO:
             return False
         step.state = StepState.REFUSED
@@ -265,13 +272,10 @@ class SmallWorld:
         asked = as_looked_for(claimed, item)
         (finding,) = _run(look(operation, Reader(self), [asked], sent=step.attempts > 0))
         (move,) = looked_up(self._settler(), operation, [(claimed, finding)], 0.0)
-        self._record(step, move)
+        self._record(claimed, move)
 
     def _item(self, step: Step) -> Item:
-        flow = self.flows[step.flow_id]
-        shown = TraderView(flow.trader_id)
-        view = View(flow.id, flow.event, flow.facts, shown, None, (), flow.created_at, self.now)
-        return FLOWS[flow.topic].item(view, step.operation, self.rules)
+        return item_of(self.flows[step.flow_id], step.operation, self.rules, self.now)
 
     def _claimed(self, step: Step, state: StepState) -> Claimed:
         flow = self.flows[step.flow_id]
@@ -280,16 +284,10 @@ class SmallWorld:
     def _settler(self) -> Settler:
         return Settler(Schedule(1.0, 300.0, 86_400.0), SETTLE, 0.5)
 
-    def _record(self, step: Step, move: Move) -> None:
-        if isinstance(move, Later):
-            step.state, step.due, step.spent = move.state, self.now + move.wait, move.spent
-            step.context = dict(move.context)
-            return
-        assert isinstance(move, Finish)
-        step.state = StepState.PARKED if move.parked else StepState.DONE
-        working = self._working()
-        working.advance(self.flows[step.flow_id].copy(), step.operation, step.attempts, move.end)
-        self._save(working)
+    def _record(self, claimed: Claimed, move: Move) -> None:
+        planner = self._planner()
+        planner.record([(claimed, move)])
+        self._write(planner)
 
     # -- operators
 
@@ -298,25 +296,18 @@ class SmallWorld:
         if step.state is StepState.UNKNOWN and step.attempts:
             return False
         self.tick()
-        step.state = StepState.REFUSED
-        flow, working = self.flows[step.flow_id].copy(), self._working()
-        flow.round += 1
-        working.acquaint(flow)
-        working.end(flow, End(Status.FAILED, ErrorCode.CANCELLED, "not wanted"))
-        working.changed[flow.id] = flow
-        self._save(working)
+        planner = self._planner()
+        operator.cancel(planner, self.flows[step.flow_id].copy(), [_open(step)], "not wanted")
+        self._write(planner)
         return True
 
     def retry(self, flow_id: uuid.UUID) -> None:
         """Starts a failed flow again."""
         self.tick()
-        flow, working = self.flows[flow_id].copy(), self._working()
-        flow.asked_at = self.now
-        working.take_order(flow, reopen=True)
-        flow.state, flow.error_code, flow.error_text = "open", None, None
-        flow.round += 1
-        working.plan(flow, look_first=lambda name: OPERATIONS[name].look_up is not None)
-        self._save(working)
+        planner, flow = self._planner(), self.flows[flow_id].copy()
+        parked = [_open(step) for step in self.steps.values() if step.flow_id == flow_id and not step.ended]
+        operator.retry(planner, flow, parked, lambda name: OPERATIONS[name].look_up is not None)
+        self._write(planner)
 
     # -- what is seen
 
@@ -326,14 +317,8 @@ class SmallWorld:
         return [row for row in rows if row["status"] not in ("Revoked", "Declined")]
 
 
-def _copy(row: T) -> T:
-    """A row as it is loaded: what it was is what it is."""
-    kind: Any = type(row)
-    return kind(**{each.name: getattr(row, each.name) for each in _init_fields(kind)})  # type: ignore[no-any-return]
-
-
-def _init_fields(kind: Any) -> Iterable[Any]:
-    return [each for each in fields(kind) if each.init and each.name not in ("dirty", "dropped")]
+def _open(step: Step) -> OpenStep:
+    return OpenStep(step.id, step.operation, step.state, step.attempts)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -10,12 +10,14 @@ from typing import Any
 from schemas.events import EVENTS
 from tests.support.events import purchase
 from worker.engine.flows.base import Rules, Succeeded
+from worker.engine.rows import Accepted, Claimed, Finish, Later, Move
+from worker.engine.states import StepState
 from worker.ledger.budget import Budget
 from worker.ledger.claims import CallKind, Claims
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
 from worker.ledger.ledger import Ledger
-from worker.ledger.rows import Accepted, Batch, Claimed, Finish, Lane, Later, Move, OutcomeRow, StepState
+from worker.ledger.rows import Batch, Lane, OutcomeRow
 from worker.partner.operations import OPERATIONS
 from worker.replies import Answer
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.dispatch.choose import IN_FLIGHT, URGENT_ONLY, Situation, Start, choose
-from worker.ledger.rows import Lane, StepState
+from worker.engine.states import StepState
+from worker.ledger.rows import Lane
 from worker.partner.operation import Operation
 from worker.partner.operations import OPERATIONS
 
@@ -50,11 +51,11 @@ def holding(*held: str) -> Callable[[Lane], datetime | None]:
 
 
 def lane(
-    operation: str, ready: int = 1, age: float = 0.0, state: StepState = StepState.DUE, company: int | None = None
+    operation: str, ready: int = 1, age: float = 0.0, state: StepState = StepState.DUE, batch_id: int | None = None
 ) -> Lane:
     """Steps that have been there for `age` seconds."""
     since = NOW - timedelta(seconds=age)
-    return Lane(operation, state, company, ready, since, since)
+    return Lane(operation, state, batch_id, ready, since, since)
 
 
 def calls(start: Start) -> int:
@@ -245,7 +246,7 @@ def test_full_calls_go_whatever_the_linger() -> None:
 
 def test_urgent_and_tied_steps_never_linger() -> None:
     """Permissions, look-ups and steps that are tied together go as they are."""
-    ready = [lane(PERMISSION), lane(USERS, 3, state=StepState.UNKNOWN), lane(ACCOUNTS, 7, company=5)]
+    ready = [lane(PERMISSION), lane(USERS, 3, state=StepState.UNKNOWN), lane(ACCOUNTS, 7, batch_id=5)]
     starts, again = choose(ready, OPERATIONS, situation(linger=60, coming=True))
     assert {(start.lane.operation, start.lane.state) for start in starts} == {
         (PERMISSION, StepState.DUE),

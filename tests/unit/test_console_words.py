@@ -21,10 +21,10 @@ from worker.console.timeline import FOUND, RESULTS, ids, timeline
 from worker.console.waits import waited
 from worker.console.why import Step, World, why
 from worker.console.words import number, span
+from worker.engine.rows import Found
 from worker.ledger.browse import FlowState, Summary
 from worker.ledger.call_log import result_name
 from worker.ledger.holds import Hold
-from worker.ledger.rows import Found
 from worker.ledger.story import CallSeen, Held, NoteSeen, OutcomeSeen, StepSeen, Story
 from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 

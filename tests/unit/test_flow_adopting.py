@@ -10,7 +10,7 @@ import pytest
 from schemas.outcomes import Outcome
 from tests.support.small_world import Fate, SmallWorld, Step
 from tests.support.views import RULES
-from worker.ledger.rows import StepState
+from worker.engine.states import StepState
 from worker.sandbox import SandboxConfig
 
 ACCOUNTS, PERMISSION = "createEvaluationAccounts", "createTradingPermission"

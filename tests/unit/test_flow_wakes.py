@@ -14,6 +14,7 @@ from tests.support.views import NOW, RULES, order, view
 from worker.engine.flows import FLOWS
 from worker.engine.flows.base import (
     DepartureView,
+    Names,
     OrderView,
     TraderView,
     View,
@@ -22,9 +23,10 @@ from worker.engine.flows.base import (
     order_key,
     trader_key,
 )
+from worker.engine.rows import OrderRow, TraderRow
+from worker.engine.shared import Shared
+from worker.engine.snapshot import Snapshot
 from worker.ledger.crypto import Vault
-from worker.ledger.departures import DepartureRow, Departures
-from worker.ledger.shared_rows import OrderRow, SharedRows, TraderRow
 
 BOUGHT: dict[str, Any] = {
     "orderId": "100",
@@ -121,36 +123,42 @@ def order_row(**changes: Any) -> OrderRow:
     )  # fmt: skip
 
 
+def shared(*rows: OrderRow | TraderRow) -> Shared:
+    """What a transaction has loaded."""
+    snapshot = Snapshot(Vault(["a key of the tests that is long enough"]), NOW)
+    for row in rows:
+        if isinstance(row, OrderRow):
+            snapshot.add_order(row)
+        else:
+            snapshot.add_trader(row)
+    return Shared(snapshot)
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("account_id", 11), ("permission_id", 21), ("state", "succeeded"), ("state", "failed")]
 )
 def test_an_order_in_which_something_has_changed_wakes(name: str, value: Any) -> None:
     """A new account, permission or end wakes what waits for the order; an order that was only read wakes nothing."""
-    shared = SharedRows(Vault(["a key of the tests that is long enough"]))
-    row = order_row()
-    shared.orders["purchased", "100"] = row
-    assert shared.news() == set()
-    setattr(row, name, value)
-    assert shared.news() == {order_key("purchased", "100")}
+    changed, row = shared(order_row()), order_row()
+    assert changed.wakes() == set()
+    changed.put_order(row._replace(**{name: value}))
+    assert changed.wakes() == {order_key("purchased", "100")}
 
 
 def test_a_trader_whose_user_is_known_or_no_longer_created_wakes() -> None:
     """The creation of a user that ended without a user wakes as well: another flow may create it."""
-    shared = SharedRows(Vault(["a key of the tests that is long enough"]))
-    known, freed = (TraderRow(each, None, None, made_here=False, maker=MAKER) for each in ("known", "freed"))
-    shared.traders = {"known": known, "freed": freed}
-    assert shared.news() == set()
-    known.user_id, freed.maker = 5, None
-    assert shared.news() == {trader_key("known"), trader_key("freed")}
+    changed = shared(*(TraderRow(each, maker=MAKER) for each in ("known", "freed")))
+    assert changed.wakes() == set()
+    changed.learn_user(Names(trader_id="known"), 5, made_here=True)
+    changed.drop_maker("freed", MAKER)
+    assert changed.wakes() == {trader_key("known"), trader_key("freed")}
 
 
 @pytest.mark.parametrize("withdrawn", [False, True])
 def test_a_departure_that_has_ended_wakes(withdrawn: bool) -> None:
     """Whether it was executed or withdrawn."""
-    departures = Departures()
-    flow_id = uuid.UUID(int=66)
-    departures.rows["u:5", flow_id] = DepartureRow("u:5", flow_id, NOW, None, ended=False)
-    departures.note(flow_id, ["u:5"], NOW, NOW)
-    assert departures.news() == set()
-    departures.end(flow_id, withdrawn=withdrawn)
-    assert departures.news() == {departure_key(flow_id)}
+    changed, flow_id = shared(), uuid.UUID(int=66)
+    changed.note_departure(flow_id, ["u:5"], NOW, NOW)
+    assert changed.wakes() == set()
+    changed.end_departure(flow_id, withdrawn=withdrawn)
+    assert changed.wakes() == {departure_key(flow_id)}

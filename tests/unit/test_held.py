@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from worker.dispatch.held_lanes import ASK_AGAIN, Held
+from worker.engine.states import StepState
 from worker.ledger import holds
 from worker.ledger.budget import BUDGET, MINUTE_BUDGET, Closed
-from worker.ledger.rows import Lane, StepState
+from worker.ledger.rows import Lane
 from worker.partner.operations import OPERATIONS
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -17,6 +17,7 @@ from schemas.events import Event
 from tests.support.events import purchase
 from tests.support.waiting import eventually
 from worker.engine.flows.base import Rules
+from worker.engine.rows import Accepted
 from worker.intake.accept import Taker
 from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.parse import RawRecord, Rejected
@@ -24,7 +25,6 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Again, Database
 from worker.ledger.driver_errors import of_driver
 from worker.ledger.ledger import Intake, Ledger, Refusal
-from worker.ledger.rows import Accepted
 
 DATA = asyncpg.NumericValueOutOfRangeError("x")
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import worker.ledger
-from worker.ledger.rows import MOVES, StepState
+from worker.engine.states import MOVES, StepState
 
 README = Path(worker.ledger.__file__).parent / "README.md"
 MIGRATION = Path(worker.ledger.__file__).parent / "migrations" / "versions" / "0001_spine.py"

@@ -15,7 +15,8 @@ from worker.backoff import Schedule
 from worker.dispatch.found import NEEDED, looked_up
 from worker.dispatch.settle import Settler, judged
 from worker.engine.flows.base import Failed
-from worker.ledger.rows import Claimed, Finish, Later, Move, StepState
+from worker.engine.rows import Claimed, Finish, Later, Move
+from worker.engine.states import StepState
 from worker.partner.client import classify
 from worker.partner.operation import Operation
 from worker.partner.operations import OPERATIONS

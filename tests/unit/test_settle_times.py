@@ -15,7 +15,8 @@ from schemas.events import EVENTS
 from schemas.examples import EVENT_EXAMPLES
 from worker.backoff import Schedule
 from worker.dispatch.settle import Settler
-from worker.ledger.rows import Claimed, Finish, FlowRow, Later, StepState
+from worker.engine.rows import Claimed, Finish, FlowRow, Later
+from worker.engine.states import StepState
 from worker.partner.operations import OPERATIONS
 from worker.replies import NotSent
 

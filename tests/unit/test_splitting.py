@@ -99,6 +99,15 @@ def test_without_a_sign_the_parts_are_split_ever_more_seldom() -> None:
     """A whole after its second failure, its halves after theirs, then after 8, 32, ... failures."""
     assert [patience(depth) for depth in range(5)] == [2, 2, 8, 32, 128]
     assert [patience(depth, failed=3) for depth in range(4)] == [8, 8, 32, 128]
+    assert [patience(depth, size=4) for depth in range(5)] == [2, 2, 8, 8, 8]
+
+
+def test_a_good_step_does_not_share_the_day_of_a_bad_one() -> None:
+    """The last pair of a batch is split within the hour, though no other call shows that the endpoint works."""
+    run = Simulation(poison(3, 5))
+    run.arrive(21)
+    run.run(HOUR)
+    assert set(run.done) == set(range(21)) - {3, 5}
 
 
 @settings(max_examples=25)

@@ -24,7 +24,7 @@ _WALLS: dict[str, set[str]] = {
     "session": _BASE | {"ledger", "partner", "replies"},
     "kafka": _BASE | {"settings"},
     "products": {"schemas"},
-    "intake": _BASE | {"ledger", "kafka", "settings", "products"},
+    "intake": _BASE | {"engine", "ledger", "kafka", "settings", "products"},
     "outbox": _BASE | {"ledger", "kafka"},
     "dispatch": _BASE | {"engine", "ledger", "partner", "session", "replies", "ops"},
     "doctor": _BASE | {"ledger", "partner", "session", "kafka", "settings", "replies"},

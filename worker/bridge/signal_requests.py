@@ -170,7 +170,7 @@ async def _keep_ticket(connection: Connection, operation: str, ticket: Ticket) -
     How a GET would carry a ticket, nobody knows: it waits, and goes again without.
     """
     if operation == SYNC:
-        await holds.put_ticket(connection, operation, ticket.wait, ticket.ticket, body_digest=None, company=None)
+        await holds.put_ticket(connection, operation, ticket.wait, ticket.ticket, body_digest=None, batch_id=None)
     else:
         await holds.put(connection, holds.endpoint_scope(operation), "a penalty ticket", lasts=ticket.wait)
 

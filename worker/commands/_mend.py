@@ -13,6 +13,7 @@ from schemas.events import Account, Event
 from worker import _forms as forms
 from worker.commands._errors import WRONG_USAGE, Refused
 from worker.commands._kafka import kafka_errors, present
+from worker.engine.operator import NotPossible
 from worker.intake.original_event import NotAgain, event_again
 from worker.kafka.read import reading
 from worker.ledger import browse
@@ -21,7 +22,7 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
 from worker.ledger.environment import noted_environment
 from worker.ledger.ledger import Ledger
-from worker.ledger.operator_actions import Mender, NotMended
+from worker.ledger.operator_actions import OperatorActions
 from worker.ledger.rows import OutcomeRow
 from worker.products import ProductsError, load_products
 from worker.settings import DatabaseSettings, EnvironmentSettings, FlowSettings, KafkaSettings, LedgerSettings
@@ -46,7 +47,7 @@ class Mending:
 
     settings: MendSettings
     database: Database
-    mender: Mender
+    mender: OperatorActions
     vault: Vault
     products: Mapping[str, Account]
 
@@ -105,8 +106,8 @@ async def mending(settings: MendSettings) -> AsyncIterator[Mending]:
         )
         looked_up = {name for name, operation in OPERATIONS.items() if operation.look_up is not None}
         try:
-            yield Mending(settings, database, Mender(ledger, looked_up.__contains__), vault, products)
-        except NotMended as no:
+            yield Mending(settings, database, OperatorActions(ledger, looked_up.__contains__), vault, products)
+        except NotPossible as no:
             raise Refused(str(no)) from None
 
 

@@ -34,10 +34,10 @@ from worker.commands._mend import (
 from worker.commands._output import print_json, printable, table, warn
 from worker.commands._times import Local, clock_of
 from worker.commands.holds import given_reason
+from worker.engine.operator import SETTABLE
 from worker.kafka.topics import INPUT_TOPICS
 from worker.ledger import browse
 from worker.ledger.browse import FlowState, Summary
-from worker.ledger.operator_actions import SETTABLE
 from worker.ledger.rows import OutcomeRow
 from worker.ledger.story import Story, story_of
 from worker.settings import load

@@ -33,7 +33,7 @@ from worker.ledger.budget import Budget
 from worker.ledger.database import Database
 from worker.ledger.host_table import DomainHost
 from worker.ledger.ledger import Ledger
-from worker.ledger.operator_actions import Mender
+from worker.ledger.operator_actions import OperatorActions
 from worker.ledger.state_summary import standing
 from worker.partner.operations import OPERATIONS
 from worker.settings import RunSettings
@@ -84,7 +84,12 @@ class Console:
         looked_up = {name for name, operation in OPERATIONS.items() if operation.look_up is not None}
 
         flows = Flows(
-            self.database, render, Mender(self.ledger, looked_up.__contains__), records.event, self._world, self.wake
+            self.database,
+            render,
+            OperatorActions(self.ledger, looked_up.__contains__),
+            records.event,
+            self._world,
+            self.wake,
         )
         pausing = Pausing(self.database, render, self.wake)
         page, action = guard.page, guard.action

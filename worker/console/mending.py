@@ -17,10 +17,11 @@ from worker.console.requests import Form, by_of, id_of, number_of, reason_of
 from worker.console.session import Session
 from worker.console.timeline import Entry, ids, timeline
 from worker.console.why import Step, World, why
+from worker.engine.operator import SETTABLE, NotPossible
 from worker.ledger import browse
 from worker.ledger.browse import FlowState, Summary
 from worker.ledger.database import Database, DatabaseError
-from worker.ledger.operator_actions import SETTABLE, Mender, NotMended
+from worker.ledger.operator_actions import OperatorActions
 from worker.ledger.story import Story, story_of
 
 log = structlog.get_logger()
@@ -65,7 +66,7 @@ class Flows:
 
     database: Database
     render: Renderer
-    mender: Mender
+    mender: OperatorActions
     event: Callable[[Summary], Awaitable[Event]]
     world: Callable[[], Awaitable[World]]
     wake: Callable[[], None] = field(default=lambda: None)
@@ -111,7 +112,7 @@ class Flows:
             if story is None:
                 return self._none(request)
             await self._do(action, story.summary, form, reason, by)
-        except (NotMended, NotThere) as no:
+        except (NotPossible, NotThere) as no:
             sentence = str(no).replace("say --not-made if", "tick the box if")
             return await self._form(action, request, session, form, sentence, 409)
         except _Wrong as wrong:
@@ -132,7 +133,7 @@ class Flows:
                 await self.mender.resolve(flow.flow_id, status, facts, reason, by)
             case _:
                 if "retry" not in _ALLOWED[flow.state]:
-                    raise NotMended(f"The flow is {flow.state}; only one that failed or is in doubt can be retried.")
+                    raise NotPossible(f"The flow is {flow.state}; only one that failed or is in doubt can be retried.")
                 event = None if flow.kept else await self.event(flow)
                 not_made = form.get("not_made") == "yes"
                 await self.mender.retry(flow.flow_id, event, reason, by, not_made=not_made)

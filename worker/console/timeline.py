@@ -14,7 +14,7 @@ from typing import Any
 from schemas.times import Clock, utc_text
 from worker.console.waits import wait_keys, waited
 from worker.console.words import count, span
-from worker.ledger.rows import Found
+from worker.engine.rows import Found
 from worker.ledger.story import CallSeen, NoteSeen, OutcomeSeen, StepSeen, Story
 from worker.partner.operations import OPERATIONS
 

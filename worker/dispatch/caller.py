@@ -21,8 +21,10 @@ from worker.dispatch.look_up_reader import LookUpReader, with_ticket
 from worker.dispatch.result_writer import Writer
 from worker.dispatch.retrying import NOTHING
 from worker.dispatch.settle import Settler, judged
-from worker.engine.flows import FLOWS
-from worker.engine.flows.base import Rules, Succeeded, TraderView, View
+from worker.engine.event_flow import item_of
+from worker.engine.flows.base import Rules, Succeeded
+from worker.engine.rows import Claimed, Finish, Found, Later, Move
+from worker.engine.states import SharedBatch, StepState
 from worker.ledger import holds
 from worker.ledger.budget import BEGUN_WITHIN
 from worker.ledger.call_log import NO_SIGNS, result_name
@@ -31,7 +33,7 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, DatabaseError
 from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
-from worker.ledger.rows import Batch, Claimed, Company, Finish, Found, Later, Move, OutcomeRow, StepState
+from worker.ledger.rows import Batch, OutcomeRow
 from worker.ops.changes import Changes
 from worker.ops.tracing import Traced, Tracing
 from worker.partner.client import PartnerClient
@@ -162,18 +164,7 @@ class Caller:
         return with_ticket(body, ticket.ticket) if self.vault.same(ticket.body_digest, body) else body
 
     def _item(self, step: Claimed, operation: Operation) -> Item:
-        flow = step.flow
-        view = View(
-            flow.id,
-            flow.event,
-            flow.facts,
-            TraderView(flow.trader_id),
-            None,
-            (),
-            flow.created_at,
-            self.ledger.clock.now(),
-        )
-        return FLOWS[flow.topic].item(view, operation.name, self.rules)
+        return item_of(step.flow, operation.name, self.rules, self.ledger.clock.now())
 
     def _keep_ticket(
         self, operation: Operation, reply: Reply, batch: Batch, body: bytes
@@ -189,7 +180,7 @@ class Caller:
                 reply.wait,
                 reply.ticket,
                 body_digest=self.vault.digest(body),
-                company=Company.TICKET.of(batch.call_id),
+                batch_id=SharedBatch.TICKET.of(batch.call_id),
             )
 
         return write
@@ -246,7 +237,7 @@ class Caller:
                 log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
             rests = self._rest(operation)
             moves: Sequence[Move] = [
-                Later(StepState.UNKNOWN, rests, step.spent, step.context, step.company, found=Found.NOT_MADE)
+                Later(StepState.UNKNOWN, rests, step.spent, step.context, step.batch_id, found=Found.NOT_MADE)
                 for step in steps
             ]
             return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from worker.ledger.rows import Lane, StepState
+from worker.engine.states import StepState
+from worker.ledger.rows import Lane
 from worker.partner.operation import Operation
 
 IN_FLIGHT = 16
@@ -89,7 +90,7 @@ def choose(
 def _ready(lane: Lane, operation: Operation, situation: Situation) -> tuple[int, datetime | None]:
     """How many items may go now, and when the rest may."""
     rest = lane.ready % operation.most
-    if not rest or not operation.lingers or lane.company is not None or lane.state is StepState.UNKNOWN:
+    if not rest or not operation.lingers or lane.batch_id is not None or lane.state is StepState.UNKNOWN:
         return lane.ready, None
     linger = situation.linger(lane.operation)
     if linger <= situation.shortest and not situation.coming(lane.operation):

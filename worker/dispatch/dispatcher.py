@@ -15,12 +15,13 @@ from worker.dispatch.choose import IN_FLIGHT, Situation, Start, choose, slots
 from worker.dispatch.held_lanes import Held
 from worker.dispatch.maintenance import window_end
 from worker.dispatch.pacing import FULL, SAMPLE, Left, Pace, Stream
+from worker.engine.states import PLAN, StepState
 from worker.ledger.budget import SESSION_SCOPE, Closed
 from worker.ledger.claims import CallKind, Claims
 from worker.ledger.database import DatabaseError
 from worker.ledger.ledger import SURVEYED, Ledger
 from worker.ledger.pacing_figures import Traffic, traffic
-from worker.ledger.rows import PLAN, Batch, Lane, OutcomeRow, StepState
+from worker.ledger.rows import Batch, Lane, OutcomeRow
 from worker.ops.changes import Changes
 from worker.partner.operation import Operation
 from worker.session import NoSession, SessionKeeper, Token

@@ -17,7 +17,8 @@ from schemas.outcomes import ErrorCode
 from worker.dispatch import splitting
 from worker.dispatch.retrying import NOTHING, Trying, with_context
 from worker.engine.flows.base import Failed, Succeeded
-from worker.ledger.rows import Claimed, Finish, Found, Later, Move, StepState
+from worker.engine.rows import Claimed, Finish, Found, Later, Move
+from worker.engine.states import StepState
 from worker.partner.operation import Item, Operation
 from worker.replies import Absent, Done, Finding, Refused, Unknown
 
@@ -121,4 +122,4 @@ def _not_found_out(trying: Trying, operation: Operation, step: Claimed, seconds:
             return Finish(Failed(ErrorCode.GAVE_UP, text))
         return Finish(Failed(ErrorCode.IN_DOUBT, text), parked=True)
     context = {**step.context, "looks": looks}
-    return Later(StepState.UNKNOWN, timedelta(seconds=delay), spent + delay, context, step.company)
+    return Later(StepState.UNKNOWN, timedelta(seconds=delay), spent + delay, context, step.batch_id)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from worker.engine.states import StepState
 from worker.ledger import holds
 from worker.ledger.budget import BUDGET, MINUTE_BUDGET, Closed
-from worker.ledger.rows import Lane, StepState
+from worker.ledger.rows import Lane
 from worker.partner.operation import Operation
 
 log = structlog.get_logger()
@@ -63,7 +64,7 @@ class Held:
 
     def blocked(self, lane: Lane, now: float) -> None:
         """Nothing of the lane could be begun: each of its steps waits for a call in flight that names its trader."""
-        key = (lane.operation, lane.state, lane.company)
+        key = (lane.operation, lane.state, lane.batch_id)
         seen, times, _ = self._blocked.get(key, (lane, 0, 0.0))
         times = min(times + 1, LONGEST_BLOCK) if seen == lane else 1
         self._blocked[key] = lane, times, now + 2**times / 1000
@@ -75,7 +76,7 @@ class Held:
     def until(self, operation: Operation, lane: Lane, now: float) -> float | None:
         """Until when the lane is held back; None when nothing is known to do so."""
         untils = [self._until.get(what, 0.0) for what in _kinds(operation, lane.state)]
-        found = self._blocked.get((lane.operation, lane.state, lane.company))
+        found = self._blocked.get((lane.operation, lane.state, lane.batch_id))
         if found is not None and found[0] == lane:  # more steps have come otherwise, or others
             untils.append(found[2])
         latest = max(untils)

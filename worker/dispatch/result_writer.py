@@ -13,11 +13,12 @@ from typing import TypeVar
 import structlog
 
 from worker.backoff import Schedule
+from worker.engine.rows import Claimed, Move
 from worker.ledger.call_log import finish_read
 from worker.ledger.database import Connection, DatabaseError, DataRefused
 from worker.ledger.isolated_record import record
 from worker.ledger.ledger import Ledger
-from worker.ledger.rows import Batch, Claimed, Move, OutcomeRow
+from worker.ledger.rows import Batch, OutcomeRow
 from worker.partner.operation import Operation
 from worker.replies import Reply
 

@@ -11,8 +11,9 @@ from schemas.outcomes import ErrorCode
 from worker.backoff import Schedule
 from worker.dispatch import splitting
 from worker.engine.flows.base import Failed
+from worker.engine.rows import Claimed, Finish, Later, Move
+from worker.engine.states import StepState
 from worker.ledger.call_log import NO_SIGNS, Signs
-from worker.ledger.rows import Claimed, Finish, Later, Move, StepState
 from worker.partner.operation import Operation
 
 NOTHING = timedelta(0)
@@ -36,7 +37,7 @@ class Trying:
         self, operation: Operation, step: Claimed, seconds: float, wait: timedelta | None, text: str | None = None
     ) -> Move:
         if wait is not None:
-            return Later(StepState.DUE, wait, step.spent, step.context, step.company)
+            return Later(StepState.DUE, wait, step.spent, step.context, step.batch_id)
         tries = step.context.get("tries", 0) + 1
         spent = step.spent + seconds
         delay = self.delay(operation, tries, spent)
@@ -44,8 +45,8 @@ class Trying:
             return Finish(Failed(ErrorCode.GAVE_UP, text or f"{operation.vendor} was tried for too long."))
         context = {**step.context, "tries": tries}
         # A part of a batch that was split stays together, and away from others.
-        company = step.company if splitting.is_part(context) else None
-        return Later(StepState.DUE, timedelta(seconds=delay), spent + delay, context, company)
+        batch_id = step.batch_id if splitting.is_part(context) else None
+        return Later(StepState.DUE, timedelta(seconds=delay), spent + delay, context, batch_id)
 
     def delay(self, operation: Operation, tries: int, spent: float) -> float | None:
         """Seconds before the next try, the last of which is at the end of the step's time; None when that is over."""

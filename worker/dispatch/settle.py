@@ -18,7 +18,8 @@ from worker.dispatch import splitting
 from worker.dispatch.found import NEEDED
 from worker.dispatch.retrying import NOTHING, Trying, with_context
 from worker.engine.flows.base import Failed, Succeeded
-from worker.ledger.rows import Claimed, Company, Finish, Later, Move, StepState
+from worker.engine.rows import Claimed, Finish, Later, Move
+from worker.engine.states import SharedBatch, StepState
 from worker.partner.operation import Item, Operation, Resend
 from worker.partner.permission_classes import access_of
 from worker.replies import (
@@ -93,7 +94,7 @@ class Settler(Trying):
             case Silence(status=status):
                 results = [NotHandled(f"HTTP {status}", NOTHING)] * len(batch)
             case Ticket(wait=wait, captcha=captcha):
-                company = None if captcha else Company.TICKET.of(call_id)
+                batch_id = None if captcha else SharedBatch.TICKET.of(call_id)
                 return [
                     # The place in the body is kept: results are told apart by nothing else.
                     Later(
@@ -101,7 +102,7 @@ class Settler(Trying):
                         NOTHING if captcha else wait,
                         step.spent,
                         {**step.context, "place": place},
-                        company,
+                        batch_id,
                     )
                     for place, step in enumerate(steps)
                 ]
@@ -153,14 +154,14 @@ class Settler(Trying):
         moves: list[Move] = []
         half = (len(batch) + 1) // 2
         for index, (step, _) in enumerate(batch):
-            company = (Company.FIRST_HALF if index < half else Company.SECOND_HALF).of(call_id)
+            batch_id = (SharedBatch.FIRST_HALF if index < half else SharedBatch.SECOND_HALF).of(call_id)
             context = splitting.split_off(step.context, call_id)
             atomic = operation.resend is Resend.ALWAYS or step.context.get("atomic", False)
             if atomic or operation.look_up is None:
-                moves.append(Later(StepState.DUE, NOTHING, step.spent, context, company))
+                moves.append(Later(StepState.DUE, NOTHING, step.spent, context, batch_id))
             else:
-                context = {**context, "split": company}
-                moves.append(Later(StepState.UNKNOWN, NOTHING, step.spent, context, Company.LOOKED_UP.of(call_id)))
+                context = {**context, "split": batch_id}
+                moves.append(Later(StepState.UNKNOWN, NOTHING, step.spent, context, SharedBatch.LOOKED_UP.of(call_id)))
         return moves
 
     def _unauthorized(
@@ -177,7 +178,7 @@ class Settler(Trying):
         lacks a permission, or one item is another firm's: no event is at fault, and an operator may set it right.
         """
         if not denied:
-            return [Later(StepState.DUE, AT_ONCE, step.spent, step.context, step.company) for step, _ in batch]
+            return [Later(StepState.DUE, AT_ONCE, step.spent, step.context, step.batch_id) for step, _ in batch]
         why = not_permitted(operation, text)
         return [self.again(operation, step, seconds, None, why) for step in _failed(operation, batch, call_id)]
 

@@ -13,7 +13,7 @@ What a step knows of its failures is `failures` in its context:
     call     the call that failed last; `since`: the one before
     size     how many steps that call had
     parts    how many things this step asks for, or keeps waiting
-    company  the number that tied the part together
+    batch_id  the number that tied the part together
     open     nothing has been decided about this failure yet
 """
 
@@ -27,8 +27,9 @@ from typing import Any
 
 from schemas.outcomes import ErrorCode
 from worker.engine.flows.base import Failed
+from worker.engine.rows import Claimed, Finish, Later, Move
+from worker.engine.states import SharedBatch, StepState
 from worker.ledger.call_log import Signs
-from worker.ledger.rows import Claimed, Company, Finish, Later, Move, StepState
 
 FAILURES = "failures"
 
@@ -40,12 +41,20 @@ CROWD = 3
 """Failed calls, a batch's own among them, that look like the partner's fault if none was answered meanwhile."""
 
 
-def patience(depth: int, failed: int = 1) -> int:
+FEW = 4
+"""Steps of a part that is small: to split it costs one call more, and a good step must not share a bad one's day."""
+
+FEW_FAILURES = 8
+"""Failures of a small part before it is split without a sign: some ten minutes of back-off."""
+
+
+def patience(depth: int, failed: int = 1, size: int = 100) -> int:
     """Failures of a part of that depth before it is split without a sign: 2, 2, 8, 32, ..., and two steps further when
-    so many calls have failed as make a crowd.
+    so many calls have failed as make a crowd. A part of `FEW` steps or less is split after `FEW_FAILURES`.
     """
     steps = depth if failed < CROWD else max(depth + 1, 2)
-    return AGAIN << 2 * max(0, steps - 1)
+    failures = AGAIN << 2 * max(0, steps - 1)
+    return min(failures, FEW_FAILURES) if size <= FEW else failures
 
 
 def noted(step: Claimed, call_id: int, size: int, parts: int) -> Mapping[str, Any]:
@@ -58,7 +67,7 @@ def noted(step: Claimed, call_id: int, size: int, parts: int) -> Mapping[str, An
         "since": before.get("call", call_id),
         "size": size,
         "parts": parts,
-        "company": step.company,
+        "batch_id": step.batch_id,
         "open": True,
     }
     return {**step.context, FAILURES: failures}
@@ -121,8 +130,8 @@ def _kept(move: Move) -> Later:
     """The move with what was decided: it stays in its part."""
     assert isinstance(move, Later)
     failures = _failures(move)
-    company = failures["company"] if failures["depth"] > 0 else None
-    return replace(move, company=company, context={**move.context, FAILURES: {**failures, "open": False}})
+    batch_id = failures["batch_id"] if failures["depth"] > 0 else None
+    return replace(move, batch_id=batch_id, context={**move.context, FAILURES: {**failures, "open": False}})
 
 
 def _parts(call_id: int, moves: Mapping[int, Move], signs: Signs) -> Mapping[int, Move]:
@@ -133,7 +142,7 @@ def _parts(call_id: int, moves: Mapping[int, Move], signs: Signs) -> Mapping[int
     if len(moves) == 1:
         if failures["size"] == 1:
             return _divided(moves) if failures["parts"] > 1 else {}  # alone already
-    elif not signed and failures["count"] < patience(failures["depth"], signs.failed):
+    elif not signed and failures["count"] < patience(failures["depth"], signs.failed, len(moves)):
         return {}
     half = (len(moves) + 1) // 2
     parts: dict[int, Move] = {}
@@ -143,7 +152,7 @@ def _parts(call_id: int, moves: Mapping[int, Move], signs: Signs) -> Mapping[int
             move,
             # Where the partner is well there is nothing to wait for.
             wait=timedelta(0) if signed else move.wait,
-            company=(Company.FIRST_HALF if number < half else Company.SECOND_HALF).of(call_id),
+            batch_id=(SharedBatch.FIRST_HALF if number < half else SharedBatch.SECOND_HALF).of(call_id),
             context=split_off(move.context, call_id),
         )
     return parts

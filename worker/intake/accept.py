@@ -22,12 +22,13 @@ from schemas.events import EVENTS, Account
 from schemas.examples import EVENT_EXAMPLES
 from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from worker.backoff import Schedule
+from worker.engine.rows import Accepted
 from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.dead_letters import dead_letter_headers
 from worker.intake.parse import Parsed, RawRecord, Rejected, parse
 from worker.ledger.errors import DatabaseError, DataRefused, reason_of
 from worker.ledger.ledger import Ledger, Refusal
-from worker.ledger.rows import Accepted, OutcomeRow
+from worker.ledger.rows import OutcomeRow
 
 log = structlog.get_logger()
 

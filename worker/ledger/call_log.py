@@ -16,7 +16,6 @@ from worker.ledger import holds, host_table
 from worker.ledger.budget import HOUR, Budget, Closed, Wanted, room_for
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
-from worker.ledger.writes import Writes
 from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 BEGIN_LOCK = 5_471_903_311_867_204_029
@@ -127,7 +126,7 @@ async def finish_read(
     """
     await finish_call(conn, call_id, reply, lockout_seconds=lockout_seconds)
     if isinstance(reply, Ticket) and not reply.captcha:
-        await holds.put_ticket(conn, endpoint, reply.wait, reply.ticket, body_digest=vault.digest(asked), company=None)
+        await holds.put_ticket(conn, endpoint, reply.wait, reply.ticket, body_digest=vault.digest(asked), batch_id=None)
 
 
 async def lock_out(conn: Connection, status: int, lasts: timedelta) -> None:
@@ -143,14 +142,15 @@ FAIR = (Answer, Refusal)
 """Replies that say nothing of the session, of lock-outs or of penalties."""
 
 
-def add_answered(writes: Writes, call_id: int, reply: Reply) -> None:
-    """What `finish_call` does for an ordinary call in fair weather, as parts of a transaction's only writes.
+async def finish_answered(conn: Connection, call_id: int, reply: Reply) -> None:
+    """What `finish_call` does for an ordinary call with a reply of `FAIR`.
 
-    Its locks come after those of traders, orders and steps: nobody who holds a call or the session waits for these.
+    Its locks come after those of traders, orders and steps: a transaction that holds a call or the session waits for
+    none of these.
     """
-    writes.add("answered", f"{_OVER} returning 1", *_over(call_id, reply))
-    writes.add("calmed", f"{_CALMED} returning 1")
-    writes.add("proven", f"{host_table.PROVEN} returning 1", call_id)
+    await conn.execute(_OVER, *_over(call_id, reply))
+    await conn.execute(_CALMED)
+    await conn.execute(host_table.PROVEN, call_id)
 
 
 _OVER = (
@@ -158,7 +158,7 @@ _OVER = (
     " where id = $1::bigint and finished_at is null"
 )
 _CALMED = "update session set streak = 0 where streak <> 0"
-"""Reads first: in fair weather nobody locks the row that all lanes share."""
+"""Mostly changes nothing, and then locks nothing: all lanes share this row."""
 
 
 def _over(call_id: int, reply: Reply) -> tuple[int, str, int | None, str | None]:

@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.engine.flows.departing import GIVES
+from worker.engine.states import SharedBatch, StepState
 from worker.ledger import holds, host_table
 from worker.ledger.budget import Budget, Closed, Wanted, room_for
 from worker.ledger.call_log import INSERT_CALLS, Opened, Signs, begin_calls, begin_lock, signs_since
 from worker.ledger.database import Connection
 from worker.ledger.departures import turn_away
-from worker.ledger.flow_rows import FLOW_COLUMNS, claimed, flow_of, opened
+from worker.ledger.flows import FLOW_COLUMNS, claimed_step, flow_of, opened
 from worker.ledger.ledger import Ledger
 from worker.ledger.priority_lock import Turns
-from worker.ledger.rows import Batch, Company, Lane, StepState
+from worker.ledger.rows import Batch, Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,8 @@ class Claims:
             groups = _calls(found, kind.most, joined=kind.joined)[:calls]
             if not groups:
                 return ()
-            ticket = await _ticket(connection, lane.company)
-            if ticket is not None and len(found) != await _company_size(connection, lane.company):
+            ticket = await _ticket(connection, lane.batch_id)
+            if ticket is not None and len(found) != await _batch_size(connection, lane.batch_id):
                 return ()  # the ticket stands for all of them or for none: they wait for the one that is held up
             wanted = Wanted(
                 kind.operation,
@@ -108,7 +109,7 @@ class Claims:
     ) -> Sequence[Batch]:
         """Writes the calls down, each with its steps under a lease of its own; the steps come back with their flows."""
         begun = time.monotonic()
-        in_hand = self.ledger.in_hand.take(row["flow_id"] for group in groups for row in group)
+        kept = self.ledger.kept_events.take(row["flow_id"] for group in groups for row in group)
         rows = await connection.fetch(
             _BEGIN,
             *wanted.columns,
@@ -117,14 +118,14 @@ class Claims:
             [place for place, group in enumerate(groups, 1) for _ in group],
             list(leases[: len(groups)]),
             self.lease,
-            [in_hand[row["flow_id"]][0] if row["flow_id"] in in_hand else None for group in groups for row in group],
+            [kept[row["flow_id"]][0] if row["flow_id"] in kept else None for group in groups for row in group],
         )
         batches: dict[int, Batch] = {}
         for row in sorted(rows, key=lambda each: (each["call_id"], each["id"])):
             batch = batches.setdefault(row["call_id"], Batch(row["call_id"], row["lease"], [], ticket, begun))
-            event = in_hand[row["flow_id"]][1] if row["in_hand"] else opened(row, self.ledger.vault)
+            event = kept[row["flow_id"]][1] if row["kept"] else opened(row, self.ledger.vault)
             if event is not None:
-                batch.steps.append(claimed(row, flow_of(row, event)))
+                batch.steps.append(claimed_step(row, flow_of(row, event)))
         return list(batches.values())
 
     async def looks(self, kind: CallKind, lane: Lane, items: int, generation: int) -> Sequence[Batch] | Closed:
@@ -239,8 +240,8 @@ update step set state = 'in_flight', lease = given.lease, attempts = step.attemp
     lease_until = clock_timestamp() + make_interval(secs => $11::float8), call_ids = step.call_ids || given.call_id
 from given, flow f
 where step.id = given.id and f.id = step.flow_id
-returning given.call_id, step.id, step.operation, step.state, step.attempts, step.spent, step.context, step.company,
-    step.lease, {FLOW_COLUMNS}, coalesce(given.round = f.round, false) as in_hand,
+returning given.call_id, step.id, step.operation, step.state, step.attempts, step.spent, step.context, step.batch_id,
+    step.lease, {FLOW_COLUMNS}, coalesce(given.round = f.round, false) as kept,
     case when given.round is distinct from f.round then f.body end as body
 """  # noqa: S608 - constants of ours
 
@@ -251,14 +252,14 @@ async def _candidates(connection: Connection, lane: Lane, items: int) -> list[An
         "select id, flow_id, trader_key, alike, weight,"
         " exists (select 1 from departure d where d.trader_key = s.trader_key) as leaves"
         " from step s where operation = $1 and state = $2"
-        " and lease is null and due <= statement_timestamp() and company is not distinct from $4"
+        " and lease is null and due <= statement_timestamp() and batch_id is not distinct from $4"
         " and state in ('due', 'unknown', 'waiting')"
         " and not exists (select 1 from step b where b.lease is not null and b.trader_key = s.trader_key)"
         " order by due, id limit $3 for update skip locked",
         lane.operation,
         lane.state.value,
         items,
-        lane.company,
+        lane.batch_id,
     )
     return rows
 
@@ -308,14 +309,14 @@ def _calls(rows: Sequence[Any], most: int, *, joined: bool = False) -> list[list
     return [group.rows for group in groups]
 
 
-async def _ticket(connection: Connection, company: int | None) -> holds.Hold | None:
-    if company is None or company % 4 != Company.TICKET:
+async def _ticket(connection: Connection, batch_id: int | None) -> holds.Hold | None:
+    if batch_id is None or batch_id % 4 != SharedBatch.TICKET:
         return None
-    return await holds.ticket_of(connection, company)
+    return await holds.ticket_of(connection, batch_id)
 
 
-async def _company_size(connection: Connection, company: int | None) -> int:
+async def _batch_size(connection: Connection, batch_id: int | None) -> int:
     size = await connection.fetchval(
-        "select count(*) from step where company = $1 and state = $2", company, StepState.DUE.value
+        "select count(*) from step where batch_id = $1 and state = $2", batch_id, StepState.DUE.value
     )
     return int(size)

@@ -27,7 +27,7 @@ CAPTCHA_WAIT = timedelta(hours=1)
 TICKET_LIFE = timedelta(hours=1)
 """A ticket not used this long after its wait is as good as none: the count that made it has left the rolling hour."""
 
-COLUMNS = "id, scope, reason, until, ticket, body_digest, company, fingerprint, created_at"
+COLUMNS = "id, scope, reason, until, ticket, body_digest, batch_id, fingerprint, created_at"
 LIVE = "cleared_at is null and (until is null or until > clock_timestamp())"
 """What keeps calls back now."""
 
@@ -61,7 +61,7 @@ class Hold:
     created_at: datetime
     ticket: str | None = field(default=None, repr=False)
     body_digest: bytes | None = field(default=None, repr=False)
-    company: int | None = None
+    batch_id: int | None = None
     fingerprint: str | None = None
 
 
@@ -97,34 +97,34 @@ async def put_ticket(
     ticket: str,
     *,
     body_digest: bytes | None,
-    company: int | None,
+    batch_id: int | None,
     fingerprint: str | None = None,
 ) -> int:
     """Holds `endpoint` back for `wait`, and keeps the ticket, and by what to tell the body that goes again with it.
 
-    With a company it stands for those steps (`ticket_of`), without one for whoever calls next (`ticket_at`).
+    With a batch_id it stands for those steps (`ticket_of`), without one for whoever calls next (`ticket_at`).
     """
     hold: int = await conn.fetchval(
         """
-        insert into hold (scope, reason, until, ticket, body_digest, company, fingerprint)
+        insert into hold (scope, reason, until, ticket, body_digest, batch_id, fingerprint)
         values ($1, 'a penalty ticket', clock_timestamp() + $2::interval, $3, $4, $5, $6) returning id
         """,
         endpoint_scope(endpoint),
         wait,
         ticket,
         body_digest,
-        company,
+        batch_id,
         fingerprint,
     )
     return hold
 
 
-async def ticket_of(conn: Connection, company: int) -> Hold | None:
+async def ticket_of(conn: Connection, batch_id: int) -> Hold | None:
     """The newest unspent ticket that waits for these steps, its wait over or not."""
     row = await conn.fetchrow(
-        f"select {COLUMNS} from hold where company = $1 and ticket is not null and cleared_at is null"  # noqa: S608
+        f"select {COLUMNS} from hold where batch_id = $1 and ticket is not null and cleared_at is null"  # noqa: S608
         " order by id desc limit 1",
-        company,
+        batch_id,
     )
     return None if row is None else _hold(row)
 
@@ -135,7 +135,7 @@ async def ticket_at(conn: Connection, endpoint: str) -> Hold | None:
     Not before its wait is over: a call that was begun just before the ticket came must not take it along.
     """
     row = await conn.fetchrow(
-        f"select {COLUMNS} from hold where scope = $1 and ticket is not null and company is null"  # noqa: S608
+        f"select {COLUMNS} from hold where scope = $1 and ticket is not null and batch_id is null"  # noqa: S608
         " and cleared_at is null and until <= clock_timestamp() and until > clock_timestamp() - $2::interval"
         " order by id desc limit 1",
         endpoint_scope(endpoint),
@@ -172,7 +172,7 @@ async def list_holds(conn: Connection) -> list[Hold]:
     """What `holds list` shows: all that keep calls back, and tickets whose wait is over but that may still be spent."""
     rows = await conn.fetch(
         f"select {COLUMNS} from hold where ({LIVE}) or (cleared_at is null and ticket is not null"  # noqa: S608
-        " and (company is not null or until > clock_timestamp() - $1::interval)) order by id",
+        " and (batch_id is not null or until > clock_timestamp() - $1::interval)) order by id",
         TICKET_LIFE,
     )
     return [_hold(row) for row in rows]
@@ -216,7 +216,7 @@ async def end(conn: Connection, scope: str, reason: str) -> bool:
 async def prune(conn: Connection, keep: timedelta) -> int:
     """Deletes holds that ended longer than `keep` ago (live ones stay, and tickets that steps wait for); how many."""
     status: str = await conn.execute(
-        "delete from hold where coalesce(cleared_at, case when ticket is null or company is null then until end)"
+        "delete from hold where coalesce(cleared_at, case when ticket is null or batch_id is null then until end)"
         " < clock_timestamp() - $1::interval",
         keep,
     )

@@ -16,9 +16,10 @@ import structlog
 
 from schemas.outcomes import ErrorCode
 from worker.engine.flows.base import Failed
+from worker.engine.rows import Claimed, Finish, Move
 from worker.ledger.database import Connection, DatabaseUnavailable
 from worker.ledger.ledger import Ledger
-from worker.ledger.rows import Claimed, Finish, Move, OutcomeRow
+from worker.ledger.rows import OutcomeRow
 from worker.replies import Reply, Unclear
 
 log = structlog.get_logger()

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.ledger.database import Database
-from worker.ledger.rows import OutcomeRow
-from worker.ledger.working_set import OUTCOME_LEASE
+from schemas.base import utc_text
+from schemas.outcomes import Outcome
+from worker.engine.changes import NewOutcome
+from worker.ledger.database import Connection, Database
+from worker.ledger.rows import NOT_OURS, OutcomeRow
+
+OUTCOME_LEASE = 10.0
+"""Seconds that the replica which wrote an outcome has to publish it before another one may. With the sweep's two it is
+below the 15 s within which a dead replica's work goes on; a replica that needs longer (Kafka is away) extends it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +68,78 @@ class Outbox:
             await connection.execute(
                 "update outcome set published_at = clock_timestamp() where id = any($1)", list(ids)
             )
+
+
+async def add(connection: Connection, outcomes: Sequence[NewOutcome], source: str) -> Sequence[OutcomeRow]:
+    """Adds outcomes, leased to this replica, and returns them; repeats (the same outcome id) are left out.
+
+    `source`: the `ce_source` of their headers.
+    """
+    if not outcomes:
+        return ()
+    rows = [
+        (
+            new.outcome.outcome_id,
+            new.flow_id,
+            new.outcome.topic,
+            new.outcome.event_id,
+            new.outcome.status.value,
+            _record_key(new),
+            _headers(new.outcome, source, new.trace),
+            new.outcome.to_json(),
+        )
+        for new in outcomes
+    ]
+    accepted = [new.accepted_at for new in outcomes]
+    until = time.monotonic() + OUTCOME_LEASE
+    added = await connection.fetch(_ADD, *(list(each) for each in zip(*rows, strict=True)), OUTCOME_LEASE)
+    leased = {row["outcome_id"]: (row["id"], until if row["ours"] else NOT_OURS) for row in added}
+    return [
+        OutcomeRow(leased[outcome_id][0], topic, status, key, headers, body, leased[outcome_id][1], flow_id, at)
+        for (outcome_id, flow_id, topic, _, status, key, headers, body), at in zip(rows, accepted, strict=True)
+        if outcome_id in leased
+    ]
+
+
+async def leave(connection: Connection, outcomes: Sequence[OutcomeRow]) -> None:
+    """Gives up the lease of outcomes: any replica may publish them."""
+    await connection.execute(
+        "update outcome set lease_until = clock_timestamp() where id = any($1)", [row.id for row in outcomes]
+    )
+
+
+def _record_key(new: NewOutcome) -> bytes | None:
+    """The outcome's Kafka key: the input record's, or the trader, or the user."""
+    outcome = new.outcome
+    if new.record_key is not None:
+        return new.record_key
+    if outcome.trader_id is not None:
+        return outcome.trader_id.encode()
+    return str(outcome.user_id).encode() if outcome.user_id is not None else None
+
+
+def _headers(outcome: Outcome, source: str, trace: Mapping[str, str]) -> dict[str, str]:
+    """CloudEvents headers in binary mode, and the input's trace context."""
+    return {
+        "ce_specversion": "1.0",
+        "ce_id": outcome.outcome_id,
+        "ce_type": f"{outcome.topic}.outcome",
+        "ce_source": source,
+        "ce_time": utc_text(outcome.occurred_at),
+        "content-type": "application/json",
+        **trace,
+    }
+
+
+# While an earlier outcome of its flow is not noted as published, an outcome is leased to no replica, whoever publishes
+# that one claims it next: `pending` never comes after the final one.
+_ADD = """
+insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until)
+select ended.*, clock_timestamp() + make_interval(secs => case when (
+    select true from outcome as earlier where earlier.flow_id = ended.flow_id and earlier.published_at is null limit 1)
+    then 0 else $9::float8 end)
+from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[], $8::bytea[])
+    as ended (outcome_id, flow_id, topic, event_id, status, record_key, headers, body)
+on conflict (outcome_id) do nothing
+returning outcome_id, id, lease_until > clock_timestamp() as ours
+"""

@@ -12,11 +12,11 @@ from typing import Any
 
 import orjson
 
+from worker.engine.operator import SETTABLE
+from worker.engine.states import PLAN
 from worker.ledger import holds
 from worker.ledger.browse import Summary
 from worker.ledger.database import Connection
-from worker.ledger.operator_actions import SETTABLE
-from worker.ledger.rows import PLAN
 
 SHOWN = (*SETTABLE, "tradingPermissionIds", "warnings")
 """Facts that may be shown: those that an outcome tells."""

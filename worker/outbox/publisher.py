@@ -26,9 +26,8 @@ from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames, outcome_topic
 from worker.ledger.database import DatabaseError
 from worker.ledger.errors import reason_of
-from worker.ledger.outbox import Outbox
+from worker.ledger.outbox import OUTCOME_LEASE, Outbox
 from worker.ledger.rows import NOT_OURS, OutcomeRow
-from worker.ledger.working_set import OUTCOME_LEASE
 from worker.outbox.batches import send_in_order
 from worker.outbox.topic import AT_ONCE, TopicOutbox
 

@@ -184,7 +184,7 @@ class Notes:
         if not ticket.captcha:  # with a captcha the endpoint rests for an hour: `finish_call` has seen to it
             fingerprint = self._identity.fingerprint
             await holds.put_ticket(
-                conn, LOGIN, ticket.wait, ticket.ticket, body_digest=None, company=None, fingerprint=fingerprint
+                conn, LOGIN, ticket.wait, ticket.ticket, body_digest=None, batch_id=None, fingerprint=fingerprint
             )
 
 

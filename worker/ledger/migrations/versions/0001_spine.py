@@ -125,7 +125,7 @@ create table step (
     waits_for   text[],                     -- keys that wake it before `due`
     alike       text,                       -- shares a call only with steps that say the same
     weight      smallint not null default 1,  -- how many of a call's items it takes
-    company     bigint,                     -- steps with the same number travel together: split, or held by a ticket
+    batch_id     bigint,                     -- steps with the same number must share a call: split, or held by a ticket
     lease       uuid,
     lease_until timestamptz,
     attempts    integer not null default 0,
@@ -145,7 +145,7 @@ create index step_due on step (state, operation, due, id)
 create index step_trader on step (trader_key) where ended_at is null;
 create index step_leased on step (trader_key) where lease is not null;
 create index step_lease on step (lease_until) where lease_until is not null;
-create index step_company on step (company) where company is not null;
+create index step_batch on step (batch_id) where batch_id is not null;
 -- Which flows a call was for. Only of steps that are over: what is not here is not written at each move of a step.
 create index step_calls on step using gin (call_ids) where ended_at is not null;
 create index step_waits on step using gin (waits_for) with (fastupdate = off) where waits_for is not null;
@@ -194,7 +194,7 @@ create index call_open on call (id) where result is null;
 
 -- What keeps calls back: a lock-out (scope 'all'), a penalty ('endpoint:<operation>'), a rejected login ('login'),
 -- a person's pause ('pause:all' or 'pause:<operation>'). `ticket`
--- and `body` are the penalty ticket and the exact bytes that must go again with it (encrypted); `company` names the
+-- and `body` are the penalty ticket and the exact bytes that must go again with it (encrypted); `batch_id` names the
 -- steps that those bytes stand for. But for tickets, a scope has one hold at a time: replicas that are told the same
 -- thing at once extend it (the unique index closes that race).
 create table hold (
@@ -204,7 +204,7 @@ create table hold (
     until          timestamptz,             -- null: until a person clears it
     ticket         text,
     body_digest    bytea,                   -- of the body that may go again with the ticket
-    company        bigint,
+    batch_id        bigint,
     fingerprint    text,
     created_at     timestamptz not null default clock_timestamp(),
     cleared_at     timestamptz,
@@ -213,7 +213,7 @@ create table hold (
 create index hold_live on hold (scope) where cleared_at is null;
 create index hold_scope on hold (scope, created_at);  -- what held a flow back, for who reads its life later
 create unique index hold_one on hold (scope) where cleared_at is null and ticket is null;
-create index hold_company on hold (company) where company is not null and cleared_at is null;
+create index hold_batch on hold (batch_id) where batch_id is not null and cleared_at is null;
 
 -- The one session that all replicas share. `suspect`: it may have been closed from outside, so the next call is a
 -- renewal. `streak`: answers in a row that a closed session would give. `rejected`: an ordinary call was answered

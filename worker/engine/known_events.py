@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.ledger.crypto import Vault
-from worker.ledger.rows import Accepted
+from worker.engine.rows import Accepted
+from worker.engine.snapshot import Digests
 
 Key = tuple[str, str]
 """Topic and event id."""
@@ -32,7 +32,7 @@ class Sorted:
     moved: list[Accepted] = field(default_factory=list)
 
 
-def sort_out(events: Sequence[Accepted], known: Mapping[Key, Known], vault: Vault) -> Sorted:
+def sort_out(events: Sequence[Accepted], known: Mapping[Key, Known], digests: Digests) -> Sorted:
     """`known`: what the ledger has of these events. Of two with the same id in one batch the first one counts."""
     found = Sorted()
     first: dict[Key, Accepted] = {}
@@ -40,7 +40,7 @@ def sort_out(events: Sequence[Accepted], known: Mapping[Key, Known], vault: Vaul
         key = event.topic, event.event_id
         there = known.get(key)
         if there is not None:
-            if there.content is not None and vault.differs(there.content, event.event.content()):
+            if there.content is not None and digests.differs(there.content, event.event.content()):
                 found.reused.append(event)
             elif (there.partition, there.offset) != (event.partition, event.offset):
                 found.moved.append(event)

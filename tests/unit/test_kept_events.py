@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.events import AccountAssigned
-from worker.ledger import flow_rows
-from worker.ledger.flow_rows import InHand
-from worker.ledger.rows import FlowRow
+from worker.engine.rows import FlowRow
+from worker.ledger import kept_events
+from worker.ledger.kept_events import KeptEvents
 
 
 def flow(state: str = "open", round_: int = 0) -> FlowRow:
@@ -24,7 +24,7 @@ def flow(state: str = "open", round_: int = 0) -> FlowRow:
 
 def test_an_event_is_in_hand_until_it_is_taken() -> None:
     """The next call of its flow takes it, and personal data is held no longer than that."""
-    hand, one = InHand(), flow()
+    hand, one = KeptEvents(), flow()
     hand.keep([one])
     assert hand.take([one.id, uuid.uuid4()]) == {one.id: (0, one.event)}
     assert hand.take([one.id]) == {}
@@ -32,7 +32,7 @@ def test_an_event_is_in_hand_until_it_is_taken() -> None:
 
 def test_the_event_of_a_flow_that_has_ended_is_not_kept() -> None:
     """What ends drops its personal data everywhere."""
-    hand = InHand()
+    hand = KeptEvents()
     ended = [flow("succeeded"), flow("failed"), flow("in_doubt")]
     hand.keep(ended)
     assert hand.take([each.id for each in ended]) == {}
@@ -40,7 +40,7 @@ def test_the_event_of_a_flow_that_has_ended_is_not_kept() -> None:
 
 def test_a_round_has_its_own_event() -> None:
     """A person may have sent the flow into another round, with another event: whoever asks learns whose this is."""
-    hand, again = InHand(), flow(round_=3)
+    hand, again = KeptEvents(), flow(round_=3)
     hand.keep([again])
     assert hand.take([again.id]) == {again.id: (3, again.event)}
 
@@ -48,12 +48,12 @@ def test_a_round_has_its_own_event() -> None:
 def test_what_is_in_hand_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backlog does not push out what is called for next, and what nobody has called for gives way after a while."""
     now = [100.0]
-    monkeypatch.setattr(flow_rows, "MOST_IN_HAND", 3)
+    monkeypatch.setattr(kept_events, "MOST_KEPT", 3)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    hand, flows = InHand(), [flow() for _ in range(6)]
+    hand, flows = KeptEvents(), [flow() for _ in range(6)]
     ids = [each.id for each in flows]
     hand.keep(flows[:3])
     hand.keep(flows[3:5])
-    now[0] += flow_rows.IN_HAND_FOR + 1
+    now[0] += kept_events.KEPT_FOR + 1
     hand.keep(flows[5:])
     assert list(hand.take(ids)) == [ids[1], ids[2], ids[5]]

@@ -1,0 +1,58 @@
+"""A flow and its event: made when the event is accepted, whom it names, what it asks of Tradovate. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import Item, Names, Rules, TraderView, View, widened
+from worker.engine.rows import Accepted, FlowRow
+
+
+def named_by(flow: FlowRow) -> Names:
+    """Whom and what the flow's event names.
+
+    What asks for an order of its own without giving it an id has its event's id for one.
+    """
+    names = FLOWS[flow.topic].names(flow.event)
+    if names.owns_order and names.order_id is None:
+        names = names._replace(order_kind=f"{names.order_kind}/event", order_id=flow.event_id)
+    return names
+
+
+def touched_by(flow: FlowRow) -> Names:
+    """Whom and what a flow names, and what it has come across at Tradovate: what the ledger must lock and load."""
+    return widened(named_by(flow), flow.facts)
+
+
+def item_of(flow: FlowRow, operation: str, rules: Rules, now: datetime) -> Item:
+    """What the operation is asked to do for this flow, in the partner's field names."""
+    trader = TraderView(flow.trader_id)
+    view = View(flow.id, flow.event, flow.facts, trader, None, (), flow.created_at, now)
+    return FLOWS[flow.topic].item(view, operation, rules)
+
+
+def new_flow(accepted: Accepted, flow_id: uuid.UUID, rules: Rules, now: datetime, content: bytes) -> FlowRow:
+    """The flow of an event that is accepted now; `content`: a keyed hash of what the event says."""
+    kind = FLOWS[accepted.topic]
+    event = kind.freeze(accepted.event, rules)
+    names = kind.names(event)
+    return FlowRow(
+        flow_id,
+        accepted.topic,
+        event,
+        accepted.event_id,
+        accepted.record_key,
+        accepted.partition,
+        accepted.offset,
+        accepted.trace,
+        names.trader_id,
+        names.user_id,
+        names.order_id,
+        names.account_id,
+        now,
+        # The producer's clock may be wrong: what is asked for cannot have been asked for later than now.
+        now if accepted.came is None else min(accepted.came, now),
+        content=content,
+    )

@@ -1,0 +1,97 @@
+"""What an operator may do to a flow: cancel it, resolve it, retry it. Pure.
+
+Each starts a new round, and so ends in a new outcome with a new id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from schemas.events import TraderPassed
+from schemas.outcomes import ErrorCode, Status
+from worker.engine.flows.base import End
+from worker.engine.planner import Planner
+from worker.engine.rows import FlowRow, OpenStep
+from worker.engine.states import StepState
+
+SETTABLE: Mapping[str, type] = {
+    "userId": int,
+    "accountId": int,
+    "accountName": str,
+    "tradingPermissionId": int,
+    "requestId": int,
+    "requestStatus": str,
+    "entitlementId": int,
+}
+"""What an operator who resolves a flow may set: ids of its outcome. Numbers are Tradovate's ids, 1 to 2^63 - 1."""
+
+
+class NotPossible(Exception):  # noqa: N818 - a decision
+    """The flow is not in a state in which this can be done: one sentence that says why."""
+
+
+def check_state(state: str, states: Sequence[str]) -> None:
+    """Raises `NotPossible` unless the flow is in one of `states`."""
+    if state not in states:
+        names = {"open": "still under way", "in_doubt": "in doubt"}
+        wanted = " or ".join(names.get(each, each) for each in states)
+        raise NotPossible(f"The flow is {names.get(state, state)}; this is for flows that are {wanted}.")
+
+
+def cancel(planner: Planner, flow: FlowRow, steps: Sequence[OpenStep], reason: str) -> None:
+    """Ends an open flow whose step has not been sent: outcome `failed`, `cancelled`, with `reason` as the text."""
+    for step in steps:
+        if step.state is StepState.IN_FLIGHT:
+            raise NotPossible("Its call is under way and may take effect; wait until that is known.")
+        if step.state is StepState.UNKNOWN and step.attempts:
+            raise NotPossible("Its call was sent and may have taken effect; wait until that has been looked up.")
+        # A wait that is being planned again is leased; the planner finds the lease gone and writes nothing.
+        planner.close(step.id, StepState.REFUSED)
+    _end(planner, flow, End(Status.FAILED, ErrorCode.CANCELLED, reason))
+
+
+def resolve(
+    planner: Planner, flow: FlowRow, steps: Sequence[OpenStep], status: Status, facts: Mapping[str, Any], reason: str
+) -> None:
+    """Ends a flow in doubt as an operator says: `succeeded` or `failed`, with the ids of `facts` in its outcome."""
+    for step in steps:
+        planner.close(step.id, StepState.DONE if status is Status.SUCCEEDED else StepState.REFUSED)
+    planner.learn(flow, {**flow.facts, **facts})
+    _end(planner, flow, End(status) if status is Status.SUCCEEDED else End(status, ErrorCode.CANCELLED, reason))
+
+
+def retry(
+    planner: Planner,
+    flow: FlowRow,
+    steps: Sequence[OpenStep],
+    looked_up: Callable[[str], bool],
+    *,
+    not_made: bool = False,
+) -> None:
+    """Plans a failed flow, or one in doubt, again from its start.
+
+    `looked_up`: whether an operation has a look-up; then it is looked up before it is sent. What cannot be looked up is
+    sent again only with `not_made`: an operator saw that there is nothing at Tradovate.
+    """
+    without = [step.operation for step in steps if not looked_up(step.operation)]
+    if flow.state == "in_doubt" and not not_made and (without or flow.topic == TraderPassed.topic):
+        raise NotPossible(
+            "It may have taken effect at Tradovate, and no program can look: say --not-made if a person saw"
+            " there that it did not, or resolve the flow."
+        )
+    for step in steps:
+        planner.close(step.id, StepState.REFUSED)
+    flow.asked_at = planner.now
+    planner.take_order(flow, reopen=True)
+    if not_made:
+        flow.facts = {**flow.facts, "notMade": True}
+    flow.state, flow.error_code, flow.error_text = "open", None, None
+    flow.round += 1
+    planner.plan(flow, look_first=looked_up)
+
+
+def _end(planner: Planner, flow: FlowRow, end: End) -> None:
+    flow.round += 1
+    planner.introduce(flow)
+    planner.end(flow, end)

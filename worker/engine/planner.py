@@ -1,0 +1,350 @@
+"""What an event, a result or an operator's action changes: decided here, written by the ledger.
+
+A planner has a snapshot of all that its flows share with others. It asks each flow what comes next, keeps what follows
+from the answers, and returns it as `Changes`. Pure: no SQL, no clock, no I/O. An end and its outcome are made together.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
+from schemas.privacy import mask
+from worker.engine.changes import Changes, ClosedStep, NewOutcome
+from worker.engine.event_flow import named_by
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import (
+    ENDED,
+    LEFT,
+    End,
+    Facts,
+    Failed,
+    Names,
+    Planned,
+    Rules,
+    Send,
+    StepEnd,
+    View,
+    Wait,
+    proven_key,
+    widened,
+)
+from worker.engine.rows import Claimed, Finish, FlowRow, Move, OrderRow
+from worker.engine.shared import Shared
+from worker.engine.snapshot import Snapshot
+from worker.engine.states import PLAN, StepState
+from worker.engine.steps import PlannedStep, moved_step
+
+log = structlog.get_logger()
+
+_OF_THE_TRADER = frozenset({"userId", "userFrom"})
+"""Facts that an order need not keep: they follow from its trader."""
+
+
+@dataclass(slots=True)
+class Planner:
+    """The decisions of one transaction. Flows that are given to it are changed: give copies."""
+
+    snapshot: Snapshot
+    rules: Rules
+    shared: Shared = field(init=False)
+    _steps: list[PlannedStep] = field(default_factory=list)
+    _moved: list[tuple[Claimed, Move]] = field(default_factory=list)
+    _closed: list[ClosedStep] = field(default_factory=list)
+    _new: dict[uuid.UUID, FlowRow] = field(default_factory=dict)
+    _changed: dict[uuid.UUID, FlowRow] = field(default_factory=dict)
+    _outcomes: list[NewOutcome] = field(default_factory=list)
+    _wakes: set[str] = field(default_factory=set)
+    _named: dict[uuid.UUID, Names] = field(default_factory=dict)  # by flow: what its event names
+
+    def __post_init__(self) -> None:
+        self.shared = Shared(self.snapshot)
+
+    @property
+    def now(self) -> datetime:
+        """The database's time of this transaction."""
+        return self.snapshot.now
+
+    # What an event changes
+
+    def accept(self, flow: FlowRow) -> None:
+        """A new flow: takes its order if it may, and is planned for the first time."""
+        self._new[flow.id] = flow
+        self.take_order(flow)
+        self.plan(flow)
+
+    def refuse(self, outcome: Outcome, record_key: bytes | None, trace: Mapping[str, str]) -> None:
+        """An outcome of a record that became no flow: bad input whose id could be read."""
+        self._outcomes.append(NewOutcome(outcome, None, record_key, dict(trace)))
+
+    # What a result changes
+
+    def record(self, steps: Sequence[tuple[Claimed, Move]]) -> Sequence[FlowRow]:
+        """Steps with the results of their calls or look-ups; flows whose step has ended are planned on.
+
+        Returns these flows, as they are now. Raises `ValueError` for a move that is not allowed.
+        """
+        ended = []
+        for step, move in steps:
+            self._moved.append((step, move))
+            if isinstance(move, Finish):
+                flow = step.flow.copy()
+                self._advance(flow, step, move.end)
+                ended.append(flow)
+        return ended
+
+    def _advance(self, flow: FlowRow, step: Claimed, end: StepEnd) -> None:
+        flow.attempts = max(flow.attempts, step.attempts)
+        if isinstance(end, Failed):
+            end = replace(end, text=mask(end.text, flow.event.personal_values()))
+        view = self.introduce(flow)
+        # A departure that has begun may wait for what came of this step.
+        self._wakes.update(proven_key(each.flow_id) for each in view.departures if each.begun and not each.ended)
+        learned = self._ask(flow, lambda: FLOWS[flow.topic].learn(view, step.operation, end))
+        if isinstance(learned, Planned):
+            self._apply(flow, learned, None)
+        else:
+            self.learn(flow, learned)
+            self.plan(flow)
+
+    # What time, or the change of something that a flow waits for, changes
+
+    def plan(self, flow: FlowRow, replaces: int | None = None, look_first: Callable[[str], bool] | None = None) -> None:
+        """Asks the flow what comes next; `replaces`: the waiting step that this ends.
+
+        `look_first`: operations that are looked up before they are sent, since a former round may have made it.
+        """
+        view = self.introduce(flow)
+        planned = self._ask(flow, lambda: FLOWS[flow.topic].plan(view, self.rules))
+        assert isinstance(planned, Planned)
+        decision = planned.decision
+        if look_first is not None and isinstance(decision, Send) and look_first(decision.operation):
+            planned = Planned(replace(decision, look_first=True), planned.facts)
+        self._apply(flow, planned, replaces)
+
+    # What an operator's action changes: see `operator.py`
+
+    def close(self, step_id: int, state: StepState) -> None:
+        """Ends a step that has not been sent, or that an operator has looked into."""
+        self._closed.append(ClosedStep(step_id, state))
+
+    # The parts
+
+    def names(self, flow: FlowRow) -> Names:
+        """Whom and what the flow names: its event, and what it has come across since."""
+        names = self._named.get(flow.id)
+        if names is None:
+            names = self._named[flow.id] = named_by(flow)
+        return widened(names, flow.facts)
+
+    def view(self, flow: FlowRow) -> View:
+        """What the flow may look at."""
+        names, shared = self.names(flow), self.shared.rows
+        order = None
+        row = self._own_order(flow)
+        if row is not None:
+            mine = row.flow_id == flow.id
+            order = shared.order_view(row, None if mine else FLOWS[flow.topic].details(flow.event))
+        keys = shared.trader_keys(names) if names.gives or names.departs else ()
+        return View(
+            flow.id,
+            flow.event,
+            flow.facts,
+            shared.trader_view(names),
+            order,
+            [shared.order_view(each) for each in shared.references(names) if each.flow_id != flow.id],
+            flow.created_at,
+            self.now,
+            shared.owners(names),
+            flow.asked_at,
+            shared.departure_views(keys, flow.id),
+            shared.unproven(keys) if names.departs else frozenset(),
+        )
+
+    def introduce(self, flow: FlowRow) -> View:
+        """What the flow may look at. Its ids go into the outcome, and say which calls name its trader."""
+        view = self.view(flow)
+        if flow.user_id is None:
+            flow.user_id = view.trader.user_id
+        if flow.trader_id is None:
+            flow.trader_id = view.trader.trader_id
+        meant = self._meant(flow)
+        if meant is not None:
+            flow.order_id = flow.order_id or meant.order_id
+            flow.account_id = meant.account_id if flow.account_id is None else flow.account_id
+            if meant.user_id is not None:
+                flow.owner_key = f"u:{meant.user_id}"
+        return view
+
+    def _meant(self, flow: FlowRow) -> OrderRow | None:
+        """The one order that the event means by another id than its own, and which is its trader's."""
+        names = self.names(flow)
+        if names.owns_order or names.of_trader:
+            return None
+        rows = [
+            row
+            for row in self.shared.rows.references(names)
+            if "/" not in row.kind  # placed without an order id
+            and names.trader_id in (None, row.trader_id)
+            and names.user_id in (None, row.user_id)
+        ]
+        return rows[0] if len(rows) == 1 else None
+
+    def _own_order(self, flow: FlowRow) -> OrderRow | None:
+        """The order that the flow's event asks for, whoever owns it."""
+        names = self.names(flow)
+        if not names.owns_order or names.order_id is None:
+            return None
+        return self.shared.rows.orders.get((names.order_kind, names.order_id))
+
+    def take_order(self, flow: FlowRow, *, reopen: bool = False) -> None:
+        """The flow takes its order if it has one and may; see `Shared.take_order`."""
+        names = self.names(flow)
+        if names.owns_order and names.order_id is not None:
+            details = FLOWS[flow.topic].details(flow.event)
+            left = self.shared.take_order(names, flow.id, details, flow.asked_at, reopen=reopen)
+            if left is not None:
+                flow.facts = {**flow.facts, LEFT: left}
+
+    def _ask(self, flow: FlowRow, ask: Callable[[], Planned | Facts]) -> Planned | Facts:
+        """Asks a flow. An error of its code ends that flow in doubt, and the others of the transaction go on."""
+        try:
+            return ask()
+        except Exception:
+            log.exception("flow.cannot_decide", flow_id=str(flow.id), topic=flow.topic)
+            text = "The worker could not decide what comes next, by an error of its own; an operator must look."
+            return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), flow.facts)
+
+    def learn(self, flow: FlowRow, facts: Mapping[str, Any]) -> None:
+        """The flow has new facts: its order, its trader and its departure get what is theirs of them."""
+        flow.facts = dict(facts)
+        flow.attempts = max(flow.attempts, flow.facts.get("sent", 0))
+        names = self.names(flow)
+        user_id = flow.facts.get("userId")
+        if user_id is not None:
+            flow.user_id = user_id
+            self.shared.learn_user(names, user_id, made_here=flow.facts.get("userFrom") == "made")
+        if flow.trader_id is None:
+            flow.trader_id = flow.facts.get("traderId")
+        if flow.facts.get("accountId") is not None:
+            flow.account_id = flow.facts["accountId"]
+        self._learn_order(flow)
+        if names.departs and "since" in flow.facts:
+            begun = flow.facts.get("begun")
+            since = datetime.fromisoformat(flow.facts["since"])
+            at = None if begun is None else datetime.fromisoformat(begun)
+            keys = self.shared.rows.trader_keys(names) | {f"u:{flow.user_id}"}
+            self.shared.note_departure(flow.id, keys, since, at)
+        self._changed[flow.id] = flow
+
+    def _learn_order(self, flow: FlowRow) -> None:
+        row = self._own_order(flow)
+        if row is None or row.flow_id != flow.id:
+            return
+        learned = row._replace(user_id=flow.user_id, facts=flow.facts)
+        if flow.facts.get("accountId") is not None:  # until then, what a former owner got is kept
+            learned = learned._replace(
+                account_id=flow.facts["accountId"], permission_id=flow.facts.get("tradingPermissionId")
+            )
+        # Whose it is follows from its trader; anything else that it got must be found by the next event.
+        self.shared.put_order(learned, write=row.trader_id is None or not _OF_THE_TRADER.issuperset(flow.facts))
+
+    def _apply(self, flow: FlowRow, planned: Planned, replaces: int | None) -> None:
+        if planned.facts != flow.facts:
+            self.learn(flow, planned.facts)
+        self._changed[flow.id] = flow
+        self._wakes.update(planned.wakes)
+        match planned.decision:
+            case Send() as send:
+                if send.makes_user:
+                    self.shared.set_maker(flow.trader_id, flow.id)
+                state = StepState.UNKNOWN if send.look_first else StepState.DUE
+                due = send.at or self.now
+                self._steps.append(
+                    PlannedStep(flow, send.operation, state, due, None, send.alike, send.weight, replaces=replaces)
+                )
+            case Wait() as wait:
+                keys = sorted(wait.keys)
+                self._steps.append(PlannedStep(flow, PLAN, StepState.WAITING, wait.until, keys, replaces=replaces))
+            case End() as end:
+                self.end(flow, end)
+                if replaces is not None:
+                    self._steps.append(PlannedStep(flow, PLAN, StepState.DONE, self.now, replaces=replaces))
+                return
+        if planned.decision.pending:
+            self._publish(flow, Status.PENDING, None, None)
+
+    def end(self, flow: FlowRow, end: End) -> None:
+        """The flow has ended: final state and outcome at once."""
+        flow.state, flow.facts = end.status.value, {**flow.facts, ENDED: True}
+        flow.error_code = end.error_code.value if end.error_code else None
+        flow.error_text = end.error_text
+        self._changed[flow.id] = flow
+        self._publish(flow, end.status, flow.error_code, flow.error_text)
+        self.shared.drop_maker(flow.trader_id, flow.id)
+        if self.names(flow).departs:
+            withdrawn = end.error_code is ErrorCode.CANCELLED or "begun" not in flow.facts
+            self.shared.end_departure(flow.id, withdrawn=withdrawn)
+        row = self._own_order(flow)
+        if row is not None and row.flow_id == flow.id:
+            self.shared.put_order(
+                row._replace(state=flow.state, facts=flow.facts, error_code=flow.error_code, error_text=flow.error_text)
+            )
+
+    def _publish(self, flow: FlowRow, status: Status, code: str | None, text: str | None) -> None:
+        facts = flow.facts
+        permission = facts.get("tradingPermissionId")
+        meant = self._meant(flow)
+        outcome = Outcome.model_construct(
+            outcome_id=outcome_id(flow.topic, flow.event_id, status, code, facts.get("requestStatus"), flow.round),
+            event_id=flow.event_id,
+            topic=flow.topic,
+            flow_id=str(flow.id),
+            status=status,
+            order_id=flow.order_id,
+            trader_id=flow.trader_id,
+            user_id=flow.user_id,
+            account_id=flow.account_id,
+            account_name=facts.get("accountName") or (meant.facts.get("accountName") if meant is not None else None),
+            trading_permission_id=permission,
+            trading_permission_ids=tuple(facts.get("tradingPermissionIds") or ([permission] if permission else ())),
+            request_id=facts.get("requestId"),
+            request_status=facts.get("requestStatus"),
+            entitlement_id=facts.get("entitlementId"),
+            error_code=ErrorCode(code) if code else None,
+            error_text=text,
+            warnings=tuple(facts.get("warnings", ())),
+            attempts=flow.attempts,
+            occurred_at=self.now,
+        )
+        self._outcomes.append(NewOutcome(outcome, flow.id, flow.record_key, dict(flow.trace or {}), flow.created_at))
+
+    def changes(self) -> Changes:
+        """What the transaction writes."""
+        shared, wakes = self.shared, self._wakes | self.shared.wakes()
+        return Changes(
+            self.now,
+            new_flows=list(self._new.values()),
+            flows=[flow for flow in self._changed.values() if flow.id not in self._new],
+            traders=shared.changed_traders(),
+            orders=shared.changed_orders(),
+            departures=shared.changed_departures(),
+            withdrawn=shared.withdrawn,
+            moved=[moved_step(step, move, self.now, self._new_key(step.flow)) for step, move in self._moved],
+            new_steps=[step.written(self.now, wakes, self._new_key(step.flow)) for step in self._steps],
+            closed=self._closed,
+            outcomes=self._outcomes,
+            wakes=sorted(wakes),
+            rekeyed={f"t:{trader_id}": f"u:{user_id}" for trader_id, user_id in shared.new_users.items()},
+        )
+
+    def _new_key(self, flow: FlowRow) -> str | None:
+        """The key of the flow's calls if its trader's user has just become known."""
+        user_id = self.shared.new_users.get(flow.trader_id) if flow.trader_id is not None else None
+        return None if user_id is None else f"u:{user_id}"

@@ -1,0 +1,187 @@
+"""The table `flow`: the work that one event asks for, with the event, encrypted, while it is under way."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from schemas.events import EVENTS, Event
+from worker.engine.known_events import Key, Known
+from worker.engine.rows import Accepted, Claimed, FlowRow
+from worker.engine.states import StepState
+from worker.ledger.columns import columns
+from worker.ledger.crypto import Sealed, Vault
+from worker.ledger.database import Again, Connection
+
+log = structlog.get_logger()
+
+FLOW_COLUMNS = (
+    'f.id as flow_id, f.topic, f.event_id, f.record_key, f.partition, f."offset", f.trace, f.trader_id, f.user_id,'
+    " f.order_id, f.account_id, f.created_at, f.asked_at, f.facts, f.state as flow_state, f.round,"
+    " f.attempts as flow_attempts, f.error_code, f.error_text"
+)
+"""The columns that `flow_of` reads; `body` beside them is for a reader that does not have the event."""
+
+
+def flow_of(row: Any, event: Event) -> FlowRow:
+    """The flow in a row with `FLOW_COLUMNS`. While it is open, its ids are facts: columns are written when it ends."""
+    facts = row["facts"]
+    user_id, account_id = row["user_id"], row["account_id"]
+    return FlowRow(
+        row["flow_id"],
+        row["topic"],
+        event,
+        row["event_id"],
+        row["record_key"],
+        row["partition"],
+        row["offset"],
+        row["trace"],
+        row["trader_id"] or facts.get("traderId"),
+        facts.get("userId") if user_id is None else user_id,
+        row["order_id"],
+        facts.get("accountId") if account_id is None else account_id,
+        row["created_at"],
+        row["asked_at"],
+        facts,
+        row["flow_state"],
+        row["round"],
+        row["flow_attempts"],
+        row["error_code"],
+        row["error_text"],
+    )
+
+
+def claimed_step(row: Any, flow: FlowRow) -> Claimed:
+    """A step under our lease, with its flow."""
+    return Claimed(
+        row["id"],
+        row["operation"],
+        StepState(row["state"]),
+        row["attempts"],
+        row["spent"],
+        row["context"],
+        row["batch_id"],
+        flow,
+    )
+
+
+def opened(row: Any, vault: Vault) -> Event | None:
+    """The event in a row's `body`; None when it is gone, or cannot be read: SECRET_KEY has lost the key that wrote it.
+
+    The flow is left out then: its lease runs out and it is tried again, which costs the others nothing.
+    """
+    if row["body"] is None:
+        return None  # the flow has ended meanwhile
+    try:
+        return EVENTS[row["topic"]].restore(vault.open(row["body"]))
+    except (Sealed, ValidationError) as error:
+        log.error("ledger.unreadable_flow", flow_id=str(row["flow_id"]), error=type(error).__name__)  # noqa: TRY400
+        return None
+
+
+async def read(
+    connection: Connection, ids: Collection[uuid.UUID], vault: Vault, given: Event | None = None
+) -> Mapping[uuid.UUID, FlowRow]:
+    """Flows by id. `given`: their event, in place of bodies that are gone. Flows without an event are left out."""
+    rows = await connection.fetch(_READ, list(ids))
+    events = ((row, opened(row, vault) if given is None else given) for row in rows)
+    return {row["flow_id"]: flow_of(row, event) for row, event in events if event is not None}
+
+
+async def known(connection: Connection, keys: Sequence[Key]) -> Mapping[Key, Known]:
+    """What the ledger has of events, by topic and event id."""
+    rows = await connection.fetch(_KNOWN, [topic for topic, _ in keys], [event_id for _, event_id in keys])
+    return {(row["topic"], row["event_id"]): Known(row["content"], row["partition"], row["offset"]) for row in rows}
+
+
+async def note_places(connection: Connection, events: Sequence[Accepted]) -> None:
+    """Where these events are on their topics now: a retry reads them there."""
+    if events:
+        await connection.execute(_NOTE_PLACES, *columns(events, "topic", "event_id", "partition", "offset"))
+
+
+async def add(connection: Connection, flows: Sequence[FlowRow], vault: Vault) -> None:
+    """Adds flows. Raises `Again` when another replica was delivered one of the events too, and was quicker."""
+    if not flows:
+        return
+    added = await connection.fetch(
+        _ADD,
+        *columns(flows, "id", "topic", "event_id", "record_key", "partition", "offset", "trace", "trader_id"),
+        *columns(flows, "user_id", "order_id", "account_id", "state", "attempts", "facts"),
+        [vault.seal(flow.event.keep()) if flow.state in ("open", "in_doubt") else None for flow in flows],
+        *columns(flows, "content", "error_code", "error_text", "asked_at", "created_at"),
+    )
+    if len(added) != len(flows):
+        raise Again
+
+
+async def write(connection: Connection, flows: Sequence[FlowRow], now: datetime) -> None:
+    """Writes flows that have changed. Ids go into their columns when the flow ends; until then they are facts
+    (`flow_of` knows): an update that changes no indexed column costs a fifth.
+    """
+    if flows:
+        await connection.execute(
+            _WRITE,
+            *columns(flows, "id", "state", "round", "attempts", "facts", "error_code", "error_text", "asked_at"),
+            *columns(flows, "trader_id", "user_id", "account_id"),
+            now,
+        )
+
+
+async def put_body(connection: Connection, flow: FlowRow, vault: Vault) -> None:
+    """Stores the flow's event again: an operator retries a flow whose event had been deleted."""
+    await connection.execute("update flow set body = $2 where id = $1", flow.id, vault.seal(flow.event.keep()))
+
+
+def new_flow_id(now: datetime) -> uuid.UUID:
+    """A time-ordered id (UUID version 7, RFC 9562): new flows go to one end of the index, pages follow time."""
+    milliseconds = int(now.timestamp() * 1000)
+    value = milliseconds << 80 | 0x7 << 76 | int.from_bytes(os.urandom(2)) % 0x1000 << 64
+    return uuid.UUID(int=value | 0b10 << 62 | int.from_bytes(os.urandom(8)) % (1 << 62))
+
+
+_READ = f"select {FLOW_COLUMNS}, f.body from flow f where f.id = any($1)"  # noqa: S608 - a constant of ours
+
+_KNOWN = """
+select topic, event_id, content, partition, "offset" from flow
+where (topic, event_id) in (select * from unnest($1::text[], $2::text[]))
+"""
+
+_NOTE_PLACES = """
+update flow set partition = moved.partition, "offset" = moved."offset"
+from unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) as moved (topic, event_id, partition, "offset")
+where flow.topic = moved.topic and flow.event_id = moved.event_id
+"""
+
+_ADD = """
+insert into flow (id, topic, event_id, record_key, partition, "offset", trace, trader_id, user_id, order_id, account_id,
+    state, attempts, facts, body, content, error_code, error_text, asked_at, created_at, ended_at)
+select accepted.*, case when accepted.state = 'open' then null else accepted.created_at end
+from unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::int[], $6::bigint[], $7::jsonb[], $8::text[],
+    $9::bigint[], $10::text[], $11::bigint[], $12::text[], $13::int[], $14::jsonb[], $15::bytea[], $16::bytea[],
+    $17::text[], $18::text[], $19::timestamptz[], $20::timestamptz[])
+    as accepted (id, topic, event_id, record_key, partition, "offset", trace, trader_id, user_id, order_id, account_id,
+        state, attempts, facts, body, content, error_code, error_text, asked_at, created_at)
+on conflict (topic, event_id) do nothing
+returning 1
+"""
+
+_WRITE = """
+update flow set state = changed.state, round = changed.round, attempts = changed.attempts, facts = changed.facts,
+    error_code = changed.error_code, error_text = changed.error_text, asked_at = changed.asked_at,
+    trader_id = case when changed.state = 'open' then flow.trader_id else changed.trader_id end,
+    user_id = case when changed.state = 'open' then flow.user_id else changed.user_id end,
+    account_id = case when changed.state = 'open' then flow.account_id else changed.account_id end,
+    ended_at = case when changed.state = 'open' then null else $12::timestamptz end,
+    body = case when changed.state in ('open', 'in_doubt') then flow.body end
+from unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::jsonb[], $6::text[], $7::text[], $8::timestamptz[],
+    $9::text[], $10::bigint[], $11::bigint[])
+    as changed (id, state, round, attempts, facts, error_code, error_text, asked_at, trader_id, user_id, account_id)
+where flow.id = changed.id
+"""

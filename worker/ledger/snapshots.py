@@ -1,0 +1,54 @@
+"""Loads what a transaction's flows share with others, locked, for the engine.
+
+Locks are always taken in the same order: traders by id, orders by kind and id, departures, then steps. Two transactions
+that touch the same trader or order run one after the other, so that no wake-up can fall between a look and a wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from worker.engine.event_flow import touched_by
+from worker.engine.rows import FlowRow
+from worker.engine.snapshot import Snapshot
+from worker.ledger import departures, orders, traders
+from worker.ledger.crypto import Vault
+from worker.ledger.database import Connection
+
+
+async def load(
+    connection: Connection, flows: Sequence[FlowRow], vault: Vault, now: datetime, *, new: bool = False
+) -> Snapshot:
+    """Locks and reads what the flows name. `new`: traders that are not in the ledger yet get a row."""
+    snapshot = Snapshot(vault, now)
+    named = [touched_by(flow) for flow in flows]
+    trader_ids = sorted({names.trader_id for names in named if names.trader_id is not None})
+    user_ids = sorted({names.user_id for names in named if names.user_id is not None})
+    if new:
+        await traders.add(connection, trader_ids)
+    for trader in await traders.lock(connection, trader_ids, user_ids):
+        snapshot.add_trader(trader)
+    owned = set().union(*(names.user_ids for names in named)) - snapshot.by_user.keys()
+    for trader in await traders.of_users(connection, owned):
+        if trader.trader_id not in snapshot.traders:
+            snapshot.add_trader(trader)
+    keys = {(names.order_kind, names.order_id) for names in named if names.order_id is not None}
+    accounts = {names.account_id for names in named if names.account_id is not None}
+    accounts |= {account for names in named for account in names.account_ids}
+    permissions = {permission for names in named for permission in names.permission_ids}
+    all_of = [names for names in named if names.of_trader]
+    found = [
+        *await orders.lock(connection, keys),
+        *await orders.lock_by_what_they_got(connection, accounts, permissions),
+        *await orders.lock_of_traders(connection, snapshot.trader_ids(all_of), snapshot.users(all_of)),
+    ]
+    for order in found:
+        snapshot.add_order(order)
+    leaving = set().union(*(snapshot.trader_keys(names) for names in named if names.departs))
+    given = set().union(*(snapshot.trader_keys(names) for names in named if names.gives))
+    for departure in await departures.lock(connection, leaving | given):
+        snapshot.add_departure(departure)
+    for trader_key, operation in await departures.unproven(connection, leaving):
+        snapshot.add_unproven(trader_key, operation)
+    return snapshot
