@@ -64,10 +64,12 @@ def test_all_is_well_in_one_line() -> None:
     ],
 )
 def test_each_trouble_has_its_line(facts: Facts, level: Level, words: str) -> None:
-    """One sentence that names what is wrong, until when, and how bad it is."""
+    """One sentence that names what is wrong, until when, how bad it is, and leads to where that is to be seen."""
     said = headline(facts)
     assert said.level is level
     assert words in said.text
+    assert said.first.link.startswith("/")
+    assert said.state == ("1 problem" if level is Level.BAD else "1 notice")
 
 
 def test_the_worst_comes_first() -> None:
