@@ -10,9 +10,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-from worker.bootstrap import run_worker
-from worker.ops.logging import configure
 from worker.settings import RunSettings, load
+from worker.telemetry.logging import configure
+from worker.wiring.replica import run_worker
 
 
 def killer(where: str) -> Callable[[str], None]:

@@ -91,7 +91,7 @@ def test_a_thread_that_nothing_can_end_does_not_keep_the_process(code: int) -> N
     """The last resort ends the process with the code of a stop."""
     program = f"""
 import asyncio, threading
-from worker.ops.stopping import exit_at_the_latest
+from worker.process.exit_deadline import exit_at_the_latest
 async def main():
     exit_at_the_latest({code}, 0.3)
     await asyncio.to_thread(threading.Event().wait)

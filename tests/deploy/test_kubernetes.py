@@ -16,11 +16,11 @@ from tests.deploy.files import DEPLOY, GROUPS, SETTINGS, manifest, manifests, on
 from tests.support.processes import free_port
 from tests.support.spine import Stages
 from tests.support.waiting import eventually
-from worker.bootstrap import Replica
 from worker.bridge.bridge import Bridge
-from worker.bridge.compose import new_bridge
 from worker.products import load_products
 from worker.settings import BridgeSettings, RunSettings, load
+from worker.wiring.bridge import new_bridge
+from worker.wiring.replica import Replica
 
 _WORKLOADS = [("Deployment", "worker"), ("Deployment", "bridge"), ("Job", "db-upgrade"), ("Job", "topics-create")]
 

@@ -18,11 +18,11 @@ from tests.deploy.files import DEPLOY, alerts, board, commands_in, expressions, 
 from tests.support.events import purchase
 from tests.support.spine import Stages
 from tests.support.waiting import eventually
-from worker.bridge.compose import new_bridge
 from worker.kafka.admin import ensure_topics
 from worker.kafka.topics import INPUT_TOPICS
 from worker.settings import BridgeSettings, load
 from worker.version import VERSION
+from worker.wiring.bridge import new_bridge
 
 _METRIC = re.compile(r"\b(?:tradovate_worker|process)_[a-z_]+")
 _SELECTOR = re.compile(r"\b(tradovate_worker_[a-z_]+)\{([^}]*)\}")

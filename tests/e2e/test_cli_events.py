@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.processes import ROOT, worker
 from tests.support.waiting import eventually, eventually_sync
-from worker.commands._outcomes import reading
+from worker.cli._outcomes import reading
 from worker.embedded import EmbeddedKafka
 from worker.kafka.producer import RecordProducer
 from worker.settings import KafkaSettings, load
@@ -161,7 +161,7 @@ import signal, sys
 
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
-        if name == "worker.commands":
+        if name == "worker.cli":
             exec("signal.raise_signal(signal.SIGINT)")
 
 sys.meta_path.insert(0, Interrupt())

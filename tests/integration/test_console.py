@@ -14,8 +14,8 @@ from tests.support.events import personal, purchase
 from tests.support.spine import Stages
 from tests.support.stage import Here, Stage
 from tests.support.waiting import eventually
-from worker.console.live import PARTS
 from worker.embedded import EmbeddedPostgres
+from worker.operate.console.live import PARTS
 from worker.version import VERSION
 
 TOKEN = "a-token-of-the-tests"

@@ -22,7 +22,7 @@ from tests.support.waiting import eventually
 from worker.embedded import EmbeddedPostgres
 from worker.kafka.admin import ensure_topics
 from worker.kafka.producer import PlainRecord, RecordProducer
-from worker.ops.health import UNREAD_FOR
+from worker.telemetry.health import UNREAD_FOR
 
 FAILED = "trader.failed"
 

@@ -21,10 +21,10 @@ from tests.support.events import purchase
 from tests.support.spine import Stages
 from tests.support.stage import Stage
 from tests.support.waiting import eventually
-from worker.bootstrap import Replica
-from worker.ops import spans as spans_module
-from worker.ops.tracing import Traced, Tracing
+from worker.telemetry import spans as spans_module
+from worker.telemetry.tracing import Traced, Tracing
 from worker.version import VERSION
+from worker.wiring.replica import Replica
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"

@@ -15,7 +15,6 @@ from tests.support.firm import Firm
 from tests.support.spine import Stages
 from tests.support.stage import Stage
 from tests.support.waiting import eventually, others_turn
-from worker.bootstrap import Replica
 from worker.dispatch.choose import IN_FLIGHT, URGENT_ONLY
 from worker.engine.states import StepState
 from worker.ledger import holds
@@ -23,6 +22,7 @@ from worker.ledger.budget import Closed, Wanted
 from worker.ledger.call_log import BEGIN_LOCK, Opened, begin_calls
 from worker.ledger.rows import Lane
 from worker.partner.operations import OPERATIONS
+from worker.wiring.replica import Replica
 
 REVOKE = "revokeTradingPermissions"
 

@@ -6,9 +6,9 @@ import asyncio
 import sys
 
 from tests.crash.runner import killer
-from worker.bridge.compose import run_bridge
-from worker.ops.logging import configure
 from worker.settings import BridgeSettings, load
+from worker.telemetry.logging import configure
+from worker.wiring.bridge import run_bridge
 
 
 def main() -> int:

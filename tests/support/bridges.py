@@ -21,7 +21,6 @@ from aiokafka.structs import ConsumerRecord
 from tests.support.processes import Process
 from tests.support.waiting import eventually
 from worker.bridge.bridge import Bridge
-from worker.bridge.compose import new_bridge
 from worker.bridge.signal_publisher import TOPICS
 from worker.embedded import EmbeddedKafka
 from worker.kafka.admin import ensure_topics
@@ -29,6 +28,7 @@ from worker.ledger.schema import upgrade
 from worker.partner.socket_protocol import Timing
 from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for
 from worker.settings import BridgeSettings, load
+from worker.wiring.bridge import new_bridge
 
 PARTITIONS = 3
 

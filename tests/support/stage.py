@@ -17,7 +17,6 @@ from aiokafka.record.memory_records import MemoryRecords
 from tests.support.replicas import ReplicaProcess
 from tests.support.waiting import eventually
 from tests.support.wire import PURCHASED, Wire
-from worker.bootstrap import Replica
 from worker.embedded import EmbeddedKafka
 from worker.engine.flows import FLOWS
 from worker.kafka.admin import ensure_topics
@@ -25,6 +24,7 @@ from worker.kafka.topics import dead_letter_topic, outcome_topic
 from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for
 from worker.sandbox.core import Exchange, Request
 from worker.settings import RunSettings, load
+from worker.wiring.replica import Replica
 
 SECRET_KEY = "a key of the tests that is long enough"
 

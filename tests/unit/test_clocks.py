@@ -18,12 +18,12 @@ HOUSE = Path(worker.__file__).parent
 SCHEMAS = Path(schemas.__file__).parent
 
 ALLOWED = {
-    "doctor/ledger_check.py": "compares this machine's clock with the database's, and says so when they differ",
-    "commands/demo/__init__.py": "the day that is written into a sample event",
-    "console/guard.py": "the end of a signed cookie, which other replicas and a restart must understand: a wrong clock"
-    " makes a session of twelve hours longer or shorter by as much",
-    "console/live.py": "the same cookie",
-    "ops/spans.py": "the times of spans, which are shown beside those of other programs",
+    "operate/doctor/ledger_check.py": "compares this machine's clock with the database's, and says so when they differ",
+    "cli/demo/__init__.py": "the day that is written into a sample event",
+    "operate/console/guard.py": "the end of a signed cookie, which other replicas and a restart must understand: a"
+    " wrong clock makes a session of twelve hours longer or shorter by as much",
+    "operate/console/live.py": "the same cookie",
+    "telemetry/spans.py": "the times of spans, which are shown beside those of other programs",
 }
 """Files that may read this machine's clock, and why no decision about a flow, a call or a session depends on it."""
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from worker.commands.demo.others import others
-from worker.commands.demo.purchases import CATALOGUE, plain_purchases, purchases
-from worker.commands.demo.samples import Expect, Of, Sample, filled
-from worker.commands.demo.verdict import Seen, effects, wrong_with
+from worker.cli.demo.others import others
+from worker.cli.demo.purchases import CATALOGUE, plain_purchases, purchases
+from worker.cli.demo.samples import Expect, Of, Sample, filled
+from worker.cli.demo.verdict import Seen, effects, wrong_with
 from worker.engine.flows import FLOWS
 from worker.intake.parse import Parsed, RawRecord, parse
 from worker.products import load_products

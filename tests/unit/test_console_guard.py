@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from worker.console.guard import Guard, is_local
-from worker.console.render import Renderer
-from worker.console.requests import Form
-from worker.console.session import COOKIE, LIFE, Session, Signer
+from worker.operate.console.guard import Guard, is_local
+from worker.operate.console.render import Renderer
+from worker.operate.console.requests import Form
+from worker.operate.console.session import COOKIE, LIFE, Session, Signer
 
 TOKEN = "a token of the tests"
 KEY = "a key of the tests that is long enough"

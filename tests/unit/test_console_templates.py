@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import worker.console
+import worker.operate.console
 
-TEMPLATES = Path(worker.console.__file__).parent / "templates"
+TEMPLATES = Path(worker.operate.console.__file__).parent / "templates"
 
 _MACROS = {"time", "badge", "th"}
 """Those of `parts.html`."""

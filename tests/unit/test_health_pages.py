@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import httpx
 import pytest
 
-from worker.ops.metrics import Metrics
-from worker.ops.serve import Probes, application
+from worker.telemetry.http_server import Probes, application
+from worker.telemetry.metrics import Metrics
 
 
 async def _broken() -> Mapping[str, str | None]:

@@ -17,7 +17,7 @@ _SELDOM = {
     "opentelemetry.sdk": "only with OTEL_EXPORTER_OTLP_ENDPOINT",
     "opentelemetry.exporter": "only with OTEL_EXPORTER_OTLP_ENDPOINT",
     "jinja2": "only with CONSOLE_TOKEN",
-    "worker.console.app": "only with CONSOLE_TOKEN",
+    "worker.operate.console.app": "only with CONSOLE_TOKEN",
     "worker.sandbox": "the partner of demo and tests",
     "worker.embedded": "the broker and the database of demo and tests",
     "confluent_kafka": "the broker of demo and tests",
@@ -30,8 +30,8 @@ _COMMANDS = ("run", "bridge", "flows", "dlq", "send", "watch", "topics", "doctor
 
 def test_commands_import_nothing_that_they_do_not_need() -> None:
     """The migration tool, tracing, the console and the sandbox are imported by what uses them alone."""
-    modules = [f"worker.commands.{command}" for command in _COMMANDS]
-    program = f"import sys, worker.cli, {', '.join(modules)}; print(*sys.modules)"
+    modules = [f"worker.cli.{command}" for command in _COMMANDS]
+    program = f"import sys, worker.cli.main, {', '.join(modules)}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())
     assert set(modules) <= imported

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from worker.ops.logging import HIDDEN, configure, redact
+from worker.telemetry.logging import HIDDEN, configure, redact
 
 
 def _fail(user_email: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worker.addresses import networks
-from worker.ops.proxies import came
+from worker.telemetry.proxies import came
 
 TRUSTED = networks("10.0.0.0/8,::1")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from worker.ops.repeats import EVERY, Repeats
+from worker.telemetry.repeated_lines import EVERY, Repeats
 
 
 def line(name: str, message: str, *arguments: object) -> logging.LogRecord:

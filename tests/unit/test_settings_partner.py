@@ -10,9 +10,9 @@ import pytest
 from tests.support.doors import private_ca
 from tests.unit.test_settings import API_USER, COMPLETE
 from worker.partner.lockout import LockOut
+from worker.process.starting import partner_client, partner_egress
 from worker.replies import Domain
 from worker.settings import RunSettings, SettingsError, TradovateSettings, load
-from worker.starting import partner_client, partner_egress
 
 
 def test_hosts_are_followed_unless_the_settings_say_otherwise() -> None:

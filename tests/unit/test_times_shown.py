@@ -8,15 +8,15 @@ from pathlib import Path
 
 import worker
 from schemas.times import utc_text
-from worker.console.words import when
+from worker.operate.console.display import when
 
 HOUSE = Path(worker.__file__).parent
 
 _OWN_FORM = re.compile(r"strftime|%H|%M|%Y|(?<!from)isoformat\(")
 
 _KEPT = {
-    "console/words.py": "the marks of the chart's axis, which says that it is UTC",
-    "commands/demo/__init__.py": "a trade date",
+    "operate/console/display.py": "the marks of the chart's axis, which says that it is UTC",
+    "cli/demo/__init__.py": "a trade date",
     "engine/steps.py": "a step's history, which whoever reads it parses",
     "engine/flows/left.py": "facts, likewise",
     "engine/flows/signed.py": "facts, likewise",

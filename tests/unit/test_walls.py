@@ -26,18 +26,18 @@ _WALLS: dict[str, set[str]] = {
     "products": {"schemas"},
     "intake": _BASE | {"engine", "ledger", "kafka", "settings", "products"},
     "outbox": _BASE | {"ledger", "kafka"},
-    "dispatch": _BASE | {"engine", "ledger", "partner", "session", "replies", "ops"},
-    "doctor": _BASE | {"ledger", "partner", "session", "kafka", "settings", "replies"},
-    "bridge": _BASE | {"ledger", "partner", "session", "kafka", "settings", "replies", "ops", "starting"},
-    "console": _BASE | {"ledger", "kafka", "intake", "settings", "dispatch", "partner", "ops", "engine"},
-    "ops": _BASE | {"ledger", "kafka"},
-    "starting": _BASE | {"ledger", "partner", "session", "kafka", "settings", "replies", "ops"},
+    "dispatch": _BASE | {"engine", "ledger", "partner", "session", "replies", "telemetry"},
+    "bridge": _BASE | {"ledger", "partner", "session", "kafka", "settings", "replies", "telemetry", "process"},
+    "operate": _BASE
+    | {"session", "replies", "ledger", "kafka", "intake", "settings", "dispatch", "partner", "telemetry", "engine"},
+    "telemetry": _BASE | {"ledger", "kafka"},
+    "process": _BASE | {"ledger", "partner", "session", "kafka", "settings", "replies", "telemetry"},
     "sandbox": {"schemas"},
     "embedded": set(),
 }
-"""What each room may import. Rooms that are not here tie others together: bootstrap, commands, cli."""
+"""What each room may import. Rooms that are not here tie others together: wiring, cli."""
 
-_TIES = {"bootstrap", "commands", "cli", "__main__", "settings", "_forms", "_loading", "_interrupt"}
+_TIES = {"wiring", "cli", "__main__", "settings", "_forms", "_loading", "_interrupt"}
 
 
 def _imports(path: Path) -> Iterator[str]:

@@ -17,16 +17,16 @@ from worker.bridge.signal_publisher import TOPICS
 from worker.bridge.topic_check import TopicWatch
 from worker.kafka.producer import RecordProducer
 from worker.ledger.database import Database
-from worker.ops.reach import Reach
-from worker.ops.serve import Served, application, serve
-from worker.ops.tracing import Tracing
-from worker.ops.upkeep import Upkeep
 from worker.partner.client import PartnerClient
 from worker.partner.lockout import LockOut
+from worker.process.starting import Start, cannot_listen, ended, within
+from worker.process.upkeep import Upkeep
 from worker.session import SessionKeeper
 from worker.session.lockouts import write_lockouts
 from worker.settings import BridgeSettings
-from worker.starting import Start, cannot_listen, ended, within
+from worker.telemetry.http_server import Served, application, serve
+from worker.telemetry.reachability import Reach
+from worker.telemetry.tracing import Tracing
 
 log = structlog.get_logger()
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from worker.bridge.domain_socket import CATCHING_UP
 from worker.bridge.signal_publisher import TOPICS
-from worker.ops.health import HANGS_AFTER
-from worker.ops.serve import Probes
 from worker.replies import Domain
+from worker.telemetry.health import HANGS_AFTER
+from worker.telemetry.http_server import Probes
 from worker.version import VERSION
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any
 from prometheus_client import Counter, Gauge
 
 from worker.bridge.signal_intake import KINDS
-from worker.ops.metrics import PREFIX, Metrics
 from worker.partner.socket_actions import EndReason
 from worker.replies import Domain
+from worker.telemetry.metrics import PREFIX, Metrics
 
 
 @dataclass(slots=True)

@@ -14,7 +14,6 @@ from worker.bridge.reconnect_delay import Reconnect
 from worker.bridge.signal_intake import SignalTaker
 from worker.bridge.signal_requests import SocketCalls
 from worker.ledger.database import DatabaseError
-from worker.ops.changes import Changes
 from worker.partner.handshake import Dial
 from worker.partner.hosts import Addresses
 from worker.partner.socket import HeldBack, Socket
@@ -22,6 +21,7 @@ from worker.partner.socket_actions import Alert, End, EndReason
 from worker.partner.socket_protocol import Timing
 from worker.partner.token import Token
 from worker.replies import Domain
+from worker.telemetry.log_on_change import Changes
 
 log = structlog.get_logger()
 

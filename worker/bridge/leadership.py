@@ -14,7 +14,7 @@ import structlog
 from worker.ledger import leader
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.errors import Cause, DatabaseUnavailable
-from worker.ops.changes import Changes
+from worker.telemetry.log_on_change import Changes
 
 log = structlog.get_logger()
 

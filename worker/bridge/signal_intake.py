@@ -10,8 +10,8 @@ import structlog
 
 from worker.bridge.signal_record import SIGNED, Outgoing, outgoing
 from worker.bridge.topic_inbox import Inbox, Offer
-from worker.ops.changes import Changes
 from worker.partner.socket_actions import Alert
+from worker.telemetry.log_on_change import Changes
 
 log = structlog.get_logger()
 

@@ -22,8 +22,8 @@ from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import ADMIN_ALERT, TopicNames
 from worker.ledger import signals
 from worker.ledger.database import Database, DatabaseError
-from worker.ops.changes import Changes
-from worker.ops.tracing import Tracing
+from worker.telemetry.log_on_change import Changes
+from worker.telemetry.tracing import Tracing
 
 log = structlog.get_logger()
 

@@ -15,9 +15,9 @@ from worker.bridge.topic_inbox import Offer
 from worker.ledger import signals
 from worker.ledger.call_log import result_name
 from worker.ledger.database import Database
-from worker.ops.changes import Changes
 from worker.partner.alerts import signals_in
 from worker.replies import Answer, Domain, NotExecuted, Reply
+from worker.telemetry.log_on_change import Changes
 
 __all__ = ["Fetch", "Fetched", "found_in"]
 

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from worker.kafka.look import KafkaLook
 from worker.kafka.metadata import TopicNow
 from worker.kafka.topics import TopicNames
-from worker.ops.changes import Changes
+from worker.telemetry.log_on_change import Changes
 
 log = structlog.get_logger()
 

@@ -34,8 +34,6 @@ from worker.ledger.database import Connection, DatabaseError
 from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import Batch, OutcomeRow
-from worker.ops.changes import Changes
-from worker.ops.tracing import Traced, Tracing
 from worker.partner.client import PartnerClient
 from worker.partner.look_up import look, look_for_needed
 from worker.partner.observed_forms import Seen
@@ -43,6 +41,8 @@ from worker.partner.operation import CannotLook, HostDoubted, Item, Operation, R
 from worker.partner.permission_classes import access_of
 from worker.replies import Finding, NotSent, Reply, Ticket, Unauthorized, Unclear, Unknown
 from worker.session import NoSession, SessionKeeper, Token
+from worker.telemetry.log_on_change import Changes
+from worker.telemetry.tracing import Traced, Tracing
 
 log = structlog.get_logger()
 

@@ -22,9 +22,9 @@ from worker.ledger.database import DatabaseError
 from worker.ledger.ledger import SURVEYED, Ledger
 from worker.ledger.pacing_figures import Traffic, traffic
 from worker.ledger.rows import Batch, Lane, OutcomeRow
-from worker.ops.changes import Changes
 from worker.partner.operation import Operation
 from worker.session import NoSession, SessionKeeper, Token
+from worker.telemetry.log_on_change import Changes
 
 log = structlog.get_logger()
 

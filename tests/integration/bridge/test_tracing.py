@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind
 
 from tests.support.bridges import BridgeStage
 from tests.support.waiting import eventually
-from worker.ops import spans
+from worker.telemetry import spans
 from worker.version import VERSION
 
 

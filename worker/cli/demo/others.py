@@ -1,0 +1,174 @@
+"""The samples of the seven other flows; they build upon the purchases."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worker.cli.demo.purchases import NEW_ORDER, NEW_USER, new_user, purchase
+from worker.cli.demo.samples import Expect, Of, Sample
+
+ENTITLEMENT_ID = 31
+"""T-Prop, as the simulated Tradovate numbers it."""
+
+
+def others(seeded: Sequence[int], accounts: Sequence[int], trade_date: str) -> list[Sample]:
+    """In the order in which they are sent. `seeded`, `accounts`: ids of `SEED`, in its order."""
+    return [*_failed(), *_left(), *_signed(), _passed(), *_accounts(seeded, accounts, trade_date)]
+
+
+def _failed() -> list[Sample]:
+    revoked = {"revocations": 1}
+    late = purchase(17, "judy", user=new_user("judy"))
+    return [
+        Sample(
+            "a broken rule: the account of an order",
+            "trader.failed",
+            {"eventId": "demo-14", "traderId": "trader-alice", "orderId": "700002", "reason": "daily loss"},
+            Expect(values={"tradingPermissionIds": [Of("demo-2", "tradingPermissionId")]}),
+            effects=revoked,
+            after="demo-2",
+        ),
+        Sample(
+            "a broken rule: a permission",
+            "trader.failed",
+            {
+                "eventId": "demo-15",
+                "traderId": "trader-dave",
+                "tradingPermissionIds": [Of("demo-7", "tradingPermissionId")],
+            },
+            Expect(values={"tradingPermissionIds": [Of("demo-7", "tradingPermissionId")]}),
+            effects=revoked,
+        ),
+        Sample(
+            "a broken rule that overtakes its purchase",
+            "trader.failed",
+            {"eventId": "demo-16", "traderId": "trader-judy", "orderId": late["orderId"]},
+            Expect(values={"tradingPermissionIds": [Of("demo-17", "tradingPermissionId")]}),
+            effects=revoked,
+        ),
+        Sample(
+            "the purchase that it waits for",
+            "trader.purchased",
+            late,
+            effects={**NEW_USER, **NEW_ORDER},
+            behind="demo-16",
+        ),
+    ]
+
+
+def _left() -> list[Sample]:
+    return [
+        Sample(
+            "a trader leaves at once",
+            "trader.left",
+            {"eventId": "demo-18", "traderId": "trader-erin", "immediate": True},
+            Expect(values={"userId": Of("demo-9", "userId")}),
+            effects={"cancels": 2, "revocations": 1},
+            after="demo-9",
+        )
+    ]
+
+
+def _signed() -> list[Sample]:
+    entitled = Expect(values={"entitlementId": ENTITLEMENT_ID})
+    heidi = Of("demo-12", "userId")
+    return [
+        Sample(
+            "a trader signs the Market Data Agreement at Tradovate",
+            "md.signed",
+            {"eventId": "demo-19", "userId": Of("demo-1", "userId")},
+            entitled,
+            effects={"entitlements": 1},
+            signs=True,
+        ),
+        Sample(
+            "told before it is signed",
+            "md.signed",
+            {"eventId": "demo-20", "userId": heidi},
+            entitled,
+            effects={"entitlements": 1},
+        ),
+        Sample(
+            "the signature that it waits for",
+            "md.signed",
+            {"eventId": "demo-21", "userId": heidi},
+            entitled,
+            behind="demo-20",
+            signs=True,
+        ),
+    ]
+
+
+def _passed() -> Sample:
+    return Sample(
+        "a trader passed, with three documents",
+        "trader.passed",
+        {
+            "eventId": "demo-22",
+            "traderId": "trader-grace",
+            "orderId": "F-700022",
+            "application": _APPLICATION,
+            "documents": [_file("proof of address"), _file("passport"), _file("a bill")],
+        },
+        Expect(values={"requestStatus": "Approved"}, pending=("Preapproved", "InReview")),
+        effects={"subaccount_requests": 1, "documents": 3},
+        after="demo-11",
+        reviews=("InReview", "Approved"),
+    )
+
+
+def _accounts(seeded: Sequence[int], accounts: Sequence[int], trade_date: str) -> list[Sample]:
+    return [
+        Sample(
+            "an account for a user",
+            "account.assigned",
+            {"eventId": "demo-23", "accountId": accounts[0], "userId": seeded[0]},
+            Expect(values={"accountId": accounts[0], "userId": seeded[0]}),
+            effects={"permissions": 1},
+        ),
+        Sample(
+            "an account holder asks for a trader",
+            "permission.requested",
+            {
+                "eventId": "demo-24",
+                "accountId": accounts[1],
+                "ctaContact": "Grace Demo",
+                "ctaEmail": "grace@demo.invalid",
+            },
+            Expect(values={"accountId": accounts[1]}),
+            effects={"permission_requests": 1},
+        ),
+        Sample(
+            "back to the open of the day",
+            "account.reset",
+            {"eventId": "demo-25", "orderId": "700012", "tradeDate": trade_date},
+            Expect(values={"accountId": Of("demo-12", "accountId")}),
+            effects={"resets": 1},
+            after="demo-12",
+        ),
+    ]
+
+
+def _file(text: str) -> str:
+    return "data:text/plain;base64," + base64.b64encode(text.encode()).decode()
+
+
+_APPLICATION: Mapping[str, Any] = {
+    "riskCategoryId": 5,
+    "marginType": "Speculator",
+    "transferAmount": 1000.0,
+    "authorizedIndividual": True,
+    "firstName": "Grace",
+    "lastName": "Demo",
+    "country": "US",
+    "state": "TX",
+    "streetAddress1": "1 Main St",
+    "city": "Austin",
+    "zipCode": "78701",
+    "phone": "+15125550122",
+    "citizenship": "US",
+    "taxIdentifier": "900000022",
+    "birthDate": "1987-06-05",
+}

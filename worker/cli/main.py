@@ -1,0 +1,41 @@
+"""The command line: parse, run, print one line when it went wrong. What a command does stands in `worker.cli`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+from worker._interrupt import INTERRUPTED, importing
+
+PROGRAM = "tradovate-worker"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted."""
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    with importing():  # so that Ctrl-C may come while the program is still being read
+        from worker.cli import application  # noqa: PLC0415
+        from worker.cli._errors import told  # noqa: PLC0415
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that knows no arrows gets \u2192 rather than a traceback
+            stream.reconfigure(errors="backslashreplace")
+    # Libraries warn through the standard logging, which would print: a command says what it has to say by itself.
+    logging.getLogger().addHandler(logging.NullHandler())
+    try:
+        code = application().main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+    except Exception as error:
+        if (failure := told(error)) is None:
+            raise
+        print(f"Error: {failure.sentence}", file=sys.stderr)
+        return failure.code
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,50 @@
+"""`pause`: no calls by any replica."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from worker.cli._app import example, group
+from worker.cli._complete import completing
+from worker.cli._errors import one_of
+from worker.cli._ledger import ledger
+from worker.cli.holds import given_reason
+from worker.ledger import holds
+from worker.partner.operations import ENDPOINTS
+
+app = group()
+
+
+@app.command(
+    epilog=example(
+        'tradovate-worker pause --reason "Tradovate asked us to wait"',
+        'tradovate-worker pause createEvaluationAccounts --reason "wrong template"',
+    )
+)
+def pause(
+    operation: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[OPERATION]",
+            help="One Tradovate operation; all when left out.",
+            autocompletion=completing(ENDPOINTS),
+        ),
+    ] = None,
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept and shown in health.", show_default=False)],
+) -> int:
+    """Make no more calls, or none of one operation, from any replica, until resumed; calls in flight are finished."""
+    if operation is not None:
+        one_of(operation, ENDPOINTS, "operation")
+    hold = asyncio.run(_pause(operation, given_reason(reason)))
+    again = "tradovate-worker resume" + (f" {operation}" if operation else "")
+    print(f"Paused {operation or 'all calls'} (hold {hold}), within 2 s on every replica. `{again}` ends it.")
+    return 0
+
+
+async def _pause(operation: str | None, reason: str) -> int:
+    async with ledger() as connection:
+        return await holds.pause(connection, operation, reason)

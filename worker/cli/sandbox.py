@@ -1,0 +1,93 @@
+"""`sandbox`: the simulated partner alone."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker._interrupt import INTERRUPTED
+from worker.cli._app import example, group
+from worker.cli._errors import WRONG_USAGE, Refused
+from worker.sandbox import (
+    FaultError,
+    FaultFile,
+    Sandbox,
+    SandboxConfig,
+    SwitchError,
+    read_faults,
+    serve,
+    settings_for,
+    with_switches,
+)
+
+app = group()
+
+
+@app.command(
+    epilog=example(
+        "tradovate-worker sandbox --port 8765 > sandbox.env",
+        "tradovate-worker sandbox --port 0 --faults faults.toml",
+    )
+)
+def sandbox(
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8765,
+    faults: Annotated[
+        Path | None, typer.Option("--faults", metavar="FILE", help="Switches and fault rules, TOML or JSON.")
+    ] = None,
+) -> int:
+    """Serve the simulated Tradovate until SIGTERM or Ctrl-C.
+
+    Prints the settings that make a worker use it, one NAME=value a line, fit for a .env file or `export`. It forgets
+    everything when it ends. What it did is told under /control/state.
+    """
+    partner = _furnished(_read(faults))
+    return asyncio.run(_serve(partner, host, port))
+
+
+def _read(path: Path | None) -> FaultFile:
+    if path is None:
+        return FaultFile([], {})
+    try:
+        return read_faults(path)
+    except OSError as error:
+        raise Refused(f"{path} cannot be read ({error.strerror}): name a faults file.", WRONG_USAGE) from None
+    except FaultError as error:
+        raise Refused(f"--faults: {error}; mend the file.", WRONG_USAGE) from None
+
+
+def _furnished(file: FaultFile) -> Sandbox:
+    try:
+        partner = Sandbox(with_switches(SandboxConfig(), file.switches))
+        for rule in file.faults:
+            partner.core.faults.add(rule)
+    except (FaultError, SwitchError) as error:
+        raise Refused(f"--faults: {error}; mend the file.", WRONG_USAGE) from None
+    return partner
+
+
+async def _serve(partner: Sandbox, host: str, port: int) -> int:
+    stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def end(code: int) -> None:
+        if not stop.done():
+            stop.set_result(code)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end, 0)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, end, INTERRUPTED)
+    try:
+        running = await serve(partner, host, port)
+    except OSError as error:
+        raise Refused(f"{host}:{port} cannot be listened on ({error.strerror}): take another --port, or 0.") from None
+    for name, value in settings_for(running).items():
+        print(f"{name}={shlex.quote(value)}")
+    sys.stdout.flush()
+    code = await stop
+    await running.stop()
+    return code

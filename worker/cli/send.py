@@ -1,0 +1,132 @@
+"""`send`: events from a file or a pipe onto their topic, all of them good or none sent."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from aiokafka.errors import KafkaError
+
+from schemas.events import Account
+from worker import _forms as forms
+from worker.cli._app import example, group
+from worker.cli._complete import TopicArgument
+from worker.cli._errors import WRONG_USAGE, Refused, one_of
+from worker.cli._events import Bad, Ready, judge, split
+from worker.cli._kafka import ANSWER_SECONDS, kafka_errors, present, sentence_of
+from worker.kafka.producer import RecordProducer
+from worker.kafka.topics import INPUT_TOPICS, TopicNames
+from worker.products import ProductsError, load_products
+from worker.settings import KafkaSettings, load
+
+app = group()
+
+_AT_ONCE = 500
+"""Events on their way together: enough to fill the producer's batches, few enough to say how far it came."""
+
+_STDIN = Path("-")
+
+_MOST_SHOWN = 20
+"""Bad events that are told one by one: the first ones show what is wrong with the rest."""
+
+
+class SendSettings(KafkaSettings):
+    """What `send` uses: Kafka, and the catalogue if there is one."""
+
+    products_file: forms.File | None = None
+
+
+@app.command(
+    epilog=example(
+        "tradovate-worker send trader.purchased purchase.json",
+        "tradovate-worker send trader.purchased --verbose < purchases.jsonl",
+    )
+)
+def send(
+    topic: TopicArgument,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="One event, an array, or JSON Lines; - or left out: standard input."),
+    ] = None,
+    *,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show where each event was written.")] = False,
+) -> int:
+    """Check events as the worker would, and publish them with the trader as the key.
+
+    All events are checked first: when one is bad none is sent, and each bad one is named. Sending the same events
+    again changes nothing, for the worker knows them by their eventId.
+    """
+    one_of(topic, INPUT_TOPICS, "input topic")
+    settings = load(SendSettings)
+    ready, bad = judge(topic, split(_read(file)), _products(settings))
+    if len(bad) == 1:
+        raise Refused(f"{bad[0].place}: {bad[0].sentence} Nothing was sent: mend it and send again.")
+    if bad:
+        _tell(bad)
+        raise Refused(f"{len(bad)} of {len(bad) + len(ready)} events are bad, none was sent: mend them and send again.")
+    if not ready:
+        raise Refused("There is no event to send: give a JSON object, an array of them, or one a line.")
+    where = asyncio.run(_publish(settings, topic, ready, verbose=verbose))
+    places = ", ".join(f"{partition}: {count}" for partition, count in sorted(where.items()))
+    print(f"Sent {len(ready)} event{'s' if len(ready) > 1 else ''} to {topic} (by partition {places}).")
+    return 0
+
+
+def _read(file: Path | None) -> bytes:
+    if file is None and sys.stdin.isatty():
+        raise Refused("Name a FILE with the events, or pipe them in.", WRONG_USAGE)
+    if file is None or file == _STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Refused(f"{file} cannot be read ({error.strerror}): name a file with the events.", WRONG_USAGE) from None
+
+
+def _products(settings: SendSettings) -> Mapping[str, Account]:
+    try:
+        return load_products(settings.products_file) if settings.products_file else {}
+    except ProductsError as error:
+        raise Refused(f"PRODUCTS_FILE: {error}", WRONG_USAGE) from None
+
+
+def _tell(bad: Sequence[Bad]) -> None:
+    for event in bad[:_MOST_SHOWN]:
+        print(f"{event.place}: {event.sentence}", file=sys.stderr)
+    if len(bad) > _MOST_SHOWN:
+        print(f"... and {len(bad) - _MOST_SHOWN} more", file=sys.stderr)
+
+
+async def _publish(settings: KafkaSettings, topic: str, events: Sequence[Ready], *, verbose: bool) -> Counter[int]:
+    """Writes the events in their order; how many went to each partition. Raises `Refused` with how far it came."""
+    name = TopicNames(settings.kafka_topic_prefix).on_broker(topic)
+    where: Counter[int] = Counter()
+    producer = RecordProducer(settings)
+    async with kafka_errors(settings):
+        await present(settings, [topic])
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await producer.start()
+    try:
+        for first in range(0, len(events), _AT_ONCE):
+            some = events[first : first + _AT_ONCE]
+            async with asyncio.timeout(ANSWER_SECONDS):
+                sent = await asyncio.gather(*(producer.send(name, value=event.value, key=event.key) for event in some))
+            for event, at in zip(some, sent, strict=True):
+                where[at.partition] += 1
+                if verbose:
+                    print(f"{event.place}: {event.event_id} is at partition {at.partition}, offset {at.offset}")
+    except (KafkaError, OSError, TimeoutError) as error:
+        done = f"{where.total()} of {len(events)} events were sent; sending all again is safe."
+        raise Refused(f"{sentence_of(error, settings)} {done}") from None
+    finally:
+        try:
+            async with asyncio.timeout(1):
+                await producer.stop()
+        except TimeoutError:  # a broker that went away meanwhile; nothing of ours is on its way any more
+            pass
+    return where

@@ -1,0 +1,139 @@
+"""Is anything wrong? One line for the top of the first page, the worst first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from worker.ledger import holds
+from worker.ledger.holds import Hold
+from worker.operate.console.display import count, span, when
+
+
+class Level(StrEnum):
+    """How bad it is; the page says it in words, and colours it."""
+
+    GOOD = "good"
+    NOTICE = "notice"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One sentence, and where what it reports is to be seen."""
+
+    text: str
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One line, and what else there is."""
+
+    level: Level
+    first: Line
+    more: Sequence[Line] = ()
+
+    @property
+    def text(self) -> str:
+        """The first line's."""
+        return self.first.text
+
+    @property
+    def state(self) -> str:
+        """In a word or two, for a browser's title."""
+        if self.level is Level.GOOD:
+            return "all well"
+        problems = len(self.more) + 1
+        word = "problem" if self.level is Level.BAD else "notice"
+        return f"{problems} {word}{'' if problems == 1 else 's'}"
+
+
+HOLDS, PARTNER, KAFKA, PRESENT = "/#holds", "/#partner", "/#kafka", "/#present"
+BUDGET, OLDEST = "/#budget", "/#oldest"
+"""Sections of the first page."""
+
+LATE = timedelta(minutes=30)
+"""A flow that is older than that and waits for nothing named is worth a look: retries reach five minutes by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the line is made of; None: not known."""
+
+    now: datetime
+    held: Sequence[Hold] = ()
+    budget_left: int = 1
+    budget_free_at: datetime | None = None
+    in_doubt: int = 0
+    oldest: timedelta | None = None
+    oldest_why: str = ""
+    oldest_flow: str = ""
+    workers: int = 1
+    missing: Sequence[str] = ()  # replicas that were there until not long ago
+    bridges: int | None = None  # None: no bridge has ever been seen
+    bridge_leads: bool = True
+    kafka: str | None = None  # why it cannot be reached
+    wrong_hosts: Sequence[str] = ()  # domains whose calls wait because their host is wrong, each with why
+    dead_letters: int | None = None  # that are open: neither put back nor dismissed
+
+
+def headline(facts: Facts) -> Headline:
+    """The worst thing first; what else is wrong after it."""
+    bad, notices = list(_bad(facts)), list(_notices(facts))
+    said = bad + notices
+    if not said:
+        return Headline(Level.GOOD, Line("Nothing is wrong."))
+    return Headline(Level.BAD if bad else Level.NOTICE, said[0], said[1:])
+
+
+def _bad(facts: Facts) -> list[Line]:
+    said = [Line(_held(hold), HOLDS) for hold in facts.held if hold.scope in (holds.ALL, holds.LOGIN)]
+    said += [Line(f"{each}.", PARTNER) for each in facts.wrong_hosts]
+    if facts.kafka is not None:
+        text = f"Kafka cannot be reached ({facts.kafka}): no event comes in and no outcome goes out."
+        said.append(Line(text, KAFKA))
+    if not facts.workers:
+        said.append(Line("No worker replica is running.", PRESENT))
+    if facts.in_doubt:
+        verb = "is" if facts.in_doubt == 1 else "are"
+        text = f"{count(facts.in_doubt, 'flow')} {verb} in doubt: an operator must look at Tradovate and resolve."
+        said.append(Line(text, "/flows?state=in_doubt"))
+    if facts.bridges is not None and not (facts.bridges and facts.bridge_leads):
+        said.append(Line("No bridge is at work: signed agreements reach nobody until one is.", PRESENT))
+    return said
+
+
+def _notices(facts: Facts) -> list[Line]:
+    said = [Line(_held(hold), HOLDS) for hold in facts.held if hold.scope.startswith(("pause:", "endpoint:"))]
+    if facts.budget_left <= 0:
+        free = f"; the next call is free at {when(facts.budget_free_at)}" if facts.budget_free_at else ""
+        said.append(Line(f"The hour's budget is used up, but for revocations and sessions{free}.", BUDGET))
+    if facts.oldest is not None and facts.oldest > LATE:
+        text = f"The oldest flow has waited for {_minutes(facts.oldest)}. {facts.oldest_why}"
+        said.append(Line(text, f"/flows/{facts.oldest_flow}" if facts.oldest_flow else OLDEST))
+    if facts.missing:
+        verb = "does" if len(facts.missing) == 1 else "do"
+        said.append(Line(f"{', '.join(facts.missing)} {verb} not answer any more.", PRESENT))
+    if facts.dead_letters:
+        verb = "waits" if facts.dead_letters == 1 else "wait"
+        said.append(Line(f"{count(facts.dead_letters, 'dead letter')} {verb} to be looked at.", "/dead-letters"))
+    return said
+
+
+def _minutes(waited: timedelta) -> str:
+    # Whole minutes: the line is read aloud whenever it changes.
+    return span(timedelta(minutes=waited // timedelta(minutes=1)))
+
+
+def _held(hold: Hold) -> str:
+    ending = f"until {when(hold.until)}" if hold.until is not None else "until an operator ends it"
+    kind, _, rest = hold.scope.partition(":")
+    what = {
+        holds.ALL: "All calls are silent",
+        holds.LOGIN: "Nobody logs in",
+        holds.PAUSE_ALL: "All calls are paused",
+    }.get(hold.scope, f"{rest} is {'paused' if kind == 'pause' else 'held back'}")
+    return f"{what} {ending}: {hold.reason}."

@@ -1,0 +1,131 @@
+"""The pages that are lists out of the ledger: flows and calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.events import TOPICS
+from worker.ledger import browse, page_queries
+from worker.ledger.browse import FlowState, Summary
+from worker.ledger.database import Connection, Database, DatabaseError
+from worker.ledger.story import CallSeen
+from worker.operate.console.render import Renderer
+from worker.operate.console.requests import choice_of, id_of, number_of, text_of, time_of
+from worker.operate.console.session import Session
+from worker.operate.console.timeline import RESULTS
+
+PAGE = 50
+"""Rows of a page: what a person looks through before asking better."""
+
+STATES = tuple(state.value for state in FlowState)
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Both only read."""
+
+    database: Database
+    render: Renderer
+
+    async def flows(self, request: Request, session: Session) -> Response:
+        """The newest flows that meet the filters, or what a search finds."""
+        asked = {name: text_of(request, name) for name in ("q", "call", "since", "until")}
+        asked |= {"state": choice_of(request, "state", STATES), "topic": choice_of(request, "topic", TOPICS)}
+        found: list[Summary] = []
+        away = ""
+        try:
+            async with self.database.connection() as connection:
+                found = await self._flows(connection, request, asked)
+        except DatabaseError as error:
+            away = error.sentence
+        last = found[PAGE - 1].flow_id if len(found) > PAGE else None
+        return self.render.page(
+            request,
+            "flows.html",
+            session,
+            status=503 if away else 200,
+            found=found[:PAGE],
+            older=_onward(asked, last),
+            states=STATES,
+            topics=TOPICS,
+            asked=asked,
+            away=away,
+        )
+
+    async def _flows(self, connection: Connection, request: Request, asked: dict[str, str]) -> list[Summary]:
+        """One more than a page, if there are."""
+        states = (FlowState(asked["state"]),) if asked["state"] else tuple(FlowState)
+        topics = (asked["topic"],) if asked["topic"] else TOPICS
+        since, until = time_of(asked["since"]), time_of(asked["until"])
+        bounds = [
+            bound for bound in (id_of(text_of(request, "before")), until and page_queries.first_id(until)) if bound
+        ]
+        before, least = min(bounds, default=None), page_queries.first_id(since) if since else None
+        if (call := number_of(asked["call"])) is not None:
+            ids = await page_queries.of_call(connection, call, PAGE + 1, before)
+            return [flow for each in ids for flow in await browse.matches(connection, str(each), 1)]
+        if not asked["q"]:
+            found = await browse.newest(connection, states=states, topics=topics, before=before, limit=PAGE + 1)
+            return [flow for flow in found if least is None or flow.flow_id >= least]
+        return [
+            flow
+            for flow in await self._search(connection, asked["q"])
+            if flow.state in states
+            and flow.topic in topics
+            and (before is None or flow.flow_id < before)
+            and (least is None or flow.flow_id >= least)
+        ][: PAGE + 1]
+
+    async def _search(self, connection: Connection, text: str) -> list[Summary]:
+        """Every flow that the text may mean, the newest first; each way of meaning it is an index of its own."""
+        most = 10 * PAGE
+        found = await browse.matches(connection, text, most)
+        found += await browse.newest(connection, trader_id=text, limit=most)
+        if (account := number_of(text)) is not None:
+            for flow_id in await page_queries.of_account(connection, account):
+                found += await browse.matches(connection, str(flow_id), 1)
+        return sorted({flow.flow_id: flow for flow in found}.values(), key=lambda flow: flow.flow_id, reverse=True)
+
+    async def calls(self, request: Request, session: Session) -> Response:
+        """The last calls."""
+        result = choice_of(request, "result", tuple(RESULTS))
+        operation = text_of(request, "operation")
+        found: list[CallSeen] = []
+        operations: list[str] = []
+        away = ""
+        try:
+            async with self.database.connection() as connection:
+                operations = await page_queries.operations_called(connection)
+                only = [operation] if operation else operations if result else []
+                results = [result] if result else list(RESULTS) if operation else []
+                before = number_of(text_of(request, "before"))
+                found = await page_queries.calls(
+                    connection, operations=only, results=results, before=before, limit=PAGE + 1
+                )
+        except DatabaseError as error:
+            away = error.sentence
+        last = found[PAGE - 1].id if len(found) > PAGE else None
+        return self.render.page(
+            request,
+            "calls.html",
+            session,
+            status=503 if away else 200,
+            found=found[:PAGE],
+            older=_onward({"operation": operation, "result": result}, last),
+            operations=sorted({*operations, *([operation] if operation else [])}),
+            operation=operation,
+            results=RESULTS,
+            result=result,
+            away=away,
+        )
+
+
+def _onward(asked: dict[str, str], last: object) -> str:
+    """The query of the next page, empty when there is none."""
+    if last is None:
+        return ""
+    return urlencode({**{name: text for name, text in asked.items() if text}, "before": str(last)})

@@ -1,0 +1,65 @@
+"""Pause and resume all calls, or those of one operation: after a second look, with a reason that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker.ledger import holds
+from worker.ledger.database import Database
+from worker.operate.console.render import Renderer
+from worker.operate.console.requests import Form, by_of, choice_of, reason_of
+from worker.operate.console.session import Session
+from worker.partner.operations import ENDPOINTS
+
+log = structlog.get_logger()
+
+OPERATIONS = tuple(sorted(ENDPOINTS))
+
+
+@dataclass(frozen=True, slots=True)
+class Pausing:
+    """`wake` tells dispatch that calls may be made again."""
+
+    database: Database
+    render: Renderer
+    wake: Callable[[], None] = field(default=lambda: None)
+
+    async def ask(self, action: str, request: Request, session: Session) -> Response:
+        """The second look before the change."""
+        return self._form(action, request, session, Form({"operation": choice_of(request, "operation", OPERATIONS)}))
+
+    async def act(self, action: str, request: Request, session: Session, form: Form) -> Response:
+        """The change."""
+        reason, by = reason_of(form), by_of(form, session)
+        operation = form.get("operation") or None
+        if operation is not None and operation not in OPERATIONS:
+            return self._form(action, request, session, form, "Choose an operation, or all calls.", 422)
+        if not reason:
+            return self._form(action, request, session, form, "Say why: it is kept.", 422)
+        async with self.database.connection() as connection:
+            if action == "pause":
+                await holds.pause(connection, operation, f"{reason} (by {by})")
+            elif not await holds.resume(connection, operation, f"{reason} (by {by})"):
+                return self._form(action, request, session, form, "There is no such pause to end.", 409)
+        log.info("console.calls_paused" if action == "pause" else "console.calls_resumed", operation=operation)
+        self.wake()
+        return self.render.redirect("/#holds")
+
+    def _form(
+        self, action: str, request: Request, session: Session, form: Form, error: str = "", status: int = 200
+    ) -> Response:
+        return self.render.page(
+            request,
+            "pause.html",
+            session,
+            status=status,
+            action=action,
+            operations=OPERATIONS,
+            form=form,
+            error=error,
+        )

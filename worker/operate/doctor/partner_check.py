@@ -1,0 +1,189 @@
+"""Tradovate's checks: reachable, session, plan, template accounts, entitlement, alert. Reads only.
+
+A live shared session is used as it is, and the password is then not tried. Without one a login is made, once: after a
+rejection the hold keeps everybody, this program too, from trying again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.events import Account
+from schemas.times import Clock, utc_text
+from worker.ledger.budget import SESSION_SCOPE, Budget, Closed, Wanted
+from worker.ledger.call_log import begin_calls, finish_call, not_permitted
+from worker.ledger.database import Database
+from worker.operate.doctor.report import Finding, failed, ok, skipped, warning
+from worker.partner.client import PartnerClient
+from worker.partner.permission_classes import access_of
+from worker.replies import Answer, Domain, NotExecuted, NotSent, Reply, Unauthorized
+from worker.session import NoSession, SessionKeeper, Token
+from worker.settings import RunSettings
+
+MDA_EVENT = "custapp:nonpro-signed"
+"""The admin alert's name (vendor, Market Data Agreement)."""
+
+
+@dataclass(slots=True)
+class Partner:
+    """What the checks need."""
+
+    settings: RunSettings
+    database: Database
+    client: PartnerClient
+    session: SessionKeeper
+    budget: Budget
+    name: str
+    clock: Clock = utc_text
+    _token: Token = field(init=False)
+    _allowed: int = 0
+    _unauthorized: int = 0
+
+    async def checks(self, products: Mapping[str, Account]) -> AsyncIterator[Finding]:
+        """All of them; without a session only the first."""
+        shared = await self.session.refresh()
+        try:
+            token = await self.session.ensure()
+        except NoSession as none:
+            mend = {
+                "login": "correct TRADOVATE_NAME, TRADOVATE_PASSWORD, TRADOVATE_CID and TRADOVATE_SEC, or do what"
+                " Tradovate asks for; then `tradovate-worker holds list` and `holds clear`",
+                "all": "wait for the end of the lock-out",
+            }.get(none.scope, "correct TRADOVATE_LIVE_URL or wait; `tradovate-worker holds list` tells more")
+            yield failed("tradovate login", none.why, mend)
+            for check in ("subscription plan", "template accounts", "entitlement", "alert", "permissions of the key"):
+                yield skipped(check, "no session")
+            return
+        if shared is not None:
+            yield ok("tradovate login", "the shared session lives and was used; the password was not tried")
+        else:
+            yield ok("tradovate login", f"accepted; the session lives until {self.clock(token.expires_at)}")
+        self._token = token
+        yield await self._plan()
+        async for finding in self._templates(products):
+            yield finding
+        yield await self._entitlement()
+        yield await self._alert()
+        yield await self._permissions()
+        if self._unauthorized and not self._allowed:
+            yield failed(
+                "permissions",
+                "the login was accepted, but every read was answered 401",
+                "approve the new device (Tradovate sends an e-mail), and look at the permissions of the API key",
+            )
+
+    async def _plan(self) -> Finding:
+        wanted = self.settings.tradovate_subscription_plan_id
+        plans = await self._rows(Domain.LIVE, "/tradovateSubscriptionPlan/list")
+        if isinstance(plans, str):
+            return failed("subscription plan", plans, "see Tradovate's answer")
+        plan = next((plan for plan in plans if plan.get("id") == wanted), None)
+        if plan is None:
+            known = ", ".join(f"{each.get('id')} {each.get('name')}" for each in plans[:10])
+            mend = (
+                f"set TRADOVATE_SUBSCRIPTION_PLAN_ID to one of: {known}"
+                if known
+                else "ask Tradovate for the firm's plan"
+            )
+            return failed("subscription plan", f"{wanted} is not among the firm's plans", mend)
+        return ok("subscription plan", f"{wanted} {plan.get('name')}")
+
+    async def _templates(self, products: Mapping[str, Account]) -> AsyncIterator[Finding]:
+        if not products:
+            yield skipped("template accounts", "no PRODUCTS_FILE: events name their templates themselves")
+            return
+        for product, account in products.items():
+            template = account.template_account_id
+            found = await self._rows(Domain.DEMO, "/account/item", id=template)
+            check = f"template of {product}"
+            if isinstance(found, str):
+                yield failed(check, found, "see Tradovate's answer")
+            elif not found:
+                yield failed(check, f"account {template} is not there on DEMO", "mend it in PRODUCTS_FILE")
+            else:
+                yield ok(check, f"{template} {found[0].get('name')}")
+
+    async def _entitlement(self) -> Finding:
+        wanted = self.settings.tradovate_tprop_entitlement_id
+        if wanted is None:
+            return warning(
+                "entitlement",
+                "TRADOVATE_TPROP_ENTITLEMENT_ID is not set",
+                "set it, unless every `md.signed` event names its entitlement",
+            )
+        found = await self._rows(Domain.LIVE, "/entitlement/item", id=wanted)
+        if isinstance(found, str):
+            return failed("entitlement", found, "see Tradovate's answer")
+        if not found:
+            return failed("entitlement", f"{wanted} is not there", "mend TRADOVATE_TPROP_ENTITLEMENT_ID")
+        return ok("entitlement", f"{wanted} {found[0].get('name')}")
+
+    async def _alert(self) -> Finding:
+        wanted = self.settings.mda_alert_id
+        found = await self._rows(Domain.LIVE, "/adminAlert/find", name=MDA_EVENT)
+        if isinstance(found, str):
+            return warning("alert", found, "see Tradovate's answer")
+        if not found:
+            return warning(
+                "alert", f"{MDA_EVENT} was not found by its name", f"check that alert {wanted} is the right one"
+            )
+        if found[0].get("id") != wanted:
+            seen = f"{MDA_EVENT} is alert {found[0].get('id')}, the settings say {wanted}"
+            return failed("alert", seen, f"set TRADOVATE_MDA_ALERT_ID={found[0].get('id')}, or TRADOVATE_ENVIRONMENT")
+        return ok("alert", f"{wanted} {MDA_EVENT}")
+
+    async def _permissions(self) -> Finding:
+        async with self.database.connection() as connection:
+            refused = await not_permitted(connection)
+        if not refused:
+            return ok("permissions of the key", "no endpoint has answered 401 to a good token in the last hour")
+        needs = ", ".join(f"{endpoint} ({access_of(endpoint)})" for endpoint in refused)
+        return failed(
+            "permissions of the key",
+            f"answered 401 with a good token: {needs}",
+            "give the API key these permission classes at Tradovate, or approve its new device",
+        )
+
+    async def _rows(self, domain: Domain, path: str, **query: str | int) -> Sequence[Mapping[str, Any]] | str:
+        """The entities of a read, or in a word why there are none."""
+        found = await self._read(domain, path, query)
+        wrong = isinstance(found, NotExecuted) and found.status != 404  # that may mean that there is none
+        if wrong or (isinstance(found, Closed) and found.scope == SESSION_SCOPE):
+            # The token is to be renewed first, or the host was a wrong one: once more, as a replica would.
+            with contextlib.suppress(NoSession):
+                self._token = await self.session.ensure()
+                found = await self._read(domain, path, query)
+        self._allowed += isinstance(found, Answer)
+        self._unauthorized += isinstance(found, Unauthorized)
+        match found:
+            case Closed(why=why):
+                return why
+            case NotExecuted(status=404) | Answer(body=None):
+                return []
+            case Answer(body=list() as rows):
+                return [row for row in rows if isinstance(row, dict) and row]
+            case Answer(body=dict() as row):
+                return [row] if row else []
+            case Unauthorized():
+                return f"not permitted to this API key, which needs {access_of(path)} ({path})"
+            case NotExecuted(why=why) | NotSent(why=why):
+                return f"{why} ({path})"
+            case _:
+                return f"Tradovate answered {type(found).__name__} to {path}"
+
+    async def _read(self, domain: Domain, path: str, query: Mapping[str, str | int]) -> Reply | Closed:
+        token, endpoint = self._token, path.strip("/")
+        async with self.database.transaction() as connection:
+            wanted = Wanted("doctor", domain, "look_up", self.name, reads=endpoint, generation=token.generation)
+            opened = await begin_calls(connection, wanted, self.budget)
+        if isinstance(opened, Closed):
+            return opened
+        reply: Reply = await self.client.get(domain, path, query, token=token)
+        async with self.database.transaction() as connection:
+            await finish_call(
+                connection, opened.call_ids[0], reply, lockout_seconds=self.settings.tradovate_lockout_seconds
+            )
+        return reply

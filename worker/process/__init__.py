@@ -1,0 +1,1 @@
+"""What `run` and `bridge` need as processes: checks at the start, upkeep, the deadline of an exit."""

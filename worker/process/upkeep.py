@@ -1,0 +1,61 @@
+"""What has to be done now and then: show that this replica is there, and prune what has been kept long enough."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from worker.ledger.database import Database, DatabaseError
+from worker.ledger.prune import forget_doubtful, prune
+from worker.ledger.replicas import gone, seen
+from worker.telemetry.log_on_change import Changes
+
+log = structlog.get_logger()
+
+SEEN_EVERY = 5.0
+"""Seconds; the console counts a replica as gone after three of these."""
+
+PRUNE_EVERY = 120
+"""Turns, ten minutes: a day's flows are pruned in small bites all day long."""
+
+
+@dataclass(slots=True)
+class Upkeep:
+    """One loop a process."""
+
+    database: Database
+    keep: timedelta
+    keep_letters: timedelta
+    name: str
+    role: str
+    address: str | None
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set. A database that is away is tried again at the next turn."""
+        turn, said = 0, Changes()
+        while not stopping.is_set():
+            try:
+                await seen(self.database, self.name, self.role, self.address)
+                if turn % PRUNE_EVERY == 0:
+                    pruned = await prune(self.database, self.keep, self.keep_letters)
+                    pruned += await forget_doubtful(self.database)
+                    if pruned:
+                        log.info("upkeep.pruned", rows=pruned)
+            except DatabaseError as error:
+                if said.changed("database", error.reason):
+                    log.info("upkeep.database_away", error=error.reason)
+            else:
+                said.over("database")
+            turn += 1
+            try:
+                async with asyncio.timeout(SEEN_EVERY):
+                    await stopping.wait()
+            except TimeoutError:
+                continue
+        try:
+            await gone(self.database, self.name)
+        except DatabaseError as error:
+            log.info("upkeep.database_away", error=error.reason)
