@@ -1,6 +1,6 @@
-"""The forms that settings take: a type with its check, the form told to a person, and an example of it.
+"""The forms that settings take: a type with its check, the form shown to an operator, and an example of it.
 
-Checks raise a bare `ValueError`: what is wrong is told from the `Form`, so no message can carry the value.
+Checks raise a bare `ValueError`: the message is made from the `Form`, so no message can carry the value.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _long_keys(value: SecretStr) -> SecretStr:
 
 
 _YEARS = 10 * 366 * 86_400
-"""Seconds. Longer than anybody waits, and short enough that a time so far ahead can be told."""
+"""Seconds. Longer than anybody waits, and short enough that a time so far ahead can be represented."""
 
 Seconds = Annotated[
     float, Field(ge=0, le=_YEARS, allow_inf_nan=False), Form("a number of seconds, 0 or more, at most ten years", "60")

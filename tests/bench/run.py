@@ -187,8 +187,8 @@ async def measure(parts: Sequence[str], sizes: Sizes, postgres: str) -> int:
                 missing += 1
                 figures = [Figure(f"({part})", f"outcomes are missing: {type(error).__name__} {error}"[:100])]
             for figure in figures:
-                told = "" if figure.reached is None else "reached" if figure.reached else "missed"
-                table.add_row(figure.what, figure.measured, figure.mark, told)
+                reached = "" if figure.reached is None else "reached" if figure.reached else "missed"
+                table.add_row(figure.what, figure.measured, figure.mark, reached)
         console.print(table)
     return 1 if missing else 0
 

@@ -36,7 +36,7 @@ async def person(does: Callable[[], Any]) -> Any:
     return await asyncio.to_thread(does)
 
 
-async def told(on: Stage, event_id: str, status: str) -> dict[str, Any]:
+async def outcome_with(on: Stage, event_id: str, status: str) -> dict[str, Any]:
     """The event's outcome of that status."""
 
     def found() -> dict[str, Any] | None:
@@ -50,7 +50,7 @@ async def told(on: Stage, event_id: str, status: str) -> dict[str, Any]:
 async def test_a_person_signs_in_finds_a_flow_by_its_order_and_signs_out(
     stage: Stages, driver: webdriver.Chrome
 ) -> None:
-    """A wrong token is told so; the right one leads to the page asked for; an order leads to its flow, all told."""
+    """A wrong token is refused; the right one leads to the page asked for; an order leads to the story of its flow."""
     on, ada = await opened(stage, driver)
     await on.buy(purchase(1), purchase(2))
     await on.all_ended()
@@ -85,7 +85,7 @@ async def test_a_person_retries_a_flow_that_failed(stage: Stages, driver: webdri
     event = purchase(1)
     on.fault("poison", "/user/createEvaluationUsers", contains=event["user"]["name"], form="item", body="No.", times=1)
     await on.buy(event)
-    await told(on, "e-1", "failed")
+    await outcome_with(on, "e-1", "failed")
 
     def does() -> None:
         ada.sign_in()
@@ -100,7 +100,7 @@ async def test_a_person_retries_a_flow_that_failed(stage: Stages, driver: webdri
         assert f"the name is free {MARKUP}" in ada.reads("Ada retried it", ".timeline")
 
     await person(does)
-    assert (await told(on, "e-1", "succeeded"))["accountName"] == "EVAL100001"
+    assert (await outcome_with(on, "e-1", "succeeded"))["accountName"] == "EVAL100001"
     (note,) = await on.rows('select action, "by", reason from note')
     assert (note["action"], note["by"]) == ("retry", "Ada")
     oracle.once_in_effect(on)
@@ -115,7 +115,7 @@ async def test_a_person_resolves_a_flow_in_doubt(stage: Stages, driver: webdrive
     for path in ("/account/find", "/account/finds"):
         on.fault("status_before", path, status=500)
     await on.buy(purchase(1))
-    await told(on, "e-1", "in_doubt")
+    await outcome_with(on, "e-1", "in_doubt")
 
     def does() -> None:
         ada.sign_in()
@@ -134,7 +134,7 @@ async def test_a_person_resolves_a_flow_in_doubt(stage: Stages, driver: webdrive
         ada.reads("Ada resolved it", ".timeline")
 
     await person(does)
-    assert (await told(on, "e-1", "succeeded"))["accountId"] == 98765
+    assert (await outcome_with(on, "e-1", "succeeded"))["accountId"] == 98765
 
 
 async def test_a_person_puts_a_dead_letter_back(stage: Stages, driver: webdriver.Chrome) -> None:
@@ -158,7 +158,7 @@ async def test_a_person_puts_a_dead_letter_back(stage: Stages, driver: webdriver
     said = await person(does)
     assert MARKUP in said
     assert not [value for value in personal(event) if value in said]
-    await told(on, "e-1", "succeeded")
+    await outcome_with(on, "e-1", "succeeded")
     assert driver.title != "owned"
 
 
@@ -199,7 +199,7 @@ async def test_all_dead_letters_of_a_topic_go_back_after_a_second_look(stage: St
 
     await person(does)
     for number in range(3):
-        await told(on, f"e-{number}", "succeeded")
+        await outcome_with(on, f"e-{number}", "succeeded")
 
 
 async def test_the_overview_changes_without_a_reload(stage: Stages, driver: webdriver.Chrome) -> None:

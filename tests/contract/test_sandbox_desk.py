@@ -17,7 +17,7 @@ from worker.sandbox import ConnectionCutError, Sandbox, SandboxConfig, serve, se
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that moves when the test says so."""
 
     def __init__(self) -> None:
         self.now = 1_790_000_000.0

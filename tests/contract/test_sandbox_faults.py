@@ -154,7 +154,7 @@ async def test_a_captcha_rests_the_endpoint(desk: Desk) -> None:
 
 
 async def test_an_error_text_can_be_made_up(desk: Desk) -> None:
-    """Any sentence can be told as errorText, with no effect."""
+    """Any sentence can be reported as errorText, with no effect."""
     await desk.fault(action="error_text", body="The sky is falling")
     assert (await _send(desk)).json()["errorText"] == "The sky is falling"
     assert await _made(desk) == 0

@@ -99,17 +99,17 @@ async def test_an_entitlement_without_user_goes_to_the_administrator(desk: Desk)
     assert answer["entitlementSubscription"]["userId"] == 1001
 
 
-@pytest.mark.parametrize(("form", "told"), [("text", {"errorText"}), ("code", {"errorCode"}), ("second", None)])
-async def test_an_entitlement_twice_is_a_conflict_or_a_second_one(form: str, told: set[str] | None) -> None:
-    """The conflict is told as text or as code alone; or the oracle sees two."""
+@pytest.mark.parametrize(("form", "reported"), [("text", {"errorText"}), ("code", {"errorCode"}), ("second", None)])
+async def test_an_entitlement_twice_is_a_conflict_or_a_second_one(form: str, reported: set[str] | None) -> None:
+    """The conflict is reported as text or as code alone; or the oracle sees two."""
     desk = await desk_with(entitlement_again=form)
     user_id = await desk.new_user()
     await desk.control("sign", userId=user_id)
     add = "live/userPlugin/addEntitlementSubscription"
     await desk.call(add, entitlementId=31, userId=user_id)
     answer = await desk.call(add, entitlementId=31, userId=user_id)
-    assert told is None or set(answer) == told
-    assert ("entitlements" in (await desk.effects())["twice"]) is (told is None)
+    assert reported is None or set(answer) == reported
+    assert ("entitlements" in (await desk.effects())["twice"]) is (reported is None)
 
 
 def _application(user_id: int, **other: Any) -> dict[str, Any]:
@@ -179,7 +179,7 @@ async def test_the_rules_of_an_application_are_kept(desk: Desk, change: dict[str
     ({"pOAFormDocId": 1, "governmentDocId": 2, "addressDocId": 3}, "Document not found"),
 ])  # fmt: skip
 async def test_refusals_of_an_application_are_error_texts(desk: Desk, change: dict[str, Any], text: str) -> None:
-    """What is well-formed and not accepted is told as errorText."""
+    """What is well-formed and not accepted is reported as errorText."""
     assert (await desk.call(CREATE, **_application(await desk.new_user(), **change)))["errorText"] == text
 
 

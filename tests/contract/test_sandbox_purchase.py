@@ -20,14 +20,14 @@ CONTACT = {
 
 
 @pytest.mark.parametrize(
-    ("form", "told"), [("absent", {}), ("null", {"errorText": None}), ("empty", {"errorText": ""})]
+    ("form", "reported"), [("absent", {}), ("null", {"errorText": None}), ("empty", {"errorText": ""})]
 )
-async def test_a_success_tells_its_error_text_as_the_switch_says(form: str, told: dict[str, Any]) -> None:
+async def test_a_success_tells_its_error_text_as_the_switch_says(form: str, reported: dict[str, Any]) -> None:
     """ErrorText of a success is absent, null or empty, beside the call and beside each item."""
     desk = await desk_with(success_error_text=form)
     answer = await desk.call(USERS, users=[desk.user()])
-    assert {name: value for name, value in answer.items() if name == "errorText"} == told
-    assert {name: value for name, value in answer["results"][0].items() if name == "errorText"} == told
+    assert {name: value for name, value in answer.items() if name == "errorText"} == reported
+    assert {name: value for name, value in answer["results"][0].items() if name == "errorText"} == reported
 
 
 async def test_results_stand_in_the_order_of_the_items(desk: Desk) -> None:
@@ -58,7 +58,7 @@ async def test_a_bad_item_can_refuse_its_batch(form: str, atomic: bool) -> None:
 
 @pytest.mark.parametrize(("form", "constraint"), [("code", "required_field_missing"), ("field", "firstName")])
 async def test_a_missing_field_is_a_violation_in_the_vendors_words(form: str, constraint: str) -> None:
-    """A missing field is told as `First Name should be specified`, with either form of `constraint`."""
+    """A missing field is reported as `First Name should be specified`, with either form of `constraint`."""
     desk = await desk_with(violation_constraint=form)
     answer = await desk.call(USERS, users=[desk.user(firstName="")])
     assert answer == {
@@ -96,7 +96,7 @@ async def test_group_trade_kills_the_batch(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("form", "status"), [("error_text", 200), ("404", 404), ("401", 401)])
-async def test_the_wrong_domain_is_told(form: str, status: int) -> None:
+async def test_the_wrong_domain_is_reported(form: str, status: int) -> None:
     """Users are made on LIVE and accounts on DEMO; elsewhere the call is refused without effect."""
     desk = await desk_with(wrong_domain=form)
     body = orjson.dumps({"users": [desk.user()]})

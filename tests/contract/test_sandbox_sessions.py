@@ -16,7 +16,7 @@ BURST = b'{"users":[]}'
 
 
 @pytest.mark.parametrize(("form", "status"), [("401", 401), ("error_text", 200)])
-async def test_a_wrong_password_is_told_in_either_form(form: str, status: int) -> None:
+async def test_a_wrong_password_is_reported_in_either_form(form: str, status: int) -> None:
     """A wrong password is 401, or HTTP 200 with the text seen in the field, and opens no session."""
     desk = Desk(bad_credentials=form)
     answer = await desk.login(password="wrong")

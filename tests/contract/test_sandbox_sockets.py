@@ -206,7 +206,7 @@ async def test_a_read_of_signals_may_hold_rows_that_make_no_sense() -> None:
         assert [record.signal_id for row in rows if row and (record := outgoing(row, 70))] == [signal]
 
 
-async def test_created_entities_are_told_to_those_who_asked() -> None:
+async def test_created_entities_are_sent_to_those_who_asked() -> None:
     """A socket that named `user` hears of a new user."""
     async with running() as sandbox, line(sandbox) as one, httpx.AsyncClient() as client:
         await one.sync("user")
@@ -243,7 +243,7 @@ async def test_a_socket_outlives_its_token() -> None:
         assert (await one.ask("user/list", 2))["s"] == 200
 
 
-async def test_penalties_and_lock_outs_are_told_on_sockets() -> None:
+async def test_penalties_and_lock_outs_are_reported_on_sockets() -> None:
     """A ticket is inside `d` of a 200, a lock-out a bare 429."""
     async with running() as sandbox, line(sandbox) as one:
         sandbox.sandbox.control.add_faults({"action": "ticket", "seconds": 1, "times": 1})
@@ -253,7 +253,7 @@ async def test_penalties_and_lock_outs_are_told_on_sockets() -> None:
 
 
 async def test_one_socket_too_many_closes_the_oldest() -> None:
-    """Beyond the limit the oldest socket is told so and closed, and its token revoked."""
+    """Beyond the limit the oldest socket gets the reason and is closed, and its token revoked."""
     async with running(max_sockets=1) as sandbox, line(sandbox) as one, line(sandbox):
         assert (await one.message())["d"] == {"reasonCode": "ConnectionQuotaReached"}
         assert (await one.ended()).rcvd is not None

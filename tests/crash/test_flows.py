@@ -38,7 +38,7 @@ async def _killed(real_stage: Stages, point: str, topic: str, event: Mapping[str
 @pytest.mark.crash
 @at_once
 async def test_a_kill_in_a_revocation_leaves_nobody_trading(real_stage: Stages) -> None:
-    """Whatever point a replica is killed at, the failed trader is out, and the shop is told once."""
+    """Whatever point a replica is killed at, the failed trader is out, and there is one outcome."""
 
     async def one(point: str) -> None:
         event = {"traderId": "t", "tradingPermissionIds": None}

@@ -82,7 +82,7 @@ def _products() -> Path:
 
 
 async def test_settings_fit_the_simulated_partner(tmp_path: Path) -> None:
-    """Worker and bridge are told of the partner what the sandbox itself says, and of its templates."""
+    """Worker and bridge are configured with what the sandbox itself says, and with its templates."""
     partner = await serve(Sandbox())
     wanted = settings_for(partner)
     await partner.stop()

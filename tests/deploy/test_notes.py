@@ -11,10 +11,10 @@ from tests.support.processes import ROOT
 
 
 def test_every_command_of_the_notes_exists() -> None:
-    """Each command that an operator is told to type is one that the program understands, with its options."""
-    told = commands_in(notes().replace("SECRET_KEY=NEW,OLD ", ""))
-    assert len(told) > 20
-    for command in told:
+    """Each command in the operating notes is one that the program understands, with its options."""
+    commands = commands_in(notes().replace("SECRET_KEY=NEW,OLD ", ""))
+    assert len(commands) > 20
+    for command in commands:
         assert why_not_a_command(command) is None, f"{command}: {why_not_a_command(command)}"
 
 

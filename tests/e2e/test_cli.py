@@ -91,7 +91,7 @@ def test_alone_it_shows_help() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["rum"], "did you mean run?"),
         (["zzzzzz"], "tradovate-worker --help"),
@@ -117,13 +117,13 @@ def test_alone_it_shows_help() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_wrong_usage_is_one_line_and_2(ran_here: Run, arguments: list[str], told: str) -> None:
+def test_wrong_usage_is_one_line_and_2(ran_here: Run, arguments: list[str], reported: str) -> None:
     """Wrong usage ends with 2 and one line that says what would be right."""
     code, out, err = ran_here(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("Error: ")
     assert err.count("\n") == 1
-    assert told in err
+    assert reported in err
 
 
 def test_wrong_usage_of_a_process_is_one_line_and_2() -> None:

@@ -87,11 +87,11 @@ def test_of_bad_events_none_is_sent(env: Mapping[str, str]) -> None:
     lines = [json.dumps(signed(1)), '{"userId": 7}', '{"eventId": "e-3", "userId": "hush"}', "{hush"]
     with worker("send", TOPIC, env=env, stdin="\n".join(lines)) as process:
         assert process.wait() == 1
-        told = process.stderr.splitlines()
-    assert [line.partition(":")[0] for line in told] == ["line 2", "line 3", "line 4", "Error"]
-    assert "eventId" in told[0]
-    assert "none was sent" in told[3]
-    assert "hush" not in "".join(told)
+        lines = process.stderr.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["line 2", "line 3", "line 4", "Error"]
+    assert "eventId" in lines[0]
+    assert "none was sent" in lines[3]
+    assert "hush" not in "".join(lines)
     with worker("send", TOPIC, env=env, stdin="{}") as process:
         assert process.wait() == 1
         assert process.stderr.count("\n") == 1

@@ -40,7 +40,7 @@ def test_topics_are_made_as_the_settings_say(env: Mapping[str, str]) -> None:
 
 
 def test_topics_that_cannot_be_made_say_why(env: Mapping[str, str]) -> None:
-    """What the broker refuses is told in its words, on one line."""
+    """What the broker refuses is reported in its words, on one line."""
     with worker("topics", "create", env={**env, "KAFKA_TOPIC_REPLICATION": "9"}) as process:
         assert process.wait() == 1
         assert process.stderr.count("\n") == 1

@@ -175,7 +175,7 @@ async def test_list_tells_where_why_when_and_whether(stage: Stages) -> None:
     assert "PostgreSQL cannot be reached" in away.stderr
 
 
-async def test_show_masks_what_is_personal_unless_told_otherwise(stage: Stages) -> None:
+async def test_show_masks_what_is_personal_without_an_option(stage: Stages) -> None:
     """`dlq show` shows a dead letter's ids and the names of its fields; personal values only with `--raw`."""
     on = await stage()
     await on.replica()
@@ -249,7 +249,7 @@ async def test_a_replay_that_dies_before_it_is_noted_leaves_nothing_behind(stage
         (["show", PURCHASED, "--partition", "-1", "--offset", "0"], "--partition"),
     ],
 )
-async def test_wrong_usage_is_told_in_one_line(arguments: list[str], words: str) -> None:
+async def test_wrong_usage_is_reported_in_one_line(arguments: list[str], words: str) -> None:
     """Wrong usage of `dlq` is exit 2 and one line with the mend, before anything is asked of Kafka."""
     ended = await command({}, "dlq", *arguments)
     assert (ended.code, words in ended.refusal) == (2, True), ended.stderr

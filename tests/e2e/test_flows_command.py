@@ -175,8 +175,8 @@ async def test_a_flow_in_doubt_is_resolved_with_the_ids_that_a_person_saw(stage:
     await on.replica()
     before = await doubtful(on, purchase(1))
     (account,) = on.partner.sandbox.core.world.accounts.named("EVAL100001")
-    told = ["--set", f"accountId={account['id']}", "--set", "accountName=EVAL100001", "--reason", "seen there"]
-    resolved = (await flows(on, "resolve", before["flowId"], "--outcome", "succeeded", *told, "--json")).json
+    stated = ["--set", f"accountId={account['id']}", "--set", "accountName=EVAL100001", "--reason", "seen there"]
+    resolved = (await flows(on, "resolve", before["flowId"], "--outcome", "succeeded", *stated, "--json")).json
     assert (resolved["state"], resolved["accountId"]) == ("succeeded", account["id"])
     after = (await finals(on, "e-1", 2))[1]
     assert after["outcomeId"] == resolved["outcomeId"] != before["outcomeId"]
@@ -289,7 +289,7 @@ async def test_an_id_of_several_flows_shows_the_newest_and_mends_none(stage: Sta
         (["resolve", "x"], 2, "--outcome"),
     ],
 )
-async def test_what_a_person_gets_wrong_is_told_in_one_line(
+async def test_what_a_person_gets_wrong_is_reported_in_one_line(
     ledgers: Callable[[], str], arguments: list[str], code: int, words: str
 ) -> None:
     """Wrong usage of `flows` is exit 2, an id that nobody knows exit 1, both in one line with the mend."""

@@ -88,7 +88,7 @@ async def test_pages_follow_each_other(grown: Connection) -> None:
     assert [flow.offset for flow in pages] == list(range(40_000, 0, -1000))
 
 
-async def test_the_two_states_of_an_open_flow_are_told_apart(grown: Connection) -> None:
+async def test_the_two_states_of_an_open_flow_are_distinguished(grown: Connection) -> None:
     """What is due is working, what waits is waiting, and together they are what is open."""
     working = await browse.newest(grown, states=[FlowState.WORKING])
     waiting = await browse.newest(grown, states=[FlowState.WAITING])

@@ -70,7 +70,7 @@ async def test_what_is_kept_back_is_for_sessions_and_revocations(db: Database) -
 
 
 async def test_an_empty_budget_says_when_it_frees_again(db: Database) -> None:
-    """The time told is when enough of the oldest calls leave the rolling hour for one more."""
+    """The time that it gives is when enough of the oldest calls leave the rolling hour for one more."""
     async with db.transaction() as conn:
         await begin(conn, 10, budget=Budget(10), reserve=True)
         await conn.execute("update call set at = at - interval '50 minutes' where id <= 2")
@@ -206,7 +206,7 @@ async def test_two_answers_in_a_row_of_a_closed_session_make_it_suspect(db: Data
         assert isinstance(await begin(conn, kind="session"), Opened)
 
 
-async def test_what_the_key_may_not_do_is_told_from_a_token_that_ended(db: Database) -> None:
+async def test_what_the_key_may_not_do_is_distinguished_from_a_token_that_ended(db: Database) -> None:
     """An endpoint whose last call was answered 401 while a call with the same token was answered lacks a permission."""
     accounts, users = "createEvaluationAccounts", "createEvaluationUsers"
     await finish(db, Unauthorized(), operation=accounts, generation=0)
@@ -261,7 +261,7 @@ async def test_late_answers_to_a_former_token_do_not_touch_the_new_one(db: Datab
 
 
 async def test_a_replaced_token_is_noticed_before_the_call(db: Database) -> None:
-    """A caller that holds an older token is told so, and sends nothing with it."""
+    """A caller that holds an older token is refused, and sends nothing with it."""
     async with db.transaction() as conn:
         await conn.execute("update session set generation = 7")
         closed = await begin(conn, generation=6)

@@ -194,7 +194,7 @@ async def test_what_is_not_there_is_404(stage: Stages) -> None:
         assert (await client.post("/dead-letters/trader.purchased/0/999")).status_code == 404
 
 
-async def test_calls_are_told_by_operation_and_result(stage: Stages) -> None:
+async def test_calls_are_reported_by_operation_and_result(stage: Stages) -> None:
     """The last ones first, with items, time and what came of them; filters name what there was."""
     on, here = await opened(stage)
     await on.buy(*(purchase(number) for number in range(3)))

@@ -9,7 +9,7 @@ from tests.support.waiting import eventually
 
 
 async def test_a_repeated_event_is_counted_as_known(stage: Stages) -> None:
-    """An alarm on events without outcomes stays silent when a topic is read again: what is known is told apart."""
+    """An alarm on events without outcomes stays silent when a topic is read again: known events are counted apart."""
     on = await stage()
     here = await on.replica()
     event = purchase(1)

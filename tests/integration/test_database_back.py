@@ -1,4 +1,4 @@
-"""A database that serves again after it did not: who has to know is told."""
+"""A database that serves again after it did not: a callback runs once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def _ask(database: Database) -> None:
         await connection.fetchval("select 1")
 
 
-async def test_it_is_told_once_when_the_database_is_back(own_postgres: EmbeddedPostgres) -> None:
+async def test_the_callback_runs_once_when_the_database_is_back(own_postgres: EmbeddedPostgres) -> None:
     """After an outage the first answer tells it, on whatever connection; those that follow do not."""
     database = Database(own_postgres.create_database("ledger"), size=3, kept=1)
     back: list[None] = []

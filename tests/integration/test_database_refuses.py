@@ -123,12 +123,12 @@ async def test_a_database_that_refuses_loses_nothing(refusing: Refusing, way: Wa
     await refusing.outside(*said(way.outside))
     await on.buy(*(purchase(number) for number in range(1, EVENTS)))
 
-    async def told() -> bool:
+    async def reported() -> bool:
         checks = await here.replica.health.ready()
         assert any(way.says in (why or "") for why in checks.values()), checks
         return True
 
-    await eventually(told, 20)
+    await eventually(reported, 20)
     assert not here.task.done()
     await refusing.outside(*said(way.outside_again))
     await refusing.inside(*said(way.inside_again))

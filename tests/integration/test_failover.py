@@ -97,11 +97,11 @@ async def test_connections_to_a_demoted_primary_leave_the_pool(pair: Pair) -> No
         await pair.demote()
         await on.buy(*(purchase(number) for number in range(20, 40)))
 
-        async def told() -> bool:
+        async def reported() -> bool:
             checks = await here.replica.health.ready()
             return any("read-only" in (why or "") for why in checks.values())
 
-        await eventually(told, 20)
+        await eventually(reported, 20)
         address.target = pair.ports[1]
         await _all_is_well(on, here, pair)
 
@@ -125,10 +125,10 @@ async def test_a_standby_is_waited_for_until_it_takes_over(pair: Pair) -> None:
     on = await pair.stage(pair.ports[1])
     here = on.replica_later()
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return "read-only" in ((await here.replica.health.ready())["database"] or "")
 
-    await eventually(told, 20)
+    await eventually(reported, 20)
     doctor = await command(on.env, "doctor")
     assert doctor.code == 1
     assert "read-only" in doctor.stdout
@@ -157,10 +157,10 @@ async def test_a_demoted_primary_behind_a_pooler_is_left(request: pytest.Fixture
             await pair.demote()
             await on.buy(*(purchase(number) for number in range(10, 20)))
 
-            async def told() -> bool:
+            async def reported() -> bool:
                 checks = await here.replica.health.ready()
                 return any("read-only" in (why or "") for why in checks.values())
 
-            await eventually(told, 20)
+            await eventually(reported, 20)
             address.target = pair.ports[1]
             await _all_is_well(on, here, pair)

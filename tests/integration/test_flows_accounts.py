@@ -81,7 +81,7 @@ async def test_a_requested_permission_is_requested_once(stage: Stages, again: st
     assert firm.stage.count(REQUEST) == 1
 
 
-async def test_a_refused_request_is_told_with_personal_values_masked(stage: Stages) -> None:
+async def test_a_refused_request_is_reported_with_personal_values_masked(stage: Stages) -> None:
     """The partner's words come through, but for the contact's name and e-mail."""
     firm = Firm(await stage())
     firm.stage.fault("error_text", REQUEST, body="No CTA secretly@example.com is known")
@@ -125,7 +125,7 @@ async def test_a_reset_by_order_waits_for_its_account(stage: Stages) -> None:
     assert (outcome["traderId"], outcome["userId"]) == ("cust-1", bought["userId"])
 
 
-async def test_what_the_ledger_knows_of_an_account_is_told(stage: Stages) -> None:
+async def test_what_the_ledger_knows_of_an_account_is_reported(stage: Stages) -> None:
     """By the account alone the outcome names its order and its name, for the trader whose account it is."""
     firm = Firm(await stage())
     await firm.stage.replica()
@@ -138,8 +138,8 @@ async def test_what_the_ledger_knows_of_an_account_is_told(stage: Stages) -> Non
         await firm.outcome("trader.failed", traderId="cust-1", orderId=bought["orderId"]),
     ]
     for outcome in outcomes:
-        told = {name: outcome[name] for name in ("orderId", "accountId", "accountName")}
-        assert told == {name: bought[name] for name in told}
+        reported = {name: outcome[name] for name in ("orderId", "accountId", "accountName")}
+        assert reported == {name: bought[name] for name in reported}
     other = await firm.outcome("trader.failed", traderId="another", accountId=account)
     assert (other["errorCode"], other["orderId"], other["accountName"]) == ("conflict", None, None)
 

@@ -59,7 +59,7 @@ async def test_a_departure_waits_for_its_time(stage: Stages, day: date, came: st
     here = await on.replica()
     ((user, _, permission),) = firm.seed()
     event = await leave(here, user)
-    await firm.told(event, "pending")
+    await firm.outcome_with(event, "pending")
     (step,) = await on.steps("state = 'waiting'")
     assert step["due"] == chicago(day, due)
     await clock.set(chicago(day, before))

@@ -46,7 +46,7 @@ async def test_by_account_and_by_permission_at_once(stage: Stages) -> None:
 
 
 async def test_what_is_not_there_spoils_nothing_else(stage: Stages) -> None:
-    """A permission and an account of nobody are told as not found; what is there is revoked all the same."""
+    """A permission and an account of nobody are reported as not found; what is there is revoked all the same."""
     firm = Firm(await stage())
     await firm.stage.replica()
     ((_, _, permission),) = firm.seed()
@@ -109,7 +109,7 @@ async def test_a_failure_that_overtakes_its_purchase_waits_for_it(stage: Stages)
 
 
 async def test_an_order_that_nobody_placed_is_not_found_after_a_while(stage: Stages) -> None:
-    """UNKNOWN_WAIT_SECONDS later the shop is told so."""
+    """UNKNOWN_WAIT_SECONDS later the outcome says so."""
     firm = Firm(await stage(UNKNOWN_WAIT_SECONDS="1"))
     await firm.stage.replica()
     outcome = await firm.outcome("trader.failed", traderId="t", orderId="777")

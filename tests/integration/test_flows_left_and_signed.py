@@ -130,7 +130,7 @@ async def signable(firm: Firm) -> int:
 
 
 async def test_a_signature_brings_the_entitlement(stage: Stages) -> None:
-    """The entitlement of the settings is added to the user, and told."""
+    """The entitlement of the settings is added to the user, and reported."""
     firm = Firm(await stage())
     await firm.stage.replica()
     user = await signable(firm)
@@ -155,7 +155,7 @@ async def test_not_yet_signed_is_tried_again(stage: Stages) -> None:
 
 
 async def test_never_signed_is_given_up(stage: Stages) -> None:
-    """After RETRY_FOR_SECONDS the shop is told, in the partner's words."""
+    """After RETRY_FOR_SECONDS the outcome says so, in the partner's words."""
     firm = Firm(await stage(RETRY_FOR_SECONDS="1", UNKNOWN_WAIT_SECONDS="1"))
     await firm.stage.replica()
     user = await signable(firm)
@@ -234,7 +234,7 @@ async def test_an_unclear_entitlement_is_looked_up(stage: Stages) -> None:
     assert firm.stage.effects["entitlements"] == {f"{user}:31": 1}
 
 
-async def test_without_an_entitlement_id_the_shop_is_told(stage: Stages) -> None:
+async def test_without_an_entitlement_id_the_outcome_says_so(stage: Stages) -> None:
     """Neither the event nor the settings name one: the outcome says so in a sentence, and nothing is called."""
     firm = Firm(await stage(TRADOVATE_TPROP_ENTITLEMENT_ID=""))
     await firm.stage.replica()

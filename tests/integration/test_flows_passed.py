@@ -28,17 +28,17 @@ async def poll(firm: Firm) -> None:
 
 async def made(firm: Firm, event: str) -> dict[str, Any]:
     """Waits until the request is made, and is to be polled."""
-    outcome = await firm.told(event, "pending")
+    outcome = await firm.outcome_with(event, "pending")
     await eventually(lambda: firm.stage.steps("operation = 'getPartnerSubaccountRequestStatus' and state = 'due'"))
     return outcome
 
 
 async def reviewed(firm: Firm, event: str, request: int, status: str, **more: Any) -> dict[str, Any]:
-    """Compliance decides, and the shop is told so."""
+    """Compliance decides, and the outcome says so."""
     firm.review(request, status, **more)
     await poll(firm)
     final = {"Approved": "succeeded", "Denied": "failed"}.get(status, "pending")
-    return await firm.told(event, final, requestStatus=status)
+    return await firm.outcome_with(event, final, requestStatus=status)
 
 
 async def test_an_approved_request_brings_its_account(stage: Stages) -> None:
@@ -50,7 +50,7 @@ async def test_an_approved_request_brings_its_account(stage: Stages) -> None:
     request = (await made(firm, event))["requestId"]
     await reviewed(firm, event, request, "InReview")
     await eventually(lambda: firm.stage.steps("operation = 'getPartnerSubaccountRequestStatus' and state = 'due'"))
-    await poll(firm)  # nothing has changed: nothing is told
+    await poll(firm)  # nothing has changed: nothing is published
     await eventually(lambda: firm.stage.count(STATUS) >= 2)
     await eventually(lambda: firm.stage.steps("operation = 'getPartnerSubaccountRequestStatus' and state = 'due'"))
     outcome = await reviewed(firm, event, request, "Approved", accountId=4242)
@@ -93,7 +93,7 @@ async def test_files_are_uploaded_once_each(stage: Stages) -> None:
 
 
 async def test_a_refused_document_is_a_warning(stage: Stages) -> None:
-    """The request goes on without it, and the shop is told which document is missing and why."""
+    """The request goes on without it, and the outcome names the document that is missing and why."""
     firm = Firm(await stage())
     firm.stage.fault("error_text", DOCUMENT, contains='"Id"', body="Unreadable scan")
     await firm.stage.replica()
@@ -136,7 +136,7 @@ async def test_an_unclear_request_is_never_sent_again(stage: Stages, action: str
 
 
 async def test_a_refused_request_is_rejected(stage: Stages) -> None:
-    """A definite refusal is told in the partner's words, and the order may be placed anew."""
+    """A definite refusal is reported in the partner's words, and the order may be placed anew."""
     firm = Firm(await stage())
     firm.stage.fault("error_text", REQUEST, body="Insufficient funds", times=1)
     await firm.stage.replica()
@@ -166,8 +166,8 @@ async def test_a_second_order_of_a_known_trader_needs_no_check(stage: Stages) ->
     await firm.stage.replica()
     ((user, _, _),) = firm.seed()
     await made(firm, await firm.send("trader.passed", userId=user, orderId="F-1", application=application()))
-    await firm.told(await firm.send("trader.passed", userId=user, application=application()), "pending")
-    await firm.told(await firm.send("trader.passed", userId=user, application=application()), "pending")
+    await firm.outcome_with(await firm.send("trader.passed", userId=user, application=application()), "pending")
+    await firm.outcome_with(await firm.send("trader.passed", userId=user, application=application()), "pending")
     assert firm.stage.count(CHECK) == 1
     assert firm.stage.effects["subaccount_requests"] == {str(user): 3}
 
@@ -201,7 +201,7 @@ async def test_a_restricted_country_never_reaches_the_partner(stage: Stages, fie
 
 
 async def test_an_unknown_trader_is_not_found(stage: Stages) -> None:
-    """Waited for, and then told."""
+    """Waited for, and then reported."""
     firm = Firm(await stage(UNKNOWN_WAIT_SECONDS="1"))
     await firm.stage.replica()
     outcome = await firm.outcome("trader.passed", traderId="nobody", application=application())

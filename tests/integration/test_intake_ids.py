@@ -112,7 +112,7 @@ async def test_bad_input_under_a_known_id_is_not_its_outcome(stage: Stages) -> N
 
 
 async def test_content_is_known_across_a_change_of_keys(stage: Stages) -> None:
-    """With a new SECRET_KEY in front of the old one, repeats and other contents are told apart; without the old one
+    """With a new SECRET_KEY in front of the old one, repeats and other contents are distinguished; without the old one
     nothing is proven against an event, so it counts as a repeat.
     """
     on = await stage()

@@ -20,7 +20,7 @@ WITHIN = 25.0
 
 async def waits_for_the_ledger(here: Here) -> None:
     """Returns when a record batch is in hand that the ledger cannot take."""
-    await eventually(lambda: here.replica.taker.failing)
+    await eventually(lambda: here.replica.intake.failing)
 
 
 async def is_prefetched(here: Here, partition: int) -> None:

@@ -84,7 +84,7 @@ async def test_two_may_make_topics_at_once(settings: KafkaSettings) -> None:
 
 
 async def test_a_refusal_carries_the_brokers_reason(settings: KafkaSettings) -> None:
-    """What the broker will not make is told topic by topic, in its own words."""
+    """What the broker will not make is reported topic by topic, in its own words."""
     many = settings.model_copy(update={"kafka_topic_replication": 3})
     with pytest.raises(TopicsNotCreated, match="replication") as caught:
         await ensure_topics(many, ["md.signed"])

@@ -126,9 +126,9 @@ async def test_a_record_of_nothing_is_written(settings: KafkaSettings, topic: st
     await producer.send(topic, value=None)
     await producer.send(topic, value=None, headers=[("dlq-reason", b"not_json")])
     await producer.send(topic, value=b"", key=b"")
-    empty, told, blank = await read(settings, topic, 3)
+    empty, tombstone, blank = await read(settings, topic, 3)
     assert (empty.key, empty.value, empty.headers) == (None, None, ())
-    assert (told.key, told.value, told.headers) == (None, None, (("dlq-reason", b"not_json"),))
+    assert (tombstone.key, tombstone.value, tombstone.headers) == (None, None, (("dlq-reason", b"not_json"),))
     assert (blank.key, blank.value) == (b"", b"")
 
 

@@ -159,7 +159,7 @@ async def test_a_deleted_dead_letter_topic_holds_up_nobody(real_stage: Stages) -
     on.events.append(purchase(1))
     await on.all_ended()
     assert {row["refusal"] for row in await kept(on, 50)} == {"UnknownTopicOrPartitionError"}
-    assert here.replica.taker.failing is None
+    assert here.replica.intake.failing is None
     listed = await dlq(on, "list", PURCHASED, "--json")
     assert len(listed.json) == 50, listed.stderr
     assert (await dlq(on, "replay", PURCHASED, "--json")).json["replayed"] == 50

@@ -113,7 +113,7 @@ async def test_a_database_of_another_program_is_left_alone(pooler: Poolers, syst
 
 
 async def test_a_pooler_that_takes_start_up_parameters_is_found(pooler: Poolers, ledger: str) -> None:
-    """PgBouncer can be told to drop start-up parameters in silence; it is found all the same."""
+    """PgBouncer can be configured to drop start-up parameters in silence; it is found all the same."""
     ignored = "idle_in_transaction_session_timeout,lock_timeout,statement_timeout,jit,enable_seqscan"
     database = Database(pooler("transaction", ignore_startup_parameters=ignored).url(ledger))
     async with database.connection() as connection:

@@ -36,13 +36,13 @@ SLACK = 15.0
 async def unread(here: Here, topic: str, words: str) -> None:
     """Returns when readiness fails because of this topic, for a reason with these words."""
 
-    async def told() -> bool:
+    async def reported() -> bool:
         reading = (await here.replica.health.ready())["reading"] or ""
         assert topic in reading, reading
         assert words in reading, reading
         return True
 
-    await eventually(told, SOON + SLACK)
+    await eventually(reported, SOON + SLACK)
 
 
 def lines(logs: Sequence[Any], event: str, topic: str) -> list[str]:
@@ -69,7 +69,7 @@ async def all_known(on: Stage) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(150)
-async def test_a_deleted_topic_is_told_and_read_when_it_is_back(real_stage: Stages) -> None:
+async def test_a_deleted_topic_is_reported_and_read_when_it_is_back(real_stage: Stages) -> None:
     """A topic is deleted while it is read: readiness fails and names it, the log has one line, all other topics are
     read as before; when it is created again, it is read from its start and the replica is ready.
     """
@@ -119,7 +119,7 @@ async def test_a_position_of_an_older_topic_is_no_place_in_the_new_one(
     await on.all_ended()
     await asyncio.to_thread(own_postgres.down)
     await send_together(on, [purchase(40)])
-    await eventually(lambda: here.replica.taker.failing)
+    await eventually(lambda: here.replica.intake.failing)
     await send_together(on, [purchase(41)])
     fetched = here.replica.subscriber.consumer._fetcher._records
     await eventually(lambda: any(tp.topic.endswith(PURCHASED) for tp in fetched))
@@ -174,7 +174,7 @@ def _group(on: Stage) -> Any:
 @pytest.mark.slow
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize(("operation", "words"), [("READ", "allowed to read"), ("DESCRIBE", "allowed to see")])
-async def test_a_lost_acl_is_told_and_given_back(
+async def test_a_lost_acl_is_reported_and_given_back(
     restartable_stage: Stages, own_kafka: KafkaServer, operation: str, words: str
 ) -> None:
     """The worker may no longer read a topic, or no longer see it: readiness names topic and ACL, the log has one line,
@@ -207,18 +207,18 @@ async def test_a_start_waits_for_topics_that_may_not_be_seen(restartable_stage: 
     on = await restartable_stage()
     here = on.replica_later(**acls.settings)
 
-    async def told() -> bool:
+    async def reported() -> bool:
         why = (await here.replica.health.ready())["assigned"] or ""
         return "ACL Describe" in why and PURCHASED in why
 
-    await eventually(told, SOON)
+    await eventually(reported, SOON)
     acls.all_of(on.env["KAFKA_TOPIC_PREFIX"])
     await here.ready()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-async def test_a_group_that_may_not_be_used_is_told_and_joined_again(
+async def test_a_group_that_may_not_be_used_is_reported_and_joined_again(
     restartable_stage: Stages, own_kafka: KafkaServer
 ) -> None:
     """The worker may no longer use its group: readiness says so; with the ACL back the group is joined again, although
@@ -252,7 +252,7 @@ class _Stuck(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-async def test_a_rejoin_that_never_ends_is_told(real_stage: Stages) -> None:
+async def test_a_rejoin_that_never_ends_is_reported(real_stage: Stages) -> None:
     """Another member of the group holds up a rebalance for good: readiness says so, liveness follows after five
     minutes, and when that member has gone, reading goes on.
     """
@@ -285,7 +285,7 @@ async def test_a_rejoin_that_never_ends_is_told(real_stage: Stages) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(150)
-async def test_a_broker_that_has_gone_is_told(restartable_stage: Stages, own_kafka: KafkaServer) -> None:
+async def test_a_broker_that_has_gone_is_reported(restartable_stage: Stages, own_kafka: KafkaServer) -> None:
     """While no broker answers, readiness says so of every topic; when one does, reading goes on."""
     on = await restartable_stage()
     here = await on.replica()
@@ -356,7 +356,7 @@ async def test_lag_grows_while_the_ledger_is_away(fragile_stage: Stages, own_pos
     here = await on.replica()
     await asyncio.to_thread(own_postgres.down)
     await on.buy(purchase(0))
-    await eventually(lambda: here.replica.taker.failing)
+    await eventually(lambda: here.replica.intake.failing)
     await on.buy(*(purchase(number) for number in range(1, 11)))
     await eventually(lambda: here.replica.subscriber.consumer._fetcher._records, 20)
     await on.buy(*(purchase(number) for number in range(11, 31)))  # nobody fetches these now

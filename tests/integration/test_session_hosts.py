@@ -135,7 +135,7 @@ async def test_late_replies_to_calls_that_went_to_the_former_host_change_nothing
 
 
 async def test_while_the_renewal_is_under_way_only_that_domain_waits(world: World) -> None:
-    """Calls of the doubted domain are told to come back soon; nobody turns in circles."""
+    """Calls of a domain whose host is in doubt wait a short time; nothing loops."""
     _moves(world, renewal=OURS)
     keeper = world.keeper()
     await keeper.ensure()

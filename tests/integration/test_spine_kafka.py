@@ -90,7 +90,7 @@ async def test_what_a_shop_takes_back_was_not_bought(real_stage: Stages) -> None
             if kept:
                 await shop.commit_transaction()
             else:
-                # It is told apart by what comes after it: a purchase of elsewhere is done, this one not begun.
+                # What comes after it distinguishes it: a purchase of elsewhere is done, this one not begun.
                 await on.wire.send(purchase(3), partition=1)
                 await on.outcome(purchase(3))
                 await shop.abort_transaction()
@@ -193,12 +193,12 @@ async def test_offsets_follow_the_ledger(fragile_stage: Stages, own_postgres: Em
     await asyncio.to_thread(own_postgres.down)
     await on.buy(*(purchase(number) for number in range(1, 6)))
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return (await here.replica.health.ready())["database"] is not None
 
-    await eventually(told, 3)
+    await eventually(reported, 3)
     assert here.replica.health.live() is None
-    await eventually(lambda: here.replica.taker.failing)
+    await eventually(lambda: here.replica.intake.failing)
     assert await committed(on) == before == 1
     await asyncio.to_thread(own_postgres.up)
     outcomes = await on.all_ended()
@@ -238,10 +238,10 @@ async def test_kafka_goes_and_comes_back(restartable_stage: Stages, own_kafka: K
     await eventually(lambda: on.count(ACCOUNTS))
     await asyncio.to_thread(own_kafka.kill)
 
-    async def all_told() -> bool:
+    async def all_published() -> bool:
         return all([(await here.replica.health.ready())["kafka"] is not None for here in replicas])
 
-    await eventually(all_told, 30)
+    await eventually(all_published, 30)
 
     async def lapsed() -> bool:
         """All work is done, and whoever wrote the first outcome would have lost its lease had it not been kept up."""

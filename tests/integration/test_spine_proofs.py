@@ -68,7 +68,7 @@ async def _blames_nobody(stage: Stages, fault: dict[str, Any]) -> None:
 
 
 async def test_an_entitlement_that_was_not_added_is_no_success(stage: Stages) -> None:
-    """`{"error": "invalid_token"}` for ever: the event waits, and is not told to have succeeded."""
+    """`{"error": "invalid_token"}` for ever: the event waits, and no outcome says that it succeeded."""
     firm = Firm(await stage(RETRY_FOR_SECONDS="3"))
     await firm.stage.replica()
     ((user, _, _),) = firm.seed()

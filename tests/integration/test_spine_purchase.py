@@ -28,8 +28,8 @@ async def test_a_purchase_makes_one_user_one_account_and_tells_it(stage: Stages)
     assert [outcome["status"] for outcome in outcomes] == ["succeeded", "succeeded"]
     assert outcomes[0]["accountName"] == "EVAL100001"
     assert outcomes[0]["warnings"] == []
-    told = next(record for record in on.wire.heard if record.key == b"cust-1")
-    assert told.header["ce_id"] == outcomes[0]["outcomeId"].encode()
+    published = next(record for record in on.wire.heard if record.key == b"cust-1")
+    assert published.header["ce_id"] == outcomes[0]["outcomeId"].encode()
     await oracle.holds_all(on)
 
 
@@ -205,8 +205,8 @@ async def test_refused_contact_data_does_not_spoil_the_purchase(stage: Stages) -
     await oracle.holds_all(on)
 
 
-async def test_the_partners_words_are_told_without_personal_values(stage: Stages) -> None:
-    """A refusal that repeats what was sent is told with the personal values taken out."""
+async def test_the_partners_words_are_reported_without_personal_values(stage: Stages) -> None:
+    """A refusal that repeats what was sent is reported with the personal values taken out."""
     on = await stage()
     await on.replica()
     user = purchase(1)["user"]

@@ -37,7 +37,7 @@ def in_order(shown: list[str], *words: str) -> None:
         assert any(each in line for line in left), (each, shown)
 
 
-async def test_each_look_up_and_each_wait_is_told_as_it_was(stage: Stages) -> None:
+async def test_each_look_up_and_each_wait_is_reported_as_it_was(stage: Stages) -> None:
     """A call that was cut before it took effect, one that was cut after, a wait for a trader, and a pause."""
     on = await stage(TRADOVATE_SETTLE_SECONDS="1")
     await on.replica()

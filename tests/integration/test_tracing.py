@@ -246,9 +246,9 @@ async def test_no_span_tells_of_a_person(stage: Stages, spans: InMemorySpanExpor
     await on.buy(event)
     await on.outcome(event)
     found = await _spans(on, spans, {"publish ", "look up createEvaluationUsers"})
-    told = " ".join(str(value) for span in found for value in (span.name, *_said(span).values()))
+    text = " ".join(str(value) for span in found for value in (span.name, *_said(span).values()))
     for value in (*event["user"].values(), event["traderId"], event["orderId"]):
-        assert str(value) not in told
+        assert str(value) not in text
 
 
 def test_tracing_that_is_off_hands_contexts_through() -> None:

@@ -198,7 +198,7 @@ class BridgeStage:
         def does() -> bool:
             if task.done():
                 task.result()
-            return bridge.term is not None and all(line.caught_up for line in bridge.term.lines)
+            return bridge.tasks is not None and all(line.caught_up for line in bridge.tasks.lines)
 
         await eventually(does, timeout)
 

@@ -38,6 +38,6 @@ def purchase(number: int, *, trader: int | None = None, contact: bool = False, *
 
 
 def personal(event: Mapping[str, Any]) -> set[str]:
-    """The values of an event that must never be seen again, but for those too short to be told from chance."""
+    """The values of an event that must never be seen again, but for those too short to be distinguished from chance."""
     values = {str(value) for part in ("user", "contactInfo") for value in dict(event.get(part) or {}).values()}
     return {value for value in values if len(value) >= 7}

@@ -48,7 +48,7 @@ class Firm:
         """Waits for an event's final outcome."""
         return await self.stage.outcome(event_id, timeout)
 
-    async def told(self, event_id: str, status: str, timeout: float = 20, **values: Any) -> dict[str, Any]:
+    async def outcome_with(self, event_id: str, status: str, timeout: float = 20, **values: Any) -> dict[str, Any]:
         """Waits for an outcome of that status with these values."""
 
         def found() -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Whether more events are on their way, told by those that came."""
+"""Whether more events are on their way, judged by those that came."""
 
 from __future__ import annotations
 

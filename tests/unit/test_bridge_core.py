@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.events import MdSigned
 from worker.bridge.catch_up import holder_of
 from worker.bridge.reconnect_delay import Reconnect
-from worker.bridge.signal_intake import SignalTaker
+from worker.bridge.signal_intake import SignalIntake
 from worker.bridge.signal_read import found_in, says_nothing
 from worker.bridge.signal_record import LARGEST, Outgoing, outgoing
 from worker.bridge.topic_inbox import ROOM_BYTES, Inbox, Offer
@@ -135,12 +135,12 @@ def test_the_inbox_stays_within_its_bounds(moves: list[tuple[str, int]]) -> None
 
 
 class Taken:
-    """A taker with what it has counted and how often it has asked for a fetch."""
+    """An intake of signals with what it has counted and how often it has asked for a fetch."""
 
     def __init__(self, room: int = 9) -> None:
         self.counted: list[str] = []
         self.missed = 0
-        self.taker = SignalTaker(Inbox(room), Inbox(room), 70, self.counted.append, self._missed)
+        self.intake = SignalIntake(Inbox(room), Inbox(room), 70, self.counted.append, self._missed)
 
     def _missed(self) -> None:
         self.missed += 1
@@ -149,11 +149,11 @@ class Taken:
 async def test_updates_are_counted_and_go_nowhere() -> None:
     """A person who completes an alert makes an `Updated`, which is not a second signature."""
     taken = Taken()
-    assert taken.taker.heard(Alert(SIGNED))
-    taken.taker.updated()
-    assert taken.taker.heard(Alert(SIGNED))
+    assert taken.intake.heard(Alert(SIGNED))
+    taken.intake.updated()
+    assert taken.intake.heard(Alert(SIGNED))
     assert (taken.counted, taken.missed) == (["signed", "update", "repeat"], 0)
-    assert len(taken.taker.signed) == 1
+    assert len(taken.intake.signed) == 1
 
 
 UNREADABLE = [
@@ -175,24 +175,24 @@ UNREADABLE = [
 async def test_an_alert_that_cannot_be_read_asks_for_a_fetch_and_keeps_the_connection(signal: dict[str, Any]) -> None:
     """Nothing is published for it, so that the fetch can still bring it; the socket goes on."""
     taken = Taken()
-    assert taken.taker.heard(Alert(signal))
+    assert taken.intake.heard(Alert(signal))
     assert (taken.counted, taken.missed) == (["unreadable"], 1)
-    assert (len(taken.taker.signed), len(taken.taker.alerts)) == (0, 0)
+    assert (len(taken.intake.signed), len(taken.intake.alerts)) == (0, 0)
 
 
 @pytest.mark.parametrize("signal", [*UNREADABLE[:6], UNREADABLE[8], "text", None, 7, [SIGNED]])
 async def test_what_a_fetch_brings_unreadable_asks_for_no_other_fetch(signal: Any) -> None:
     """It is counted, and a further fetch would bring the same."""
     taken = Taken()
-    assert taken.taker.fetched(signal) is None
+    assert taken.intake.fetched(signal) is None
     assert (taken.counted, taken.missed) == (["unreadable"], 0)
 
 
 def test_a_signal_that_was_asked_for_need_not_repeat_what_was_asked() -> None:
     """Of the response to a read of one alert's signals no row needs the id of that alert, and another id counts."""
-    taker = Taken().taker
+    intake = Taken().intake
     plain = {name: value for name, value in SIGNED.items() if name != "adminAlertId"}
-    records = [taker.fetched(plain), taker.fetched({**SIGNED, "adminAlertId": 12})]
+    records = [intake.fetched(plain), intake.fetched({**SIGNED, "adminAlertId": 12})]
     assert [record and record.topic for record in records] == ["md.signed", "admin.alert"]
 
 
@@ -200,9 +200,9 @@ async def test_alerts_without_room_keep_no_agreement_out() -> None:
     """An alert that finds no room is dropped and counted; agreements have a room of their own."""
     taken = Taken(room=1)
     alerts = [{**SIGNED, "adminAlertId": 12, "id": number} for number in (1, 2)]
-    assert all(taken.taker.heard(Alert(signal)) for signal in (*alerts, SIGNED))
+    assert all(taken.intake.heard(Alert(signal)) for signal in (*alerts, SIGNED))
     assert taken.counted == ["alert", "dropped", "signed"]
-    assert not taken.taker.heard(Alert({**SIGNED, "id": 3}))
+    assert not taken.intake.heard(Alert({**SIGNED, "id": 3}))
     assert taken.counted == ["alert", "dropped", "signed"]
 
 

@@ -51,7 +51,7 @@ def step(operation: str, state: str, begun: float, ended: float | None = None, a
     return StepSeen(1, operation, state, attempts, at(begun), (), at(begun), end, (), {})
 
 
-def told(story: Story) -> list[tuple[str, str]]:
+def entries_of(story: Story) -> list[tuple[str, str]]:
     return [(kind, text) for _, kind, text in rows_of(story)]
 
 
@@ -59,8 +59,8 @@ def test_a_wait_says_what_it_is_for() -> None:
     """A flow that waits says for which order or trader, and the list says the same."""
     waits = replace(step("plan", "waiting", 0), waits_for=FLOW.waits_for, due=FLOW.due or NOON)
     story = Story(FLOW, {}, [waits], [], [], [], [])
-    assert told(story)[1][0] == "wait"
-    assert told(story)[1][1] == (
+    assert entries_of(story)[1][0] == "wait"
+    assert entries_of(story)[1][1] == (
         "Waits for order 100001 or the user of trader cust-1. Until 2026-11-20T12:15:00.000Z at the latest."
     )
     assert row(FLOW)[-1] == "waits for order 100001 or the user of trader cust-1"
@@ -93,7 +93,7 @@ def test_everything_stands_in_the_order_of_time() -> None:
         [NoteSeen(at(6), "cancel", "ann", "no more")],
         [],
     )
-    assert told(story) == [
+    assert entries_of(story) == [
         ("accepted", "Accepted. Event e-1, trader.purchased, partition 2, offset 5."),
         ("step", "createEvaluationUsers planned. Sent 1 time."),
         (
@@ -112,10 +112,10 @@ def test_everything_stands_in_the_order_of_time() -> None:
 
 
 def test_what_holds_a_flow_back_now_comes_last() -> None:
-    """A lock-out under which a flow waits is told with its end, below all that has happened."""
+    """A lock-out under which a flow waits is shown with its end, below all that has happened."""
     hold = Hold(1, "all", "locked out: Tradovate answered 429", None, at(2))
     story = Story(FLOW, {}, [step("createEvaluationUsers", "due", 1, attempts=0)], [], [], [], [hold])
-    assert told(story)[-1] == ("held", "locked out: Tradovate answered 429, until an operator clears it")
+    assert entries_of(story)[-1] == ("held", "locked out: Tradovate answered 429, until an operator clears it")
 
 
 def test_a_step_that_nobody_can_look_up_asks_for_an_operator() -> None:
@@ -129,7 +129,7 @@ def test_a_step_that_nobody_can_look_up_asks_for_an_operator() -> None:
         [],
         [],
     )
-    assert told(story)[-1] == ("step", "createPartnerSubaccountRequest is in doubt: an operator must look.")
+    assert entries_of(story)[-1] == ("step", "createPartnerSubaccountRequest is in doubt: an operator must look.")
 
 
 def test_every_time_has_milliseconds_and_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -283,16 +283,16 @@ STATUSES = st.integers(-1, 1000) | st.sampled_from([200, 200, 400, 401, 403, 404
 
 
 def says_no(status: int, body: bytes) -> bool:
-    """Whether a response has one of the listed forms of a refusal, told apart without the classification."""
+    """Whether a response has one of the listed forms of a refusal, distinguished without the classification."""
     try:
         value = json.loads(body)
     except ValueError:
         value = None
     text = value.get("errorText") if isinstance(value, dict) else None
     violations = value.get("violations") if isinstance(value, dict) else None
-    told = (isinstance(text, str) and bool(text.strip("\x00 \t\r\n"))) or bool(violations)
+    reported = (isinstance(text, str) and bool(text.strip("\x00 \t\r\n"))) or bool(violations)
     spoken = not isinstance(value, dict | list) and 0 < len(body.strip()) <= 2048
-    return (told and (status == 200 or 400 <= status < 500)) or (spoken and status in (400, 409, 422))
+    return (reported and (status == 200 or 400 <= status < 500)) or (spoken and status in (400, 409, 422))
 
 
 @given(STATUSES, BODIES, st.booleans())
@@ -313,7 +313,7 @@ def test_nothing_but_the_listed_forms_is_a_refusal_or_an_answer(status: int, bod
 
 
 @given(STATUSES, JSON)
-def test_all_that_is_told_can_be_stored(status: int, body: Any) -> None:
+def test_all_that_is_said_can_be_stored(status: int, body: Any) -> None:
     """No text of a reply has a NUL or a lone surrogate, wherever it comes from."""
     reply = sent(status, body)
     written = repr(reply)

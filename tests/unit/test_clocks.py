@@ -60,14 +60,14 @@ def test_this_machines_clock_is_read_where_a_reason_says_so_alone() -> None:
 @given(
     st.lists(st.tuples(st.floats(0, 100), st.floats(-7200, 7200), st.floats(0, 100)), min_size=1, max_size=10),
 )
-def test_the_ledgers_clock_follows_what_it_was_told(tellings: list[tuple[float, float, float]]) -> None:
-    """Whatever the database tells, and whenever: the time is what it told last plus what has passed here since."""
+def test_the_ledgers_clock_follows_the_last_time_that_it_read(tellings: list[tuple[float, float, float]]) -> None:
+    """Whatever time the database returns: the clock gives the last one plus what has passed here since."""
     seconds = 0.0
     clock = DatabaseClock(monotonic=lambda: seconds)
-    told = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    reported = datetime(2026, 11, 20, 12, tzinfo=UTC)
     for before, jump, after in tellings:
         seconds += before
-        told += timedelta(seconds=jump)
-        clock.told(told)
+        reported += timedelta(seconds=jump)
+        clock.set(reported)
         seconds += after
-        assert abs((clock.now() - told).total_seconds() - after) < 1e-3
+        assert abs((clock.now() - reported).total_seconds() - after) < 1e-3

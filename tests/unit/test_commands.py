@@ -14,7 +14,7 @@ from aiokafka import errors as kafka
 
 from schemas.times import utc_text
 from worker.cli import _kafka
-from worker.cli._errors import Refused, one_of, told
+from worker.cli._errors import Refused, failure_of, one_of
 from worker.cli._events import Bad, Given, judge, split
 from worker.cli._output import aligned, printable
 from worker.cli.holds import age, until
@@ -58,7 +58,7 @@ def places(content: bytes | str) -> list[str]:
     ],
 )
 def test_events_are_found_however_they_are_laid_out(content: str, found: list[str]) -> None:
-    """One document, an array, one a line, or documents one after another are told apart without being told which."""
+    """One document, an array, one a line, or documents one after another are distinguished without an option."""
     assert places(content) == found
 
 
@@ -68,7 +68,7 @@ def test_an_event_is_sent_as_it_was_written() -> None:
     assert split(f"\n{text}\n".encode()) == [Given("line 2", text.encode())]
 
 
-def test_a_broken_document_is_told_with_its_line() -> None:
+def test_a_broken_document_is_reported_with_its_line() -> None:
     """Where a document over several lines breaks, the line is named and nothing behind it is guessed."""
     assert split(b'{\n"a": 1}\n{\n"a": }\n') == [
         Given("line 1", b'{\n"a": 1}'),
@@ -79,7 +79,7 @@ def test_a_broken_document_is_told_with_its_line() -> None:
 
 
 def test_bad_events_are_named_without_their_values() -> None:
-    """Each bad event is told with its line and the field that is wrong, and no value of it is repeated."""
+    """Each bad event is reported with its line and the field that is wrong, and no value of it is repeated."""
     lines = [
         EVENT,
         {name: value for name, value in EVENT.items() if name != "eventId"},
@@ -141,12 +141,12 @@ def test_failures_are_one_line_with_a_code() -> None:
     """What a person can mend is one line with its exit code; a fault of the program is not hidden."""
     with pytest.raises(SettingsError) as wrong:
         load(KafkaSettings, {"KAFKA_TOPIC_PARTITIONS": "0", "KAFKA_BOOTSTRAP_SERVERS": "!"})
-    failure = told(wrong.value)
+    failure = failure_of(wrong.value)
     assert failure is not None
     assert failure.code == 2
     assert {"KAFKA_TOPIC_PARTITIONS", "KAFKA_BOOTSTRAP_SERVERS"} <= set(failure.sentence.split())
-    assert told(Refused("two\nlines")) == told(Refused("two lines"))
-    assert told(ZeroDivisionError()) is None
+    assert failure_of(Refused("two\nlines")) == failure_of(Refused("two lines"))
+    assert failure_of(ZeroDivisionError()) is None
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_failures_are_one_line_with_a_code() -> None:
 )
 def test_the_database_is_away_in_a_sentence(error: Exception, fix: str) -> None:
     """Each way in which a database cannot be used names its own fix."""
-    failure = told(of_driver(error))
+    failure = failure_of(of_driver(error))
     assert failure is not None
     assert (failure.code, fix in failure.sentence) == (1, True)
 
@@ -222,8 +222,8 @@ def test_a_hold_shows_its_end() -> None:
 @pytest.mark.parametrize(
     ("milliseconds", "text"), [(None, "unknown"), (-1, "for ever"), (604_800_000, "168 h"), (1500, "1500 ms")]
 )
-def test_retention_is_told_in_hours(milliseconds: int | None, text: str) -> None:
-    """Retention is told in the unit of its setting."""
+def test_retention_is_reported_in_hours(milliseconds: int | None, text: str) -> None:
+    """Retention is reported in the unit of its setting."""
     assert retention(milliseconds) == text
 
 

@@ -202,7 +202,7 @@ def test_a_look_up_says_what_it_found() -> None:
     assert set(Found) == set(FOUND)
 
 
-def test_an_operation_that_only_asks_shows_what_it_was_told() -> None:
+def test_an_operation_that_only_asks_shows_what_the_partner_said() -> None:
     """A duplicate check or a status poll has no effect: its end says what Tradovate answered."""
     of = lived("getPartnerSubaccountRequestStatus", "done", requestStatus="InReview")
     assert "getPartnerSubaccountRequestStatus found: the request is InReview" in lines(of)
@@ -298,10 +298,10 @@ def story(**changes: Any) -> Story:
     return Story(flow, {"userId": 5, "warnings": ["careful"], **changes}, steps, calls, outcomes, notes, [])
 
 
-def test_a_flows_life_is_told_in_its_order() -> None:
+def test_a_flows_life_is_shown_in_its_order() -> None:
     """Accepted, waits, steps, calls, look-ups, outcomes and what people did, with the partner's own words."""
-    told = timeline(story())
-    assert [entry.title for entry in told] == [
+    entries = timeline(story())
+    assert [entry.title for entry in entries] == [
         "Accepted",
         "Waited for the user of trader cust-1",
         "createUsers planned",
@@ -315,5 +315,5 @@ def test_a_flows_life_is_told_in_its_order() -> None:
         "createUsers was there already",
         "Outcome def",
     ]
-    assert [entry.said for entry in told if entry.said] == ["Name *** is taken", "the name is free now"]
+    assert [entry.said for entry in entries if entry.said] == ["Name *** is taken", "the name is free now"]
     assert dict(ids(story()))["warning 1"] == "careful"

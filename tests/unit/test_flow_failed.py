@@ -86,7 +86,7 @@ def test_every_permission_of_an_own_account_goes_whoever_has_it() -> None:
 
 
 def test_another_traders_order_account_and_permission_are_untouched() -> None:
-    """Conflicts are told without a single call."""
+    """Conflicts are reported without a single call."""
     theirs = order(trader="other")
     for asked in (event(orderId="100"), event(accountId=11), event(tradingPermissionIds=[21])):
         end = ended(plan(TOPIC, asked, known=[theirs]))
@@ -94,7 +94,7 @@ def test_another_traders_order_account_and_permission_are_untouched() -> None:
 
 
 def test_already_revoked_is_done() -> None:
-    """A permission that was revoked before is told as revoked now, and nothing is sent."""
+    """A permission that was revoked before is reported as revoked now, and nothing is sent."""
     asked = event(tradingPermissionIds=[31])
     looked = learn(TOPIC, asked, plan(TOPIC, asked).facts, FIND, found([31, 5, 11, "Revoked"]))
     done = read(looked, asked)

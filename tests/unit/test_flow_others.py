@@ -36,7 +36,7 @@ def wait_of(planned: Planned) -> Wait:
 
 
 def test_a_departure_waits_pending_for_the_days_end_unless_immediate() -> None:
-    """Ten in the morning in Chicago: until a quarter past five, and told so; immediate goes at once."""
+    """Ten in the morning in Chicago: until a quarter past five, and the outcome says so; immediate goes at once."""
     waiting = wait_of(plan(LEFT, {"userId": 5}))
     assert waiting.pending
     assert waiting.until == datetime(2026, 11, 18, 23, 15, tzinfo=UTC)
@@ -176,18 +176,18 @@ def test_a_request_with_other_terms_is_taken_on_with_a_warning() -> None:
     assert "other terms" in planned.facts["warnings"][0]
 
 
-def test_pending_is_told_once_for_each_status() -> None:
+def test_pending_is_reported_once_for_each_status() -> None:
     """When the request is made and at each change; not for a look that found the same, nor for the end."""
     asked = passed()
     made = Succeeded({"requestId": 3, "requestStatus": "Preapproved"})
     planned = learn(PASSED, asked, {"cleared": True}, "createPartnerSubaccountRequest", made)
-    told = [sent(planned).pending]
+    reported = [sent(planned).pending]
     for status in ("Preapproved", "InReview", "InReview", "Approved"):
         end = Succeeded({"requestStatus": status})
         planned = learn(PASSED, asked, planned.facts, "getPartnerSubaccountRequestStatus", end)
         if not isinstance(planned.decision, End):
-            told.append(sent(planned).pending)
-    assert told == [True, False, True, False]
+            reported.append(sent(planned).pending)
+    assert reported == [True, False, True, False]
     assert planned.decision == SUCCEEDED
     assert planned.facts["warnings"] == ["Tradovate approved the request and told no account id."]
 

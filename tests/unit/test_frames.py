@@ -129,7 +129,7 @@ def test_a_lock_out_without_a_number_is_the_answer_to_what_was_asked() -> None:
 
 @pytest.mark.parametrize("text", [frame({"s": 429, "i": "x"}), '[{"s": 429, "i": "request_id"}]'])
 def test_a_lock_out_that_nobody_asked_for_silences_all_the_same(text: str) -> None:
-    """429 on a socket that asks nothing ends the connection and is told, as an array frame and as the vendor's page
+    """429 on a socket that asks nothing ends the connection and is reported, as an array frame and as the vendor's page
     prints it.
     """
     assert listening().hear(text, 0.0) == [Silenced(429), End(EndReason.LOCKED_OUT, "429")]

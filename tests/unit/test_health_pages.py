@@ -28,4 +28,4 @@ async def test_no_health_page_raises(page: str, status: int) -> None:
         answer = await client.get(page)
     assert answer.status_code == status
     if status == 503:
-        assert answer.json()["checks"] == {"health": "it cannot be told (ZeroDivisionError)"}
+        assert answer.json()["checks"] == {"health": "it cannot be checked (ZeroDivisionError)"}

@@ -18,7 +18,7 @@ from tests.support.events import purchase
 from tests.support.waiting import eventually
 from worker.engine.flows.base import Rules
 from worker.engine.rows import Accepted
-from worker.intake.accept import Taker
+from worker.intake.accept import EventIntake
 from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.parse import RawRecord, Rejected
 from worker.ledger.crypto import Vault
@@ -68,7 +68,7 @@ class Letters(DeadLetterWriter):
 
 def ledger(**parts: Any) -> BusyLedger:
     busy = BusyLedger(Database("postgresql://nowhere"), Vault(["k" * 32]), Rules("EVAL", 1), {}, **parts)
-    busy.clock.told(datetime(2026, 11, 20, 12, tzinfo=UTC))
+    busy.clock.set(datetime(2026, 11, 20, 12, tzinfo=UTC))
     return busy
 
 
@@ -97,19 +97,19 @@ def record(number: int, **changes: Any) -> RawRecord:
 async def test_what_no_record_is_proven_to_cause_is_waited_for(error: Exception) -> None:
     """Whatever goes wrong beside the records, they wait and go in as a whole; none of them becomes a dead letter."""
     busy, letters = ledger(races=iter([error] * 2)), Letters()
-    taker = Taker(busy, letters, {}, lambda _outcomes: None)
-    assert await taker.take([record(1), record(2)], asyncio.Event())
+    intake = EventIntake(busy, letters, {}, lambda _outcomes: None)
+    assert await intake.take([record(1), record(2)], asyncio.Event())
     assert [each.event_id for each in busy.taken] == ["e-1", "e-2"]
-    assert (letters.written, taker.failing) == ([], None)
+    assert (letters.written, intake.failing) == ([], None)
 
 
 async def test_the_reason_of_a_wait_can_be_seen() -> None:
     """While intake waits, it tells what for; a stop ends the wait, and nothing has been accepted."""
     reason = of_driver(asyncpg.InsufficientPrivilegeError("x"))
-    taker = Taker(ledger(refuses=lambda _events: reason), Letters(), {}, lambda _outcomes: None)
+    intake = EventIntake(ledger(refuses=lambda _events: reason), Letters(), {}, lambda _outcomes: None)
     stopping = asyncio.Event()
-    taking = asyncio.create_task(taker.take([record(1)], stopping))
-    await eventually(lambda: taker.failing == "the user of DATABASE_URL lacks a privilege on the ledger (42501)")
+    taking = asyncio.create_task(intake.take([record(1)], stopping))
+    await eventually(lambda: intake.failing == "the user of DATABASE_URL lacks a privilege on the ledger (42501)")
     stopping.set()
     assert await taking is False
 
@@ -119,8 +119,8 @@ async def test_a_record_whose_value_the_database_refuses_is_found_and_put_aside(
     refused = of_driver(DATA)
     busy = ledger(refuses=lambda events: refused if any(each.event_id == "e-2" for each in events) else None)
     letters = Letters()
-    taker = Taker(busy, letters, {}, lambda _outcomes: None)
-    assert await taker.take([record(1), record(2), record(3), record(4, orderId=5)], asyncio.Event())
+    intake = EventIntake(busy, letters, {}, lambda _outcomes: None)
+    assert await intake.take([record(1), record(2), record(3), record(4, orderId=5)], asyncio.Event())
     assert [each.event_id for each in busy.taken] == ["e-1", "e-3"]
     assert letters.written == [("wrong_type", 4), ("unreadable", 2)]
     assert sorted(busy.outcomes) == ["e-2", "e-4"]
@@ -131,8 +131,8 @@ async def test_a_database_that_refuses_every_value_is_not_an_events_fault() -> N
     refused = of_driver(DATA)
     busy = ledger(races=iter([refused, refused, None, refused]), examples=iter([refused, refused]))
     letters = Letters()
-    taker = Taker(busy, letters, {}, lambda _outcomes: None)
-    taking = asyncio.create_task(taker.take([record(1), record(2)], asyncio.Event()))
-    await eventually(lambda: taker.failing)
+    intake = EventIntake(busy, letters, {}, lambda _outcomes: None)
+    taking = asyncio.create_task(intake.take([record(1), record(2)], asyncio.Event()))
+    await eventually(lambda: intake.failing)
     assert await taking
     assert ([each.event_id for each in busy.taken], letters.written) == (["e-1", "e-2"], [])

@@ -1,4 +1,4 @@
-"""How clients are told to reach the cluster."""
+"""How clients are configured to reach the cluster."""
 
 from __future__ import annotations
 

@@ -91,10 +91,10 @@ def test_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """The console format is readable, and has no colours where there is no terminal."""
     configure("info", "console")
     structlog.get_logger().info("flow.ended", flow_id="f-1")
-    told = capsys.readouterr().err
-    assert "flow.ended" in told
-    assert "flow_id=f-1" in told
-    assert "\x1b[" not in told
+    written = capsys.readouterr().err
+    assert "flow.ended" in written
+    assert "flow_id=f-1" in written
+    assert "\x1b[" not in written
 
 
 def test_a_traceback_shows_no_local_variables(capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,9 +105,9 @@ def test_a_traceback_shows_no_local_variables(capsys: pytest.CaptureFixture[str]
             _fail(f"{'jane'}@example.com")  # the line itself is in the traceback
         except RuntimeError:
             structlog.get_logger().exception("step.failed")
-        told = capsys.readouterr().err
-        assert "no luck" in told
-        assert "jane@example.com" not in told
+        written = capsys.readouterr().err
+        assert "no luck" in written
+        assert "jane@example.com" not in written
 
 
 def test_warnings_are_lines_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +149,7 @@ def test_texts_lose_their_secrets(text: str) -> None:
 
 
 def test_numbers_about_secrets_stay() -> None:
-    """How long a token lives may be told; the token may not, in whatever type."""
+    """How long a token lives may be logged; the token may not, in whatever type."""
     event = redact(None, "info", {"token_seconds_left": 17, "token": SecretStr("x"), "held": [SecretStr("hunter2")]})
     assert event["token_seconds_left"] == 17
     assert event["token"] == HIDDEN
@@ -170,6 +170,6 @@ def test_no_value_breaks_a_line(fields: dict[str, object]) -> None:
     configure("info", "json")
     record = logging.LogRecord("x", logging.INFO, "f", 1, "event", None, None)
     record.fields = fields
-    told = logging.getLogger().handlers[0].format(record)
-    assert json.loads(told)["event"] == "event"
-    assert "\n" not in told
+    written = logging.getLogger().handlers[0].format(record)
+    assert json.loads(written)["event"] == "event"
+    assert "\n" not in written

@@ -155,7 +155,7 @@ async def needed(operation: Operation, reader: FakeReader, *items: dict[str, Any
 
 
 async def test_a_missing_entity_is_not_found_and_the_others_go_again() -> None:
-    """In reads of ten: what is missing is told by name and number, of each item."""
+    """In reads of ten: what is missing is reported by name and number, of each item."""
     rows = [{"id": n} for n in range(1, 26) if n != 7]
     reader = FakeReader(
         {

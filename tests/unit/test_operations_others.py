@@ -70,7 +70,7 @@ async def test_items_that_answer_404_are_asked_one_by_one() -> None:
 
 
 async def test_permissions_are_found_by_account_by_name_and_by_id() -> None:
-    """And an account that is not there is not told as one."""
+    """And an account that is not there is not reported as one."""
     on = {11: [{"id": 21, "userId": 5, "status": "Accepted"}], 12: []}
 
     def permissions(query: Mapping[str, Any]) -> Any:
@@ -105,7 +105,7 @@ async def test_an_unreadable_account_leaves_its_neighbours_alone() -> None:
 
 
 def test_all_four_flags_are_always_sent() -> None:
-    """What a missing one means is told differently from page to page."""
+    """What a missing one means is reported differently from page to page."""
     body = LIVE.request([{"userId": 1}, {"userId": 1}, {"userId": 2}])
     assert body["userIds"] == [1, 2]
     assert [value for name, value in body.items() if name != "userIds"] == [True] * 4
@@ -151,7 +151,7 @@ async def test_what_counts_as_gone(path: str, row: dict[str, Any], gone: bool) -
 
 
 async def test_departures_are_verified_in_bulk() -> None:
-    """A read or two for a hundred users and each kind; one who still has something is told apart."""
+    """A read or two for a hundred users and each kind; one who still has something is distinguished."""
     rows = [{"id": 1, "userId": 7, "expired": False, "year": 2999, "month": 1}]
     reader = FakeReader(
         {"/tradovateSubscription/ldeps": [], "/userPlugin/ldeps": [], "/marketDataSubscription/ldeps": rows}
@@ -211,15 +211,15 @@ def test_a_request_without_an_id_is_unclear(body: dict[str, Any]) -> None:
     assert operation.look_up is None
 
 
-def test_a_review_is_told_with_what_there_is() -> None:
+def test_a_review_is_reported_with_what_there_is() -> None:
     """A status alone, or with message and account; an answer without a status is asked again."""
-    told = OPERATIONS["getPartnerSubaccountRequestStatus"].read
+    read = OPERATIONS["getPartnerSubaccountRequestStatus"].read
     asked = [{"subAccountRequestId": 9}]
-    assert told({"status": "InReview"}, asked) == [Done({"requestStatus": "InReview"})]
+    assert read({"status": "InReview"}, asked) == [Done({"requestStatus": "InReview"})]
     body = {"status": "Denied", "message": "no", "accountId": 7}
-    assert told(body, asked) == [Done({"requestStatus": "Denied", "message": "no", "accountId": 7})]
-    assert isinstance(told({"status": None}, [{}])[0], Unknown)
-    assert isinstance(told({"status": "InReview", "requestId": 8}, asked)[0], Unknown)
+    assert read(body, asked) == [Done({"requestStatus": "Denied", "message": "no", "accountId": 7})]
+    assert isinstance(read({"status": None}, [{}])[0], Unknown)
+    assert isinstance(read({"status": "InReview", "requestId": 8}, asked)[0], Unknown)
 
 
 async def test_a_requested_permission_is_found_by_its_email() -> None:

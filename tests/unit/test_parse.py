@@ -126,7 +126,7 @@ def test_a_value_of_one_mebibyte_is_the_most() -> None:
 
 
 def test_a_value_that_is_too_large_is_looked_into_for_its_ids() -> None:
-    """Its outcome can be told by the id in its body, and the order's and trader's are told with it."""
+    """Its outcome can be published under the id in its body, with the order's and trader's ids."""
     rejected = bad(orjson.dumps({**FULL, "padding": "x" * MAX_VALUE_BYTES}))
     assert (rejected.code, rejected.event_id, rejected.ids.order_id) == ("too_large", "e-1", FULL["orderId"])
     for unreadable in (b"{" * (MAX_VALUE_BYTES + 1), orjson.dumps({**FULL, "padding": "x" * 17 * MAX_VALUE_BYTES})):
@@ -144,7 +144,7 @@ def test_the_last_of_two_equal_fields_wins() -> None:
     assert good(b'{"eventId": "a", "userId": 1, "eventId": "b", "userId": 2}', topic="md.signed").event_id == "b"
 
 
-def test_what_could_be_read_is_told_with_the_reason() -> None:
+def test_what_could_be_read_is_reported_with_the_reason() -> None:
     """A rejected record still tells its event id and those of its ids that have the right type."""
     rejected = bad({**FULL, "traderId": "cust-77", "orderId": 7, "user": {"userId": 29721}, "accountId": True})
     assert rejected.event_id == "e-1"
@@ -158,7 +158,7 @@ def test_the_sentence_names_the_field() -> None:
     assert bad({**FULL, "user": user}).sentence == "user.firstName is missing."
 
 
-def test_an_unknown_product_is_told_those_that_exist() -> None:
+def test_a_rejection_of_an_unknown_product_names_those_that_exist() -> None:
     """A product that is not in the catalogue is bad input, and the sentence names the products that are."""
     by_product = {**BODY, "eventId": "e", "product": "EVAL-99K"}
     by_product.pop("account")
@@ -167,9 +167,9 @@ def test_an_unknown_product_is_told_those_that_exist() -> None:
     assert "EVAL-50K" in rejected.sentence
     assert "EVAL-99K" not in rejected.sentence
     many = {f"P{number:03d}": PRODUCTS["EVAL-50K"] for number in range(50)}
-    told = parse(record(by_product), many)
-    assert isinstance(told, Rejected)
-    assert told.sentence.endswith("P019 and 30 more.")
+    by_many = parse(record(by_product), many)
+    assert isinstance(by_many, Rejected)
+    assert by_many.sentence.endswith("P019 and 30 more.")
     none = parse(record(by_product), {})
     assert isinstance(none, Rejected)
     assert "PRODUCTS_FILE" in none.sentence

@@ -48,7 +48,7 @@ def test_a_catalogue_is_read_in_its_order(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_bad_catalogue_names_product_and_field(tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
-    """What is wrong with a catalogue is told in one line that names the product and the field."""
+    """What is wrong with a catalogue is reported in one line that names the product and the field."""
     path = tmp_path / "products.toml"
     path.write_text(text)
     with pytest.raises(ProductsError) as caught:

@@ -260,7 +260,7 @@ def test_contact_data_may_come_back_in_another_form(left: dict[str, Any]) -> Non
     assert read(OPERATIONS["updateContactInfo"], {"contactInfo": left}, items) == [Done()]
 
 
-def test_a_possible_duplicate_is_told_by_ok_alone() -> None:
+def test_a_possible_duplicate_is_shown_by_ok_alone() -> None:
     """`ok: false` of the duplicate check is documented; elsewhere, without an errorText, it says nothing."""
     assert isinstance(read(OPERATIONS["checkDuplicate"], {"ok": False}, [{}])[0], Refused)
     for name in ("revokeTradingPermissions", "resetDemoAccountState"):

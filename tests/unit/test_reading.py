@@ -30,7 +30,7 @@ def looks(reading: Reading, *found: Seen) -> list[tuple[dict[str, str], set[str]
 
 
 def test_a_consumer_that_fetches_reads() -> None:
-    """While each partition is fetched, or its records wait in the consumer, nothing is told."""
+    """While each partition is fetched, or its records wait in the consumer, nothing is reported."""
     reading = Reading(["a", "b"])
     for number in range(6):
         assert reading.look(seen(number), number) == ({}, set())
@@ -54,19 +54,19 @@ def test_a_consumer_that_fetches_reads() -> None:
         ({"refused": {A: "CorruptRecordException"}}, "CorruptRecordException"),
     ],
 )
-def test_whatever_keeps_a_topic_from_being_read_is_told_once(changes: dict[str, Any], words: str) -> None:
-    """A reason that lasts for three looks is told once, and so is that the topic is read again."""
+def test_whatever_keeps_a_topic_from_being_read_is_reported_once(changes: dict[str, Any], words: str) -> None:
+    """A reason that lasts for three looks is reported once, and so is that the topic is read again."""
     reading = Reading(["a", "b"])
     broken = looks(reading, *(seen(number, **changes) for number in range(6)))
-    told = [news["a"] for news, _ in broken if "a" in news]
-    assert len(told) == 1
-    assert words in told[0]
+    reported = [news["a"] for news, _ in broken if "a" in news]
+    assert len(reported) == 1
+    assert words in reported[0]
     assert "a" in broken[LOOKS - 1][0]
     assert looks(reading, seen(7))[0][1] >= {"a"}
     assert reading.unread == {}
 
 
-def test_a_partition_that_is_not_fetched_is_told_whatever_the_reason() -> None:
+def test_a_partition_that_is_not_fetched_is_reported_whatever_the_reason() -> None:
     """Where nothing says why, the lack of a fetch itself is the reason; the other topic is not blamed."""
     reading = Reading(["a", "b"])
     found = looks(reading, *(seen(number, fetched={A: 0, B: number}) for number in range(6)))
@@ -75,8 +75,8 @@ def test_a_partition_that_is_not_fetched_is_told_whatever_the_reason() -> None:
     assert "partition 0" in news["a"]
 
 
-def test_a_moment_is_not_told() -> None:
-    """A rebalance, a restart of a broker, a look that was late: what is over within three looks is not told."""
+def test_a_moment_is_not_reported() -> None:
+    """A rebalance, a restart of a broker, a look that was late: what is over within three looks is not reported."""
     reading = Reading(["a", "b"])
     for number in range(0, 12, 3):
         assert (
@@ -85,8 +85,8 @@ def test_a_moment_is_not_told() -> None:
         )
 
 
-def test_another_reason_is_told_too() -> None:
-    """A reason that changes is told again, and the time without reading goes on."""
+def test_another_reason_is_reported_too() -> None:
+    """A reason that changes is reported again, and the time without reading goes on."""
     reading = Reading(["a"])
     for number in range(LOOKS):
         reading.look(seen(number, assigned=False), 100.0 + number)

@@ -45,7 +45,7 @@ def _user(name: str) -> dict[str, Any]:
     return {"name": name, "email": f"{name}@x", "password": "password", "firstName": "A", "lastName": "B"}
 
 
-def test_two_calls_for_one_trader_under_way_together_are_told() -> None:
+def test_two_calls_for_one_trader_under_way_together_are_reported() -> None:
     """A user being made and looked up by name at once is one overlap; one after the other is none."""
     desk = Desk()
     create = desk.begin("live", "/user/createevaluationusers", {"users": [_user("ann"), _user("bob")]})

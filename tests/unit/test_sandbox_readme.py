@@ -16,12 +16,12 @@ README = Path(worker.sandbox.__file__).with_name("README.md").read_text()
 def test_every_switch_is_in_the_readme_with_its_default() -> None:
     """Each switch has a row, and the default that stands there is its default."""
     rows = [line.split(" | ") for line in README.splitlines() if line.startswith("| `")]
-    told = {row[0].strip("|` "): row[2].strip("` ") for row in rows if len(row) >= 4}
+    defaults = {row[0].strip("|` "): row[2].strip("` ") for row in rows if len(row) >= 4}
     words = {True: "true", False: "false", None: "null"}
     config = SandboxConfig()
     for item in fields(config):
         value = getattr(config, item.name)
-        assert told[item.name] == (words[value] if isinstance(value, bool | None) else str(value))
+        assert defaults[item.name] == (words[value] if isinstance(value, bool | None) else str(value))
 
 
 def test_every_action_is_in_the_readme() -> None:

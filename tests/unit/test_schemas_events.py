@@ -151,7 +151,7 @@ def test_a_misspelt_limit_gets_a_hint() -> None:
 
 
 def test_a_hostile_field_name_is_not_repeated() -> None:
-    """The name of an unknown field is told only if it looks like a field name: else it is the sender's own text."""
+    """The name of an unknown field is repeated only if it looks like a field name: else it is the sender's own text."""
     found = refusal("trader.purchased", changed(FULL, "account", {"Jane Doe <jane@example.com>": 1, **FULL["account"]}))
     assert found.sentence == "account has a field that is not known there."
 
@@ -275,7 +275,7 @@ def test_what_may_be_left_out_may_be_null() -> None:
 
 
 def test_files_of_exactly_700_kib_pass() -> None:
-    """Three files of 700 KiB together before base64 are accepted, and told apart from ids."""
+    """Three files of 700 KiB together before base64 are accepted, and distinguished from ids."""
     big, rest = "A" * ((700 * 1024 - 6) // 3 * 4), 700 * 1024 - 6 - (700 * 1024 - 6) // 3 * 3
     pad = {0: "AAAA", 1: "AAAAAA==", 2: "AAAAAAA="}[rest]
     files = [f"data:image/png;base64,{big}", "data:text/plain;base64,AAAA", f"data:application/pdf;base64,{pad}"]

@@ -22,7 +22,7 @@ from schemas.tradovate import (
 
 
 def test_cancel_everything_always_sends_four_flags() -> None:
-    """All four flags go out, since what a missing one means is told differently from page to page."""
+    """All four flags go out, since what a missing one means is reported differently from page to page."""
     assert CancelEverything(user_ids=(29721,)).to_wire() == {
         "userIds": [29721],
         "tradovateSubscriptions": True,

@@ -73,7 +73,7 @@ def test_every_reply_has_a_meaning_for_the_session(reply: Reply, renewal: type, 
         (7, None, ASSUMED_LIFE),
     ],
 )
-def test_a_tokens_life_is_told_by_the_partners_clock(
+def test_a_tokens_life_is_measured_by_the_partners_clock(
     expiration: object, date: datetime | None, life: timedelta
 ) -> None:
     """From its Date to its expirationTime, and eighty minutes when that makes no sense."""

@@ -152,7 +152,7 @@ def test_a_wait_says_what_the_last_try_failed_for() -> None:
 
 @given(FACTS)
 def test_a_wait_ends_later_or_by_a_person(facts: Facts) -> None:
-    """Nobody is told to wait until a moment that has passed."""
+    """No caller has to wait until a moment that has passed."""
     decision = decide(facts, NOW)
     if isinstance(decision, Wait):
         assert decision.until is None or decision.until > NOW

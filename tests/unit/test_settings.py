@@ -200,9 +200,9 @@ def test_a_wrong_value_is_named_and_not_repeated(name: str, value: str) -> None:
     assert problem.name == name
     assert not problem.missing
     if len(value) > 3:
-        told = "".join(traceback.format_exception(caught.value)).replace(problem.form, "").replace(problem.example, "")
-        assert f"={value}" not in told
-        assert f"'{value}'" not in told
+        text = "".join(traceback.format_exception(caught.value)).replace(problem.form, "").replace(problem.example, "")
+        assert f"={value}" not in text
+        assert f"'{value}'" not in text
 
 
 @given(value=st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), min_size=8, max_size=31))
@@ -217,9 +217,9 @@ def test_secrets_are_not_printed() -> None:
     """No secret is in the text of the settings."""
     others = {"DATABASE_URL": "postgresql://u:dbpass@h/d", "CONSOLE_TOKEN": "c" * 16, "KAFKA_SASL_PASSWORD": "kp"}
     found = load(RunSettings, COMPLETE | others)
-    told = repr(found) + str(found)
+    text = repr(found) + str(found)
     for secret in ("hunter2hunter2", API_USER["TRADOVATE_SEC"], "k" * 32, "dbpass", "c" * 16, "'kp'"):
-        assert secret not in told
+        assert secret not in text
 
 
 def test_small_values_are_allowed() -> None:
@@ -304,6 +304,6 @@ def test_settings_are_frozen() -> None:
 
 
 def test_every_setting_has_its_form() -> None:
-    """Whatever setting is wrong, the form it should have can be told."""
+    """Whatever setting is wrong, the form it should have can be shown."""
     for name in RunSettings.model_fields:
         assert form_of(RunSettings, name).form

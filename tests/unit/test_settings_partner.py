@@ -62,9 +62,9 @@ def test_a_wrong_value_is_named_and_not_repeated(name: str, value: str) -> None:
         load(RunSettings, {**COMPLETE, name: value})
     (problem,) = caught.value.problems
     assert problem.name == name
-    told = "".join(traceback.format_exception(caught.value)).replace(problem.form, "").replace(problem.example, "")
-    assert value not in told
-    assert "hunter2" not in told
+    text = "".join(traceback.format_exception(caught.value)).replace(problem.form, "").replace(problem.example, "")
+    assert value not in text
+    assert "hunter2" not in text
 
 
 def test_a_file_without_certificates_is_no_ca_file(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_every_good_item_is_done_and_no_bad_one_is(bad: set[int], count: int) ->
     assert set(run.given_up) == {number for number in bad if number < count}
 
 
-def test_a_missing_permission_of_the_key_is_told_from_another_firms_item() -> None:
+def test_a_missing_permission_of_the_key_is_distinguished_from_another_firms_item() -> None:
     """401 whenever one item is in the call: the others go through; 401 for all: all wait, and none is rejected."""
     settled = Simulation(poison(42), reply=Unauthorized("Access is denied"))
     settled.arrive(100)

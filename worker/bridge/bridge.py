@@ -12,7 +12,7 @@ import structlog
 from worker.bridge.bridge_health import BridgeHealth
 from worker.bridge.bridge_metrics import BridgeMetrics
 from worker.bridge.leadership import Leadership
-from worker.bridge.leading import Term
+from worker.bridge.leading import LeaderTasks
 from worker.bridge.signal_publisher import TOPICS
 from worker.bridge.topic_check import TopicWatch
 from worker.kafka.producer import RecordProducer
@@ -50,9 +50,9 @@ class Bridge:
     topics: TopicWatch
     metrics: BridgeMetrics
     tracing: Tracing
-    new_term: Callable[[], Term]
+    new_tasks: Callable[[], LeaderTasks]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    term: Term | None = None
+    tasks: LeaderTasks | None = None
     started: bool = False
     served: Served | None = None
 
@@ -105,20 +105,20 @@ class Bridge:
             log.info("bridge.stands_by", name=self.name)
             if not await self._first(self.leadership.won()):
                 return
-            self.term = self.new_term()
-            term = asyncio.create_task(self.term.run(self.stopping))
+            self.tasks = self.new_tasks()
+            leading = asyncio.create_task(self.tasks.run(self.stopping))
             lost = asyncio.create_task(self.leadership.lost())
             try:
-                await asyncio.wait([term, lost], return_when=asyncio.FIRST_COMPLETED)
-                if term.done():
-                    term.result()
+                await asyncio.wait([leading, lost], return_when=asyncio.FIRST_COMPLETED)
+                if leading.done():
+                    leading.result()
                 else:
                     log.warning("bridge.lead_lost", name=self.name)
             finally:
-                for task in (term, lost):
+                for task in (leading, lost):
                     task.cancel()
-                await asyncio.gather(term, lost, return_exceptions=True)
-                self.term = None
+                await asyncio.gather(leading, lost, return_exceptions=True)
+                self.tasks = None
 
     async def _first(self, condition: object) -> bool:
         """Waits for the condition; false when stopped before that."""

@@ -34,8 +34,8 @@ class BridgeHealth:
         if not bridge.started or bridge.stopping.is_set():
             return None
         turns = {"lead": bridge.leadership.progress}
-        if bridge.term is not None:
-            turns |= {f"publish {each.topic}": each.progress for each in bridge.term.publishers}
+        if bridge.tasks is not None:
+            turns |= {f"publish {each.topic}": each.progress for each in bridge.tasks.publishers}
         for name, progress in turns.items():
             if now - progress > HANGS_AFTER:
                 return f"the {name} loop has not turned for {int(now - progress)} s"
@@ -51,13 +51,13 @@ class BridgeHealth:
         }
         # A part of the ledger may be refused that the look at it above does not need.
         checks["lead"] = bridge.leadership.away if bridge.started else None
-        lines = {line.domain: line.trouble for line in bridge.term.lines} if bridge.term is not None else {}
-        fetching = bridge.term.catch_up.fetch.trouble if bridge.term is not None else None
+        lines = {line.domain: line.trouble for line in bridge.tasks.lines} if bridge.tasks is not None else {}
+        fetching = bridge.tasks.catch_up.fetch.trouble if bridge.tasks is not None else None
         for domain in Domain:
             checks[f"socket_{domain}"] = lines.get(domain)
             if checks[f"socket_{domain}"] == CATCHING_UP and fetching is not None:
                 checks[f"socket_{domain}"] = f"{CATCHING_UP} ({fetching})"
-        publishers = bridge.term.publishers if bridge.term is not None else ()
+        publishers = bridge.tasks.publishers if bridge.tasks is not None else ()
         failing = {each.topic: each.trouble for each in publishers}
         for topic in TOPICS:
             checks[topic] = bridge.topics.trouble(topic) or failing.get(topic)
@@ -66,27 +66,27 @@ class BridgeHealth:
     def details(self) -> Mapping[str, Any]:
         """What readiness tells besides."""
         bridge = self.bridge
-        told: dict[str, Any] = {"replica": bridge.name, "role": "bridge", "version": VERSION, "state": "standby"}
-        told |= bridge.reach.partner
-        if bridge.term is not None:
-            told["state"] = "leader"
-            told["waitingSignals"] = bridge.term.waiting
-            told["unreadableAlerts"] = bridge.term.catch_up.missed.waiting
-            told["lastFrameSeconds"] = {
+        body: dict[str, Any] = {"replica": bridge.name, "role": "bridge", "version": VERSION, "state": "standby"}
+        body |= bridge.reach.partner
+        if bridge.tasks is not None:
+            body["state"] = "leader"
+            body["waitingSignals"] = bridge.tasks.waiting
+            body["unreadableAlerts"] = bridge.tasks.catch_up.missed.waiting
+            body["lastFrameSeconds"] = {
                 line.domain: None if line.last_frame_seconds is None else round(line.last_frame_seconds, 1)
-                for line in bridge.term.lines
+                for line in bridge.tasks.lines
             }
-        return told
+        return body
 
     async def scrape(self) -> None:
         """Brings the gauges up to date; what cannot be read keeps its last value."""
         bridge, metrics = self.bridge, self.bridge.metrics
         await bridge.reach.gauge(metrics.shared)
-        term = bridge.term
-        metrics.leader.set(term is not None)
-        metrics.waiting.set(0 if term is None else term.waiting)
+        tasks = bridge.tasks
+        metrics.leader.set(tasks is not None)
+        metrics.waiting.set(0 if tasks is None else tasks.waiting)
         for domain in Domain:
-            line = None if term is None else next(line for line in term.lines if line.domain is domain)
+            line = None if tasks is None else next(line for line in tasks.lines if line.domain is domain)
             metrics.connected.labels(domain).set(line is not None and line.is_listening)
             seconds = None if line is None else line.last_frame_seconds
             if seconds is None:

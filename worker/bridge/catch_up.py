@@ -64,7 +64,7 @@ class Listens(Protocol):
 
 
 def holder_of(live: AbstractSet[int], demo: AbstractSet[int]) -> Domain | None:
-    """The domain that alone need be asked, by what both have just told: the one that knew all that the other knew.
+    """The domain that alone need be asked, by what both have just answered: the one that knew all that the other knew.
 
     The vendor does not say which domain holds the signals. None: neither knew any (nobody has signed this week), or
     each knew some.
@@ -80,12 +80,12 @@ class _Heard:
 
     fresh: Mapping[Domain, int]
     known_silent: AbstractSet[Domain] = frozenset()
-    told: dict[Domain, AbstractSet[int]] = field(default_factory=dict)
+    answered: dict[Domain, AbstractSet[int]] = field(default_factory=dict)
     closed: set[Domain] = field(default_factory=set)  # it does not serve signals
     silent: set[Domain] = field(default_factory=set)  # it says nothing at all
     failures: Counter[Domain] = field(default_factory=Counter)
 
-    def not_told(self, domain: Domain, fetched: Fetched) -> None:
+    def not_answered(self, domain: Domain, fetched: Fetched) -> None:
         """A 401 may be about the token, which is renewed: only the second one is about the domain. A text of the
         domain's own may say that this call belongs to the other one.
         """
@@ -104,12 +104,12 @@ class _Heard:
         """Whether nothing more is to be had. The vendor does not say which domain holds the signals: one that knows
         some will do when the other one fails time and again.
         """
-        left = [domain for domain in domains if domain not in self.told.keys() | self.closed | self.silent]
-        if not self.told and not left:
+        left = [domain for domain in domains if domain not in self.answered.keys() | self.closed | self.silent]
+        if not self.answered and not left:
             self.closed.clear()
             self.silent.clear()
             return False
-        return not left or (any(self.told.values()) and all(self.failures[domain] >= TRIES for domain in left))
+        return not left or (any(self.answered.values()) and all(self.failures[domain] >= TRIES for domain in left))
 
 
 @dataclass(slots=True)
@@ -194,7 +194,7 @@ class CatchUp:
     async def _fetch_all(self, heard: _Heard, domains: Sequence[Domain], *, alone: bool) -> float | None:
         """None when all is fetched; else the seconds to wait before it is tried again, 0 for the usual pause."""
         for domain in domains:
-            if domain in heard.told.keys() | heard.closed | heard.silent:
+            if domain in heard.answered.keys() | heard.closed | heard.silent:
                 continue
             try:
                 fetched = await self.fetch.read(domain)
@@ -204,13 +204,13 @@ class CatchUp:
                 self.fetch.failed(domain, error.reason)
                 return 0.0
             if fetched.ids is None:
-                heard.not_told(domain, fetched)  # the signals may be on the other domain, which is asked too
+                heard.not_answered(domain, fetched)  # the signals may be on the other domain, which is asked too
                 continue
-            heard.told[domain] = fetched.ids
+            heard.answered[domain] = fetched.ids
             if alone and fetched.ids:
                 return None  # this is the domain that holds them
-        if len(heard.told) > 1:
-            self._holder = holder_of(heard.told[Domain.LIVE], heard.told[Domain.DEMO])
+        if len(heard.answered) > 1:
+            self._holder = holder_of(heard.answered[Domain.LIVE], heard.answered[Domain.DEMO])
         if not heard.enough(domains):
             return 0.0
         for domain in heard.silent:
@@ -221,11 +221,11 @@ class CatchUp:
         """A domain that says nothing most likely does not know alerts. But it may just be starting, and hold signals
         that the other one, which knows none, does not: so it is asked once more, five minutes later.
         """
-        if domain in self._looked_again or any(heard.told.values()):
+        if domain in self._looked_again or any(heard.answered.values()):
             return
         self._looked_again.add(domain)
         self.missed.came()
-        for other in heard.told:
+        for other in heard.answered:
             self.missed.empty(other, self.missed.seen)
         self._extra_at = self.clock() + EXTRA_EVERY.total_seconds()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from worker.bridge.reconnect_delay import Reconnect
-from worker.bridge.signal_intake import SignalTaker
+from worker.bridge.signal_intake import SignalIntake
 from worker.bridge.signal_requests import SocketCalls
 from worker.ledger.database import DatabaseError
 from worker.partner.handshake import Dial
@@ -42,7 +42,7 @@ class Line:
     domain: Domain
     addresses: Addresses
     calls: SocketCalls
-    taker: SignalTaker
+    intake: SignalIntake
     timing: Timing = field(default_factory=Timing)
     dial: Dial = field(default_factory=Dial)
     changed: Callable[[], None] = lambda: None
@@ -85,7 +85,7 @@ class Line:
         while True:
             if self.last_end is not None and self.last_end.reason is EndReason.FULL:
                 self._set_on_its_way(on_its_way=False)
-                await self.taker.signed.wait_for_room()
+                await self.intake.signed.wait_for_room()
             self._set_on_its_way(on_its_way=True)
             end = await self.run_once()
             wait = self._ended(end)
@@ -173,15 +173,15 @@ class Line:
 
     def alert(self, alert: Alert) -> bool:
         """See `socket.Hearer`."""
-        return self.taker.heard(alert)
+        return self.intake.heard(alert)
 
     def updated(self) -> None:
         """See `socket.Hearer`."""
-        self.taker.updated()
+        self.intake.updated()
 
     def unreadable(self, why: str) -> None:
         """See `socket.Hearer`."""
-        self.taker.unreadable(why)
+        self.intake.unreadable(why)
 
     def rubbish(self, why: str) -> None:
         """See `socket.Hearer`."""

@@ -24,7 +24,7 @@ DRAIN = 5.0
 
 
 @dataclass(slots=True)
-class Term:
+class LeaderTasks:
     """Made anew each time the lead is won: nothing of a former one is left."""
 
     lines: Sequence[Line]

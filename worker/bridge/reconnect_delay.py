@@ -34,8 +34,8 @@ class Reconnect:
     """One socket's back-off, begun anew when the partner takes its token."""
 
     failures: int = 0
-    _told: EndReason | None = None
-    _told_times: int = 0
+    _last_reason: EndReason | None = None
+    _last_reason_times: int = 0
     refused: int = 0
     """Tokens in a row that the partner did not take; from the second on it is an alarm."""
     misplaced: int = 0
@@ -55,8 +55,8 @@ class Reconnect:
             return 0.0
         self.failures += 1
         # A shutdown comes on authorized sockets, where `failures` begins anew: it has a count of its own.
-        self._told_times = self._told_times + 1 if reason is self._told else 1
-        self._told = reason
+        self._last_reason_times = self._last_reason_times + 1 if reason is self._last_reason else 1
+        self._last_reason = reason
         if reason is EndReason.UNAUTHORIZED:
             self.refused += 1
             if self.refused == 1:
@@ -67,5 +67,5 @@ class Reconnect:
                 return 0.0
             return _SLOWER[reason].delay(self.misplaced - 1, lambda: 1.0 - random() / 2)
         schedule = _SLOWER.get(reason)
-        times = self.failures if schedule is None else self._told_times
+        times = self.failures if schedule is None else self._last_reason_times
         return (schedule or _USUAL).delay(times, lambda: 1.0 - random() / 2)

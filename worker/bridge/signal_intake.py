@@ -20,7 +20,7 @@ KINDS = ("signed", "alert", "repeat", "update", "unreadable", "dropped")
 
 
 @dataclass(slots=True)
-class SignalTaker:
+class SignalIntake:
     """`counted` gets one of `KINDS` for each signal; `missed` is called for what may be an agreement and cannot be
     read: only the partner can say whether it is one.
     """

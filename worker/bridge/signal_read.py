@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from worker.bridge.signal_intake import SignalTaker
+from worker.bridge.signal_intake import SignalIntake
 from worker.bridge.signal_record import Outgoing
 from worker.bridge.signal_requests import SIGNALS, CountedCalls
 from worker.bridge.topic_inbox import Offer
@@ -45,7 +45,7 @@ class Fetch:
     """
 
     calls: CountedCalls
-    taker: SignalTaker
+    intake: SignalIntake
     database: Database
     listens: Callable[[Domain], bool]
     counted: Callable[[str], None] = lambda _result: None
@@ -80,7 +80,7 @@ class Fetch:
             if says_nothing(alert):
                 return alert, None
             del self._no_signals[domain]
-        reply = await self.calls.get(domain, operation, {"masterid": self.taker.mda_alert_id})
+        reply = await self.calls.get(domain, operation, {"masterid": self.intake.mda_alert_id})
         return reply, found_in(reply)
 
     async def _asked_again(self, domain: Domain, reply: Reply) -> tuple[Reply, list[Any] | None]:
@@ -109,7 +109,7 @@ class Fetch:
 
     async def _take(self, found: Iterable[Any]) -> set[int]:
         """Puts what is not on Kafka yet into the inboxes, the oldest first; the ids of all."""
-        records = (record for row in found if (record := self.taker.fetched(row)) is not None)
+        records = (record for row in found if (record := self.intake.fetched(row)) is not None)
         by_topic: dict[str, dict[int, Outgoing]] = {}
         for record in records:
             by_topic.setdefault(record.topic, {})[record.signal_id] = record
@@ -120,8 +120,8 @@ class Fetch:
                 async with self.database.connection() as connection:
                     known = await signals.known(connection, topic, chunk)
                 for signal_id in chunk:
-                    while signal_id not in known and self.taker.offer(by_id[signal_id]) is Offer.FULL:
-                        await self.taker.signed.wait_for_room()
+                    while signal_id not in known and self.intake.offer(by_id[signal_id]) is Offer.FULL:
+                        await self.intake.signed.wait_for_room()
         return {signal_id for by_id in by_topic.values() for signal_id in by_id}
 
 

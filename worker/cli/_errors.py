@@ -31,7 +31,7 @@ class Failure:
     code: int
 
 
-def told(error: BaseException) -> Failure | None:
+def failure_of(error: BaseException) -> Failure | None:
     """What to tell a person of `error`; None when it is a fault of the program, whose traceback is needed."""
     match error:
         case Refused():

@@ -45,7 +45,7 @@ class Bad:
 
 
 def split(content: bytes) -> list[Given | Bad]:
-    """The events in `content`, in their order; what cannot be told apart is `Bad`."""
+    """The events in `content`, in their order; what cannot be distinguished is `Bad`."""
     content = content.removeprefix(_BOM)
     lines = [(number, line.strip()) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     if not lines:

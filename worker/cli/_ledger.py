@@ -1,4 +1,4 @@
-"""The ledger as commands use it: opened for one piece of work. What goes wrong there is said by `_errors.told`."""
+"""The ledger as commands use it: opened for one piece of work. `_errors.failure_of` makes the message of an error."""
 
 from __future__ import annotations
 

@@ -138,9 +138,9 @@ async def flows_of(connection: Connection, name: str) -> list[Summary]:
 
 def named(flows: Sequence[Summary]) -> str:
     """Flows, each by its id and what tells it from the others."""
-    told = [f"{flow.flow_id} ({flow.topic}, event {flow.event_id}, {flow.state})" for flow in flows[:_MOST_NAMED]]
+    listed = [f"{flow.flow_id} ({flow.topic}, event {flow.event_id}, {flow.state})" for flow in flows[:_MOST_NAMED]]
     more = [f"and {len(flows) - _MOST_NAMED} more"] if len(flows) > _MOST_NAMED else []
-    return "; ".join(told + more)
+    return "; ".join(listed + more)
 
 
 def login() -> str:
@@ -164,7 +164,7 @@ def shown(text: str) -> str:
     return f'"{"".join(letter if letter.isprintable() else "?" for letter in short)}"'
 
 
-def outcome_told(outcomes: Sequence[OutcomeRow], workers: int) -> str:
+def outcome_note(outcomes: Sequence[OutcomeRow], workers: int) -> str:
     """What becomes of the outcome that a person's act has made."""
     if not outcomes:
         return "A worker takes it up within seconds." if workers else "No worker runs: it goes on when one does."
@@ -186,6 +186,6 @@ __all__ = [
     "mending",
     "named",
     "opened",
-    "outcome_told",
+    "outcome_note",
     "shown",
 ]

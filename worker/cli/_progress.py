@@ -17,7 +17,7 @@ _AFTER = 1.0
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yields what is to be told of each part that is done. The bar is on standard error; on a pipe there is none."""
+    """Yields what to report of each part that is done. The bar is on standard error; on a pipe there is none."""
     if not sys.stderr.isatty():
         yield lambda _done: None
         return

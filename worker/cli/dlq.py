@@ -127,7 +127,7 @@ def replay(
         failed = [{"partition": each.partition, "offset": each.offset} for each, _ in done.failed]
         print_json({"topic": name, "replayed": done.sent, "replayedBefore": done.known, "failed": failed})
     else:
-        print(_told(name, done))
+        print(_summary(name, done))
     if done.failed:
         raise Refused(_failure(settings, done))
     return 0
@@ -167,7 +167,7 @@ def _input_topic(given: str) -> str:
     return one_of(given.removesuffix(DLQ), INPUT_TOPICS, "input topic")
 
 
-def _told(topic: str, done: PutBack) -> str:
+def _summary(topic: str, done: PutBack) -> str:
     if not done.sent and not done.known and not done.failed:
         return f"{topic} has no dead letters."
     what = f"Put {done.sent} dead letter{'' if done.sent == 1 else 's'} back on {topic}."

@@ -28,7 +28,7 @@ from worker.cli._mend import (
     mending,
     named,
     opened,
-    outcome_told,
+    outcome_note,
     shown,
 )
 from worker.cli._output import print_json, printable, table, warn
@@ -243,5 +243,5 @@ async def _tell(work: Mending, flow: Summary, done: str, outcomes: Sequence[Outc
         print_json({**as_json(now), "outcomeId": outcome_id, "workers": workers})
     else:
         what = f"Flow {flow.flow_id} ({flow.topic}, event {printable(flow.event_id)}) is {done}."
-        print(f"{what} {outcome_told(outcomes, workers)}")
+        print(f"{what} {outcome_note(outcomes, workers)}")
     return 0

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     with importing():  # so that Ctrl-C may come while the program is still being read
         from worker.cli import application  # noqa: PLC0415
-        from worker.cli._errors import told  # noqa: PLC0415
+        from worker.cli._errors import failure_of  # noqa: PLC0415
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that knows no arrows gets \u2192 rather than a traceback
@@ -34,7 +34,7 @@ def _run(arguments: Sequence[str]) -> int:
         code = application().main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except Exception as error:
-        if (failure := told(error)) is None:
+        if (failure := failure_of(error)) is None:
             raise
         print(f"Error: {failure.sentence}", file=sys.stderr)
         return failure.code

@@ -45,7 +45,7 @@ def sandbox(
     """Serve the simulated Tradovate until SIGTERM or Ctrl-C.
 
     Prints the settings that make a worker use it, one NAME=value a line, fit for a .env file or `export`. It forgets
-    everything when it ends. What it did is told under /control/state.
+    everything when it ends. What it did is shown under /control/state.
     """
     partner = _furnished(_read(faults))
     return asyncio.run(_serve(partner, host, port))

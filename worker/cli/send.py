@@ -32,7 +32,7 @@ _AT_ONCE = 500
 _STDIN = Path("-")
 
 _MOST_SHOWN = 20
-"""Bad events that are told one by one: the first ones show what is wrong with the rest."""
+"""Bad events that are reported one by one: the first ones show what is wrong with the rest."""
 
 
 class SendSettings(KafkaSettings):

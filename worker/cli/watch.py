@@ -82,9 +82,9 @@ def meets(outcome: Mapping[str, Any], wanted: Mapping[str, str | None]) -> bool:
 
 def cells(outcome: Mapping[str, Any], clock: Clock = utc_text) -> dict[str, str]:
     """An outcome as a row: a cell for each column."""
-    told = [outcome.get("errorCode"), outcome.get("requestStatus"), outcome.get("errorText")]
+    parts = [outcome.get("errorCode"), outcome.get("requestStatus"), outcome.get("errorText")]
     warnings = outcome.get("warnings")
-    told += warnings if isinstance(warnings, list) else []
+    parts += warnings if isinstance(warnings, list) else []
     values = {
         "time": text_of(outcome.get("occurredAt"), clock),
         "topic": outcome.get("topic"),
@@ -94,7 +94,7 @@ def cells(outcome: Mapping[str, Any], clock: Clock = utc_text) -> dict[str, str]
         "trader": outcome.get("traderId"),
         "user": outcome.get("userId"),
         "account": outcome.get("accountName") or outcome.get("accountId"),
-        "what": ": ".join(str(text) for text in told if text),
+        "what": ": ".join(str(text) for text in parts if text),
     }
     return {name: printable(value) for name, value in values.items()}
 

@@ -46,8 +46,8 @@ Bad = tuple[RawRecord, Rejected]
 
 
 @dataclass(slots=True)
-class Taker:
-    """Takes batches. `counted` is told topic, result (accepted, known, invalid) and how many."""
+class EventIntake:
+    """Takes batches. `counted` gets topic, result (accepted, known, invalid) and how many."""
 
     ledger: Ledger
     letters: DeadLetterWriter

@@ -17,7 +17,7 @@ CROWD_SECONDS = 0.05
 
 @dataclass(slots=True)
 class Arrivals:
-    """The last batch of records: told of by `begin`, `taken` and `end`, asked about by `came` and `coming`."""
+    """The last batch of records: set by `begin`, `taken` and `end`, read by `came` and `coming`."""
 
     clock: Callable[[], float] = time.monotonic  # seconds
     _crowd: int = 0  # how many of it make it likely that more will come

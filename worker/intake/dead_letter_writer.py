@@ -1,8 +1,8 @@
 """Puts dead letters on their topic, or keeps them in the ledger if that topic does not accept them: nothing waits.
 
-Three answers of Kafka are told apart. A refusal says something of this record or this topic: the letter is kept in the
-ledger at once. No broker answers at all: then nothing else can be read or published either, and the letter waits.
-Anything else may pass by itself; it is tried again for `PATIENCE` seconds, and then the letter is kept.
+Three answers of Kafka are distinguished. A refusal is about this record or this topic: the dead letter is kept in the
+ledger at once. No broker answers at all: then nothing else can be read or published either, and the dead letter waits.
+Anything else may be temporary: it is retried for `PATIENCE` seconds, and then the dead letter is kept.
 """
 
 from __future__ import annotations

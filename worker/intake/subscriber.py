@@ -23,7 +23,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import KafkaAckableMessage
 
-from worker.intake.accept import Taker
+from worker.intake.accept import EventIntake
 from worker.intake.arrivals import Arrivals
 from worker.intake.parse import RawRecord
 from worker.intake.poll import POLL_MS, Poll
@@ -62,12 +62,17 @@ class Subscriber:
     """The consumer of all input topics: one member of the group for each replica. `look`: at the broker's topics."""
 
     def __init__(
-        self, settings: KafkaSettings, topics: Sequence[str], taker: Taker, look: KafkaLook, stopping: asyncio.Event
+        self,
+        settings: KafkaSettings,
+        topics: Sequence[str],
+        intake: EventIntake,
+        look: KafkaLook,
+        stopping: asyncio.Event,
     ) -> None:
         install()
         create_no_topics()
         self._names = TopicNames(settings.kafka_topic_prefix)
-        self._taker = taker
+        self._intake = intake
         self._look = look
         self._stopping = stopping
         self._arrivals = Arrivals()
@@ -197,7 +202,7 @@ class Subscriber:
         self.busy_since = time.monotonic()
         accepted = False
         try:
-            accepted = await self._taker.take([self._raw(record) for record in records], self._stopping)
+            accepted = await self._intake.take([self._raw(record) for record in records], self._stopping)
             if accepted:
                 self._arrivals.taken()
                 await self._commit(poll, len(records))

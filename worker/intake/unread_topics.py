@@ -22,8 +22,8 @@ LOOK_EVERY = 4.0
 """Seconds between two looks."""
 
 LOOKS = 3
-"""Looks in a row that must find a topic unread before that is told: a rebalance or a restart of a broker takes less.
-With the time that a look may take, 3 s, it is below the 30 s within which readiness must fail."""
+"""Checks in a row that must find a topic unread before that is reported. A rebalance or a restart of a broker is
+shorter. With the time that a check may take, 3 s, it is below the 30 s within which readiness must fail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class KafkaLook:
             async with asyncio.timeout(self._seconds):
                 response = await client.send(leader, request)
         except (KafkaError, TimeoutError, OSError):
-            return {}  # one broker of several is away: the others' partitions are told all the same
+            return {}  # one broker of several is away: the others' partitions are reported all the same
         return {
             TopicPartition(topic, part): offset
             for topic, parts in response.topics

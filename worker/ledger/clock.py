@@ -23,31 +23,31 @@ async def database_time(connection: Connection) -> datetime:
 
 @dataclass(slots=True)
 class DatabaseClock:
-    """The database's time as it was last told, carried on by this process's monotonic clock.
+    """The database's time as it was last read, carried on by this process's monotonic clock.
 
     It is never ahead of the database; it is behind by the time that the answer was on its way.
     """
 
     monotonic: Callable[[], float] = time.monotonic  # seconds
-    _told: datetime | None = None
+    _last: datetime | None = None
     _at: float = 0.0
 
-    def told(self, now: datetime) -> None:
+    def set(self, now: datetime) -> None:
         """A statement has just returned this time."""
-        self._told, self._at = now, self.monotonic()
+        self._last, self._at = now, self.monotonic()
 
     def now(self) -> datetime:
-        """To be asked after the first `told`."""
-        now = self.now_if_told()
-        assert now is not None, "the database has not told its time yet"
+        """To be asked after the first `set`."""
+        now = self.now_if_known()
+        assert now is not None, "the time of the database has not been read yet"
         return now
 
-    def now_if_told(self) -> datetime | None:
-        """None before the first `told`."""
-        return None if self._told is None else self._told + timedelta(seconds=self.monotonic() - self._at)
+    def now_if_known(self) -> datetime | None:
+        """None before the first `set`."""
+        return None if self._last is None else self._last + timedelta(seconds=self.monotonic() - self._at)
 
     async def read(self, connection: Connection) -> datetime:
         """The time at this moment."""
         now = await database_time(connection)
-        self.told(now)
+        self.set(now)
         return now

@@ -57,7 +57,7 @@ class Database:
                 pool.terminate()
 
     def cut(self) -> None:
-        """Breaks all connections for good: whoever waits for the database, were it frozen, is told so at once."""
+        """Breaks all connections for good: a caller that waits for a frozen database fails at once."""
         self._cut = True
         if self._pool is not None:
             pool, self._pool = self._pool, None

@@ -43,7 +43,7 @@ def endpoint_scope(endpoint: str) -> str:
 
 
 def _vendor(operation: str) -> str:
-    """The vendor knows one endpoint where we have several declarations, told apart by a word after an `@`."""
+    """The vendor knows one endpoint where we have several declarations, distinguished by a word after an `@`."""
     return operation.partition("@")[0]
 
 
@@ -51,7 +51,8 @@ def _vendor(operation: str) -> str:
 class Hold:
     """A reason not to call. `until` None: until an operator clears it.
 
-    `body_digest`: a keyed hash of the body that may go again with the ticket; it is made again, and only told by it.
+    `body_digest`: a keyed hash of the body that may be sent again with the ticket. The body is built again; the hash
+    identifies it.
     """
 
     id: int

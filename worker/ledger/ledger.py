@@ -72,7 +72,7 @@ class Ledger:
     ranks: Mapping[str, int]  # rank of each operation: 0 goes first
     source: str = "tradovate-worker"
     lockout: float = 3600.0
-    clock: DatabaseClock = field(init=False)  # told by each survey and each working set
+    clock: DatabaseClock = field(init=False)  # set by each survey and each snapshot
     kept_events: KeptEvents = field(default_factory=KeptEvents)
     _given_up: set[uuid.UUID] = field(default_factory=set)
 
@@ -92,8 +92,8 @@ class Ledger:
         return await changing.write(connection, planner.changes(), self.vault, self.ranks, self.source, lease=lease)
 
     async def now(self) -> datetime:
-        """The database's time, which is asked only if nothing has told it yet."""
-        now = self.clock.now_if_told()
+        """The database's time, which is asked only if it has not been read yet."""
+        now = self.clock.now_if_known()
         if now is None:
             async with self.database.connection() as connection:
                 now = await self.clock.read(connection)
@@ -157,7 +157,7 @@ class Ledger:
         """
         async with self.database.connection() as connection:
             rows = await connection.fetch(_SURVEY, list(operations), limit)
-        self.clock.told(rows[0]["now"])
+        self.clock.set(rows[0]["now"])
         lanes = [
             Lane(row["operation"], StepState(row["state"]), row["batch_id"], row["ready"], row["oldest"], row["newest"])
             for row in rows

@@ -48,7 +48,7 @@ class Outbox:
                 list(without),
             )
         if rows:
-            self.database.clock.told(rows[-1]["now"])  # this may be the first that a replica does
+            self.database.clock.set(rows[-1]["now"])  # this may be the first that a replica does
         return sorted((OutcomeRow.leased(row, begun + OUTCOME_LEASE) for row in rows), key=lambda row: row.id)
 
     async def keep(self, ids: Sequence[int]) -> float:

@@ -32,7 +32,7 @@ class Traffic:
 
 async def traffic(database: Database, operations: Sequence[str], budget: Budget, *, full: int, sample: int) -> Traffic:
     """One query over the hour's calls (5,000 rows at most), from the index. `full`: items of a full call. `sample`:
-    calls in a row whose pace is told.
+    calls in a row whose pace is shown.
     """
     async with database.connection() as connection:
         rows = await connection.fetch(

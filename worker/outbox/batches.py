@@ -22,7 +22,7 @@ _PARTITION_SECONDS = 5.0
 
 
 class TopicNotFound(KafkaError):  # type: ignore[misc]  # noqa: N818 - readiness shows the name
-    """No broker has told the topic's partitions in time: it was deleted, or may not be seen."""
+    """No broker has returned the topic's partitions in time: it was deleted, or may not be seen."""
 
 
 async def send_in_order(

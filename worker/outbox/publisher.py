@@ -92,7 +92,7 @@ class Publisher:
         self._wake.set()
 
     async def run(self) -> None:
-        """Publishes until told to finish and nothing is in hand."""
+        """Publishes until asked to finish and nothing is in hand."""
         failures = 0
         try:
             while not (self._finishing and not self._in_hand() and not self._unnoted):

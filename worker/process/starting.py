@@ -135,7 +135,7 @@ async def ended(loops: Iterable[asyncio.Task[None]], database: Database) -> None
 class Start:
     """The checks before the work. Kafka or PostgreSQL away: it waits, until `stopping` is set.
 
-    `waits`: told what for, and None when it goes on.
+    `waits`: called with what for, and with None when it goes on.
     """
 
     settings: BridgeSettings

@@ -57,17 +57,17 @@ _STRAY: Row = {
 
 
 def _entity(config: SandboxConfig, signal: Row, form: SignalForm, *, wrapped: bool) -> Any:
-    told = {**signal, "archived": False} if config.signal_archived_field else dict(signal)
+    sent = {**signal, "archived": False} if config.signal_archived_field else dict(signal)
     match form:
         case "bad_id":
-            told["id"] = f"s-{signal['id']}"
+            sent["id"] = f"s-{signal['id']}"
         case "no_user":
-            told["adminAlertId"] = config.mda_alert_id
-            del told["relatedToUserId"]
+            sent["adminAlertId"] = config.mda_alert_id
+            del sent["relatedToUserId"]
         case "null_entity":
             return None
         case "unknown_wrapper":
-            return {"signal": told}
+            return {"signal": sent}
         case "right" | "unknown_type" | "cut_frame":
             pass
-    return {"adminAlertSignal": told} if wrapped else told
+    return {"adminAlertSignal": sent} if wrapped else sent

@@ -1,4 +1,4 @@
-"""Batches: one result per item in the items' order, and the ways in which one bad item is told."""
+"""Batches: one result per item in the items' order, and the ways in which one bad item is reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Bad", "batch_items", "malformed", "refused", "run_batch"]
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """Why an item cannot be worked, and how that is told. `atomic` None leaves it to the switch."""
+    """Why an item cannot be worked, and how that is reported. `atomic` None leaves it to the switch."""
 
     problems: Problems
     form: Refusal

@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 __all__ = ["Nothing", "Refusal", "SandboxConfig", "SignalForm", "SwitchError", "switch_values", "with_switches"]
 
 Refusal = Literal["item", "error_text", "violations", "http_400"]
-"""How one bad item is told: beside its own result, or as a refusal of the whole batch in one of three forms."""
+"""How one bad item is reported: beside its own result, or as a refusal of the whole batch in one of three forms."""
 
 Nothing = Literal["404", "null", "object", "empty", "list"]
 """What `find` answers when nothing has that name: 404 without a body, or 200 with `null`, `{}`, no body, or `[]`."""
@@ -106,7 +106,7 @@ class SandboxConfig:
     violation_constraint: Literal["code", "field"] = "field"
     """Unknown: `constraint` of a violation is `required_field_missing` on the older page, the field on the newer."""
     wrong_domain: Literal["error_text", "404", "401"] = "error_text"
-    """Unknown: a call on the other domain is told in an errorText, or is 404, or 401."""
+    """Unknown: a call on the other domain is refused in an errorText, or is 404, or 401."""
     find_nothing: Nothing = "404"
     """Unknown: what `find` answers when nothing has that name."""
     finds_supported: bool = True

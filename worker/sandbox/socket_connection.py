@@ -153,13 +153,13 @@ def _token_in(body: str) -> str:
 
 
 def _message(request_id: int, reply: Reply) -> str:
-    told: dict[str, Any] = {"s": reply.status, "i": request_id}
+    message: dict[str, Any] = {"s": reply.status, "i": request_id}
     if reply.body is None:
         if reply.data is not None:
-            told["d"] = reply.data
+            message["d"] = reply.data
     elif reply.body:
         try:
-            told["d"] = orjson.loads(reply.body)
+            message["d"] = orjson.loads(reply.body)
         except orjson.JSONDecodeError:
-            told["d"] = reply.body.decode(errors="replace")
-    return "a" + orjson.dumps([told]).decode()
+            message["d"] = reply.body.decode(errors="replace")
+    return "a" + orjson.dumps([message]).decode()

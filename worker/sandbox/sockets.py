@@ -58,8 +58,8 @@ class Hub:
             oldest.close("Quota", shutdown={"reasonCode": "ConnectionQuotaReached"})
 
     def shut_down(self, reason_code: str, reason: str | None, domain: str | None) -> int:
-        told = {"reasonCode": reason_code, **({"reason": reason} if reason else {})}
-        return self._each(domain, lambda connection: connection.close("Go away!", shutdown=told))
+        shutdown = {"reasonCode": reason_code, **({"reason": reason} if reason else {})}
+        return self._each(domain, lambda connection: connection.close("Go away!", shutdown=shutdown))
 
     def drop(self, domain: str | None = None, *, gracefully: bool = False) -> int:
         """Cut every socket of a domain, or of both."""

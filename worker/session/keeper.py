@@ -197,7 +197,7 @@ class SessionKeeper:
     async def _turn(self) -> Token | Job:
         async with self._db.connection() as conn:
             state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
-        self._db.clock.told(state.now)
+        self._db.clock.set(state.now)
         if renewal_rules.decide(self._facts(state), state.now) == renewal_rules.Use() and (
             token := self._remember(state)
         ):

@@ -68,7 +68,7 @@ class Health:
             if replica.started and not replica.stopping.is_set() and now - progress > HANGS_AFTER:
                 return f"the {name} loop has not turned for {int(now - progress)} s"
         busy = replica.subscriber.busy_since
-        if busy is not None and now - busy > HANGS_AFTER and replica.taker.failing is None:
+        if busy is not None and now - busy > HANGS_AFTER and replica.intake.failing is None:
             return f"intake has been busy with one batch for {int(now - busy)} s"
         unread = replica.watch.longest()
         if unread is not None and unread[1] > UNREAD_FOR and not replica.stopping.is_set():
@@ -84,7 +84,7 @@ class Health:
         checks["assigned"] = f"the start waits: {replica.waits_for}" if replica.waits_for else assigned
         unread = replica.watch.unread()
         # A part of the ledger may be refused that the look at it above does not need.
-        checks["intake"] = replica.taker.failing
+        checks["intake"] = replica.intake.failing
         checks["dispatch"] = replica.dispatcher.trouble
         checks["outbox"] = replica.publisher.trouble
         checks["reading"] = "; ".join(f"{topic}: {reason}" for topic, reason in unread.items()) or None
@@ -98,7 +98,7 @@ class Health:
             "role": "worker",
             "version": VERSION,
             "callsInFlight": replica.dispatcher.in_flight,
-            "intakeWaitsFor": replica.taker.failing,
+            "intakeWaitsFor": replica.intake.failing,
             "holds": self._reach.held,
             "notPermitted": list(self.not_permitted),
             **self._reach.partner,

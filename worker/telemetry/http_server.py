@@ -45,7 +45,7 @@ def application(probes: Probes, metrics: Metrics, more: Sequence[BaseRoute] = ()
             return await probes.ready()
         except Exception as error:
             log.exception("health.failed")
-            return {"health": f"it cannot be told ({type(error).__name__})"}
+            return {"health": f"it cannot be checked ({type(error).__name__})"}
 
     async def ready(_request: Request) -> Response:
         checks = await asked()

@@ -12,8 +12,8 @@ from worker.bridge.bridge_metrics import BridgeMetrics
 from worker.bridge.catch_up import CatchUp
 from worker.bridge.domain_socket import Line
 from worker.bridge.leadership import Leadership
-from worker.bridge.leading import Term
-from worker.bridge.signal_intake import SignalTaker
+from worker.bridge.leading import LeaderTasks
+from worker.bridge.signal_intake import SignalIntake
 from worker.bridge.signal_publisher import TOPICS, SignalPublisher
 from worker.bridge.signal_read import Fetch
 from worker.bridge.signal_record import SIGNED, Outgoing
@@ -67,7 +67,7 @@ def new_bridge(
     )
     client = partner_client(settings, lockout, egress, tracing.http)
     session = session_keeper(settings, database, vault, client, budget, name)
-    producers = {topic: RecordProducer(settings, database.clock.now_if_told) for topic in TOPICS}
+    producers = {topic: RecordProducer(settings, database.clock.now_if_known) for topic in TOPICS}
     metrics = BridgeMetrics()
     leadership = Leadership(database, name)
 
@@ -85,9 +85,9 @@ def new_bridge(
 
     calls = CountedCalls(database, session, client, budget, name, lockout, settings.lockout, observe)
 
-    def new_term() -> Term:
+    def new_tasks() -> LeaderTasks:
         inboxes = {topic: Inbox() if room is None else Inbox(room) for topic in TOPICS}
-        taker = SignalTaker(
+        intake = SignalIntake(
             inboxes[SIGNED],
             inboxes[ADMIN_ALERT],
             settings.mda_alert_id,
@@ -98,7 +98,7 @@ def new_bridge(
                 domain,
                 client.addresses,
                 SocketCalls(calls, domain),
-                taker,
+                intake,
                 timing or Timing(),
                 dial=Dial(egress.proxy, egress.trust),
                 reconnects=partial(reconnected, domain),
@@ -109,9 +109,9 @@ def new_bridge(
         def listens(domain: Domain) -> bool:
             return any(line.is_listening for line in lines if line.domain is domain)
 
-        fetch = Fetch(calls, taker, database, listens, lambda result: metrics.catch_ups.labels(result).inc())
+        fetch = Fetch(calls, intake, database, listens, lambda result: metrics.catch_ups.labels(result).inc())
         catch_up = CatchUp(lines, fetch)
-        taker.missed = catch_up.unreadable
+        intake.missed = catch_up.unreadable
         for line in lines:
             line.changed = catch_up.changed
         names = TopicNames(settings.kafka_topic_prefix)
@@ -129,7 +129,7 @@ def new_bridge(
             )
             for topic in TOPICS
         ]
-        return Term(lines, catch_up, publishers, session, calls, settings.mda_alert_id)
+        return LeaderTasks(lines, catch_up, publishers, session, calls, settings.mda_alert_id)
 
     return Bridge(
         settings=settings,
@@ -144,7 +144,7 @@ def new_bridge(
         reach=Reach(database, producers[SIGNED], budget, session.in_use, lambda: lockout.why_silent),
         metrics=metrics,
         tracing=tracing,
-        new_term=new_term,
+        new_tasks=new_tasks,
         stopping=stopping or asyncio.Event(),
     )
 

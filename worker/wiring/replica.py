@@ -20,7 +20,7 @@ from worker.dispatch.dispatcher import Dispatcher
 from worker.dispatch.pacing import Pace
 from worker.engine.flows import FLOWS
 from worker.engine.flows.base import Rules
-from worker.intake.accept import Taker
+from worker.intake.accept import EventIntake
 from worker.intake.consumer_watch import LOOK_SECONDS, Watch
 from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.parse import CODES
@@ -118,7 +118,7 @@ class Replica:
     session: SessionKeeper = field(init=False)
     producer: RecordProducer = field(init=False)
     publisher: Publisher = field(init=False)
-    taker: Taker = field(init=False)
+    intake: EventIntake = field(init=False)
     dispatcher: Dispatcher = field(init=False)
     subscriber: Subscriber = field(init=False)
     watch: Watch = field(init=False)
@@ -159,7 +159,7 @@ class Replica:
         first = replace(self.ledger, database=self.database.first)
         self.session = session_keeper(settings, first.database, vault, self.client, budget, self.name, self._observe)
         claims = Claims(first, budget, self.name, settings.tradovate_timeout_seconds + LEASE_MARGIN)
-        self.producer = RecordProducer(settings, self.database.clock.now_if_told)
+        self.producer = RecordProducer(settings, self.database.clock.now_if_known)
         outbox = Outbox(self.database)
         self.publisher = Publisher(outbox, self.producer, names, published=self._published, crash=self.crash)
         caller = Caller(
@@ -198,7 +198,7 @@ class Replica:
             names,
             counted=lambda topic, reason: self.metrics.dead_letters.labels(topic, reason).inc(),
         )
-        self.taker = Taker(
+        self.intake = EventIntake(
             self.ledger,
             letters,
             self.products,
@@ -207,7 +207,7 @@ class Replica:
             traces=self.tracing.intake,
             crash=self.crash,
         )
-        self.subscriber = Subscriber(settings, list(FLOWS), self.taker, look, self.stopping)
+        self.subscriber = Subscriber(settings, list(FLOWS), self.intake, look, self.stopping)
         self.watch = Watch(self.subscriber, look, names, self.stopping, started=_freeze)
         self.health = Health(self, budget)
         self.metrics.expect(FLOWS, CODES)

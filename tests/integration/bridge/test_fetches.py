@@ -56,7 +56,7 @@ async def test_a_domain_that_serves_no_signals_hides_none(
     await stage.bridged(signed)
     assert set(stage.times().values()) == {1}
     assert stage.count("/adminalertsignal/deps") <= {404: 3, 401: 3, 500: 4}[status]
-    assert bridge.term is not None
+    assert bridge.tasks is not None
     assert stage.sessions["logins"] == 1
 
 

@@ -23,7 +23,7 @@ def wrong(stage: BridgeStage, domain: str = "demo") -> int:
 
 def urls(bridge: Bridge) -> dict[Domain, str]:
     """Where the sockets of a bridge are connected."""
-    lines = bridge.term.lines if bridge.term is not None else ()
+    lines = bridge.tasks.lines if bridge.tasks is not None else ()
     return {line.domain: line.url or "" for line in lines if line.is_listening}
 
 
@@ -129,8 +129,8 @@ async def test_a_wrong_host_that_nothing_leads_away_from_is_tried_seldom(stage: 
     await let_time_pass(5)
     assert wrong(stage) <= 4
     assert stage.sessions["renewals"] <= renewals + 2
-    assert bridge.term is not None
-    (trouble,) = [line.trouble for line in bridge.term.lines if line.domain is Domain.DEMO]
+    assert bridge.tasks is not None
+    (trouble,) = [line.trouble for line in bridge.tasks.lines if line.domain is Domain.DEMO]
     assert "wrong_host (HTTP 421)" in str(trouble)
     signed = stage.sign(*stage.users(2))
     await stage.bridged(signed)
@@ -194,5 +194,5 @@ async def test_the_addresses_of_the_settings_stay_where_hosts_are_not_followed(s
     before = urls(bridge)
     moved = stage.partner.move()
     await eventually(lambda: wrong(stage) >= 2, 20)
-    assert all(f":{moved}/" not in (line.url or "") for line in bridge.term.lines) if bridge.term else False
+    assert all(f":{moved}/" not in (line.url or "") for line in bridge.tasks.lines) if bridge.tasks else False
     assert before[Domain.LIVE] == urls(bridge)[Domain.LIVE]

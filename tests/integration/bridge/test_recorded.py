@@ -75,7 +75,9 @@ async def test_a_recorded_refusal_of_the_handshake_is_followed_by_a_renewal(stag
     bridge = await stage.bridge()
     moved = stage.partner.move()
     await eventually(lambda: stage.partner.sandbox.core.calls.wrong_host["demo"] >= 1)
-    await eventually(lambda: bridge.term is not None and any(f":{moved}/" in str(x.url) for x in bridge.term.lines), 20)
+    await eventually(
+        lambda: bridge.tasks is not None and any(f":{moved}/" in str(line.url) for line in bridge.tasks.lines), 20
+    )
     await stage.works(bridge)
     assert stage.sessions["renewals"] == 1
     assert stage.sessions["logins"] == 1

@@ -116,12 +116,12 @@ async def test_our_heartbeat_keeps_a_strict_server_content(stage: BridgeStage) -
     """A server that closes after a second without `[]`, and beats itself much more seldom, closes nothing."""
     stage.switch(idle_seconds=1.0, heartbeat_seconds=0.9)
     bridge = await stage.bridge(QUICK)
-    first = {line.domain: line.epoch for line in bridge.term.lines} if bridge.term else {}
+    first = {line.domain: line.epoch for line in bridge.tasks.lines} if bridge.tasks else {}
     heard = [connection.last_sent for connection in stage.partner.sandbox.core.hub.connections.values()]
     later = max(heard) + 3.0
     await eventually(lambda: min(c.last_sent for c in stage.partner.sandbox.core.hub.connections.values()) > later, 20)
-    assert bridge.term is not None
-    assert {line.domain: line.epoch for line in bridge.term.lines} == first
+    assert bridge.tasks is not None
+    assert {line.domain: line.epoch for line in bridge.tasks.lines} == first
 
 
 @pytest.mark.parametrize(
@@ -132,10 +132,10 @@ async def test_a_shutdown_is_answered_with_patience(stage: BridgeStage, code: st
     bridge = await stage.bridge()
     stage.partner.sandbox.core.hub.shut_down(code, None, "demo")
     await eventually(lambda: reconnects(bridge, reason) == 1)
-    assert bridge.term is not None
-    told = {line.domain: line.trouble for line in bridge.term.lines}
-    assert told[Domain.LIVE] is None
-    assert str(reason) in str(told[Domain.DEMO])
+    assert bridge.tasks is not None
+    troubles = {line.domain: line.trouble for line in bridge.tasks.lines}
+    assert troubles[Domain.LIVE] is None
+    assert str(reason) in str(troubles[Domain.DEMO])
     signed = stage.sign(*stage.users(1))
     await stage.bridged(signed)
 
@@ -167,15 +167,15 @@ async def test_a_lock_out_silences_the_bridge_and_everybody_else(stage: BridgeSt
     assert stage.partner.sandbox.core.calls.during_lockout <= 2  # both sockets may have asked in the same moment
 
 
-async def test_a_lock_out_told_on_a_socket_is_followed_by_a_renewal(stage: BridgeStage) -> None:
+async def test_a_lock_out_reported_on_a_socket_is_followed_by_a_renewal(stage: BridgeStage) -> None:
     """A 429 that names no request silences everybody too, and the first call after it is a renewal."""
     bridge = await stage.bridge()
     for connection in list(stage.partner.sandbox.core.hub.connections.values()):
         connection.push('a[{"s":429,"i":"request_id"}]')
     await eventually(lambda: stage.rows("select 1 from session where suspect"))
-    told = len(stage.partner.sandbox.control.calls(last=1000))
+    before = len(stage.partner.sandbox.control.calls(last=1000))
     await stage.works(bridge, 30)
-    assert stage.partner.sandbox.control.calls(last=1000)[told]["path"] == "/auth/renewaccesstoken"
+    assert stage.partner.sandbox.control.calls(last=1000)[before]["path"] == "/auth/renewaccesstoken"
     assert stage.sessions["logins"] == 1
 
 
@@ -196,7 +196,7 @@ async def test_a_pause_of_everything_is_obeyed_and_its_end_is_noticed(stage: Bri
     async with database.transaction() as connection:
         await holds.pause(connection, None, "a look")
     stage.drop()
-    await eventually(lambda: bridge.term is not None and all("a look" in str(x.trouble) for x in bridge.term.lines))
+    await eventually(lambda: bridge.tasks is not None and all("a look" in str(x.trouble) for x in bridge.tasks.lines))
     assert stage.sockets["opened"] == 2
     signed = stage.sign(*stage.users(2))
     async with database.transaction() as connection:
@@ -206,7 +206,7 @@ async def test_a_pause_of_everything_is_obeyed_and_its_end_is_noticed(stage: Bri
 
 
 async def test_random_drops_in_a_stream_of_signatures_lose_and_double_nothing(stage: BridgeStage) -> None:
-    """Sockets that are cut instead of told, again and again: each signature is on md.signed once."""
+    """Sockets that are cut without a notice, again and again: each signature is on md.signed once."""
     bridge = await stage.bridge()
     stage.switch(socket_drop_probability=0.2, signal_repeats=1, noise_alerts=1)
     signed: list[int] = []
@@ -230,7 +230,7 @@ async def test_two_leaders_for_a_moment_do_no_harm(stage: BridgeStage) -> None:
     await stage.works(second)
     signed += stage.sign(*stage.users(50))
     await stage.bridged(signed)
-    await eventually(lambda: not first.leadership.leads and first.term is None)
+    await eventually(lambda: not first.leadership.leads and first.tasks is None)
     bodies = stage.published()
     assert {body["signalId"] for body in bodies} == set(signed)
     assert len({(body["signalId"], body["eventId"], body["userId"]) for body in bodies}) == len(signed)
@@ -248,7 +248,7 @@ async def test_a_ledger_that_goes_away_costs_no_signature(
         bridge = await stage.bridge()
         await asyncio.to_thread(own_postgres.down)
         signed = stage.sign(*stage.users(3))
-        await eventually(lambda: bridge.term is None, 20)
+        await eventually(lambda: bridge.tasks is None, 20)
         signed += stage.sign(*stage.users(3))
         await asyncio.to_thread(own_postgres.up)
         await stage.bridged(signed, 30)

@@ -21,7 +21,7 @@ def unreadable(bridge: Bridge) -> float:
 
 def still_waiting(bridge: Bridge) -> int:
     """Alerts that no fetch covers yet."""
-    return bridge.term.catch_up.missed.waiting if bridge.term is not None else -1
+    return bridge.tasks.catch_up.missed.waiting if bridge.tasks is not None else -1
 
 
 def fetches(stage: BridgeStage) -> int:
@@ -35,8 +35,8 @@ async def five_minutes_pass(stage: BridgeStage, bridge: Bridge) -> None:
         "update call set at = at - interval '301 s', finished_at = finished_at - interval '301 s'"
         " where operation like 'adminAlertSignal/deps@%'"
     )
-    assert bridge.term is not None
-    catch_up = bridge.term.catch_up
+    assert bridge.tasks is not None
+    catch_up = bridge.tasks.catch_up
     catch_up.clock = lambda clock=catch_up.clock: clock() + 301  # type: ignore[misc]
     catch_up.changed()
 
@@ -61,16 +61,16 @@ async def test_a_good_signal_beside_an_unreadable_one_is_published_at_once(stage
     """Each item of a list is judged by itself: the good ones wait for no fetch, the other ones cause one."""
     stage.switch(signal_entity="list", stray_alerts=4, noise_alerts=1)
     bridge = await stage.bridge()
-    assert bridge.term is not None
-    bridge.term.catch_up.clock = lambda: 0.0  # no fetch as long as time stands still
+    assert bridge.tasks is not None
+    bridge.tasks.catch_up.clock = lambda: 0.0  # no fetch as long as time stands still
     before = fetches(stage)
     signed = stage.sign(*stage.users(5))
     await stage.bridged(signed)
     await eventually(lambda: len(stage.published("admin.alert")) == 5)
     assert fetches(stage) == before
     assert unreadable(bridge) == 4 * 2  # on both sockets
-    bridge.term.catch_up.clock = lambda: 2.0
-    bridge.term.catch_up.changed()
+    bridge.tasks.catch_up.clock = lambda: 2.0
+    bridge.tasks.catch_up.changed()
     await eventually(lambda: not still_waiting(bridge))
     assert fetches(stage) == before + 1
     assert set(stage.times().values()) == {1}
@@ -124,8 +124,8 @@ async def test_two_bridges_share_the_five_minutes(stage: BridgeStage) -> None:
     before = fetches(stage)
     late = stage.sign(*stage.users(1))
     await eventually(lambda: still_waiting(second) > 0)
-    assert second.term is not None
-    catch_up = second.term.catch_up
+    assert second.tasks is not None
+    catch_up = second.tasks.catch_up
     await eventually(lambda: catch_up._extra_at > catch_up.clock() + 200)
     assert fetches(stage) == before
     await five_minutes_pass(stage, second)
@@ -179,7 +179,7 @@ async def test_as_long_as_the_holder_is_not_known_one_domain_is_asked_at_a_time(
     before = fetches(stage)
     signed = stage.sign(*stage.users(1))
     await eventually(lambda: fetches(stage) == before + 1)
-    assert bridge.term is not None
+    assert bridge.tasks is not None
     assert still_waiting(bridge) > 0
     await five_minutes_pass(stage, bridge)
     await stage.bridged(signed)

@@ -40,7 +40,7 @@ class Desk:
     async def skip(self, event_id: str) -> None:
         """Lets the time pass until the next look at the event's review, half a minute or more: it is due now.
 
-        The worker keeps its rhythm. Only this ledger, which ends with the demo, is told that the time has come.
+        The worker keeps its rhythm. Only this ledger, which ends with the demo, has its due times changed.
         """
         while True:
             async with self.database.connection() as connection:

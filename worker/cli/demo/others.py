@@ -84,7 +84,7 @@ def _signed() -> list[Sample]:
             signs=True,
         ),
         Sample(
-            "told before it is signed",
+            "published before it is signed",
             "md.signed",
             {"eventId": "demo-20", "userId": heidi},
             entitled,

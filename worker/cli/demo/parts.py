@@ -32,8 +32,8 @@ STOP_SECONDS = 10.0
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 """All that worker and bridge get of this environment: a real TRADOVATE_PASSWORD must not reach it."""
 
-Told = Callable[[str, str], None]
-"""Is told of each part that is up: its name, and where it is."""
+Report = Callable[[str, str], None]
+"""Called for each part that is up: its name, and where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,10 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(home: Path, bootstrap_servers: str, database_url: str, told: Told) -> AsyncIterator[Stage]:
+async def staged(home: Path, bootstrap_servers: str, database_url: str, report: Report) -> AsyncIterator[Stage]:
     """Starts the partner, the worker and the bridge, in this order, and stops them in the other."""
     await schema.upgrade(database_url)
-    told("Ledger", f"schema {schema.newest()}")
+    report("Ledger", f"schema {schema.newest()}")
     sandbox = Sandbox()
     partner = await serve(sandbox)
     database = Database(database_url, size=4)
@@ -89,7 +89,7 @@ async def staged(home: Path, bootstrap_servers: str, database_url: str, told: To
         seeded = sandbox.control.seed(dict(SEED))
         for rule in FAULTS:
             sandbox.core.faults.add(rule)
-        told("Tradovate", f"simulated, {partner.url}")
+        report("Tradovate", f"simulated, {partner.url}")
         settings = _settings(home, partner, bootstrap_servers, database_url)
         (home / "empty").mkdir()
         # Both at once: on a small machine each takes seconds for its imports alone.
@@ -97,11 +97,11 @@ async def staged(home: Path, bootstrap_servers: str, database_url: str, told: To
             stage = Stage(partner, seeded, await worker, await bridge, Desk(sandbox, database), settings)
             async with httpx.AsyncClient(trust_env=False, timeout=15) as client:
                 await _ready(client, stage.worker)
-                told("Worker", stage.worker.address)
+                report("Worker", stage.worker.address)
                 await _signed_in(client, stage)
-                told("Console", f"{stage.worker.address}/")
+                report("Console", f"{stage.worker.address}/")
                 await _ready(client, stage.bridge)
-                told("Bridge", stage.bridge.address)
+                report("Bridge", stage.bridge.address)
             try:
                 yield stage
             finally:

@@ -42,7 +42,7 @@ class Sample:
     `after`: the event whose outcome must be there before this one is sent. `behind`: the event whose flow must be
     waiting for something before. `times`: how often it is sent. `effects`: what it makes at Tradovate, in the
     simulator's own words. `reviews`: what Tradovate's desk decides, one after each pending outcome. `plain`: one of
-    many, not told one by one. `signs`: nothing is sent, the trader signs at Tradovate, and the bridge makes the event.
+    many, not shown one by one. `signs`: nothing is sent, the trader signs at Tradovate, and the bridge makes the event.
     """
 
     title: str

@@ -14,7 +14,7 @@ from worker.cli.demo.verdict import Effect
 
 _STYLES = {"succeeded": "green", "failed": "yellow", "pending": "cyan", "in_doubt": "magenta"}
 
-_TOLD = (
+_SHOWN = (
     ("user", "userId"),
     ("account", "accountName"),
     ("permission", "tradingPermissionId"),
@@ -36,7 +36,7 @@ class Show:
         self._began = time.monotonic()
         self._console = console()
         self._titles: dict[str, str] = {}
-        self._told = 0
+        self._shown = 0
 
     @property
     def seconds(self) -> float:
@@ -78,22 +78,22 @@ class Show:
     def outcome(self, event_id: str, body: Mapping[str, Any]) -> None:
         """An outcome came out."""
         status = str(body.get("status"))
-        ids = [f"{name} {body[field]}" for name, field in _TOLD if body.get(field) is not None]
+        ids = [f"{name} {body[field]}" for name, field in _SHOWN if body.get(field) is not None]
         if body.get("tradingPermissionId") is None and (revoked := body.get("tradingPermissionIds")):
             ids.append(f"revoked {', '.join(map(str, revoked))}")
-        told = [code for code in (body.get("errorCode"),) if code]
+        codes = [code for code in (body.get("errorCode"),) if code]
         texts = [text for text in (body.get("errorText"), *(body.get("warnings") or ())) if text]
         self._line(
             ("out  ", _STYLES.get(status, "")),
             (_name(str(body.get("topic")), event_id), "bold"),
             (f"{status:<10}", _STYLES.get(status, "")),
-            (printable("  ".join([*told, ", ".join(ids), *texts])), ""),
+            (printable("  ".join([*codes, ", ".join(ids), *texts])), ""),
         )
 
     def progress(self, done: int, total: int) -> None:
-        """Of the plain events so many are done: told at every tenth."""
-        if done * 10 // total > self._told:
-            self._told = done * 10 // total
+        """So many of the plain events are done: shown at every tenth."""
+        if done * 10 // total > self._shown:
+            self._shown = done * 10 // total
             self._line(("out  ", "green"), (f"{done} of {total} plain purchases are done", ""))
 
     def calls(self, by_path: Mapping[str, int], items: Mapping[str, int], names: Mapping[str, str]) -> None:

@@ -129,7 +129,7 @@ class Flows:
             case "cancel":
                 await self.mender.cancel(flow.flow_id, reason, by)
             case "resolve":
-                status, facts = _told(form)
+                status, facts = _stated(form)
                 await self.mender.resolve(flow.flow_id, status, facts, reason, by)
             case _:
                 if "retry" not in _ALLOWED[flow.state]:
@@ -187,7 +187,7 @@ class _Wrong(Exception):  # noqa: N818 - a form's field
     """What a field should have been."""
 
 
-def _told(form: Form) -> tuple[Status, dict[str, Any]]:
+def _stated(form: Form) -> tuple[Status, dict[str, Any]]:
     """What a person saw: the status, and the ids that they know."""
     try:
         status = {"succeeded": Status.SUCCEEDED, "failed": Status.FAILED}[form.get("outcome")]

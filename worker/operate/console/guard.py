@@ -78,7 +78,7 @@ class Guard:
             if isinstance(session, Response):
                 return session
             if session is None:
-                return self.render.message(request, 401, "Sign in first", "Nothing is told.")
+                return self.render.message(request, 401, "Sign in first", "Nothing is shown before that.")
             return await stream(request, session)
 
         return endpoint

@@ -20,7 +20,7 @@ PARTS = ("headline", "clock", "flows", "oldest", "chart", "budget", "holds", "pa
 """The parts of the page, each a template and an event of that name."""
 
 MOST_WATCHERS = 100
-"""Pages that one replica keeps live; the next one is told to try again later."""
+"""Pages that one replica keeps live; the next one is asked to try again later."""
 
 _PING = 15.0
 """Seconds of silence after which a comment goes out: proxies cut what is silent for longer."""

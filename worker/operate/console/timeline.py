@@ -221,12 +221,12 @@ def _call(call: CallSeen, why: str) -> Entry:
 
 
 def _outcome(outcome: OutcomeSeen, clock: Clock) -> Entry:
-    told = f"Published {clock(outcome.published_at)}." if outcome.published_at else "Not published yet."
+    published = f"Published {clock(outcome.published_at)}." if outcome.published_at else "Not published yet."
     code = [f"{outcome.error_code}."] if outcome.error_code not in (None, outcome.status) else []
     asked = [f"The request is {outcome.request_status}."] if outcome.request_status else []
     title = f"Outcome {outcome.outcome_id}"
     return Entry(
-        outcome.created_at, "outcome", title, (*code, *asked, told), outcome.error_text, outcome.status, rank=6
+        outcome.created_at, "outcome", title, (*code, *asked, published), outcome.error_text, outcome.status, rank=6
     )
 
 

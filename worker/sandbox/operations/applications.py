@@ -151,8 +151,8 @@ def request_status(call: Call) -> Reply:
         return refusal(message(call.config, "request_unknown"))
     if call.config.review_step_seconds:
         advance(request, int((call.now - request["at"]) / call.config.review_step_seconds))
-    told = {name: request[name] for name in ("message", "accountId") if request[name] is not None}
-    return ok(call.config, requestId=request["id"], status=request["status"], **told)
+    more = {name: request[name] for name in ("message", "accountId") if request[name] is not None}
+    return ok(call.config, requestId=request["id"], status=request["status"], **more)
 
 
 def advance(request: Row, steps: int) -> None:

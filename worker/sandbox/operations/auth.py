@@ -17,7 +17,7 @@ __all__ = ["OPERATIONS"]
 
 
 def login(call: Call) -> Reply:
-    """Open a session. A wrong password is told as the switch says; the fifth in an hour costs a captcha."""
+    """Open a session. A wrong password is reported as the switch says; the fifth in an hour costs a captcha."""
     body, config = call.body, call.config
     problems = check(
         body,

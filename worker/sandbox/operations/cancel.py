@@ -22,7 +22,7 @@ _FLAGS = ("tradovateSubscriptions", "userPlugins", "marketDataSubscriptions", "t
 
 
 def cancel_everything(call: Call) -> Reply:
-    """End what the users have on this domain. Ids of nobody are ignored; what is gone already is not told again."""
+    """End what the users have on this domain. Ids of nobody are ignored; what is gone already is not reported again."""
     ids = _ids(call, "userIds")
     if not ids:
         return violations(call.config, [("userIds", "User Ids should be specified")])

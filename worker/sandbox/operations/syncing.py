@@ -81,15 +81,15 @@ def _snapshot(call: Call, kinds: list[Any]) -> list[dict[str, list[Row]]]:
         "userPlugin": world.plugins.visible(),
         "tradovateSubscription": world.subscriptions.visible(),
     }
-    told = [
+    sent = [
         (array, row)
         for kind, (array, domain) in FAMILIES.items()
         if kind in kinds and domain == call.domain
         for row in tables[kind]
     ]
     wanted = max(1, call.config.sync_messages)
-    size = max(1, -(-len(told) // wanted))
-    parts = [_part(told[at : at + size]) for at in range(0, len(told), size)]
+    size = max(1, -(-len(sent) // wanted))
+    parts = [_part(sent[at : at + size]) for at in range(0, len(sent), size)]
     return parts + [_part(()) for _ in range(wanted - len(parts))]
 
 

@@ -195,7 +195,7 @@ create index call_open on call (id) where result is null;
 -- What keeps calls back: a lock-out (scope 'all'), a penalty ('endpoint:<operation>'), a rejected login ('login'),
 -- a person's pause ('pause:all' or 'pause:<operation>'). `ticket`
 -- and `body` are the penalty ticket and the exact bytes that must go again with it (encrypted); `batch_id` names the
--- steps that those bytes stand for. But for tickets, a scope has one hold at a time: replicas that are told the same
+-- steps that those bytes stand for. But for tickets, a scope has one hold at a time: replicas that receive the same
 -- thing at once extend it (the unique index closes that race).
 create table hold (
     id             bigint generated always as identity primary key,
