@@ -39,7 +39,7 @@ _REAL_KAFKA = {"kafka", "own_kafka"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for a real broker is marked so; what takes long comes first."""
+    """A test that asks for a real broker is marked so; tests that take long come first."""
     for item in items:
         if _REAL_KAFKA & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")

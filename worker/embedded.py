@@ -131,7 +131,7 @@ class EmbeddedPostgres:
         return self._url(name)
 
     def drop_database(self, name: str) -> None:
-        """Removes a database, cutting off whoever uses it."""
+        """Removes a database, cutting off its clients."""
         self._run("dropdb", *self._where, "--force", "--if-exists", name)
 
     def __enter__(self) -> Self:
@@ -245,7 +245,7 @@ class EmbeddedKafka:
 
 
 _CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C", "TZ": "UTC"}
-"""An environment in which nobody's PGHOST or PGOPTIONS leads the server's tools elsewhere."""
+"""An environment in which no PGHOST or PGOPTIONS leads the server's tools elsewhere."""
 
 
 def _newest_server() -> Path:
@@ -260,7 +260,7 @@ def _newest_server() -> Path:
 
 
 def _user() -> dict[str, Any]:
-    """As whom the server runs: who asks, or `nobody` with nobody's rights in place of root."""
+    """The user that the server runs as: the one who asks, or `nobody` in place of root."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")

@@ -195,7 +195,7 @@ class TradovateSettings(EnvironmentSettings):
     tradovate_follow_hosts: forms.Switch = True
     """Tradovate moves organizations to hosts of their own; `off` is for a gateway of the firm's own."""
     tradovate_trusted_hosts: forms.TrustedHosts = "tradovateapi.com,tradovate.com,ninjatrader.com,ninjatrader.dev"
-    """All domains that the vendor's pages name: whoever is called receives the token."""
+    """All domains that the vendor's pages name: a host that is called receives the token."""
     tradovate_proxy_url: forms.ProxyUrl | None = None
     """A `SecretStr`, for it may carry a password."""
     tradovate_ca_file: forms.CaFile | None = None
@@ -338,7 +338,7 @@ class HttpSettings(Group):
     """This machine alone: a console that is open to the world has to be meant."""
     http_port: forms.Port = 8000
     http_trusted_proxies: forms.Networks = "127.0.0.0/8,::1"
-    """Loopback alone: whoever is trusted says which address wrong tokens of the console are counted for."""
+    """Loopback alone: a trusted proxy says which address wrong tokens of the console are counted for."""
     console_token: forms.ConsoleToken | None = None
 
     @property

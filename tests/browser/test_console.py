@@ -138,7 +138,7 @@ async def test_a_person_resolves_a_flow_in_doubt(stage: Stages, driver: webdrive
 
 
 async def test_a_person_puts_a_dead_letter_back(stage: Stages, driver: webdriver.Chrome) -> None:
-    """They see what is wrong with it and nothing personal; it is judged afresh, and goes back once."""
+    """They see what is wrong with it and nothing personal; it is judged again, and is published again once."""
     on, ada = await opened(stage, driver)
     event = purchase(1, contact=True)
     headers = [("dlq-reason", b"unknown_product"), ("dlq-error", f"no such product {MARKUP}".encode())]

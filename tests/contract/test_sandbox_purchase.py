@@ -146,7 +146,7 @@ async def test_account_names_follow_the_rule(name: str) -> None:
 
 @pytest.mark.parametrize("unique", [True, False])
 async def test_account_names_are_unique_or_not(unique: bool) -> None:
-    """The same name again is refused, or makes a second account that the oracle tells of."""
+    """The same name again is refused, or makes a second account that the oracle reports."""
     desk = await desk_with(account_names_unique=unique)
     user_id = await desk.new_user()
     await desk.new_account(user_id, "EVAL1")

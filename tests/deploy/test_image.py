@@ -298,7 +298,7 @@ def test_image_has_only_what_production_needs(built: Built) -> None:
 
 @pytest.mark.slow
 def test_wheel_says_what_it_is(built: Built) -> None:
-    """Whoever looks at the installed package finds its purpose, its README and its extra; no licence is claimed, and no
+    """The installed package shows its purpose, its README and its extra; no licence is claimed, and no
     address that is not there.
     """
     (found,) = distributions(path=[str(built.site)], name="tradovate-worker")

@@ -26,7 +26,7 @@ def test_every_setting_of_the_notes_exists() -> None:
 
 @pytest.mark.parametrize("alert", [rule["alert"] for rule in alerts()])
 def test_alert_has_a_row_with_its_commands(alert: str) -> None:
-    """The table tells of each alert its cause and the commands that the alert itself tells."""
+    """The table gives the cause of each alert and the commands that the alert itself gives."""
     (row,) = [line for line in notes().splitlines() if line.startswith(f"| `{alert}` ")]
     (rule,) = [rule for rule in alerts() if rule["alert"] == alert]
     assert rule["labels"]["severity"] in row

@@ -1,4 +1,4 @@
-"""A broker creates topics for whoever asks for them (Kafka's default): the worker never asks so."""
+"""A broker creates topics for any client that asks for them (Kafka's default): the worker never asks so."""
 
 from __future__ import annotations
 

@@ -282,7 +282,7 @@ async def test_a_captcha_rests_its_endpoint_alone_for_an_hour(db: Database) -> N
 
 
 async def test_a_pause_stops_look_ups_of_its_operation_too(db: Database) -> None:
-    """A paused operation makes no call, and calls go again when it is resumed."""
+    """A paused operation makes no call, and makes calls again when it is resumed."""
     async with db.transaction() as conn:
         await holds.pause(conn, "createEvaluationUsers", "the partner asked")
         for closed in (await begin(conn), await begin(conn, kind="look_up", reads="user/find")):

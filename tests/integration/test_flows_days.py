@@ -22,7 +22,7 @@ MONDAY_TO_THURSDAY, SUNDAY = {0, 1, 2, 3}, {6}
 
 
 def a_day(weekdays: set[int], *, month_end: bool = False) -> date:
-    """The last such day that is over: the broker takes no outcome that is dated in the future."""
+    """The last such day that has ended: the broker takes no outcome that is dated in the future."""
     day = datetime.now(CHICAGO).date() - timedelta(days=2)
     while day.weekday() not in weekdays or (month_end and (day + timedelta(days=1)).day != 1):
         day -= timedelta(days=1)

@@ -23,7 +23,7 @@ async def db(ledger_url: str) -> AsyncIterator[Database]:
 
 
 async def test_a_hold_is_made_longer_and_never_shorter(db: Database) -> None:
-    """Whoever comes with less time changes nothing about the end."""
+    """A shorter hold that comes later does not change the end."""
     async with db.transaction() as conn:
         first = await holds.put(conn, holds.ALL, "429", lasts=60 * MINUTE)
         assert await holds.put(conn, holds.ALL, "423", lasts=MINUTE) == first

@@ -1,4 +1,4 @@
-"""A 423 or 429 that a worker receives while PostgreSQL is away: no replica calls until the lock-out is over."""
+"""A 423 or 429 that a worker receives while PostgreSQL is away: no replica calls until the lock-out ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USERS, FIND, RENEWAL = "/user/createevaluationusers", "/user/find", "/auth/renew
 
 
 async def _two_replicas(on: Stage) -> None:
-    """Both of them have work, whoever receives the answer."""
+    """Both of them have work, no matter which one receives the answer."""
     for number in range(2):
         await on.replica(KAFKA_GROUP_ID=f"{on.env['KAFKA_GROUP_ID']}{number}")
 
@@ -40,7 +40,7 @@ async def _locked_out_while_away(on: Stage, own_postgres: EmbeddedPostgres, path
 async def test_a_lock_out_is_kept_while_the_ledger_is_away(
     fragile_stage: Stages, own_postgres: EmbeddedPostgres, path: str
 ) -> None:
-    """Whether a send or a look-up is answered 429: neither this replica nor another one calls before it is over, and
+    """Whether a send or a look-up is answered 429: neither this replica nor another one calls before it ends, and
     the first call then is a renewal.
     """
     on = await fragile_stage(SandboxConfig(lockout_seconds=LASTS), TRADOVATE_LOCKOUT_SECONDS=str(LASTS))

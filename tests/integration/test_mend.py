@@ -168,7 +168,9 @@ async def test_of_two_retries_at_once_one_is_made(stage: Stages) -> None:
 
 
 async def test_what_nobody_can_look_up_is_sent_again_only_on_a_persons_word(stage: Stages) -> None:
-    """A step in doubt without a look-up is refused a retry, and goes again when a person saw that it was not made."""
+    """A step in doubt without a look-up is refused a retry, and is retried when an operator saw that it was not
+    made.
+    """
     on = await stage(RETRY_FOR_SECONDS="1")
     here = await on.replica()
     await doubtful(on)

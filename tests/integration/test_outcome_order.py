@@ -24,7 +24,7 @@ select 'later', flow_id, topic, event_id, status, headers, body, clock_timestamp
 
 @pytest.mark.crash
 @pytest.mark.timeout(120)
-async def test_pending_comes_before_the_final_outcome_whoever_publishes(real_stage: Stages) -> None:
+async def test_pending_comes_before_the_final_outcome_with_several_publishers(real_stage: Stages) -> None:
     """A replica freezes with `pending` in its hand and another one brings the flow to its end: the final outcome waits,
     and comes after `pending`.
     """

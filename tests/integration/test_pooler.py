@@ -1,4 +1,4 @@
-"""Behind a real PgBouncer, whose server sessions change under whoever is connected to it."""
+"""Behind a real PgBouncer, whose server sessions change under its clients."""
 
 from __future__ import annotations
 

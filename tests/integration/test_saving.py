@@ -20,7 +20,7 @@ RESET = "/account/resetdemoaccountstate"
 
 
 async def test_the_end_of_a_call_is_written_with_what_came_of_it(stage: Stages) -> None:
-    """When an outcome is there, its calls are over in the call log, with the partner's kind of answer."""
+    """When an outcome is there, its calls have ended in the call log, with the partner's kind of answer."""
     on = await stage()
     await on.replica()
     await on.buy(purchase(1))

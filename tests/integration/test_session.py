@@ -42,7 +42,7 @@ async def test_the_first_need_logs_in_with_all_that_the_settings_say(world: Worl
 
 
 async def test_the_token_is_sealed_in_the_ledger(world: World) -> None:
-    """Whoever reads the database sees no token."""
+    """A reader of the database sees no token."""
     await world.keeper().ensure()
     assert b"login-1" not in (await world.row())["token"]
 
@@ -153,7 +153,7 @@ async def test_a_login_that_was_not_executed_is_tried_again(world: World, answer
 
 
 async def test_other_settings_may_log_in_after_a_rejection(world: World) -> None:
-    """The latch is on the credentials that were rejected: new ones are tried, and end it when they are accepted."""
+    """The hold is on the credentials that were rejected: new ones are tried, and end it when they are accepted."""
     world.partner.login = says(401)
     await no_session(world.keeper())
     world.partner.login = lambda _: world.partner.token("new")
@@ -162,7 +162,7 @@ async def test_other_settings_may_log_in_after_a_rejection(world: World) -> None
     assert await world.held() == {}
 
 
-async def test_clearing_the_latch_allows_one_login(world: World) -> None:
+async def test_clearing_the_hold_allows_one_login(world: World) -> None:
     """A person who clears the hold gets one more try, not many."""
     world.partner.login = says(401)
     await no_session(world.keeper())
@@ -174,7 +174,7 @@ async def test_clearing_the_latch_allows_one_login(world: World) -> None:
 
 
 async def test_unclear_logins_back_off_for_all_replicas(world: World) -> None:
-    """After a 5xx the next login waits 1, 5, 15, 60, then 180 seconds, whoever makes it."""
+    """After a 5xx the next login waits 1, 5, 15, 60, then 180 seconds, whichever replica makes it."""
     world.partner.login = says(503)
     waits = []
     for _ in range(6):

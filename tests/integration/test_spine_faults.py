@@ -75,17 +75,17 @@ async def _unclear(stage: Stages, fault: dict[str, Any]) -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("form", ["item", "error_text", "violations", "http_400"])
-async def test_a_culprit_is_found_and_its_neighbours_succeed(stage: Stages, form: str) -> None:
+async def test_a_bad_item_is_found_and_its_neighbours_succeed(stage: Stages, form: str) -> None:
     """One bad item among a hundred fails alone, with its own text, at the cost of some fifteen calls."""
     trials = {
-        f"{path} {atomic=}": _culprit(stage, path, form, atomic=atomic)
+        f"{path} {atomic=}": _bad_item(stage, path, form, atomic=atomic)
         for path in (USERS, ACCOUNTS)
         for atomic in (True, False)
     }
     await together(trials)
 
 
-async def _culprit(stage: Stages, path: str, form: str, *, atomic: bool) -> None:
+async def _bad_item(stage: Stages, path: str, form: str, *, atomic: bool) -> None:
     on = await stage(SandboxConfig(batch_atomic=atomic))
     await on.replica()
     wanted = "login42x" if path == USERS else "EVAL100042"
@@ -104,7 +104,7 @@ async def _culprit(stage: Stages, path: str, form: str, *, atomic: bool) -> None
     await oracle.holds_all(on)
 
 
-async def test_several_culprits_are_found(stage: Stages) -> None:
+async def test_several_bad_items_are_found(stage: Stages) -> None:
     """Three bad items in one call each fail alone."""
     on = await stage()
     await on.replica()
@@ -119,7 +119,7 @@ async def test_several_culprits_are_found(stage: Stages) -> None:
 
 
 async def test_a_penalty_ticket_goes_with_the_same_body(stage: Stages) -> None:
-    """After a ticket's wait the same bytes go again with it, and the partner takes them."""
+    """After a ticket's wait the same bytes are sent again with it, and the partner takes them."""
     on = await stage()
     sent = on.record_requests()
     await on.replica()
@@ -214,7 +214,9 @@ async def test_what_never_left_is_no_attempt(stage: Stages) -> None:
 
 
 async def test_a_ticket_with_a_captcha_rests_the_endpoint(stage: Stages) -> None:
-    """With a captcha nothing is sent to the endpoint, by any replica, until its hour is over or a person says so."""
+    """With a captcha nothing is sent to the endpoint, by any replica, until its hour has passed or an operator clears
+    it.
+    """
     on = await stage()
     replica = await on.replica()
     on.fault("ticket", ACCOUNTS, times=1, captcha=True)

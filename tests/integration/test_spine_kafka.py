@@ -244,7 +244,9 @@ async def test_kafka_goes_and_comes_back(restartable_stage: Stages, own_kafka: K
     await eventually(all_published, 30)
 
     async def lapsed() -> bool:
-        """All work is done, and whoever wrote the first outcome would have lost its lease had it not been kept up."""
+        """All work is done, and the replica that wrote the first outcome would have lost its lease without
+        extensions.
+        """
         (row,) = await on.rows(
             "select count(*) as all, min(created_at) < now() - interval '13 seconds' as old from outcome"
         )

@@ -1,4 +1,4 @@
-"""What all replicas share: the hour's budget, the lock-out, the session and its latch."""
+"""What all replicas share: the hour's budget, the lock-out, the session and the hold of a rejected login."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RENEWAL = "/auth/renewaccesstoken"
 
 @pytest.mark.parametrize("status", [423, 429])
 async def test_a_lock_out_silences_all_replicas(stage: Stages, status: int) -> None:
-    """After a 423 or 429 no replica calls until the lock-out is over; then a renewal goes first, and all is done."""
+    """After a 423 or 429 no replica calls until the lock-out ends; then a renewal goes first, and all is done."""
     on = await stage(SandboxConfig(lockout_seconds=3))
     replicas = [await on.replica(KAFKA_GROUP_ID=f"{on.env['KAFKA_GROUP_ID']}{n}") for n in range(2)]
     on.fault("status_before", ACCOUNTS, times=1, status=status)

@@ -101,7 +101,7 @@ async def test_a_host_that_says_404_to_everything_proves_nothing_absent(stage: S
 
 async def test_an_empty_404_is_not_found_only_if_the_entity_is_not_there(stage: Stages) -> None:
     """A reset of an account that nobody has, answered 404, ends as not_found; beside it one that is there is retried
-    until it is done, and a trader who is nobody's user likewise.
+    until it is done, and a trader without a user likewise.
     """
     firm = Firm(await stage())
     on = firm.stage

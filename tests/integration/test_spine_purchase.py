@@ -115,7 +115,7 @@ async def test_two_first_orders_of_one_trader_make_one_user(stage: Stages) -> No
 
 
 async def test_a_trader_is_named_by_one_call_at_a_time(stage: Stages) -> None:
-    """An order of a trader whom a call in flight names waits until that call is over; other traders do not."""
+    """An order of a trader whom a call in flight names waits until that call has ended; other traders do not."""
     on = await stage(TRADOVATE_TIMEOUT_SECONDS="10")
     await on.replica()
     await on.buy(purchase(1))

@@ -1,4 +1,4 @@
-"""Traces: one from the shop's event to its outcome, and none of it costs time or tells of persons."""
+"""Traces: one from the shop's event to its outcome, and none of it costs time or shows personal data."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ async def _waited(on: Stage, accepted: object) -> bool:
 
 
 async def test_a_batch_is_one_call_with_links_to_its_flows(stage: Stages, spans: InMemorySpanExporter) -> None:
-    """Whoever looks at an HTTP call finds every event that it carried, and from each event the call."""
+    """An HTTP call links to every event that it carried, and each event to the call."""
     on = await stage(OTEL_EXPORTER_OTLP_ENDPOINT=ON)
     await on.replica()
     async with on.gathered("createEvaluationUsers"):

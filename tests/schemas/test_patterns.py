@@ -1,4 +1,4 @@
-"""A pattern means one thing, whoever reads it."""
+"""A pattern means one thing to every reader."""
 
 from __future__ import annotations
 

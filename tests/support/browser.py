@@ -43,7 +43,7 @@ def why_no_browser() -> str:
 
 
 def start(profile: Path) -> webdriver.Chrome:
-    """Starts it, with nobody's profile."""
+    """Starts it, with an empty profile."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for option in (*_OPTIONS, f"--user-data-dir={profile}"):

@@ -88,7 +88,7 @@ class Databases:
             return self._template
 
     def drop(self, name: str) -> None:
-        """Removes a database, cutting off whoever uses it."""
+        """Removes a database, cutting off its clients."""
         self._run(f'drop database if exists "{name}" with (force)')
 
     def __enter__(self) -> Self:
@@ -214,7 +214,7 @@ class Standby(EmbeddedPostgres):
 
 
 def crash(server: EmbeddedPostgres) -> None:
-    """Ends a server without a word to whoever is connected, and keeps its data."""
+    """Ends a server without a word to its clients, and keeps its data."""
     pid_file = Path(parse_qs(urlsplit(server.url).query)["host"][0]) / "data/postmaster.pid"
     os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
     server.down()

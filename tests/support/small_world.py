@@ -172,7 +172,7 @@ class SmallWorld:
         for step in self.steps.values():
             if step.open and step.waits_for and not set(changes.wakes).isdisjoint(step.waits_for):
                 step.due = min(step.due, self.now)
-            step.trader_key = changes.rekeyed.get(step.trader_key, step.trader_key)
+            step.trader_key = changes.new_trader_keys.get(step.trader_key, step.trader_key)
         self.outcomes += [new.outcome for new in changes.outcomes]
 
     def accept(self, topic: str, **body: Any) -> uuid.UUID:

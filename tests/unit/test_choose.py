@@ -195,7 +195,7 @@ def test_nobody_overtakes_the_most_urgent() -> None:
 
 
 def test_held_lane_holds_nobody_up() -> None:
-    """What a penalty or the maintenance holds back is passed over, and looked at again when that is over."""
+    """What a penalty or the maintenance holds back is passed over, and looked at again when that has ended."""
     now = situation(held=holding(ACCOUNTS))
     starts, again = choose([lane(ACCOUNTS, 300), lane(USERS, 100)], OPERATIONS, now)
     assert [start.lane.operation for start in starts] == [USERS]

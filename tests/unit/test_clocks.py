@@ -51,7 +51,7 @@ def _readers() -> Iterator[tuple[str, str]]:
 
 
 def test_this_machines_clock_is_read_where_a_reason_says_so_alone() -> None:
-    """Whoever needs the time asks the ledger (`ledger/clock.py`); durations are measured by the monotonic clock."""
+    """Code that needs the time asks the ledger (`ledger/clock.py`); durations are measured by the monotonic clock."""
     found = dict(_readers())
     assert {name: how for name, how in found.items() if name not in ALLOWED} == {}
     assert set(ALLOWED) <= set(found), "an exception that nobody needs any more"

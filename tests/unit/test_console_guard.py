@@ -181,7 +181,7 @@ async def test_ten_guesses_at_once_are_ten_guesses() -> None:
 
 
 async def test_somebody_inside_is_not_shut_out_by_a_neighbour() -> None:
-    """Whoever has signed in goes on working although their address is shut out for guessing."""
+    """A browser that has signed in goes on working although its address is shut out for guessing."""
     doors = Doors()
     client, _ = await doors.inside()
     async with doors.client() as guesser:

@@ -68,7 +68,7 @@ def test_each_kind_names_its_cause(error: Exception, cause: Cause) -> None:
 
 
 def test_what_passes_is_run_again_at_once() -> None:
-    """A race and a stale plan are over when the transaction is run again; nothing else is."""
+    """A race and a stale plan end when the transaction is run again; no other error does."""
     stale = of_driver(asyncpg.InvalidCachedStatementError("x"))
     passing = [Again(), of_driver(asyncpg.DeadlockDetectedError("x")), stale]
     assert all(isinstance(error, DatabaseUnavailable) and error.passes for error in passing)

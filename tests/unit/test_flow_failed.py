@@ -69,7 +69,7 @@ def test_an_unknown_order_is_looked_for_by_its_name_and_then_waited_for() -> Non
     assert ended(late).error_code is ErrorCode.NOT_FOUND
 
 
-def test_every_permission_of_an_own_account_goes_whoever_has_it() -> None:
+def test_every_permission_of_an_own_account_is_revoked_for_each_user() -> None:
     """On the trader's own account another trader's permission goes too; on an unknown one it is a conflict."""
     asked = event(accountId=11)
     looked = plan(TOPIC, asked, known=[order(permission_id=None)])
@@ -103,7 +103,7 @@ def test_already_revoked_is_done() -> None:
 
 
 def test_a_refusal_of_several_is_asked_one_by_one() -> None:
-    """The culprit is named, the others are revoked."""
+    """The bad permission is named, the others are revoked."""
     asked = event(tradingPermissionIds=[31, 32])
     rows = [[31, 5, 11, "Accepted"], [32, 5, 12, "Accepted"]]
     both = read(learn(TOPIC, asked, plan(TOPIC, asked).facts, FIND, found(*rows)), asked)

@@ -136,7 +136,7 @@ def test_a_lock_out_that_nobody_asked_for_silences_all_the_same(text: str) -> No
 
 
 def test_a_penalty_ticket_inside_the_answer_is_kept_and_the_connection_goes_on() -> None:
-    """The sync request goes again with its ticket under a new id, and then the socket listens."""
+    """The sync request is sent again with its ticket under a new id, and then the socket listens."""
     wire = syncing()
     acts = wire.hear(frame({"i": 1, "s": 200, "d": {"p-ticket": "t", "p-time": 3}}), 0.0)
     assert acts == [Replied(SYNC, Ticket("t", timedelta(seconds=3)))]

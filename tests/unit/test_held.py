@@ -66,7 +66,7 @@ def test_a_hold_is_asked_about_again(seconds: float | None, until: float | None)
 
 
 def test_what_begins_is_no_longer_held() -> None:
-    """A call that begins shows that what held it back is over, for the others as well."""
+    """A call that begins shows that what held it back has ended, for the others as well."""
     known = Held()
     known.closed(USERS, StepState.DUE, closed(MINUTE_BUDGET), 100.0)
     known.begun(ACCOUNTS, StepState.DUE, 100.1)

@@ -13,7 +13,7 @@ MIGRATION = Path(worker.ledger.__file__).parent / "migrations" / "versions" / "0
 
 
 def test_the_diagram_shows_exactly_the_allowed_moves() -> None:
-    """Whoever reads the diagram knows every move that a step may make, and no other."""
+    """The diagram shows every move that a step may make, and no other."""
     drawn = {(left, right) for left, right in re.findall(r"^    (\w+) --> (\w+):", README.read_text(), re.MULTILINE)}
     allowed = {(left.value, right.value) for left, rights in MOVES.items() for right in rights}
     assert drawn == allowed

@@ -265,7 +265,7 @@ def test_only_revocations_may_use_what_is_kept_back() -> None:
     assert {operation.vendor for operation in OPERATIONS.values() if operation.reserve} == {"revokeTradingPermissions"}
 
 
-def test_nothing_urgent_waits_for_company() -> None:
+def test_nothing_urgent_lingers() -> None:
     """Only what goes in large batches does."""
     assert {operation.vendor for operation in OPERATIONS.values() if operation.lingers} == {
         "cancelEverything", "createEvaluationAccounts", "createEvaluationUsers", "resetDemoAccountState",

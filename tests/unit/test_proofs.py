@@ -106,7 +106,7 @@ def proven(result: Result, operation: Operation) -> bool:
 
 
 def test_every_operation_has_a_case_and_states_its_proof() -> None:
-    """Whoever adds a declaration says which part of a response proves it, and adds a case here."""
+    """A new declaration says which part of a response proves it, and needs a case here."""
     assert {operation.name for operation in SENT} == set(PROVEN)
     assert all(operation.promises for operation in SENT)
 
@@ -186,7 +186,7 @@ def test_another_number_of_results_proves_nothing(results: list[dict[str, Any]])
     assert all(isinstance(each, Unknown) for each in read(USERS, {"results": results}, THREE))
 
 
-def test_an_id_that_two_results_share_is_nobodys() -> None:
+def test_an_id_that_two_results_share_belongs_to_none() -> None:
     """Both are looked up; the third is done. A trading permission that two accounts share likewise."""
     shared = read(USERS, {"results": [{"userId": 1}, {"userId": 2}, {"userId": 1}]}, THREE)
     assert [type(each) for each in shared] == [Unknown, Done, Unknown]

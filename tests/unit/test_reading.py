@@ -76,7 +76,7 @@ def test_a_partition_that_is_not_fetched_is_reported_whatever_the_reason() -> No
 
 
 def test_a_moment_is_not_reported() -> None:
-    """A rebalance, a restart of a broker, a look that was late: what is over within three looks is not reported."""
+    """A rebalance, a restart of a broker, a look that was late: what ends within three looks is not reported."""
     reading = Reading(["a", "b"])
     for number in range(0, 12, 3):
         assert (

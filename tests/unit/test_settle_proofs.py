@@ -88,7 +88,7 @@ def test_the_second_empty_404_asks_whether_what_is_needed_is_there(operation: Op
     for times in range(1, 20):
         move = settled(operation, EMPTY, step)
         if isinstance(move, Finish):
-            break  # its own time is over before that
+            break  # its own time has passed before that
         if move.state is StepState.UNKNOWN:
             asked.append(times)
             step = Claimed(1, operation.name, StepState.UNKNOWN, times, move.spent, dict(move.context), None, FLOW)
@@ -110,7 +110,7 @@ def test_the_second_empty_404_asks_whether_what_is_needed_is_there(operation: Op
     ],
 )
 def test_only_what_is_proven_missing_is_not_found(finding: Finding, code: ErrorCode | None) -> None:
-    """What is there, and what could not be read, goes again; nothing of it is in doubt."""
+    """What is there, and what could not be read, is sent again; nothing of it is in doubt."""
     step = Claimed(1, REQUEST.name, StepState.UNKNOWN, 2, 0.0, {"empty": 2, NEEDED: True}, None, FLOW)
     (move,) = looked_up(SETTLER, REQUEST, [(step, finding)], 0.1)
     assert code_of(move) is code

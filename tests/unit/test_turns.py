@@ -74,7 +74,7 @@ async def test_a_turn_that_was_given_to_a_cancelled_task_goes_on() -> None:
 
 
 async def test_an_error_ends_the_turn() -> None:
-    """Whoever fails has its turn behind it."""
+    """A user that fails has used its turn."""
     turns = Turns()
 
     async def fail() -> None:

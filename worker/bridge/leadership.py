@@ -1,4 +1,4 @@
-"""Which of the bridges works: a lease in the ledger, extended every two seconds by whoever holds it."""
+"""Which of the bridges works: a lease in the ledger, extended every two seconds by its holder."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Leadership:
         """One try to take or to extend; whether this bridge leads."""
         led = self.leads
         if not led:
-            self._lease = uuid.uuid4()  # whatever was written under the former one is over
+            self._lease = uuid.uuid4()  # what was written under the former one has no effect any more
             self._won.clear()
         # Counted from before the question: the lease that the ledger gives begins no sooner.
         asked = self.clock()

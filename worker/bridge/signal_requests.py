@@ -167,7 +167,7 @@ class SocketCalls:
 async def _keep_ticket(connection: Connection, operation: str, ticket: Ticket) -> None:
     """The sync request's body is always the same, so its ticket serves any connection of any bridge.
 
-    How a GET would carry a ticket, nobody knows: it waits, and goes again without.
+    How a GET would carry a ticket is not documented: it waits, and is sent again without one.
     """
     if operation == SYNC:
         await holds.put_ticket(connection, operation, ticket.wait, ticket.ticket, body_digest=None, batch_id=None)

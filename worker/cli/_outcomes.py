@@ -1,4 +1,6 @@
-"""Outcomes read off their topics without a group: nobody's place is moved, and anybody may look on."""
+"""Outcomes read off their topics without a consumer group: no offset is committed, and any number of readers may look
+on.
+"""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def replay(
 ) -> int:
     """Put a topic's dead letters, or one, back on it: key, value and headers as they were before they failed.
 
-    Each goes back once, however often and from however many places this runs. The worker judges it afresh: what is
+    Each goes back once, however often and from however many places this runs. The worker judges it again: what is
     still wrong becomes a new dead letter.
     """
     name = _input_topic(topic)

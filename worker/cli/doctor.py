@@ -43,7 +43,7 @@ def doctor(
     """Check settings, database, Kafka and Tradovate, a line a check with its mend.
 
     Exit code 1 if anything fails. It changes nothing at Tradovate or Kafka; in the ledger only the shared session, the
-    call log, and the latch of a rejected login.
+    call log, and the hold of a rejected login.
     """
     return asyncio.run(_doctor(clock_of(local=local), as_json=as_json))
 

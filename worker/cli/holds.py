@@ -20,7 +20,7 @@ from worker.ledger.clock import database_time
 from worker.ledger.holds import Hold
 
 app = group(
-    "What keeps calls back: lock-outs, penalties, pauses, the latch of a rejected login.", "tradovate-worker holds list"
+    "What keeps calls back: lock-outs, penalties, pauses, the hold of a rejected login.", "tradovate-worker holds list"
 )
 
 

@@ -169,7 +169,7 @@ class Caller:
     def _keep_ticket(
         self, operation: Operation, reply: Reply, batch: Batch, body: bytes
     ) -> Callable[[Connection], Awaitable[None]] | None:
-        """What the record must write besides: a ticket, and by what to tell the body that goes again with it."""
+        """What the record must write besides: a ticket, and what identifies the body that is sent again with it."""
         if not isinstance(reply, Ticket) or reply.captcha:
             return None
 

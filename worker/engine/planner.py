@@ -341,7 +341,7 @@ class Planner:
             closed=self._closed,
             outcomes=self._outcomes,
             wakes=sorted(wakes),
-            rekeyed={f"t:{trader_id}": f"u:{user_id}" for trader_id, user_id in shared.new_users.items()},
+            new_trader_keys={f"t:{trader_id}": f"u:{user_id}" for trader_id, user_id in shared.new_users.items()},
         )
 
     def _new_key(self, flow: FlowRow) -> str | None:

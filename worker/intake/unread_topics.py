@@ -98,7 +98,7 @@ def _of_topic(topic: TopicNow | None) -> str | None:
         return "the topic does not exist"
     if topic.error is TopicAuthorizationFailedError:
         return "the worker is not allowed to see the topic (ACL Describe)"
-    return f"the broker refuses to tell of the topic ({topic.error.__name__})" if topic.error is not None else None
+    return f"the broker refuses to describe the topic ({topic.error.__name__})" if topic.error is not None else None
 
 
 def _of_group(seen: Seen) -> str | None:

@@ -14,7 +14,7 @@ from worker.kafka.topics import TopicNames, dead_letter_topic
 from worker.settings import KafkaSettings
 
 _REQUEST_MS = 5_000
-"""Offsets are answered in milliseconds; whoever looks at the page waits for this."""
+"""Offsets are answered in milliseconds; a reader of the page waits for this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ class TopicsRequest(Request[MetadataRequest_v5 | _MetadataRequest_v10]):  # type
 
 
 def topics_of(response: Any) -> dict[str, TopicNow]:
-    """The topics that a response tells of."""
+    """The topics that a response describes."""
     return dict(_topic(topic) for topic in response.to_object()["topics"])
 
 

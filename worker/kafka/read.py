@@ -1,6 +1,7 @@
 """Records read without a group: one at its place, or a topic from its beginning to the end that it has now.
 
-Nobody's place is moved, and anybody may look on. Records come with their bytes as they are; see `tolerant.py`.
+No offset is committed, and any number of readers may look on. Records come with their bytes as they are; see
+`tolerant.py`.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ async def reading(settings: KafkaSettings) -> AsyncIterator[RecordReader]:
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
             await consumer.start()
-        # Its tasks begin now: aiokafka's `stop` lets the cancellation of one that never began out to whoever calls it.
+        # Its tasks begin now: aiokafka's `stop` lets the cancellation of one that never began out to its caller.
         await asyncio.sleep(0)
         yield RecordReader(consumer, TopicNames(settings.kafka_topic_prefix))
     finally:

@@ -31,7 +31,7 @@ longer."""
 
 Kind = Literal["send", "look_up", "session", "socket"]
 
-# A call counts from when it was over: the partner counts it somewhere between its beginning and then. The ten minutes
+# A call counts from its end: the partner counts it somewhere between its beginning and then. The ten minutes
 # let the index find calls that were begun before the hour and answered in it. Bytes that never left count for nothing.
 COUNTED = """
     at > statement_timestamp() - interval '70 minutes'
@@ -40,7 +40,8 @@ COUNTED = """
 """
 
 # Of these, the calls of the rolling minute. One that is in flight may be counted by the partner at any moment until it
-# is over; if its replica has died, it is over after the longest time that a call takes ({longest}, an interval).
+# has ended; if its replica has died, it counts as ended after the longest time that a call takes ({longest}, an
+# interval).
 OF_THE_MINUTE = """
     coalesce(finished_at, statement_timestamp()) > statement_timestamp() - interval '1 minute'
     and at > statement_timestamp() - interval '1 minute' - {longest}
@@ -61,7 +62,7 @@ class Limits(Protocol):
 @dataclass(frozen=True, slots=True)
 class Budget:
     """`hourly`, `minute`: calls in any rolling hour and minute, all replicas and bridges together. `longest`: from the
-    moment in which a call is written down until it is over.
+    moment in which a call is written down until it has ended.
     """
 
     hourly: int = 4500

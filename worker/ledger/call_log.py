@@ -122,7 +122,7 @@ async def finish_read(
     conn: Connection, vault: Vault, call_id: int, reply: Reply, endpoint: str, asked: bytes, *, lockout_seconds: float
 ) -> None:
     """Notes what came of a read of a look-up: the call, and a ticket that goes with what was `asked`, a body or a
-    query, once its wait is over.
+    query, once its wait has passed.
     """
     await finish_call(conn, call_id, reply, lockout_seconds=lockout_seconds)
     if isinstance(reply, Ticket) and not reply.captcha:
@@ -130,7 +130,7 @@ async def finish_read(
 
 
 async def lock_out(conn: Connection, status: int, lasts: timedelta) -> None:
-    """Silences everybody; the session may have been closed, so that a renewal comes first when it is over."""
+    """Silences everybody; the session may have been closed, so that a renewal comes first when it ends."""
     await holds.put(conn, holds.ALL, f"locked out: Tradovate answered {status}", lasts=lasts)
     await conn.execute(
         "update session set suspect = true, renewal_failed = false, renew_after = null"

@@ -39,5 +39,5 @@ async def write(
     await steps.add(connection, [step for step in changes.new_steps if step.replaces is None], ranks)
     written = await outbox.add(connection, changes.outcomes, source)
     await steps.wake(connection, changes.wakes, changes.now)
-    await steps.rekey(connection, changes.rekeyed)
+    await steps.change_trader_keys(connection, changes.new_trader_keys)
     return written

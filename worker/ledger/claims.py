@@ -46,7 +46,7 @@ ANY_READ = "*"
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Claims for one replica. `lease`: seconds within which a call must be over and recorded.
+    """Claims for one replica. `lease`: seconds within which a call must have ended and be recorded.
 
     Only one task of a process begins a call at a time, the most urgent first. All would have to wait for `BEGIN_LOCK`
     in any case, each with a connection in its hand, and PostgreSQL serves the first that came.

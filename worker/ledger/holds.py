@@ -3,7 +3,7 @@
     all                   a lock-out (423, 429): nobody calls
     pause:all             an operator's pause of everything
     pause:<operation>     an operator's pause of one operation, its look-ups too
-    endpoint:<endpoint>   a penalty; with `ticket`, the same body goes again with it
+    endpoint:<endpoint>   a penalty; with `ticket`, the same body is sent again with it
     login                 a rejected login: no login with the same credentials
 
 But for tickets a scope has one live hold at a time; to put it again makes it longer, never shorter.
@@ -101,9 +101,9 @@ async def put_ticket(
     batch_id: int | None,
     fingerprint: str | None = None,
 ) -> int:
-    """Holds `endpoint` back for `wait`, and keeps the ticket, and by what to tell the body that goes again with it.
+    """Holds `endpoint` back for `wait`, and keeps the ticket, and what identifies the body that is sent again with it.
 
-    With a batch_id it stands for those steps (`ticket_of`), without one for whoever calls next (`ticket_at`).
+    With a batch_id it stands for those steps (`ticket_of`), without one for the next caller (`ticket_at`).
     """
     hold: int = await conn.fetchval(
         """
@@ -133,7 +133,7 @@ async def ticket_of(conn: Connection, batch_id: int) -> Hold | None:
 async def ticket_at(conn: Connection, endpoint: str) -> Hold | None:
     """The newest unspent ticket of `endpoint` that stands for no steps, not older than `TICKET_LIFE` past its wait.
 
-    Not before its wait is over: a call that was begun just before the ticket came must not take it along.
+    Not before its wait has passed: a call that was begun just before the ticket came must not take it along.
     """
     row = await conn.fetchrow(
         f"select {COLUMNS} from hold where scope = $1 and ticket is not null and batch_id is null"  # noqa: S608
@@ -170,7 +170,9 @@ def longest(held: Sequence[Hold]) -> Hold | None:
 
 
 async def list_holds(conn: Connection) -> list[Hold]:
-    """What `holds list` shows: all that keep calls back, and tickets whose wait is over but that may still be spent."""
+    """What `holds list` shows: all that keep calls back, and tickets whose wait has passed but that may still be
+    spent.
+    """
     rows = await conn.fetch(
         f"select {COLUMNS} from hold where ({LIVE}) or (cleared_at is null and ticket is not null"  # noqa: S608
         " and (batch_id is not null or until > clock_timestamp() - $1::interval)) order by id",

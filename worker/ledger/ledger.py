@@ -1,6 +1,6 @@
 """The ledger's interface: accept events, survey what could be claimed, record results, plan again, reap leases.
 
-Every method is one transaction of a few bulk statements. Whoever claims gets a lease; every later write names it and
+Every method is one transaction of a few bulk statements. A claim gives a lease; every later write names it and
 the state it expects, so that a slow former holder changes nothing.
 """
 
@@ -216,7 +216,7 @@ class Ledger:
         return [(step, move) for step, move in moves if step.id in held]
 
     async def replan(self, limit: int = 200, lease_seconds: float = 30.0) -> Sequence[OutcomeRow] | None:
-        """Plans again the flows whose wait is over; None when there were none."""
+        """Plans again the flows whose wait has passed; None when there were none."""
         lease = uuid.uuid4()
 
         async def claim(connection: Connection) -> Sequence[Any]:

@@ -31,7 +31,7 @@ Found = tuple[FlowRow, Planner, Sequence[OpenStep]]
 class OperatorActions:
     """`looked_up` tells whether an operation has a look-up: then a retry looks before it sends.
 
-    All three raise `NotPossible`. The outcomes they return are for any replica to publish: their lease is over.
+    All three raise `NotPossible`. The outcomes they return are for any replica to publish: their lease has ended.
     """
 
     ledger: Ledger

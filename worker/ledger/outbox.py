@@ -131,8 +131,8 @@ def _headers(outcome: Outcome, source: str, trace: Mapping[str, str]) -> dict[st
     }
 
 
-# While an earlier outcome of its flow is not noted as published, an outcome is leased to no replica, whoever publishes
-# that one claims it next: `pending` never comes after the final one.
+# While an earlier outcome of its flow is not noted as published, an outcome is leased to no replica. The
+# replica that publishes the earlier one claims it next: `pending` never comes after the final one.
 _ADD = """
 insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until)
 select ended.*, clock_timestamp() + make_interval(secs => case when (

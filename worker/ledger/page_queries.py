@@ -14,7 +14,7 @@ from worker.ledger.database import Connection
 from worker.ledger.story import CallSeen
 
 NO_RESULT = "none"
-"""How a call without a result is asked for: it is under way, or whoever made it has died."""
+"""How a call without a result is asked for: it is under way, or the replica that made it has died."""
 
 PRESENT = timedelta(seconds=15)
 """A replica shows itself every five seconds; after three of these it counts as gone."""
@@ -134,7 +134,7 @@ async def of_call(connection: Connection, call_id: int, limit: int, before: uuid
 _OPEN_MOST = 1000
 """Steps that wait for another call and are looked through for the one that they were in."""
 
-# Steps that are over are in an index by their calls; those under way and those that go again are found apart.
+# Steps that have ended are in an index by their calls; those under way and those that are retried are found separately.
 _OF_CALL = """
 select distinct flow_id from (
     select flow_id from step where ended_at is not null and call_ids @> array[$1::bigint]

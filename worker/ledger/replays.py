@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from worker.ledger.database import Connection
 
 SKEW = timedelta(hours=1)
-"""How far the clock of whoever wrote the dead letter may be ahead of the database's, with much to spare."""
+"""How far the clock of the dead letter's writer may be ahead of the database's, with a wide margin."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

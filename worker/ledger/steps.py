@@ -59,12 +59,12 @@ async def wake(connection: Connection, keys: Sequence[str], now: datetime) -> No
         await connection.execute(_WAKE, list(keys), now)
 
 
-async def rekey(connection: Connection, keys: Mapping[str, str]) -> None:
+async def change_trader_keys(connection: Connection, keys: Mapping[str, str]) -> None:
     """Steps that had their trader's key get the key of the trader's user, all of them: a call that names the one must
     not be in flight beside a call that names the other.
     """
     if keys:
-        await connection.execute(_REKEY, list(keys.keys()), list(keys.values()))
+        await connection.execute(_CHANGE_TRADER_KEYS, list(keys.keys()), list(keys.values()))
 
 
 async def still_under(connection: Connection, lease: uuid.UUID, ids: Sequence[int]) -> set[int]:
@@ -168,7 +168,7 @@ update step set due = $2::timestamptz from unnest($1::text[]) as happened (key) 
 where step.id = found.id and step.state = 'waiting' and step.due > $2::timestamptz
 """
 
-_REKEY = """
+_CHANGE_TRADER_KEYS = """
 update step set trader_key = known.new_key
 from unnest($1::text[], $2::text[]) as known (key, new_key) cross join lateral (
     select id from step where trader_key = known.key and ended_at is null offset 0) as found

@@ -33,7 +33,7 @@ class StepSeen:
     """One Tradovate operation of a flow, or a wait (`PLAN`). `result`: ids only.
 
     `history`, in its order: `waited` for these keys until `at`; what a look-up `found` (`rows.Found`); back in a queue
-    (`state`), not before `due`; `lost`: whoever sent it has died.
+    (`state`), not before `due`; `lost`: the replica that sent it has died.
     """
 
     id: int

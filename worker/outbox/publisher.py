@@ -168,7 +168,7 @@ class Publisher:
         await send_in_order(self.producer, self.names.on_broker(outcome_topic(topic.topic)), rows, ours, sent)
 
     async def _wait(self) -> None:
-        """Until a round is over or something new is handed over. Leases are kept up meanwhile."""
+        """Until a round has ended or something new is handed over. Leases are kept up meanwhile."""
         woken = asyncio.create_task(self._wake.wait())
         try:
             await asyncio.wait({*self._rounds(), woken}, timeout=KEEP_EVERY, return_when=asyncio.FIRST_COMPLETED)

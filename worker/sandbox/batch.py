@@ -57,13 +57,13 @@ def run_batch(
 ) -> Reply:
     """Work the items. Every item is judged before the first is made, so that a refusal can leave nothing behind."""
     verdicts = [_poisoned(call, item) or judge(item) for item in items]
-    culprit = next((at for at, bad in enumerate(verdicts) if bad is not None and bad.form != "item"), None)
-    if culprit is not None:
-        bad = verdicts[culprit]
+    first_bad = next((at for at, bad in enumerate(verdicts) if bad is not None and bad.form != "item"), None)
+    if first_bad is not None:
+        bad = verdicts[first_bad]
         assert bad is not None
         atomic = call.config.batch_atomic if bad.atomic is None else bad.atomic
         if not atomic:
-            for item, verdict in zip(items[:culprit], verdicts, strict=False):
+            for item, verdict in zip(items[:first_bad], verdicts, strict=False):
                 if verdict is None:
                     make(item)
         return _whole(call, bad)

@@ -139,8 +139,8 @@ class SessionKeeper:
     async def reject(self, generation: int) -> bool:
         """An ordinary call with the token of this generation was answered 401 (or 403).
 
-        True: the token is, or has been, replaced (`ensure` does it), so the call may go again with the next. False:
-        the partner has just renewed that token or its predecessor, so what is missing is a permission.
+        True: the token is, or has been, replaced (`ensure` does it), so the call may be sent again with the next.
+        False: the partner has just renewed that token or its predecessor, so what is missing is a permission.
         """
         async with self._db.transaction() as conn:
             again = await sessions.reject(conn, generation)
@@ -180,7 +180,7 @@ class SessionKeeper:
             turn = await self._turn()
             if isinstance(turn, Token):
                 return turn
-            # What came back must be written down even if whoever asked for it is cancelled: a token that is lost
+            # What came back must be written down even if its caller is cancelled: a token that is lost
             # leaves a session behind that lives for an hour and counts.
             task = asyncio.create_task(self._sending.carry_out(turn))
             self._under_way.add(task)
@@ -326,7 +326,7 @@ class SessionKeeper:
         self._token = Token(value, state.generation, state.issued_at, state.expires_at, state.user_id, hosts)
         if state.suspect or state.rejected or state.expires_at <= state.now:
             return None
-        # Life left is counted on our own monotonic clock from the database's time: nobody's wall clock matters.
+        # Life left is counted on our own monotonic clock from the database's time: no wall clock matters.
         self._usable_until = self._clock() + (state.expires_at - state.now).total_seconds()
         return self._token
 

@@ -137,7 +137,7 @@ async def serve(app: Starlette, host: str, port: int, proxies: Sequence[Network]
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
-    while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn tells of its start by a flag alone
+    while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn shows its start by a flag alone
         await asyncio.sleep(0.005)
     if task.done():
         task.result()

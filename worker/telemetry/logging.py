@@ -2,8 +2,7 @@
 
 Log events are names (`dispatch.call_sent`), values are fields. A line goes to standard error, so that a command's
 standard output stays what it promises. Two things keep secrets and personal data out: secrets are `SecretStr` wherever
-they are held, and `redact` takes out what a field's name gives away and what follows a telling word in a text, whoever
-wrote it.
+they are held, and `redact` takes out what a field's name gives away and what follows a word like `token` in any text.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ HIDDEN = "***"
 _SECRET_NAME = re.compile(
     r"password|passwd|secret|token|authorization|cookie|api_?key|\bsec\b|p-?ticket|credential", re.IGNORECASE
 )
-"""Names whose values are nobody's business. Counts and times about them (`token_seconds_left`) are numbers: kept."""
+"""Names whose values are secret or personal. Counts and times about them (`token_seconds_left`) are numbers: kept."""
 
 _SECRET_TEXT = (
     # An Authorization header, or Tradovate's own "authorize\n1\n\n<token>" on the socket.

@@ -124,7 +124,7 @@ class Tracing:
             self.spans.published(topic, status, context, partition, message_id, seconds)
 
     def publishing(self, topic: str) -> AbstractContextManager[Publishing]:
-        """A record of ours that begins a trace; whoever sends it says where it went."""
+        """A record of ours that begins a trace; its sender says where it went."""
         return nullcontext(Publishing()) if self.spans is None else self.spans.publishing(topic)
 
     async def close(self) -> None:

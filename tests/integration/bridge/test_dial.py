@@ -63,7 +63,7 @@ async def test_a_wrong_host_has_executed_nothing(status: int) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_never_followed(status: int) -> None:
-    """Whoever it names is not connected to: the token would be sent there next. Its host is reported."""
+    """The host that it names is not connected to, for the token would be sent there next. It is reported."""
     async with door(b"") as other:
         for scheme in ("ws", "http"):
             location = f"Location: {scheme}://127.0.0.1:{other.port}/v1/websocket"

@@ -1,4 +1,4 @@
-"""A 423 or 429 that the bridge receives while PostgreSQL is away: nobody calls until the lock-out is over."""
+"""A 423 or 429 that the bridge receives while PostgreSQL is away: nobody calls until the lock-out ends."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ async def test_a_shutdown_is_answered_with_patience(stage: BridgeStage, code: st
 
 
 async def test_a_penalty_on_the_sync_request_is_waited_out_and_redeemed(stage: BridgeStage) -> None:
-    """The same request goes again with its ticket, not too early, on the same connection."""
+    """The same request is sent again with its ticket, not too early, on the same connection."""
     stage.partner.sandbox.core.faults.add(
         {"action": "ticket", "operation": "user/syncrequest", "times": 1, "seconds": 1}
     )
@@ -152,7 +152,7 @@ async def test_a_penalty_on_the_sync_request_is_waited_out_and_redeemed(stage: B
 
 
 async def test_a_lock_out_silences_the_bridge_and_everybody_else(stage: BridgeStage) -> None:
-    """After a 429 on a socket nothing more is sent until the hour (here: three seconds) is over."""
+    """After a 429 on a socket nothing more is sent until the hour (here: three seconds) has passed."""
     bridge = await stage.bridge()
     stage.partner.sandbox.control.lockout(2)
     stage.drop()

@@ -78,7 +78,9 @@ async def test_a_good_signal_beside_an_unreadable_one_is_published_at_once(stage
 
 
 async def test_a_flood_of_unreadable_alerts_costs_one_fetch_and_a_last_one(stage: BridgeStage) -> None:
-    """Hundreds of them cause one fetch; the next one comes when five minutes are over, and brings what came since."""
+    """Hundreds of them cause one fetch; the next one comes when five minutes have passed, and brings what came
+    since.
+    """
     bridge = await stage.bridge()
     before = fetches(stage)
     stage.switch(stray_alerts=200)
@@ -113,7 +115,7 @@ async def test_a_fetch_that_holds_unreadable_rows_is_not_made_again_for_them(sta
 
 
 async def test_two_bridges_share_the_five_minutes(stage: BridgeStage) -> None:
-    """A bridge that takes over does not fetch again for an unreadable alert before five minutes are over."""
+    """A bridge that takes over does not fetch again for an unreadable alert before five minutes have passed."""
     stage.switch(signal_form="bad_id")
     first = await stage.bridge(name="first")
     await stage.bridged(stage.sign(*stage.users(1)))

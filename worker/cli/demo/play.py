@@ -1,4 +1,4 @@
-"""The play itself: events in, outcomes out, until every sample has what it waits for or the time is over."""
+"""The play itself: events in, outcomes out, until every sample has what it waits for or the time has passed."""
 
 from __future__ import annotations
 

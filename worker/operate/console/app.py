@@ -39,7 +39,7 @@ from worker.partner.operations import OPERATIONS
 from worker.settings import RunSettings
 
 CONNECTIONS = 4
-"""To the database, beside the worker's own: whoever looks at pages takes none away from the work."""
+"""To the database, beside the worker's own: readers of pages take none away from the work."""
 
 _TYPES: Mapping[str, str] = {
     ".css": "text/css; charset=utf-8",

@@ -31,7 +31,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The shapes, and the numbers for whoever cannot see them."""
+    """The shapes, and the numbers for a reader who cannot see them."""
 
     bars: Sequence[Bar]
     marks: Sequence[int]  # from the top of the scale down to 0, evenly

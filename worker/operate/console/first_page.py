@@ -160,7 +160,7 @@ class Overview:
         )
 
     async def _read_minutes(self, connection: Connection, now: datetime) -> None:
-        """Minutes that are over are read once; the last ones, which may still grow, each time."""
+        """Minutes that have passed are read once; the last ones, which may still grow, each time."""
         first = minute(now) - MINUTES * timedelta(minutes=1)
         since = first if self._read_to is None else max(first, self._read_to)
         fresh = await page_queries.outcomes_by_minute(connection, since)

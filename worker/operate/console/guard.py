@@ -25,7 +25,7 @@ from worker.operate.console.session import COOKIE, LIFE, Session, Signer
 from worker.operate.console.throttle import Throttle
 
 WRONG_COSTS = 0.5
-"""Seconds that a wrong token costs whoever sent it. Only that request waits; the loop goes on."""
+"""Seconds that a wrong token costs its sender. Only that request waits; the loop goes on."""
 
 NEXT = "tradovate_worker_next"
 """The cookie that remembers, for ten minutes, which page was asked for before the signing-in."""
@@ -150,7 +150,7 @@ class Guard:
         return self.render.page(request, "sign_in.html", None, wrong=False, ask_again=from_elsewhere)
 
     async def sign_in(self, request: Request) -> Response:
-        """Sets the cookie for whoever shows the token."""
+        """Sets the cookie for a browser that shows the token."""
         if too_many := self._too_many(request):
             return too_many
         if request.headers.get("sec-fetch-site") == "cross-site":

@@ -112,7 +112,7 @@ create table departure (
 create index departure_flow on departure (flow_id);
 
 -- One Tradovate operation of a flow, or a wait. States and moves: see README.md beside the ledger's code.
--- Whoever holds `lease` may write the row until `lease_until`; every later write names the lease it was given.
+-- The replica that holds `lease` may write the row until `lease_until`; every later write names the lease it was given.
 create table step (
     id          bigint generated always as identity primary key,
     flow_id     uuid not null,              -- no foreign key: to check it is a look-up for each step
@@ -146,7 +146,7 @@ create index step_trader on step (trader_key) where ended_at is null;
 create index step_leased on step (trader_key) where lease is not null;
 create index step_lease on step (lease_until) where lease_until is not null;
 create index step_batch on step (batch_id) where batch_id is not null;
--- Which flows a call was for. Only of steps that are over: what is not here is not written at each move of a step.
+-- Which flows a call was for. Only of steps that have ended: what is not here is not written at each move of a step.
 create index step_calls on step using gin (call_ids) where ended_at is not null;
 create index step_waits on step using gin (waits_for) with (fastupdate = off) where waits_for is not null;
 
@@ -194,8 +194,8 @@ create index call_open on call (id) where result is null;
 
 -- What keeps calls back: a lock-out (scope 'all'), a penalty ('endpoint:<operation>'), a rejected login ('login'),
 -- a person's pause ('pause:all' or 'pause:<operation>'). `ticket`
--- and `body` are the penalty ticket and the exact bytes that must go again with it (encrypted); `batch_id` names the
--- steps that those bytes stand for. But for tickets, a scope has one hold at a time: replicas that receive the same
+-- and `body` are the penalty ticket and the exact bytes that must be sent again with it (encrypted); `batch_id` names
+-- the steps that those bytes stand for. But for tickets, a scope has one hold at a time: replicas that receive the same
 -- thing at once extend it (the unique index closes that race).
 create table hold (
     id             bigint generated always as identity primary key,
@@ -203,7 +203,7 @@ create table hold (
     reason         text not null,
     until          timestamptz,             -- null: until a person clears it
     ticket         text,
-    body_digest    bytea,                   -- of the body that may go again with the ticket
+    body_digest    bytea,                   -- of the body that may be sent again with the ticket
     batch_id        bigint,
     fingerprint    text,
     created_at     timestamptz not null default clock_timestamp(),
@@ -218,7 +218,7 @@ create index hold_batch on hold (batch_id) where batch_id is not null and cleare
 -- The one session that all replicas share. `suspect`: it may have been closed from outside, so the next call is a
 -- renewal. `streak`: answers in a row that a closed session would give. `rejected`: an ordinary call was answered
 -- 401. `renewal_failed`: a suspect or rejected token could not be renewed, so that a login follows.
--- `lease`: whoever logs in or renews just now; every write of what came of it names the lease it was taken under.
+-- `lease`: the replica that logs in or renews now; every write of what came of it names the lease it was taken under.
 create table session (
     one             boolean primary key default true check (one),
     token           bytea,                      -- encrypted; null: there is no session that we know of
@@ -282,7 +282,8 @@ create table signal (
 );
 
 -- Which bridge works. A lease and no advisory lock, which a holder that is frozen keeps for as long as its connection
--- stands. Whoever finds `lease_until` passed may take the row; every extension names the lease it was taken under.
+-- stands. A replica that finds `lease_until` passed may take the row; every extension names the lease it was taken
+-- under.
 create table leader (
     one         boolean primary key default true check (one),
     holder      text,
