@@ -30,10 +30,14 @@ RULES = replace(DEFAULTS, retry_for=timedelta(minutes=6))
 
 NO = Failed(ErrorCode.REJECTED, "no")
 OUT = Failed(ErrorCode.GAVE_UP, "tried for too long")
+APART = Failed(ErrorCode.GAVE_UP, "no result", divide=True)
 DOUBT = Failed(ErrorCode.IN_DOUBT, "who knows")
 
 DONE = Succeeded({})
 NOTHING = Succeeded({"found": [], "accounts": []})
+NAMED = frozenset({"trader.failed"})
+"""Flows that name their states (fact `state`). They are drawn with planning as a node, through which each plan goes."""
+
 FORGOTTEN = ("polls", "sent", "notYet", "requestedAt", "told", "warnings", "message", "came", "since", "begun", "until")
 """Facts that grow and lead nowhere else."""
 
@@ -77,7 +81,7 @@ ENDS: Mapping[str, Sequence[StepEnd]] = {
     ),
     "createTradingPermission": (Succeeded({"tradingPermissionId": 21}), NO, OUT, DOUBT),
     "updateContactInfo": (DONE, NO),
-    "revokeTradingPermissions": (DONE, NO, DOUBT),
+    "revokeTradingPermissions": (DONE, NO, DOUBT, APART),
     "revokeTradingPermissions@find": (found("Accepted"), found("Revoked"), NOTHING, OUT),
     "cancelEverything": (DONE, NO, OUT),
     "cancelEverything@demo": (DONE, NO, OUT),
@@ -120,8 +124,11 @@ DEPARTURES = [
 """One that stops what was asked for before, and one for whose end a purchase waits."""
 
 
-def node(decision: Send | Wait | End) -> str:
-    match decision:
+def node(topic: str, planned: Planned) -> str:
+    """The state: by the flow's own name if it has one, else by the step's operation."""
+    match planned.decision:
+        case Send() | Wait() if topic in NAMED:
+            return str(planned.facts["state"])
         case Send(operation=operation):
             return operation.replace("@", "_")
         case Wait():
@@ -135,13 +142,14 @@ def moves(topic: str) -> set[tuple[str, str]]:
     flow, made, seen = FLOWS[topic], set(), set()
     ahead: list[tuple[str, dict[str, Any], Planned]] = []
 
-    def reach(origin: str, event: dict[str, Any], planned: Planned) -> None:
-        made.add((origin, node(planned.decision)))
-        key = (node(planned.decision), {name: planned.facts[name] for name in planned.facts if name not in FORGOTTEN})
+    def reach(origin: str, event: dict[str, Any], planned: Planned, *, by_plan: bool = True) -> None:
+        state = node(topic, planned)
+        made.update([(origin, "planning"), ("planning", state)] if by_plan and topic in NAMED else [(origin, state)])
+        key = (state, {name: planned.facts[name] for name in planned.facts if name not in FORGOTTEN})
         once = orjson.dumps([key, event], option=orjson.OPT_SORT_KEYS)
         if once not in seen and not isinstance(planned.decision, End):
             seen.add(once)
-            ahead.append((node(planned.decision), event, planned))
+            ahead.append((state, event, planned))
 
     for event in events()[topic]:
         for shown in situations(topic, event, {}):
@@ -157,7 +165,7 @@ def moves(topic: str) -> set[tuple[str, str]]:
             for shown in situations(topic, event, planned.facts):
                 learned = flow.learn(shown, planned.decision.operation, end)
                 if isinstance(learned, Planned):
-                    reach(origin, event, learned)
+                    reach(origin, event, learned, by_plan=False)
                     continue
                 for later in situations(topic, event, learned):
                     reach(origin, event, flow.plan(later, RULES))

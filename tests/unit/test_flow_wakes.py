@@ -62,7 +62,7 @@ def situations(topic: str, event: dict[str, Any]) -> Iterator[View]:
                 for departures in ((), (DEPARTURE,), (DEPARTURE._replace(begun=NOW),)):
                     yield view(
                         topic, event, trader=trader, own=own, known=() if owns else known, departures=departures,
-                        facts={"looked": ["n"], "named": []} if topic == "trader.failed" else {},
+                        facts={"looked": {"name": True}} if topic == "trader.failed" else {},
                     )  # fmt: skip
 
 
