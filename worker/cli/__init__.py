@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from worker._interrupt import importing
-from worker.cli._errors import HELP, WRONG_USAGE, Refused
+from worker.cli._errors import HELP, WRONG_USAGE, CommandRefused
 from worker.version import VERSION
 
 __all__ = ["COMMANDS", "HELP_COLUMNS", "application"]
@@ -65,7 +65,7 @@ class _Commands(TyperGroup):
             near = get_close_matches(args[0], list(COMMANDS), n=1)
             shown = "".join(letter if letter.isprintable() else "?" for letter in args[0][:80])
             hint = f"did you mean {near[0]}?" if near else HELP
-            raise Refused(f'There is no command "{shown}"; {hint}', WRONG_USAGE)
+            raise CommandRefused(f'There is no command "{shown}"; {hint}', WRONG_USAGE)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002

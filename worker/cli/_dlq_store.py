@@ -10,7 +10,7 @@ from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
 from worker import _forms as forms
 from worker.cli._dlq import Letter, Replayed
-from worker.cli._errors import WRONG_USAGE, Refused
+from worker.cli._errors import WRONG_USAGE, CommandRefused
 from worker.cli._kafka import kafka_errors, present
 from worker.cli._output import warn
 from worker.cli._progress import progress
@@ -46,10 +46,10 @@ class DlqSettings(KafkaSettings, DatabaseSettings):
 
     @property
     def vault(self) -> Vault:
-        """What opens kept letters. Raises `Refused` without SECRET_KEY."""
+        """What opens kept letters. Raises `CommandRefused` without SECRET_KEY."""
         if self.secret_key is None:
             sentence = "SECRET_KEY is missing: the ledger keeps this dead letter encrypted. Set it as `run` has it."
-            raise Refused(sentence, WRONG_USAGE)
+            raise CommandRefused(sentence, WRONG_USAGE)
         return Vault([key.get_secret_value() for key in forms.split_keys(self.secret_key)])
 
 
@@ -80,14 +80,14 @@ async def listed(settings: DlqSettings, topics: Sequence[str]) -> list[tuple[Let
 async def shown(
     settings: DlqSettings, topic: str, place: tuple[int, int], stored: Stored | None
 ) -> tuple[Letter, Record, Replayed]:
-    """One dead letter. Raises `Refused` when there is none."""
+    """One dead letter. Raises `CommandRefused` when there is none."""
     kept = await _kept_at(settings, topic, place, stored)
     if kept is not None:
         async with _ledger(settings) as database, database.connection() as connection:
             try:
                 record = await opened_record(connection, settings.vault, kept)
             except Sealed:
-                raise Refused(_SEALED) from None
+                raise CommandRefused(_SEALED) from None
         if record is not None:
             return Letter.of_kept(kept), record, _replayed(kept)
     async with kafka_errors(settings):
@@ -136,7 +136,7 @@ async def replayed(
 async def dismissed(
     settings: DlqSettings, topic: str, place: tuple[int, int], stored: Stored | None, reason: str, by: str
 ) -> Letter:
-    """Notes that one dead letter is settled. Raises `Refused` when there is none."""
+    """Notes that one dead letter is settled. Raises `CommandRefused` when there is none."""
     kept = await _kept_at(settings, topic, place, stored)
     if kept is not None:
         async with _ledger(settings) as database, database.transaction() as connection:
@@ -187,7 +187,7 @@ async def _put_kept_back(
     try:
         return await replayer.put_kept_back(settings.vault, kept, into, again=again, named=named)
     except Sealed:
-        raise Refused(_SEALED) from None
+        raise CommandRefused(_SEALED) from None
     except DatabaseUnavailable as error:
         raise _busy(error) from None
 
@@ -198,16 +198,16 @@ _SEALED = "No part of SECRET_KEY opens this dead letter: add the key that `run` 
 def _busy(error: DatabaseUnavailable) -> Exception:
     if error.cause is not Cause.BUSY:
         return error
-    return Refused("Another replay of these dead letters is under way: run it again when that has ended.")
+    return CommandRefused("Another replay of these dead letters is under way: run it again when that has ended.")
 
 
-def _none(topic: str, partition: int, offset: int) -> Refused:
+def _none(topic: str, partition: int, offset: int) -> CommandRefused:
     where = f"partition {partition}, offset {offset}"
-    return Refused(f"{topic} has no dead letter at {where}: `tradovate-worker dlq list {topic}` shows them.")
+    return CommandRefused(f"{topic} has no dead letter at {where}: `tradovate-worker dlq list {topic}` shows them.")
 
 
 async def _states(settings: DlqSettings, topics: Sequence[str], *, needed: bool = True) -> dict[str, TopicState]:
-    """The dead-letter topics that exist, by input topic. Raises `Refused` when there is none but one is `needed`."""
+    """The dead-letter topics that exist, by input topic. Raises `CommandRefused` when one is `needed`."""
     wanted = [dead_letter_topic(topic) for topic in topics]
     if needed:
         found = await present(settings, wanted)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from worker._loading import SettingsError
+from worker.errors import OperatorError
 from worker.ledger.errors import DatabaseError
 
 FAILED = 1
@@ -15,7 +15,7 @@ WRONG_USAGE = 2
 HELP = "`tradovate-worker --help` shows all commands."
 
 
-class Refused(Exception):  # noqa: N818 - a command's no, with what to do about it
+class CommandRefused(OperatorError):
     """The command cannot be carried out: one sentence that names the mend, and the exit code."""
 
     def __init__(self, sentence: str, code: int = FAILED) -> None:
@@ -34,12 +34,10 @@ class Failure:
 def failure_of(error: BaseException) -> Failure | None:
     """What to tell a person of `error`; None when it is a fault of the program, whose traceback is needed."""
     match error:
-        case Refused():
-            return Failure(_one_line(str(error)), error.code)
+        case OperatorError():
+            return Failure(_one_line(error.sentence), error.code)
         case DatabaseError():
             return Failure(_one_line(error.sentence), FAILED)
-        case SettingsError():
-            return Failure(_one_line(str(error)), WRONG_USAGE)
         case OSError(strerror=str(reason)):
             return Failure(f"{_one_line(reason)}{f': {error.filename}' if error.filename else ''}.", FAILED)
         case _ if (message := getattr(error, "format_message", None)) is not None:
@@ -50,13 +48,13 @@ def failure_of(error: BaseException) -> Failure | None:
 
 
 def one_of(given: str, known: Sequence[str], what: str) -> str:
-    """`given`, when it is one of `known`; else `Refused` with the nearest one, or with all of them."""
+    """`given`, when it is one of `known`; else `CommandRefused` with the nearest one, or with all of them."""
     if given in known:
         return given
     folded = {name.casefold(): name for name in known}
     near = get_close_matches(given.casefold(), list(folded), n=1)
     hint = f"did you mean {folded[near[0]]}?" if near else f"there are: {', '.join(known)}."
-    raise Refused(f"{_shown(given)} is no {what}; {hint}", WRONG_USAGE)
+    raise CommandRefused(f"{_shown(given)} is no {what}; {hint}", WRONG_USAGE)
 
 
 def _shown(text: str) -> str:

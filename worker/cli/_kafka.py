@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import errors
 
-from worker.cli._errors import Refused
+from worker.cli._errors import CommandRefused
 from worker.kafka.admin import NoController, TopicsNotCreated, TopicState, list_topics
 from worker.settings import KafkaSettings
 
@@ -18,18 +18,20 @@ ANSWER_SECONDS = 8.0
 
 @asynccontextmanager
 async def kafka_errors(settings: KafkaSettings) -> AsyncIterator[None]:
-    """What a person can mend about Kafka becomes `Refused`."""
+    """What a person can mend about Kafka becomes `CommandRefused`."""
     try:
         yield
     except (errors.KafkaError, OSError, TimeoutError) as error:
-        raise Refused(sentence_of(error, settings)) from None
+        raise CommandRefused(sentence_of(error, settings)) from None
     except NoController:
-        raise Refused(
+        raise CommandRefused(
             "No broker of this Kafka is its controller, and only a controller creates topics: run it again when one is"
             " elected, or create the topics with the tools of that broker."
         ) from None
     except TopicsNotCreated as error:
-        raise Refused(f"The broker did not make all topics: {_reasons(error)}; mend that and run it again.") from None
+        raise CommandRefused(
+            f"The broker did not make all topics: {_reasons(error)}; mend that and run it again."
+        ) from None
 
 
 def sentence_of(error: BaseException, settings: KafkaSettings) -> str:
@@ -66,10 +68,10 @@ def _reasons(error: TopicsNotCreated) -> str:
 
 
 async def present(settings: KafkaSettings, topics: Sequence[str]) -> list[TopicState]:
-    """Those of `topics` that exist. Raises `Refused` when there is none, and what `kafka_errors` takes."""
+    """Those of `topics` that exist. Raises `CommandRefused` when there is none, and what `kafka_errors` takes."""
     async with asyncio.timeout(ANSWER_SECONDS):
         states = [state for state in await list_topics(settings, topics) if state.exists]
     if not states:
         missing = f"Topic {topics[0]} is" if len(topics) == 1 else "The topics are"
-        raise Refused(f"{missing} missing: run `tradovate-worker topics create`.")
+        raise CommandRefused(f"{missing} missing: run `tradovate-worker topics create`.")
     return states

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from schemas.cleaning import clean
 from schemas.events import Account, Event
 from worker import _forms as forms
-from worker.cli._errors import WRONG_USAGE, Refused
+from worker.cli._errors import WRONG_USAGE, CommandRefused
 from worker.cli._kafka import kafka_errors, present
-from worker.engine.operator import NotPossible
-from worker.intake.original_event import NotAgain, event_again
+from worker.intake.original_event import EventNotFound, event_again
 from worker.kafka.read import reading
 from worker.ledger import browse
 from worker.ledger.browse import Summary
@@ -24,7 +23,7 @@ from worker.ledger.environment import noted_environment
 from worker.ledger.ledger import Ledger
 from worker.ledger.operator_actions import OperatorActions
 from worker.ledger.rows import OutcomeRow
-from worker.products import ProductsError, load_products
+from worker.products import load_products
 from worker.settings import DatabaseSettings, EnvironmentSettings, FlowSettings, KafkaSettings, LedgerSettings
 
 _MOST_NAMED = 10
@@ -52,15 +51,15 @@ class Mending:
     products: Mapping[str, Account]
 
     async def flow(self, name: str) -> Summary:
-        """The one flow that `name` means. Raises `Refused` when there is none, or more than one."""
+        """The one flow that `name` means. Raises `CommandRefused` when there is none, or more than one."""
         async with self.database.connection() as connection:
             found = await flows_of(connection, name)
         if len(found) > 1:
-            raise Refused(f"{shown(name)} means {len(found)} flows: name one by its flow id: {named(found)}.")
+            raise CommandRefused(f"{shown(name)} means {len(found)} flows: name one by its flow id: {named(found)}.")
         return found[0]
 
     async def event(self, flow: Summary) -> Event:
-        """The flow's event, read again from its topic. Raises `Refused` when it is not there any more."""
+        """The flow's event, read again from its topic. Raises `CommandRefused` when it is not there any more."""
         where = f"{flow.topic}, partition {flow.partition}, offset {flow.offset}"
         async with kafka_errors(self.settings):
             state = (await present(self.settings, [flow.topic]))[0]
@@ -73,8 +72,8 @@ class Mending:
             content = await browse.content(connection, flow.flow_id)
         try:
             return event_again(record, flow.event_id, content, self.vault, self.products)
-        except NotAgain as no:
-            raise Refused(f"{no} (It stood at {where}.)") from None
+        except EventNotFound as error:
+            raise CommandRefused(f"{error.sentence} (It stood at {where}.)") from None
 
     async def after(self, flow: Summary) -> tuple[Summary, int]:
         """The flow as it is now, and how many workers run."""
@@ -85,17 +84,14 @@ class Mending:
 
 @asynccontextmanager
 async def mending(settings: MendSettings) -> AsyncIterator[Mending]:
-    """Raises `DatabaseError`; `Refused` when it is another environment's ledger, or the flow is in another state."""
+    """Raises `DatabaseError`; `CommandRefused` for another environment's ledger; `NotPossible`."""
     # Only here: it brings all of the worker along, which `--help` need not wait for.
     from worker.partner.operations import OPERATIONS  # noqa: PLC0415
     from worker.telemetry.logging import configure  # noqa: PLC0415
     from worker.wiring.replica import flow_rules  # noqa: PLC0415
 
     configure("critical", "json")  # a command says what it has to say by itself
-    try:
-        products = load_products(settings.products_file) if settings.products_file else {}
-    except ProductsError as error:
-        raise Refused(f"PRODUCTS_FILE: {error}", WRONG_USAGE) from None
+    products = load_products(settings.products_file) if settings.products_file else {}
     vault = Vault([key.get_secret_value() for key in settings.secret_keys])
     async with opened(settings) as database:
         ledger = Ledger(
@@ -105,32 +101,29 @@ async def mending(settings: MendSettings) -> AsyncIterator[Mending]:
             {name: operation.rank for name, operation in OPERATIONS.items()},
         )
         looked_up = {name for name, operation in OPERATIONS.items() if operation.look_up is not None}
-        try:
-            yield Mending(settings, database, OperatorActions(ledger, looked_up.__contains__), vault, products)
-        except NotPossible as no:
-            raise Refused(str(no)) from None
+        yield Mending(settings, database, OperatorActions(ledger, looked_up.__contains__), vault, products)
 
 
 @asynccontextmanager
 async def opened(settings: SeeSettings | MendSettings) -> AsyncIterator[Database]:
-    """The ledger, if it belongs to TRADOVATE_ENVIRONMENT. Raises `Refused` or `DatabaseError`."""
+    """The ledger, if it belongs to TRADOVATE_ENVIRONMENT. Raises `CommandRefused` or `DatabaseError`."""
     reading = isinstance(settings, SeeSettings)  # a standby will do
     database = Database(settings.database_url.get_secret_value(), size=2, reading=reading)
     try:
         noted, wanted = await noted_environment(database), settings.tradovate_environment.value
         if noted not in (None, wanted):
             sentence = f"This ledger belongs to TRADOVATE_ENVIRONMENT={noted}; use that, or another DATABASE_URL."
-            raise Refused(sentence, WRONG_USAGE)
+            raise CommandRefused(sentence, WRONG_USAGE)
         yield database
     finally:
         await database.close()
 
 
 async def flows_of(connection: Connection, name: str) -> list[Summary]:
-    """The flows that a flow, event or order id means, newest first. Raises `Refused` when there is none."""
+    """The flows that a flow, event or order id means, newest first. Raises `CommandRefused` when there is none."""
     found = await browse.matches(connection, clean(name))
     if not found:
-        raise Refused(
+        raise CommandRefused(
             f"There is no flow, event or order {shown(name)}: `tradovate-worker flows list` shows the newest."
         )
     return found
@@ -152,9 +145,9 @@ def login() -> str:
 
 
 def given_by(by: str | None) -> str:
-    """Who does it: `by`, or the login name. Raises `Refused` when it is empty."""
+    """Who does it: `by`, or the login name. Raises `CommandRefused` when it is empty."""
     if by is not None and not by.strip():
-        raise Refused("--by is empty: say who, for it is kept.", WRONG_USAGE)
+        raise CommandRefused("--by is empty: say who, for it is kept.", WRONG_USAGE)
     return clean(" ".join((by or login()).split()))
 
 

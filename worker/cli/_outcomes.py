@@ -50,7 +50,7 @@ class Reader:
 
 @asynccontextmanager
 async def reading(settings: KafkaSettings, topics: Sequence[str], *, from_start: bool) -> AsyncIterator[Reader]:
-    """A reader of those of `topics` that exist, in place when the block begins. Raises `Refused`."""
+    """A reader of those of `topics` that exist, in place when the block begins. Raises `CommandRefused`."""
     install()
     names = TopicNames(settings.kafka_topic_prefix)
     consumer = AIOKafkaConsumer(

@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Coroutine
 
+from worker.errors import OperatorError
 from worker.process.exit_deadline import exit_at_the_latest
-from worker.process.starting import StartRefused
 from worker.settings import BridgeSettings, RunSettings, load
 from worker.telemetry.logging import configure
 
@@ -54,9 +54,9 @@ def main() -> int:
     """The exit code."""
     try:
         return asyncio.run(run(sys.argv[1]))
-    except StartRefused as refusal:
-        print(refusal, file=sys.stderr)
-        return refusal.code
+    except OperatorError as error:
+        print(error.sentence, file=sys.stderr)
+        return error.code
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from worker.cli._app import example, group
-from worker.cli._errors import Refused
-from worker.process.starting import StartRefused
 from worker.settings import BridgeSettings, load
 from worker.telemetry.logging import configure
 from worker.wiring.bridge import run_bridge
@@ -24,7 +22,4 @@ def bridge() -> int:
     """
     settings = load(BridgeSettings)
     configure(settings.log_level, settings.log_format)
-    try:
-        return asyncio.run(run_bridge(settings))
-    except StartRefused as refusal:
-        raise Refused(str(refusal), refusal.code) from None
+    return asyncio.run(run_bridge(settings))

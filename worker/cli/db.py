@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from worker.cli._app import example, group
-from worker.cli._errors import Refused
+from worker.cli._errors import CommandRefused
 from worker.cli._ledger import database_url
 from worker.cli._output import print_json
 from worker.ledger import schema
@@ -32,7 +32,7 @@ def upgrade() -> int:
     before = asyncio.run(schema.status(url))
     after = asyncio.run(schema.upgrade(url))
     if not after.usable:
-        raise Refused(_MENDS[after.fit])
+        raise CommandRefused(_MENDS[after.fit])
     if before.found == after.found:
         print(f"Nothing to do: the schema is at {after.found} ({after.fit}).")
     else:
@@ -52,5 +52,5 @@ def status(
     else:
         print(f"found   {found.found or 'nothing'}\nwanted  {found.wanted}\nfit     {found.fit}")
     if not found.usable:
-        raise Refused(_MENDS[found.fit])
+        raise CommandRefused(_MENDS[found.fit])
     return 0

@@ -13,7 +13,7 @@ from worker.cli._app import example, group
 from worker.cli._complete import TopicArgument, completing
 from worker.cli._dlq import COLUMNS, as_json, body, head, row, whole_json
 from worker.cli._dlq_store import DLQ, TOO_LARGE, DlqSettings
-from worker.cli._errors import WRONG_USAGE, Refused, one_of
+from worker.cli._errors import WRONG_USAGE, CommandRefused, one_of
 from worker.cli._kafka import sentence_of
 from worker.cli._mend import given_by
 from worker.cli._output import print_json, printable, table
@@ -119,7 +119,9 @@ def replay(
     """
     name = _input_topic(topic)
     if (partition is None) != (offset is None):
-        raise Refused("--partition and --offset name one dead letter together; leave out both for all.", WRONG_USAGE)
+        raise CommandRefused(
+            "--partition and --offset name one dead letter together; leave out both for all.", WRONG_USAGE
+        )
     place = None if partition is None or offset is None else (partition, offset)
     settings = load(DlqSettings)
     done = asyncio.run(store.replayed(settings, name, place, stored, again=again))
@@ -129,7 +131,7 @@ def replay(
     else:
         print(_summary(name, done))
     if done.failed:
-        raise Refused(_failure(settings, done))
+        raise CommandRefused(_failure(settings, done))
     return 0
 
 

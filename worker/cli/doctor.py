@@ -24,7 +24,7 @@ from worker.operate.doctor.partner_hosts import places
 from worker.operate.doctor.report import Finding, Verdict, failed, ok, skipped
 from worker.partner.lockout import LockOut
 from worker.process.starting import partner_client, partner_egress, replica_name, session_keeper
-from worker.products import ProductsError, load_products
+from worker.products import CatalogueError, load_products
 from worker.session.lockouts import write_lockout
 from worker.settings import RunSettings, SettingsError, load
 from worker.telemetry.logging import configure
@@ -73,8 +73,8 @@ async def _findings(clock: Clock) -> AsyncIterator[Finding]:
             yield failed("settings", str(problem), f"for example {problem.name}={problem.example}")
         yield skipped("database, kafka, tradovate", "the settings come first")
         return
-    except ProductsError as error:
-        yield failed("settings", f"PRODUCTS_FILE: {error}", "mend the catalogue")
+    except CatalogueError as error:
+        yield failed("settings", error.sentence, "mend the catalogue")
         return
     configure("error", settings.log_format)  # what there is to say is said in the findings
     yield ok("settings", f"{settings.tradovate_environment.value}, {len(products)} products")

@@ -16,7 +16,7 @@ from schemas.cleaning import clean
 from schemas.outcomes import Status
 from worker.cli._app import example, group
 from worker.cli._complete import TopicOption, completing
-from worker.cli._errors import WRONG_USAGE, Refused, one_of
+from worker.cli._errors import WRONG_USAGE, CommandRefused, one_of
 from worker.cli._flows import COLUMNS, as_json, head, row, rows_of, story_json
 from worker.cli._mend import (
     CANCELLED,
@@ -189,14 +189,14 @@ def _fact(text: str) -> tuple[str, Any]:
     """`NAME=VALUE` as the outcome's field and its value."""
     name, separator, value = text.partition("=")
     if not separator:
-        raise Refused("--set has the form NAME=VALUE, for example --set accountId=98765.", WRONG_USAGE)
+        raise CommandRefused("--set has the form NAME=VALUE, for example --set accountId=98765.", WRONG_USAGE)
     kind = SETTABLE[one_of(name, list(SETTABLE), "name that --set takes")]
     if kind is int:
         if not (value.isascii() and value.isdigit() and 0 < int(value[:20]) <= MAX_INT64):
-            raise Refused(f"--set {name} is one of Tradovate's ids: a whole number, 1 or more.", WRONG_USAGE)
+            raise CommandRefused(f"--set {name} is one of Tradovate's ids: a whole number, 1 or more.", WRONG_USAGE)
         return name, int(value)
     if not value.strip() or not value.isprintable():
-        raise Refused(f"--set {name} is empty or not readable: give it as Tradovate shows it.", WRONG_USAGE)
+        raise CommandRefused(f"--set {name} is empty or not readable: give it as Tradovate shows it.", WRONG_USAGE)
     return name, clean(value.strip())
 
 

@@ -11,7 +11,7 @@ import typer
 from schemas.cleaning import clean
 from schemas.times import Clock, utc_text
 from worker.cli._app import example, group
-from worker.cli._errors import WRONG_USAGE, Refused
+from worker.cli._errors import WRONG_USAGE, CommandRefused
 from worker.cli._ledger import ledger
 from worker.cli._output import print_json, table
 from worker.cli._times import Local, clock_of
@@ -50,15 +50,15 @@ def clear(
     asked = given_reason(reason)
     hold = asyncio.run(_clear(hold_id, asked))
     if hold is None:
-        raise Refused(f"There is no hold {hold_id}: `tradovate-worker holds list` shows those that live.")
+        raise CommandRefused(f"There is no hold {hold_id}: `tradovate-worker holds list` shows those that live.")
     print(f"Cleared hold {hold.id} ({hold.scope}: {hold.reason}).")
     return 0
 
 
 def given_reason(reason: str) -> str:
-    """The reason without spaces around it. Raises `Refused` when there is none."""
+    """The reason without spaces around it. Raises `CommandRefused` when there is none."""
     if not (asked := " ".join(clean(reason).split())):
-        raise Refused("--reason is empty: say why, for it is kept.", WRONG_USAGE)
+        raise CommandRefused("--reason is empty: say why, for it is kept.", WRONG_USAGE)
     return asked
 
 

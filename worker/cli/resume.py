@@ -10,7 +10,7 @@ import typer
 
 from worker.cli._app import example, group
 from worker.cli._complete import completing
-from worker.cli._errors import Refused, one_of
+from worker.cli._errors import CommandRefused, one_of
 from worker.cli._ledger import ledger
 from worker.ledger import holds
 from worker.partner.operations import ENDPOINTS
@@ -38,7 +38,9 @@ def resume(
     what = operation or "all calls"
     others = f" {still_paused(still)}" if still else ""
     if not ended:
-        raise Refused(f"No pause of {what} to end.{others or ' `tradovate-worker holds list` shows what holds.'}")
+        raise CommandRefused(
+            f"No pause of {what} to end.{others or ' `tradovate-worker holds list` shows what holds.'}"
+        )
     print(f"Resumed {what}.{others}")
     return 0
 

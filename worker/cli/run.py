@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from worker.cli._app import example, group
-from worker.cli._errors import WRONG_USAGE, Refused
-from worker.process.starting import StartRefused
-from worker.products import ProductsError
 from worker.settings import RunSettings, load
 from worker.telemetry.logging import configure
 from worker.wiring.replica import run_worker
@@ -25,9 +22,4 @@ def run() -> int:
     """
     settings = load(RunSettings)
     configure(settings.log_level, settings.log_format)
-    try:
-        return asyncio.run(run_worker(settings))
-    except StartRefused as refusal:
-        raise Refused(str(refusal), refusal.code) from None
-    except ProductsError as error:
-        raise Refused(f"PRODUCTS_FILE: {error}", WRONG_USAGE) from None
+    return asyncio.run(run_worker(settings))

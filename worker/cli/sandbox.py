@@ -13,13 +13,12 @@ import typer
 
 from worker._interrupt import INTERRUPTED
 from worker.cli._app import example, group
-from worker.cli._errors import WRONG_USAGE, Refused
+from worker.cli._errors import WRONG_USAGE, CommandRefused
+from worker.errors import SandboxError
 from worker.sandbox import (
-    FaultError,
     FaultFile,
     Sandbox,
     SandboxConfig,
-    SwitchError,
     read_faults,
     serve,
     settings_for,
@@ -57,9 +56,9 @@ def _read(path: Path | None) -> FaultFile:
     try:
         return read_faults(path)
     except OSError as error:
-        raise Refused(f"{path} cannot be read ({error.strerror}): name a faults file.", WRONG_USAGE) from None
-    except FaultError as error:
-        raise Refused(f"--faults: {error}; mend the file.", WRONG_USAGE) from None
+        raise CommandRefused(f"{path} cannot be read ({error.strerror}): name a faults file.", WRONG_USAGE) from None
+    except SandboxError as error:
+        raise CommandRefused(f"--faults: {error}; mend the file.", WRONG_USAGE) from None
 
 
 def _furnished(file: FaultFile) -> Sandbox:
@@ -67,8 +66,8 @@ def _furnished(file: FaultFile) -> Sandbox:
         partner = Sandbox(with_switches(SandboxConfig(), file.switches))
         for rule in file.faults:
             partner.core.faults.add(rule)
-    except (FaultError, SwitchError) as error:
-        raise Refused(f"--faults: {error}; mend the file.", WRONG_USAGE) from None
+    except SandboxError as error:
+        raise CommandRefused(f"--faults: {error}; mend the file.", WRONG_USAGE) from None
     return partner
 
 
@@ -84,7 +83,9 @@ async def _serve(partner: Sandbox, host: str, port: int) -> int:
     try:
         running = await serve(partner, host, port)
     except OSError as error:
-        raise Refused(f"{host}:{port} cannot be listened on ({error.strerror}): take another --port, or 0.") from None
+        raise CommandRefused(
+            f"{host}:{port} cannot be listened on ({error.strerror}): take another --port, or 0."
+        ) from None
     for name, value in settings_for(running).items():
         print(f"{name}={shlex.quote(value)}")
     sys.stdout.flush()

@@ -16,12 +16,12 @@ from schemas.events import Account
 from worker import _forms as forms
 from worker.cli._app import example, group
 from worker.cli._complete import TopicArgument
-from worker.cli._errors import WRONG_USAGE, Refused, one_of
+from worker.cli._errors import WRONG_USAGE, CommandRefused, one_of
 from worker.cli._events import Bad, Ready, judge, split
 from worker.cli._kafka import ANSWER_SECONDS, kafka_errors, present, sentence_of
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import INPUT_TOPICS, TopicNames
-from worker.products import ProductsError, load_products
+from worker.products import load_products
 from worker.settings import KafkaSettings, load
 
 app = group()
@@ -65,12 +65,14 @@ def send(
     settings = load(SendSettings)
     ready, bad = judge(topic, split(_read(file)), _products(settings))
     if len(bad) == 1:
-        raise Refused(f"{bad[0].place}: {bad[0].sentence} Nothing was sent: mend it and send again.")
+        raise CommandRefused(f"{bad[0].place}: {bad[0].sentence} Nothing was sent: mend it and send again.")
     if bad:
         _tell(bad)
-        raise Refused(f"{len(bad)} of {len(bad) + len(ready)} events are bad, none was sent: mend them and send again.")
+        raise CommandRefused(
+            f"{len(bad)} of {len(bad) + len(ready)} events are bad, none was sent: mend them and send again."
+        )
     if not ready:
-        raise Refused("There is no event to send: give a JSON object, an array of them, or one a line.")
+        raise CommandRefused("There is no event to send: give a JSON object, an array of them, or one a line.")
     where = asyncio.run(_publish(settings, topic, ready, verbose=verbose))
     places = ", ".join(f"{partition}: {count}" for partition, count in sorted(where.items()))
     print(f"Sent {len(ready)} event{'s' if len(ready) > 1 else ''} to {topic} (by partition {places}).")
@@ -79,20 +81,19 @@ def send(
 
 def _read(file: Path | None) -> bytes:
     if file is None and sys.stdin.isatty():
-        raise Refused("Name a FILE with the events, or pipe them in.", WRONG_USAGE)
+        raise CommandRefused("Name a FILE with the events, or pipe them in.", WRONG_USAGE)
     if file is None or file == _STDIN:
         return sys.stdin.buffer.read()
     try:
         return file.read_bytes()
     except OSError as error:
-        raise Refused(f"{file} cannot be read ({error.strerror}): name a file with the events.", WRONG_USAGE) from None
+        raise CommandRefused(
+            f"{file} cannot be read ({error.strerror}): name a file with the events.", WRONG_USAGE
+        ) from None
 
 
 def _products(settings: SendSettings) -> Mapping[str, Account]:
-    try:
-        return load_products(settings.products_file) if settings.products_file else {}
-    except ProductsError as error:
-        raise Refused(f"PRODUCTS_FILE: {error}", WRONG_USAGE) from None
+    return load_products(settings.products_file) if settings.products_file else {}
 
 
 def _tell(bad: Sequence[Bad]) -> None:
@@ -103,7 +104,7 @@ def _tell(bad: Sequence[Bad]) -> None:
 
 
 async def _publish(settings: KafkaSettings, topic: str, events: Sequence[Ready], *, verbose: bool) -> Counter[int]:
-    """Writes the events in their order; how many went to each partition. Raises `Refused` with how far it came."""
+    """Writes the events in their order; how many went to each partition. Raises `CommandRefused`, with how many."""
     name = TopicNames(settings.kafka_topic_prefix).on_broker(topic)
     where: Counter[int] = Counter()
     producer = RecordProducer(settings)
@@ -122,7 +123,7 @@ async def _publish(settings: KafkaSettings, topic: str, events: Sequence[Ready],
                     print(f"{event.place}: {event.event_id} is at partition {at.partition}, offset {at.offset}")
     except (KafkaError, OSError, TimeoutError) as error:
         done = f"{where.total()} of {len(events)} events were sent; sending all again is safe."
-        raise Refused(f"{sentence_of(error, settings)} {done}") from None
+        raise CommandRefused(f"{sentence_of(error, settings)} {done}") from None
     finally:
         try:
             async with asyncio.timeout(1):

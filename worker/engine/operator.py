@@ -6,6 +6,7 @@ Each starts a new round, and so ends in a new outcome with a new id.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from schemas.events import TraderPassed
@@ -14,6 +15,7 @@ from worker.engine.flows.base import End
 from worker.engine.planner import Planner
 from worker.engine.rows import FlowRow, OpenStep
 from worker.engine.states import StepState
+from worker.errors import OperatorError
 
 SETTABLE: Mapping[str, type] = {
     "userId": int,
@@ -27,25 +29,54 @@ SETTABLE: Mapping[str, type] = {
 """What an operator who resolves a flow may set: ids of its outcome. Numbers are Tradovate's ids, 1 to 2^63 - 1."""
 
 
-class NotPossible(Exception):  # noqa: N818 - a decision
-    """The flow is not in a state in which this can be done: one sentence that says why."""
+class Obstacle(Enum):
+    """Why an operator's action is not possible now."""
+
+    NO_FLOW = "There is no such flow."
+    NO_EVENT = "Its event is no longer kept here, or SECRET_KEY does not open it."
+    OTHER_STATE = "The flow is {state}; this is for flows that are {wanted}."
+    CALL_UNDER_WAY = "Its call is under way and may take effect; wait until that is known."
+    CALL_UNKNOWN = "Its call was sent and may have taken effect; wait until that has been looked up."
+    NOT_SEEN = (
+        "It may have taken effect at Tradovate, and no program can look: {confirm} if a person saw there that it did"
+        " not, or resolve the flow."
+    )
+
+
+class NotPossible(OperatorError):
+    """The flow is not in a state in which this can be done. `state`: the one it is in; `wanted`: those it may be in."""
+
+    def __init__(self, obstacle: Obstacle, state: str = "", wanted: Sequence[str] = ()) -> None:
+        super().__init__(obstacle.name)
+        self.obstacle = obstacle
+        self.state = state
+        self.wanted = tuple(wanted)
+
+    def text(self, confirm: str) -> str:
+        """For an operator. `confirm`: how they confirm, in what they use, that they saw no effect at Tradovate."""
+        names = {"open": "still under way", "in_doubt": "in doubt"}
+        wanted = " or ".join(names.get(each, each) for each in self.wanted)
+        return self.obstacle.value.format(confirm=confirm, state=names.get(self.state, self.state), wanted=wanted)
+
+    @property
+    def sentence(self) -> str:
+        """For an operator at the command line."""
+        return self.text("say --not-made")
 
 
 def check_state(state: str, states: Sequence[str]) -> None:
     """Raises `NotPossible` unless the flow is in one of `states`."""
     if state not in states:
-        names = {"open": "still under way", "in_doubt": "in doubt"}
-        wanted = " or ".join(names.get(each, each) for each in states)
-        raise NotPossible(f"The flow is {names.get(state, state)}; this is for flows that are {wanted}.")
+        raise NotPossible(Obstacle.OTHER_STATE, state, states)
 
 
 def cancel(planner: Planner, flow: FlowRow, steps: Sequence[OpenStep], reason: str) -> None:
     """Ends an open flow whose step has not been sent: outcome `failed`, `cancelled`, with `reason` as the text."""
     for step in steps:
         if step.state is StepState.IN_FLIGHT:
-            raise NotPossible("Its call is under way and may take effect; wait until that is known.")
+            raise NotPossible(Obstacle.CALL_UNDER_WAY)
         if step.state is StepState.UNKNOWN and step.attempts:
-            raise NotPossible("Its call was sent and may have taken effect; wait until that has been looked up.")
+            raise NotPossible(Obstacle.CALL_UNKNOWN)
         # A wait that is being planned again is leased; the planner finds the lease gone and writes nothing.
         planner.close(step.id, StepState.REFUSED)
     _end(planner, flow, End(Status.FAILED, ErrorCode.CANCELLED, reason))
@@ -76,10 +107,7 @@ def retry(
     """
     without = [step.operation for step in steps if not looked_up(step.operation)]
     if flow.state == "in_doubt" and not not_made and (without or flow.topic == TraderPassed.topic):
-        raise NotPossible(
-            "It may have taken effect at Tradovate, and no program can look: say --not-made if a person saw"
-            " there that it did not, or resolve the flow."
-        )
+        raise NotPossible(Obstacle.NOT_SEEN)
     for step in steps:
         planner.close(step.id, StepState.REFUSED)
     flow.asked_at = planner.now

@@ -23,6 +23,7 @@ from schemas.examples import EVENT_EXAMPLES
 from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from worker.backoff import Schedule
 from worker.engine.rows import Accepted
+from worker.errors import Interruption
 from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.dead_letters import dead_letter_headers
 from worker.intake.parse import Parsed, RawRecord, Rejected, parse
@@ -249,9 +250,9 @@ def _trace(read: Parsed | Rejected) -> dict[str, str] | None:
     return {name: text for name, text in found if text is not None} or None
 
 
-class _Stopped(Exception):  # noqa: N818 - the worker's state
+class _Stopped(Interruption):
     """The worker stops while it waits for Kafka or PostgreSQL."""
 
 
-class _RefusesAll(Exception):  # noqa: N818 - the database's state
+class _RefusesAll(Interruption):
     """The database refuses values of any event: a sentence."""

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from schemas.base import MAX_INT64
 from schemas.events import EVENTS, Account, Event, Ids, TraderPurchased
 from schemas.faults import fault
+from worker.errors import Interruption
 
 MAX_VALUE_BYTES: Final = 1_048_576
 """1 MiB, uncompressed (contract 3); Kafka's own default for a record is about as much."""
@@ -103,11 +104,10 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-
 _TRACESTATE = re.compile(r"[ -~\t]{1,512}")
 
 
-class _Refusal(Exception):  # noqa: N818 - not an error: a record's fate, on its way to `parse`
+class _Refusal(Interruption):
     def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(code)
+        super().__init__(sentence)
         self.code = code
-        self.sentence = sentence
 
 
 class _Reading:

@@ -18,6 +18,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from worker.errors import OperatorError, Unavailable
 from worker.kafka.look import KafkaLook
 from worker.kafka.metadata import TopicNow
 from worker.kafka.security import client_options
@@ -52,7 +53,7 @@ _LEADERS_SECONDS = 30.0
 """A fresh topic has its leaders within a second; a broker on a busy machine has needed more than ten."""
 
 
-class TopicsNotCreated(Exception):  # noqa: N818, said as it is
+class TopicsNotCreated(OperatorError):
     """The broker refused to make topics: `reasons` are its words, by topic (without the prefix)."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
@@ -60,7 +61,7 @@ class TopicsNotCreated(Exception):  # noqa: N818, said as it is
         super().__init__("; ".join(f"{topic}: {reason}" for topic, reason in self.reasons.items()))
 
 
-class NoController(Exception):  # noqa: N818, said as it is
+class NoController(Unavailable):
     """No broker is the cluster's controller, and no other one makes topics."""
 
 

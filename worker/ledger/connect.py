@@ -15,6 +15,7 @@ import orjson
 from asyncpg.connect_utils import SessionAttribute
 
 from worker.addresses import database_address
+from worker.errors import Interruption
 from worker.ledger.connection import LIMITS, RawConnection
 from worker.ledger.driver_errors import of_driver
 from worker.ledger.errors import Cause, DatabaseError, DatabaseUnavailable
@@ -109,7 +110,7 @@ class Connector:
             raise DatabaseUnavailable(Cause.ENCODING)
 
 
-class _Pooled(Exception):  # noqa: N818 - a finding
+class _Pooled(Interruption):
     """A pooler has taken start-up parameters that it does not pass on."""
 
 

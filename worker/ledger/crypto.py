@@ -11,8 +11,10 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from worker.errors import OperatorError
 
-class Sealed(Exception):  # noqa: N818 - the state of the data
+
+class Sealed(OperatorError):
     """Data that none of the keys of SECRET_KEY opens: the key that wrote it has been taken away."""
 
 

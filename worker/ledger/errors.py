@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from worker.errors import WorkerError
+
 __all__ = ["Again", "Cause", "DataRefused", "DatabaseError", "DatabaseUnavailable", "reason_of"]
 
 
@@ -51,7 +53,7 @@ class Cause(Enum):
         return self.value[1]
 
 
-class DatabaseError(Exception):
+class DatabaseError(WorkerError):
     """Anything that went wrong at the database. `code`: the SQLSTATE, or the name of the driver's error; `fix`: what
     an operator can do about it.
     """
@@ -72,7 +74,7 @@ class DatabaseError(Exception):
         return f"{self.reason[:1].upper()}{self.reason[1:]}: {self.fix}."
 
 
-class DatabaseUnavailable(DatabaseError):  # noqa: N818 - a state of the world, not a failure of this program
+class DatabaseUnavailable(DatabaseError):
     """The database cannot serve now: the caller waits, names the reason, and tries again. `said`: a pooler's words."""
 
     def __init__(self, cause: Cause, code: str = "", said: str = "") -> None:
@@ -92,7 +94,7 @@ class Again(DatabaseUnavailable):
         super().__init__(Cause.BUSY)
 
 
-class DataRefused(DatabaseError):  # noqa: N818 - the state of the data
+class DataRefused(DatabaseError):
     """The server, or the driver, refuses a value of this statement: the same statement is refused whenever it is sent.
 
     Raised by statements only, never while connecting.

@@ -25,6 +25,7 @@ from worker.engine.known_events import sort_out
 from worker.engine.planner import Planner
 from worker.engine.rows import Accepted, Claimed, Finish, FlowRow, Move
 from worker.engine.states import StepState
+from worker.errors import Interruption
 from worker.ledger import changing, flows, snapshots, steps
 from worker.ledger.call_log import FAIR, finish_answered, finish_call
 from worker.ledger.clock import DatabaseClock
@@ -263,7 +264,7 @@ _NO_TIME = datetime.fromtimestamp(0, UTC)
 """Of a flow that is never written."""
 
 
-class _Undone(Exception):  # noqa: N818 - what was tried out is rolled back
+class _Undone(Interruption):
     """Ends the transaction of `try_out`."""
 
 

@@ -15,7 +15,7 @@ from schemas.events import EVENTS, Event
 from schemas.outcomes import Status
 from worker.engine import operator
 from worker.engine.flows import FLOWS
-from worker.engine.operator import NotPossible
+from worker.engine.operator import NotPossible, Obstacle
 from worker.engine.planner import Planner
 from worker.engine.rows import FlowRow, OpenStep
 from worker.engine.states import StepState
@@ -114,13 +114,13 @@ class OperatorActions:
             "select state, topic, trader_id, user_id, order_id, account_id from flow where id = $1", flow_id
         )
         if row is None:
-            raise NotPossible("There is no such flow.")
+            raise NotPossible(Obstacle.NO_FLOW)
         operator.check_state(row["state"], states)
         flow = await self.ledger.read_flow(connection, flow_id, event)
         if flow is None and without_event:
             flow = await self.ledger.read_flow(connection, flow_id, _ids_alone(**row))
         if flow is None:
-            raise NotPossible("Its event is no longer kept here, or SECRET_KEY does not open it.")
+            raise NotPossible(Obstacle.NO_EVENT)
         return flow
 
     async def _write(

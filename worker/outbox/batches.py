@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from worker.errors import Unavailable
 from worker.kafka.producer import MAX_BATCH_BYTES, PlainRecord, RecordProducer
 from worker.ledger.rows import OutcomeRow
 
@@ -21,7 +22,7 @@ _PARTITION_SECONDS = 5.0
 """To learn a topic's partitions; the producer looks for a missing topic for 40 s."""
 
 
-class TopicNotFound(KafkaError):  # type: ignore[misc]  # noqa: N818 - readiness shows the name
+class TopicNotFound(Unavailable, KafkaError):  # type: ignore[misc]
     """No broker has returned the topic's partitions in time: it was deleted, or may not be seen."""
 
 

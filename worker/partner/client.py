@@ -22,6 +22,7 @@ import httpcore
 import httpx
 
 from schemas.cleaning import clean
+from worker.errors import Interruption
 from worker.partner.classify import classify
 from worker.partner.egress import Egress, tls_fault
 from worker.partner.hosts import Addresses, redirected
@@ -61,11 +62,11 @@ class Exchange:
     date: datetime | None = None
 
 
-class _HeldBack(Exception):  # noqa: N818 - the state of a lease, or of everybody
+class _HeldBack(Interruption):
     """The call must not be sent: the time for it has passed, or this process has just been locked out."""
 
 
-class _TooLong(Exception):  # noqa: N818 - the state of a body
+class _TooLong(Interruption):
     """The answer is longer than any that makes sense."""
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
+from worker.errors import Unavailable, WorkerError
 from worker.partner.observed_forms import Seen
 from worker.replies import Domain, Done, Finding, Query, Reply, Result, Unknown
 
@@ -49,7 +50,7 @@ class Reader(Protocol):
         ...
 
 
-class CannotLook(Exception):  # noqa: N818 - the field's word is not an error, it is a state of the world
+class CannotLook(Unavailable):
     """A look-up cannot go on now: no budget, a lock-out, no session. The items stay unknown."""
 
     def __init__(self, why: str) -> None:
@@ -57,7 +58,7 @@ class CannotLook(Exception):  # noqa: N818 - the field's word is not an error, i
         self.why = why
 
 
-class Unreadable(Exception):  # noqa: N818 - a state of the answer
+class Unreadable(WorkerError):
     """A read was answered, but not with what was asked: the items stay unknown."""
 
 

@@ -17,6 +17,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from worker.errors import Unavailable
 from worker.partner.handshake import Dial, NotConnected
 from worker.partner.lockout import LockOut
 from worker.partner.socket_actions import (
@@ -52,7 +53,7 @@ class Permit:
     ticket: str | None = field(default=None, repr=False)
 
 
-class HeldBack(Exception):  # noqa: N818 - the state of the world, not a failure
+class HeldBack(Unavailable):
     """No call now: no budget, no session, a hold. Ask again after `wait` seconds."""
 
     def __init__(self, wait: float, why: str) -> None:

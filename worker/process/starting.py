@@ -13,6 +13,7 @@ import structlog
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from worker.backoff import Schedule
+from worker.errors import OperatorError
 from worker.kafka.admin import missing_topics
 from worker.ledger import schema
 from worker.ledger.budget import Budget
@@ -34,7 +35,7 @@ __all__ = ["Start", "StartRefused", "partner_client", "partner_egress", "replica
 log = structlog.get_logger()
 
 
-class StartRefused(Exception):  # noqa: N818 - a decision, not an accident
+class StartRefused(OperatorError):
     """The program will not start like this: one sentence that names the mend, and the exit code."""
 
     def __init__(self, sentence: str, code: int = 1) -> None:

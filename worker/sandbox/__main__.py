@@ -7,7 +7,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from worker.sandbox import FaultError, FaultFile, SwitchError, read_faults, run_standalone
+from worker.errors import SandboxError
+from worker.sandbox import FaultFile, read_faults, run_standalone
 
 
 def main() -> int:
@@ -20,7 +21,7 @@ def main() -> int:
     try:
         faults = read_faults(arguments.faults) if arguments.faults else FaultFile([], {})
         asyncio.run(run_standalone(arguments.host, arguments.port, faults))
-    except (FaultError, SwitchError) as error:
+    except SandboxError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except OSError as error:

@@ -10,6 +10,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from worker.errors import SandboxError
 from worker.sandbox.config import SandboxConfig
 from worker.sandbox.control import Control
 from worker.sandbox.core import Core, Request
@@ -31,7 +32,7 @@ CUT_EXTENSION = "sandbox.cut"
 """Key in the scope of a callable that ends the connection without a byte more."""
 
 
-class ConnectionCutError(ConnectionResetError):
+class ConnectionCutError(SandboxError, ConnectionResetError):
     """The partner ended the connection without an answer, where no transport is there to be cut."""
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields, replace
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from worker.errors import SandboxError
+
 __all__ = ["Nothing", "Refusal", "SandboxConfig", "SignalForm", "SwitchError", "switch_values", "with_switches"]
 
 Refusal = Literal["item", "error_text", "violations", "http_400"]
@@ -24,7 +26,7 @@ SignalForm = Literal["right", "bad_id", "no_user", "null_entity", "unknown_wrapp
 """How a signal is written on a socket; in all forms but `right` it cannot be read there."""
 
 
-class SwitchError(ValueError):
+class SwitchError(SandboxError):
     """A switch that does not exist, or a value that it cannot take."""
 
 

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from worker.errors import SandboxError
 from worker.sandbox.config import SwitchError, switch_values, with_switches
 from worker.sandbox.faults import FaultError
 from worker.sandbox.operation import Domain
@@ -78,7 +79,7 @@ class Control:
             data = orjson.loads(body) if body.strip() else {}
             arguments = {**dict(parse_qsl(raw_query.decode("latin-1"))), **(_object(data, path))}
             return Reply(data=answer(arguments))
-        except (ValueError, KeyError, TypeError) as error:  # also FaultError, SwitchError, JSONDecodeError
+        except (SandboxError, ValueError, KeyError, TypeError) as error:  # also JSONDecodeError
             return Reply(status=400, data={"error": str(error)})
 
     # -- what is seen ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import orjson
 
+from worker.errors import SandboxError
 from worker.sandbox.config import Refusal
 
 __all__ = ["Action", "FaultError", "FaultFile", "FaultRule", "Faults", "read_faults"]
@@ -50,7 +51,7 @@ Garbage = Literal[
 ]
 
 
-class FaultError(ValueError):
+class FaultError(SandboxError):
     """A fault rule that cannot be read, with the field that is wrong."""
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from worker.errors import SandboxError
+
 __all__ = ["Malformed", "Problems", "check", "combined_names", "ids_of", "title", "trade_date_of"]
 
 Problems = list[tuple[str, str]]
@@ -15,7 +17,7 @@ Problems = list[tuple[str, str]]
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-class Malformed(Exception):  # noqa: N818 - the vendor's word for HTTP 400
+class Malformed(SandboxError):
     """A body that is no object, or a field of a wrong JSON type: HTTP 400."""
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import orjson
 
+from worker.errors import Unavailable
 from worker.ledger.crypto import Vault
 from worker.partner.hosts import Addresses
 from worker.partner.token import Token
@@ -53,7 +54,7 @@ class Credentials:
         return text
 
 
-class NoSession(Exception):  # noqa: N818 - the state of the world, not a failure
+class NoSession(Unavailable):
     """There is no session, and none to be had before `until` (the database's time; None: an operator has to act).
 
     `scope` says what keeps it back: a hold's scope, `lease`, `retry`, `others`, `budget`.

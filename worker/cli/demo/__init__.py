@@ -15,7 +15,7 @@ import typer
 
 from schemas.chicago import CHICAGO
 from worker.cli._app import example, group
-from worker.cli._errors import FAILED, WRONG_USAGE, Refused
+from worker.cli._errors import FAILED
 from worker.cli.demo.others import others
 from worker.cli.demo.parts import Stage, staged
 from worker.cli.demo.play import play
@@ -23,7 +23,7 @@ from worker.cli.demo.purchases import plain_purchases, purchases
 from worker.cli.demo.samples import Sample
 from worker.cli.demo.show import Show
 from worker.cli.demo.verdict import Seen, effects, wrong_with
-from worker.embedded import EmbeddedKafka, EmbeddedPostgres, NotInstalled
+from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 from worker.kafka.topics import ALL_TOPICS
 from worker.partner.operations import OPERATIONS
 
@@ -48,10 +48,7 @@ def demo(
     """
     # Until the event loop has its own: SIGTERM alone would leave the temporary directories behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
-    try:
-        return _with_servers(Show(), events, keep=keep)
-    except NotInstalled as error:
-        raise Refused(str(error), WRONG_USAGE) from None
+    return _with_servers(Show(), events, keep=keep)
 
 
 def _with_servers(show: Show, events: int, *, keep: bool) -> int:

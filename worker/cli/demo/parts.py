@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 import worker as package
-from worker.cli._errors import Refused
+from worker.cli._errors import CommandRefused
 from worker.cli.demo.desk import Desk
 from worker.cli.demo.purchases import CATALOGUE, FAULTS, SEED
 from worker.ledger import schema
@@ -45,9 +45,11 @@ class Part:
     address: str
     log: Path
 
-    def ended(self) -> Refused:
+    def ended(self) -> CommandRefused:
         """What to say when it ended by itself."""
-        return Refused(f"The {self.name} of the demo ended with code {self.process.returncode}: {_last_line(self.log)}")
+        return CommandRefused(
+            f"The {self.name} of the demo ended with code {self.process.returncode}: {_last_line(self.log)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Stage:
         return load(KafkaSettings, self.settings)
 
     async def ends(self) -> None:
-        """Raises `Refused` when the worker or the bridge ends by itself."""
+        """Raises `CommandRefused` when the worker or the bridge ends by itself."""
         waits = {asyncio.create_task(part.process.wait()): part for part in (self.worker, self.bridge)}
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -160,10 +162,10 @@ async def _listening(name: str, process: asyncio.subprocess.Process, log: Path) 
         async with asyncio.timeout(READY_SECONDS):
             line = (await process.stdout.readline()).decode().strip()
     except TimeoutError:
-        raise Refused(f"The {name} of the demo did not start within {READY_SECONDS:.0f} s.") from None
+        raise CommandRefused(f"The {name} of the demo did not start within {READY_SECONDS:.0f} s.") from None
     if not line:
         await process.wait()
-        raise Refused(f"The {name} of the demo did not start: {_last_line(log)}")
+        raise CommandRefused(f"The {name} of the demo did not start: {_last_line(log)}")
     return Part(name, process, line, log)
 
 
@@ -183,7 +185,7 @@ async def _ready(client: httpx.AsyncClient, part: Part) -> None:
                     said = answer.text.strip()
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise Refused(
+        raise CommandRefused(
             f"The {part.name} of the demo was not ready within {READY_SECONDS:.0f} s; it says: {said}"
         ) from None
     raise part.ended()
@@ -195,9 +197,9 @@ async def _signed_in(client: httpx.AsyncClient, stage: Stage) -> None:
     try:
         code = (await client.get(f"{stage.worker.address}/", headers=bearer)).status_code
     except httpx.TransportError as error:
-        raise Refused(f"The console of the demo gave no answer ({type(error).__name__}).") from None
+        raise CommandRefused(f"The console of the demo gave no answer ({type(error).__name__}).") from None
     if code != httpx.codes.OK:
-        raise Refused(f"The console of the demo answered with {code}.")
+        raise CommandRefused(f"The console of the demo answered with {code}.")
 
 
 def _ask_to_stop(process: asyncio.subprocess.Process) -> None:

@@ -31,7 +31,7 @@ _AT_ONCE = 500
 
 
 async def play(stage: Stage, samples: Sequence[Sample], show: Show) -> Seen:
-    """Sends the samples and gathers what comes of them. Raises `Refused` when the worker or the bridge ends."""
+    """Sends the samples and gathers what comes of them. Raises `CommandRefused` when the worker or the bridge ends."""
     topics = list(dict.fromkeys(sample.topic for sample in samples))
     watched = [name(topic) for topic in topics for name in (outcome_topic, dead_letter_topic)]
     plain = [sample for sample in samples if sample.plain]

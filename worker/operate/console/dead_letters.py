@@ -18,7 +18,7 @@ from worker.ledger import kept_dead_letters, page_queries
 from worker.ledger.crypto import Sealed
 from worker.ledger.database import Database, DatabaseError
 from worker.operate.console.first_page import Kafka, left
-from worker.operate.console.kafka_records import KafkaAway, Letter, Letters, Records
+from worker.operate.console.kafka_records import KafkaUnavailable, Letter, Letters, Records
 from worker.operate.console.masking import masked_headers, masked_key, masked_value
 from worker.operate.console.render import Renderer
 from worker.operate.console.requests import Form, by_of, choice_of, reason_of, text_of
@@ -51,7 +51,7 @@ class DeadLetters:
             waiting = await self._waiting()
             topic = topic or max(waiting, key=lambda each: waiting[each], default=TOPICS[0])
             found = await self.records.letters(topic, reason, _places(text_of(request, "before")), PAGE)
-        except KafkaAway as error:
+        except KafkaUnavailable as error:
             away = str(error)
         except DatabaseError as error:
             away = error.sentence
@@ -78,7 +78,7 @@ class DeadLetters:
         """One of them."""
         try:
             found = await self._letter(request)
-        except (KafkaAway, OSError, DatabaseError) as error:
+        except (KafkaUnavailable, OSError, DatabaseError) as error:
             return self._away(request, error)
         if found is None:
             return self._none(request)
@@ -92,7 +92,7 @@ class DeadLetters:
             if found is None:
                 return self._none(request)
             done = await self.records.put_back(topic, *found, again=form.get("again") == "yes")
-        except (KafkaAway, OSError, DatabaseError) as error:
+        except (KafkaUnavailable, OSError, DatabaseError) as error:
             return self._away(request, error)
         log.info("console.dead_letter_put_back", topic=topic, partition=found[0].partition, offset=found[0].offset)
         return self._done(request, session, topic, done.sent, done.known, len(done.failed))
@@ -109,7 +109,7 @@ class DeadLetters:
             if not reason:
                 return self._shown(request, session, letter, record, form, "Say why: it is kept with the dead letter.")
             await self.records.dismiss(topic, letter, record, reason, by)
-        except (KafkaAway, OSError, DatabaseError) as error:
+        except (KafkaUnavailable, OSError, DatabaseError) as error:
             return self._away(request, error)
         log.info("console.dead_letter_dismissed", topic=topic, partition=letter.partition, offset=letter.offset)
         return self.render.redirect(_address(topic, letter))
@@ -132,7 +132,7 @@ class DeadLetters:
             return self._none(request)
         try:
             done = await self.records.put_all_back(topic)
-        except (KafkaAway, OSError, DatabaseError) as error:
+        except (KafkaUnavailable, OSError, DatabaseError) as error:
             return self._away(request, error)
         log.info("console.dead_letters_put_back", topic=topic, sent=done.sent, failed=len(done.failed))
         return self._done(request, session, topic, done.sent, done.known, len(done.failed))

@@ -12,12 +12,15 @@ from starlette.responses import Response
 
 from schemas.events import Event
 from schemas.outcomes import Status
-from worker.engine.operator import SETTABLE, NotPossible
+from worker.engine.operator import SETTABLE, NotPossible, Obstacle
+from worker.errors import OperatorError
+from worker.intake.original_event import EventNotFound
 from worker.ledger import browse
 from worker.ledger.browse import FlowState, Summary
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.operator_actions import OperatorActions
 from worker.ledger.story import Story, story_of
+from worker.operate.console.kafka_records import KafkaUnavailable
 from worker.operate.console.render import Renderer
 from worker.operate.console.requests import Form, by_of, id_of, number_of, reason_of
 from worker.operate.console.session import Session
@@ -42,10 +45,6 @@ _ALLOWED: Mapping[FlowState, tuple[str, ...]] = {
     FlowState.SUCCEEDED: (),
     FlowState.FAILED: ("retry",),
 }
-
-
-class NotThere(Exception):  # noqa: N818 - said as it is
-    """The flow's event cannot be read again: one sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +111,12 @@ class Flows:
             if story is None:
                 return self._none(request)
             await self._do(action, story.summary, form, reason, by)
-        except (NotPossible, NotThere) as no:
-            sentence = str(no).replace("say --not-made if", "tick the box if")
-            return await self._form(action, request, session, form, sentence, 409)
-        except _Wrong as wrong:
-            return await self._form(action, request, session, form, str(wrong), 422)
+        except NotPossible as no:
+            return await self._form(action, request, session, form, no.text("tick the box"), 409)
+        except (EventNotFound, KafkaUnavailable) as error:
+            return await self._form(action, request, session, form, error.sentence, 409)
+        except FieldError as wrong:
+            return await self._form(action, request, session, form, wrong.sentence, 422)
         except DatabaseError as error:
             return self._away(request, error)
         flow_id = story.summary.flow_id
@@ -133,7 +133,7 @@ class Flows:
                 await self.mender.resolve(flow.flow_id, status, facts, reason, by)
             case _:
                 if "retry" not in _ALLOWED[flow.state]:
-                    raise NotPossible(f"The flow is {flow.state}; only one that failed or is in doubt can be retried.")
+                    raise NotPossible(Obstacle.OTHER_STATE, flow.state, ("failed", "in_doubt"))
                 event = None if flow.kept else await self.event(flow)
                 not_made = form.get("not_made") == "yes"
                 await self.mender.retry(flow.flow_id, event, reason, by, not_made=not_made)
@@ -183,7 +183,7 @@ class Flows:
         return self.render.message(request, 503, "Not now", text)
 
 
-class _Wrong(Exception):  # noqa: N818 - a form's field
+class FieldError(OperatorError):
     """What a field should have been."""
 
 
@@ -192,7 +192,7 @@ def _stated(form: Form) -> tuple[Status, dict[str, Any]]:
     try:
         status = {"succeeded": Status.SUCCEEDED, "failed": Status.FAILED}[form.get("outcome")]
     except KeyError:
-        raise _Wrong("Say what you saw: it took effect, or it did not.") from None
+        raise FieldError("Say what you saw: it took effect, or it did not.") from None
     facts: dict[str, Any] = {}
     for name, kind in SETTABLE.items():
         text = form.get(f"set-{name}").strip()
@@ -200,7 +200,7 @@ def _stated(form: Form) -> tuple[Status, dict[str, Any]]:
             continue
         value = number_of(text) if kind is int else text[:128]
         if value is None:
-            raise _Wrong(f"{name} must be a number: the id that Tradovate shows.")
+            raise FieldError(f"{name} must be a number: the id that Tradovate shows.")
         facts[name] = value
     return status, facts
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from aiokafka.errors import KafkaError
 
 from schemas.events import Account, Event
+from worker.errors import Unavailable
 from worker.intake.dead_letters import ERROR, REASON
-from worker.intake.original_event import NotAgain, event_again
+from worker.intake.original_event import event_again
 from worker.intake.replay import PutBack, Replayer, Stored, opened_record, place_of
 from worker.kafka.admin import list_topics
 from worker.kafka.backlog import backlog
@@ -24,7 +25,6 @@ from worker.ledger.database import Database
 from worker.ledger.kept_dead_letters import KeptLetter
 from worker.ledger.replays import Settled
 from worker.operate.console.first_page import Offsets
-from worker.operate.console.flow_page import NotThere
 from worker.settings import KafkaSettings
 
 _PORTION = 8 * 1024 * 1024
@@ -34,7 +34,7 @@ _PORTION = 8 * 1024 * 1024
 _SEALED = "No part of SECRET_KEY opens a dead letter that the ledger keeps."
 
 
-class KafkaAway(Exception):  # noqa: N818 - its state
+class KafkaUnavailable(Unavailable):
     """Kafka cannot be reached, or answers too late, or a record cannot be read: a sentence."""
 
 
@@ -69,7 +69,7 @@ class Letters:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Raises `KafkaAway`; of what asks the ledger too, `DatabaseError`."""
+    """Raises `KafkaUnavailable`; of what asks the ledger too, `DatabaseError`."""
 
     settings: KafkaSettings
     database: Database
@@ -78,18 +78,15 @@ class Records:
     products: Mapping[str, Account] = field(default_factory=dict)
 
     async def event(self, flow: Summary) -> Event:
-        """The flow's event at its place. Raises `NotThere` when it is there no more."""
+        """The flow's event at its place. Raises `EventNotFound` when it is there no more."""
         try:
             async with reading(self.settings) as reader:
                 record = await reader.one(flow.topic, flow.partition, flow.offset)
         except AWAY_FROM_KAFKA as error:
-            raise NotThere(_away(error)) from None
+            raise KafkaUnavailable(_away(error)) from None
         async with self.database.connection() as connection:
             content = await browse.content(connection, flow.flow_id)
-        try:
-            return event_again(record, flow.event_id, content, self.vault, self.products)
-        except NotAgain as no:
-            raise NotThere(str(no)) from None
+        return event_again(record, flow.event_id, content, self.vault, self.products)
 
     async def offsets(self) -> Offsets:
         """Lag and dead letters, by offsets alone."""
@@ -116,7 +113,7 @@ class Records:
                     starts.setdefault(record.partition, record.offset)
                     found.append(_light(record))
         except AWAY_FROM_KAFKA as error:
-            raise KafkaAway(_away(error)) from None
+            raise KafkaUnavailable(_away(error)) from None
         found.sort(key=lambda record: (record.timestamp_ms, record.partition, record.offset), reverse=True)
         page = found[:most]
         # The next page goes on before the first that was shown; a partition of which none was shown, where it was.
@@ -147,7 +144,7 @@ class Records:
             async with reading(self.settings) as reader:
                 record = await reader.one(dead_letter_topic(topic), partition, offset)
         except AWAY_FROM_KAFKA as error:
-            raise KafkaAway(_away(error)) from None
+            raise KafkaUnavailable(_away(error)) from None
         if record is None:
             return None
         async with self.database.connection() as connection:
@@ -163,9 +160,9 @@ class Records:
                 return await self._replayer().put_kept_back(self.vault, kept, partitions, again=again, named=True)
             return await self._replayer().put_back(topic, [record], partitions, again=again, named=True)
         except KafkaError as error:
-            raise KafkaAway(_away(error)) from None
+            raise KafkaUnavailable(_away(error)) from None
         except Sealed:
-            raise KafkaAway(_SEALED) from None
+            raise KafkaUnavailable(_SEALED) from None
 
     async def put_all_back(self, topic: str) -> PutBack:
         """All dead letters of a topic that were not put back before."""
@@ -187,9 +184,9 @@ class Records:
                 kept = await kept_dead_letters.kept(connection, [topic])
             done.add(await replayer.put_kept_back(self.vault, kept, partitions))
         except KafkaError as error:
-            raise KafkaAway(f"{_away(error)} {done.sent} were put back.") from None
+            raise KafkaUnavailable(f"{_away(error)} {done.sent} were put back.") from None
         except Sealed:
-            raise KafkaAway(f"{_SEALED} {done.sent} were put back.") from None
+            raise KafkaUnavailable(f"{_SEALED} {done.sent} were put back.") from None
         return done
 
     async def dismiss(self, topic: str, letter: Letter, record: Record, reason: str, by: str) -> None:

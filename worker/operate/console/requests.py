@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from worker.errors import OperatorError
 from worker.operate.console.session import MOST_NAME, Session
 
 MOST_BYTES = 64 * 1024
@@ -24,7 +25,7 @@ MOST_REASON = 500
 _MOST_FIELDS = 100
 
 
-class FormTooLarge(Exception):  # noqa: N818 - said as it is
+class FormTooLarge(OperatorError):
     """More bytes than any form of ours has."""
 
 

@@ -1,0 +1,73 @@
+"""The errors of this program, in one tree. A part of the program defines its own ones as subclasses, in its package.
+
+    WorkerError
+    ├── OperatorError               an operator has to change something: commands print `sentence`, and exit with `code`
+    │   ├── SettingsError           _loading.py                          settings that are missing or wrong
+    │   ├── CatalogueError          products.py                          the product catalogue cannot be used
+    │   ├── StartRefused            process/starting.py                  `run` or `bridge` does not start like this
+    │   ├── CommandRefused          cli/_errors.py                       a command cannot be carried out
+    │   ├── NotInstalled            embedded.py                          the wheels of the extra `demo` are missing
+    │   ├── NotPossible             engine/operator.py                   the state of a flow forbids the action
+    │   ├── EventNotFound           intake/original_event.py             a flow's event cannot be read again
+    │   ├── FieldError              operate/console/flow_page.py         a field of a form is wrong
+    │   ├── FormTooLarge            operate/console/requests.py          more bytes than any form has
+    │   ├── TopicsNotCreated        kafka/admin.py                       the broker refused to create topics
+    │   └── Sealed                  ledger/crypto.py                     no part of SECRET_KEY decrypts this
+    ├── Unavailable                 something outside cannot serve now: wait, then retry
+    │   ├── KafkaUnavailable        operate/console/kafka_records.py     the console cannot read from Kafka
+    │   ├── NoController            kafka/admin.py                       no broker is the cluster's controller
+    │   ├── TopicNotFound           outbox/batches.py                    no broker returned a topic's partitions
+    │   ├── TopicRefuses            bridge/signal_publisher.py           a topic did not accept a record
+    │   ├── NoSession               session/identity.py                  no session at Tradovate, and none to be had
+    │   ├── HeldBack                partner/socket.py                    no request now: budget, session or a hold
+    │   └── CannotLook              partner/operation.py                 a look-up cannot go on now
+    ├── Unreadable                  partner/operation.py                 a read was answered with something else
+    │   ├── NotPermitted            partner/operation.py                 401 with a good token
+    │   └── HostDoubted             partner/operation.py                 a host answers 404 to every read
+    ├── DatabaseError               ledger/errors.py                     anything that went wrong at the database
+    │   ├── DatabaseUnavailable     ledger/errors.py                     it cannot serve now: wait, then retry
+    │   │   └── Again               ledger/errors.py                     a lost race: run the transaction again
+    │   └── DataRefused             ledger/errors.py                     a value that can never be stored
+    ├── SandboxError                the simulated partner was called or configured wrongly
+    │   ├── SwitchError             sandbox/config.py                    an unknown switch, or a wrong value of one
+    │   ├── FaultError              sandbox/faults.py                    a fault rule that cannot be read
+    │   ├── Malformed               sandbox/fields.py                    a body that gets HTTP 400
+    │   └── ConnectionCutError      sandbox/app.py                       the connection ends without an answer
+    └── Interruption                ends a piece of work inside one module, which catches it (private classes)
+
+What the partner says about an item is a result (`worker/replies.py`), never an exception. A fault of the program itself
+(`RuntimeError`, `ValueError`) is in no tree: nothing catches it, and its traceback is logged.
+
+`tests/unit/test_errors.py` keeps this drawing true.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Interruption", "OperatorError", "SandboxError", "Unavailable", "WorkerError"]
+
+
+class WorkerError(Exception):
+    """Fields say what is wrong. The text for a person is made of them where it is printed or logged."""
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, for an operator. It holds no secret and no personal data."""
+        return str(self)
+
+
+class OperatorError(WorkerError):
+    """An operator has to change something. `code`: the exit code of a command, 1 failed, 2 wrong usage or settings."""
+
+    code: int = 1
+
+
+class Unavailable(WorkerError):
+    """Something outside cannot serve now: the caller waits, reports the reason, and retries."""
+
+
+class SandboxError(WorkerError):
+    """The simulated partner was called or configured wrongly."""
+
+
+class Interruption(WorkerError):
+    """Ends a piece of work. It never leaves the module that defines it."""
