@@ -292,12 +292,13 @@ class SmallWorld:
     # -- operators
 
     def cancel(self, step: Step) -> bool:
-        """Cancels the flow of a step, if that was not sent."""
-        if step.state is StepState.UNKNOWN and step.attempts:
-            return False
+        """Cancels the flow of a step, if that is possible now."""
         self.tick()
         planner = self._planner()
-        operator.cancel(planner, self.flows[step.flow_id].copy(), [_open(step)], "not wanted")
+        try:
+            operator.cancel(planner, self.flows[step.flow_id].copy(), [_open(step)], "not wanted")
+        except operator.NotPossible:
+            return False
         self._write(planner)
         return True
 

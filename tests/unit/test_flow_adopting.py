@@ -77,6 +77,21 @@ def test_an_account_of_another_order_of_the_trader_is_not_adopted(bare: bool) ->
     assert [each["id"] for each in accounts(world, "GIVEN1")] == [first.account_id]
 
 
+def test_a_purchase_whose_account_was_just_found_cannot_be_cancelled() -> None:
+    """The order would forget its account, and its next event, which gives another name, would create a second one."""
+    world = SmallWorld(SandboxConfig(account_names_unique=False), RULES)
+    buy(world, "100")
+    world.work(step_of(world, ACCOUNTS), Fate.LOST_AFTER)
+    world.work(world.open_steps()[0])  # the look-up
+    assert not world.cancel(world.open_steps()[0])
+    first = finished(world)
+    buy(world, "100", name="GIVEN1")
+    finished(world)
+    assert [
+        each["id"] for each in world.sandbox.core.world.accounts.rows.values() if each["name"] in ("EVAL100", "GIVEN1")
+    ] == [first.account_id]
+
+
 @pytest.mark.parametrize("status", ["Revoked", "Declined"])
 def test_a_permission_that_ended_before_it_was_looked_up_is_not_created_again(status: str) -> None:
     """It was created by a call whose answer was lost: the outcome has its id, and a warning says its status."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas.events import TraderPassed
 from schemas.outcomes import ErrorCode, Status
-from worker.engine.flows.base import End
+from worker.engine.flows.base import ADOPTING, End
 from worker.engine.planner import Planner
 from worker.engine.rows import FlowRow, OpenStep
 from worker.engine.states import StepState
@@ -37,6 +37,7 @@ class Obstacle(Enum):
     OTHER_STATE = "The flow is {state}; this is for flows that are {wanted}."
     CALL_UNDER_WAY = "Its call is under way and may take effect; wait until that is known."
     CALL_UNKNOWN = "Its call was sent and may have taken effect; wait until that has been looked up."
+    ACCOUNT_FOUND = "Its account was found at Tradovate; wait a moment until the order has it."
     NOT_SEEN = (
         "It may have taken effect at Tradovate, and no program can look: {confirm} if a person saw there that it did"
         " not, or resolve the flow."
@@ -77,6 +78,9 @@ def cancel(planner: Planner, flow: FlowRow, steps: Sequence[OpenStep], reason: s
             raise NotPossible(Obstacle.CALL_UNDER_WAY)
         if step.state is StepState.UNKNOWN and step.attempts:
             raise NotPossible(Obstacle.CALL_UNKNOWN)
+        if step.state is StepState.WAITING and ADOPTING in flow.facts:
+            # Ended now, the order would forget the account, and its next event could create another one.
+            raise NotPossible(Obstacle.ACCOUNT_FOUND)
         # A wait that is being planned again is leased; the planner finds the lease gone and writes nothing.
         planner.close(step.id, StepState.REFUSED)
     _end(planner, flow, End(Status.FAILED, ErrorCode.CANCELLED, reason))

@@ -245,6 +245,10 @@ def order_key(kind: str, order_id: str) -> str:
 LEFT = "left"
 """The fact that an order was restarted: what its former owner left behind, as far as the ledger knows."""
 
+ADOPTING = "adopting"
+"""The fact that an account was found that is ours by what Tradovate says: what the look-up returned. Whether the ledger
+knows it as another order's is seen when that is loaded; until then the flow cannot be cancelled."""
+
 ENDED = "ended"
 """The fact that a flow had ended: whoever plans it again was asked by an operator to start a new round."""
 

@@ -18,6 +18,7 @@ import orjson
 from schemas.events import NewUser, TraderPurchased, UserRef
 from schemas.outcomes import ErrorCode
 from worker.engine.flows.base import (
+    ADOPTING,
     ENDED,
     LEFT,
     SUCCEEDED,
@@ -51,9 +52,6 @@ CONTACT = "updateContactInfo"
 
 _COPIED = ("userId", "accountId", "accountName", "tradingPermissionId", "warnings")
 _LEFT = ("userId", "accountId", "accountName", "tradingPermissionId", "terms")
-
-ADOPTING = "adopting"
-"""The fact that an account was found that is ours by what Tradovate says: what the look-up returned."""
 
 OTHER_TERMS = "The account was created by an earlier event of this order, with other details; it was adopted as it is."
 
