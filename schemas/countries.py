@@ -31,11 +31,6 @@ Myanmar are not on the list.
 """
 
 
-def is_country(code: str) -> bool:
-    """Whether `code` is a two-letter country code in capitals."""
-    return code in ISO_CODES
-
-
 def is_restricted(*codes: str | None) -> bool:
     """Whether any of these countries is on CME's list. `None` is a country that was not given."""
     return any(code in RESTRICTED for code in codes)

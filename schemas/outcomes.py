@@ -35,9 +35,6 @@ class ErrorCode(StrEnum):
     CANCELLED = "cancelled"
 
 
-FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.IN_DOUBT})
-
-
 class Outcome(BaseModel):
     """What became of an event. Every field is always there; ids are filled in as far as they are known."""
 

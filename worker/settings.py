@@ -254,11 +254,6 @@ class TradovateSettings(EnvironmentSettings):
         return self.tradovate_mda_alert_id or _MDA_ALERT[self.tradovate_environment]
 
     @property
-    def call_timeout(self) -> timedelta:
-        """How long one call may take."""
-        return timedelta(seconds=self.tradovate_timeout_seconds)
-
-    @property
     def lockout(self) -> timedelta:
         """Silence after a 423 or 429."""
         return timedelta(seconds=self.tradovate_lockout_seconds)
@@ -312,11 +307,6 @@ class FlowSettings(Group):
     def batch_linger(self) -> timedelta:
         """The longest that a step lingers while little of the budget is used."""
         return timedelta(milliseconds=self.batch_linger_ms)
-
-    @property
-    def batch_linger_max(self) -> timedelta:
-        """How far that wait may grow to spare the budget."""
-        return timedelta(seconds=self.batch_linger_max_seconds)
 
 
 class LedgerSettings(DatabaseSettings, SecretSettings):

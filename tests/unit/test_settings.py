@@ -58,7 +58,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert found.tradovate_account_prefix == "EVAL"
     assert found.tradovate_hourly_budget == 4500
     assert found.tradovate_minute_budget == 600
-    assert found.call_timeout == timedelta(seconds=60)
+    assert found.tradovate_timeout_seconds == 60
     assert found.lockout == timedelta(hours=1)
     assert found.settle == timedelta(seconds=15)
     assert found.tradovate_maintenance is True
@@ -69,7 +69,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         timedelta(minutes=5),
         timedelta(days=1),
     )
-    assert (found.batch_linger, found.batch_linger_max) == (timedelta(milliseconds=5), timedelta(minutes=1))
+    assert (found.batch_linger, found.batch_linger_max_seconds) == (timedelta(milliseconds=5), 60)
     assert found.ledger_keep == timedelta(days=400)
     assert (found.http_host, found.http_port, found.console_token) == ("127.0.0.1", 8000, None)
     assert (found.log_level, found.log_format) == ("info", "json")

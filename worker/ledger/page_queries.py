@@ -57,7 +57,6 @@ class Present:
     name: str
     role: str
     address: str | None
-    started_at: datetime
     seen_at: datetime
     there: bool
 
@@ -90,7 +89,7 @@ async def outcomes_by_minute(connection: Connection, since: datetime) -> Mapping
 async def replicas(connection: Connection) -> list[Present]:
     """Who is running, and who was until not long ago."""
     rows = await connection.fetch(
-        "select name, role, address, started_at, seen_at, seen_at > now() - $1::interval as there from replica"
+        "select name, role, address, seen_at, seen_at > now() - $1::interval as there from replica"
         " order by role desc, name",
         PRESENT,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from schemas.countries import is_restricted
@@ -90,6 +90,11 @@ def restricted(*countries: str | None) -> End | None:
     if is_restricted(*countries):
         return failed(ErrorCode.RESTRICTED_COUNTRY, "The trader's country is on CME's restricted list.")
     return None
+
+
+def trade_date(day: date) -> Mapping[str, int]:
+    """A day as Tradovate writes it (TradeDate)."""
+    return {"year": day.year, "month": day.month, "day": day.day}
 
 
 def jitter(view: View, number: int) -> float:

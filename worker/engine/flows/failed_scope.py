@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from schemas.events import TraderFailed
 from schemas.outcomes import ErrorCode, Status
-from schemas.tradovate import PERMISSION_ENDED
+from schemas.permission_status import PERMISSION_ENDED
 from worker.engine.flows.base import SUCCEEDED, End, OrderView, Rules, View
 from worker.engine.flows.failed_facts import (
     AwaitingOrder,

@@ -14,7 +14,6 @@ import orjson
 
 from schemas.events import TraderPassed
 from schemas.outcomes import ErrorCode, Status
-from schemas.tradovate import SubaccountRequest, TradeDate
 from worker.engine.flows.base import (
     ENDED,
     LEFT,
@@ -32,7 +31,7 @@ from worker.engine.flows.base import (
     failed,
     warned,
 )
-from worker.engine.flows.common import ended_by, follow, jitter, known_user, new_round, restricted
+from worker.engine.flows.common import ended_by, follow, jitter, known_user, new_round, restricted, trade_date
 from worker.engine.flows.departing import stopped
 
 KIND = "passed"
@@ -235,15 +234,14 @@ def _suspect(view: View) -> Item:
 
 def _request(view: View) -> Item:
     event = _event(view)
-    ids = event.document_ids
-    slots = ("poa_form_doc_id", "government_doc_id", "address_doc_id")
-    documents: dict[str, Any] = dict(zip(slots, ids, strict=True)) if ids else {}
-    return SubaccountRequest(
-        cta_user_id=view.facts["userId"],
-        **event.application.model_dump(exclude={"birth_date"}),
-        birth_date=TradeDate.of(event.application.birth_date),
-        **documents,
-    ).to_wire()
+    terms, ids = event.application, event.document_ids
+    slots = ("pOAFormDocId", "governmentDocId", "addressDocId")
+    return {
+        "ctaUserId": view.facts["userId"],
+        **terms.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"birth_date"}),
+        "birthDate": trade_date(terms.birth_date),
+        **(dict(zip(slots, ids, strict=True)) if ids else {}),
+    }
 
 
 def _document(view: View) -> Item:

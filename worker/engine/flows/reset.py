@@ -21,7 +21,7 @@ from worker.engine.flows.base import (
     failed,
     order_key,
 )
-from worker.engine.flows.common import RECHECK, ended_by, new_round
+from worker.engine.flows.common import RECHECK, ended_by, new_round, trade_date
 from worker.engine.flows.purchased import KIND
 
 RESET = "resetDemoAccountState"
@@ -75,7 +75,7 @@ class Reset:
         day = _event(view).trade_date
         return {
             "accountId": view.facts["accountId"],
-            "resetTradeDate": {"year": day.year, "month": day.month, "day": day.day},
+            "resetTradeDate": trade_date(day),
         }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,9 +23,6 @@ class Finding:
     verdict: Verdict
     seen: str
     mend: str | None = None
-
-
-Check = Callable[[], AsyncIterator[Finding]]
 
 
 def ok(check: str, seen: str) -> Finding:

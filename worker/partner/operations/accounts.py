@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from schemas.tradovate import PERMISSION_ENDED, PERMISSION_LIVE, PERMISSION_USABLE
+from schemas.permission_status import PERMISSION_ENDED, PERMISSION_LIVE, PERMISSION_USABLE
 from worker.partner.bulk_reads import by_id, by_names, dependents, readable
 from worker.partner.observed_forms import ACCOUNTS
 from worker.partner.operation import Entity, Item, Operation, Reader, Resend, Unreadable, plain

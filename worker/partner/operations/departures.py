@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from schemas.chicago import day_in_chicago
-from schemas.tradovate import PERMISSION_ENDED
+from schemas.permission_status import PERMISSION_ENDED
 from worker.partner.bulk_reads import dependents, readable
 from worker.partner.operation import Item, Operation, Reader, Resend, Unreadable
 from worker.partner.operations._shared import MOST, Rank, day_of, user

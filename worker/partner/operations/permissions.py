@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from schemas.tradovate import PERMISSION_ENDED, PERMISSION_LIVE
+from schemas.permission_status import PERMISSION_ENDED, PERMISSION_LIVE
 from worker.partner.bulk_reads import readable
 from worker.partner.operation import Item, Operation, Reader, Resend, plain
 from worker.partner.operations._shared import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Never
 
-from schemas.tradovate import PERMISSION_ENDED
+from schemas.permission_status import PERMISSION_ENDED
 from worker.partner.bulk_reads import by_id
 from worker.partner.operation import Entity, Item, Operation, Reader, Resend, Unreadable
 from worker.partner.operations._shared import MOST, OK, Rank, each, nothing, simple

@@ -298,7 +298,6 @@ create table replica (
     name       text primary key,
     role       text not null,
     address    text,
-    started_at timestamptz not null default now(),
     seen_at    timestamptz not null default now()
 );
 
