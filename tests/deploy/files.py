@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from tests.support.processes import ROOT
-from worker.cli import application
+from worker.cli.application import application
 from worker.settings import BridgeSettings, DatabaseSettings, Group, KafkaSettings, RunSettings
 
 DEPLOY = ROOT / "deploy"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.processes import KEPT, Process, worker
 from tests.support.waiting import eventually_sync
-from worker.cli import COMMANDS
+from worker.cli.application import COMMANDS
 from worker.cli.main import main
 from worker.embedded import EmbeddedKafka
 from worker.kafka.topics import ALL_TOPICS

@@ -161,7 +161,7 @@ import signal, sys
 
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
-        if name == "worker.cli":
+        if name == "worker.cli.application":
             exec("signal.raise_signal(signal.SIGINT)")
 
 sys.meta_path.insert(0, Interrupt())

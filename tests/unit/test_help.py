@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from worker.cli import COMMANDS, HELP_COLUMNS
+from worker.cli.application import COMMANDS, HELP_COLUMNS
 from worker.cli.main import main
 from worker.kafka.topics import INPUT_TOPICS
 from worker.ledger.browse import FlowState

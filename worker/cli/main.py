@@ -1,4 +1,4 @@
-"""The command line: parse, run, print one line when it went wrong. What a command does stands in `worker.cli`."""
+"""The command line: parse, run, print one line when it went wrong. What a command does is in its own module."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     with importing():  # so that Ctrl-C may come while the program is still being read
-        from worker.cli import application  # noqa: PLC0415
         from worker.cli._errors import failure_of  # noqa: PLC0415
+        import pydantic  # noqa: F401, PLC0415 - typer imports it when it parses, where Ctrl-C would be an exception
+
+        from worker.cli.application import application  # noqa: PLC0415
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that knows no arrows gets \u2192 rather than a traceback

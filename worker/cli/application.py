@@ -1,0 +1,100 @@
+"""The commands, one file a group. A command's file is read when the command is called: `--help` is there at once."""
+
+from __future__ import annotations
+
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from worker._interrupt import importing
+from worker.cli._errors import HELP, WRONG_USAGE, CommandRefused
+from worker.version import VERSION
+
+__all__ = ["COMMANDS", "HELP_COLUMNS", "application"]
+
+COMMANDS = {
+    "demo": "Everything on this machine, with sample events; touches nothing real.",
+    "run": "One worker replica: events in, Tradovate, outcomes out.",
+    "bridge": "Tradovate's alert signals to Kafka: start two, one works, one stands by.",
+    "sandbox": "The simulated Tradovate alone.",
+    "doctor": "Is everything as it should be? A line a check, with its mend.",
+    "db": "The ledger's schema: upgrade, status.",
+    "topics": "The Kafka topics: create, list.",
+    "send": "Check events and publish them.",
+    "watch": "Outcomes as they arrive.",
+    "flows": "What became of events, and mending: list, show, retry, cancel, resolve.",
+    "dlq": "Dead letters: list, show, replay.",
+    "holds": "What keeps calls back: list, clear.",
+    "pause": "No more calls by any replica, until resumed.",
+    "resume": "End a pause.",
+    "schemas": "JSON Schema of events and outcomes, and AsyncAPI.",
+}
+"""Each is a module of this package with an `app`, in the order in which help shows them."""
+
+HELP_COLUMNS = 100
+"""No line of help is longer, examples included; `tests/unit/test_help.py` measures all of them."""
+
+_EXAMPLE = """Example:
+
+\b
+  tradovate-worker demo
+  tradovate-worker send trader.purchased purchase.json
+"""
+
+
+class _Commands(TyperGroup):
+    """Reads a command's module when it is called, and knows what was meant when it is mistyped."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002, the base class's name
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        with importing():
+            command = typer.main.get_command(import_module(f"worker.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], list(COMMANDS), n=1)
+            shown = "".join(letter if letter.isprintable() else "?" for letter in args[0][:80])
+            hint = f"did you mean {near[0]}?" if near else HELP
+            raise CommandRefused(f'There is no command "{shown}"; {hint}', WRONG_USAGE)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def application() -> Any:
+    """The command line as an object whose `main` parses and runs."""
+    app = typer.Typer(cls=_Commands, rich_markup_mode=None, context_settings=help_settings())
+    app.callback(invoke_without_command=True, epilog=_EXAMPLE)(_program)
+    return typer.main.get_command(app)
+
+
+def help_settings() -> dict[str, Any]:
+    """How help is laid out: as wide as the terminal up to 100 columns, and on a pipe 100 columns wide."""
+    settings: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": HELP_COLUMNS}
+    if not sys.stdout.isatty():
+        settings["terminal_width"] = HELP_COLUMNS  # not the COLUMNS of some terminal
+    return settings
+
+
+def _program(
+    ctx: typer.Context,
+    show_version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Carries out a prop firm's Kafka events at Tradovate's partner API, once in effect."""
+    if show_version:
+        print(f"tradovate-worker {VERSION}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
