@@ -22,9 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     with importing():  # so that Ctrl-C may come while the program is still being read
-        from worker.cli._errors import failure_of  # noqa: PLC0415
         import pydantic  # noqa: F401, PLC0415 - typer imports it when it parses, where Ctrl-C would be an exception
 
+        from worker.cli._errors import failure_of  # noqa: PLC0415
         from worker.cli.application import application  # noqa: PLC0415
 
     for stream in (sys.stdout, sys.stderr):
