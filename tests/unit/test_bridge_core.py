@@ -282,9 +282,9 @@ def test_a_fetch_that_says_nothing_is_not_a_fetch_that_found_nothing() -> None:
 def test_the_back_off_doubles_from_a_second_to_a_minute() -> None:
     """Each step is the doubled one before it, less up to half of it; the partner's 200 begins it anew."""
     back_off = Reconnect()
-    assert [back_off.after(EndReason.CUT, lambda: 0.0) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert [back_off.after(EndReason.CUT, lambda: 1.0) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     back_off.authorized()
-    assert back_off.after(EndReason.CUT, lambda: 1.0) == 0.5
+    assert back_off.after(EndReason.CUT, lambda: 0.0) == 0.5
 
 
 def test_what_the_partner_asks_for_lasts_longer() -> None:
@@ -293,15 +293,15 @@ def test_what_the_partner_asks_for_lasts_longer() -> None:
     waits = []
     for _ in range(3):
         back_off.authorized()
-        waits.append(back_off.after(EndReason.QUOTA, lambda: 0.0))
+        waits.append(back_off.after(EndReason.QUOTA, lambda: 1.0))
     assert waits == [120, 240, 480]
-    assert back_off.after(EndReason.MAINTENANCE, lambda: 0.0) == 15
+    assert back_off.after(EndReason.MAINTENANCE, lambda: 1.0) == 15
 
 
 def test_a_token_that_is_not_taken_is_renewed_once_at_once() -> None:
     """The first 401 costs no wait, the second and all after it do, and are an alarm."""
     back_off = Reconnect()
-    waits = [back_off.after(EndReason.UNAUTHORIZED, lambda: 0.0) for _ in range(4)]
+    waits = [back_off.after(EndReason.UNAUTHORIZED, lambda: 1.0) for _ in range(4)]
     assert waits[0] == 0
     assert min(waits[1:]) >= 15
     assert back_off.refused == 4

@@ -14,7 +14,7 @@ HOUSE = Path(worker.__file__).parent
 
 _BASE = {"schemas", "backoff", "addresses", "version", "errors"}
 _WALLS: dict[str, set[str]] = {
-    "engine": {"schemas", "errors"},
+    "engine": {"schemas", "errors", "backoff"},
     "replies": set(),
     "addresses": set(),
     "backoff": set(),

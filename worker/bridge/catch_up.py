@@ -7,7 +7,6 @@ raised and sent to nobody. Signals that come both ways meet in the inbox, which 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -159,7 +158,7 @@ class CatchUp:
 
     async def run_once(self) -> None:
         """Fetches for the lines that have begun to listen since, until that is done or none of them listens."""
-        pause, failures, begun = Schedule(base=1.0, cap=60.0), 0, self.missed.seen
+        pause, failures, begun = Schedule(base=1.0, cap=60.0, jitter=0.5), 0, self.missed.seen
         heard = _Heard({})
         while fresh := self._fresh():
             if heard.fresh != fresh:
@@ -177,7 +176,7 @@ class CatchUp:
                         log.info("bridge.caught_up", domain=line.domain)
                 continue
             failures += 1
-            await asyncio.sleep(wait or pause.delay(failures, lambda: 1.0 - random.random() / 2))
+            await asyncio.sleep(wait or pause.delay(failures))
 
     def _fresh(self) -> dict[Domain, int]:
         return {line.domain: line.epoch for line in self.lines if line.is_listening and not line.caught_up}

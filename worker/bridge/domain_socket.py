@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -139,7 +138,7 @@ class Line:
         return url is not None and token is not None and self._address(token) != url
 
     def _ended(self, end: End) -> float:
-        wait = self._reconnect.after(end.reason, random.random)
+        wait = self._reconnect.after(end.reason)
         self.last_end = end
         if end.reason is not EndReason.HELD_BACK:  # said once where it is found, and asked again every two seconds
             self.reconnects(end.reason)

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from worker.backoff import Schedule
+from worker.backoff import Schedule, at_random
 from worker.partner.socket_actions import EndReason
 
 __all__ = ["Reconnect"]
 
-_USUAL = Schedule(base=1.0, cap=60.0)
+_JITTER = 0.5
+"""Up to half of a delay: two bridges must not connect in step, and none at once."""
+
+_USUAL = Schedule(base=1.0, cap=60.0, jitter=_JITTER)
 """Seconds: the vendor's own sample connects again with an exponential back-off; a second is soon enough for people."""
 
 _SLOWER: Mapping[EndReason, Schedule] = {
     # The partner said why. It is back after some minutes, and a failed try costs it nothing.
-    EndReason.MAINTENANCE: Schedule(base=15.0, cap=120.0),
+    EndReason.MAINTENANCE: Schedule(base=15.0, cap=120.0, jitter=_JITTER),
     # Too many connections of ours: each new one closes an older one, so minutes, and longer each time.
-    EndReason.QUOTA: Schedule(base=120.0, cap=600.0),
+    EndReason.QUOTA: Schedule(base=120.0, cap=600.0, jitter=_JITTER),
     # A renewal, which the next connection waits for, has named no other host: it is tried seldom, and at once when the
     # host changes.
-    EndReason.WRONG_HOST: Schedule(base=15.0, cap=300.0),
+    EndReason.WRONG_HOST: Schedule(base=15.0, cap=300.0, jitter=_JITTER),
     # The partner did not take a freshly renewed token: a person has to look.
-    EndReason.UNAUTHORIZED: Schedule(base=15.0, cap=60.0),
+    EndReason.UNAUTHORIZED: Schedule(base=15.0, cap=60.0, jitter=_JITTER),
 }
 
 _AT_ONCE = (EndReason.HELD_BACK, EndReason.FULL, EndReason.MOVED)
@@ -49,7 +52,7 @@ class Reconnect:
         """The connection does what it is for."""
         self.misplaced = 0
 
-    def after(self, reason: EndReason, random: Callable[[], float]) -> float:
+    def after(self, reason: EndReason, draw: Callable[[], float] = at_random) -> float:
         """Seconds to wait after a connection that ended so: the schedule's step, less up to half of it."""
         if reason in _AT_ONCE:
             return 0.0
@@ -65,7 +68,7 @@ class Reconnect:
             self.misplaced += 1
             if self.misplaced == 1:
                 return 0.0
-            return _SLOWER[reason].delay(self.misplaced - 1, lambda: 1.0 - random() / 2)
+            return _SLOWER[reason].delay(self.misplaced - 1, draw)
         schedule = _SLOWER.get(reason)
         times = self.failures if schedule is None else self._last_reason_times
-        return (schedule or _USUAL).delay(times, lambda: 1.0 - random() / 2)
+        return (schedule or _USUAL).delay(times, draw)

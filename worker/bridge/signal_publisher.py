@@ -7,7 +7,6 @@ has a publisher and a producer of its own: one that accepts nothing holds up no 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -75,7 +74,7 @@ class SignalPublisher:
 
     async def run(self) -> None:
         """Until cancelled. Kafka or the database away: signals wait, and it tries again."""
-        pause = Schedule(base=0.2, cap=5.0)
+        pause = Schedule(base=0.2, cap=5.0, least=0.1)
         failures = 0
         while True:
             self.progress = time.monotonic()
@@ -89,7 +88,7 @@ class SignalPublisher:
                 failures, self._failed = failures + 1, str(error)
                 if self._said.changed("waits", self._failed):
                     log.warning("bridge.waits", topic=self.topic, error=self._failed, waiting=len(self.inbox))
-                await asyncio.sleep(pause.delay(failures, random.random) + 0.1)
+                await asyncio.sleep(pause.delay(failures))
 
     async def run_once(self) -> bool:
         """Publishes and notes what has waited longest; false when nothing does. Raises when either is away."""

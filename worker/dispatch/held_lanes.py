@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from worker.backoff import Schedule
 from worker.engine.states import StepState
 from worker.ledger import holds
 from worker.ledger.budget import BUDGET, MINUTE_BUDGET, Closed
@@ -25,9 +26,9 @@ CALM = 30.0
 """Seconds without a hold after which the log says that it is over: where a budget is used up, each call that leaves it
 lets another one begin."""
 
-LONGEST_BLOCK = 8
-"""Exponent of the longest time in milliseconds for which a lane is left alone whose steps all wait for a trader's call
-in flight: 256 ms. The end of any call of this replica ends it too."""
+_BLOCKED = Schedule(base=0.002, cap=0.256, jitter=0.0)
+"""How long a lane is not looked at whose steps all wait for a call in flight that names their trader. The end of any
+call of this replica ends the wait too."""
 
 _EVERYTHING, _ORDINARY = "everything", "ordinary"
 
@@ -66,8 +67,8 @@ class Held:
         """Nothing of the lane could be begun: each of its steps waits for a call in flight that names its trader."""
         key = (lane.operation, lane.state, lane.batch_id)
         seen, times, _ = self._blocked.get(key, (lane, 0, 0.0))
-        times = min(times + 1, LONGEST_BLOCK) if seen == lane else 1
-        self._blocked[key] = lane, times, now + 2**times / 1000
+        times = times + 1 if seen == lane else 1
+        self._blocked[key] = lane, times, now + _BLOCKED.delay(times)
 
     def unblocked(self) -> None:
         """A call has ended, and the traders that it named are free."""

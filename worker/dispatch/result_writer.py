@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -83,7 +82,7 @@ class Writer:
 
     async def _until_written(self, operation: Operation, call_id: int, write: Callable[[], Awaitable[T]]) -> T:
         turn: AbstractAsyncContextManager[object] = nullcontext() if operation.reserve else self._ordinary
-        pause = Schedule(base=0.2, cap=5.0)
+        pause = Schedule(base=0.2, cap=5.0, least=0.05)
         waits: str | None = None
         for attempt in range(1, 1_000_000):
             try:
@@ -93,7 +92,7 @@ class Writer:
                 if error.reason != waits:
                     waits = self._waiting[call_id] = error.reason
                     log.warning("dispatch.record_waits", call_id=call_id, error=waits)
-                await asyncio.sleep(pause.delay(attempt, random.random) + 0.05)
+                await asyncio.sleep(pause.delay(attempt))
             else:
                 if waits is not None:
                     self._waiting.pop(call_id, None)

@@ -8,7 +8,6 @@ topic. Whatever else goes wrong is waited for, with the reason in health and log
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -169,7 +168,7 @@ class EventIntake:
 
     async def _until(self, work: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
         """The result of `work`, which is tried for as long as something is unavailable. Raises `DataRefused`."""
-        pause = Schedule(base=0.2, cap=5.0)
+        pause = Schedule(base=0.2, cap=5.0, least=0.1)
         attempt = 0
         while True:
             try:
@@ -180,7 +179,7 @@ class EventIntake:
                 attempt += 1
                 self._waits(error)
                 try:
-                    async with asyncio.timeout(pause.delay(attempt, random.random) + 0.1):
+                    async with asyncio.timeout(pause.delay(attempt)):
                         await stopping.wait()
                     raise _Stopped from None
                 except TimeoutError:

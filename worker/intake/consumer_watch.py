@@ -103,14 +103,14 @@ class Watch:
 
     async def _start(self) -> None:
         """Joins the group; while that fails it is tried again, and the looks say why."""
-        pause, attempt = Schedule(base=0.3, cap=5.0), 0
+        pause, attempt = Schedule(base=0.3, cap=5.0, jitter=0.0), 0
         while not self.stopping.is_set():
             try:
                 await self.subscriber.start()
             except (KafkaError, OSError) as error:
                 attempt += 1
                 log.warning("run.waits_for", what="kafka", error=type(error).__name__)
-                await self._pause(pause.delay(attempt, lambda: 1.0))
+                await self._pause(pause.delay(attempt))
             else:
                 self.started()
                 return

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 
+from worker.backoff import Schedule
 from worker.ledger.database import Connection
 
 ASK_AGAIN = timedelta(minutes=5)
@@ -20,6 +21,7 @@ ASK_AGAIN_WEAK = timedelta(minutes=15)
 """The same after a weak sign: an empty 404 may be the right host's answer, an unreachable host may be restarting."""
 LONGEST_WAIT = 15.0
 """Seconds between two calls that find out whether a host is right again: it must not be noticed late for long."""
+_BETWEEN_TRIES = Schedule(base=1.0, cap=LONGEST_WAIT, jitter=0.0)
 SOON = timedelta(seconds=0.5)
 """Until the next look while a renewal or a call that finds out is under way."""
 OVER_BY = timedelta(minutes=2)
@@ -116,7 +118,7 @@ class DomainHost:
         # Late replies to calls that were begun before the renewal say nothing new.
         if row.asked_at is None or not sign.strong or sign.socket or sign.begun_at < (self.asked_at or sign.begun_at):
             return row
-        wait = timedelta(seconds=min(2.0**row.tries, LONGEST_WAIT))
+        wait = timedelta(seconds=_BETWEEN_TRIES.delay(row.tries + 1))
         return replace(row, tries=min(row.tries + 1, 10), try_at=now + wait)
 
     def asked(self, now: datetime) -> DomainHost:

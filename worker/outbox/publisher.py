@@ -12,7 +12,6 @@ other.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -57,7 +56,7 @@ class Publisher:
     names: TopicNames
     published: Callable[[OutcomeRow, int, float], None] = lambda *_: None  # a row, its partition, the seconds it took
     crash: Callable[[str], None] = lambda _point: None
-    pause: Schedule = field(default_factory=lambda: Schedule(base=0.2, cap=_PAUSE))
+    pause: Schedule = field(default_factory=lambda: Schedule(base=0.2, cap=_PAUSE, least=0.1))
     _topics: dict[str, TopicOutbox] = field(default_factory=dict)  # by input topic
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _unnoted: list[int] = field(default_factory=list)
@@ -106,7 +105,7 @@ class Publisher:
                     if error.reason != self._ledger_away:
                         log.warning("outcomes.waits", error=error.reason, in_hand=self._in_hand())
                     self._ledger_away = error.reason
-                    await asyncio.sleep(self.pause.delay(failures, random.random) + 0.1)
+                    await asyncio.sleep(self.pause.delay(failures))
                 self.progress = time.monotonic()
         finally:
             rounds = list(self._rounds())
@@ -188,7 +187,7 @@ class Publisher:
         except (OSError, KafkaError, asyncio.CancelledError) as error:
             reason = type(error).__name__
             topic.failures += 1
-            topic.retry_at = time.monotonic() + self.pause.delay(topic.failures, random.random) + 0.1
+            topic.retry_at = time.monotonic() + self.pause.delay(topic.failures)
             if reason != topic.refused:
                 log.warning("outcomes.waits", topic=topic.topic, error=reason, in_hand=len(topic.in_hand))
             topic.refused = reason

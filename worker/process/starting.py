@@ -152,7 +152,7 @@ class Start:
 
     async def patiently(self, what: str, check: Callable[[], Awaitable[None]]) -> bool:
         """Tries until it works; false when stopped before that."""
-        pause = Schedule(base=0.3, cap=5.0)
+        pause = Schedule(base=0.3, cap=5.0, jitter=0.0)
         attempt = 0
         said = Changes()
         while not self.stopping.is_set():
@@ -165,7 +165,7 @@ class Start:
                 self.waits(reason)
                 if said.changed(what, reason):
                     log.warning("run.waits_for", what=what, error=reason, fix=getattr(error, "fix", None))
-                seconds = pause.delay(attempt, lambda: 1.0)
+                seconds = pause.delay(attempt)
                 try:
                     async with asyncio.timeout(seconds):
                         await self.stopping.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 
 import structlog
 
@@ -19,7 +18,8 @@ log = structlog.get_logger(__name__)
 
 async def write_lockouts(lockout: LockOut, database: Database) -> None:
     """Writes each lock-out as soon as it is received; until cancelled."""
-    pause = Schedule(base=0.1, cap=0.4)  # the others wait a second for it when the ledger is back: `OTHERS_WRITE`
+    # When the ledger is back the other replicas wait a second for it: `OTHERS_WRITE`.
+    pause = Schedule(base=0.1, cap=0.4, least=0.05)
     failures = 0
     while True:
         await lockout.arrives()
@@ -29,7 +29,7 @@ async def write_lockouts(lockout: LockOut, database: Database) -> None:
             failures += 1
             if failures == 1:
                 log.warning("session.lockout_not_written", reason=error.reason)
-            await asyncio.sleep(pause.delay(failures, random.random) + 0.05)
+            await asyncio.sleep(pause.delay(failures))
         else:
             if failures:
                 log.info("session.lockout_written")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -151,9 +150,9 @@ class Sending:
             return None
 
     async def _insist(self, work: Callable[[Connection], Awaitable[None]]) -> None:
-        pause = Schedule(base=0.2, cap=2.0)
+        pause = Schedule(base=0.2, cap=2.0, least=0.1)
         for attempt in range(1, 1_000_000):
-            await asyncio.sleep(pause.delay(attempt, random.random) + 0.1)
+            await asyncio.sleep(pause.delay(attempt))
             try:
                 await self.db.atomically(work)
             except DatabaseError:

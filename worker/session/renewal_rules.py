@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from worker.backoff import Steps
+
 RENEWALS_AN_HOUR = 12
 """The vendor's limit is 15 in a rolling hour, all counted."""
 HOST_RENEWALS = 6
@@ -18,7 +20,7 @@ HOST_RENEWALS = 6
 renewals that the token needs."""
 RENEW_BEFORE_END = timedelta(minutes=15)
 """The vendor's advice; a token whose life is shorter than half an hour is renewed at half its life."""
-BACK_OFF = (1.0, 5.0, 15.0, 60.0, 180.0)
+BACK_OFF = Steps((1.0, 5.0, 15.0, 60.0, 180.0))
 """Seconds after the first, second, ... login or renewal in a row without a result; the last one from then on. With a
 call that hangs for a minute before it, the longest wait is within the five minutes of contract 5.5."""
 UNREACHABLE_WAIT = 15.0
@@ -112,7 +114,7 @@ def back_off(failures: int, *, sent: bool = True) -> timedelta:
 
     Not `sent`: the partner could not be reached, so that trying again costs it nothing.
     """
-    wait = BACK_OFF[min(max(failures, 1), len(BACK_OFF)) - 1]
+    wait = BACK_OFF.delay(failures)
     return timedelta(seconds=wait if sent else min(wait, UNREACHABLE_WAIT))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
 from schemas.countries import is_restricted
 from schemas.outcomes import ErrorCode, Status
+from worker.backoff import Schedule, draw_of
 from worker.engine.flows.base import (
     ENDED,
     End,
@@ -98,15 +98,14 @@ def trade_date(day: date) -> Mapping[str, int]:
 
 
 def jitter(view: View, number: int) -> float:
-    """A number in [0, 1) that follows from the flow and `number`: flows have no dice of their own."""
-    digest = hashlib.sha256(view.flow_id.bytes + number.to_bytes(8)).digest()
-    return int.from_bytes(digest[:6]) / 2**48
+    """A number in [0, 1) that follows from the flow and `number`: flows draw nothing at random."""
+    return draw_of(view.flow_id.bytes, number)
 
 
 def back_off(view: View, rules: Rules, tries: int, cap: timedelta) -> timedelta:
     """Before try number `tries` + 1: exponential, with full jitter, never longer than `cap`."""
-    longest = min(cap.total_seconds(), rules.retry_base.total_seconds() * 2.0 ** min(tries - 1, 62))
-    return timedelta(seconds=jitter(view, tries) * longest)
+    schedule = Schedule(rules.retry_base.total_seconds(), cap.total_seconds())
+    return timedelta(seconds=schedule.delay(tries, lambda: jitter(view, tries)))
 
 
 def plus(facts: Facts, name: str, *values: Any) -> dict[str, Any]:

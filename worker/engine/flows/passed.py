@@ -14,6 +14,7 @@ import orjson
 
 from schemas.events import TraderPassed
 from schemas.outcomes import ErrorCode, Status
+from worker.backoff import spread
 from worker.engine.flows.base import (
     ENDED,
     LEFT,
@@ -181,11 +182,11 @@ def _review(view: View, facts: Facts) -> Planned:
 def poll_after(view: View, facts: Facts) -> timedelta:
     """How long until the next look at the review, jittered, so that requests made together are not polled together."""
     polls = facts.get("polls", 0)
-    dice = jitter(view, polls)
+    draw = jitter(view, polls)
     age = view.now - datetime.fromisoformat(facts["requestedAt"]) if "requestedAt" in facts else timedelta(0)
     if age < SOON:
-        return timedelta(seconds=30 + 30 * dice)
-    return min(age / 10, LATE) * (0.75 + 0.25 * dice)
+        return timedelta(seconds=spread(60.0, 0.5, draw))
+    return timedelta(seconds=spread(min(age / 10, LATE).total_seconds(), 0.25, draw))
 
 
 def _failed(view: View, operation: str, end: Failed) -> Planned | Facts:
