@@ -1,4 +1,4 @@
-"""What the partner said: about a call (`Reply`), and about one item of a call (`Result`).
+"""What the partner said about a call; what that means for its items is in `results.py`.
 
 A reply is one of eight disjoint types; nothing that Tradovate answers leaves the client as an exception.
 
@@ -8,13 +8,13 @@ A reply is one of eight disjoint types; nothing that Tradovate answers leaves th
     Silence         423 or 429: everybody must be silent; the operation was not executed
     Unauthorized    401: token expired or invalid, or no permission; the operation was not executed
     NotSent         the bytes never left (no connection, or the lease had run out): safe to send again
-    NotExecuted     a wrong host, or something in front of the partner, answered: the call was not executed there
+    Misdirected     a wrong host, or something in front of the partner, answered: the call was not executed there
     Unclear         timeout, cut connection, 408, 5xx, nonsense: may or may not have taken effect
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -81,7 +81,7 @@ class NotSent:
 
 
 @dataclass(frozen=True, slots=True)
-class NotExecuted:
+class Misdirected:
     """3xx, 421, 404 and 405 without a body, or an errorText that names the other domain: nothing was executed.
 
     `leads_to`: the host that a redirect names for the same path (`name` or `name:port`), trusted or not; the rest of
@@ -110,49 +110,4 @@ class Unclear:
         return self.status is not None and (self.status == 408 or self.status >= 500)
 
 
-Reply = Answer | Refusal | Ticket | Silence | Unauthorized | NotSent | NotExecuted | Unclear
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The item took effect (or had already); `value` is what the flow learns from it: ids, never personal data."""
-
-    value: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Tradovate said no to this item, or it is somebody else's (`code` 'conflict')."""
-
-    text: str
-    code: str = "rejected"
-
-
-@dataclass(frozen=True, slots=True)
-class NotHandled:
-    """Not executed; may be sent again after `wait` (None: by the retry schedule)."""
-
-    why: str
-    wait: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """May or may not have taken effect; leaves this state only through a look-up or a person.
-
-    `wait`: before the look-up, None for the settle time; an answer that came whole has settled.
-    """
-
-    why: str
-    wait: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """A look-up's answer: it did not take effect. `others`: ids of what is there and could be taken for it."""
-
-    others: tuple[int, ...] = ()
-
-
-Result = Done | Refused | NotHandled | Unknown
-Finding = Done | Refused | Absent | Unknown
+Reply = Answer | Refusal | Ticket | Silence | Unauthorized | NotSent | Misdirected | Unclear

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from worker.engine.steps.splitting import Signs
 from worker.ledger import budget, call_log, holds
 from worker.ledger.budget import Budget, Closed, Wanted
 from worker.ledger.call_log import Opened
 from worker.ledger.database import Connection, Database
-from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, Misdirected, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 
 @pytest.fixture
@@ -230,15 +231,15 @@ async def test_signs_are_how_other_calls_of_the_operation_fared(db: Database) ->
         before: int = await conn.fetchval("select max(id) from call")
     for reply in (Unclear("cut"), Unauthorized(), NotSent("away")):
         await finish(db, reply)
-    await finish(db, NotExecuted("empty", 404), domain="demo")
+    await finish(db, Misdirected("empty", 404), domain="demo")
     await finish(db, Answer({}), reads="user/finds", kind="look_up")
     await finish(db, Answer({}), operation="createEvaluationAccounts")
     async with db.connection() as conn:
-        assert await call_log.signs_since(conn, "createEvaluationUsers", before) == call_log.Signs(0, 3)
+        assert await call_log.signs_since(conn, "createEvaluationUsers", before) == Signs(0, 3)
     await finish(db, Refusal("no"))
     async with db.connection() as conn:
         newest: int = await conn.fetchval("select max(id) from call")
-        assert await call_log.signs_since(conn, "createEvaluationUsers", before) == call_log.Signs(newest, 3)
+        assert await call_log.signs_since(conn, "createEvaluationUsers", before) == Signs(newest, 3)
 
 
 async def test_timeouts_say_nothing_about_the_session(db: Database) -> None:

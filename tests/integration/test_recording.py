@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.support.work import ACCOUNTS, USERS, Work, purchases
-from worker.engine.flows.base import Succeeded
 from worker.engine.rows import Claimed, Finish, Move
 from worker.engine.states import StepState
 from worker.ledger.database import Database
 from worker.ledger.isolated_record import record
 from worker.replies import Answer
+from worker.results import Succeeded
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from schemas.events import TraderPurchased
 from tests.support.events import purchase
 from tests.support.firm import Firm
 from tests.support.spine import Stages
-from worker.engine.flows.base import Succeeded
 from worker.engine.rows import Accepted, Finish
 from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
 from worker.partner.operations.users import CREATE_USERS
 from worker.replies import Answer
+from worker.results import Succeeded
 
 RESET = "/account/resetdemoaccountstate"
 

@@ -16,7 +16,7 @@ from worker.ledger.call_log import Opened
 from worker.partner.client import PartnerClient
 from worker.partner.hosts import Addresses
 from worker.partner.token import Token
-from worker.replies import Domain, NotExecuted
+from worker.replies import Domain, Misdirected
 from worker.session import SessionKeeper
 
 PRODUCTION = addresses(
@@ -140,7 +140,7 @@ async def test_a_call_that_is_answered_307(world: World, returned: bool) -> None
     opened = await begin(world)
     assert isinstance(opened, Opened)
     reply = await client.post(Domain.DEMO, "/user/createevaluationusers", b"{}", token=token)
-    assert isinstance(reply, NotExecuted)
+    assert isinstance(reply, Misdirected)
     await finish(world, opened.call_ids[0], reply)
     hosts = {"apiHosts": {"demo": "acme-demo.tradovateapi.com"}} if returned else {}
     world.partner.renew = lambda _: world.partner.token("renewed", **hosts)

@@ -13,15 +13,18 @@ from uuid import UUID
 from schemas.events import EVENTS
 from schemas.examples import EVENT_EXAMPLES
 from worker.backoff import Schedule
-from worker.dispatch import splitting
-from worker.dispatch.found import looked_up
-from worker.dispatch.settle import Settler
-from worker.engine.flows.base import Succeeded
+from worker.dispatch.step_rules import rules_of, sent_steps
+from worker.engine.memory import EMPTY, Memory
 from worker.engine.rows import Claimed, Finish, FlowRow, Later, Move
 from worker.engine.states import StepState
-from worker.ledger.call_log import NO_SIGNS, Signs
+from worker.engine.steps.after_call import after_call
+from worker.engine.steps.after_look_up import after_look_up
+from worker.engine.steps.splitting import NO_SIGNS, Signs, failed_before
+from worker.engine.steps.timing import Timing
 from worker.partner.operations import OPERATIONS
-from worker.replies import Absent, Answer, Reply, Unclear
+from worker.partner.response import read_reply
+from worker.replies import Answer, Reply, Unclear
+from worker.results import NotExecuted, Succeeded
 
 EVENT = EVENTS["trader.purchased"].model_validate(EVENT_EXAMPLES["trader.purchased"][0])
 NOW = datetime.now(UTC)
@@ -52,7 +55,7 @@ class Simulation:
         """So many steps more, due then."""
         first = len(self.steps) + len(self.done) + len(self.given_up)
         for number in range(first, first + count):
-            self.steps[number] = at, Claimed(number, self.operation, StepState.DUE, 0, 0.0, {}, None, FLOW)
+            self.steps[number] = at, Claimed(number, self.operation, StepState.DUE, 0, 0.0, EMPTY, None, FLOW)
 
     def run(self, until: float) -> None:
         """Until then, or until nothing is left."""
@@ -68,13 +71,13 @@ class Simulation:
                 for start in range(0, len(numbers), 100):
                     (self._send if state is StepState.DUE else self._look)(numbers[start : start + 100], now)
 
-    def _settler(self, steps: Sequence[Claimed]) -> Settler:
-        since = splitting.failed_before(steps)
+    def _timing(self, steps: Sequence[Claimed]) -> Timing:
+        since = failed_before(steps)
         signs = NO_SIGNS
         if since is not None:
             failed = sum(call_id > since for call_id in self.failed)
             signs = Signs(self.answered if self.answered > since else 0, failed)
-        return Settler(self.schedule, timedelta(seconds=SETTLE), self.dice.random(), signs)
+        return Timing(self.schedule, timedelta(seconds=SETTLE), self.dice.random(), signs)
 
     def _send(self, numbers: list[int], now: float) -> None:
         steps = [replace(step, state=StepState.IN_FLIGHT, attempts=step.attempts + 1) for step in self._of(numbers)]
@@ -83,9 +86,10 @@ class Simulation:
         rows = [{"accountId": number + 1, "tradingPermissionId": number + 1} for number in numbers]
         failed = self.fails(numbers, now)
         reply = self.reply if failed else Answer({"results": rows})
-        moves = self._settler(steps).call(
-            OPERATIONS[self.operation], reply, [(step, self.item) for step in steps], seconds=0.0, call_id=call_id
-        )
+        operation, items = OPERATIONS[self.operation], [self.item] * len(steps)
+        _, result = read_reply(operation, reply, items)
+        sent = sent_steps(operation, steps, items)
+        moves = after_call(self._timing(steps), rules_of(operation), result, sent, seconds=0.0, call_id=call_id)
         if failed:
             self.failed.append(call_id)
         else:
@@ -95,8 +99,8 @@ class Simulation:
     def _look(self, numbers: list[int], now: float) -> None:
         self.looks += 1
         steps = self._of(numbers)
-        found = [(step, Absent()) for step in steps]
-        self._move(steps, looked_up(self._settler(steps), OPERATIONS[self.operation], found, 0.0), now)
+        found = [(step, NotExecuted()) for step in steps]
+        self._move(steps, after_look_up(self._timing(steps), rules_of(OPERATIONS[self.operation]), found, 0.0), now)
 
     def _of(self, numbers: Sequence[int]) -> list[Claimed]:
         return [self.steps[number][1] for number in numbers]
@@ -105,10 +109,10 @@ class Simulation:
         for step, move in zip(steps, moves, strict=True):
             match move:
                 case Later():
-                    context, batch_id = dict(move.context), move.batch_id
-                    moved = replace(step, state=move.state, spent=move.spent, context=context, batch_id=batch_id)
+                    memory, batch_id = Memory.from_json(move.memory.to_json()), move.batch_id
+                    moved = replace(step, state=move.state, spent=move.spent, memory=memory, batch_id=batch_id)
                     self.steps[step.id] = now + max(move.wait.total_seconds(), 0.05), moved
-                case Finish(end=Succeeded()):
+                case Finish(result=Succeeded()):
                     del self.steps[step.id]
                     self.done[step.id] = now
                 case Finish():

@@ -8,15 +8,15 @@ from tests.support.sessions import World
 from worker.ledger import call_log, host_table
 from worker.ledger.budget import Budget, Closed, Wanted
 from worker.ledger.call_log import Opened
-from worker.replies import Domain, NotExecuted, Reply
+from worker.replies import Domain, Misdirected, Reply
 
-WRONG = NotExecuted("HTTP 421: the wrong host", 421)
-EMPTY = NotExecuted("HTTP 404 without a body", 404)
+WRONG = Misdirected("HTTP 421: the wrong host", 421)
+EMPTY = Misdirected("HTTP 404 without a body", 404)
 
 
-def redirect(host: str) -> NotExecuted:
+def redirect(host: str) -> Misdirected:
     """A redirect to the same path on that host."""
-    return NotExecuted("HTTP 307: a redirect", 307, host)
+    return Misdirected("HTTP 307: a redirect", 307, host)
 
 
 async def begin(

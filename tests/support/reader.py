@@ -10,7 +10,7 @@ from typing import Any
 from worker.partner.look_up import look as look_with_proof
 from worker.partner.observed_forms import Seen
 from worker.partner.operation import Operation
-from worker.replies import Answer, Domain, NotExecuted, Query, Refusal, Reply, Unclear
+from worker.replies import Answer, Domain, Misdirected, Query, Refusal, Reply, Unclear
 
 ADMIN = 1001
 """The API user's own id: what it has is read on both domains to see whether a host answers at all."""
@@ -47,11 +47,11 @@ class FakeReader:
         self.asked.append((path, query))
         if query == {"masterid": ADMIN} and not self.wrong_host:
             return Answer([])
-        found = self.answers.get(path, NotExecuted("none", 404))
+        found = self.answers.get(path, Misdirected("none", 404))
         reply = found(query) if callable(found) else found
         if isinstance(reply, Exception):
             raise reply
-        return reply if isinstance(reply, Answer | NotExecuted | Refusal | Unclear) else Answer(reply)
+        return reply if isinstance(reply, Answer | Misdirected | Refusal | Unclear) else Answer(reply)
 
 
 async def look(operation: Operation, reader: FakeReader, *items: dict[str, Any]) -> list[Any]:

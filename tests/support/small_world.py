@@ -20,22 +20,26 @@ import orjson
 from schemas.events import EVENTS
 from schemas.outcomes import Outcome
 from worker.backoff import Schedule
-from worker.dispatch.found import as_looked_for, looked_up
-from worker.dispatch.settle import Settler
+from worker.dispatch.step_rules import rules_of, sent_steps
 from worker.engine import operator
 from worker.engine.event_flow import item_of, new_flow
 from worker.engine.flows.base import DepartureView, Rules
 from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, strictest
+from worker.engine.memory import EMPTY, Memory
 from worker.engine.planner import Planner
 from worker.engine.rows import Accepted, Claimed, DepartureRow, FlowRow, Move, OpenStep, OrderRow, TraderRow
 from worker.engine.snapshot import Snapshot
 from worker.engine.states import PLAN, StepState
+from worker.engine.steps.after_call import after_call
+from worker.engine.steps.after_look_up import after_look_up, as_looked_for
+from worker.engine.steps.timing import Timing
 from worker.ledger.crypto import Vault
 from worker.partner.classify import classify
 from worker.partner.look_up import look
 from worker.partner.observed_forms import Seen
 from worker.partner.operation import Item, Operation
 from worker.partner.operations import OPERATIONS
+from worker.partner.response import read_reply
 from worker.replies import Domain, Query, Refusal, Reply, Unclear
 from worker.sandbox import Sandbox, SandboxConfig
 from worker.sandbox.app import _query
@@ -45,6 +49,7 @@ from worker.sandbox.core import Request
 T = TypeVar("T")
 
 SETTLE = timedelta(seconds=15)
+TIMING = Timing(Schedule(1.0, 300.0, 86_400.0), SETTLE, 0.5)
 
 
 class Fate(Enum):
@@ -70,7 +75,7 @@ class Step:
     waits_for: Sequence[str] | None = None
     attempts: int = 0
     spent: float = 0.0
-    context: dict[str, Any] = field(default_factory=dict)
+    memory: Memory = EMPTY
 
     @property
     def open(self) -> bool:
@@ -163,7 +168,8 @@ class SmallWorld:
             self.steps[closed.id].state = closed.state
         for moved in changes.moved:
             step = self.steps[moved.id]
-            step.state, step.due, step.spent, step.context = moved.state, moved.due, moved.spent, dict(moved.context)
+            step.state, step.due, step.spent = moved.state, moved.due, moved.spent
+            step.memory = Memory.from_json(moved.memory)
         for new in changes.new_steps:
             number = next(self._numbers) if new.replaces is None else new.replaces
             self.steps[number] = Step(
@@ -220,7 +226,9 @@ class SmallWorld:
         step.attempts += 1
         reply = self._fare(step, operation, item, fate)
         claimed = self._claimed(step, StepState.IN_FLIGHT)
-        (move,) = self._settler().call(operation, reply, [(claimed, item)], seconds=0.0, call_id=step.id)
+        _, result = read_reply(operation, reply, [item])
+        sent = sent_steps(operation, [claimed], [item])
+        (move,) = after_call(TIMING, rules_of(operation), result, sent, seconds=0.0, call_id=step.id)
         self._record(claimed, move)
 
     def _turned_away(self, step: Step) -> bool:
@@ -270,8 +278,8 @@ class SmallWorld:
             return
         claimed = self._claimed(step, StepState.UNKNOWN)
         asked = as_looked_for(claimed, item)
-        (finding,) = _run(look(operation, Reader(self), [asked], sent=step.attempts > 0))
-        (move,) = looked_up(self._settler(), operation, [(claimed, finding)], 0.0)
+        (found,) = _run(look(operation, Reader(self), [asked], sent=step.attempts > 0))
+        (move,) = after_look_up(TIMING, rules_of(operation), [(claimed, found)], 0.0)
         self._record(claimed, move)
 
     def _item(self, step: Step) -> Item:
@@ -279,10 +287,7 @@ class SmallWorld:
 
     def _claimed(self, step: Step, state: StepState) -> Claimed:
         flow = self.flows[step.flow_id]
-        return Claimed(step.id, step.operation, state, step.attempts, step.spent, step.context, None, flow)
-
-    def _settler(self) -> Settler:
-        return Settler(Schedule(1.0, 300.0, 86_400.0), SETTLE, 0.5)
+        return Claimed(step.id, step.operation, state, step.attempts, step.spent, step.memory, None, flow)
 
     def _record(self, claimed: Claimed, move: Move) -> None:
         planner = self._planner()

@@ -11,7 +11,8 @@ import orjson
 
 from schemas.events import EVENTS
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import DepartureView, Facts, OrderView, Planned, Rules, Send, StepEnd, TraderView, View
+from worker.engine.flows.base import DepartureView, Facts, OrderView, Planned, Rules, Send, TraderView, View
+from worker.results import Result
 
 NOW = datetime(2026, 11, 18, 16, 0, tzinfo=UTC)
 """A Wednesday, ten in the morning in Chicago."""
@@ -78,7 +79,7 @@ def plan(topic: str, event: dict[str, Any], facts: Facts | None = None, **more: 
     return FLOWS[topic].plan(view(topic, event, facts, **more), RULES)
 
 
-def learn(topic: str, event: dict[str, Any], facts: Facts, operation: str, end: StepEnd, **more: Any) -> Planned:
+def learn(topic: str, event: dict[str, Any], facts: Facts, operation: str, end: Result, **more: Any) -> Planned:
     """What the flow decides after a step's end."""
     shown = view(topic, event, facts, **more)
     learned = FLOWS[topic].learn(shown, operation, end)

@@ -9,7 +9,8 @@ from typing import Any
 
 from schemas.events import EVENTS
 from tests.support.events import purchase
-from worker.engine.flows.base import Rules, Succeeded
+from worker.engine.flows.base import Rules
+from worker.engine.memory import EMPTY
 from worker.engine.rows import Accepted, Claimed, Finish, Later, Move
 from worker.engine.states import StepState
 from worker.ledger.budget import Budget
@@ -20,6 +21,7 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.rows import Batch, Lane, OutcomeRow
 from worker.partner.operations import OPERATIONS
 from worker.replies import Answer
+from worker.results import Succeeded
 
 USERS, ACCOUNTS = "createEvaluationUsers", "createEvaluationAccounts"
 REVOKE, RESET, CANCEL = "revokeTradingPermissions", "resetDemoAccountState", "cancelEverything"
@@ -71,7 +73,7 @@ class Work:
     async def put_off(self, operation: str, state: StepState, items: int = 100) -> None:
         """Sends what is due, with a result that is not known, or that says to try again: all go back into a queue."""
         for batch in await self.claim(operation, items):
-            later = Later(state, timedelta(0), 0.0, {})
+            later = Later(state, timedelta(0), 0.0, EMPTY)
             await self.ledger.record(batch.lease, [(step, later) for step in batch.steps], (batch.call_id, Answer({})))
 
     async def look_up(self, operation: str, items: int = 100) -> None:
@@ -80,7 +82,7 @@ class Work:
         found = await self.claims.looks(self._kind(operation), lane, items, 0)
         assert isinstance(found, Sequence), found
         (batch,) = found
-        later = Later(StepState.DUE, timedelta(0), 0.0, {})
+        later = Later(StepState.DUE, timedelta(0), 0.0, EMPTY)
         await self.ledger.record(batch.lease, [(step, later) for step in batch.steps])
 
     async def claim(self, operation: str, items: int = 100) -> Sequence[Batch]:

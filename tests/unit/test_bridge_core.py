@@ -19,7 +19,7 @@ from worker.bridge.signal_record import LARGEST, Outgoing, outgoing
 from worker.bridge.topic_inbox import ROOM_BYTES, Inbox, Offer
 from worker.bridge.unread_alerts import Missed
 from worker.partner.socket_actions import Alert, EndReason
-from worker.replies import Answer, Domain, NotExecuted, Refusal, Unclear
+from worker.replies import Answer, Domain, Misdirected, Refusal, Unclear
 
 LIVE, DEMO = Domain.LIVE, Domain.DEMO
 SIGNED: dict[str, Any] = {
@@ -273,8 +273,8 @@ def test_a_fetch_that_says_nothing_is_not_a_fetch_that_found_nothing() -> None:
     """Only a list shows what the partner knows; 404, null, an empty body and `{}` may mean none, and prove nothing."""
     assert found_in(Answer([])) == []
     assert found_in(Answer([SIGNED, "rubbish", {"adminAlertSignal": SIGNED}])) == [SIGNED, "rubbish", SIGNED]
-    nothing = (Answer(None), Answer({}), NotExecuted("", 404))
-    failed = (Answer({"a": 1}), Refusal("no"), Unclear("cut"), NotExecuted("", 421))
+    nothing = (Answer(None), Answer({}), Misdirected("", 404))
+    failed = (Answer({"a": 1}), Refusal("no"), Unclear("cut"), Misdirected("", 421))
     assert [found_in(reply) for reply in (*nothing, *failed)] == [None] * 7
     assert [says_nothing(reply) for reply in (*nothing, *failed, Answer([]))] == [True] * 3 + [False] * 5
 

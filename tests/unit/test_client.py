@@ -18,7 +18,7 @@ from tests.support.waiting import let_time_pass
 from worker.partner import client as module
 from worker.partner.client import PartnerClient
 from worker.partner.lockout import BEGUN_BEFORE, LockOut
-from worker.replies import Answer, Domain, NotExecuted, NotSent, Reply, Silence, Unauthorized, Unclear
+from worker.replies import Answer, Domain, Misdirected, NotSent, Reply, Silence, Unauthorized, Unclear
 
 Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -257,7 +257,7 @@ async def test_a_redirect_is_not_followed() -> None:
 
     client = PartnerClient(addresses(), 5, transport=httpx.MockTransport(handler))
     reply = await post(client)
-    assert isinstance(reply, NotExecuted)
+    assert isinstance(reply, Misdirected)
     assert (reply.status, reply.leads_to) == (307, "elsewhere:8443")
     assert len(seen) == 1
 
@@ -379,7 +379,7 @@ async def test_neither_token_nor_body_nor_query_is_logged(caplog: pytest.LogCapt
 
     client = PartnerClient(addresses(), 5, transport=httpx.MockTransport(handler))
     reply = await client.get(Domain.LIVE, "/user/find", {"name": "jane77"}, token=replace(TOKEN, value="tok-secret"))
-    assert isinstance(reply, NotExecuted)
+    assert isinstance(reply, Misdirected)
     assert "jane77" not in caplog.text
     assert "tok-secret" not in caplog.text
 

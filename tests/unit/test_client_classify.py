@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.cleaning import TEXT_LIMIT, clean
 from worker.partner.client import classify
-from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, Misdirected, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 
 def sent(status: int, body: Any, *, reading: bool = False) -> Reply:
@@ -165,15 +165,15 @@ def test_a_sentence_with_another_status_is_unclear(status: int) -> None:
 def test_a_wrong_host_has_executed_nothing(status: int, reading: bool) -> None:
     """3xx, 421, and 404 and 405 without a body mean that nothing was executed, to reads and to calls that change."""
     reply = classify(status, b" \n", reading=reading, leads_to="elsewhere")
-    assert isinstance(reply, NotExecuted)
+    assert isinstance(reply, Misdirected)
     assert (reply.status, reply.leads_to) == (status, "elsewhere")
 
 
 @pytest.mark.parametrize("status", [300, 307, 421])
 def test_a_redirect_has_executed_nothing_whatever_its_body(status: int) -> None:
     """A redirect with a page, or with JSON that looks like a success, has executed nothing."""
-    assert isinstance(sent(status, b"<html>moved</html>"), NotExecuted)
-    assert isinstance(sent(status, {"userId": 1}), NotExecuted)
+    assert isinstance(sent(status, b"<html>moved</html>"), Misdirected)
+    assert isinstance(sent(status, {"userId": 1}), Misdirected)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -198,7 +198,7 @@ def test_an_expired_token_may_also_be_a_400(body: bytes) -> None:
 def test_an_error_text_that_names_the_other_domain_is_about_the_host() -> None:
     """Nothing was executed, and no event is at fault."""
     reply = sent(200, {"errorText": "This endpoint should be called on demo.tradovateapi.com"})
-    assert isinstance(reply, NotExecuted)
+    assert isinstance(reply, Misdirected)
 
 
 @pytest.mark.parametrize("status", [423, 429])
@@ -308,7 +308,7 @@ def test_nothing_but_the_listed_forms_is_a_refusal_or_an_answer(status: int, bod
         assert reading or isinstance(reply.body, dict)
     if isinstance(reply, Ticket):
         assert timedelta(0) <= reply.wait <= timedelta(days=1)
-    if isinstance(reply, NotExecuted):
+    if isinstance(reply, Misdirected):
         assert status == 200 or 300 <= status < 400 or status in (404, 405, 421)
 
 

@@ -26,7 +26,7 @@ from worker.operate.console.throttle import MOST, WITHIN, Throttle
 from worker.operate.console.timeline import FOUND, RESULTS, ids, timeline
 from worker.operate.console.waits import waited
 from worker.operate.console.why import Step, World, why
-from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, Misdirected, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -257,7 +257,7 @@ def test_every_result_of_a_call_has_its_words() -> None:
 
 
 _REPLIES: list[Reply] = [
-    Answer({}), Refusal(""), Ticket("", timedelta(0)), Silence(429), Unauthorized(), NotSent(""), NotExecuted("", 404),
+    Answer({}), Refusal(""), Ticket("", timedelta(0)), Silence(429), Unauthorized(), NotSent(""), Misdirected("", 404),
     Unclear(""),
 ]  # fmt: skip
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from schemas.outcomes import ErrorCode
 from tests.support.firm import application
 from tests.support.views import NOW, learn, order, plan, sent
-from worker.engine.flows.base import SUCCEEDED, DepartureView, End, Facts, Failed, Planned, Succeeded, Wait
+from worker.engine.flows.base import SUCCEEDED, DepartureView, End, Facts, Planned, Wait
 from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, verdict
 from worker.partner.operations import OPERATIONS
+from worker.results import Rejected, Succeeded
 
 OTHER = uuid.UUID(int=99)
 LEFT = "trader.left"
@@ -176,7 +177,7 @@ def test_a_retry_keeps_what_is_done() -> None:
     """A domain that was cancelled stays so; one that was refused is tried again."""
     asked = {"userId": 5, "immediate": True}
     planned = learn(LEFT, asked, plan(LEFT, asked).facts, LIVE, Succeeded({}))
-    ended = learn(LEFT, asked, planned.facts, DEMO, Failed(ErrorCode.REJECTED, "no"))
+    ended = learn(LEFT, asked, planned.facts, DEMO, Rejected("no"))
     assert end_of(ended).error_code is ErrorCode.REJECTED
     again = plan(LEFT, asked, {**ended.facts, "ended": True}, after=MINUTE)
     assert (sent(again).operation, again.facts["since"]) == (DEMO, NOW.isoformat())

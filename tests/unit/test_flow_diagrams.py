@@ -14,13 +14,13 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.outcomes import ErrorCode
 from tests.support.firm import application
 from tests.support.views import NOW, order, view
 from tests.support.views import RULES as DEFAULTS
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import DepartureView, End, Failed, Planned, Send, StepEnd, Succeeded, View, Wait
+from worker.engine.flows.base import DepartureView, End, Planned, Send, View, Wait
 from worker.engine.flows.departing import GIVES
+from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
 README = Path(__file__).parents[2] / "worker" / "engine" / "flows" / "README.md"
 
@@ -28,10 +28,10 @@ FILE = "data:application/pdf;base64,QUJD"
 RULES = replace(DEFAULTS, retry_for=timedelta(minutes=6))
 """Patience for two rounds: enough to see a flow turn, and to see it give up."""
 
-NO = Failed(ErrorCode.REJECTED, "no")
-OUT = Failed(ErrorCode.GAVE_UP, "tried for too long")
-APART = Failed(ErrorCode.GAVE_UP, "no result", divide=True)
-DOUBT = Failed(ErrorCode.IN_DOUBT, "who knows")
+NO = Rejected("no")
+OUT = NotExecuted("tried for too long")
+APART = NotExecuted("no result", divide=True)
+DOUBT = Unknown("who knows")
 
 DONE = Succeeded({})
 NOTHING = Succeeded({"found": [], "accounts": []})
@@ -72,7 +72,7 @@ def told(status: str, **more: Any) -> Succeeded:
     return Succeeded({"requestStatus": status, **more})
 
 
-ENDS: Mapping[str, Sequence[StepEnd]] = {
+ENDS: Mapping[str, Sequence[Result]] = {
     "createEvaluationUsers": (Succeeded({"userId": 5}), NO, OUT, DOUBT),
     "createEvaluationAccounts": (
         Succeeded({"accountId": 11, "accountName": "EVAL100", "tradingPermissionId": 21}),
@@ -85,8 +85,8 @@ ENDS: Mapping[str, Sequence[StepEnd]] = {
     "revokeTradingPermissions@find": (found("Accepted"), found("Revoked"), NOTHING, OUT),
     "cancelEverything": (DONE, NO, OUT),
     "cancelEverything@demo": (DONE, NO, OUT),
-    "addEntitlementSubscription": (DONE, NO, OUT, DOUBT, Failed(ErrorCode.REJECTED, "Live account is required")),
-    "addEntitlementSubscription@again": (DONE, NO, OUT, DOUBT, Failed(ErrorCode.REJECTED, "Live account is required")),
+    "addEntitlementSubscription": (DONE, NO, OUT, DOUBT, Rejected("Live account is required")),
+    "addEntitlementSubscription@again": (DONE, NO, OUT, DOUBT, Rejected("Live account is required")),
     "checkDuplicate": (DONE, DOUBT, OUT),
     "createPartnerSubaccountRequest": (Succeeded({"requestId": 3, "requestStatus": "Preapproved"}), NO, OUT, DOUBT),
     "submitPartnerSubaccountDocument": (DONE, NO),

@@ -8,7 +8,8 @@ from typing import Any
 from schemas.outcomes import ErrorCode
 from tests.support.views import NOW, learn, order, plan, sent, view
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import SUCCEEDED, End, Failed, Planned, Succeeded, Wait
+from worker.engine.flows.base import SUCCEEDED, End, Planned, Wait
+from worker.results import NotExecuted, Rejected, Succeeded
 
 TOPIC = "trader.failed"
 REVOKE, FIND = "revokeTradingPermissions", "revokeTradingPermissions@find"
@@ -108,9 +109,9 @@ def test_a_refusal_of_several_is_asked_one_by_one() -> None:
     rows = [[31, 5, 11, "Accepted"], [32, 5, 12, "Accepted"]]
     both = read(learn(TOPIC, asked, plan(TOPIC, asked).facts, FIND, found(*rows)), asked)
     assert (both.facts["revoking"], sent(both).weight) == ([31, 32], 2)
-    one = learn(TOPIC, asked, both.facts, REVOKE, Failed(ErrorCode.REJECTED, "no"))
+    one = learn(TOPIC, asked, both.facts, REVOKE, Rejected("no"))
     assert one.facts["revoking"] == [31]
-    other = learn(TOPIC, asked, one.facts, REVOKE, Failed(ErrorCode.REJECTED, "no"))
+    other = learn(TOPIC, asked, one.facts, REVOKE, Rejected("no"))
     assert other.facts["revoking"] == [32]
     end = learn(TOPIC, asked, other.facts, REVOKE, Succeeded({}))
     assert (ended(end).error_code, ended(end).error_text) == (ErrorCode.REJECTED, "Permission 31: no")
@@ -146,13 +147,13 @@ def test_what_fails_together_is_revoked_one_by_one_and_what_fails_alone_comes_la
     rows = [[each, 5, each, "Approved"] for each in (31, 32, 33)]
     looked = read(learn_found(asked, *rows), asked)
     assert looked.facts["revoking"] == [31, 32, 33]
-    fails, tried = Failed(ErrorCode.GAVE_UP, "no result", divide=True), []
+    fails, tried = NotExecuted("no result", divide=True), []
     planned = learn(TOPIC, asked, looked.facts, REVOKE, fails)
     while "revoking" in planned.facts:
         (one,) = planned.facts["revoking"]
         tried.append((one, planned.facts["others"]))
         last = one == 31 and not planned.facts["others"]
-        end = Failed(ErrorCode.GAVE_UP, "no result") if last else fails if one == 31 else Succeeded({})
+        end = NotExecuted("no result") if last else fails if one == 31 else Succeeded({})
         planned = learn(TOPIC, asked, planned.facts, REVOKE, end)
     assert tried == [(31, True), (32, True), (33, True), (31, False)]
     assert ended(planned).error_code is ErrorCode.GAVE_UP

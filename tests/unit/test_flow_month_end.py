@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from schemas.chicago import CHICAGO
 from tests.support.views import learn, plan
-from worker.engine.flows.base import Succeeded, Wait
+from worker.engine.flows.base import Wait
 from worker.engine.flows.days import day_end, departure_due, renewal_after
+from worker.results import Succeeded
 
 END = time(17, 15)
 MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2034, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001

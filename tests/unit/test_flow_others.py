@@ -15,8 +15,9 @@ from schemas.outcomes import ErrorCode, Status
 from tests.support.firm import application
 from tests.support.views import NOW, RULES, learn, order, plan, sent, view
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import SUCCEEDED, End, Failed, Planned, Succeeded, TraderView, Wait
+from worker.engine.flows.base import SUCCEEDED, End, Planned, TraderView, Wait
 from worker.engine.flows.passed import poll_after
+from worker.results import NotExecuted, Rejected, Succeeded
 
 LEFT, SIGNED, PASSED, RESET = "trader.left", "md.signed", "trader.passed", "account.reset"
 LIVE, DEMO = "cancelEverything", "cancelEverything@demo"
@@ -48,7 +49,7 @@ def test_a_domain_that_is_away_lets_the_other_go_first() -> None:
     """The flow turns to the other domain, comes back, and ends when both are done."""
     asked = {"userId": 5, "immediate": True}
     first = plan(LEFT, asked)
-    away = learn(LEFT, asked, first.facts, LIVE, Failed(ErrorCode.GAVE_UP, "silent"))
+    away = learn(LEFT, asked, first.facts, LIVE, NotExecuted("silent"))
     assert sent(away).operation == DEMO
     back = learn(LEFT, asked, away.facts, DEMO, Succeeded({}))
     assert sent(back).operation == LIVE
@@ -63,7 +64,7 @@ def test_a_domain_that_stays_away_is_given_up_after_a_day() -> None:
     while not isinstance(planned.decision, End):
         rounds += 1
         operation = sent(planned).operation
-        end: Any = Succeeded({}) if operation == DEMO else Failed(ErrorCode.GAVE_UP, "silent")
+        end: Any = Succeeded({}) if operation == DEMO else NotExecuted("silent")
         planned = learn(LEFT, asked, planned.facts, operation, end)
     assert rounds == 289  # 24 h of five minutes each, and DEMO's one
     assert (end_of(planned).error_code, end_of(planned).error_text) == (
@@ -85,7 +86,7 @@ def test_a_signature_wakes_the_others_of_its_user_once() -> None:
     assert not again.wakes
 
 
-REFUSED = Failed(ErrorCode.REJECTED, "Live account is required")
+REFUSED = Rejected("Live account is required")
 
 
 def test_the_back_off_grows_to_an_hour_and_ends_after_a_day() -> None:
@@ -207,7 +208,7 @@ def test_the_rhythm_of_the_polls(polls: int, age: float) -> None:
 def test_an_unreadable_review_is_in_doubt() -> None:
     """The request is made and moves money: it does not fail because nobody can read its review."""
     facts = {"userId": 5, "requestId": 3, "requestStatus": "InReview"}
-    failure = Failed(ErrorCode.REJECTED, "Access is denied")
+    failure = Rejected("Access is denied")
     end = end_of(learn(PASSED, passed(), facts, "getPartnerSubaccountRequestStatus", failure))
     assert (end.status, end.error_code) == (Status.IN_DOUBT, ErrorCode.IN_DOUBT)
 

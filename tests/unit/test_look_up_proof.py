@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from schemas.outcomes import ErrorCode
 from tests.support.reader import ADMIN, FakeReader, look
 from worker.partner.look_up import look as look_with_proof
 from worker.partner.look_up import look_for_needed
 from worker.partner.operation import HostDoubted, NotPermitted, Operation
 from worker.partner.operations import OPERATIONS
-from worker.replies import Absent, Answer, Domain, Done, NotExecuted, Query, Refused, Reply, Unclear, Unknown
+from worker.replies import Answer, Domain, Misdirected, Query, Reply, Unclear
+from worker.results import NotExecuted, Rejected, Succeeded, Unknown
 
 USERS = OPERATIONS["createEvaluationUsers"]
 ACCOUNTS = OPERATIONS["createEvaluationAccounts"]
@@ -25,7 +27,7 @@ CONTACT = OPERATIONS["updateContactInfo"]
 PERMISSION = OPERATIONS["createTradingPermission"]
 REQUEST = OPERATIONS["requestTradingPermission"]
 
-GONE = NotExecuted("", 404)
+GONE = Misdirected("", 404)
 
 ITEMS: list[tuple[Operation, dict[str, Any]]] = [
     (USERS, {"name": "jane", "email": "jane@example.com"}),
@@ -58,7 +60,7 @@ async def test_a_host_that_says_404_to_everything_proves_nothing(operation: Oper
 async def test_one_read_more_shows_that_the_host_answers() -> None:
     """A name that is not there costs its own read and one of what the API user has."""
     reader = FakeReader({})
-    assert await look_with_proof(USERS, reader, [ITEMS[0][1]], sent=False) == [Absent()]
+    assert await look_with_proof(USERS, reader, [ITEMS[0][1]], sent=False) == [NotExecuted()]
     assert reader.asked == [("/user/find", {"name": "jane"}), ("/userPlugin/deps", {"masterid": ADMIN})]
 
 
@@ -67,13 +69,13 @@ async def test_what_may_have_been_made_is_asked_for_after_the_host_has_answered(
     answers: list[Any] = [GONE, {"id": 7, "name": "jane", "email": "jane@example.com"}]
     reader = FakeReader({"/user/find": lambda _query: answers.pop(0)})
     (found,) = await look(USERS, reader, ITEMS[0][1])
-    assert isinstance(found, Done)
+    assert isinstance(found, Succeeded)
 
 
 async def test_a_list_without_anybody_needs_no_further_proof() -> None:
     """An empty 200 says by itself that there is nothing."""
     reader = FakeReader({"/user/find": []}, wrong_host=True)
-    assert await look(USERS, reader, ITEMS[0][1]) == [Absent()]
+    assert await look(USERS, reader, ITEMS[0][1]) == [NotExecuted()]
     assert len(reader.asked) == 1
 
 
@@ -84,11 +86,11 @@ async def test_a_later_read_of_its_own_is_proof_enough() -> None:
         {"/tradingPermission/item": lambda query: rows[0] if query["id"] == 9 else GONE}, wrong_host=True
     )
     items = ({"tradingPermissionIds": [permission]} for permission in (8, 9))
-    assert await look(REVOKE, reader, *items) == [Absent(), Done()]
+    assert await look(REVOKE, reader, *items) == [NotExecuted(), Succeeded()]
 
 
 @pytest.mark.parametrize(
-    "answer", [GONE, NotExecuted("", 307), NotExecuted("", 421), Unclear("HTTP 503", 503), NotPermitted("401")]
+    "answer", [GONE, Misdirected("", 307), Misdirected("", 421), Unclear("HTTP 503", 503), NotPermitted("401")]
 )
 async def test_a_control_that_is_not_answered_proves_nothing(answer: Any) -> None:
     """A redirect, a 5xx and a 401 are no answers of the right host."""
@@ -104,7 +106,7 @@ async def test_a_name_that_is_known_serves_where_no_id_does() -> None:
             {path: lambda query: {"id": 1} if query["name"] in ("svc", "EVAL9") else GONE}, wrong_host=True
         )
         reader.seen.names = names
-        assert await look(REVOKE, reader, {"tradingPermissionIds": [9]}) == [Absent()]
+        assert await look(REVOKE, reader, {"tradingPermissionIds": [9]}) == [NotExecuted()]
 
 
 @pytest.mark.parametrize(
@@ -123,9 +125,9 @@ async def test_another_read_serves_where_the_first_is_not_answered(
     """
     there: Callable[[Mapping[str, Any]], Any] = lambda query: [] if query.get("masterid", 5) == 5 else GONE  # noqa: E731
     reader = FakeReader({path: {"id": 3} if path == "/account/item" else there}, wrong_host=True)
-    assert await look_with_proof(operation, reader, [item], sent=False) == [Absent()]
+    assert await look_with_proof(operation, reader, [item], sent=False) == [NotExecuted()]
     first = len(reader.asked)
-    assert await look_with_proof(operation, reader, [item], sent=False) == [Absent()]
+    assert await look_with_proof(operation, reader, [item], sent=False) == [NotExecuted()]
     assert len(reader.asked) == first + 2
 
 
@@ -144,7 +146,7 @@ async def test_each_domain_is_proven_by_itself() -> None:
     with pytest.raises(HostDoubted) as doubted:
         await look(ACCOUNTS, ByDomain({}), ITEMS[1][1])
     assert doubted.value.domain is Domain.DEMO
-    assert await look(USERS, ByDomain({}), ITEMS[0][1]) == [Absent()]
+    assert await look(USERS, ByDomain({}), ITEMS[0][1]) == [NotExecuted()]
 
 
 # -- what an item needs
@@ -166,8 +168,8 @@ async def test_a_missing_entity_is_not_found_and_the_others_go_again() -> None:
         }
     )
     found = await needed(REVOKE, reader, *({"tradingPermissionIds": [n]} for n in range(1, 26)))
-    assert found[6] == Refused("Tradovate does not know trading permission 7.", "not_found")
-    assert [each for n, each in enumerate(found) if n != 6] == [Absent()] * 24
+    assert found[6] == Rejected("Tradovate does not know trading permission 7.", ErrorCode.NOT_FOUND)
+    assert [each for n, each in enumerate(found) if n != 6] == [NotExecuted()] * 24
     assert len(reader.asked) == 4
 
 
@@ -181,9 +183,9 @@ async def test_an_account_needs_its_user_and_its_template() -> None:
     """The user is read on LIVE, the template on DEMO."""
     item = ITEMS[1][1]
     reader = FakeReader({"/user/item": {"id": 5}, "/account/item": {"id": 3}})
-    assert await needed(ACCOUNTS, reader, item) == [Absent()]
+    assert await needed(ACCOUNTS, reader, item) == [NotExecuted()]
     (found,) = await needed(ACCOUNTS, FakeReader({"/user/item": {"id": 5}}), item)
-    assert found == Refused("Tradovate does not know template account 3.", "not_found")
+    assert found == Rejected("Tradovate does not know template account 3.", ErrorCode.NOT_FOUND)
 
 
 async def test_what_may_not_be_read_is_unknown() -> None:

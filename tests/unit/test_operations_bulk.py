@@ -10,7 +10,8 @@ import pytest
 from tests.support.reader import FakeReader, look
 from worker.partner.operation import NotPermitted, Unreadable
 from worker.partner.operations import OPERATIONS
-from worker.replies import Absent, Done, NotExecuted, Unclear, Unknown
+from worker.replies import Misdirected, Unclear
+from worker.results import NotExecuted, Succeeded, Unknown
 
 USERS = OPERATIONS["createEvaluationUsers"]
 ACCOUNTS = OPERATIONS["createEvaluationAccounts"]
@@ -20,7 +21,7 @@ ADMIN = {"id": 1001, "name": "acme-admin", "email": "ops@example.com"}
 TEMPLATE = {"id": 3, "name": "TEMPLATE50K"}
 THERE = [{"id": 100 + n, "name": f"EVAL{n}"} for n in range(100)]
 PERMISSIONS = [{"id": 500 + n, "accountId": 100 + n, "userId": n + 1, "status": "Approved"} for n in range(100)]
-GONE = NotExecuted("", 404)
+GONE = Misdirected("", 404)
 
 
 def user(number: int) -> dict[str, Any]:
@@ -114,8 +115,8 @@ async def test_accounts_are_found_and_missed_rightly(form: str, nothing: Any, kn
     reader = accounts(form, rows, nothing, known)
     for _ in range(2):  # the second time with what the first has shown
         found = await look(ACCOUNTS, reader, *map(account, range(100)))
-        assert [n for n in range(100) if isinstance(found[n], Done)] == list(there)
-        assert [n for n in range(100) if isinstance(found[n], Absent)] == [n for n in range(100) if n not in there]
+        assert [n for n in range(100) if isinstance(found[n], Succeeded)] == list(there)
+        assert [n for n in range(100) if isinstance(found[n], NotExecuted)] == [n for n in range(100) if n not in there]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ async def test_a_bulk_read_that_takes_ten_is_asked_for_ten(there: int) -> None:
     """More were answered with 404: ten at a time, also the next time."""
     reader = accounts("joined", THERE[:there], [], "EVAL9999", most=11)
     found = await look(ACCOUNTS, reader, *map(account, range(100)))
-    assert all(isinstance(each, Done if there else Absent) for each in found)
+    assert all(isinstance(each, Succeeded if there else NotExecuted) for each in found)
     first = read_of(reader)
     assert first <= 16
     await look(ACCOUNTS, reader, *map(account, range(100)))
@@ -158,7 +159,7 @@ async def test_where_there_is_no_bulk_read_each_is_asked_for() -> None:
     """A hundred reads, and every account found."""
     reader = accounts("none", THERE, [], None)
     found = await look(ACCOUNTS, reader, *map(account, range(100)))
-    assert all(isinstance(each, Done) for each in found)
+    assert all(isinstance(each, Succeeded) for each in found)
     assert read_of(reader) <= 106
 
 
@@ -167,7 +168,7 @@ async def test_a_name_that_is_no_longer_there_misleads_nobody() -> None:
     reader = accounts("repeated", THERE, [], None)
     reader.seen.names["/account/finds"] = "EVAL7777"
     found = await look(ACCOUNTS, reader, *map(account, range(100)))
-    assert all(isinstance(each, Done) for each in found)
+    assert all(isinstance(each, Succeeded) for each in found)
 
 
 async def test_addresses_stay_short() -> None:
@@ -176,7 +177,7 @@ async def test_addresses_stay_short() -> None:
     rows = [{"id": 100 + n, "name": name} for n, name in enumerate(names)]
     reader = accounts("joined", rows, [], None)
     found = await look(ACCOUNTS, reader, *({**account(n), "name": name} for n, name in enumerate(names)))
-    assert all(isinstance(each, Done) for each in found)
+    assert all(isinstance(each, Succeeded) for each in found)
     assert max(len(str(query.get("names", ""))) for _, query in reader.asked) < 3200
     assert read_of(reader) <= 4
 
@@ -185,7 +186,7 @@ async def test_addresses_stay_short() -> None:
 async def test_where_no_name_is_known_two_empty_lists_are_believed(form: str) -> None:
     """In both forms nobody was found, and one name asked for alone is not there either: three reads."""
     reader = FakeReader({"/user/finds": finds(form, [], []), "/user/find": find([])})
-    assert await look(USERS, reader, *map(user, range(100))) == [Absent()] * 100
+    assert await look(USERS, reader, *map(user, range(100))) == [NotExecuted()] * 100
     assert reader.paths == ["/user/finds", "/user/finds", "/user/find"]
 
 
@@ -197,9 +198,9 @@ async def test_users_are_found_by_their_names_in_one_read() -> None:
     reader = FakeReader({"/user/finds": finds("joined", rows, GONE), "/user/find": find(rows)})
     reader.seen.names["/user/finds"] = "acme-admin"
     found = await look(USERS, reader, *map(user, range(100)))
-    assert [type(each) for each in found] == [Done] * 50 + [Absent] * 50
+    assert [type(each) for each in found] == [Succeeded] * 50 + [NotExecuted] * 50
     assert reader.paths == ["/user/finds"]
-    assert await look(USERS, reader, *map(user, range(50, 100))) == [Absent()] * 50
+    assert await look(USERS, reader, *map(user, range(50, 100))) == [NotExecuted()] * 50
     assert reader.paths == ["/user/finds"] * 2
 
 
@@ -210,7 +211,7 @@ async def test_a_user_name_with_a_comma_is_asked_for_alone() -> None:
     reader.seen.names["/user/finds"] = "acme-admin"
     wanted = {"name": "doe, jane", "email": "Jane@example.com"}
     found = await look(USERS, reader, user(1), wanted, user(2))
-    assert [type(each) for each in found] == [Absent, Done, Absent]
+    assert [type(each) for each in found] == [NotExecuted, Succeeded, NotExecuted]
 
 
 async def test_an_own_permission_is_seen_though_the_bulk_read_hides_it() -> None:
@@ -241,7 +242,7 @@ async def test_one_unknown_user_spoils_the_bulk_read_of_a_quarter() -> None:
         {"/userPlugin/ldeps": many(*PLUGINS, unknown=95), "/userPlugin/deps": one(*PLUGINS, unknown=95)}
     )
     found = await look(ADD, reader, *WANTED)
-    assert [type(each) for each in found] == [Done] * 90 + [Absent] * 10
+    assert [type(each) for each in found] == [Succeeded] * 90 + [NotExecuted] * 10
     assert len(reader.asked) <= 32
 
 
@@ -250,14 +251,14 @@ async def test_rows_of_nobody_prove_nothing() -> None:
     strange = [{"id": n, "entitlementId": 31} for n in range(1, 91)]
     reader = FakeReader({"/userPlugin/ldeps": strange, "/userPlugin/deps": one(*PLUGINS)})
     found = await look(ADD, reader, *WANTED)
-    assert [type(each) for each in found] == [Done] * 90 + [Absent] * 10
+    assert [type(each) for each in found] == [Succeeded] * 90 + [NotExecuted] * 10
 
 
 async def test_a_bulk_read_that_finds_nobody_anything_is_checked_once() -> None:
     """It may not understand several users: one of them is asked for alone."""
     reader = FakeReader({"/userPlugin/ldeps": [], "/userPlugin/deps": one(*PLUGINS)})
     found = await look(ADD, reader, *WANTED)
-    assert [type(each) for each in found] == [Done] * 90 + [Absent] * 10
+    assert [type(each) for each in found] == [Succeeded] * 90 + [NotExecuted] * 10
 
 
 async def test_a_user_of_another_firm_leaves_the_others_alone() -> None:
@@ -268,7 +269,7 @@ async def test_a_user_of_another_firm_leaves_the_others_alone() -> None:
 
     reader = FakeReader({"/userPlugin/ldeps": NotPermitted("401"), "/userPlugin/deps": deps})
     found = await look(ADD, reader, *WANTED[:3])
-    assert [type(each) for each in found] == [Done, Unknown, Done]
+    assert [type(each) for each in found] == [Succeeded, Unknown, Succeeded]
 
 
 async def test_a_partner_that_fails_is_not_asked_a_hundred_times() -> None:

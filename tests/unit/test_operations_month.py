@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.chicago import CHICAGO
 from tests.support.reader import FakeReader, look
 from worker.partner.operations.departures import CANCEL_LIVE as LIVE
-from worker.replies import Absent, Done, Unknown
+from worker.results import NotExecuted, Succeeded, Unknown
 
 
 async def judged(at: datetime, **row: Any) -> Any:
@@ -44,14 +44,14 @@ def chicago(text: str) -> datetime:
 async def test_the_month_in_chicago_decides(at: str, month: tuple[int, int], expired: bool, gone: bool) -> None:
     """This month's row is in force, and the next one's after the renewal; a former one's is not."""
     found = await judged(chicago(at), year=month[0], month=month[1], expired=expired)
-    assert isinstance(found, Done if gone else Absent)
+    assert isinstance(found, Succeeded if gone else NotExecuted)
 
 
 @pytest.mark.parametrize("row", [{}, {"year": 2026}, {"year": "2026", "month": "11"}, {"year": 2026, "month": None}])
 async def test_a_row_without_a_month_proves_nothing(row: dict[str, Any]) -> None:
     """Whether it is in force is not known, unless it is marked as expired."""
     assert isinstance(await judged(chicago("2026-11-18T17:15"), expired=False, **row), Unknown)
-    assert isinstance(await judged(chicago("2026-11-18T17:15"), expired=True, **row), Done)
+    assert isinstance(await judged(chicago("2026-11-18T17:15"), expired=True, **row), Succeeded)
 
 
 @given(st.datetimes(datetime(2024, 1, 1), datetime(2034, 1, 1)), st.integers(-24, 24))  # noqa: DTZ001
@@ -60,4 +60,4 @@ async def test_a_row_is_in_force_from_its_month_on(at: datetime, months: int) ->
     here = at.replace(tzinfo=CHICAGO)
     number = here.year * 12 + here.month - 1 + months
     found = await judged(here, year=number // 12, month=number % 12 + 1, expired=False)
-    assert isinstance(found, Done if months < 0 else Absent)
+    assert isinstance(found, Succeeded if months < 0 else NotExecuted)

@@ -12,7 +12,8 @@ from schemas.chicago import day_in_chicago
 from tests.support.reader import FakeReader, look
 from worker.partner.operation import Resend
 from worker.partner.operations import OPERATIONS
-from worker.replies import Absent, Done, NotExecuted, Refusal, Unclear, Unknown
+from worker.replies import Misdirected, Refusal, Unclear
+from worker.results import NotExecuted, Succeeded, Unknown
 
 REVOKE = OPERATIONS["revokeTradingPermissions"]
 FIND = OPERATIONS["revokeTradingPermissions@find"]
@@ -27,7 +28,7 @@ def items_of(rows: list[dict[str, Any]], most: int = 10) -> Callable[[Mapping[st
 
     def answer(query: Mapping[str, Any]) -> Any:
         ids = [int(each) for each in str(query["ids"]).split(",")]
-        return NotExecuted("", 404) if len(ids) > most else [row for row in reversed(rows) if row["id"] in ids]
+        return Misdirected("", 404) if len(ids) > most else [row for row in reversed(rows) if row["id"] in ids]
 
     return answer
 
@@ -46,7 +47,7 @@ def test_an_answer_without_ok_is_unclear(body: Any) -> None:
     """A SimpleResponse says `ok`, or nobody knows."""
     for operation in (REVOKE, RESET):
         assert all(isinstance(each, Unknown) for each in operation.read(body, [{}, {}]))
-    assert REVOKE.read({"ok": True}, [{}, {}]) == [Done(), Done()]
+    assert REVOKE.read({"ok": True}, [{}, {}]) == [Succeeded(), Succeeded()]
 
 
 async def test_revoked_permissions_are_found_however_items_answers() -> None:
@@ -54,7 +55,7 @@ async def test_revoked_permissions_are_found_however_items_answers() -> None:
     rows = [{"id": n, "status": "Revoked" if n != 7 else "Accepted"} for n in range(1, 26)]
     reader = FakeReader({"/tradingPermission/items": items_of(rows)})
     found = await look(REVOKE, reader, *({"tradingPermissionIds": [n]} for n in (*range(1, 26), 99)))
-    assert [index + 1 for index, each in enumerate(found) if isinstance(each, Absent)] == [7, 26]
+    assert [index + 1 for index, each in enumerate(found) if isinstance(each, NotExecuted)] == [7, 26]
     # Three reads of ten, one for the id that nobody answered, and one that shows that the host answers at all.
     assert len(reader.asked) == 5
 
@@ -63,10 +64,10 @@ async def test_items_that_answer_404_are_asked_one_by_one() -> None:
     """An answer of 404 for many is believed of none of them."""
     row = {"id": 3, "status": "Revoked"}
     reader = FakeReader(
-        {"/tradingPermission/item": lambda query: row if query["id"] == 3 else NotExecuted("", 404)},
+        {"/tradingPermission/item": lambda query: row if query["id"] == 3 else Misdirected("", 404)},
     )
     found = await look(REVOKE, reader, {"tradingPermissionIds": [3]}, {"tradingPermissionIds": [4]})
-    assert found == [Done(), Absent()]
+    assert found == [Succeeded(), NotExecuted()]
 
 
 async def test_permissions_are_found_by_account_by_name_and_by_id() -> None:
@@ -85,7 +86,7 @@ async def test_permissions_are_found_by_account_by_name_and_by_id() -> None:
         }
     )
     (found,) = await look(FIND, reader, {"_accounts": [11, 99], "_name": "EVAL1", "_ids": [31]})
-    assert found == Done({"found": [[31, 6, 13, "Revoked"], [21, 5, 11, "Accepted"]], "accounts": [11, 12]})
+    assert found == Succeeded({"found": [[31, 6, 13, "Revoked"], [21, 5, 11, "Accepted"]], "accounts": [11, 12]})
 
 
 async def test_an_unreadable_account_leaves_its_neighbours_alone() -> None:
@@ -98,7 +99,7 @@ async def test_an_unreadable_account_leaves_its_neighbours_alone() -> None:
     wanted = ({"_accounts": [n], "_name": None, "_ids": []} for n in (1, 2))
     one, two = await look(FIND, reader, *wanted)
     assert isinstance(one, Unknown)
-    assert isinstance(two, Done)
+    assert isinstance(two, Succeeded)
 
 
 # -- departures
@@ -146,8 +147,8 @@ async def test_what_counts_as_gone(path: str, row: dict[str, Any], gone: bool) -
     """Marked as ended, or over by its date."""
     reader = FakeReader({f"/{path}/deps": [{"id": 1, "userId": 5, **row}]})
     (found,) = await look(LIVE, reader, {"userId": 5})
-    assert isinstance(found, Done) == gone
-    assert isinstance((await look(DEMO, FakeReader({}), {"userId": 5}))[0], Done)
+    assert isinstance(found, Succeeded) == gone
+    assert isinstance((await look(DEMO, FakeReader({}), {"userId": 5}))[0], Succeeded)
 
 
 async def test_departures_are_verified_in_bulk() -> None:
@@ -157,7 +158,7 @@ async def test_departures_are_verified_in_bulk() -> None:
         {"/tradovateSubscription/ldeps": [], "/userPlugin/ldeps": [], "/marketDataSubscription/ldeps": rows}
     )
     found = await look(LIVE, reader, *({"userId": n} for n in range(1, 101)))
-    assert [index + 1 for index, each in enumerate(found) if isinstance(each, Absent)] == [7]
+    assert [index + 1 for index, each in enumerate(found) if isinstance(each, NotExecuted)] == [7]
     # Where nothing is found for all of them, one user is asked for alone.
     assert reader.paths == [
         "/tradovateSubscription/ldeps", "/tradovateSubscription/deps", "/userPlugin/ldeps", "/userPlugin/deps",
@@ -173,7 +174,7 @@ async def test_an_entitlement_is_there_when_it_is_in_force() -> None:
 
     async def has(**row: Any) -> bool:
         reader = FakeReader({"/userPlugin/deps": [{"id": 1, "userId": 5, **row}]})
-        return isinstance((await look(ADD, reader, {"userId": 5, "entitlementId": 31}))[0], Done)
+        return isinstance((await look(ADD, reader, {"userId": 5, "entitlementId": 31}))[0], Succeeded)
 
     assert await has(entitlementId=31)
     assert await has(entitlementId=31, expirationDate=day(TOMORROW))
@@ -198,7 +199,7 @@ def test_what_the_partner_says_of_an_entitlement() -> None:
 def test_a_filled_slot_counts_as_done_and_a_closed_request_does_not() -> None:
     """The second upload of a document says that the first one worked."""
     document = OPERATIONS["submitPartnerSubaccountDocument"]
-    assert document.already("This document slot already has a completed upload") == Done()
+    assert document.already("This document slot already has a completed upload") == Succeeded()
     assert document.already("Subaccount request is already processed") is None
 
 
@@ -215,9 +216,9 @@ def test_a_review_is_reported_with_what_there_is() -> None:
     """A status alone, or with message and account; an answer without a status is asked again."""
     read = OPERATIONS["getPartnerSubaccountRequestStatus"].read
     asked = [{"subAccountRequestId": 9}]
-    assert read({"status": "InReview"}, asked) == [Done({"requestStatus": "InReview"})]
+    assert read({"status": "InReview"}, asked) == [Succeeded({"requestStatus": "InReview"})]
     body = {"status": "Denied", "message": "no", "accountId": 7}
-    assert read(body, asked) == [Done({"requestStatus": "Denied", "message": "no", "accountId": 7})]
+    assert read(body, asked) == [Succeeded({"requestStatus": "Denied", "message": "no", "accountId": 7})]
     assert isinstance(read({"status": None}, [{}])[0], Unknown)
     assert isinstance(read({"status": "InReview", "requestId": 8}, asked)[0], Unknown)
 
@@ -232,9 +233,9 @@ async def test_a_requested_permission_is_found_by_its_email() -> None:
     reader = FakeReader({"/user/getaccounttradingpermissions": {"tradingPermissions": rows}})
     wanted = {"accountId": 11, "ctaContact": "Jane", "ctaEmail": "jane@example.com"}
     (found,) = await look(operation, reader, wanted)
-    assert found == Done({"tradingPermissionId": 2, "adopted": True})
+    assert found == Succeeded({"tradingPermissionId": 2, "adopted": True})
     (nothing,) = await look(operation, FakeReader({}), wanted)
-    assert nothing == Absent()
+    assert nothing == NotExecuted()
 
 
 # -- all of them

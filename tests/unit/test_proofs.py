@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.dispatch.settle import judged
 from worker.partner.client import classify
 from worker.partner.operation import Item, Operation
 from worker.partner.operations import OPERATIONS
-from worker.replies import Done, NotExecuted, Refused, Reply, Result, Ticket, Unclear, Unknown
+from worker.partner.response import read_reply
+from worker.replies import Misdirected, Reply, Ticket, Unclear
+from worker.results import Rejected, Result, Succeeded, Unknown
 
 CONTACT = {
     "firstName": "Jane", "lastName": "Doe", "streetAddress1": "1 Main St", "city": "Austin", "country": "US",
@@ -102,7 +103,7 @@ def read(operation: Operation, body: Any, items: Sequence[Item]) -> list[Result]
 def proven(result: Result, operation: Operation) -> bool:
     """Whether the result is a success, or carried out as far as a response can tell."""
     carried_out = isinstance(result, Unknown) and result.wait is not None and operation.name in VERIFIED
-    return isinstance(result, Done) or carried_out
+    return isinstance(result, Succeeded) or carried_out
 
 
 def test_every_operation_has_a_case_and_states_its_proof() -> None:
@@ -170,7 +171,7 @@ def test_no_other_object_is_a_success(name: str, body: dict[str, Any]) -> None:
     """Whatever an object holds: without the promised part in its form, nothing is done and nothing is refused."""
     items, _ = PROVEN[name]
     for result in read(OPERATIONS[name], body, items):
-        assert isinstance(result, Unknown) or (isinstance(result, Done) and "results" in body)
+        assert isinstance(result, Unknown) or (isinstance(result, Succeeded) and "results" in body)
 
 
 # -- several items
@@ -189,16 +190,16 @@ def test_another_number_of_results_proves_nothing(results: list[dict[str, Any]])
 def test_an_id_that_two_results_share_belongs_to_none() -> None:
     """Both are looked up; the third is done. A trading permission that two accounts share likewise."""
     shared = read(USERS, {"results": [{"userId": 1}, {"userId": 2}, {"userId": 1}]}, THREE)
-    assert [type(each) for each in shared] == [Unknown, Done, Unknown]
+    assert [type(each) for each in shared] == [Unknown, Succeeded, Unknown]
     rows = [{"accountId": n + 1, "tradingPermissionId": 5 + n // 2} for n in range(3)]
-    assert [type(each) for each in read(ACCOUNTS, {"results": rows}, THREE)] == [Unknown, Unknown, Done]
+    assert [type(each) for each in read(ACCOUNTS, {"results": rows}, THREE)] == [Unknown, Unknown, Succeeded]
 
 
 def test_an_item_that_is_refused_and_granted_is_unknown() -> None:
     """An id beside an errorText: it may have been made."""
     results = [{"userId": 1, "errorText": "no"}, {"errorText": "no"}, {"errorText": 7}]
     found = read(USERS, {"results": results}, THREE)
-    assert [type(each) for each in found] == [Unknown, Refused, Unknown]
+    assert [type(each) for each in found] == [Unknown, Rejected, Unknown]
 
 
 def test_an_account_may_come_without_its_trading_permission() -> None:
@@ -209,7 +210,7 @@ def test_an_account_may_come_without_its_trading_permission() -> None:
         {"accountId": 3, "tradingPermissionId": "x"},
     ]
     found = read(ACCOUNTS, {"results": rows}, THREE)
-    assert [type(each) for each in found] == [Done, Done, Unknown]
+    assert [type(each) for each in found] == [Succeeded, Succeeded, Unknown]
 
 
 # -- agreement with what was asked for
@@ -227,7 +228,7 @@ def test_the_part_may_be_written_in_another_form(name: str, part: str, change: d
     """An entity without its optional id, or with values in another form, is a success if it is the item's."""
     items, body = PROVEN[name]
     (result,) = read(OPERATIONS[name], {**body, part: {**body[part], **change}}, items)
-    assert isinstance(result, Done)
+    assert isinstance(result, Succeeded)
 
 
 @pytest.mark.parametrize(
@@ -257,12 +258,12 @@ def test_the_part_is_that_of_the_item(name: str, part: str, change: dict[str, An
 def test_contact_data_may_come_back_in_another_form(left: dict[str, Any]) -> None:
     """Signs, spaces and capitals are the partner's; what it leaves out contradicts nothing."""
     items, _ = PROVEN["updateContactInfo"]
-    assert read(OPERATIONS["updateContactInfo"], {"contactInfo": left}, items) == [Done()]
+    assert read(OPERATIONS["updateContactInfo"], {"contactInfo": left}, items) == [Succeeded()]
 
 
 def test_a_possible_duplicate_is_shown_by_ok_alone() -> None:
     """`ok: false` of the duplicate check is documented; elsewhere, without an errorText, it says nothing."""
-    assert isinstance(read(OPERATIONS["checkDuplicate"], {"ok": False}, [{}])[0], Refused)
+    assert isinstance(read(OPERATIONS["checkDuplicate"], {"ok": False}, [{}])[0], Rejected)
     for name in ("revokeTradingPermissions", "resetDemoAccountState"):
         assert isinstance(read(OPERATIONS[name], {"ok": False}, [{}])[0], Unknown)
 
@@ -278,7 +279,7 @@ RECORDED = [
 def _reply(case: dict[str, Any], operation: Operation, items: Sequence[Item]) -> Reply:
     body = case["body"]
     raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    return judged(operation, classify(int(case["status"]), raw, reading=False), items)
+    return read_reply(operation, classify(int(case["status"]), raw, reading=False), items)[0]
 
 
 @pytest.mark.parametrize("case", RECORDED, ids=lambda case: f"{case['what'].split()[-1]} {case['status']}")
@@ -291,7 +292,7 @@ def test_what_was_recorded_is_read_right(case: dict[str, Any]) -> None:
     right: str = case["right"]
     match right.partition(":")[0]:
         case "not executed":
-            assert isinstance(reply, NotExecuted)
+            assert isinstance(reply, Misdirected)
         case "unknown":
             assert isinstance(reply, Unclear)
         case "a ticket with captcha":
@@ -300,6 +301,6 @@ def test_what_was_recorded_is_read_right(case: dict[str, Any]) -> None:
         case _:
             assert right.startswith("first rejected with 'Not  welcome'")
             assert read(operation, getattr(reply, "body", None), items) == [
-                Refused("Not  welcome"),
-                Done({"userId": 1}),
+                Rejected("Not  welcome"),
+                Succeeded({"userId": 1}),
             ]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.partner.client import Exchange
-from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, Misdirected, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 from worker.session.token_response import (
     APPROVAL,
     ASSUMED_LIFE,
@@ -32,8 +32,8 @@ NOW = datetime(2026, 11, 20, 23, 0, tzinfo=UTC)
         (Refusal("no", 404), Failed, Denied),
         (Unclear("HTTP 403 without an error text", 403), Failed, Denied),
         (Unclear("HTTP 410 without an error text", 410), Failed, Failed),
-        (NotExecuted("HTTP 404 without a body", 404), Failed, Failed),
-        (NotExecuted("HTTP 307: a redirect", 307, "elsewhere"), Failed, Failed),
+        (Misdirected("HTTP 404 without a body", 404), Failed, Failed),
+        (Misdirected("HTTP 307: a redirect", 307, "elsewhere"), Failed, Failed),
         (Unauthorized(""), Denied, Denied),
         (Unclear("HTTP 408", 408), Denied, Failed),
         (Unclear("HTTP 503", 503), Failed, Failed),

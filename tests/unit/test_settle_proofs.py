@@ -12,31 +12,23 @@ from hypothesis import strategies as st
 from schemas.outcomes import ErrorCode
 from tests.support.halving import FLOW, ITEM
 from worker.backoff import Schedule
-from worker.dispatch.found import NEEDED, looked_up
-from worker.dispatch.settle import Settler, judged
-from worker.engine.flows.base import Failed
+from worker.dispatch.step_rules import rules_of, sent_steps
+from worker.engine.memory import EMPTY, CheckingNeeds, Memory, Retrying, Verifying
 from worker.engine.rows import Claimed, Finish, Later, Move
 from worker.engine.states import StepState
+from worker.engine.steps.after_call import after_call
+from worker.engine.steps.after_look_up import after_look_up
+from worker.engine.steps.timing import Timing
 from worker.partner.client import classify
 from worker.partner.operation import Operation
 from worker.partner.operations import OPERATIONS
-from worker.replies import (
-    Absent,
-    Answer,
-    Domain,
-    Finding,
-    NotExecuted,
-    Refusal,
-    Refused,
-    Reply,
-    Unauthorized,
-    Unclear,
-    Unknown,
-)
+from worker.partner.response import read_reply
+from worker.replies import Answer, Domain, Misdirected, Refusal, Reply, Unauthorized, Unclear
+from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
 ACCOUNTS = OPERATIONS["createEvaluationAccounts"]
 REQUEST = OPERATIONS["createPartnerSubaccountRequest"]
-SETTLER = Settler(Schedule(1, 300, 86_400), timedelta(seconds=15), 0.5)
+TIMING = Timing(Schedule(1, 300, 86_400), timedelta(seconds=15), 0.5)
 
 ITEMS: dict[str, dict[str, Any]] = {
     "revokeTradingPermissions": {"tradingPermissionIds": [5]},
@@ -52,30 +44,31 @@ def item_of(operation: Operation) -> dict[str, Any]:
     return ITEMS.get(operation.name, {**ITEM, "accountId": 11, "email": "x@y", "ctaEmail": "x@y"})
 
 
-def step_of(operation: Operation, **context: Any) -> Claimed:
-    return Claimed(1, operation.name, StepState.IN_FLIGHT, 1, 0.0, context, None, FLOW)
+def step_of(operation: Operation) -> Claimed:
+    return Claimed(1, operation.name, StepState.IN_FLIGHT, 1, 0.0, EMPTY, None, FLOW)
 
 
 def settled(operation: Operation, reply: Reply, step: Claimed | None = None, *, denied: bool = False) -> Move:
     step, item = step or step_of(operation), item_of(operation)
-    reply = judged(operation, reply, [item])
-    (move,) = SETTLER.call(operation, reply, [(step, item)], seconds=0.1, call_id=9, denied=denied)
+    _, result = read_reply(operation, reply, [item], denied=denied)
+    sent = sent_steps(operation, [step], [item])
+    (move,) = after_call(TIMING, rules_of(operation), result, sent, seconds=0.1, call_id=9)
     return move
 
 
 def code_of(move: Move) -> ErrorCode | None:
-    return move.end.code if isinstance(move, Finish) and isinstance(move.end, Failed) else None
+    return move.result.code if isinstance(move, Finish) and not isinstance(move.result, Succeeded) else None
 
 
 SENT = [operation for operation in OPERATIONS.values() if not operation.name.endswith("@find")]
-EMPTY = NotExecuted("HTTP 404 without a body", 404)
+EMPTY_404 = Misdirected("HTTP 404 without a body", 404)
 
 
 @pytest.mark.parametrize("operation", SENT, ids=lambda operation: operation.name)
 @pytest.mark.parametrize("status", [404, 405, 307, 421])
 def test_what_was_not_executed_goes_again_by_the_schedule(operation: Operation, status: int) -> None:
     """Of every operation, also of the one that moves money: nothing was done."""
-    move = settled(operation, NotExecuted("not executed", status))
+    move = settled(operation, Misdirected("not executed", status))
     assert isinstance(move, Later)
     assert move.state is StepState.DUE
     assert move.wait > timedelta(0)
@@ -86,33 +79,35 @@ def test_the_second_empty_404_asks_whether_what_is_needed_is_there(operation: Op
     """Where the item needs something that can be read; then after the fourth, the eighth, ever less often."""
     step, asked = step_of(operation), []
     for times in range(1, 20):
-        move = settled(operation, EMPTY, step)
+        move = settled(operation, EMPTY_404, step)
         if isinstance(move, Finish):
             break  # its own time has passed before that
         if move.state is StepState.UNKNOWN:
             asked.append(times)
-            step = Claimed(1, operation.name, StepState.UNKNOWN, times, move.spent, dict(move.context), None, FLOW)
-            (move,) = looked_up(SETTLER, operation, [(step, Absent())], 0.1)
+            step = Claimed(1, operation.name, StepState.UNKNOWN, times, move.spent, move.memory, None, FLOW)
+            (move,) = after_look_up(TIMING, rules_of(operation), [(step, NotExecuted())], 0.1)
             assert isinstance(move, Later)
         assert move.state is StepState.DUE
-        assert NEEDED not in move.context
-        step = Claimed(1, operation.name, StepState.IN_FLIGHT, times, move.spent, dict(move.context), None, FLOW)
+        assert move.memory.why is None
+        step = Claimed(1, operation.name, StepState.IN_FLIGHT, times, move.spent, move.memory, None, FLOW)
     assert asked == ([2, 4, 8, 16] if operation.needs(item_of(operation)) else [])[: len(asked)]
     assert bool(asked) == bool(operation.needs(item_of(operation)))
 
 
 @pytest.mark.parametrize(
-    ("finding", "code"),
+    ("found", "code"),
     [
-        (Refused("Tradovate does not know user 7.", "not_found"), ErrorCode.NOT_FOUND),
-        (Absent(), None),
+        (Rejected("Tradovate does not know user 7.", ErrorCode.NOT_FOUND), ErrorCode.NOT_FOUND),
+        (NotExecuted(), None),
         (Unknown("HTTP 503"), None),
     ],
 )
-def test_only_what_is_proven_missing_is_not_found(finding: Finding, code: ErrorCode | None) -> None:
+def test_only_what_is_proven_missing_is_not_found(found: Result, code: ErrorCode | None) -> None:
     """What is there, and what could not be read, is sent again; nothing of it is in doubt."""
-    step = Claimed(1, REQUEST.name, StepState.UNKNOWN, 2, 0.0, {"empty": 2, NEEDED: True}, None, FLOW)
-    (move,) = looked_up(SETTLER, REQUEST, [(step, finding)], 0.1)
+    step = Claimed(
+        1, REQUEST.name, StepState.UNKNOWN, 2, 0.0, Memory(Retrying(empty=2), why=CheckingNeeds()), None, FLOW
+    )
+    (move,) = after_look_up(TIMING, rules_of(REQUEST), [(step, found)], 0.1)
     assert code_of(move) is code
     assert code is not None or (isinstance(move, Later) and move.state is StepState.DUE)
 
@@ -121,12 +116,12 @@ def test_a_missing_permission_waits_and_says_what_the_key_needs() -> None:
     """A 401 with a good token is retried; when it is given up, the text names the permission class."""
     move = settled(ACCOUNTS, Unauthorized("Access is denied"), denied=True)
     assert isinstance(move, Later)
-    step = Claimed(1, ACCOUNTS.name, StepState.IN_FLIGHT, 9, 90_000.0, {}, None, FLOW)
+    step = Claimed(1, ACCOUNTS.name, StepState.IN_FLIGHT, 9, 90_000.0, EMPTY, None, FLOW)
     move = settled(ACCOUNTS, Unauthorized("Access is denied"), step, denied=True)
     assert code_of(move) is ErrorCode.GAVE_UP
     assert isinstance(move, Finish)
-    assert isinstance(move.end, Failed)
-    assert "Users: FullAccess" in move.end.text
+    assert isinstance(move.result, NotExecuted)
+    assert "Users: FullAccess" in move.result.text
 
 
 def test_a_401_with_an_error_text_is_a_refusal_once_the_token_is_good() -> None:
@@ -135,14 +130,14 @@ def test_a_401_with_an_error_text_is_a_refusal_once_the_token_is_good() -> None:
     assert isinstance(settled(ACCOUNTS, said), Later)
     move = settled(ACCOUNTS, said, denied=True)
     assert isinstance(move, Later)
-    assert move.context["refused"] == "No such user in your organization"
+    assert move.memory.why == Verifying("No such user in your organization")
 
 
 def test_an_answer_that_proves_nothing_is_recorded_as_unclear() -> None:
     """So that nobody takes it for a sign that the partner serves that operation."""
-    assert isinstance(judged(ACCOUNTS, Answer({"error": "invalid_token"}), [ITEM]), Unclear)
+    assert isinstance(read_reply(ACCOUNTS, Answer({"error": "invalid_token"}), [ITEM])[0], Unclear)
     lists: dict[str, list[int]] = {name: [] for name in OPERATIONS["cancelEverything"].promises}
-    assert isinstance(judged(OPERATIONS["cancelEverything"], Answer(lists), [ITEM]), Answer)
+    assert isinstance(read_reply(OPERATIONS["cancelEverything"], Answer(lists), [ITEM])[0], Answer)
 
 
 def test_needs_are_read_where_the_entity_is() -> None:

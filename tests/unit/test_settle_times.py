@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,10 +13,14 @@ from hypothesis import strategies as st
 from schemas.events import EVENTS
 from schemas.examples import EVENT_EXAMPLES
 from worker.backoff import Schedule
-from worker.dispatch.settle import Settler
+from worker.dispatch.step_rules import rules_of
+from worker.engine.memory import EMPTY
 from worker.engine.rows import Claimed, Finish, FlowRow, Later
 from worker.engine.states import StepState
+from worker.engine.steps.after_call import Sent, after_call
+from worker.engine.steps.timing import Timing
 from worker.partner.operations import OPERATIONS
+from worker.partner.response import read_reply
 from worker.replies import NotSent
 
 USERS = OPERATIONS["createEvaluationUsers"]
@@ -31,19 +34,20 @@ FLOW = FlowRow(UUID(int=1), "trader.purchased", EVENT, "e-1", None, 0, 0, None, 
 
 def times(operation: str, schedule: Schedule, draw: float, took: float = 0.0) -> list[float]:
     """When a step of it is tried, in seconds of its own time, with every try unsent after `took` seconds."""
-    settler = Settler(schedule, timedelta(seconds=15), draw)
-    spent, context = 0.0, dict[str, Any]()
+    timing = Timing(schedule, timedelta(seconds=15), draw)
+    spent, memory = 0.0, EMPTY
     tries: list[float] = []
     for tried in count():
         assert tried < 10_000
         tries.append(spent)
-        step = Claimed(1, operation, StepState.IN_FLIGHT, tried, spent, context, None, FLOW)
-        (move,) = settler.call(OPERATIONS[operation], NotSent("away"), [(step, {})], seconds=took, call_id=1)
+        step = Claimed(1, operation, StepState.IN_FLIGHT, tried, spent, memory, None, FLOW)
+        _, result = read_reply(OPERATIONS[operation], NotSent("away"), [{}])
+        (move,) = after_call(timing, rules_of(OPERATIONS[operation]), result, [Sent(step)], seconds=took, call_id=1)
         if isinstance(move, Finish):
             return tries
         assert isinstance(move, Later)
         assert move.spent == pytest.approx(spent + took + move.wait.total_seconds(), abs=1e-5)
-        spent, context = move.spent, dict(move.context)
+        spent, memory = move.spent, move.memory
     raise AssertionError
 
 

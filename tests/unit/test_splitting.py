@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.support.halving import Simulation
 from worker.backoff import Schedule
-from worker.dispatch.splitting import patience
-from worker.replies import NotExecuted, Refusal, Reply, Unauthorized, Unclear
+from worker.engine.steps.splitting import patience
+from worker.replies import Misdirected, Refusal, Reply, Unauthorized, Unclear
 
 HOUR = 3600.0
 
@@ -43,7 +43,7 @@ def test_one_bad_item_of_a_hundred_costs_about_fifteen_calls(bad: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [Unclear("the connection broke"), NotExecuted("HTTP 405", 405), Refusal("Not this one")]
+    "reply", [Unclear("the connection broke"), Misdirected("HTTP 405", 405), Refusal("Not this one")]
 )
 def test_whatever_the_failure_is_the_good_ones_go_through(reply: Reply) -> None:
     """A dropped connection, an empty 405 and a refusal of the whole are isolated by the same halves."""

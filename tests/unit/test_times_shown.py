@@ -17,7 +17,7 @@ _OWN_FORM = re.compile(r"strftime|%H|%M|%Y|(?<!from)isoformat\(")
 _KEPT = {
     "operate/console/display.py": "the marks of the chart's axis, which says that it is UTC",
     "cli/demo/__init__.py": "a trade date",
-    "engine/steps.py": "a step's history, which its reader parses",
+    "engine/steps/written.py": "a step's history, which its reader parses",
     "engine/flows/left.py": "facts, likewise",
     "engine/flows/signed.py": "facts, likewise",
     "engine/flows/passed.py": "facts, likewise",

@@ -14,20 +14,21 @@ HOUSE = Path(worker.__file__).parent
 
 _BASE = {"schemas", "backoff", "addresses", "version", "errors"}
 _WALLS: dict[str, set[str]] = {
-    "engine": {"schemas", "errors", "backoff"},
+    "engine": {"schemas", "results", "backoff", "errors"},
     "replies": set(),
+    "results": {"schemas"},
     "addresses": set(),
     "backoff": set(),
     "version": set(),
     "errors": set(),
-    "partner": {"schemas", "replies", "errors"},
-    "ledger": _BASE | {"engine", "replies"},
+    "partner": {"schemas", "replies", "results", "errors"},
+    "ledger": _BASE | {"engine", "replies", "results"},
     "session": _BASE | {"ledger", "partner", "replies"},
     "kafka": _BASE | {"settings"},
     "products": {"schemas", "errors"},
     "intake": _BASE | {"engine", "ledger", "kafka", "settings", "products"},
     "outbox": _BASE | {"ledger", "kafka"},
-    "dispatch": _BASE | {"engine", "ledger", "partner", "session", "replies", "telemetry"},
+    "dispatch": _BASE | {"engine", "ledger", "partner", "session", "replies", "results", "telemetry"},
     "bridge": _BASE | {"ledger", "partner", "session", "kafka", "settings", "replies", "telemetry", "process"},
     "operate": _BASE
     | {"session", "replies", "ledger", "kafka", "intake", "settings", "dispatch", "partner", "telemetry", "engine"},

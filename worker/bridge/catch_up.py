@@ -24,7 +24,7 @@ from worker.bridge.unread_alerts import Missed
 from worker.ledger import signals
 from worker.ledger.database import DatabaseError
 from worker.partner.socket import HeldBack
-from worker.replies import Domain, NotExecuted, NotSent, Refusal, Unauthorized
+from worker.replies import Domain, Misdirected, NotSent, Refusal, Unauthorized
 
 log = structlog.get_logger()
 
@@ -92,7 +92,7 @@ class _Heard:
         if fetched.silent and (self.failures[domain] >= TRIES or domain in self.known_silent):
             self.silent.add(domain)
         match fetched.reply:
-            case Refusal() | NotExecuted(status=200):
+            case Refusal() | Misdirected(status=200):
                 self.closed.add(domain)
             case Unauthorized() if self.failures[domain] > 1:
                 self.closed.add(domain)

@@ -16,7 +16,7 @@ from worker.ledger import signals
 from worker.ledger.call_log import result_name
 from worker.ledger.database import Database
 from worker.partner.alerts import signals_in
-from worker.replies import Answer, Domain, NotExecuted, Reply
+from worker.replies import Answer, Domain, Misdirected, Reply
 from worker.telemetry.log_on_change import Changes
 
 __all__ = ["Fetch", "Fetched", "found_in"]
@@ -139,7 +139,7 @@ def found_in(reply: Reply) -> list[Any] | None:
 def says_nothing(reply: Reply) -> bool:
     """Whether this may be how a domain says that it knows no signals: the vendor shows no example."""
     match reply:
-        case NotExecuted(status=404) | Answer(None):
+        case Misdirected(status=404) | Answer(None):
             return True
         case Answer(body):
             return isinstance(body, dict) and not body

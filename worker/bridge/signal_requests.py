@@ -21,7 +21,7 @@ from worker.partner.lockout import LockOut
 from worker.partner.socket import HeldBack, Permit
 from worker.partner.socket_protocol import SYNC
 from worker.partner.token import Token
-from worker.replies import Domain, NotExecuted, Reply, Ticket, Unauthorized
+from worker.replies import Domain, Misdirected, Reply, Ticket, Unauthorized
 from worker.session import NoSession, SessionKeeper
 
 log = structlog.get_logger()
@@ -83,7 +83,7 @@ class CountedCalls:
 
         async def work(connection: Connection) -> None:
             await finish_call(connection, permit.call_id, reply, lockout_seconds=self.lasts.total_seconds())
-            if finds_out and isinstance(reply, NotExecuted) and reply.status in (404, 405):
+            if finds_out and isinstance(reply, Misdirected) and reply.status in (404, 405):
                 await host_table.doubt_of_call(connection, permit.call_id, reply.why)
             if isinstance(reply, Ticket) and not reply.captcha:
                 await _keep_ticket(connection, permit.operation, reply)

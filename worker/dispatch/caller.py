@@ -15,19 +15,21 @@ import orjson
 import structlog
 
 from worker.backoff import Schedule
-from worker.dispatch import splitting
-from worker.dispatch.found import NEEDED, as_looked_for, looked_up
 from worker.dispatch.look_up_reader import LookUpReader, with_ticket
 from worker.dispatch.result_writer import Writer
-from worker.dispatch.retrying import NOTHING
-from worker.dispatch.settle import Settler, judged
+from worker.dispatch.step_rules import rules_of, sent_steps
 from worker.engine.event_flow import item_of
-from worker.engine.flows.base import Rules, Succeeded
+from worker.engine.flows.base import Rules
 from worker.engine.rows import Claimed, Finish, Found, Later, Move
 from worker.engine.states import SharedBatch, StepState
+from worker.engine.steps.after_call import after_call
+from worker.engine.steps.after_call import unknown as after_unknown
+from worker.engine.steps.after_look_up import after_look_up, as_looked_for, checks_needs, sent_if_absent
+from worker.engine.steps.splitting import NO_SIGNS, failed_before
+from worker.engine.steps.timing import Timing
 from worker.ledger import holds
 from worker.ledger.budget import BEGUN_WITHIN
-from worker.ledger.call_log import NO_SIGNS, result_name
+from worker.ledger.call_log import result_name
 from worker.ledger.claims import Claims
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, DatabaseError
@@ -35,11 +37,13 @@ from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import Batch, OutcomeRow
 from worker.partner.client import PartnerClient
-from worker.partner.look_up import look, look_for_needed
+from worker.partner.look_up import look, look_for_needed, unread
 from worker.partner.observed_forms import Seen
 from worker.partner.operation import CannotLook, HostDoubted, Item, Operation, Reader, Unreadable
 from worker.partner.permission_classes import access_of
-from worker.replies import Finding, NotSent, Reply, Ticket, Unauthorized, Unclear, Unknown
+from worker.partner.response import read_reply
+from worker.replies import NotSent, Reply, Ticket, Unauthorized, Unclear
+from worker.results import Result, Succeeded, Unknown
 from worker.session import NoSession, SessionKeeper, Token
 from worker.telemetry.log_on_change import Changes
 from worker.telemetry.tracing import Traced, Tracing
@@ -54,7 +58,7 @@ CANNOT_LOOK_MOST = timedelta(seconds=32)
 """A penalty with a captcha lasts an hour: a thousand steps are not claimed and released every second of it."""
 
 
-Look = Callable[[Operation, Reader, Sequence[Item]], Awaitable[Sequence[Finding]]]
+Look = Callable[[Operation, Reader, Sequence[Item]], Awaitable[Sequence[Result]]]
 
 
 @dataclass(slots=True)
@@ -91,7 +95,7 @@ class Caller:
         """Sends a batch that has been claimed and records what came of it."""
         steps = list(batch.steps)
         if batch.ticket is not None:
-            steps.sort(key=lambda step: step.context.get("place", 0))
+            steps.sort(key=lambda step: 0 if step.memory.ticket is None else step.memory.ticket.place)
         pairs = [(step, self._item(step, operation)) for step in steps]
         body = orjson.dumps(operation.request([item for _, item in pairs]))
         sent = self._with_ticket(body, batch.ticket)
@@ -110,22 +114,29 @@ class Caller:
                     )
                 except asyncio.CancelledError:
                     reply = Unclear("the worker was stopped")
-                reply = judged(operation, reply, [item for _, item in pairs])
+                items = [item for _, item in pairs]
+                reply, result = read_reply(operation, reply, items)
                 calling.result = result_name(reply)
             seconds = time.monotonic() - started
             self.crash("after_call")
             if isinstance(reply, NotSent):  # that was no attempt
                 steps = [replace(step, attempts=step.attempts - 1) for step in steps]
-                pairs = [(step, item) for step, (_, item) in zip(steps, pairs, strict=True)]
             self.observe(operation.vendor, result_name(reply), len(pairs), seconds)
             denied = isinstance(reply, Unauthorized) and await self._denied(token)
             if denied:
                 log.warning("dispatch.not_permitted", operation=operation.vendor, needs=access_of(operation.path))
-            settler = await self._settler(operation, steps)
-            moves = settler.call(operation, reply, pairs, seconds=seconds, call_id=batch.call_id, denied=denied)
+                _, result = read_reply(operation, reply, items, denied=True)
+            moves = after_call(
+                await self._timing(operation, steps),
+                rules_of(operation),
+                result,
+                sent_steps(operation, steps, items),
+                seconds=seconds,
+                call_id=batch.call_id,
+            )
             for move in moves:
-                if isinstance(move, Finish) and isinstance(move.end, Succeeded):
-                    self.seen.learn(move.end.value)
+                if isinstance(move, Finish) and isinstance(move.result, Succeeded):
+                    self.seen.learn(move.result.value)
             held = self._keep_ticket(operation, reply, batch, body)
             self.crash("before_record")
             outcomes = await self.writer.record(
@@ -187,14 +198,14 @@ class Caller:
 
     async def look_up(self, operation: Operation, batch: Batch) -> Sequence[OutcomeRow]:
         """Finds out what became of steps whose result is unknown, or whether what they need is there."""
-        needed = [step for step in batch.steps if NEEDED in step.context]
-        unknown = [step for step in batch.steps if NEEDED not in step.context]
+        needed = [step for step in batch.steps if checks_needs(step)]
+        unknown = [step for step in batch.steps if not checks_needs(step)]
         outcomes: Sequence[OutcomeRow] = ()
         if operation.look_up is None and unknown:
             # Whoever sent it died before it could write down what came of it, and nobody can look.
-            settler = await self._settler(operation, unknown)
-            why = "its sender ended in the middle of the call"
-            parked = [(step, settler.unknown(operation, step, 0.0, NOTHING, why)) for step in unknown]
+            timing, rules = await self._timing(operation, unknown), rules_of(operation)
+            why = Unknown("its sender ended in the middle of the call")
+            parked = [(step, after_unknown(timing, rules, step, 0.0, why)) for step in unknown]
             outcomes, unknown = await self.writer.record(operation, batch, parked), []
         return [*outcomes, *(await self._look(operation, batch, needed, unknown) if needed or unknown else ())]
 
@@ -216,17 +227,16 @@ class Caller:
         )
         started = time.monotonic()
         self.crash("before_look")
-        findings: list[Finding] = []
+        results: list[Result] = []
         try:
             with (
                 self.ledger.giving_up([batch.lease]),
                 self.tracing.calling(operation.vendor, "look_up", self._traced(steps)) as calling,
             ):
                 await self._introduce()
-                # One that was refused is not sent again when it is absent.
-                sent = any(step.attempts and "refused" not in step.context for step in unknown)
+                sent = any(sent_if_absent(step) for step in unknown)
                 for some, ask in ((needed, look_for_needed), (unknown, partial(look, sent=sent))):
-                    findings += await self._findings(operation, reader, some, ask) if some else ()
+                    results += await self._results(operation, reader, some, ask) if some else ()
                 calling.result = "answer"
         except DatabaseError as error:
             if self._said.changed(operation.name, error.reason):
@@ -237,7 +247,7 @@ class Caller:
                 log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
             rests = self._rest(operation)
             moves: Sequence[Move] = [
-                Later(StepState.UNKNOWN, rests, step.spent, step.context, step.batch_id, found=Found.NOT_MADE)
+                Later(StepState.UNKNOWN, rests, step.spent, step.memory, step.batch_id, found=Found.NOT_MADE)
                 for step in steps
             ]
             return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
@@ -246,8 +256,8 @@ class Caller:
             log.info("dispatch.looks_again", operation=operation.name)
         seconds = time.monotonic() - started
         self.crash("after_look")
-        settler = await self._settler(operation, steps)
-        moves = looked_up(settler, operation, list(zip(steps, findings, strict=True)), seconds)
+        timing = await self._timing(operation, steps)
+        moves = after_look_up(timing, rules_of(operation), list(zip(steps, results, strict=True)), seconds)
         return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
 
     def _rest(self, operation: Operation) -> timedelta:
@@ -264,26 +274,26 @@ class Caller:
             self.seen.learn(await self.claims.an_account())
             self._introduced = True
 
-    async def _findings(
+    async def _results(
         self, operation: Operation, reader: LookUpReader, steps: Sequence[Claimed], ask: Look
-    ) -> Sequence[Finding]:
+    ) -> Sequence[Result]:
+        items = [as_looked_for(step, self._item(step, operation)) for step in steps]
         try:
-            items = [as_looked_for(step, self._item(step, operation)) for step in steps]
             return await ask(operation, reader, items)
         except HostDoubted as doubted:
             log.warning("dispatch.host_doubted", domain=doubted.domain, operation=operation.name)
             await reader.doubt(doubted)
-            return [Unknown(str(doubted))] * len(steps)
+            return unread(doubted, items)
         except Unreadable as unreadable:
-            return [Unknown(str(unreadable))] * len(steps)
+            return unread(unreadable, items)
 
-    async def _settler(self, operation: Operation, steps: Sequence[Claimed]) -> Settler:
-        """The rules, with what the ledger knows of the operation's other calls if some of these have failed before."""
-        since = splitting.failed_before(steps)
+    async def _timing(self, operation: Operation, steps: Sequence[Claimed]) -> Timing:
+        """The times, with what the ledger knows of the operation's other calls if some of these have failed before."""
+        since = failed_before(steps)
         signs = NO_SIGNS
         if since is not None:
             try:
                 signs = await self.claims.signs_since(operation.name, since)
             except DatabaseError as error:
                 log.warning("dispatch.record_waits", operation=operation.name, error=error.reason)
-        return Settler(self.schedule, self.settle, random.random(), signs)
+        return Timing(self.schedule, self.settle, random.random(), signs)

@@ -37,7 +37,7 @@ class MovedStep:
     attempts: int
     due: datetime
     spent: float
-    context: Mapping[str, Any]
+    memory: Mapping[str, Any]
     batch_id: int | None
     result: Mapping[str, Any] | None
     trader_key: str | None  # None: it keeps the one that it has

@@ -27,10 +27,13 @@ def touched_by(flow: FlowRow) -> Names:
 
 
 def item_of(flow: FlowRow, operation: str, rules: Rules, now: datetime) -> Item:
-    """What the operation is asked to do for this flow, in the partner's field names."""
+    """What the operation is asked to do for this flow, in the partner's field names.
+
+    `_personal` gives the event's personal values: what the partner says of the item is masked where it is read.
+    """
     trader = TraderView(flow.trader_id)
     view = View(flow.id, flow.event, flow.facts, trader, None, (), flow.created_at, now)
-    return FLOWS[flow.topic].item(view, operation, rules)
+    return {**FLOWS[flow.topic].item(view, operation, rules), "_personal": flow.event.personal_values}
 
 
 def new_flow(accepted: Accepted, flow_id: uuid.UUID, rules: Rules, now: datetime, content: bytes) -> FlowRow:

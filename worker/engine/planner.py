@@ -15,7 +15,6 @@ from typing import Any
 import structlog
 
 from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
-from schemas.privacy import mask
 from worker.engine.changes import Changes, ClosedStep, NewOutcome
 from worker.engine.event_flow import named_by
 from worker.engine.flows import FLOWS
@@ -24,12 +23,10 @@ from worker.engine.flows.base import (
     LEFT,
     End,
     Facts,
-    Failed,
     Names,
     Planned,
     Rules,
     Send,
-    StepEnd,
     View,
     Wait,
     proven_key,
@@ -39,7 +36,8 @@ from worker.engine.rows import Claimed, Finish, FlowRow, Move, OrderRow
 from worker.engine.shared import Shared
 from worker.engine.snapshot import Snapshot
 from worker.engine.states import PLAN, StepState
-from worker.engine.steps import PlannedStep, moved_step
+from worker.engine.steps.written import PlannedStep, moved_step
+from worker.results import Result
 
 log = structlog.get_logger()
 
@@ -95,18 +93,16 @@ class Planner:
             self._moved.append((step, move))
             if isinstance(move, Finish):
                 flow = step.flow.copy()
-                self._advance(flow, step, move.end)
+                self._advance(flow, step, move.result)
                 ended.append(flow)
         return ended
 
-    def _advance(self, flow: FlowRow, step: Claimed, end: StepEnd) -> None:
+    def _advance(self, flow: FlowRow, step: Claimed, result: Result) -> None:
         flow.attempts = max(flow.attempts, step.attempts)
-        if isinstance(end, Failed):
-            end = replace(end, text=mask(end.text, flow.event.personal_values()))
         view = self.introduce(flow)
         # A departure that has begun may wait for what came of this step.
         self._wakes.update(proven_key(each.flow_id) for each in view.departures if each.begun and not each.ended)
-        learned = self._ask(flow, lambda: FLOWS[flow.topic].learn(view, step.operation, end))
+        learned = self._ask(flow, lambda: FLOWS[flow.topic].learn(view, step.operation, result))
         if isinstance(learned, Planned):
             self._apply(flow, learned, None)
         else:

@@ -11,8 +11,11 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from schemas.events import Event
-from worker.engine.flows.base import Facts, StepEnd
+from schemas.outcomes import ErrorCode
+from worker.engine.flows.base import Facts
+from worker.engine.memory import Memory
 from worker.engine.states import StepState
+from worker.results import Result, Succeeded
 
 
 class TraderRow(NamedTuple):
@@ -123,7 +126,7 @@ class Claimed:
     state: StepState
     attempts: int
     spent: float  # seconds of back-off and calls that count towards giving up
-    context: dict[str, Any]
+    memory: Memory
     batch_id: int | None
     flow: FlowRow
 
@@ -151,11 +154,15 @@ class Found(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The step has ended; its flow is planned on. `found`: by a look-up."""
+    """The step has ended with this result; its flow is planned on. `found`: by a look-up."""
 
-    end: StepEnd
-    parked: bool = False
+    result: Result
     found: Found | None = None
+
+    @property
+    def parked(self) -> bool:
+        """Whether an operator must find out what came of the step."""
+        return not isinstance(self.result, Succeeded) and self.result.code is ErrorCode.IN_DOUBT
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +172,8 @@ class Later:
     state: StepState
     wait: timedelta
     spent: float
-    context: Mapping[str, Any]
+    memory: Memory
     batch_id: int | None = None
-    error: str | None = None
     found: Found | None = None
 
 

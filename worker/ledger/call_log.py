@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from worker.engine.steps.splitting import Signs
 from worker.ledger import holds, host_table
 from worker.ledger.budget import HOUR, Budget, Closed, Wanted, room_for
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
-from worker.replies import Answer, NotExecuted, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, Misdirected, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 BEGIN_LOCK = 5_471_903_311_867_204_029
 """Advisory transaction lock under which calls are begun, by all replicas: two that count the budget at the same
@@ -107,7 +108,7 @@ def _against_host(reply: Reply, call: Mapping[str, Any]) -> host_table.Sign | No
     """
     socket = call["kind"] == "socket"
     match reply:
-        case NotExecuted(why, status, leads_to):
+        case Misdirected(why, status, leads_to):
             empty = status in (404, 405)
             if empty and call["kind"] == "look_up":
                 return None
@@ -165,17 +166,6 @@ def _over(call_id: int, reply: Reply) -> tuple[int, str, int | None, str | None]
     return call_id, result_name(reply), _status(reply), _error(reply)
 
 
-@dataclass(frozen=True, slots=True)
-class Signs:
-    """How calls of an operation have fared: the newest that the partner answered (0: none), and how many failed."""
-
-    answered: int = 0
-    failed: int = 0
-
-
-NO_SIGNS = Signs()
-
-
 async def signs_since(conn: Connection, operation: str, since: int) -> Signs:
     """How calls that sent steps of `operation` and were begun after the call `since` have fared."""
     row = await conn.fetchrow(
@@ -225,7 +215,7 @@ def result_name(reply: Reply) -> str:
     match reply:
         case NotSent():
             return "not_sent"
-        case NotExecuted():
+        case Misdirected():
             return "not_executed"
         case _:
             return type(reply).__name__.lower()
@@ -237,7 +227,7 @@ def _status(reply: Reply) -> int | None:
             return 200
         case Unauthorized():
             return 401
-        case Refusal(status=status) | Silence(status=status) | NotExecuted(status=status) | Unclear(status=status):
+        case Refusal(status=status) | Silence(status=status) | Misdirected(status=status) | Unclear(status=status):
             return status
         case NotSent():
             return None
@@ -248,7 +238,7 @@ def _error(reply: Reply) -> str | None:
     match reply:
         case Refusal(code=code):
             return code
-        case NotSent(why) | NotExecuted(why=why) | Unclear(why=why):
+        case NotSent(why) | Misdirected(why=why) | Unclear(why=why):
             return why
         case Answer() | Ticket() | Silence() | Unauthorized():
             return None

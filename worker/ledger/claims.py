@@ -15,9 +15,10 @@ from typing import Any
 
 from worker.engine.flows.departing import GIVES
 from worker.engine.states import SharedBatch, StepState
+from worker.engine.steps.splitting import Signs
 from worker.ledger import holds, host_table
 from worker.ledger.budget import Budget, Closed, Wanted, room_for
-from worker.ledger.call_log import INSERT_CALLS, Opened, Signs, begin_calls, begin_lock, signs_since
+from worker.ledger.call_log import INSERT_CALLS, Opened, begin_calls, begin_lock, signs_since
 from worker.ledger.database import Connection
 from worker.ledger.departures import turn_away
 from worker.ledger.flows import FLOW_COLUMNS, claimed_step, flow_of, opened
@@ -240,7 +241,7 @@ update step set state = 'in_flight', lease = given.lease, attempts = step.attemp
     lease_until = clock_timestamp() + make_interval(secs => $11::float8), call_ids = step.call_ids || given.call_id
 from given, flow f
 where step.id = given.id and f.id = step.flow_id
-returning given.call_id, step.id, step.operation, step.state, step.attempts, step.spent, step.context, step.batch_id,
+returning given.call_id, step.id, step.operation, step.state, step.attempts, step.spent, step.memory, step.batch_id,
     step.lease, {FLOW_COLUMNS}, coalesce(given.round = f.round, false) as kept,
     case when given.round is distinct from f.round then f.body end as body
 """  # noqa: S608 - constants of ours

@@ -87,7 +87,7 @@ on conflict (trader_key, flow_id) do update set begun_at = excluded.begun_at, en
 
 _PLAN_AGAIN = """
 with away as (
-    update step set state = $2, ended_at = clock_timestamp(), context = '{}' where id = any($1)
+    update step set state = $2, ended_at = clock_timestamp(), memory = '{}' where id = any($1)
     returning flow_id, trader_key, attempts),
 counted as (
     update flow set attempts = greatest(flow.attempts, away.attempts) from away where flow.id = away.flow_id)

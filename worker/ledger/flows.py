@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from schemas.events import EVENTS, Event
 from worker.engine.known_events import Key, Known
+from worker.engine.memory import Memory
 from worker.engine.rows import Accepted, Claimed, FlowRow
 from worker.engine.states import StepState
 from worker.ledger.columns import columns
@@ -65,7 +66,7 @@ def claimed_step(row: Any, flow: FlowRow) -> Claimed:
         StepState(row["state"]),
         row["attempts"],
         row["spent"],
-        row["context"],
+        Memory.from_json(row["memory"]),
         row["batch_id"],
         flow,
     )

@@ -14,13 +14,12 @@ from typing import Any
 
 import structlog
 
-from schemas.outcomes import ErrorCode
-from worker.engine.flows.base import Failed
 from worker.engine.rows import Claimed, Finish, Move
 from worker.ledger.database import Connection, DatabaseUnavailable
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import OutcomeRow
 from worker.replies import Reply, Unclear
+from worker.results import Unknown
 
 log = structlog.get_logger()
 
@@ -73,7 +72,7 @@ async def _apart(ledger: Ledger, lease: uuid.UUID, moves: Moves) -> Sequence[Out
         ((step, _),) = moves
         log.error("ledger.result_refused", flow_id=str(step.flow.id), operation=step.operation)
         text = f"What Tradovate answered to {step.operation} cannot be stored; an operator must look what it did."
-        return await ledger.record(lease, [(step, Finish(Failed(ErrorCode.IN_DOUBT, text), parked=True))])
+        return await ledger.record(lease, [(step, Finish(Unknown(text)))])
     half = len(moves) // 2
     outcomes: list[OutcomeRow] = []
     for part in filter(None, (moves[:half], moves[half:])):

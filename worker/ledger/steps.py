@@ -40,7 +40,7 @@ async def move(connection: Connection, lease: uuid.UUID | None, steps: Sequence[
         _MOVE,
         lease,
         *columns(steps, "id", "state", "attempts", "due", "spent"),
-        *columns(steps, "context", "batch_id", "result", "trader_key", "ended_at", "history"),
+        *columns(steps, "memory", "batch_id", "result", "trader_key", "ended_at", "history"),
         HISTORY_MOST,
     )
     if len(moved) != len(steps):
@@ -142,20 +142,20 @@ where step.id = planned.id and step.state = 'waiting'
 
 _MOVE = """
 update step set state = moved.state, attempts = moved.attempts, due = moved.due, arrived = moved.due,
-    spent = moved.spent, context = moved.context, batch_id = moved.batch_id, result = moved.result,
+    spent = moved.spent, memory = moved.memory, batch_id = moved.batch_id, result = moved.result,
     trader_key = coalesce(moved.trader_key, step.trader_key), ended_at = moved.ended_at, lease = null,
     lease_until = null,
     history = case when moved.history is null or jsonb_array_length(step.history) >= $13::int then step.history
         else step.history || moved.history end
 from unnest($2::bigint[], $3::text[], $4::int[], $5::timestamptz[], $6::float8[], $7::jsonb[], $8::bigint[],
     $9::jsonb[], $10::text[], $11::timestamptz[], $12::jsonb[])
-    as moved (id, state, attempts, due, spent, context, batch_id, result, trader_key, ended_at, history)
+    as moved (id, state, attempts, due, spent, memory, batch_id, result, trader_key, ended_at, history)
 where step.id = moved.id and step.lease is not distinct from $1::uuid
 returning 1
 """
 
 _CLOSE = """
-update step set state = closed.state, ended_at = clock_timestamp(), lease = null, lease_until = null, context = '{}',
+update step set state = closed.state, ended_at = clock_timestamp(), lease = null, lease_until = null, memory = '{}',
     waits_for = null
 from unnest($1::bigint[], $2::text[]) as closed (id, state)
 where step.id = closed.id

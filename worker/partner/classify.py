@@ -33,7 +33,7 @@ from typing import Any
 
 from schemas.cleaning import clean
 from worker.partner._json import NONSENSE, read_json
-from worker.replies import Answer, NotExecuted, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, Misdirected, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 __all__ = ["classify"]
 
@@ -56,7 +56,7 @@ def classify(status: int, body: bytes, *, reading: bool, leads_to: str | None = 
     """
     if 300 <= status < 400 or status == 421 or (status in (404, 405) and not body.strip()):
         why = _NOT_EXECUTED.get(status, f"HTTP {status}: a redirect")
-        return NotExecuted(why, status, leads_to)
+        return Misdirected(why, status, leads_to)
     if status in (423, 429):  # 423 warns that a 429 is near; both want silence from everybody
         return Silence(status)
     if status == 408:
@@ -165,7 +165,7 @@ def _refused(body: dict[str, Any]) -> Reply | None:
     if text is None:
         return Unclear(f"an answer with the errorCode {code} and no errorText", 200) if code is not None else None
     if text.lower().startswith(_WRONG_DOMAIN):
-        return NotExecuted(text, 200)
+        return Misdirected(text, 200)
     if _partly_done(body.get("results")):
         # The whole says no, some items say yes. Taken for a refusal it would be sent again, and doubled.
         return Unclear("an answer that is refused as a whole and granted in part", 200)

@@ -18,7 +18,7 @@ from websockets.http11 import Response
 from worker.partner.classify import classify
 from worker.partner.egress import tls_fault
 from worker.partner.hosts import redirected
-from worker.replies import NotExecuted, NotSent, Reply, Silence, Unclear
+from worker.replies import Misdirected, NotSent, Reply, Silence, Unclear
 
 __all__ = ["Dial", "NotConnected"]
 
@@ -94,7 +94,7 @@ def _not_let_in(url: str, response: Response) -> NotConnected:
     leads_to = redirected(_as_http(url), _as_http(locations[0])) if len(locations) == 1 else None
     reply = classify(status, bytes(response.body or b""), reading=True, leads_to=leads_to)
     said = f"HTTP {status}"
-    if not isinstance(reply, NotExecuted | Silence):
+    if not isinstance(reply, Misdirected | Silence):
         # Answered is answered: it counts against the hour like any other call. It is no sign of a closed session, as
         # the same status of a call with a token would be.
         reply = Unclear(f"{said} to the handshake")

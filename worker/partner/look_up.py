@@ -14,31 +14,39 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from schemas.outcomes import ErrorCode
 from worker.partner.bulk_reads import by_id
+from worker.partner.masking import mask_all, mask_each
 from worker.partner.observed_forms import ACCOUNTS, USERS, Seen
 from worker.partner.operation import Entity, HostDoubted, Item, NotPermitted, Operation, Reader, Unreadable
-from worker.replies import Absent, Answer, Domain, Finding, NotExecuted, Query, Refused, Reply, Unknown
+from worker.replies import Answer, Domain, Misdirected, Query, Reply
+from worker.results import NotExecuted, Rejected, Result, Unknown
 
-__all__ = ["look", "look_for_needed"]
+__all__ = ["look", "look_for_needed", "unread"]
 
 
-async def look(operation: Operation, reader: Reader, items: Sequence[Item], *, sent: bool = True) -> Sequence[Finding]:
+async def look(operation: Operation, reader: Reader, items: Sequence[Item], *, sent: bool = True) -> Sequence[Result]:
     """What became of the items. `sent`: some of them were, so that what is absent will be sent a second time.
 
     Raises `CannotLook`, and `Unreadable` when nothing is known of any of them.
     """
     assert operation.look_up is not None
     watched = _Watched(reader)
-    findings = await operation.look_up(watched, items)
+    found = await operation.look_up(watched, items)
     await watched.settle(items)
     if sent and watched.early:
-        findings = await operation.look_up(watched, items)
+        found = await operation.look_up(watched, items)
         await watched.settle(items)
-    return findings
+    return mask_each(found, items)
 
 
-async def look_for_needed(operation: Operation, reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
-    """Whether what the items need is there, after an empty 404 to the call: `Refused` as not found, or `Absent`.
+def unread(why: Unreadable, items: Sequence[Item]) -> Sequence[Result]:
+    """The results of a look-up that raised `why`: nothing is known of any item."""
+    return mask_all(Unknown(str(why)), items)
+
+
+async def look_for_needed(operation: Operation, reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
+    """Whether what the items need is there, after an empty 404 to the call: `Rejected` as not found, or `NotExecuted`.
 
     Raises `CannotLook`, and `Unreadable` when nothing is known of any of them.
     """
@@ -50,16 +58,16 @@ async def look_for_needed(operation: Operation, reader: Reader, items: Sequence[
     there = {key: await by_id(watched, *key, wanted) for key, wanted in ids.items()}
     await watched.settle(items)
 
-    def finding(entities: Sequence[Entity]) -> Finding:
+    def result(entities: Sequence[Entity]) -> Result:
         missing = [each for each in entities if each.id not in there[each.domain, each.kind]]
         if missing:
             text = ", ".join(f"{each.name} {each.id}" for each in missing)
-            return Refused(f"Tradovate does not know {text}.", "not_found")
+            return Rejected(f"Tradovate does not know {text}.", ErrorCode.NOT_FOUND)
         read = [there[each.domain, each.kind][each.id] for each in entities]
         unread = next((each for each in read if isinstance(each, Unreadable)), None)
-        return Absent() if unread is None else Unknown(str(unread))
+        return NotExecuted() if unread is None else Unknown(str(unread))
 
-    return [finding(each) for each in needed]
+    return mask_each([result(each) for each in needed], items)
 
 
 _BULK = ("/finds", "/items", "/ldeps")
@@ -89,7 +97,7 @@ class _Watched:
 
     def _noted(self, domain: Domain, path: str, reply: Reply) -> Reply:
         match reply:
-            case NotExecuted(status=404):
+            case Misdirected(status=404):
                 self.doubtful.add(domain)
                 # A bulk read that says 404 may not exist: it is believed only in a form that has found something.
                 believed = not path.endswith(_BULK) or path in self.seen.forms

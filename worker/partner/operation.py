@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Protocol
 
 from worker.errors import Unavailable, WorkerError
 from worker.partner.observed_forms import Seen
-from worker.replies import Domain, Done, Finding, Query, Reply, Result, Unknown
+from worker.replies import Domain, Query, Reply
+from worker.results import Result, Succeeded, Unknown
 
 
 class Resend(StrEnum):
@@ -104,7 +105,7 @@ class Operation:
     promises: Mapping[str, type]  # the parts of a response without which it proves nothing, and their JSON types
     results: Callable[[Mapping[str, Any], Sequence[Item]], Sequence[Result]]  # of a response that has those parts
     needs: Callable[[Item], Sequence[Entity]]  # what must exist: an empty 404 is about the item only if it does not
-    look_up: Callable[[Reader, Sequence[Item]], Awaitable[Sequence[Finding]]] | None = None
+    look_up: Callable[[Reader, Sequence[Item]], Awaitable[Sequence[Result]]] | None = None
     parts: Callable[[Item], int] = lambda _item: 1  # how many things an item asks for, or keeps waiting
     doubt_refusals: bool = False  # a refused item may have been made by us before: look it up by name
     feeds: tuple[str, ...] = ()  # operations that linger and whose steps its results bring
@@ -118,7 +119,7 @@ class Operation:
     retry_for: float | None = None  # seconds; shorter than RETRY_FOR_SECONDS where a flow must not wait so long
     retry_from: float = 0.0  # seconds at least between two tries, up to twice as long: what is polled is not hammered
     certain: Callable[[str], bool] = lambda _text: False  # refusals that leave no doubt, though others would
-    already: Callable[[str], Done | None] = lambda _text: None  # refusals that mean 'it is so'
+    already: Callable[[str], Succeeded | None] = lambda _text: None  # refusals that mean 'it is so'
 
     @property
     def vendor(self) -> str:

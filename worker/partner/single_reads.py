@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from worker.partner.operation import NotPermitted, Reader, Unreadable
-from worker.replies import Answer, Domain, NotExecuted, Query, Refusal, Reply, Unclear
+from worker.replies import Answer, Domain, Misdirected, Query, Refusal, Reply, Unclear
 
 Row = Mapping[str, Any]
 
@@ -73,7 +73,7 @@ async def one(reader: Reader, domain: Domain, path: str, **query: Query) -> list
     match await reader.get(domain, path, **query):
         case Answer(body=body):
             return rows(body)
-        case NotExecuted(status=404):
+        case Misdirected(status=404):
             return []
         case reply:
             raise _unreadable(path, reply)
@@ -99,9 +99,9 @@ async def page(reader: Reader, domain: Domain, path: str, **query: Query) -> Pag
     match reply:
         case Answer(body=body):
             return rows(body)
-        case NotExecuted(status=404):
+        case Misdirected(status=404):
             return No.NOT_THERE
-        case Refusal() | NotExecuted(status=405):
+        case Refusal() | Misdirected(status=405):
             return No.REFUSED
         case Unclear(status=status) if status is not None and 400 <= status < 500 and status != 408:
             return No.REFUSED

@@ -36,7 +36,7 @@ from worker.partner.socket_actions import (
 )
 from worker.partner.socket_protocol import AUTHORIZE, HEARTBEAT, SYNC, SYNC_BODY, Timing, Wire
 from worker.partner.token import Token
-from worker.replies import Answer, NotExecuted, NotSent, Reply, Silence, Ticket, Unclear
+from worker.replies import Answer, Misdirected, NotSent, Reply, Silence, Ticket, Unclear
 
 __all__ = ["Calls", "Hearer", "HeldBack", "Permit", "Socket"]
 
@@ -155,7 +155,7 @@ class Socket:
         match reply:
             case Silence():
                 return End(EndReason.LOCKED_OUT, connection.said)
-            case NotExecuted():
+            case Misdirected():
                 return End(EndReason.WRONG_HOST, connection.said)
             case _:
                 return End(EndReason.UNREACHABLE, connection.said)

@@ -31,7 +31,7 @@ from worker.partner.socket_actions import (
     Silenced,
     Unreadable,
 )
-from worker.replies import Answer, NotExecuted, Silence, Ticket, Unauthorized
+from worker.replies import Answer, Misdirected, Silence, Ticket, Unauthorized
 
 __all__ = ["AUTHORIZE", "HEARTBEAT", "SYNC", "SYNC_BODY", "Phase", "Timing", "Wire"]
 
@@ -227,7 +227,7 @@ class Wire:
                 yield self._over(EndReason.UNAUTHORIZED, text[:200])
             case Silence():
                 yield self._over(EndReason.LOCKED_OUT, str(status))
-            case NotExecuted():
+            case Misdirected():
                 yield self._over(EndReason.WRONG_HOST, f"{operation}: {status}")
             case _:
                 yield self._over(EndReason.REFUSED, f"{operation}: {status}")

@@ -15,7 +15,7 @@ from worker.ledger.budget import Budget, Closed, Wanted
 from worker.ledger.call_log import begin_calls, result_name
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.partner.client import Exchange, PartnerClient
-from worker.replies import Domain, NotExecuted, NotSent
+from worker.replies import Domain, Misdirected, NotSent
 from worker.session import renewal_rules
 from worker.session.host_changes import Places, Reached
 from worker.session.identity import Credentials
@@ -120,7 +120,7 @@ class Sending:
     def _elsewhere(self, job: Job, exchange: Exchange) -> Reached | None:
         """Another host for a job that was surely not executed; None: what came back stands."""
         match exchange.reply:
-            case NotExecuted(leads_to=leads_to):
+            case Misdirected(leads_to=leads_to):
                 return self.places.elsewhere(leads_to, (*job.tried, job.reached.host))
             case NotSent(unreachable=True):
                 return self.places.elsewhere(None, (*job.tried, job.reached.host))

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.cleaning import clean
 from worker.partner.client import Exchange
-from worker.replies import Answer, NotExecuted, NotSent, Refusal, Silence, Ticket, Unauthorized, Unclear
+from worker.replies import Answer, Misdirected, NotSent, Refusal, Silence, Ticket, Unauthorized, Unclear
 
 ASSUMED_LIFE = timedelta(minutes=80)
 """The shorter of the two lives that the vendor's pages name, for a response that does not say."""
@@ -90,11 +90,11 @@ def _without_token(body: Any) -> Denied | Failed:
     return Denied(APPROVAL)
 
 
-def _failed(reply: Refusal | Ticket | Silence | NotSent | NotExecuted | Unclear) -> Failed:
+def _failed(reply: Refusal | Ticket | Silence | NotSent | Misdirected | Unclear) -> Failed:
     match reply:
         case NotSent(why):
             return Failed(why, sent=False)
-        case Unclear(why=why) | NotExecuted(why=why):
+        case Unclear(why=why) | Misdirected(why=why):
             return Failed(why)
         case Ticket():
             return Failed("a penalty ticket")

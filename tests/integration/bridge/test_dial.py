@@ -15,7 +15,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from tests.support.doors import door, egress_proxy, private_ca
 from worker.partner.handshake import Dial, NotConnected
-from worker.replies import NotExecuted, NotSent, Silence, Unclear
+from worker.replies import Misdirected, NotSent, Silence, Unclear
 
 
 def response(status: int, *headers: str, body: bytes = b"") -> bytes:
@@ -57,7 +57,7 @@ async def says_open(connection: ClientConnection | NotConnected) -> bool:
 async def test_a_wrong_host_has_executed_nothing(status: int) -> None:
     """421, and 404 or 405 without a body: the domain is elsewhere."""
     found = await refused(response(status))
-    assert isinstance(found.reply, NotExecuted)
+    assert isinstance(found.reply, Misdirected)
     assert (found.reply.status, found.said) == (status, f"HTTP {status}")
 
 
@@ -68,7 +68,7 @@ async def test_a_redirect_is_never_followed(status: int) -> None:
         for scheme in ("ws", "http"):
             location = f"Location: {scheme}://127.0.0.1:{other.port}/v1/websocket"
             found = await refused(response(status, location))
-            assert found.reply == NotExecuted(f"HTTP {status}: a redirect", status, f"127.0.0.1:{other.port}")
+            assert found.reply == Misdirected(f"HTTP {status}: a redirect", status, f"127.0.0.1:{other.port}")
         assert other.seen == []
 
 
@@ -86,7 +86,7 @@ async def test_a_redirect_is_never_followed(status: int) -> None:
 async def test_a_redirect_to_anything_else_leads_nowhere(locations: tuple[str, ...]) -> None:
     """Another scheme, another path, a password, two of them: it is a wrong host, and no more is known."""
     found = await refused(response(307, *locations))
-    assert found.reply == NotExecuted("HTTP 307: a redirect", 307, None)
+    assert found.reply == Misdirected("HTTP 307: a redirect", 307, None)
 
 
 @pytest.mark.parametrize("status", [423, 429])

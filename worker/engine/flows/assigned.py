@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from schemas.events import AccountAssigned
-from worker.engine.flows.base import SUCCEEDED, Facts, Failed, Item, Names, Planned, Rules, Send, StepEnd, View
+from worker.engine.flows.base import SUCCEEDED, Facts, Item, Names, Planned, Rules, Send, View
 from worker.engine.flows.common import ended_by, new_round, permitted
 from worker.engine.flows.departing import stopped
+from worker.results import Result, Succeeded
 
 PERMISSION = "createTradingPermission"
 
@@ -36,11 +37,11 @@ class Assignment:
         alike = f"{event.account_id}:{event.user_id}"  # the same pair twice is one request
         return Planned(stopped(view) or Send(PERMISSION, look_first=True, alike=alike), facts)
 
-    def learn(self, view: View, _operation: str, end: StepEnd) -> Planned | Facts:
+    def learn(self, view: View, _operation: str, result: Result) -> Planned | Facts:
         """The permission's id, or the refusal."""
-        if isinstance(end, Failed):
-            return ended_by(end, view.facts)
-        return permitted(view.facts, end.value)
+        if not isinstance(result, Succeeded):
+            return ended_by(result, view.facts)
+        return permitted(view.facts, result.value)
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
         """Account and user."""

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from schemas.events import Event
 from schemas.outcomes import ErrorCode, Status
+from worker.results import Result
 
 Facts = Mapping[str, Any]
 """What a flow has learned, in the outcome's field names (`userId`, `accountId`, ...), ids and partner texts only."""
@@ -145,28 +146,6 @@ class Planned:
     wakes: Sequence[str] = ()  # keys that other flows may wait for, and that have just happened
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
-    """The step took effect; `value` in the outcome's field names."""
-
-    value: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The step will not be tried again. `code`: rejected, conflict, not_found, gave_up, in_doubt, cancelled.
-
-    `divide`: it failed time and again for all that it asks for at once; asked for in parts, some of it may succeed.
-    """
-
-    code: ErrorCode
-    text: str
-    divide: bool = False
-
-
-StepEnd = Succeeded | Failed
-
-
 class Names(NamedTuple):
     """Whom and what an event names: what the ledger looks up and locks before the event's flow is planned."""
 
@@ -220,8 +199,8 @@ class Flow(Protocol):
         """What comes next."""
         ...
 
-    def learn(self, view: View, operation: str, end: StepEnd) -> Planned | Facts:
-        """Folds a step's end into the facts; a `Planned` when that ends the flow at once."""
+    def learn(self, view: View, operation: str, result: Result) -> Planned | Facts:
+        """Folds the result with which a step has ended into the facts; a `Planned` when that ends the flow at once."""
         ...
 
     def item(self, view: View, operation: str, rules: Rules) -> Item:

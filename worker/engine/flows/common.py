@@ -13,7 +13,6 @@ from worker.engine.flows.base import (
     ENDED,
     End,
     Facts,
-    Failed,
     OrderView,
     Planned,
     Rules,
@@ -24,6 +23,7 @@ from worker.engine.flows.base import (
     trader_key,
     warned,
 )
+from worker.results import Failure
 
 RECHECK = timedelta(minutes=5)
 """A wait for another flow ends when that flow wakes it; this is the net below, should a wake-up be lost."""
@@ -46,10 +46,10 @@ def permitted(facts: Facts, value: Mapping[str, Any]) -> dict[str, Any]:
     return warned(found, f"Trading permission {permission} is {status}; no other one was created.")
 
 
-def ended_by(end: Failed, facts: Facts) -> Planned:
+def ended_by(result: Failure, facts: Facts) -> Planned:
     """The flow ends as its step did."""
-    status = Status.IN_DOUBT if end.code is ErrorCode.IN_DOUBT else Status.FAILED
-    return Planned(End(status, end.code, end.text), facts)
+    status = Status.IN_DOUBT if result.code is ErrorCode.IN_DOUBT else Status.FAILED
+    return Planned(End(status, result.code, result.text), facts)
 
 
 def known_user(view: View, rules: Rules, trader_id: str | None, user_id: int | None) -> int | Wait | End:

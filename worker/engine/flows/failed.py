@@ -15,13 +15,11 @@ from dataclasses import replace
 from schemas.events import TraderFailed
 from worker.engine.flows.base import (
     Facts,
-    Failed,
     Item,
     Names,
     Planned,
     Rules,
     Send,
-    StepEnd,
     View,
     Wait,
     order_key,
@@ -40,6 +38,7 @@ from worker.engine.flows.failed_facts import (
 )
 from worker.engine.flows.failed_scope import Scope
 from worker.engine.flows.purchased import KIND
+from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
 REVOKE = "revokeTradingPermissions"
 FIND = "revokeTradingPermissions@find"
@@ -80,21 +79,21 @@ class Revocation:
         only = {"tradingPermissionId": memory.revoked[0]} if len(memory.revoked) == 1 else {}
         return Planned(scope.end(), {**memory.facts(), **only})
 
-    def learn(self, view: View, _operation: str, end: StepEnd) -> Planned | Facts:
+    def learn(self, view: View, _operation: str, result: Result) -> Planned | Facts:
         """What is revoked, what was found, what was refused."""
         memory = Memory.of(view.facts)
-        match memory.situation, end:
-            case LookingUp(), Failed(code=code, text=text):
-                return memory.with_failed_look_up(Trouble(code, text)).facts()
-            case LookingUp() as looking, succeeded:
-                assert not isinstance(succeeded, Failed)
-                memory = memory.with_found(looking, succeeded.value["found"], succeeded.value["accounts"])
+        match memory.situation, result:
+            case LookingUp() as looking, Succeeded(value=value):
+                memory = memory.with_found(looking, value["found"], value["accounts"])
                 # The ledger may know whose that is: the flow is planned when that is loaded and locked.
                 return Planned(_decision(Reading(), view), memory.facts(Reading()))
-            case Revoking() as revoking, Failed(code=code, text=text, divide=divide):
-                return memory.with_failure(revoking, Trouble(code, text), divide=divide).facts()
-            case Revoking(permission_ids=ids), _:
+            case LookingUp(), Rejected() | NotExecuted() | Unknown() as failure:
+                return memory.with_failed_look_up(Trouble(failure.code, failure.text)).facts()
+            case Revoking(permission_ids=ids), Succeeded():
                 return memory.with_revoked(ids).facts()
+            case Revoking() as revoking, Rejected() | NotExecuted() | Unknown() as failure:
+                divide = isinstance(failure, NotExecuted) and failure.divide
+                return memory.with_failure(revoking, Trouble(failure.code, failure.text), divide=divide).facts()
             case _:
                 raise ValueError("a result of a step that the flow has not asked for")
 

@@ -18,14 +18,12 @@ from worker.engine.flows.base import (
     SUCCEEDED,
     Decision,
     Facts,
-    Failed,
     Item,
     Names,
     OrderView,
     Planned,
     Rules,
     Send,
-    StepEnd,
     View,
     Wait,
     failed,
@@ -37,6 +35,7 @@ from worker.engine.flows.common import known_user, new_round, plus
 from worker.engine.flows.days import departure_due, renewal_after
 from worker.engine.flows.departing import GIVES
 from worker.engine.flows.purchased import KIND
+from worker.results import Result, Succeeded
 
 CANCEL = {"cancelEverything": "LIVE", "cancelEverything@demo": "DEMO"}
 
@@ -96,16 +95,16 @@ class Departure:
         decision, facts = _next(view, facts, rules)
         return Planned(decision, facts)
 
-    def learn(self, view: View, operation: str, end: StepEnd) -> Planned | Facts:
+    def learn(self, view: View, operation: str, result: Result) -> Planned | Facts:
         """A domain is done, or was away for a while, or refused."""
         facts = view.facts
-        if not isinstance(end, Failed):
+        if isinstance(result, Succeeded):
             facts = plus(facts, "cancelled", operation)
             return facts if _unproven(view, operation) else _done(view, facts, operation)
-        if end.code is ErrorCode.GAVE_UP:
+        if result.code is ErrorCode.GAVE_UP:
             away = facts.get("away", {})
-            return {**facts, "away": {**away, operation: away.get(operation, 0) + 1}, "said": end.text}
-        return {**facts, "lost": {**facts.get("lost", {}), operation: [end.code.value, end.text]}}
+            return {**facts, "away": {**away, operation: away.get(operation, 0) + 1}, "said": result.text}
+        return {**facts, "lost": {**facts.get("lost", {}), operation: [result.code.value, result.text]}}
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
         """The user."""

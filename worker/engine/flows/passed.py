@@ -21,19 +21,18 @@ from worker.engine.flows.base import (
     SUCCEEDED,
     End,
     Facts,
-    Failed,
     Item,
     Names,
     Planned,
     Rules,
     Send,
-    StepEnd,
     View,
     failed,
     warned,
 )
 from worker.engine.flows.common import ended_by, follow, jitter, known_user, new_round, restricted, trade_date
 from worker.engine.flows.departing import stopped
+from worker.results import Failure, Result, Succeeded
 
 KIND = "passed"
 
@@ -108,20 +107,20 @@ class Subaccount:
             return Planned(stopped(view) or Send(REQUEST if cleared else CHECK), facts)
         return _review(view, facts)
 
-    def learn(self, view: View, operation: str, end: StepEnd) -> Planned | Facts:
+    def learn(self, view: View, operation: str, result: Result) -> Planned | Facts:
         """What each step tells; a refused document spoils nothing but itself."""
         facts = dict(view.facts)
-        if isinstance(end, Failed):
-            return _failed(view, operation, end)
+        if not isinstance(result, Succeeded):
+            return _failed(view, operation, result)
         match operation:
             case "checkDuplicate":
                 return {**facts, "cleared": True}
             case "createPartnerSubaccountRequest":
-                return {**facts, **end.value, "requestedAt": view.now.isoformat(), "terms": _digest(_event(view))}
+                return {**facts, **result.value, "requestedAt": view.now.isoformat(), "terms": _digest(_event(view))}
             case "submitPartnerSubaccountDocument":
                 return {**facts, "uploaded": facts.get("uploaded", 0) + 1}
             case _:
-                return {**facts, **end.value, "polls": facts.get("polls", 0) + 1}
+                return {**facts, **result.value, "polls": facts.get("polls", 0) + 1}
 
     def item(self, view: View, operation: str, _rules: Rules) -> Item:
         """The partner's body of each of the four operations."""
@@ -189,23 +188,23 @@ def poll_after(view: View, facts: Facts) -> timedelta:
     return timedelta(seconds=spread(min(age / 10, LATE).total_seconds(), 0.25, draw))
 
 
-def _failed(view: View, operation: str, end: Failed) -> Planned | Facts:
+def _failed(view: View, operation: str, result: Failure) -> Planned | Facts:
     facts = dict(view.facts)
     match operation:
         case "submitPartnerSubaccountDocument":
             number = facts.get("uploaded", 0)
-            return warned({**facts, "uploaded": number + 1}, f"Document {SLOTS[number][0]}: {end.text}")
+            return warned({**facts, "uploaded": number + 1}, f"Document {SLOTS[number][0]}: {result.text}")
         case "checkDuplicate" if _requested_before(view):
             return {**facts, "cleared": True}  # what looks like a duplicate is the request that the ledger knows
-        case "checkDuplicate" if end.code is ErrorCode.IN_DOUBT:
-            text = f"A request like this may exist, so it was not sent: {end.text}"
+        case "checkDuplicate" if result.code is ErrorCode.IN_DOUBT:
+            text = f"A request like this may exist, so it was not sent: {result.text}"
             return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), facts)
         case "getPartnerSubaccountRequestStatus":
             # The request is made and moves money: that its review cannot be read does not make it fail.
-            text = f"The request was made, and its review cannot be read: {end.text}"
+            text = f"The request was made, and its review cannot be read: {result.text}"
             return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), facts)
         case _:
-            return ended_by(end, facts)
+            return ended_by(result, facts)
 
 
 def _terms(event: TraderPassed) -> dict[str, Any]:

@@ -25,14 +25,11 @@ from worker.engine.flows.base import (
     Decision,
     End,
     Facts,
-    Failed,
     Item,
     Names,
     Planned,
     Rules,
     Send,
-    StepEnd,
-    Succeeded,
     View,
     Wait,
     failed,
@@ -42,6 +39,7 @@ from worker.engine.flows.base import (
 from worker.engine.flows.common import RECHECK, ended_by, follow, permitted, restricted
 from worker.engine.flows.departing import stopped
 from worker.engine.flows.names import account_name, strong_password
+from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
 KIND = "purchased"
 
@@ -111,15 +109,15 @@ class Purchased:
             facts = {**facts, **found}
         return _provide(view, facts)
 
-    def learn(self, view: View, operation: str, end: StepEnd) -> Planned | Facts:
+    def learn(self, view: View, operation: str, result: Result) -> Planned | Facts:
         """Ids go into the facts; refused contact data is a warning; any other refusal ends the purchase."""
         facts = dict(view.facts)
-        match operation, end:
-            case "updateContactInfo", Failed(text=text):
-                return warned({**facts, "contact": "refused"}, f"Contact data: {text}")
+        match operation, result:
             case "updateContactInfo", Succeeded():
                 return {**facts, "contact": "done"}
-            case _, Failed() as failure:
+            case "updateContactInfo", Rejected(text=text) | NotExecuted(text=text) | Unknown(text=text):
+                return warned({**facts, "contact": "refused"}, f"Contact data: {text}")
+            case _, Rejected() | NotExecuted() | Unknown() as failure:
                 return ended_by(failure, facts)
             case "createEvaluationUsers", Succeeded() as succeeded:
                 adopted = bool(succeeded.value.get("adopted"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from schemas.events import PermissionRequested
-from worker.engine.flows.base import SUCCEEDED, Facts, Failed, Item, Names, Planned, Rules, Send, StepEnd, View
+from worker.engine.flows.base import SUCCEEDED, Facts, Item, Names, Planned, Rules, Send, View
 from worker.engine.flows.common import ended_by, new_round, permitted
 from worker.engine.flows.departing import stopped
+from worker.results import Result, Succeeded
 
 REQUEST = "requestTradingPermission"
 
@@ -34,11 +35,11 @@ class Request:
             return Planned(SUCCEEDED, facts)
         return Planned(stopped(view) or Send(REQUEST, look_first=True), facts)
 
-    def learn(self, view: View, _operation: str, end: StepEnd) -> Planned | Facts:
+    def learn(self, view: View, _operation: str, result: Result) -> Planned | Facts:
         """The permission's id, or the refusal word by word."""
-        if isinstance(end, Failed):
-            return ended_by(end, view.facts)
-        return permitted(view.facts, end.value)
+        if not isinstance(result, Succeeded):
+            return ended_by(result, view.facts)
+        return permitted(view.facts, result.value)
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
         """The account, and whom the permission is for."""

@@ -8,14 +8,12 @@ from worker.engine.flows.base import (
     SUCCEEDED,
     End,
     Facts,
-    Failed,
     Item,
     Names,
     OrderView,
     Planned,
     Rules,
     Send,
-    StepEnd,
     View,
     Wait,
     failed,
@@ -23,6 +21,7 @@ from worker.engine.flows.base import (
 )
 from worker.engine.flows.common import RECHECK, ended_by, new_round, trade_date
 from worker.engine.flows.purchased import KIND
+from worker.results import Result, Succeeded
 
 RESET = "resetDemoAccountState"
 
@@ -64,10 +63,10 @@ class Reset:
             return Planned(account, facts)
         return Planned(Send(RESET, alike=event.trade_date.isoformat()), {**facts, "accountId": account})
 
-    def learn(self, view: View, _operation: str, end: StepEnd) -> Planned | Facts:
+    def learn(self, view: View, _operation: str, result: Result) -> Planned | Facts:
         """Done, or the refusal."""
-        if isinstance(end, Failed):
-            return ended_by(end, view.facts)
+        if not isinstance(result, Succeeded):
+            return ended_by(result, view.facts)
         return {**view.facts, "reset": True}
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:

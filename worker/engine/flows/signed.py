@@ -14,19 +14,18 @@ from schemas.outcomes import ErrorCode
 from worker.engine.flows.base import (
     SUCCEEDED,
     Facts,
-    Failed,
     Item,
     Names,
     Planned,
     Rules,
     Send,
-    StepEnd,
     View,
     Wait,
     failed,
 )
 from worker.engine.flows.common import back_off, ended_by, new_round
 from worker.engine.flows.departing import stopped
+from worker.results import Result, Succeeded
 
 ADD = "addEntitlementSubscription"
 AGAIN = "addEntitlementSubscription@again"
@@ -84,14 +83,14 @@ class Entitlement:
         send = Send(AGAIN if by_itself else ADD, look_first=True, alike=alike)
         return Planned(stopped(view) or send, facts, (signed_key(event.user_id),) if first else ())
 
-    def learn(self, view: View, _operation: str, end: StepEnd) -> Planned | Facts:
+    def learn(self, view: View, _operation: str, result: Result) -> Planned | Facts:
         """Done; not yet; or the refusal word by word."""
         facts = {**view.facts, "sent": view.facts.get("sent", 0) + 1}
-        if not isinstance(end, Failed):
+        if isinstance(result, Succeeded):
             return {**facts, "entitled": True}
-        if end.code is ErrorCode.REJECTED and NOT_YET in end.text.lower():
-            return {**facts, "refused": end.text}
-        return ended_by(end, facts)
+        if result.code is ErrorCode.REJECTED and NOT_YET in result.text.lower():
+            return {**facts, "refused": result.text}
+        return ended_by(result, facts)
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
         """User and entitlement."""

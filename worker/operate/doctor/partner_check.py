@@ -19,7 +19,7 @@ from worker.ledger.database import Database
 from worker.operate.doctor.report import Finding, failed, ok, skipped, warning
 from worker.partner.client import PartnerClient
 from worker.partner.permission_classes import access_of
-from worker.replies import Answer, Domain, NotExecuted, NotSent, Reply, Unauthorized
+from worker.replies import Answer, Domain, Misdirected, NotSent, Reply, Unauthorized
 from worker.session import NoSession, SessionKeeper, Token
 from worker.settings import RunSettings
 
@@ -150,7 +150,7 @@ class Partner:
     async def _rows(self, domain: Domain, path: str, **query: str | int) -> Sequence[Mapping[str, Any]] | str:
         """The entities of a read, or in a word why there are none."""
         found = await self._read(domain, path, query)
-        wrong = isinstance(found, NotExecuted) and found.status != 404  # that may mean that there is none
+        wrong = isinstance(found, Misdirected) and found.status != 404  # that may mean that there is none
         if wrong or (isinstance(found, Closed) and found.scope == SESSION_SCOPE):
             # The token is to be renewed first, or the host was a wrong one: once more, as a replica would.
             with contextlib.suppress(NoSession):
@@ -161,7 +161,7 @@ class Partner:
         match found:
             case Closed(why=why):
                 return why
-            case NotExecuted(status=404) | Answer(body=None):
+            case Misdirected(status=404) | Answer(body=None):
                 return []
             case Answer(body=list() as rows):
                 return [row for row in rows if isinstance(row, dict) and row]
@@ -169,7 +169,7 @@ class Partner:
                 return [row] if row else []
             case Unauthorized():
                 return f"not permitted to this API key, which needs {access_of(path)} ({path})"
-            case NotExecuted(why=why) | NotSent(why=why):
+            case Misdirected(why=why) | NotSent(why=why):
                 return f"{why} ({path})"
             case _:
                 return f"Tradovate answered {type(found).__name__} to {path}"

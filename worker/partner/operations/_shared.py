@@ -10,7 +10,8 @@ from typing import Any
 
 from worker.partner.operation import Entity, Item, Unreadable
 from worker.partner.single_reads import is_id
-from worker.replies import Domain, Done, Finding, Refused, Result, Unknown
+from worker.replies import Domain
+from worker.results import Rejected, Result, Succeeded, Unknown
 
 
 class Rank(IntEnum):
@@ -93,7 +94,7 @@ def _one(
         return one(result, item)
     if any(result.get(name) is not None for name in ids):
         return Unknown("the item is refused and granted")
-    return Refused(text.strip())
+    return Rejected(text.strip())
 
 
 def alike(entity: Any, **expected: Any) -> bool:
@@ -109,15 +110,15 @@ def alike(entity: Any, **expected: Any) -> bool:
     return is_id(entity["id"]) and all(entity.get(name) in (None, value) for name, value in expected.items())
 
 
-async def each(items: Sequence[Item], one: Callable[[Item], Awaitable[Finding]]) -> list[Finding]:
+async def each(items: Sequence[Item], one: Callable[[Item], Awaitable[Result]]) -> list[Result]:
     """Looks up one item after the other; an unreadable answer about one leaves the others alone."""
-    findings: list[Finding] = []
+    results: list[Result] = []
     for item in items:
         try:
-            findings.append(await one(item))
+            results.append(await one(item))
         except Unreadable as unreadable:
-            findings.append(Unknown(str(unreadable)))
-    return findings
+            results.append(Unknown(str(unreadable)))
+    return results
 
 
 def day_of(value: Any) -> date | None:
@@ -136,9 +137,9 @@ OK = {"ok": bool}
 
 def simple(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
     """What a SimpleResponse says of all items alike. `ok: false` without an errorText says nothing."""
-    return [Done() if body["ok"] else Unknown("ok is false, and no errorText says why")] * len(items)
+    return [Succeeded() if body["ok"] else Unknown("ok is false, and no errorText says why")] * len(items)
 
 
-def adopted(**value: Any) -> Done:
+def adopted(**value: Any) -> Succeeded:
     """It is there already, and it is ours."""
-    return Done({**value, "adopted": True})
+    return Succeeded({**value, "adopted": True})

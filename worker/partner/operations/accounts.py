@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from schemas.outcomes import ErrorCode
 from schemas.permission_status import PERMISSION_ENDED, PERMISSION_LIVE, PERMISSION_USABLE
 from worker.partner.bulk_reads import by_id, by_names, dependents, readable
 from worker.partner.observed_forms import ACCOUNTS
 from worker.partner.operation import Entity, Item, Operation, Reader, Resend, Unreadable, plain
 from worker.partner.operations._shared import MOST, Rank, adopted, each, per_item, user
 from worker.partner.single_reads import Row, folded, is_id, item, rows
-from worker.replies import Absent, Answer, Domain, Done, Finding, NotExecuted, Refusal, Refused, Result, Unknown
+from worker.replies import Answer, Domain, Misdirected, Refusal
+from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
 
 def _request(items: Sequence[Item]) -> Mapping[str, Any]:
@@ -25,7 +27,7 @@ def _one(result: Mapping[str, Any], item: Item) -> Result:
     if permission_id is not None and not is_id(permission_id):
         return Unknown("a trading permission without an id")
     # An account without its permission gets one by createTradingPermission.
-    return Done({"accountId": account_id, "accountName": item["name"], "tradingPermissionId": permission_id})
+    return Succeeded({"accountId": account_id, "accountName": item["name"], "tradingPermissionId": permission_id})
 
 
 def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
@@ -36,7 +38,7 @@ def _needs(item: Item) -> Sequence[Entity]:
     return (*user(item), Entity(Domain.DEMO, "account", item["templateAccountId"], "template account"))
 
 
-async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     """By the id of what an earlier event of the order left behind (`_left`), else by name; then by permission.
 
     Ours is an account on which this trader's user has a permission, revoked or not; or one on which nobody has, if the
@@ -53,10 +55,10 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
 
     permissions = await permissions_of(reader, {item["userId"] for item in items if accounts(item)})
 
-    async def one(item: Item) -> Finding:
+    async def one(item: Item) -> Result:
         found = {account["id"]: account for account in map(_readable, accounts(item))}
         if not found:
-            return Absent()
+            return NotExecuted()
         own = [row for row in readable(permissions[item["userId"]]) if row.get("accountId") in found]
         if not all(is_id(row.get("id")) for row in own):
             return Unknown("a trading permission without an id")
@@ -74,7 +76,7 @@ def _readable(account: Row | Unreadable) -> Row:
     return account
 
 
-async def _nobodys(reader: Reader, accounts: Sequence[Row], item: Item, *, ours: bool) -> Finding:
+async def _nobodys(reader: Reader, accounts: Sequence[Row], item: Item, *, ours: bool) -> Result:
     for account in accounts:
         if not (ours or item.get("_derived") or item.get("_free")):
             break
@@ -86,11 +88,13 @@ async def _nobodys(reader: Reader, accounts: Sequence[Row], item: Item, *, ours:
         if own := [each for each in on_it if each.get("userId") == item["userId"]]:
             return _ours(account, item, best_permission(own))
     if ours:
-        return Refused("The account of this order is another trader's at Tradovate.", "conflict")
-    return Refused("The account name is taken at Tradovate by an account that is not this order's.", "conflict")
+        return Rejected("The account of this order is another trader's at Tradovate.", ErrorCode.CONFLICT)
+    return Rejected(
+        "The account name is taken at Tradovate by an account that is not this order's.", ErrorCode.CONFLICT
+    )
 
 
-def _ours(account: Row, item: Item, permission: Row | None) -> Finding:
+def _ours(account: Row, item: Item, permission: Row | None) -> Result:
     """The account is adopted, with its permission. One that is not in force says so."""
     status = permission.get("status") if permission is not None else None
     name = account.get("name")
@@ -132,7 +136,7 @@ async def permissions_on(reader: Reader, account_id: int) -> list[Row] | None:
             if not all(is_id(row.get("id")) for row in on_it):
                 raise Unreadable("a trading permission without an id")
             return on_it
-        case Refusal() | NotExecuted(status=404) as reply:
+        case Refusal() | Misdirected(status=404) as reply:
             if await item(reader, Domain.DEMO, "account", account_id) is None:
                 return None
         case reply:

@@ -8,7 +8,8 @@ from typing import Any
 from worker.partner.bulk_reads import dependents, readable
 from worker.partner.operation import Item, Operation, Reader, Resend, plain
 from worker.partner.operations._shared import Rank, alike, each, user
-from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
+from worker.replies import Domain
+from worker.results import NotExecuted, Result, Succeeded, Unknown
 
 _COMPARED = ("firstName", "lastName", "streetAddress1", "city", "country", "phone")
 """The fields that the entity must have (vendor schema): equal in these, it is the one that we sent."""
@@ -22,7 +23,7 @@ def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]
     # The vendor calls contactInfo optional. Without it, the look-up finds out.
     # Its values are not compared: Tradovate may write a phone number or a state in another form than it was sent.
     proven = alike(body["contactInfo"], userId=items[0]["userId"])
-    return [Done() if proven else Unknown("contact data that are not this user's")]
+    return [Succeeded() if proven else Unknown("contact data that are not this user's")]
 
 
 def _same(row: Mapping[str, Any], item: Item) -> bool:
@@ -36,14 +37,14 @@ def _letters(value: Any) -> str:
     return "".join(each for each in str(value or "").casefold() if each.isalnum())
 
 
-async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     """Whether the user's contact data are what was sent; in bulk (`ldeps`) for several users."""
     found = await dependents(reader, Domain.LIVE, "contactInfo", {item["userId"] for item in items})
 
-    async def one(item: Item) -> Finding:
+    async def one(item: Item) -> Result:
         own = readable(found[item["userId"]])
         whole = [row for row in own if all(row.get(name) is not None for name in _COMPARED)]
-        return Done() if any(_same(row, item) for row in whole) else Absent()
+        return Succeeded() if any(_same(row, item) for row in whole) else NotExecuted()
 
     return await each(items, one)
 

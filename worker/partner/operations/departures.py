@@ -16,7 +16,8 @@ from worker.partner.bulk_reads import dependents, readable
 from worker.partner.operation import Item, Operation, Reader, Resend, Unreadable
 from worker.partner.operations._shared import MOST, Rank, day_of, user
 from worker.partner.single_reads import is_id
-from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
+from worker.replies import Domain
+from worker.results import NotExecuted, Result, Succeeded, Unknown
 
 Row = Mapping[str, Any]
 
@@ -88,20 +89,20 @@ _ENTITIES: Mapping[Domain, Mapping[str, _Ended]] = {
 
 
 def _declare(name: str, domain: Domain) -> Operation:
-    async def look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+    async def look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
         """Gone is what is not there, or is marked as ended: the vendor does not say which of both it will be."""
         today = day_in_chicago(reader.now())
-        findings: dict[int, Finding] = {item["userId"]: Done() for item in items}
+        results: dict[int, Result] = {item["userId"]: Succeeded() for item in items}
         for entity, ended in _ENTITIES[domain].items():
-            for user_id, rows in (await dependents(reader, domain, entity, findings)).items():
+            for user_id, rows in (await dependents(reader, domain, entity, results)).items():
                 try:
                     gone = all(ended(row, today) for row in readable(rows))
                 except Unreadable as unreadable:
-                    findings[user_id] = Unknown(str(unreadable))
+                    results[user_id] = Unknown(str(unreadable))
                     continue
-                if not gone and isinstance(findings[user_id], Done):
-                    findings[user_id] = Absent()
-        return [findings[item["userId"]] for item in items]
+                if not gone and isinstance(results[user_id], Succeeded):
+                    results[user_id] = NotExecuted()
+        return [results[item["userId"]] for item in items]
 
     return Operation(
         name=name,

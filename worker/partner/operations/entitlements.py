@@ -11,7 +11,8 @@ from schemas.chicago import day_in_chicago
 from worker.partner.bulk_reads import dependents, readable
 from worker.partner.operation import Entity, Item, Operation, Reader, Resend, plain
 from worker.partner.operations._shared import Rank, alike, day_of, each, user
-from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
+from worker.replies import Domain
+from worker.results import NotExecuted, Result, Succeeded, Unknown
 
 NOT_YET = "live account is required"
 """What HTTP 200 says while the agreement is not signed (vendor, create and manage users and accounts)."""
@@ -25,7 +26,7 @@ def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]
     # The vendor calls entitlementSubscription optional. Without it, the look-up finds out.
     plugin, item = body["entitlementSubscription"], items[0]
     same = alike(plugin, userId=item["userId"], entitlementId=item["entitlementId"])
-    return [Done() if same else Unknown("an entitlement that is not the one asked for")] * len(items)
+    return [Succeeded() if same else Unknown("an entitlement that is not the one asked for")] * len(items)
 
 
 def _needs(item: Item) -> Sequence[Entity]:
@@ -39,14 +40,14 @@ def _in_force(row: Mapping[str, Any], today: date) -> bool:
     return not cancelled and (ends is None or ends > today)
 
 
-async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     """By the user's plugins, in bulk for several users."""
     found = await dependents(reader, Domain.LIVE, "userPlugin", {item["userId"] for item in items})
     today = day_in_chicago(reader.now())
 
-    async def one(item: Item) -> Finding:
+    async def one(item: Item) -> Result:
         own = [row for row in readable(found[item["userId"]]) if row.get("entitlementId") == item["entitlementId"]]
-        return Done() if any(_in_force(row, today) for row in own) else Absent()
+        return Succeeded() if any(_in_force(row, today) for row in own) else NotExecuted()
 
     return await each(items, one)
 

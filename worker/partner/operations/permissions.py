@@ -18,7 +18,8 @@ from worker.partner.operations._shared import (
 )
 from worker.partner.operations.accounts import best_permission, permissions_of, permissions_on
 from worker.partner.single_reads import Row, is_id, same_name
-from worker.replies import Absent, Domain, Done, Finding, Result, Unknown
+from worker.replies import Domain
+from worker.results import NotExecuted, Result, Succeeded, Unknown
 
 
 def _request(items: Sequence[Item]) -> Mapping[str, Any]:
@@ -34,12 +35,12 @@ def _made(*same: str) -> Callable[[Mapping[str, Any], Sequence[Item]], Sequence[
             return [Unknown("a trading permission that is not the one asked for")] * len(items)
         if permission.get("status") not in (None, *PERMISSION_LIVE):
             return [Unknown("a trading permission that lets nobody in")] * len(items)
-        return [Done({"tradingPermissionId": permission["id"]})] * len(items)
+        return [Succeeded({"tradingPermissionId": permission["id"]})] * len(items)
 
     return results
 
 
-def _found(permissions: Sequence[Row], item: Item) -> Finding:
+def _found(permissions: Sequence[Row], item: Item) -> Result:
     """What the permissions that could be it come to.
 
     A live one is what was asked for; one whose status says nothing proves nothing. One that has ended is it as well, if
@@ -58,14 +59,14 @@ def _found(permissions: Sequence[Row], item: Item) -> Finding:
     if item.get("_sent") and made:
         best = best_permission(made)
         return adopted(tradingPermissionId=best["id"], permissionStatus=best["status"])
-    return Absent(tuple(sorted(row["id"] for row in ended)))
+    return NotExecuted(others=tuple(sorted(row["id"] for row in ended)))
 
 
-async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     """By the user's permissions on that account."""
     permissions = await permissions_of(reader, {item["userId"] for item in items})
 
-    async def one(item: Item) -> Finding:
+    async def one(item: Item) -> Result:
         own = readable(permissions[item["userId"]])
         return _found([row for row in own if row.get("accountId") == item["accountId"]], item)
 
@@ -91,10 +92,10 @@ CREATE_PERMISSION = Operation(
 )
 
 
-async def _look_up_request(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+async def _look_up_request(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     """By the account's permissions: one for that e-mail, requested or accepted, is what was asked for."""
 
-    async def one(item: Item) -> Finding:
+    async def one(item: Item) -> Result:
         on_it = await permissions_on(reader, item["accountId"]) or ()
         return _found([row for row in on_it if same_name(row.get("ctaEmail"), item["ctaEmail"])], item)
 

@@ -11,7 +11,8 @@ from worker.partner.operation import Entity, Item, Operation, Reader, Resend, Un
 from worker.partner.operations._shared import MOST, OK, Rank, each, nothing, simple
 from worker.partner.operations.accounts import accounts_by_name, permissions_on
 from worker.partner.single_reads import Row, folded, is_id
-from worker.replies import Absent, Domain, Done, Finding, Unknown
+from worker.replies import Domain
+from worker.results import NotExecuted, Result, Succeeded, Unknown
 
 _PATH = "/user/revoketradingpermissions"
 
@@ -20,7 +21,7 @@ def _never(*_: Any) -> Never:
     raise AssertionError("this operation only looks")
 
 
-async def _find(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+async def _find(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     """What permissions there are: on accounts by id (`_accounts`) and by name (`_name`), and by their own ids (`_ids`).
 
     Told as rows of permission, user, account and status, with the accounts that exist.
@@ -30,7 +31,7 @@ async def _find(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
     wanted = {permission for item in items for permission in item["_ids"]}
     permissions = await by_id(reader, Domain.DEMO, "tradingPermission", wanted)
 
-    async def one(item: Item) -> Finding:
+    async def one(item: Item) -> Result:
         found = [_read(permissions[each]) for each in item["_ids"] if each in permissions]
         accounts = []
         by_name = [account["id"] for account in named.get(folded(item["_name"] or ""), ())]
@@ -39,7 +40,7 @@ async def _find(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
             if on_it is not None:
                 accounts.append(account_id)
                 found += on_it
-        return Done({"found": [_told(row) for row in found], "accounts": accounts})
+        return Succeeded({"found": [_told(row) for row in found], "accounts": accounts})
 
     return await each(items, one)
 
@@ -95,19 +96,19 @@ def _needs(item: Item) -> Sequence[Entity]:
     ]
 
 
-async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     """What lets nobody in any more is revoked, by whoever."""
     wanted = {permission for item in items for permission in item["tradingPermissionIds"]}
     found = await by_id(reader, Domain.DEMO, "tradingPermission", wanted)
 
-    def finding(item: Item) -> Finding:
+    def found_of(item: Item) -> Result:
         read = [found.get(permission, {}) for permission in item["tradingPermissionIds"]]
         if unread := [row for row in read if isinstance(row, Unreadable)]:
             return Unknown(str(unread[0]))
         gone = all(isinstance(row, Mapping) and row.get("status") in PERMISSION_ENDED for row in read)
-        return Done() if gone else Absent()
+        return Succeeded() if gone else NotExecuted()
 
-    return [finding(item) for item in items]
+    return [found_of(item) for item in items]
 
 
 REVOKE = Operation(

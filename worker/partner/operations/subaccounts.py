@@ -11,7 +11,8 @@ from typing import Any
 from worker.partner.operation import Entity, Item, Operation, Resend, plain
 from worker.partner.operations._shared import OK, Rank, nothing, user
 from worker.partner.single_reads import is_id
-from worker.replies import Domain, Done, Refused, Result, Unknown
+from worker.replies import Domain
+from worker.results import Rejected, Result, Succeeded, Unknown
 
 _ROOM = "/customerApplication/"
 
@@ -22,7 +23,7 @@ def _request(items: Sequence[Item]) -> Mapping[str, Any]:
 
 def _checked(body: Mapping[str, Any], _items: Sequence[Item]) -> Sequence[Result]:
     # Here `ok: false` is documented as a possible duplicate, with an errorText or without.
-    return [Done() if body["ok"] else Refused("Tradovate's duplicate check found a possible duplicate.")]
+    return [Succeeded() if body["ok"] else Rejected("Tradovate's duplicate check found a possible duplicate.")]
 
 
 CHECK_DUPLICATE = Operation(
@@ -48,7 +49,9 @@ def _made(body: Mapping[str, Any], _items: Sequence[Item]) -> Sequence[Result]:
     request_id, status = body["requestId"], body.get("status")
     if not is_id(request_id):
         return [Unknown("neither a request id nor an error")]
-    return [Done({"requestId": request_id, "requestStatus": status if isinstance(status, str) and status else None})]
+    return [
+        Succeeded({"requestId": request_id, "requestStatus": status if isinstance(status, str) and status else None})
+    ]
 
 
 def _needs(item: Item) -> Sequence[Entity]:
@@ -73,14 +76,14 @@ CREATE_REQUEST = Operation(
 
 
 def _uploaded(body: Mapping[str, Any], _items: Sequence[Item]) -> Sequence[Result]:
-    return [Done() if is_id(body["documentId"]) else Unknown("neither a document id nor an error")]
+    return [Succeeded() if is_id(body["documentId"]) else Unknown("neither a document id nor an error")]
 
 
-def _slot_filled(text: str) -> Done | None:
+def _slot_filled(text: str) -> Succeeded | None:
     """A slot can be filled once, so that a second upload is told that the first one worked."""
     lowered = text.lower()
     told = "already" in lowered and any(word in lowered for word in ("slot", "upload", "completed"))
-    return Done() if told else None
+    return Succeeded() if told else None
 
 
 SUBMIT_DOCUMENT = Operation(
@@ -106,7 +109,7 @@ def _told(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
     if not status or body.get("requestId") not in (None, items[0]["subAccountRequestId"]):
         return [Unknown("no status of the request that was asked about")]
     return [
-        Done(
+        Succeeded(
             {
                 "requestStatus": status,
                 **({"message": message} if isinstance(message, str) and message else {}),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from schemas.outcomes import ErrorCode
 from worker.partner.bulk_reads import by_names
 from worker.partner.operation import Item, Operation, Reader, Resend, plain
 from worker.partner.operations._shared import MOST, Rank, adopted, nothing, per_item
 from worker.partner.single_reads import Row, folded, is_id, same_name
-from worker.replies import Absent, Domain, Done, Finding, Refused, Result, Unknown
+from worker.replies import Domain
+from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
 
 def _request(items: Sequence[Item]) -> Mapping[str, Any]:
@@ -18,29 +20,29 @@ def _request(items: Sequence[Item]) -> Mapping[str, Any]:
 
 def _one(result: Mapping[str, Any], _item: Item) -> Result:
     user_id = result.get("userId")
-    return Done({"userId": user_id}) if is_id(user_id) else Unknown("neither a user id nor an error")
+    return Succeeded({"userId": user_id}) if is_id(user_id) else Unknown("neither a user id nor an error")
 
 
 def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
     return per_item(body, items, _one, ("userId",))
 
 
-async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Finding]:
+async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     """By login name, in bulk for several; ours is the one with the same e-mail (contract 5.2)."""
     by_name = await by_names(reader, Domain.LIVE, "user", (item["name"] for item in items))
     return [_whose(by_name.get(folded(item["name"]), ()), item) for item in items]
 
 
-def _whose(users: Sequence[Row], item: Item) -> Finding:
+def _whose(users: Sequence[Row], item: Item) -> Result:
     if not users:
-        return Absent()
+        return NotExecuted()
     mails = [user.get("email") for user in users]
     for user, mail in zip(users, mails, strict=True):
         if same_name(mail, item["email"]):
             return adopted(userId=user["id"])
     if not all(isinstance(mail, str) and mail.strip() for mail in mails):
         return Unknown("a user of that name without an e-mail")
-    return Refused("The user name is taken at Tradovate by a user with another e-mail.", "conflict")
+    return Rejected("The user name is taken at Tradovate by a user with another e-mail.", ErrorCode.CONFLICT)
 
 
 CREATE_USERS = Operation(

@@ -131,7 +131,7 @@ create table step (
     attempts    integer not null default 0,
     spent       double precision not null default 0,  -- seconds of back-off and calls that count towards giving up
     call_ids    bigint[] not null default '{}',
-    context     jsonb not null default '{}',
+    memory      jsonb not null default '{}',  -- what it remembers between attempts: see engine/memory.py
     result      jsonb,
     error       text,
     history     jsonb not null default '[]',  -- what it waited for, look-ups found and back-offs began: see rows.py

@@ -6,32 +6,31 @@ split further at once only if the partner has answered a call of that operation 
 most of all. Without such a sign a part must fail ever more often before it is split again, and a whole too if others
 fail beside it: while the partner is away for all, halving would only multiply the calls.
 
-What a step knows of its failures is `failures` in its context:
-
-    count    of the part that it is in, since it was split off
-    depth    how often it was split off
-    call     the call that failed last; `since`: the one before
-    size     how many steps that call had
-    parts    how many things this step asks for, or keeps waiting
-    batch_id  the number that tied the part together
-    open     nothing has been decided about this failure yet
+What a step remembers of its failures is a `BatchFailures` in its memory.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
-from schemas.outcomes import ErrorCode
-from worker.engine.flows.base import Failed
+from worker.engine.memory import BatchFailures, Memory
 from worker.engine.rows import Claimed, Finish, Later, Move
 from worker.engine.states import SharedBatch, StepState
-from worker.ledger.call_log import Signs
+from worker.results import NotExecuted
 
-FAILURES = "failures"
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """How calls of an operation have fared: the newest that the partner answered (0: none), and how many failed."""
+
+    answered: int = 0
+    failed: int = 0
+
+
+NO_SIGNS = Signs()
 
 AGAIN = 2
 """Failures of a whole batch, and of its halves, before they are split without a sign that the partner is well."""
@@ -57,55 +56,51 @@ def patience(depth: int, failed: int = 1, size: int = 100) -> int:
     return min(failures, FEW_FAILURES) if size <= FEW else failures
 
 
-def noted(step: Claimed, call_id: int, size: int, parts: int) -> Mapping[str, Any]:
-    """The step's context after the call that it was in has failed."""
-    before = step.context.get(FAILURES, {})
-    failures = {
-        "count": before.get("count", 0) + 1,
-        "depth": before.get("depth", 0),
-        "call": call_id,
-        "since": before.get("call", call_id),
-        "size": size,
-        "parts": parts,
-        "batch_id": step.batch_id,
-        "open": True,
-    }
-    return {**step.context, FAILURES: failures}
+def noted(step: Claimed, call_id: int, size: int, parts: int) -> Memory:
+    """The step's memory after the call that it was in has failed."""
+    before = step.memory.failures
+    return step.memory.with_failures(
+        BatchFailures(
+            call=call_id,
+            count=1 if before is None else before.count + 1,
+            depth=0 if before is None else before.depth,
+            since=call_id if before is None else before.call,
+            size=size,
+            parts=parts,
+            batch_id=step.batch_id,
+            undecided=True,
+        )
+    )
 
 
-def split_off(context: Mapping[str, Any], call_id: int) -> Mapping[str, Any]:
-    """The context of a step in a half of the batch of that call."""
-    before = context.get(FAILURES, {})
-    return {**context, FAILURES: {"count": 0, "depth": before.get("depth", 0) + 1, "call": call_id}}
+def split_off(memory: Memory, call_id: int) -> Memory:
+    """The memory of a step in a half of the batch of that call."""
+    depth = 0 if memory.failures is None else memory.failures.depth
+    return memory.with_failures(BatchFailures(call=call_id, depth=depth + 1))
 
 
-def is_part(context: Mapping[str, Any]) -> bool:
+def is_part(memory: Memory) -> bool:
     """Whether the step is in a part of a batch that was split."""
-    return bool(context.get(FAILURES, {}).get("depth"))
+    return memory.failures is not None and memory.failures.depth > 0
 
 
 def failed_before(steps: Sequence[Claimed]) -> int | None:
     """The call since which a sign counts, for steps that have failed; None when none has."""
-    return min(
-        (
-            step.context[FAILURES].get("since", step.context[FAILURES]["call"])
-            for step in steps
-            if FAILURES in step.context
-        ),
-        default=None,
-    )
+    return min((step.memory.failures.before for step in steps if step.memory.failures is not None), default=None)
 
 
 def spread(pairs: Sequence[tuple[Claimed, Move]], signs: Signs) -> list[Move]:
-    """The moves of a call or a look-up, those of failed steps that go again with the part that they belong to.
+    """The moves of a call or a look-up, those of failed steps that are sent again with the part that they belong to.
 
     `signs`: how other calls of the operation have fared since these failed before.
     """
     moves = [move for _, move in pairs]
     failed: dict[int, list[int]] = defaultdict(list)
     for place, move in enumerate(moves):
-        if isinstance(move, Later) and move.state is StepState.DUE and move.context.get(FAILURES, {}).get("open"):
-            failed[move.context[FAILURES]["call"]].append(place)
+        if isinstance(move, Later) and move.state is StepState.DUE:
+            failures = move.memory.failures
+            if failures is not None and failures.undecided:
+                failed[failures.call].append(place)
     for call_id, places in failed.items():
         suspects = [place for place in places if _suspect(_failures(moves[place]))]
         for place in places:
@@ -115,34 +110,35 @@ def spread(pairs: Sequence[tuple[Claimed, Move]], signs: Signs) -> list[Move]:
     return moves
 
 
-def _failures(move: Move) -> Mapping[str, Any]:
+def _failures(move: Move) -> BatchFailures:
     assert isinstance(move, Later)
-    failures: Mapping[str, Any] = move.context[FAILURES]
-    return failures
+    assert move.memory.failures is not None
+    return move.memory.failures
 
 
-def _suspect(failures: Mapping[str, Any]) -> bool:
-    """Whether the step was in a call that failed before: one that shared such a call for the first time goes free."""
-    return bool(failures["depth"] > 0 or failures["count"] >= AGAIN)
+def _suspect(failures: BatchFailures) -> bool:
+    """Whether the step was in a call that failed before: one that shared it for the first time is not split."""
+    return failures.depth > 0 or failures.count >= AGAIN
 
 
 def _kept(move: Move) -> Later:
     """The move with what was decided: it stays in its part."""
     assert isinstance(move, Later)
     failures = _failures(move)
-    batch_id = failures["batch_id"] if failures["depth"] > 0 else None
-    return replace(move, batch_id=batch_id, context={**move.context, FAILURES: {**failures, "open": False}})
+    batch_id = failures.batch_id if failures.depth > 0 else None
+    memory = move.memory.with_failures(replace(failures, undecided=False))
+    return replace(move, batch_id=batch_id, memory=memory)
 
 
 def _parts(call_id: int, moves: Mapping[int, Move], signs: Signs) -> Mapping[int, Move]:
     if not moves:
         return {}
     failures = _failures(next(iter(moves.values())))
-    signed = signs.answered > failures["since"]
+    signed = signs.answered > failures.before
     if len(moves) == 1:
-        if failures["size"] == 1:
-            return _divided(moves) if failures["parts"] > 1 else {}  # alone already
-    elif not signed and failures["count"] < patience(failures["depth"], signs.failed, len(moves)):
+        if failures.size == 1:
+            return _divided(moves) if failures.parts > 1 else {}  # alone already
+    elif not signed and failures.count < patience(failures.depth, signs.failed, len(moves)):
         return {}
     half = (len(moves) + 1) // 2
     parts: dict[int, Move] = {}
@@ -153,7 +149,7 @@ def _parts(call_id: int, moves: Mapping[int, Move], signs: Signs) -> Mapping[int
             # Where the partner is well there is nothing to wait for.
             wait=timedelta(0) if signed else move.wait,
             batch_id=(SharedBatch.FIRST_HALF if number < half else SharedBatch.SECOND_HALF).of(call_id),
-            context=split_off(move.context, call_id),
+            memory=split_off(move.memory, call_id),
         )
     return parts
 
@@ -161,4 +157,4 @@ def _parts(call_id: int, moves: Mapping[int, Move], signs: Signs) -> Mapping[int
 def _divided(moves: Mapping[int, Move]) -> Mapping[int, Move]:
     """A step that fails by itself and asks for several things: its flow asks for them in parts."""
     text = "Tradovate gave no result, time and again, to several things that were asked for at once."
-    return {place: Finish(Failed(ErrorCode.GAVE_UP, text, divide=True)) for place in moves}
+    return {place: Finish(NotExecuted(text, divide=True)) for place in moves}

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, assert_never
 
 from worker.engine.changes import MovedStep, NewStep
-from worker.engine.flows.base import Succeeded
 from worker.engine.rows import Claimed, Finish, FlowRow, Later, Move
 from worker.engine.states import StepState, check_move
+from worker.results import Succeeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +48,23 @@ def moved_step(step: Claimed, move: Move, now: datetime, new_key: str | None) ->
     The partner's texts may hold personal values: they are kept masked, in the flow's outcome, and not here.
     """
     match move:
-        case Finish(end=Succeeded(value=value)):
+        case Finish(result=Succeeded(value=value)):
             moved = MovedStep(
                 step.id,
                 StepState.DONE,
                 step.attempts,
                 now,
                 step.spent,
-                step.context,
+                {},
                 step.batch_id,
                 dict(value),
                 new_key,
                 now,
                 _history(move, now),
             )
-        case Finish(parked=parked):
-            state = StepState.PARKED if parked else StepState.REFUSED
-            ended_at = None if parked else now
+        case Finish():
+            state = StepState.PARKED if move.parked else StepState.REFUSED
+            ended_at = None if move.parked else now
             history = _history(move, now)
             moved = MovedStep(
                 step.id, state, step.attempts, now, step.spent, {}, None, None, new_key, ended_at, history
@@ -76,7 +76,7 @@ def moved_step(step: Claimed, move: Move, now: datetime, new_key: str | None) ->
                 step.attempts,
                 now + move.wait,
                 move.spent,
-                dict(move.context),
+                move.memory.to_json(),
                 move.batch_id,
                 None,
                 new_key,

@@ -1,0 +1,30 @@
+"""What the engine needs of an operation's declaration and of a call's items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker.engine.rows import Claimed
+from worker.engine.steps.after_call import Sent
+from worker.engine.steps.timing import StepRules
+from worker.partner.operation import Item, Operation, Resend
+
+
+def rules_of(operation: Operation) -> StepRules:
+    """How the operation's steps recover."""
+    return StepRules(
+        operation.vendor,
+        looks_up=operation.look_up is not None,
+        repeatable=operation.resend is Resend.ALWAYS,
+        batches=operation.most > 1,
+        retry_for=operation.retry_for,
+        retry_from=operation.retry_from,
+    )
+
+
+def sent_steps(operation: Operation, steps: Sequence[Claimed], items: Sequence[Item]) -> Sequence[Sent]:
+    """The steps of a call, with what decides how they are split and what an empty 404 means."""
+    return [
+        Sent(step, operation.parts(item), has_needs=bool(operation.needs(item)))
+        for step, item in zip(steps, items, strict=True)
+    ]
