@@ -29,7 +29,7 @@ from worker.partner.look_up import look, unread
 from worker.partner.operation import Item, Operation, Reader, Unreadable
 from worker.partner.response import read_reply
 from worker.replies import Answer, Misdirected, Refusal, Reply, Unauthorized, Unclear
-from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
+from worker.results import Rejected, Result, Succeeded
 
 HOUSE = Path(worker.__file__).parent
 NAME = "Zaphod"
@@ -52,13 +52,9 @@ def personal(item: Item) -> dict[str, Any]:
 
 def texts(move: Move) -> list[str]:
     """What is kept or published of a move."""
-    match move:
-        case Finish(result=Succeeded(value=value)):
-            return [str(value)]
-        case Finish(result=Rejected() | NotExecuted() | Unknown() as result):
-            return [result.text]
-        case Later(memory=memory):
-            return [str(memory.to_json())]
+    if isinstance(move, Later):
+        return [str(move.memory.to_json())]
+    return [str(move.result.value) if isinstance(move.result, Succeeded) else move.result.text]
 
 
 def after(operation: Operation, reply: Reply, spent: float, *, denied: bool) -> Move:
