@@ -20,8 +20,10 @@ from tests.unit.test_settle_proofs import SENT, TIMING, item_of, step_of
 from worker.dispatch.step_rules import rules_of, sent_steps
 from worker.engine.event_flow import item_of as item_of_flow
 from worker.engine.flows.base import Rules
+from worker.engine.flows.failed_facts import Memory as FailedMemory
+from worker.engine.flows.failed_facts import Revoking, State
 from worker.engine.memory import Verifying
-from worker.engine.rows import Finish, FlowRow, Later, Move
+from worker.engine.rows import FlowRow, Later, Move
 from worker.engine.states import StepState
 from worker.engine.steps.after_call import after_call
 from worker.engine.steps.after_look_up import after_look_up
@@ -113,7 +115,7 @@ def test_every_item_knows_what_is_personal_of_its_event(topic: str) -> None:
     """Of every topic: nothing that is called or looked up is without the values that its texts are masked by."""
     event = EVENTS[topic].model_validate(EVENT_EXAMPLES[topic][0])
     now = datetime.now(UTC)
-    facts = {"userId": 5, "accountId": 11, "requestId": 3, "revoking": [21], "looking": {}}
+    facts = {"userId": 5, "accountId": 11, "requestId": 3, **FailedMemory().facts(Revoking(State.REVOKING, (21,)))}
     flow = FlowRow(UUID(int=1), topic, event, "e-1", None, 0, 0, None, "t", 5, "1", 11, now, now, facts)
     operations = {
         "trader.purchased": "updateContactInfo" if getattr(event, "contact_info", None) else "createTradingPermission",
