@@ -29,7 +29,7 @@ MIN_CONSOLE_TOKEN = 16
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How the right value of a setting looks, for the person who typed a wrong one or none."""
+    """How the right value of a setting looks, for the operator who typed a wrong one or none."""
 
     form: str
     example: str

@@ -47,7 +47,7 @@ __all__ = ["Interruption", "OperatorError", "SandboxError", "Unavailable", "Work
 
 
 class WorkerError(Exception):
-    """Fields say what is wrong. The text for a person is made of them where it is printed or logged."""
+    """Fields say what is wrong. The text for an operator is made of them where it is printed or logged."""
 
     @property
     def sentence(self) -> str:

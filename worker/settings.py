@@ -280,7 +280,7 @@ class FlowSettings(Group):
     retry_for_seconds: forms.Seconds = 86400
     """A day: longer than any outage of the partner's that was announced, short enough to tell the trader."""
     batch_linger_ms: forms.Milliseconds = 5
-    """Enough for the neighbours of a burst to arrive, too little for a person to notice."""
+    """Enough for the neighbours of a burst to arrive, too little for an operator to notice."""
     batch_linger_max_seconds: forms.Seconds = 60
 
     @property

@@ -80,7 +80,7 @@ async def test_a_person_signs_in_finds_a_flow_by_its_order_and_signs_out(
 
 
 async def test_a_person_retries_a_flow_that_failed(stage: Stages, driver: webdriver.Chrome) -> None:
-    """After a second look and with a reason; it goes on before their eyes, and who did it and why is kept."""
+    """After a confirmation and with a reason; it goes on before their eyes, and who did it and why is kept."""
     on, ada = await opened(stage, driver)
     event = purchase(1)
     on.fault("poison", "/user/createEvaluationUsers", contains=event["user"]["name"], form="item", body="No.", times=1)
@@ -182,7 +182,7 @@ async def test_a_person_dismisses_a_dead_letter(stage: Stages, driver: webdriver
     assert driver.title != "owned"
 
 
-async def test_all_dead_letters_of_a_topic_go_back_after_a_second_look(stage: Stages, driver: webdriver.Chrome) -> None:
+async def test_all_dead_letters_of_a_topic_go_back_after_a_confirmation(stage: Stages, driver: webdriver.Chrome) -> None:
     """How many they are is said before and after."""
     on, ada = await opened(stage, driver)
     for number in range(3):

@@ -69,7 +69,9 @@ async def test_a_kill_in_an_entitlement_buys_it_once(real_stage: Stages) -> None
 @pytest.mark.crash
 @at_once
 async def test_a_kill_in_a_request_that_moves_money_is_in_doubt(real_stage: Stages) -> None:
-    """A subaccount request whose answer nobody heard is never sent again: the outcome is in doubt, a person decides."""
+    """A subaccount request whose answer nobody heard is never sent again: the outcome is in doubt, an operator
+    decides.
+    """
 
     async def one(point: str) -> None:
         event = {"userId": None, "traderId": "t", "orderId": "F-1", "application": application()}

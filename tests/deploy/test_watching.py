@@ -205,7 +205,7 @@ def test_each_topic_has_an_alert_for_flows_that_wait() -> None:
 
 
 def test_panels_of_the_board_are_whole() -> None:
-    """Each panel has a place of its own, a description, a query, and the datasource that a person chooses."""
+    """Each panel has a place of its own, a description, a query, and the datasource that an operator chooses."""
     panels = board()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: set[tuple[int, int]] = set()

@@ -1,4 +1,4 @@
-"""The commands as a user runs them: exit codes, one line for what a person can mend, help, and what they print."""
+"""The commands as a user runs them: exit codes, one line for what an operator can mend, help, and what they print."""
 
 from __future__ import annotations
 

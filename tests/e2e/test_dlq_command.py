@@ -1,4 +1,4 @@
-"""`dlq` as a person runs it: look at dead letters, and put each back once."""
+"""`dlq` as an operator runs it: look at dead letters, and put each back once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flows` as a person runs it, beside replicas that work and without any."""
+"""`flows` as an operator runs it, beside replicas that work and without any."""
 
 from __future__ import annotations
 
@@ -169,8 +169,8 @@ async def test_without_a_worker_the_outcome_waits_in_the_outbox(stage: Stages) -
     assert (await on.outcome("e-1"))["errorText"] == "Cancelled by a person."
 
 
-async def test_a_flow_in_doubt_is_resolved_with_the_ids_that_a_person_saw(stage: Stages) -> None:
-    """A flow in doubt that a person resolves succeeds with the ids they gave, and drops its event."""
+async def test_a_flow_in_doubt_is_resolved_with_the_ids_that_an_operator_saw(stage: Stages) -> None:
+    """A flow in doubt that an operator resolves succeeds with the ids they gave, and drops its event."""
     on = await stage(RETRY_FOR_SECONDS="1")
     await on.replica()
     before = await doubtful(on, purchase(1))
@@ -289,7 +289,7 @@ async def test_an_id_of_several_flows_shows_the_newest_and_mends_none(stage: Sta
         (["resolve", "x"], 2, "--outcome"),
     ],
 )
-async def test_what_a_person_gets_wrong_is_reported_in_one_line(
+async def test_what_an_operator_gets_wrong_is_reported_in_one_line(
     ledgers: Callable[[], str], arguments: list[str], code: int, words: str
 ) -> None:
     """Wrong usage of `flows` is exit 2, an id that nobody knows exit 1, both in one line with the mend."""

@@ -15,7 +15,9 @@ from worker.partner.operations.users import CREATE_USERS
 
 @pytest.mark.parametrize("round_", [0, 1], ids=["the same round", "another round"])
 async def test_a_call_is_made_with_the_event_of_its_round(stage: Stages, round_: int) -> None:
-    """What a replica has in hand since intake serves its round alone: a person who retries gives the flow another."""
+    """What a replica has in hand since intake serves its round alone: an operator who retries gives the flow
+    another.
+    """
     on = await stage()
     replica = (here := await on.replica()).replica
     await here.stop()

@@ -1,4 +1,4 @@
-"""`doctor`: what it says of a healthy house, and of a broken one."""
+"""`doctor`: what it says of a healthy installation, and of a broken one."""
 
 from __future__ import annotations
 

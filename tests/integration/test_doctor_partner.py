@@ -1,4 +1,4 @@
-"""What `doctor` says of Tradovate's hosts, of the password, and of a login that waits for a person."""
+"""What `doctor` says of Tradovate's hosts, of the password, and of a login that waits for an operator."""
 
 from __future__ import annotations
 

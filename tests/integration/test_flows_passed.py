@@ -148,7 +148,7 @@ async def test_a_refused_request_is_rejected(stage: Stages) -> None:
 
 
 async def test_a_possible_duplicate_is_not_sent(stage: Stages) -> None:
-    """A request that this ledger does not know may exist: in doubt, unsent, for a person to judge."""
+    """A request that this ledger does not know may exist: in doubt, unsent, for an operator to judge."""
     firm = Firm(await stage())
     ((user, _, _),) = firm.seed()
     firm.stage.fault("error_text", CHECK, body="Possible duplicate")

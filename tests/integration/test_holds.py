@@ -1,4 +1,4 @@
-"""Holds on a real PostgreSQL: put by many, extended and never shortened, cleared by a person."""
+"""Holds on a real PostgreSQL: put by many, extended and never shortened, cleared by an operator."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_hold_is_made_longer_and_never_shorter(db: Database) -> None:
         assert hold.until - hold.created_at > 119 * MINUTE
 
 
-async def test_what_only_a_person_ends_stays_so(db: Database) -> None:
+async def test_what_only_an_operator_ends_stays_so(db: Database) -> None:
     """A hold without an end is not given one by a later one that has."""
     async with db.transaction() as conn:
         await holds.put(conn, "endpoint:x", "for ever", lasts=None)
@@ -45,7 +45,7 @@ async def test_what_only_a_person_ends_stays_so(db: Database) -> None:
     assert hold.until is None
 
 
-async def test_a_hold_that_is_over_holds_nothing_back_and_can_come_again(db: Database) -> None:
+async def test_a_hold_that_has_ended_stops_no_call_and_can_come_again(db: Database) -> None:
     """An ended hold is neither live nor listed; a new one of its scope begins anew."""
     async with db.transaction() as conn:
         await holds.put(conn, holds.ALL, "429", lasts=-MINUTE)

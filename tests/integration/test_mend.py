@@ -139,7 +139,7 @@ async def test_a_step_that_ends_while_it_is_cancelled_takes_its_successor_along(
 
 
 async def test_a_cancelled_flow_tells_what_has_become_known_since(stage: Stages) -> None:
-    """The outcome of a person's word names the user that another event has brought meanwhile."""
+    """The outcome of an operator's resolution names the user that another event has brought meanwhile."""
     on = await stage()
     here = await on.replica()
     async with here.replica.database.transaction() as connection:
@@ -167,7 +167,7 @@ async def test_of_two_retries_at_once_one_is_made(stage: Stages) -> None:
     oracle.once_in_effect(on)
 
 
-async def test_what_nobody_can_look_up_is_sent_again_only_on_a_persons_word(stage: Stages) -> None:
+async def test_what_nobody_can_look_up_is_sent_again_only_when_an_operator_says_so(stage: Stages) -> None:
     """A step in doubt without a look-up is refused a retry, and is retried when an operator saw that it was not
     made.
     """
@@ -184,7 +184,7 @@ async def test_what_nobody_can_look_up_is_sent_again_only_on_a_persons_word(stag
 
 
 async def test_a_flow_in_doubt_can_be_resolved_after_its_event_is_gone(stage: Stages) -> None:
-    """After thirty days the event is deleted, and a person can still say how the flow ended."""
+    """After thirty days the event is deleted, and an operator can still say how the flow ended."""
     on = await stage(RETRY_FOR_SECONDS="1")
     here = await on.replica()
     await doubtful(on)

@@ -163,7 +163,7 @@ async def test_with_fixed_hosts_calls_wait_and_are_few(stage: Stages) -> None:
 
 
 @pytest.mark.parametrize("wrong_host", ["421", "404"])
-async def test_a_move_that_nothing_tells_of_fails_no_event(stage: Stages, wrong_host: Any) -> None:
+async def test_a_move_without_a_sign_fails_no_event(stage: Stages, wrong_host: Any) -> None:
     """Neither hosts nor a redirect: purchases wait, calls are few, and all end well when a renewal returns the host."""
     at = await stage(SandboxConfig(api_hosts="never", wrong_host=wrong_host))
     worker = at.process(RETRY_CAP_SECONDS="2")

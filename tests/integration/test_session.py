@@ -163,7 +163,7 @@ async def test_other_settings_may_log_in_after_a_rejection(world: World) -> None
 
 
 async def test_clearing_the_hold_allows_one_login(world: World) -> None:
-    """A person who clears the hold gets one more try, not many."""
+    """An operator who clears the hold gets one more try, not many."""
     world.partner.login = says(401)
     await no_session(world.keeper())
     async with world.db.transaction() as conn:

@@ -191,7 +191,7 @@ async def test_another_user_never_works_in_the_sessions_of_the_first(world: Worl
     assert world.partner.renewals == []
 
 
-async def test_a_penalised_login_goes_again_with_its_ticket(world: World) -> None:
+async def test_a_penalised_login_is_sent_again_with_its_ticket(world: World) -> None:
     """The same body and the ticket, once, after the wait."""
     world.partner.login = says(200, {"p-ticket": "abc", "p-time": 20})
     none = await no_session(world.keeper())

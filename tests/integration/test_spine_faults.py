@@ -45,7 +45,7 @@ def name(fault: dict[str, Any]) -> str:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("part", range(6))
-async def test_an_unclear_call_is_looked_up_before_it_goes_again(stage: Stages, part: int) -> None:
+async def test_an_unclear_call_is_looked_up_before_it_is_sent_again(stage: Stages, part: int) -> None:
     """Whatever way each of the three calls goes wrong, it takes effect once, and is sent again only if it had not."""
     await together({name(fault): _unclear(stage, fault) for fault in UNCLEAR[part::6]})
 

@@ -237,7 +237,7 @@ async def test_a_call_that_fails_says_what_broke_it(stage: Stages, spans: InMemo
     assert _said(bad)["error.type"] == "wrong_type"
 
 
-async def test_no_span_tells_of_a_person(stage: Stages, spans: InMemorySpanExporter) -> None:
+async def test_no_span_shows_personal_data(stage: Stages, spans: InMemorySpanExporter) -> None:
     """No attribute of a span, not even of a look-up, holds a name, an e-mail, or an id of the shop's."""
     on = await stage(OTEL_EXPORTER_OTLP_ENDPOINT=ON)
     on.fault("cut_after", "user/createevaluationusers", times=1)

@@ -1,4 +1,4 @@
-"""Commands run as a person runs them, while a sandbox and replicas live in the test's own process."""
+"""Commands run as an operator runs them, while a sandbox and replicas live in the test's own process."""
 
 from __future__ import annotations
 

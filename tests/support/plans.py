@@ -47,7 +47,7 @@ class Seen:
         return int(self.plan["Shared Hit Blocks"] + self.plan["Shared Read Blocks"])
 
     def __str__(self) -> str:
-        """For a person: the query, and each node that read something."""
+        """For an operator: the query, and each node that read something."""
         reading = [
             f"  {node['Node Type']} {node.get('Index Name', '')} on {node.get('Relation Name', '')}:"
             f" {_met(node):.0f} rows, {node['Actual Loops']} loops,"

@@ -1,4 +1,4 @@
-"""A flow's story as a person reads it, line by line."""
+"""A flow's story as an operator reads it, line by line."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_wait_says_what_it_is_for() -> None:
 
 
 def test_everything_stands_in_the_order_of_time() -> None:
-    """Steps, calls, a person's act and the outcome that came of it stand one below the other as they happened."""
+    """Steps, calls, an operator's action and the outcome that came of it stand one below the other as they happened."""
     call = CallSeen(
         3,
         "createEvaluationUsers",

@@ -14,7 +14,7 @@ import schemas
 import worker
 from worker.ledger.clock import DatabaseClock
 
-HOUSE = Path(worker.__file__).parent
+WORKER = Path(worker.__file__).parent
 SCHEMAS = Path(schemas.__file__).parent
 
 ALLOWED = {
@@ -33,7 +33,7 @@ _OF_TIME = {"time", "time_ns", "localtime", "gmtime", "ctime", "strftime", "asct
 
 def _readers() -> Iterator[tuple[str, str]]:
     """Files of the worker that may read this machine's clock, and how. The sandbox is the partner: it has its own."""
-    for home, paths in ((HOUSE, HOUSE.rglob("*.py")), (SCHEMAS.parent, SCHEMAS.rglob("*.py"))):
+    for home, paths in ((WORKER, WORKER.rglob("*.py")), (SCHEMAS.parent, SCHEMAS.rglob("*.py"))):
         for path in sorted(paths):
             name = str(path.relative_to(home))
             if name.startswith("sandbox/"):

@@ -138,7 +138,7 @@ def test_a_mistyped_name_cannot_command_the_terminal() -> None:
 
 
 def test_failures_are_one_line_with_a_code() -> None:
-    """What a person can mend is one line with its exit code; a fault of the program is not hidden."""
+    """What an operator can mend is one line with its exit code; a fault of the program is not hidden."""
     with pytest.raises(SettingsError) as wrong:
         load(KafkaSettings, {"KAFKA_TOPIC_PARTITIONS": "0", "KAFKA_BOOTSTRAP_SERVERS": "!"})
     failure = failure_of(wrong.value)

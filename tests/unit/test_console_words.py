@@ -87,7 +87,7 @@ LATER = NOW + timedelta(minutes=1)
     [
         (None, World(NOW), "between two steps"),
         (Step("op", "in_flight", NOW), World(NOW), "under way"),
-        (Step("op", "parked", NOW), World(NOW), "a person must look"),
+        (Step("op", "parked", NOW), World(NOW), "an operator must look"),
         (Step("plan", "waiting", LATER, ["trader:t-1"]), World(NOW), "the user of trader t-1, until"),
         (Step("plan", "waiting", LATER, ["order:purchased:7:8"]), World(NOW), "It waits for order 7:8"),
         (Step("plan", "waiting", LATER), World(NOW), "waits for its time"),

@@ -149,7 +149,7 @@ def test_a_first_request_is_checked_and_a_second_is_not() -> None:
     assert sent(plan(PASSED, passed(), known=[unknown])).operation == "checkDuplicate"
 
 
-def test_a_person_who_saw_no_request_lets_it_go() -> None:
+def test_an_operator_who_saw_no_request_lets_it_go() -> None:
     """A retry with `--not-made` asks nobody again."""
     facts = {"ended": True, "notMade": True, "userId": 5}
     assert sent(plan(PASSED, passed(), facts)).operation == "createPartnerSubaccountRequest"
@@ -283,6 +283,6 @@ def test_a_reset_of_an_order_without_an_account_is_not_found() -> None:
 
 
 def test_a_retry_resets_again() -> None:
-    """What ended before is tried anew when a person says so."""
+    """What ended before is tried anew when an operator says so."""
     asked = {"accountId": 11, "tradeDate": "2026-11-20"}
     assert sent(plan(RESET, asked, {"ended": True, "accountId": 11})).operation == "resetDemoAccountState"

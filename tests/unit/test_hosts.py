@@ -236,7 +236,7 @@ def test_reading_a_redirect_never_fails(location: str) -> None:
 
 
 def test_what_is_ignored_is_shown_without_control_characters() -> None:
-    """A value that is shown to a person cannot change their terminal, and is short."""
+    """A value that is shown to an operator cannot change their terminal, and is short."""
     offer = PRODUCTION.offered(_login(demo="\x1b[31m" + "x" * 500))
     assert offer.ignored[DEMO].value == "?[31m" + "x" * 95
 

@@ -39,7 +39,7 @@ def test_the_event_of_a_flow_that_has_ended_is_not_kept() -> None:
 
 
 def test_a_round_has_its_own_event() -> None:
-    """A person may have sent the flow into another round, with another event: the answer says whose this is."""
+    """An operator may have sent the flow into another round, with another event: the answer says whose this is."""
     hand, again = KeptEvents(), flow(round_=3)
     hand.keep([again])
     assert hand.take([again.id]) == {again.id: (3, again.event)}

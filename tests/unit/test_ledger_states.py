@@ -38,5 +38,5 @@ def test_nothing_leaves_an_end() -> None:
 
 
 def test_unknown_is_never_sent_before_it_is_looked_up() -> None:
-    """No unknown step goes straight into flight: a look-up or a person comes first."""
+    """No unknown step goes straight into flight: a look-up or an operator comes first."""
     assert StepState.IN_FLIGHT not in MOVES[StepState.UNKNOWN]

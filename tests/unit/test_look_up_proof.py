@@ -156,7 +156,7 @@ async def needed(operation: Operation, reader: FakeReader, *items: dict[str, Any
     return list(await look_for_needed(operation, reader, items))
 
 
-async def test_a_missing_entity_is_not_found_and_the_others_go_again() -> None:
+async def test_a_missing_entity_is_not_found_and_the_others_are_sent_again() -> None:
     """In reads of ten: what is missing is reported by name and number, of each item."""
     rows = [{"id": n} for n in range(1, 26) if n != 7]
     reader = FakeReader(

@@ -1,4 +1,4 @@
-"""The tests themselves, held to the house's habits."""
+"""The tests themselves follow the project's rules."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_a_wait_says_what_the_last_try_failed_for() -> None:
 
 
 @given(FACTS)
-def test_a_wait_ends_later_or_by_a_person(facts: Facts) -> None:
+def test_a_wait_ends_later_or_by_an_operator(facts: Facts) -> None:
     """No caller has to wait until a moment that has passed."""
     decision = decide(facts, NOW)
     if isinstance(decision, Wait):

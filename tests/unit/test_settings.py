@@ -1,4 +1,4 @@
-"""What a person who sets the worker up may rely on."""
+"""What an operator who sets the worker up may rely on."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ EMPTY_404 = Misdirected("HTTP 404 without a body", 404)
 
 @pytest.mark.parametrize("operation", SENT, ids=lambda operation: operation.name)
 @pytest.mark.parametrize("status", [404, 405, 307, 421])
-def test_what_was_not_executed_goes_again_by_the_schedule(operation: Operation, status: int) -> None:
+def test_what_was_not_executed_is_retried_by_the_schedule(operation: Operation, status: int) -> None:
     """Of every operation, also of the one that moves money: nothing was done."""
     move = settled(operation, Misdirected("not executed", status))
     assert isinstance(move, Later)

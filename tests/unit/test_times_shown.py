@@ -10,7 +10,7 @@ import worker
 from schemas.times import utc_text
 from worker.operate.console.display import when
 
-HOUSE = Path(worker.__file__).parent
+WORKER = Path(worker.__file__).parent
 
 _OWN_FORM = re.compile(r"strftime|%H|%M|%Y|(?<!from)isoformat\(")
 
@@ -29,8 +29,8 @@ _KEPT = {
 def test_no_file_has_a_form_of_time_of_its_own() -> None:
     """Whatever console, commands, health and doctor show is written by `utc_text` or `local_text`."""
     found = {
-        str(path.relative_to(HOUSE))
-        for path in (*HOUSE.rglob("*.py"), *HOUSE.rglob("*.html"))
+        str(path.relative_to(WORKER))
+        for path in (*WORKER.rglob("*.py"), *WORKER.rglob("*.html"))
         if "sandbox" not in path.parts and _OWN_FORM.search(path.read_text())
     }
     assert found <= set(_KEPT), f"write times by schemas.times: {found - set(_KEPT)}"

@@ -1,4 +1,4 @@
-"""The arrows of the house plan: who may know whom."""
+"""Which package of the worker may import which: the arrows of worker/README.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import worker
 
-HOUSE = Path(worker.__file__).parent
+WORKER = Path(worker.__file__).parent
 
 _BASE = {"schemas", "backoff", "addresses", "version", "errors"}
 _WALLS: dict[str, set[str]] = {
@@ -37,13 +37,13 @@ _WALLS: dict[str, set[str]] = {
     "sandbox": {"schemas", "errors"},
     "embedded": {"errors"},
 }
-"""What each room may import. Rooms that are not here tie others together: wiring, cli."""
+"""What each package may import. Packages that are not here may import all others: wiring, cli."""
 
-_TIES = {"wiring", "cli", "__main__", "settings", "_forms", "_loading", "_interrupt"}
+_FREE = {"wiring", "cli", "__main__", "settings", "_forms", "_loading", "_interrupt"}
 
 
 def _imports(path: Path) -> Iterator[str]:
-    """The rooms that a file imports when it runs; what only a type checker reads ties nothing together."""
+    """The packages that a file imports when it runs; imports for a type checker alone do not count."""
     module = ast.parse(path.read_text())
     unseen = {
         id(inner)
@@ -67,46 +67,46 @@ def _imports(path: Path) -> Iterator[str]:
                 yield "schemas"
 
 
-def _files(room: str) -> list[Path]:
-    single = HOUSE / f"{room}.py"
-    return [single] if single.exists() else sorted((HOUSE / room).rglob("*.py"))
+def _files(package: str) -> list[Path]:
+    single = WORKER / f"{package}.py"
+    return [single] if single.exists() else sorted((WORKER / package).rglob("*.py"))
 
 
-@pytest.mark.parametrize("room", sorted(_WALLS))
-def test_a_room_knows_only_whom_it_may(room: str) -> None:
-    """Imports point one way: a room that reaches past its wall is named with the file that does."""
-    files = _files(room)
+@pytest.mark.parametrize("package", sorted(_WALLS))
+def test_a_package_imports_only_what_it_may(package: str) -> None:
+    """Imports point one way: a forbidden import is reported with its file."""
+    files = _files(package)
     assert files
     reaching = {
-        f"{path.relative_to(HOUSE)} -> {other}"
+        f"{path.relative_to(WORKER)} -> {other}"
         for path in files
         for other in _imports(path)
-        if other != room and other not in _WALLS[room]
+        if other != package and other not in _WALLS[package]
     }
     assert reaching == set()
 
 
-def test_every_room_has_its_wall() -> None:
-    """A new room is not forgotten here."""
-    rooms = {path.stem for path in HOUSE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert rooms - {"__init__"} == set(_WALLS) | _TIES
+def test_every_package_is_listed() -> None:
+    """A new package is not forgotten here."""
+    packages = {path.stem for path in WORKER.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert packages - {"__init__"} == set(_WALLS) | _FREE
 
 
-def test_schemas_know_nobody() -> None:
+def test_schemas_import_nothing_of_the_worker() -> None:
     """What crosses a wire imports nothing of the worker."""
     reaching = {
-        str(path) for path in sorted((HOUSE.parent / "schemas").rglob("*.py")) if set(_imports(path)) - {"schemas"}
+        str(path) for path in sorted((WORKER.parent / "schemas").rglob("*.py")) if set(_imports(path)) - {"schemas"}
     }
     assert reaching == set()
 
 
 def test_sql_is_in_the_ledger_alone() -> None:
-    """No other room talks to the database: what asks it is the ledger's."""
+    """No other package has SQL: what queries the database is in the ledger."""
     words = {"fetchrow", "fetchval", "executemany"}
     speaking = {
-        str(path.relative_to(HOUSE))
-        for path in sorted(HOUSE.rglob("*.py"))
-        if path.relative_to(HOUSE).parts[0] != "ledger"
+        str(path.relative_to(WORKER))
+        for path in sorted(WORKER.rglob("*.py"))
+        if path.relative_to(WORKER).parts[0] != "ledger"
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr in words
     }

@@ -24,7 +24,7 @@ _SLOWER: Mapping[EndReason, Schedule] = {
     # A renewal, which the next connection waits for, has named no other host: it is tried seldom, and at once when the
     # host changes.
     EndReason.WRONG_HOST: Schedule(base=15.0, cap=300.0, jitter=_JITTER),
-    # The partner did not take a freshly renewed token: a person has to look.
+    # The partner did not take a freshly renewed token: an operator has to look.
     EndReason.UNAUTHORIZED: Schedule(base=15.0, cap=60.0, jitter=_JITTER),
 }
 

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 LOOK_EVERY = 2.0
 """Seconds between looks at the ledger while something keeps calls back. Looks cost the partner nothing, and whatever
-it is - a pause, a hold, an empty budget - a person may end it at any time."""
+it is - a pause, a hold, an empty budget - an operator may end it at any time."""
 
 SOON = 0.5
 """Seconds until the next look while another replica renews the session."""

@@ -1,4 +1,4 @@
-"""What goes wrong for a reason that a person can mend becomes one sentence and an exit code."""
+"""What goes wrong for a reason that an operator can mend becomes one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Failure:
 
 
 def failure_of(error: BaseException) -> Failure | None:
-    """What to tell a person of `error`; None when it is a fault of the program, whose traceback is needed."""
+    """What to tell an operator of `error`; None when it is a fault of the program, whose traceback is needed."""
     match error:
         case OperatorError():
             return Failure(_one_line(error.sentence), error.code)
@@ -58,7 +58,7 @@ def one_of(given: str, known: Sequence[str], what: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """What a person typed, short enough for one line and with nothing in it that a terminal would obey."""
+    """What an operator typed, short enough for one line and with nothing in it that a terminal would obey."""
     short = text if len(text) <= 80 else text[:80] + "…"
     return f'"{"".join(letter if letter.isprintable() else "?" for letter in short)}"'
 

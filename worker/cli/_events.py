@@ -1,4 +1,5 @@
-"""Events out of a file as a person has them: one JSON document, an array, JSON Lines, or documents one after another.
+"""Events out of a file as an operator has them: one JSON document, an array, JSON Lines, or documents one after
+another.
 
 Everything is read and judged by the parser that intake uses before anything is sent. Sentences name places and
 fields, never a value.

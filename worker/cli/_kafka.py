@@ -13,12 +13,12 @@ from worker.kafka.admin import NoController, TopicsNotCreated, TopicState, list_
 from worker.settings import KafkaSettings
 
 ANSWER_SECONDS = 8.0
-"""A broker answers within milliseconds, one that is just being started within seconds; a person waits for this."""
+"""A broker answers within milliseconds, one that is just being started within seconds; an operator waits for this."""
 
 
 @asynccontextmanager
 async def kafka_errors(settings: KafkaSettings) -> AsyncIterator[None]:
-    """What a person can mend about Kafka becomes `CommandRefused`."""
+    """What an operator can mend about Kafka becomes `CommandRefused`."""
     try:
         yield
     except (errors.KafkaError, OSError, TimeoutError) as error:

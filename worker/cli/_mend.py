@@ -42,7 +42,7 @@ class MendSettings(LedgerSettings, EnvironmentSettings, KafkaSettings, FlowSetti
 
 @dataclass(frozen=True, slots=True)
 class Mending:
-    """The ledger for one piece of work by a person."""
+    """The ledger for one piece of work by an operator."""
 
     settings: MendSettings
     database: Database
@@ -158,7 +158,7 @@ def shown(text: str) -> str:
 
 
 def outcome_note(outcomes: Sequence[OutcomeRow], workers: int) -> str:
-    """What becomes of the outcome that a person's act has made."""
+    """What becomes of the outcome that an operator's action has made."""
     if not outcomes:
         return "A worker takes it up within seconds." if workers else "No worker runs: it goes on when one does."
     last = outcomes[-1]

@@ -69,5 +69,5 @@ def warn(sentence: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Prints one JSON document, indented for a person, readable by a program."""
+    """Prints one JSON document, indented for an operator, readable by a program."""
     print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -1,4 +1,4 @@
-"""A progress bar for a person who waits: on a terminal, after a second, gone when the work is done."""
+"""A progress bar for an operator who waits: on a terminal, after a second, gone when the work is done."""
 
 from __future__ import annotations
 

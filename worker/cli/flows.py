@@ -1,4 +1,4 @@
-"""`flows`: see what became of events, and mend what a person has to mend."""
+"""`flows`: see what became of events, and mend what an operator has to mend."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 class Resolution(StrEnum):
-    """What a person saw at Tradovate."""
+    """What an operator saw at Tradovate."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -168,7 +168,7 @@ def resolve(
     by: By = None,
     as_json_: Json = False,
 ) -> int:
-    """End a flow in doubt as a person saw it at Tradovate, with the ids that it got."""
+    """End a flow in doubt as an operator saw it at Tradovate, with the ids that it got."""
     known = dict(_fact(text) for text in facts or ())
     who = _who(reason, by, CANCELLED if outcome is Resolution.FAILED else "Resolved by a person.")
     return asyncio.run(_resolve(load(MendSettings), name, Status(outcome.value), known, who, as_json_=as_json_))

@@ -1,4 +1,4 @@
-"""`holds`: what keeps calls back, for a person to see and to clear."""
+"""`holds`: what keeps calls back, for an operator to see and to clear."""
 
 from __future__ import annotations
 

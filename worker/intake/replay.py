@@ -43,7 +43,7 @@ _LARGE = 256 * 1024
 what is on its way beside it."""
 
 _SEND_SECONDS = 8.0
-"""A broker answers within milliseconds; a person waits for this."""
+"""A broker answers within milliseconds; an operator waits for this."""
 
 
 @dataclass(slots=True)

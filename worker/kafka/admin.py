@@ -44,7 +44,7 @@ _OUTCOME_BYTES = 2 * 1024 * 1024
 """`max.message.bytes` of an outcome topic: an outcome has its event's key, which alone may fill Kafka's usual 1 MiB."""
 
 _REQUEST_MS = 10_000
-"""Metadata is answered in milliseconds and all topics are made within a second; a person waits for this command."""
+"""Metadata is answered in milliseconds and all topics are made within a second; an operator waits for this command."""
 
 _ELECTION_SECONDS = 6.0
 """A controller is elected within a second or two."""

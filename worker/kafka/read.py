@@ -25,7 +25,7 @@ from worker.settings import KafkaSettings
 __all__ = ["Record", "RecordReader", "reading"]
 
 _ANSWER_SECONDS = 8.0
-"""A broker answers within milliseconds; a person waits for this."""
+"""A broker answers within milliseconds; an operator waits for this."""
 
 _POLL_MS = 500
 

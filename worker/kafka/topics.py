@@ -1,4 +1,4 @@
-"""The topics' names. Everywhere but on the wire they go without the prefix, which is a matter of this room alone."""
+"""The topics' names. Everywhere but on the wire they go without the prefix, which is a matter of this module alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flows for a person to see: the newest by filters, and one by any of its ids.
+"""Flows for an operator to see: the newest by filters, and one by any of its ids.
 
 Quick with millions of flows: every query is a few probes of an index, and pages follow the flow's id, which is
 time-ordered. Nothing personal is read: no event, no words of the partner but those of the outcome, which are masked.

@@ -101,7 +101,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """No call now. `until`: when to ask again (None: when a person has acted). `scope`: what keeps it back, a hold's
+    """No call now. `until`: when to ask again (None: when an operator has acted). `scope`: what keeps it back, a hold's
     scope, `budget`, `minute`, `limit:<endpoint>` or `SESSION_SCOPE`. `now`: the database's time, to which `until`
     belongs.
     """
@@ -174,7 +174,7 @@ async def room_for(conn: Connection, wanted: Wanted, budget: Budget) -> int | Cl
             from call where {COUNTED}
         ) counted left join lateral (
             select scope, reason, until from hold where {holds.LIVE} and scope = any($3)
-            order by until desc limit 1  -- null, what only a person can end, comes first
+            order by until desc limit 1  -- null, what only an operator can end, comes first
         ) held on true
         """,  # noqa: S608
         endpoint,

@@ -70,7 +70,7 @@ class DatabaseError(WorkerError):
 
     @property
     def sentence(self) -> str:
-        """The reason and the fix, for a person."""
+        """The reason and the fix, for an operator."""
         return f"{self.reason[:1].upper()}{self.reason[1:]}: {self.fix}."
 
 

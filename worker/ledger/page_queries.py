@@ -68,7 +68,7 @@ async def oldest_open(connection: Connection, topics: Sequence[str]) -> Waiting 
 
 
 async def in_doubt(connection: Connection, topics: Sequence[str]) -> Mapping[str, int]:
-    """Flows that a person must look at, by topic."""
+    """Flows that an operator must look at, by topic."""
     rows = await connection.fetch(
         "select topic, count(*) as flows from flow where topic = any($1) and state = 'in_doubt' group by topic",
         list(topics),

@@ -11,14 +11,14 @@ BITE = 5000
 """Rows a transaction: tens of milliseconds, so that pruning is never noticed."""
 
 DOUBT_KEEPS = timedelta(days=30)
-"""How long a flow in doubt keeps its personal data for the person who resolves it (contract 5.13)."""
+"""How long a flow in doubt keeps its personal data for the operator who resolves it (contract 5.13)."""
 
 
 async def prune(database: Database, keep: timedelta, keep_letters: timedelta) -> int:
     """Deletes ended flows (with their steps, outcomes and notes), calls and holds older than `keep`, and dead letters
     older than `keep_letters`; returns how many.
 
-    Flows in doubt stay until a person has resolved them.
+    Flows in doubt stay until an operator has resolved them.
     """
     pruned = 0
     while True:

@@ -87,7 +87,7 @@ class OutcomeSeen:
 
 @dataclass(frozen=True, slots=True)
 class NoteSeen:
-    """What a person did to the flow, and why."""
+    """What an operator did to the flow, and why."""
 
     at: datetime
     action: str

@@ -64,7 +64,7 @@ def stopped(rule: FaultRule, sentence: str) -> Reply | None:
 
 
 def mangled(rule: FaultRule, reply: Reply) -> Reply:
-    """Return what the caller sees of `reply` under a rule that acts after the effect."""
+    """Return what the caller sees of `reply` under a rule that applies after the effect."""
     match rule.action:
         case "cut_after":
             return CUT

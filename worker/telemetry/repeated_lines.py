@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 __all__ = ["Repeats"]
 
 EVERY = 60.0
-"""Seconds between two lines that say the same: a person who looks at the log sees that it goes on."""
+"""Seconds between two lines that say the same: an operator who looks at the log sees that it goes on."""
 
 _MOST = 500
 """Different lines that are kept in mind."""

@@ -190,7 +190,7 @@ async def test_a_handshake_that_is_answered_counts(stage: BridgeStage) -> None:
 
 
 async def test_a_pause_of_everything_is_obeyed_and_its_end_is_noticed(stage: BridgeStage) -> None:
-    """While a person has paused all calls no socket is connected; after `resume` what was raised is fetched."""
+    """While an operator has paused all calls no socket is connected; after `resume` what was raised is fetched."""
     bridge = await stage.bridge()
     database = Database(stage.database_url)
     async with database.transaction() as connection:

@@ -1,4 +1,4 @@
-"""The page of the person on call: server-rendered, live, and shut without CONSOLE_TOKEN.
+"""The page of the operator on call: server-rendered, live, and shut without CONSOLE_TOKEN.
 
 app         the routes, and what they are made of
 guard       who is asking: Bearer, cookie, CSRF, too many wrong tokens

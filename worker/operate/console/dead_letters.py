@@ -115,7 +115,7 @@ class DeadLetters:
         return self.render.redirect(_address(topic, letter))
 
     async def ask(self, request: Request, session: Session) -> Response:
-        """The second look before all go back."""
+        """The confirmation before all are published again."""
         topic = request.path_params["topic"]
         if topic not in TOPICS:
             return self._none(request)

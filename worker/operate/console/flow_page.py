@@ -1,4 +1,4 @@
-"""A flow's own page, and what a person may do to it: retry, resolve, cancel; after a second look, with a reason."""
+"""A flow's own page, and what an operator may do to it: retry, resolve, cancel; after a confirmation, with a reason."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Flows:
         return self.render.page(request, template, session, page=shown)
 
     async def ask(self, action: str, request: Request, session: Session) -> Response:
-        """The second look before a change."""
+        """The confirmation before a change."""
         return await self._form(action, request, session, Form())
 
     async def act(self, action: str, request: Request, session: Session, form: Form) -> Response:
@@ -188,7 +188,7 @@ class FieldError(OperatorError):
 
 
 def _stated(form: Form) -> tuple[Status, dict[str, Any]]:
-    """What a person saw: the status, and the ids that they know."""
+    """What an operator saw: the status, and the ids that they know."""
     try:
         status = {"succeeded": Status.SUCCEEDED, "failed": Status.FAILED}[form.get("outcome")]
     except KeyError:

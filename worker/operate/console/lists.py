@@ -19,7 +19,7 @@ from worker.operate.console.session import Session
 from worker.operate.console.timeline import RESULTS
 
 PAGE = 50
-"""Rows of a page: what a person looks through before asking better."""
+"""Rows of a page: what an operator looks through before asking better."""
 
 STATES = tuple(state.value for state in FlowState)
 

@@ -1,4 +1,4 @@
-"""A dead letter for a person to read: its shape, its ids, and nothing personal. Pure.
+"""A dead letter for an operator to read: its shape, its ids, and nothing personal. Pure.
 
 What may be shown is named, not what must be hidden: a dead letter is wrong in ways that nobody foresaw, so a value is
 shown only where the events' models have a field of that name that is not personal. Everything else is `***`, in text

@@ -1,4 +1,4 @@
-"""Pause and resume all calls, or those of one operation: after a second look, with a reason that is kept."""
+"""Pause and resume all calls, or those of one operation: after a confirmation, with a reason that is kept."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Pausing:
     wake: Callable[[], None] = field(default=lambda: None)
 
     async def ask(self, action: str, request: Request, session: Session) -> Response:
-        """The second look before the change."""
+        """The confirmation before the change."""
         return self._form(action, request, session, Form({"operation": choice_of(request, "operation", OPERATIONS)}))
 
     async def act(self, action: str, request: Request, session: Session, form: Form) -> Response:

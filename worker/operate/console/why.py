@@ -1,4 +1,4 @@
-"""Why a flow waits, in one sentence for the person on call. Pure."""
+"""Why a flow waits, in one sentence for the operator on call. Pure."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def why(step: Step | None, world: World) -> str:
         return "It is between two steps, or was left by a replica that died; it goes on within a minute."
     match step.state:
         case "parked":
-            return f"Nobody can look up whether {step.operation} took effect: a person must look, and resolve it."
+            return f"Nobody can look up whether {step.operation} took effect: an operator must look, and resolve it."
         case "in_flight":
             return f"Its call of {step.operation} is under way."
         case "waiting":

@@ -20,8 +20,8 @@ OLDEST = 140_000
 """PostgreSQL 14 (contract, DATABASE_URL)."""
 
 SKEW = 2.0
-"""Seconds between our clock and the database's from which a person should look. Leases and budgets use the database's
-clock alone; log lines and outcome times use ours."""
+"""Seconds between our clock and the database's from which an operator should look. Leases and budgets use the
+database's clock alone; log lines and outcome times use ours."""
 
 
 async def database(settings: RunSettings, ledger: Database) -> AsyncIterator[Finding]:
@@ -70,7 +70,7 @@ async def ledger_state(settings: RunSettings, ledger: Database, clock: Clock = u
         free = f" until {clock(seen.budget.free_again_at)}" if seen.budget.free_again_at else ""
         yield warning("budget", f"used up{free}", "wait, or raise TRADOVATE_HOURLY_BUDGET (Tradovate allows 5,000)")
     for hold in seen.holds:
-        until = f"until {clock(hold.until)}" if hold.until else "until a person clears it"
+        until = f"until {clock(hold.until)}" if hold.until else "until an operator clears it"
         mend = f"`tradovate-worker holds clear {hold.id} --reason …` once the cause is gone"
         if hold.scope == holds.PAUSE_ALL:
             mend = "`tradovate-worker resume`"

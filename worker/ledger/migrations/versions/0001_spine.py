@@ -95,7 +95,7 @@ create index flow_order on flow (order_id) where order_id is not null;
 create index flow_trader on flow (trader_id) where trader_id is not null;
 create index flow_user on flow (user_id) where user_id is not null;
 create index flow_account on flow (account_id) where account_id is not null;
--- Whatever topics and states a person asks for, a page of them is a few probes of this one.
+-- Whatever topics and states an operator asks for, a page of them is a few probes of this one.
 create index flow_kind on flow (topic, state, id);
 
 -- Traders who leave: from `begun_at` on nothing that was asked for before is given to them any more, and from `since`
@@ -193,7 +193,7 @@ create index call_kind on call (operation, result, id);
 create index call_open on call (id) where result is null;
 
 -- What keeps calls back: a lock-out (scope 'all'), a penalty ('endpoint:<operation>'), a rejected login ('login'),
--- a person's pause ('pause:all' or 'pause:<operation>'). `ticket`
+-- an operator's pause ('pause:all' or 'pause:<operation>'). `ticket`
 -- and `body` are the penalty ticket and the exact bytes that must be sent again with it (encrypted); `batch_id` names
 -- the steps that those bytes stand for. But for tickets, a scope has one hold at a time: replicas that receive the same
 -- thing at once extend it (the unique index closes that race).
@@ -201,7 +201,7 @@ create table hold (
     id             bigint generated always as identity primary key,
     scope          text not null,
     reason         text not null,
-    until          timestamptz,             -- null: until a person clears it
+    until          timestamptz,             -- null: until an operator clears it
     ticket         text,
     body_digest    bytea,                   -- of the body that may be sent again with the ticket
     batch_id        bigint,
@@ -301,7 +301,7 @@ create table replica (
     seen_at    timestamptz not null default now()
 );
 
--- What a person did to a flow, and why.
+-- What an operator did to a flow, and why.
 create table note (
     id      bigint generated always as identity primary key,
     flow_id uuid not null,
