@@ -182,7 +182,7 @@ async def test_a_person_dismisses_a_dead_letter(stage: Stages, driver: webdriver
     assert driver.title != "owned"
 
 
-async def test_all_dead_letters_of_a_topic_go_back_after_a_confirmation(stage: Stages, driver: webdriver.Chrome) -> None:
+async def test_all_dead_letters_of_a_topic_go_back_when_confirmed(stage: Stages, driver: webdriver.Chrome) -> None:
     """How many they are is said before and after."""
     on, ada = await opened(stage, driver)
     for number in range(3):

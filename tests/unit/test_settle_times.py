@@ -52,7 +52,7 @@ def times(operation: str, schedule: Schedule, draw: float, took: float = 0.0) ->
 
 
 @given(st.floats(0.3, 0.99), st.floats(0.1, 5), st.floats(1, 60), st.floats(1, 500), st.floats(0, 3))
-def test_the_last_try_is_at_the_end_of_the_time(draw: float, base: float, cap: float, total: float, took: float) -> None:
+def test_the_last_try_is_when_time_ends(draw: float, base: float, cap: float, total: float, took: float) -> None:
     """A step is tried for all of RETRY_FOR_SECONDS: once more at its end, and not again after it."""
     tries = times(USERS.name, Schedule(base, cap, total), draw, took)
     assert tries[-1] + took >= total - 1e-5
