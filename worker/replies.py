@@ -33,7 +33,7 @@ class Domain(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """HTTP 200 and a body that says nothing against the call. It proves nothing: see `operation.Proof`."""
+    """HTTP 200 and a body that says nothing against the call. What it proves: `partner/operation.py`, `Response`."""
 
     body: Any
 

@@ -30,7 +30,7 @@ async def test_a_call_is_made_with_the_event_of_its_round(stage: Stages, round_:
         await connection.execute("update flow set round = $1, body = $2", round_, kept)
         generation = await connection.fetchval("select generation from session")
     lanes, _ = await replica.ledger.survey([CREATE_USERS.name])
-    kind = CallKind(CREATE_USERS.name, CREATE_USERS.domain, CREATE_USERS.rank, 100, reserve=False, per_hour=None)
+    kind = CallKind(CREATE_USERS.name, CREATE_USERS.domain, CREATE_USERS.limits.rank, 100, reserve=False, per_hour=None)
     batches = await replica.dispatcher.claims.sends(kind, lanes[0], 100, generation)
     await replica.database.close()
     assert not isinstance(batches, Closed)

@@ -38,7 +38,7 @@ async def resumed(here: Here, operation: str) -> None:
 
 
 def mender(here: Here) -> OperatorActions:
-    return OperatorActions(here.replica.ledger, lambda name: OPERATIONS[name].look_up is not None)
+    return OperatorActions(here.replica.ledger, lambda name: OPERATIONS[name].recovery.look_up is not None)
 
 
 async def cancelled(firm: Firm, here: Here, event_id: str, operation: str) -> None:

@@ -168,7 +168,9 @@ async def test_what_a_frozen_replica_was_about_to_send(stage: Stages) -> None:
     await due(firm, "createTradingPermission")
     frozen, operation = here.replica.dispatcher, OPERATIONS["createTradingPermission"]
     token = await here.replica.session.ensure()
-    kind = CallKind(operation.name, operation.domain, operation.rank, operation.most, reserve=False, per_hour=None)
+    kind = CallKind(
+        operation.name, operation.domain, operation.limits.rank, operation.batching.most, reserve=False, per_hour=None
+    )
     lane = Lane(operation.name, StepState.DUE, None, 1, NOW, NOW)
     await here.stop()
     async with here.replica.database.transaction() as connection:
@@ -273,7 +275,7 @@ async def test_a_retry_of_what_a_departure_stopped(stage: Stages) -> None:
     await resumed(here, "createTradingPermission")
     bought = await firm.stage.outcome("e-1")
     ((flow_id,),) = await firm.stage.rows("select id from flow where event_id = 'e-1'")
-    mender = OperatorActions(here.replica.ledger, lambda name: OPERATIONS[name].look_up is not None)
+    mender = OperatorActions(here.replica.ledger, lambda name: OPERATIONS[name].recovery.look_up is not None)
     await mender.retry(flow_id, TraderPurchased.model_validate(purchase(1)), "they stay", "test")
     await eventually(lambda: len(firm.stage.wire.outcomes_of("e-1")) == 2, 20)
     again = firm.stage.wire.outcomes_of("e-1")[-1]

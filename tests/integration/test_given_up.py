@@ -71,7 +71,7 @@ async def test_what_was_claimed_and_not_sent_is_due_again(stage: Stages) -> None
     async with replica.database.connection() as connection:
         generation = await connection.fetchval("select generation from session")
     lanes, _ = await replica.ledger.survey([CREATE_USERS.name])
-    kind = CallKind(CREATE_USERS.name, CREATE_USERS.domain, CREATE_USERS.rank, 100, reserve=False, per_hour=None)
+    kind = CallKind(CREATE_USERS.name, CREATE_USERS.domain, CREATE_USERS.limits.rank, 100, reserve=False, per_hour=None)
     batches = await replica.dispatcher.claims.sends(kind, lanes[0], 100, generation)
     assert not isinstance(batches, Closed)
     with pytest.raises(DatabaseUnavailable), replica.ledger.giving_up([batches[0].lease]):

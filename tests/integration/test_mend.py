@@ -24,7 +24,7 @@ from worker.partner.operations import OPERATIONS
 
 
 def mender(
-    here: Here, looked_up: Callable[[str], bool] = lambda name: OPERATIONS[name].look_up is not None
+    here: Here, looked_up: Callable[[str], bool] = lambda name: OPERATIONS[name].recovery.look_up is not None
 ) -> OperatorActions:
     return OperatorActions(here.replica.ledger, looked_up)
 

@@ -143,7 +143,7 @@ async def test_the_most_urgent_is_next_behind_the_lock(stage: Stages) -> None:
 
     async def read() -> Any:
         return await claims.read(
-            contact.name, "contactInfo/deps", "live", uuid.uuid4(), rank=contact.rank, reserve=False,
+            contact.name, "contactInfo/deps", "live", uuid.uuid4(), rank=contact.limits.rank, reserve=False,
             generation=generation, asked=b"",
         )  # fmt: skip
 

@@ -312,7 +312,7 @@ class SmallWorld:
         self.tick()
         planner, flow = self._planner(), self.flows[flow_id].copy()
         parked = [_open(step) for step in self.steps.values() if step.flow_id == flow_id and not step.ended]
-        operator.retry(planner, flow, parked, lambda name: OPERATIONS[name].look_up is not None)
+        operator.retry(planner, flow, parked, lambda name: OPERATIONS[name].recovery.look_up is not None)
         self._write(planner)
 
     # -- what is seen

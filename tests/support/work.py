@@ -37,7 +37,7 @@ class Work:
     outcomes: list[OutcomeRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        ranks = {name: operation.rank for name, operation in OPERATIONS.items()}
+        ranks = {name: operation.limits.rank for name, operation in OPERATIONS.items()}
         self.ledger = Ledger(self.database, Vault(["k" * 32]), Rules("EVAL", 1), ranks)
         self.claims = Claims(self.ledger, Budget(), "here", 65.0)
 
@@ -94,7 +94,7 @@ class Work:
 
     def _kind(self, operation: str) -> CallKind:
         there = OPERATIONS[operation]
-        return CallKind(operation, there.domain, there.rank, 100, reserve=True, per_hour=None)
+        return CallKind(operation, there.domain, there.limits.rank, 100, reserve=True, per_hour=None)
 
 
 def _numbered(value: int | str, number: int) -> int | str:

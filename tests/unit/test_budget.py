@@ -44,7 +44,7 @@ def test_of_the_minute_a_tenth_is_kept_at_least_one_at_most_60(budget: Budget) -
 
 def test_only_revocations_may_use_what_is_kept() -> None:
     """No other operation may spend the last calls."""
-    assert {each.vendor for each in OPERATIONS.values() if each.reserve} == {"revokeTradingPermissions"}
+    assert {each.vendor for each in OPERATIONS.values() if each.limits.reserve} == {"revokeTradingPermissions"}
 
 
 def test_a_budget_has_the_numbers_of_the_settings() -> None:

@@ -62,7 +62,7 @@ def calls(start: Start) -> int:
     """How many calls a start is at least: one for a look-up."""
     if start.lane.state is StepState.UNKNOWN:
         return 1
-    return -(-start.items // operation(start).most)
+    return -(-start.items // operation(start).batching.most)
 
 
 def operation(start: Start) -> Operation:
@@ -103,7 +103,7 @@ def test_no_more_calls_are_begun_than_slots_are_free(found: list[Lane], now: Sit
 def test_most_urgent_goes_first(found: list[Lane], now: Situation) -> None:
     """What begins is in the order of urgency."""
     starts, _ = choose(found, OPERATIONS, now)
-    ranks = [operation(start).rank for start in starts]
+    ranks = [operation(start).limits.rank for start in starts]
     assert ranks == sorted(ranks)
 
 
@@ -114,10 +114,10 @@ def test_nothing_less_urgent_begins_while_something_waits_for_a_slot(found: list
     begun: Counter[int] = Counter()
     for start in starts:
         begun[id(start.lane)] += start.items
-    ranks = [operation(start).rank for start in starts]
+    ranks = [operation(start).limits.rank for start in starts]
     for each in found:
         if now.held(each) is None and begun[id(each)] < each.ready:
-            assert all(rank <= OPERATIONS[each.operation].rank for rank in ranks)
+            assert all(rank <= OPERATIONS[each.operation].limits.rank for rank in ranks)
 
 
 @given(lanes, situations)
@@ -127,7 +127,7 @@ def test_ordinary_calls_never_take_the_slots_of_urgent_ones(found: list[Lane], n
     taken = 0
     for start in starts:
         taken += calls(start)
-        if not operation(start).reserve:
+        if not operation(start).limits.reserve:
             assert taken <= max(0, now.free - URGENT_ONLY)
             assert start.calls <= now.free - URGENT_ONLY
 
@@ -149,14 +149,14 @@ def test_held_lanes_change_nothing_for_the_others(found: list[Lane], more: list[
 def test_a_look_up_may_take_the_slots_that_its_step_may_take(free: int, ready: int, name: str) -> None:
     """Look-ups have the rank of their step and, for what may use the reserve, the same right to the last slots."""
     starts, _ = choose([lane(name, ready, state=StepState.UNKNOWN)], OPERATIONS, situation(free=free))
-    room = free if OPERATIONS[name].reserve else max(0, free - URGENT_ONLY)
-    assert len(starts) == min(room, -(-ready // OPERATIONS[name].look_most))
+    room = free if OPERATIONS[name].limits.reserve else max(0, free - URGENT_ONLY)
+    assert len(starts) == min(room, -(-ready // OPERATIONS[name].batching.look_most))
 
 
 def test_what_may_use_the_reserve_is_the_most_urgent() -> None:
     """No operation without a right to the reserve is more urgent than one with it: it could not wait for it."""
-    reserve = [each.rank for each in OPERATIONS.values() if each.reserve]
-    ordinary = [each.rank for each in OPERATIONS.values() if not each.reserve]
+    reserve = [each.limits.rank for each in OPERATIONS.values() if each.limits.reserve]
+    ordinary = [each.limits.rank for each in OPERATIONS.values() if not each.limits.reserve]
     assert max(reserve) < min(ordinary)
 
 
@@ -166,7 +166,7 @@ def test_nothing_is_begun_that_is_not_there(found: list[Lane], now: Situation) -
     starts, _ = choose(found, OPERATIONS, now)
     for start in starts:
         same = [each for each in starts if each.lane is start.lane]
-        assert 0 < sum(each.items for each in same) < start.lane.ready + operation(start).look_most
+        assert 0 < sum(each.items for each in same) < start.lane.ready + operation(start).batching.look_most
         assert start.items > 0
 
 
@@ -258,5 +258,5 @@ def test_urgent_and_tied_steps_never_linger() -> None:
 
 def test_nothing_urgent_lingers() -> None:
     """No operation that is more urgent than accounts waits for others to share its call, departures excepted."""
-    urgent = [each for each in OPERATIONS.values() if each.rank < OPERATIONS[ACCOUNTS].rank]
-    assert {each.vendor for each in urgent if each.lingers} == {"cancelEverything"}
+    urgent = [each for each in OPERATIONS.values() if each.limits.rank < OPERATIONS[ACCOUNTS].limits.rank]
+    assert {each.vendor for each in urgent if each.batching.lingers} == {"cancelEverything"}

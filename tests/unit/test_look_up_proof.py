@@ -45,7 +45,7 @@ ITEMS: list[tuple[Operation, dict[str, Any]]] = [
 
 def test_every_look_up_is_tried_on_a_wrong_host() -> None:
     """A new operation that is looked up needs an item here."""
-    looked = {operation.name for operation in OPERATIONS.values() if operation.look_up is not None}
+    looked = {operation.name for operation in OPERATIONS.values() if operation.recovery.look_up is not None}
     assert {operation.name for operation, _ in ITEMS} == looked - {"addEntitlementSubscription@again"}
 
 

@@ -80,7 +80,7 @@ def test_no_text_of_a_call_has_a_personal_value(operation: Operation, reply: Rep
 
 def test_a_rejection_of_a_whole_call_names_none_of_its_items() -> None:
     """Its text may be about any of them; what remains after the masking is the partner's own text."""
-    operation = next(each for each in SENT if each.joined)
+    operation = next(each for each in SENT if each.batching.joined)
     others = [personal(item_of(operation)), {**item_of(operation), "_personal": lambda: frozenset({"Marvin"})}]
     _, result = read_reply(operation, Refusal("Zaphod and Marvin are not known"), others)
     assert [each.text for each in result.results if isinstance(each, Rejected)] == ["*** and *** are not known"] * 2
@@ -92,8 +92,8 @@ async def test_no_text_of_a_look_up_has_a_personal_value() -> None:
     async def look_up(_reader: Reader, _items: Sequence[Item]) -> Sequence[Result]:
         return [Rejected(SAID), Succeeded({"message": SAID})]
 
-    operation = next(each for each in SENT if each.look_up is not None)
-    looked = replace(operation, look_up=look_up)
+    operation = next(each for each in SENT if each.recovery.look_up is not None)
+    looked = replace(operation, recovery=replace(operation.recovery, look_up=look_up))
     items = [personal(item_of(operation))] * 2
     found = await look(looked, FakeReader({}), items)
     found = [*found, *unread(Unreadable(SAID), items[:1])]
@@ -104,7 +104,7 @@ async def test_no_text_of_a_look_up_has_a_personal_value() -> None:
 
 def test_what_is_verified_is_kept_as_it_was_masked() -> None:
     """What a step remembers of a rejection is what its outcome will say."""
-    operation = next(each for each in SENT if each.doubt_refusals)
+    operation = next(each for each in SENT if each.recovery.rejection("no") == Rejected("no", verify=True))
     move = after(operation, Refusal(SAID), 0.0, denied=False)
     assert isinstance(move, Later)
     assert move.memory.why == Verifying("No such user ***, or ******")

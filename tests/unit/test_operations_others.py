@@ -13,7 +13,7 @@ from tests.support.reader import FakeReader, look
 from worker.partner.operation import Resend
 from worker.partner.operations import OPERATIONS
 from worker.replies import Misdirected, Refusal, Unclear
-from worker.results import NotExecuted, Succeeded, Unknown
+from worker.results import NotExecuted, Rejected, Succeeded, Unknown
 
 REVOKE = OPERATIONS["revokeTradingPermissions"]
 FIND = OPERATIONS["revokeTradingPermissions@find"]
@@ -46,8 +46,8 @@ def test_a_revocation_names_each_permission_once() -> None:
 def test_an_answer_without_ok_is_unclear(body: Any) -> None:
     """A SimpleResponse says `ok`, or nobody knows."""
     for operation in (REVOKE, RESET):
-        assert all(isinstance(each, Unknown) for each in operation.read(body, [{}, {}]))
-    assert REVOKE.read({"ok": True}, [{}, {}]) == [Succeeded(), Succeeded()]
+        assert all(isinstance(each, Unknown) for each in operation.response.read(body, [{}, {}]))
+    assert REVOKE.response.read({"ok": True}, [{}, {}]) == [Succeeded(), Succeeded()]
 
 
 async def test_revoked_permissions_are_found_however_items_answers() -> None:
@@ -110,14 +110,14 @@ def test_all_four_flags_are_always_sent() -> None:
     body = LIVE.request([{"userId": 1}, {"userId": 1}, {"userId": 2}])
     assert body["userIds"] == [1, 2]
     assert [value for name, value in body.items() if name != "userIds"] == [True] * 4
-    assert LIVE.most == 100
+    assert LIVE.batching.most == 100
 
 
 def test_an_answer_proves_nothing_and_is_verified_at_once() -> None:
     """Neither an id in it nor one that is missing; without its four lists it is unclear."""
     lists: dict[str, list[int]] = {"tradovateSubscriptionIds": [], "userPluginIds": [], "marketDataSubscriptionIds": []}
-    (whole,) = LIVE.read({**lists, "tradingPermissionIds": []}, [{}])
-    (half,) = LIVE.read(lists, [{}])
+    (whole,) = LIVE.response.read({**lists, "tradingPermissionIds": []}, [{}])
+    (half,) = LIVE.response.read(lists, [{}])
     assert isinstance(whole, Unknown)
     assert whole.wait == timedelta(0)
     assert isinstance(half, Unknown)
@@ -186,10 +186,8 @@ async def test_an_entitlement_is_there_when_it_is_in_force() -> None:
 
 def test_what_the_partner_says_of_an_entitlement() -> None:
     """A conflict is looked up, `not yet` needs no look."""
-    assert ADD.doubt_refusals
-    assert not ADD.certain("The user has this entitlement already")
-    assert ADD.certain("Live account is required.")
-    assert not ADD.certain("Contact info is required")
+    for text, verify in (("The user has this already", True), ("Live account is required.", False), ("No", True)):
+        assert ADD.recovery.rejection(text) == Rejected(text, verify=verify)
     assert "userId" in ADD.request([{"entitlementId": 31, "userId": 5}])
 
 
@@ -199,22 +197,23 @@ def test_what_the_partner_says_of_an_entitlement() -> None:
 def test_a_filled_slot_counts_as_done_and_a_closed_request_does_not() -> None:
     """The second upload of a document says that the first one worked."""
     document = OPERATIONS["submitPartnerSubaccountDocument"]
-    assert document.already("This document slot already has a completed upload") == Succeeded()
-    assert document.already("Subaccount request is already processed") is None
+    assert document.recovery.rejection("This document slot already has a completed upload") == Succeeded()
+    closed = "Subaccount request is already processed"
+    assert document.recovery.rejection(closed) == Rejected(closed)
 
 
 @pytest.mark.parametrize("body", [{}, {"requestId": "3"}, {"requestId": 0}, {"status": "InReview"}])
 def test_a_request_without_an_id_is_unclear(body: dict[str, Any]) -> None:
     """And so it is never sent again by itself."""
     operation = OPERATIONS["createPartnerSubaccountRequest"]
-    assert isinstance(operation.read(body, [{}])[0], Unknown)
-    assert operation.resend is Resend.NEVER
-    assert operation.look_up is None
+    assert isinstance(operation.response.read(body, [{}])[0], Unknown)
+    assert operation.recovery.resend is Resend.NEVER
+    assert operation.recovery.look_up is None
 
 
 def test_a_review_is_reported_with_what_there_is() -> None:
     """A status alone, or with message and account; an answer without a status is asked again."""
-    read = OPERATIONS["getPartnerSubaccountRequestStatus"].read
+    read = OPERATIONS["getPartnerSubaccountRequestStatus"].response.read
     asked = [{"subAccountRequestId": 9}]
     assert read({"status": "InReview"}, asked) == [Succeeded({"requestStatus": "InReview"})]
     body = {"status": "Denied", "message": "no", "accountId": 7}
@@ -248,14 +247,17 @@ def test_the_urgent_go_first() -> None:
         "createEvaluationAccounts", "createEvaluationUsers", "createPartnerSubaccountRequest", "resetDemoAccountState",
         "updateContactInfo", "getPartnerSubaccountRequestStatus",
     ]  # fmt: skip
-    ranks = [OPERATIONS[name].rank for name in order]
+    ranks = [OPERATIONS[name].limits.rank for name in order]
     assert ranks == sorted(set(ranks))
-    assert OPERATIONS["submitPartnerSubaccountDocument"].rank == OPERATIONS["createPartnerSubaccountRequest"].rank
+    assert (
+        OPERATIONS["submitPartnerSubaccountDocument"].limits.rank
+        == OPERATIONS["createPartnerSubaccountRequest"].limits.rank
+    )
 
 
 def test_who_waits_out_maintenance() -> None:
     """Contract 5.9: users, accounts, permissions, subaccount requests and resets; all else goes."""
-    assert {operation.name for operation in OPERATIONS.values() if operation.maintenance} == {
+    assert {operation.name for operation in OPERATIONS.values() if operation.limits.maintenance} == {
         "createEvaluationUsers", "createEvaluationAccounts", "createTradingPermission", "requestTradingPermission",
         "checkDuplicate", "createPartnerSubaccountRequest", "resetDemoAccountState",
     }  # fmt: skip
@@ -263,12 +265,14 @@ def test_who_waits_out_maintenance() -> None:
 
 def test_only_revocations_may_use_what_is_kept_back() -> None:
     """A tenth of the budget is for sessions and revocations."""
-    assert {operation.vendor for operation in OPERATIONS.values() if operation.reserve} == {"revokeTradingPermissions"}
+    assert {operation.vendor for operation in OPERATIONS.values() if operation.limits.reserve} == {
+        "revokeTradingPermissions"
+    }
 
 
 def test_nothing_urgent_lingers() -> None:
     """Only what goes in large batches does."""
-    assert {operation.vendor for operation in OPERATIONS.values() if operation.lingers} == {
+    assert {operation.vendor for operation in OPERATIONS.values() if operation.batching.lingers} == {
         "cancelEverything", "createEvaluationAccounts", "createEvaluationUsers", "resetDemoAccountState",
     }  # fmt: skip
 
@@ -280,7 +284,7 @@ def test_every_vendors_name_has_a_declaration_of_that_name() -> None:
 
 def test_limits_are_the_endpoints_or_a_share_of_the_budget() -> None:
     """Polls take a tenth; a tiny budget leaves them one call."""
-    assert OPERATIONS["getPartnerSubaccountRequestStatus"].limit(4500) == 450
-    assert OPERATIONS["getPartnerSubaccountRequestStatus"].limit(5) == 1
-    assert OPERATIONS["createPartnerSubaccountRequest"].limit(4500) == 250
-    assert REVOKE.limit(4500) is None
+    assert OPERATIONS["getPartnerSubaccountRequestStatus"].limits.hour(4500) == 450
+    assert OPERATIONS["getPartnerSubaccountRequestStatus"].limits.hour(5) == 1
+    assert OPERATIONS["createPartnerSubaccountRequest"].limits.hour(4500) == 250
+    assert REVOKE.limits.hour(4500) is None

@@ -97,7 +97,7 @@ PROVES_NOTHING: list[Any] = [
 
 
 def read(operation: Operation, body: Any, items: Sequence[Item]) -> list[Result]:
-    return list(operation.read(body, items))
+    return list(operation.response.read(body, items))
 
 
 def proven(result: Result, operation: Operation) -> bool:
@@ -109,7 +109,7 @@ def proven(result: Result, operation: Operation) -> bool:
 def test_every_operation_has_a_case_and_states_its_proof() -> None:
     """A new declaration says which part of a response proves it, and needs a case here."""
     assert {operation.name for operation in SENT} == set(PROVEN)
-    assert all(operation.promises for operation in SENT)
+    assert all(operation.response.promises for operation in SENT)
 
 
 @pytest.mark.parametrize("name", PROVEN)
@@ -144,7 +144,7 @@ def test_a_spoilt_promise_is_unknown(name: str) -> None:
     """Without a promised part, or with it null or of another type, no item is done."""
     items, body = PROVEN[name]
     operation = OPERATIONS[name]
-    for spoilt in _spoilt({part: body[part] for part in operation.promises}):
+    for spoilt in _spoilt({part: body[part] for part in operation.response.promises}):
         if spoilt in ({"ok": True}, body) or (
             operation.name in VERIFIED
             and set(spoilt) == set(LISTS)

@@ -90,8 +90,8 @@ def test_the_second_empty_404_asks_whether_what_is_needed_is_there(operation: Op
         assert move.state is StepState.DUE
         assert move.memory.why is None
         step = Claimed(1, operation.name, StepState.IN_FLIGHT, times, move.spent, move.memory, None, FLOW)
-    assert asked == ([2, 4, 8, 16] if operation.needs(item_of(operation)) else [])[: len(asked)]
-    assert bool(asked) == bool(operation.needs(item_of(operation)))
+    assert asked == ([2, 4, 8, 16] if operation.recovery.needs(item_of(operation)) else [])[: len(asked)]
+    assert bool(asked) == bool(operation.recovery.needs(item_of(operation)))
 
 
 @pytest.mark.parametrize(
@@ -136,14 +136,14 @@ def test_a_401_with_an_error_text_is_a_refusal_once_the_token_is_good() -> None:
 def test_an_answer_that_proves_nothing_is_recorded_as_unclear() -> None:
     """So that nobody takes it for a sign that the partner serves that operation."""
     assert isinstance(read_reply(ACCOUNTS, Answer({"error": "invalid_token"}), [ITEM])[0], Unclear)
-    lists: dict[str, list[int]] = {name: [] for name in OPERATIONS["cancelEverything"].promises}
+    lists: dict[str, list[int]] = {name: [] for name in OPERATIONS["cancelEverything"].response.promises}
     assert isinstance(read_reply(OPERATIONS["cancelEverything"], Answer(lists), [ITEM])[0], Answer)
 
 
 def test_needs_are_read_where_the_entity_is() -> None:
     """Users on LIVE, accounts and trading permissions on DEMO."""
     for operation in SENT:
-        for entity in operation.needs(item_of(operation)):
+        for entity in operation.recovery.needs(item_of(operation)):
             demo = entity.kind in ("account", "tradingPermission")
             assert entity.domain is (Domain.DEMO if demo else Domain.LIVE)
 

@@ -62,7 +62,7 @@ def test_the_last_try_is_when_time_ends(draw: float, base: float, cap: float, to
 
 def test_what_must_not_wait_so_long_has_its_own_time() -> None:
     """Contact data, which only warns, is tried for a quarter of an hour at most."""
-    assert times(CONTACT.name, Schedule(1, 300, 86_400), 0.5)[-1] == pytest.approx(CONTACT.retry_for)
+    assert times(CONTACT.name, Schedule(1, 300, 86_400), 0.5)[-1] == pytest.approx(CONTACT.recovery.retry_for)
 
 
 @pytest.mark.parametrize("draw", [0.0, 0.5, 0.99])

@@ -98,9 +98,9 @@ async def mending(settings: MendSettings) -> AsyncIterator[Mending]:
             database,
             vault,
             flow_rules(settings, products),
-            {name: operation.rank for name, operation in OPERATIONS.items()},
+            {name: operation.limits.rank for name, operation in OPERATIONS.items()},
         )
-        looked_up = {name for name, operation in OPERATIONS.items() if operation.look_up is not None}
+        looked_up = {name for name, operation in OPERATIONS.items() if operation.recovery.look_up is not None}
         yield Mending(settings, database, OperatorActions(ledger, looked_up.__contains__), vault, products)
 
 

@@ -101,7 +101,7 @@ class Caller:
         sent = self._with_ticket(body, batch.ticket)
         started = time.monotonic()
         self.crash("before_call")
-        self.feeding.update(operation.feeds)
+        self.feeding.update(operation.batching.feeds)
         try:
             with self.tracing.calling(operation.vendor, "send", self._traced(steps)) as calling:
                 try:
@@ -145,7 +145,7 @@ class Caller:
             self.crash("after_record")
             return outcomes
         finally:
-            self.feeding.subtract(operation.feeds)
+            self.feeding.subtract(operation.batching.feeds)
 
     def _traced(self, steps: Sequence[Claimed]) -> Sequence[Traced]:
         """The flows of a call, before it."""
@@ -201,7 +201,7 @@ class Caller:
         needed = [step for step in batch.steps if checks_needs(step)]
         unknown = [step for step in batch.steps if not checks_needs(step)]
         outcomes: Sequence[OutcomeRow] = ()
-        if operation.look_up is None and unknown:
+        if operation.recovery.look_up is None and unknown:
             # Whoever sent it died before it could write down what came of it, and nobody can look.
             timing, rules = await self._timing(operation, unknown), rules_of(operation)
             why = Unknown("its sender ended in the middle of the call")
@@ -219,8 +219,8 @@ class Caller:
             self.session,
             operation.name,
             batch.lease,
-            operation.rank,
-            operation.reserve,
+            operation.limits.rank,
+            operation.limits.reserve,
             partial(self.writer.finish_read, operation),
             self.seen,
             self.observe,
@@ -262,7 +262,7 @@ class Caller:
 
     def _rest(self, operation: Operation) -> timedelta:
         """How long steps rest whose look-up was not made: what is urgent never longer than a second."""
-        if operation.reserve:
+        if operation.limits.reserve:
             return CANNOT_LOOK
         times = self._cannot_look[operation.name]
         self._cannot_look[operation.name] = times + 1

@@ -48,7 +48,7 @@ class Start:
 
 def slots(free: int, operation: Operation) -> int:
     """Of the free slots, those that calls of this operation may take."""
-    return max(0, free if operation.reserve else free - URGENT_ONLY)
+    return max(0, free if operation.limits.reserve else free - URGENT_ONLY)
 
 
 def choose(
@@ -61,7 +61,7 @@ def choose(
     starts: list[Start] = []
     again: list[datetime] = []
     free = situation.free
-    for lane in sorted(lanes, key=lambda each: (operations[each.operation].rank, each.oldest)):
+    for lane in sorted(lanes, key=lambda each: (operations[each.operation].limits.rank, each.oldest)):
         operation = operations[lane.operation]
         held_until = situation.held(lane)
         if held_until is not None:
@@ -76,21 +76,21 @@ def choose(
         if not room:
             break  # the most urgent waits for a free slot, and nobody overtakes it
         if lane.state is StepState.UNKNOWN:
-            looks = min(-(-items // operation.look_most), room)
-            starts += [Start(lane, operation.look_most)] * looks
+            looks = min(-(-items // operation.batching.look_most), room)
+            starts += [Start(lane, operation.batching.look_most)] * looks
             free -= looks
             continue
-        allowed = min(-(-items // operation.most), room)
+        allowed = min(-(-items // operation.batching.most), room)
         # Steps that cannot share a call need more calls than their number says; the free slots bound them too.
-        starts.append(Start(lane, min(items, allowed * operation.most), room))
+        starts.append(Start(lane, min(items, allowed * operation.batching.most), room))
         free -= allowed
     return starts, min(again, default=None)
 
 
 def _ready(lane: Lane, operation: Operation, situation: Situation) -> tuple[int, datetime | None]:
     """How many items may go now, and when the rest may."""
-    rest = lane.ready % operation.most
-    if not rest or not operation.lingers or lane.batch_id is not None or lane.state is StepState.UNKNOWN:
+    rest = lane.ready % operation.batching.most
+    if not rest or not operation.batching.lingers or lane.batch_id is not None or lane.state is StepState.UNKNOWN:
         return lane.ready, None
     linger = situation.linger(lane.operation)
     if linger <= situation.shortest and not situation.coming(lane.operation):

@@ -147,7 +147,7 @@ class Dispatcher:
         return await self.ledger.survey(list(self.operations))
 
     async def _traffic(self) -> Traffic:
-        lingering = [each.name for each in self.operations.values() if each.lingers]
+        lingering = [each.name for each in self.operations.values() if each.batching.lingers]
         budget = self.claims.budget
         return await traffic(self.ledger.database, lingering, budget, full=FULL, sample=SAMPLE)
 
@@ -203,7 +203,7 @@ class Dispatcher:
 
         def held(lane: Lane) -> datetime | None:
             operation = self.operations[lane.operation]
-            if operation.maintenance and closing is not None and lane.state is StepState.DUE:
+            if operation.limits.maintenance and closing is not None and lane.state is StepState.DUE:
                 return closing
             until = self._held.until(operation, lane, here)
             return None if until is None else now + timedelta(seconds=until - here)
@@ -250,12 +250,12 @@ class Dispatcher:
         return CallKind(
             operation.name,
             operation.domain,
-            operation.rank,
-            operation.most,
-            operation.reserve,
-            operation.limit(budget.hourly),
-            operation.minute_limit(budget.minute),
-            operation.joined,
+            operation.limits.rank,
+            operation.batching.most,
+            operation.limits.reserve,
+            operation.limits.hour(budget.hourly),
+            operation.limits.minute(budget.minute),
+            operation.batching.joined,
         )
 
     def _spawn(self, work: Awaitable[Sequence[OutcomeRow]]) -> None:

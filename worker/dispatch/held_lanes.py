@@ -89,7 +89,7 @@ def _held_by(operation: Operation, state: StepState, scope: str) -> str | Kind:
 
     A budget that is used up holds back all alike, so that the most urgent of them gets the next call.
     """
-    if scope in (holds.ALL, holds.PAUSE_ALL) or (scope in (BUDGET, MINUTE_BUDGET) and operation.reserve):
+    if scope in (holds.ALL, holds.PAUSE_ALL) or (scope in (BUDGET, MINUTE_BUDGET) and operation.limits.reserve):
         return _EVERYTHING
     return _ORDINARY if scope in (BUDGET, MINUTE_BUDGET) else (operation.name, state)
 
@@ -102,4 +102,4 @@ def _name(what: str | Kind) -> str:
 def _kinds(operation: Operation, state: StepState) -> list[str | Kind]:
     """All that may hold back calls of an operation."""
     kinds: list[str | Kind] = [_EVERYTHING, (operation.name, state)]
-    return kinds if operation.reserve else [*kinds, _ORDINARY]
+    return kinds if operation.limits.reserve else [*kinds, _ORDINARY]

@@ -78,10 +78,10 @@ class Writer:
         await self._until_written(operation, call_id, write)
 
     def _of(self, operation: Operation) -> Ledger:
-        return replace(self.ledger, database=self.ledger.database.first) if operation.reserve else self.ledger
+        return replace(self.ledger, database=self.ledger.database.first) if operation.limits.reserve else self.ledger
 
     async def _until_written(self, operation: Operation, call_id: int, write: Callable[[], Awaitable[T]]) -> T:
-        turn: AbstractAsyncContextManager[object] = nullcontext() if operation.reserve else self._ordinary
+        turn: AbstractAsyncContextManager[object] = nullcontext() if operation.limits.reserve else self._ordinary
         pause = Schedule(base=0.2, cap=5.0, least=0.05)
         waits: str | None = None
         for attempt in range(1, 1_000_000):

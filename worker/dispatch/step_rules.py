@@ -14,17 +14,17 @@ def rules_of(operation: Operation) -> StepRules:
     """How the operation's steps recover."""
     return StepRules(
         operation.vendor,
-        looks_up=operation.look_up is not None,
-        repeatable=operation.resend is Resend.ALWAYS,
-        batches=operation.most > 1,
-        retry_for=operation.retry_for,
-        retry_from=operation.retry_from,
+        looks_up=operation.recovery.look_up is not None,
+        repeatable=operation.recovery.resend is Resend.ALWAYS,
+        batches=operation.batching.most > 1,
+        retry_for=operation.recovery.retry_for,
+        retry_from=operation.recovery.retry_from,
     )
 
 
 def sent_steps(operation: Operation, steps: Sequence[Claimed], items: Sequence[Item]) -> Sequence[Sent]:
     """The steps of a call, with what decides how they are split and what an empty 404 means."""
     return [
-        Sent(step, operation.parts(item), has_needs=bool(operation.needs(item)))
+        Sent(step, operation.batching.parts(item), has_needs=bool(operation.recovery.needs(item)))
         for step, item in zip(steps, items, strict=True)
     ]

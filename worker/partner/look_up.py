@@ -30,12 +30,12 @@ async def look(operation: Operation, reader: Reader, items: Sequence[Item], *, s
 
     Raises `CannotLook`, and `Unreadable` when nothing is known of any of them.
     """
-    assert operation.look_up is not None
+    assert operation.recovery.look_up is not None
     watched = _Watched(reader)
-    found = await operation.look_up(watched, items)
+    found = await operation.recovery.look_up(watched, items)
     await watched.settle(items)
     if sent and watched.early:
-        found = await operation.look_up(watched, items)
+        found = await operation.recovery.look_up(watched, items)
         await watched.settle(items)
     return mask_each(found, items)
 
@@ -51,7 +51,7 @@ async def look_for_needed(operation: Operation, reader: Reader, items: Sequence[
     Raises `CannotLook`, and `Unreadable` when nothing is known of any of them.
     """
     watched = _Watched(reader)
-    needed = [operation.needs(item) for item in items]
+    needed = [operation.recovery.needs(item) for item in items]
     ids: dict[tuple[Domain, str], set[int]] = defaultdict(set)
     for entity in (entity for each in needed for entity in each):
         ids[entity.domain, entity.kind].add(entity.id)

@@ -1,8 +1,7 @@
 """What every Tradovate operation declares. Adding an endpoint is adding one declaration and its pydantic models.
 
-An operation knows how items become a request, which part of a response proves success, how an item whose result is
-unknown is looked up, which entity it needs, and whether it may be sent again. It does no I/O of its own: a look-up is
-handed a `Reader`.
+An operation declares how items become a request and what a response proves, and in three parts how it batches, how it
+recovers, and what limits it. It does no I/O of its own: a look-up gets a `Reader`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from worker.errors import Unavailable, WorkerError
 from worker.partner.observed_forms import Seen
 from worker.replies import Domain, Query, Reply
-from worker.results import Result, Succeeded, Unknown
+from worker.results import Rejected, Result, Unknown
 
 
 class Resend(StrEnum):
@@ -89,45 +88,16 @@ class Entity(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """One Tradovate endpoint that a step may call."""
+@dataclass(frozen=True)
+class Response:
+    """What a response proves. One without its promised parts proves nothing."""
 
-    name: str  # the vendor's camelCase name; what has several declarations has a word of ours after an `@`
-    domain: Domain
-    path: str  # as the vendor prints it in lower case
-    rank: int  # contract: urgent first; 0 goes before all else
-    most: int  # items per call
-    resend: Resend
-    maintenance: bool  # waits out Tradovate's windows
-    lingers: bool  # may linger for others to share its call
-    request: Callable[[Sequence[Item]], Mapping[str, Any]]
-    promises: Mapping[str, type]  # the parts of a response without which it proves nothing, and their JSON types
-    results: Callable[[Mapping[str, Any], Sequence[Item]], Sequence[Result]]  # of a response that has those parts
-    needs: Callable[[Item], Sequence[Entity]]  # what must exist: an empty 404 is about the item only if it does not
-    look_up: Callable[[Reader, Sequence[Item]], Awaitable[Sequence[Result]]] | None = None
-    parts: Callable[[Item], int] = lambda _item: 1  # how many things an item asks for, or keeps waiting
-    doubt_refusals: bool = False  # a refused item may have been made by us before: look it up by name
-    feeds: tuple[str, ...] = ()  # operations that linger and whose steps its results bring
-    reserve: bool = False  # may use the part of the budget that is kept back for sessions and revocations
-    refusal_is_doubt: bool = False  # a refusal is for an operator to judge
-    finds: Callable[[Mapping[str, Any]], str] | None = None  # it only asks: what its result says, in words
-    joined: bool = False  # steps that are alike are one request: what is said of it is said of each of them
-    look_most: int = 100  # items a look-up; fewer where each of them takes reads of its own
-    per_hour: int | None = None  # the endpoint's own limit, calls in any rolling hour, all replicas
-    share: float | None = None  # of the budget of the hour and of the minute, which its calls may not exceed
-    retry_for: float | None = None  # seconds; shorter than RETRY_FOR_SECONDS where a flow must not wait so long
-    retry_from: float = 0.0  # seconds at least between two tries, up to twice as long: what is polled is not hammered
-    certain: Callable[[str], bool] = lambda _text: False  # refusals that leave no doubt, though others would
-    already: Callable[[str], Succeeded | None] = lambda _text: None  # refusals that mean 'it is so'
-
-    @property
-    def vendor(self) -> str:
-        """The vendor's name: metrics and `pause` use it."""
-        return self.name.partition("@")[0]
+    promises: Mapping[str, type]  # parts of the body, and their JSON types
+    results: Callable[[Mapping[str, Any], Sequence[Item]], Sequence[Result]]  # of a body that has those parts
+    in_words: Callable[[Mapping[str, Any]], str] | None = None  # of an operation that only asks: what it found
 
     def read(self, body: Any, items: Sequence[Item]) -> Sequence[Result]:
-        """One result per item. A response without a promised part leaves all of them unknown."""
+        """One result for each item. A response without a promised part leaves all of them unknown."""
         if not isinstance(body, Mapping):
             return [Unknown("a response that is no object")] * len(items)
         for name, kind in self.promises.items():
@@ -135,16 +105,75 @@ class Operation:
                 return [Unknown(f"a response without its {name}")] * len(items)
         return self.results(body, items)
 
-    def minute_limit(self, minute: int) -> int | None:
-        """Calls of it in any rolling minute when the whole budget is `minute`; None without a share of its own."""
-        return None if self.share is None else max(1, int(minute * self.share))
 
-    def limit(self, hourly: int) -> int | None:
-        """Calls of it in any rolling hour when the whole budget is `hourly`; None without a limit of its own."""
+def one(_item: Item) -> int:
+    """An item that asks for one thing."""
+    return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batching:
+    """How steps share calls."""
+
+    most: int = 1  # items in a call
+    lingers: bool = False  # may linger for others to share its call
+    joined: bool = False  # steps that are alike are one request: its result is the result of each
+    feeds: tuple[str, ...] = ()  # operations that linger, and whose steps its results bring
+    parts: Callable[[Item], int] = one  # how many things an item asks for, or keeps waiting
+    look_most: int = 100  # items in a look-up; fewer where each of them takes reads of its own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """What follows when a call did not succeed."""
+
+    resend: Resend
+    needs: Callable[[Item], Sequence[Entity]]  # what must exist: an empty 404 is about the item only if it does not
+    look_up: Callable[[Reader, Sequence[Item]], Awaitable[Sequence[Result]]] | None = None
+    rejection: Callable[[str], Result] = Rejected  # what a rejection with this text means
+    retry_for: float | None = None  # seconds; shorter than RETRY_FOR_SECONDS where a flow must not wait so long
+    retry_from: float = 0.0  # seconds at least between two attempts, up to twice as long: a poll stays a poll
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What limits the calls."""
+
+    rank: int  # contract: urgent first; 0 goes before all else
+    maintenance: bool  # waits until Tradovate's maintenance windows have ended
+    reserve: bool = False  # may use the part of the budget that is kept back for sessions and revocations
+    per_hour: int | None = None  # the endpoint's own limit, calls in any rolling hour, all replicas
+    share: float | None = None  # of the budget of the hour and of the minute, which its calls may not exceed
+
+    def minute(self, budget: int) -> int | None:
+        """Calls of it in any rolling minute when the whole budget is `budget`; None without a share of its own."""
+        return None if self.share is None else max(1, int(budget * self.share))
+
+    def hour(self, budget: int) -> int | None:
+        """Calls of it in any rolling hour when the whole budget is `budget`; None without a limit of its own."""
         limits = [self.per_hour] if self.per_hour is not None else []
         if self.share is not None:
-            limits.append(max(1, int(hourly * self.share)))
+            limits.append(max(1, int(budget * self.share)))
         return min(limits, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One Tradovate endpoint that a step may call."""
+
+    name: str  # the vendor's camelCase name; what has several declarations has a word of ours after an `@`
+    domain: Domain
+    path: str  # as the vendor prints it in lower case
+    request: Callable[[Sequence[Item]], Mapping[str, Any]]
+    response: Response
+    batching: Batching = Batching()
+    recovery: Recovery
+    limits: Limits
+
+    @property
+    def vendor(self) -> str:
+        """The vendor's name: metrics and `pause` use it."""
+        return self.name.partition("@")[0]
 
 
 def plain(item: Item) -> dict[str, Any]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
-from schemas.outcomes import ErrorCode
 from worker.partner.masking import mask_all, mask_each
 from worker.partner.operation import Item, Operation
 from worker.partner.permission_classes import access_of
@@ -29,13 +27,13 @@ def read_reply(
     was carried out and has only to be verified (its items are unknown, and may be looked up at once) stands.
     """
     if isinstance(reply, Answer):
-        results = [_meant(operation, result) for result in operation.read(reply.body, items)]
+        results = [_meant(operation, result) for result in operation.response.read(reply.body, items)]
         unknown = [result for result in results if isinstance(result, Unknown) and result.wait is None]
         if len(unknown) < len(results):
             return reply, CallResult(CallEnd.ANSWERED, mask_each(results, items))
         reply = Unclear(unknown[0].text, 200)
     end, result = _whole(operation, reply, denied=denied)
-    if end is CallEnd.REJECTED and (len(items) == 1 or operation.joined):
+    if end is CallEnd.REJECTED and (len(items) == 1 or operation.batching.joined):
         end, result = CallEnd.ANSWERED, _meant(operation, result)
     return reply, CallResult(end, mask_all(result, items))
 
@@ -74,14 +72,7 @@ def _whole(operation: Operation, reply: Reply, *, denied: bool) -> tuple[CallEnd
 
 def _meant(operation: Operation, result: Result) -> Result:
     """What a rejection means, by the operation's declaration."""
-    if not isinstance(result, Rejected):
-        return result
-    already = operation.already(result.text)
-    if already is not None:
-        return already
-    if operation.refusal_is_doubt:
-        return replace(result, code=ErrorCode.IN_DOUBT)
-    return replace(result, verify=operation.doubt_refusals and not operation.certain(result.text))
+    return operation.recovery.rejection(result.text) if isinstance(result, Rejected) else result
 
 
 def _not_permitted(operation: Operation, text: str) -> str:

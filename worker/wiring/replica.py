@@ -150,7 +150,7 @@ class Replica:
             self.database,
             vault,
             rules,
-            {name: operation.rank for name, operation in OPERATIONS.items()},
+            {name: operation.limits.rank for name, operation in OPERATIONS.items()},
             lockout=settings.tradovate_lockout_seconds,
         )
         self.lockout = LockOut(settings.lockout)

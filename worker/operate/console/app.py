@@ -81,7 +81,7 @@ class Console:
         lists = Lists(self.database, render)
         letters = DeadLetters(self.database, records, kafka, render)
 
-        looked_up = {name for name, operation in OPERATIONS.items() if operation.look_up is not None}
+        looked_up = {name for name, operation in OPERATIONS.items() if operation.recovery.look_up is not None}
 
         flows = Flows(
             self.database,
@@ -124,7 +124,7 @@ class Console:
     def _windows(self, now: datetime) -> Mapping[str, datetime]:
         """The operations that wait out the partner's maintenance just now, and until when."""
         end = window_end(now) if self.settings.tradovate_maintenance else None
-        return {} if end is None else {name: end for name, each in OPERATIONS.items() if each.maintenance}
+        return {} if end is None else {name: end for name, each in OPERATIONS.items() if each.limits.maintenance}
 
     async def _world(self) -> World:
         stands = await standing(self.database, self.budget)

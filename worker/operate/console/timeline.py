@@ -102,7 +102,7 @@ class _Telling:
         self.step, self.story, self.clock = step, story, clock
         self.name = step.operation.partition("@")[0]
         known = OPERATIONS.get(step.operation)
-        self.finds = None if known is None else known.finds
+        self.in_words = None if known is None else known.response.in_words
         own = set(step.call_ids)
         self.calls = sorted((call for call in story.calls if call.id in own), key=lambda call: (call.at, call.id))
 
@@ -163,8 +163,8 @@ class _Telling:
 
     def _found(self, at: datetime, found: Found, state: str | None, later: str) -> Entry:
         sent = any(call.kind == "send" and call.at < at for call in self.calls)
-        if found is Found.THERE and self.finds is not None:
-            title, text = f"found: {self.finds(self.step.result)}", ""
+        if found is Found.THERE and self.in_words is not None:
+            title, text = f"found: {self.in_words(self.step.result)}", ""
         elif found is Found.NOTHING and sent:
             title = "found nothing"
             text = f"The call had not taken effect. It is sent again{later}." if state else "The call had no effect."
@@ -181,15 +181,15 @@ class _Telling:
         looked = any(each.get("found") == Found.THERE for each in step.history)
         at = max(step.ended_at or self.story.summary.ended_at or step.due, step.created_at)
         match step.state:
-            case "done" if self.finds is not None:
+            case "done" if self.in_words is not None:
                 if not looked:
-                    yield Entry(at, "step", f"{self.name} found: {self.finds(step.result)}", rank=3)
+                    yield Entry(at, "step", f"{self.name} found: {self.in_words(step.result)}", rank=3)
             case "done":
                 ids = ", ".join(f"{name} {value}" for name, value in step.result.items())
                 what = "took effect" if step.attempts else "was there already"
                 yield Entry(at, "step", f"{self.name} {what}", (ids,) if ids else (), rank=3)
             case "refused":
-                what = "was refused" if self.finds else "did not take effect" if step.attempts else "is not sent"
+                what = "was refused" if self.in_words else "did not take effect" if step.attempts else "is not sent"
                 yield Entry(at, "step", f"{self.name} {what}", rank=3)
             case "parked":
                 yield Entry(at, "step", f"{self.name} is in doubt: an operator must look", rank=3)

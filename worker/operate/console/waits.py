@@ -24,7 +24,7 @@ def waited(operation: str, since: datetime, until: datetime, held: Sequence[Held
         return ""
     reasons = [_hold(hold, clock) for hold in held if _holds_back(hold, operation, since, until)]
     known = OPERATIONS.get(operation)
-    end = window_end(since) if known is not None and known.maintenance else None
+    end = window_end(since) if known is not None and known.limits.maintenance else None
     if end is not None:
         reasons.append(f"the end of Tradovate's maintenance at {clock(end)}")
     if not reasons and items > 1:

@@ -69,7 +69,7 @@ def _ready(step: Step, world: World) -> str:
         return f"{step.operation} is held back {ending}: {hold.reason}."
     if step.operation in world.windows and step.state == "due":
         return f"{step.operation} waits out Tradovate's maintenance, until {when(world.windows[step.operation])}."
-    reserve = step.operation in OPERATIONS and OPERATIONS[step.operation].reserve
+    reserve = step.operation in OPERATIONS and OPERATIONS[step.operation].limits.reserve
     if world.budget_left <= 0 and not reserve:
         free = f"; the next call is free at {when(world.budget_free_at)}" if world.budget_free_at else ""
         return f"{step.operation} waits for the hour's budget{free}."

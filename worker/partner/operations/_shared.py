@@ -140,6 +140,11 @@ def simple(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
     return [Succeeded() if body["ok"] else Unknown("ok is false, and no errorText says why")] * len(items)
 
 
+def verified(text: str) -> Rejected:
+    """A rejection that may be about what an earlier call of ours made: it is looked up first."""
+    return Rejected(text, verify=True)
+
+
 def adopted(**value: Any) -> Succeeded:
     """It is there already, and it is ours."""
     return Succeeded({**value, "adopted": True})

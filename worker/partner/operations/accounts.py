@@ -9,8 +9,20 @@ from schemas.outcomes import ErrorCode
 from schemas.permission_status import PERMISSION_ENDED, PERMISSION_LIVE, PERMISSION_USABLE
 from worker.partner.bulk_reads import by_id, by_names, dependents, readable
 from worker.partner.observed_forms import ACCOUNTS
-from worker.partner.operation import Entity, Item, Operation, Reader, Resend, Unreadable, plain
-from worker.partner.operations._shared import MOST, Rank, adopted, each, per_item, user
+from worker.partner.operation import (
+    Batching,
+    Entity,
+    Item,
+    Limits,
+    Operation,
+    Reader,
+    Recovery,
+    Resend,
+    Response,
+    Unreadable,
+    plain,
+)
+from worker.partner.operations._shared import MOST, Rank, adopted, each, per_item, user, verified
 from worker.partner.single_reads import Row, folded, is_id, item, rows
 from worker.replies import Answer, Domain, Misdirected, Refusal
 from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
@@ -160,15 +172,14 @@ CREATE_ACCOUNTS = Operation(
     name="createEvaluationAccounts",
     domain=Domain.DEMO,
     path="/user/createevaluationaccounts",
-    rank=Rank.ACCOUNT,
-    most=MOST,
-    resend=Resend.AFTER_LOOK_UP,  # not idempotent
-    maintenance=True,
-    lingers=True,
     request=_request,
-    promises={"results": list},
-    results=_results,
-    needs=_needs,
-    look_up=_look_up,
-    doubt_refusals=True,
+    response=Response({"results": list}, _results),
+    batching=Batching(most=MOST, lingers=True),
+    recovery=Recovery(
+        resend=Resend.AFTER_LOOK_UP,  # not idempotent
+        needs=_needs,
+        look_up=_look_up,
+        rejection=verified,
+    ),
+    limits=Limits(rank=Rank.ACCOUNT, maintenance=True),
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.partner.bulk_reads import dependents, readable
-from worker.partner.operation import Item, Operation, Reader, Resend, plain
+from worker.partner.operation import Item, Limits, Operation, Reader, Recovery, Resend, Response, plain
 from worker.partner.operations._shared import Rank, alike, each, user
 from worker.replies import Domain
 from worker.results import NotExecuted, Result, Succeeded, Unknown
@@ -53,15 +53,13 @@ UPDATE_CONTACT = Operation(
     name="updateContactInfo",
     domain=Domain.LIVE,
     path="/contactInfo/updatecontactinfo",
-    rank=Rank.CONTACT,
-    most=1,
-    resend=Resend.AFTER_LOOK_UP,  # harmless to repeat, but a look-up in bulk costs less than a hundred repeats
-    maintenance=False,
-    lingers=False,
     request=_request,
-    promises={"contactInfo": dict},
-    results=_results,
-    needs=user,
-    look_up=_look_up,
-    retry_for=900.0,  # 15 min: the account is there; the shop must not wait a day for an address
+    response=Response({"contactInfo": dict}, _results),
+    recovery=Recovery(
+        resend=Resend.AFTER_LOOK_UP,  # harmless to repeat, but a look-up in bulk costs less than a hundred repeats
+        needs=user,
+        look_up=_look_up,
+        retry_for=900.0,  # 15 min: the account is there; the shop must not wait a day for an address
+    ),
+    limits=Limits(rank=Rank.CONTACT, maintenance=False),
 )

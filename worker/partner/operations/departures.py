@@ -13,7 +13,7 @@ from typing import Any
 from schemas.chicago import day_in_chicago
 from schemas.permission_status import PERMISSION_ENDED
 from worker.partner.bulk_reads import dependents, readable
-from worker.partner.operation import Item, Operation, Reader, Resend, Unreadable
+from worker.partner.operation import Batching, Item, Limits, Operation, Reader, Recovery, Resend, Response, Unreadable
 from worker.partner.operations._shared import MOST, Rank, day_of, user
 from worker.partner.single_reads import is_id
 from worker.replies import Domain
@@ -108,17 +108,19 @@ def _declare(name: str, domain: Domain) -> Operation:
         name=name,
         domain=domain,
         path="/user/canceleverything",
-        rank=Rank.DEPARTURE,
-        most=MOST,  # the vendor recommends 100 to 500
-        resend=Resend.AFTER_LOOK_UP,  # harmless to repeat, and verified by the look in any case
-        maintenance=False,
-        lingers=True,
         request=_request,
-        promises=dict.fromkeys(_ANSWERED, list),
-        results=_results,
-        needs=user,
-        look_up=look_up,
-        retry_for=RETRY_FOR,
+        response=Response(dict.fromkeys(_ANSWERED, list), _results),
+        batching=Batching(
+            most=MOST,  # the vendor recommends 100 to 500
+            lingers=True,
+        ),
+        recovery=Recovery(
+            resend=Resend.AFTER_LOOK_UP,  # harmless to repeat, and verified by the look in any case
+            needs=user,
+            look_up=look_up,
+            retry_for=RETRY_FOR,
+        ),
+        limits=Limits(rank=Rank.DEPARTURE, maintenance=False),
     )
 
 

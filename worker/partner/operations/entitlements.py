@@ -9,10 +9,21 @@ from typing import Any
 
 from schemas.chicago import day_in_chicago
 from worker.partner.bulk_reads import dependents, readable
-from worker.partner.operation import Entity, Item, Operation, Reader, Resend, plain
+from worker.partner.operation import (
+    Batching,
+    Entity,
+    Item,
+    Limits,
+    Operation,
+    Reader,
+    Recovery,
+    Resend,
+    Response,
+    plain,
+)
 from worker.partner.operations._shared import Rank, alike, day_of, each, user
 from worker.replies import Domain
-from worker.results import NotExecuted, Result, Succeeded, Unknown
+from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
 NOT_YET = "live account is required"
 """What HTTP 200 says while the agreement is not signed (vendor, create and manage users and accounts)."""
@@ -52,25 +63,31 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     return await each(items, one)
 
 
+def _meant(text: str) -> Rejected:
+    """One that the user has is rejected as a conflict; that the agreement is not signed leaves nothing to look up."""
+    return Rejected(text, verify=NOT_YET not in text.lower())
+
+
 ADD_ENTITLEMENT = Operation(
     name="addEntitlementSubscription",
     domain=Domain.LIVE,
     path="/userPlugin/addentitlementsubscription",
-    rank=Rank.ENTITLEMENT,
-    most=1,
-    resend=Resend.AFTER_LOOK_UP,  # a second one is not known to be refused
-    maintenance=False,
-    lingers=False,
     request=_request,
-    promises={"entitlementSubscription": dict},
-    results=_results,
-    needs=_needs,
-    look_up=_look_up,
-    doubt_refusals=True,  # one that the user has is refused as a conflict
-    certain=lambda text: NOT_YET in text.lower(),
-    joined=True,
+    response=Response({"entitlementSubscription": dict}, _results),
+    batching=Batching(joined=True),
+    recovery=Recovery(
+        resend=Resend.AFTER_LOOK_UP,  # a second one is not known to be refused
+        needs=_needs,
+        look_up=_look_up,
+        rejection=_meant,
+    ),
+    limits=Limits(rank=Rank.ENTITLEMENT, maintenance=False),
 )
 
-ADD_ENTITLEMENT_AGAIN = replace(ADD_ENTITLEMENT, name="addEntitlementSubscription@again", rank=Rank.POLL, share=0.2)
+ADD_ENTITLEMENT_AGAIN = replace(
+    ADD_ENTITLEMENT,
+    name="addEntitlementSubscription@again",
+    limits=Limits(rank=Rank.POLL, maintenance=False, share=0.2),
+)
 """The same for users who had not signed when it was tried before: after all other work, and never more than a fifth of
 the budget, however many have not signed."""

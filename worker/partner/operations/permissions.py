@@ -7,15 +7,8 @@ from typing import Any
 
 from schemas.permission_status import PERMISSION_ENDED, PERMISSION_LIVE
 from worker.partner.bulk_reads import readable
-from worker.partner.operation import Item, Operation, Reader, Resend, plain
-from worker.partner.operations._shared import (
-    Rank,
-    account,
-    account_and_user,
-    adopted,
-    alike,
-    each,
-)
+from worker.partner.operation import Batching, Item, Limits, Operation, Reader, Recovery, Resend, Response, plain
+from worker.partner.operations._shared import Rank, account, account_and_user, adopted, alike, each, verified
 from worker.partner.operations.accounts import best_permission, permissions_of, permissions_on
 from worker.partner.single_reads import Row, is_id, same_name
 from worker.replies import Domain
@@ -77,18 +70,16 @@ CREATE_PERMISSION = Operation(
     name="createTradingPermission",
     domain=Domain.DEMO,
     path="/user/createtradingpermission",
-    rank=Rank.PERMISSION,
-    most=1,
-    resend=Resend.AFTER_LOOK_UP,  # a second one on the same account is not known to be refused
-    maintenance=True,
-    lingers=False,
     request=_request,
-    promises={"tradingPermission": dict},
-    results=_made("accountId", "userId"),
-    needs=account_and_user,
-    look_up=_look_up,
-    doubt_refusals=True,
-    joined=True,
+    response=Response({"tradingPermission": dict}, _made("accountId", "userId")),
+    batching=Batching(joined=True),
+    recovery=Recovery(
+        resend=Resend.AFTER_LOOK_UP,  # a second one on the same account is not known to be refused
+        needs=account_and_user,
+        look_up=_look_up,
+        rejection=verified,
+    ),
+    limits=Limits(rank=Rank.PERMISSION, maintenance=True),
 )
 
 
@@ -106,16 +97,16 @@ REQUEST_PERMISSION = Operation(
     name="requestTradingPermission",
     domain=Domain.DEMO,
     path="/user/requesttradingpermission",
-    rank=Rank.PERMISSION,
-    most=1,
-    resend=Resend.AFTER_LOOK_UP,  # a second request is not known to be refused
-    maintenance=True,
-    lingers=False,
     request=_request,
-    promises={"tradingPermission": dict},
-    results=_made("accountId"),
-    needs=account,
-    look_up=_look_up_request,
-    doubt_refusals=True,
-    look_most=10,  # an account takes a read of its own
+    response=Response({"tradingPermission": dict}, _made("accountId")),
+    batching=Batching(
+        look_most=10,  # an account takes a read of its own
+    ),
+    recovery=Recovery(
+        resend=Resend.AFTER_LOOK_UP,  # a second request is not known to be refused
+        needs=account,
+        look_up=_look_up_request,
+        rejection=verified,
+    ),
+    limits=Limits(rank=Rank.PERMISSION, maintenance=True),
 )

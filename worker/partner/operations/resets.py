@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.partner.operation import Item, Operation, Resend
+from worker.partner.operation import Batching, Item, Limits, Operation, Recovery, Resend, Response
 from worker.partner.operations._shared import MOST, OK, Rank, account, simple
 from worker.replies import Domain
 
@@ -21,15 +21,17 @@ RESET = Operation(
     name="resetDemoAccountState",
     domain=Domain.DEMO,
     path="/account/resetdemoaccountstate",
-    rank=Rank.RESET,
-    most=MOST,  # the vendor states no limit
-    # Nothing tells whether a reset was carried out. But it brings back the state at the open of one named day, which
-    # is the same however often and however late it is brought back; what the trader did in between was to go anyway.
-    resend=Resend.ALWAYS,
-    maintenance=True,
-    lingers=True,
     request=_request,
-    promises=OK,
-    results=simple,
-    needs=account,
+    response=Response(OK, simple),
+    batching=Batching(
+        most=MOST,  # the vendor states no limit
+        lingers=True,
+    ),
+    recovery=Recovery(
+        # No read shows whether a reset was carried out. But it brings back the state at the open of one named day,
+        # which is the same however often and however late it is done; what the trader did in between is lost anyway.
+        resend=Resend.ALWAYS,
+        needs=account,
+    ),
+    limits=Limits(rank=Rank.RESET, maintenance=True),
 )

@@ -7,8 +7,19 @@ from typing import Any, Never
 
 from schemas.permission_status import PERMISSION_ENDED
 from worker.partner.bulk_reads import by_id
-from worker.partner.operation import Entity, Item, Operation, Reader, Resend, Unreadable
-from worker.partner.operations._shared import MOST, OK, Rank, each, nothing, simple
+from worker.partner.operation import (
+    Batching,
+    Entity,
+    Item,
+    Limits,
+    Operation,
+    Reader,
+    Recovery,
+    Resend,
+    Response,
+    Unreadable,
+)
+from worker.partner.operations._shared import MOST, OK, Rank, each, nothing, simple, verified
 from worker.partner.operations.accounts import accounts_by_name, permissions_on
 from worker.partner.single_reads import Row, folded, is_id
 from worker.replies import Domain
@@ -69,19 +80,17 @@ FIND_PERMISSIONS = Operation(
     name="revokeTradingPermissions@find",
     domain=Domain.DEMO,
     path=_PATH,
-    rank=Rank.REVOCATION,
-    most=1,
-    resend=Resend.ALWAYS,  # it only looks, and is never sent
-    maintenance=False,
-    lingers=False,
     request=_never,
-    promises={},
-    results=_never,
-    needs=nothing,
-    look_up=_find,
-    finds=_in_words,
-    reserve=True,
-    look_most=10,  # an account takes a read of its own, and the first of them must not wait for a hundred others
+    response=Response({}, _never, _in_words),
+    batching=Batching(
+        look_most=10,  # an account takes a read of its own, and the first of them must not wait for a hundred others
+    ),
+    recovery=Recovery(
+        resend=Resend.ALWAYS,  # it only looks, and is never sent
+        needs=nothing,
+        look_up=_find,
+    ),
+    limits=Limits(rank=Rank.REVOCATION, maintenance=False, reserve=True),
 )
 
 
@@ -115,17 +124,17 @@ REVOKE = Operation(
     name="revokeTradingPermissions",
     domain=Domain.DEMO,
     path=_PATH,
-    rank=Rank.REVOCATION,
-    most=MOST,  # permission ids a call; the vendor states no limit
-    resend=Resend.AFTER_LOOK_UP,  # harmless to repeat, but the look tells at once whether the trader is out
-    maintenance=False,
-    lingers=False,
     request=_request,
-    promises=OK,
-    results=simple,
-    needs=_needs,
-    parts=lambda item: len(item["tradingPermissionIds"]) + bool(item.get("_others")),
-    look_up=_look_up,
-    doubt_refusals=True,  # one that is revoked already may be refused
-    reserve=True,
+    response=Response(OK, simple),
+    batching=Batching(
+        most=MOST,  # permission ids a call; the vendor states no limit
+        parts=lambda item: len(item["tradingPermissionIds"]) + bool(item.get("_others")),
+    ),
+    recovery=Recovery(
+        resend=Resend.AFTER_LOOK_UP,  # harmless to repeat, but the look tells at once whether the trader is out
+        needs=_needs,
+        look_up=_look_up,
+        rejection=verified,  # one that is revoked already may be refused
+    ),
+    limits=Limits(rank=Rank.REVOCATION, maintenance=False, reserve=True),
 )

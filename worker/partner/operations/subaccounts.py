@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.partner.operation import Entity, Item, Operation, Resend, plain
+from schemas.outcomes import ErrorCode
+from worker.partner.operation import Entity, Item, Limits, Operation, Recovery, Resend, Response, plain
 from worker.partner.operations._shared import OK, Rank, nothing, user
 from worker.partner.single_reads import is_id
 from worker.replies import Domain
@@ -26,22 +27,27 @@ def _checked(body: Mapping[str, Any], _items: Sequence[Item]) -> Sequence[Result
     return [Succeeded() if body["ok"] else Rejected("Tradovate's duplicate check found a possible duplicate.")]
 
 
+def _only_an_operator_knows(text: str) -> Rejected:
+    """A possible duplicate."""
+    return Rejected(text, ErrorCode.IN_DOUBT)
+
+
 CHECK_DUPLICATE = Operation(
     name="checkDuplicate",
     domain=Domain.LIVE,
     path=f"{_ROOM}checkduplicate",
-    rank=Rank.SUBACCOUNT,
-    most=1,
-    resend=Resend.ALWAYS,  # it only asks
-    retry_from=30.0,  # and no more often because it was not told: polls are 30 to 60 s apart
-    maintenance=True,  # what it clears has to wait too
-    lingers=False,
     request=_request,
-    promises=OK,
-    results=_checked,
-    needs=user,
-    finds=lambda _result: "no duplicate",
-    refusal_is_doubt=True,  # a possible duplicate: only a person can tell
+    response=Response(OK, _checked, lambda _result: "no duplicate"),
+    recovery=Recovery(
+        resend=Resend.ALWAYS,  # it only asks
+        needs=user,
+        rejection=_only_an_operator_knows,
+        retry_from=30.0,  # and no more often after a failed call: polls are 30 to 60 s apart
+    ),
+    limits=Limits(
+        rank=Rank.SUBACCOUNT,
+        maintenance=True,  # what it clears has to wait too
+    ),
 )
 
 
@@ -62,16 +68,17 @@ CREATE_REQUEST = Operation(
     name="createPartnerSubaccountRequest",
     domain=Domain.LIVE,
     path=f"{_ROOM}createpartnersubaccountrequest",
-    rank=Rank.SUBACCOUNT,
-    most=1,
-    resend=Resend.NEVER,  # moves money, and cannot be looked up
-    maintenance=True,
-    lingers=False,
     request=_request,
-    promises={"requestId": int},
-    results=_made,
-    needs=_needs,
-    per_hour=250,  # vendor, create partner subaccount request
+    response=Response({"requestId": int}, _made),
+    recovery=Recovery(
+        resend=Resend.NEVER,  # moves money, and cannot be looked up
+        needs=_needs,
+    ),
+    limits=Limits(
+        rank=Rank.SUBACCOUNT,
+        maintenance=True,
+        per_hour=250,  # vendor, create partner subaccount request
+    ),
 )
 
 
@@ -79,28 +86,26 @@ def _uploaded(body: Mapping[str, Any], _items: Sequence[Item]) -> Sequence[Resul
     return [Succeeded() if is_id(body["documentId"]) else Unknown("neither a document id nor an error")]
 
 
-def _slot_filled(text: str) -> Succeeded | None:
-    """A slot can be filled once, so that a second upload is told that the first one worked."""
+def _slot_filled(text: str) -> Result:
+    """A slot can be filled once: a second upload is rejected with a text that says that the first one worked."""
     lowered = text.lower()
-    told = "already" in lowered and any(word in lowered for word in ("slot", "upload", "completed"))
-    return Succeeded() if told else None
+    filled = "already" in lowered and any(word in lowered for word in ("slot", "upload", "completed"))
+    return Succeeded() if filled else Rejected(text)
 
 
 SUBMIT_DOCUMENT = Operation(
     name="submitPartnerSubaccountDocument",
     domain=Domain.LIVE,
     path=f"{_ROOM}submitpartnersubaccountdocument",
-    rank=Rank.SUBACCOUNT,
-    most=1,
-    resend=Resend.ALWAYS,  # a filled slot says so, and that counts as done
-    maintenance=False,
-    lingers=False,
     request=_request,
-    promises={"documentId": int},
-    results=_uploaded,
-    needs=nothing,
-    already=_slot_filled,
-    # 750 an hour on one of the vendor's pages, 10 on another: the penalty ticket of whichever is true holds it back.
+    response=Response({"documentId": int}, _uploaded),
+    recovery=Recovery(
+        resend=Resend.ALWAYS,  # a filled slot says so, and that counts as done
+        needs=nothing,
+        rejection=_slot_filled,
+    ),
+    # 750 an hour on one of the vendor's pages, 10 on another: the penalty ticket of the limit that is true counts.
+    limits=Limits(rank=Rank.SUBACCOUNT, maintenance=False),
 )
 
 
@@ -123,16 +128,18 @@ REQUEST_STATUS = Operation(
     name="getPartnerSubaccountRequestStatus",
     domain=Domain.LIVE,
     path=f"{_ROOM}getpartnersubaccountrequeststatus",
-    rank=Rank.POLL,
-    most=1,
-    resend=Resend.ALWAYS,  # it only asks
-    retry_from=30.0,  # and no more often because it was not told: polls are 30 to 60 s apart
-    maintenance=False,
-    lingers=False,
     request=_request,
-    promises={"status": str},
-    results=_told,
-    needs=nothing,
-    finds=lambda result: f"the request is {result.get('requestStatus', 'without a status')}",
-    share=0.1,  # contract 5.8: never more than a tenth of the budget
+    response=Response(
+        {"status": str}, _told, lambda result: f"the request is {result.get('requestStatus', 'without a status')}"
+    ),
+    recovery=Recovery(
+        resend=Resend.ALWAYS,  # it only asks
+        needs=nothing,
+        retry_from=30.0,  # and no more often after a failed call: polls are 30 to 60 s apart
+    ),
+    limits=Limits(
+        rank=Rank.POLL,
+        maintenance=False,
+        share=0.1,  # contract 5.8: never more than a tenth of the budget
+    ),
 )

@@ -7,8 +7,8 @@ from typing import Any
 
 from schemas.outcomes import ErrorCode
 from worker.partner.bulk_reads import by_names
-from worker.partner.operation import Item, Operation, Reader, Resend, plain
-from worker.partner.operations._shared import MOST, Rank, adopted, nothing, per_item
+from worker.partner.operation import Batching, Item, Limits, Operation, Reader, Recovery, Resend, Response, plain
+from worker.partner.operations._shared import MOST, Rank, adopted, nothing, per_item, verified
 from worker.partner.single_reads import Row, folded, is_id, same_name
 from worker.replies import Domain
 from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
@@ -49,16 +49,14 @@ CREATE_USERS = Operation(
     name="createEvaluationUsers",
     domain=Domain.LIVE,
     path="/user/createevaluationusers",
-    rank=Rank.USER,
-    most=MOST,
-    resend=Resend.AFTER_LOOK_UP,  # not idempotent: the second send is refused, or makes a second user
-    maintenance=True,
-    lingers=True,
-    feeds=("createEvaluationAccounts",),
     request=_request,
-    promises={"results": list},
-    results=_results,
-    needs=nothing,
-    look_up=_look_up,
-    doubt_refusals=True,
+    response=Response({"results": list}, _results),
+    batching=Batching(most=MOST, lingers=True, feeds=("createEvaluationAccounts",)),
+    recovery=Recovery(
+        resend=Resend.AFTER_LOOK_UP,  # not idempotent: the second send is refused, or makes a second user
+        needs=nothing,
+        look_up=_look_up,
+        rejection=verified,
+    ),
+    limits=Limits(rank=Rank.USER, maintenance=True),
 )
