@@ -61,8 +61,8 @@ def test_a_change_of_an_alert_is_nothing_new(kind: str, entity: Any) -> None:
 )
 def test_what_may_be_an_alert_and_is_in_no_known_shape_is_not_passed_over(event: Any) -> None:
     """An entity that names alerts, an event without its type: it may be a signature, so that it has to be asked for."""
-    (act,) = listening().hear(frame({"e": "props", "d": [event]}), 1.0)
-    assert isinstance(act, Unreadable)
+    (action,) = listening().hear(frame({"e": "props", "d": [event]}), 1.0)
+    assert isinstance(action, Unreadable)
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_what_may_be_an_alert_and_is_in_no_known_shape_is_not_passed_over(event:
 def test_a_frame_that_cannot_be_read_may_have_held_an_alert(text: str) -> None:
     """The connection goes on, and the alert is asked for."""
     wire = listening()
-    (act,) = wire.hear(text, 1.0)
-    assert isinstance(act, Unreadable)
+    (action,) = wire.hear(text, 1.0)
+    assert isinstance(action, Unreadable)
     assert wire.phase is Phase.LISTENING
 
 

@@ -38,7 +38,19 @@ NOTHING = Succeeded({"found": [], "accounts": []})
 NAMED = frozenset({"trader.failed"})
 """Flows that name their states (fact `state`). They are drawn with planning as a node, through which each plan goes."""
 
-FORGOTTEN = ("polls", "sent", "notYet", "requestedAt", "told", "warnings", "message", "came", "since", "begun", "until")
+FORGOTTEN = (
+    "polls",
+    "sent",
+    "notYet",
+    "requestedAt",
+    "reported",
+    "warnings",
+    "message",
+    "came",
+    "since",
+    "begun",
+    "until",
+)
 """Facts that grow and lead nowhere else."""
 
 
@@ -68,7 +80,7 @@ def found(status: str) -> Succeeded:
     return Succeeded({"found": [[21, 5, 11, status], [22, 5, 11, status]], "accounts": [11]})
 
 
-def told(status: str, **more: Any) -> Succeeded:
+def seen(status: str, **more: Any) -> Succeeded:
     return Succeeded({"requestStatus": status, **more})
 
 
@@ -90,7 +102,7 @@ ENDS: Mapping[str, Sequence[Result]] = {
     "checkDuplicate": (DONE, DOUBT, OUT),
     "createPartnerSubaccountRequest": (Succeeded({"requestId": 3, "requestStatus": "Preapproved"}), NO, OUT, DOUBT),
     "submitPartnerSubaccountDocument": (DONE, NO),
-    "getPartnerSubaccountRequestStatus": (told("InReview"), told("Approved", accountId=7), told("Denied"), OUT),
+    "getPartnerSubaccountRequestStatus": (seen("InReview"), seen("Approved", accountId=7), seen("Denied"), OUT),
     "requestTradingPermission": (Succeeded({"tradingPermissionId": 21}), NO, OUT, DOUBT),
     "resetDemoAccountState": (DONE, NO, OUT),
 }  # fmt: skip

@@ -190,7 +190,7 @@ def test_pending_is_reported_once_for_each_status() -> None:
             reported.append(sent(planned).pending)
     assert reported == [True, False, True, False]
     assert planned.decision == SUCCEEDED
-    assert planned.facts["warnings"] == ["Tradovate approved the request and told no account id."]
+    assert planned.facts["warnings"] == ["Tradovate approved the request and gave no account id."]
 
 
 @given(st.integers(0, 20_000), st.floats(0, 3 * 86_400))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.partner.socket_actions import (
-    Act,
+    Action,
     Alert,
     Ask,
     Beat,
@@ -63,8 +63,8 @@ def listening() -> Wire:
     return wire
 
 
-def alerts(acts: Sequence[Act]) -> list[Alert]:
-    return [act for act in acts if isinstance(act, Alert)]
+def alerts(actions: Sequence[Action]) -> list[Alert]:
+    return [action for action in actions if isinstance(action, Alert)]
 
 
 def test_a_request_is_four_lines_and_its_first_id_is_zero() -> None:
@@ -100,11 +100,11 @@ def test_a_signal_is_heard_in_every_shape(wrapped: bool, array: bool) -> None:
 def test_a_split_answer_comes_in_any_number_of_parts_with_events_in_between() -> None:
     """The first part is enough to listen; the others, in any order and with events among them, are no rubbish."""
     wire = syncing()
-    acts = wire.hear(
+    actions = wire.hear(
         frame({"i": 1, "s": 200, "d": {"currencies": []}}, props({"id": 1}), {"i": 1, "s": 200, "d": {"users": []}}),
         0.0,
     ) + wire.hear(frame({"i": 1, "s": 200}), 0.0)
-    assert acts == [Replied(SYNC, Answer({})), Listening(), Alert({"id": 1})]
+    assert actions == [Replied(SYNC, Answer({})), Listening(), Alert({"id": 1})]
 
 
 def test_an_id_in_quotes_is_an_id() -> None:
@@ -114,8 +114,8 @@ def test_an_id_in_quotes_is_an_id() -> None:
 
 def test_a_refused_token_ends_the_connection() -> None:
     """401 on authorize says so once, with what came back of the request."""
-    acts = authorizing().hear(frame({"s": 401, "i": 0, "d": "Invalid access token"}), 0.0)
-    assert acts == [
+    actions = authorizing().hear(frame({"s": 401, "i": 0, "d": "Invalid access token"}), 0.0)
+    assert actions == [
         Replied(AUTHORIZE, Unauthorized("Invalid access token")),
         End(EndReason.UNAUTHORIZED, "Invalid access token"),
     ]
@@ -123,8 +123,8 @@ def test_a_refused_token_ends_the_connection() -> None:
 
 def test_a_lock_out_without_a_number_is_the_answer_to_what_was_asked() -> None:
     """The vendor's 429 names no request: it counts for the one that waits."""
-    acts = authorizing().hear(frame({"s": 429, "i": "request_id"}), 0.0)
-    assert acts == [Replied(AUTHORIZE, Silence(429)), End(EndReason.LOCKED_OUT, "429")]
+    actions = authorizing().hear(frame({"s": 429, "i": "request_id"}), 0.0)
+    assert actions == [Replied(AUTHORIZE, Silence(429)), End(EndReason.LOCKED_OUT, "429")]
 
 
 @pytest.mark.parametrize("text", [frame({"s": 429, "i": "x"}), '[{"s": 429, "i": "request_id"}]'])
@@ -138,16 +138,16 @@ def test_a_lock_out_that_nobody_asked_for_silences_all_the_same(text: str) -> No
 def test_a_penalty_ticket_inside_the_answer_is_kept_and_the_connection_goes_on() -> None:
     """The sync request is sent again with its ticket under a new id, and then the socket listens."""
     wire = syncing()
-    acts = wire.hear(frame({"i": 1, "s": 200, "d": {"p-ticket": "t", "p-time": 3}}), 0.0)
-    assert acts == [Replied(SYNC, Ticket("t", timedelta(seconds=3)))]
+    actions = wire.hear(frame({"i": 1, "s": 200, "d": {"p-ticket": "t", "p-time": 3}}), 0.0)
+    assert actions == [Replied(SYNC, Ticket("t", timedelta(seconds=3)))]
     assert wire.request(SYNC, "{}", 3.0).startswith("user/syncrequest\n2\n")
     assert wire.hear(frame({"i": 2, "s": 200, "d": {}}), 3.0)[-1] == Listening()
 
 
 def test_a_ticket_with_a_captcha_ends_the_connection() -> None:
     """No program can solve it, so the connection does not wait for it."""
-    acts = syncing().hear(frame({"i": 1, "s": 200, "d": {"p-ticket": "t", "p-time": 3, "p-captcha": True}}), 0.0)
-    assert acts[-1] == End(EndReason.PENALTY, SYNC)
+    actions = syncing().hear(frame({"i": 1, "s": 200, "d": {"p-ticket": "t", "p-time": 3, "p-captcha": True}}), 0.0)
+    assert actions[-1] == End(EndReason.PENALTY, SYNC)
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,10 @@ def test_a_ticket_with_a_captcha_ends_the_connection() -> None:
 )
 def test_a_shutdown_says_why_and_loses_nothing_of_its_frame(code: str, reason: EndReason) -> None:
     """The reason decides the back-off; a signal behind it in the same frame is heard, and the end comes last."""
-    acts = listening().hear(frame({"e": "shutdown", "d": {"reasonCode": code}}, props({"id": 9})), 0.0)
-    assert alerts(acts) == [Alert({"id": 9})]
-    assert isinstance(acts[-1], End)
-    assert acts[-1].reason is reason
+    actions = listening().hear(frame({"e": "shutdown", "d": {"reasonCode": code}}, props({"id": 9})), 0.0)
+    assert alerts(actions) == [Alert({"id": 9})]
+    assert isinstance(actions[-1], End)
+    assert actions[-1].reason is reason
 
 
 def test_a_close_frame_ends_the_connection_and_may_repeat() -> None:
@@ -187,7 +187,7 @@ def test_an_answer_that_never_comes_ends_the_wait() -> None:
     wire = authorizing()
     for second in range(1, 30):
         wire.hear("h", float(second))
-        assert not [act for act in wire.tick(float(second)) if isinstance(act, End)]
+        assert not [action for action in wire.tick(float(second)) if isinstance(action, End)]
     wire.hear("h", 30.0)
     assert wire.tick(30.0) == [End(EndReason.NO_ANSWER, AUTHORIZE)]
 
@@ -210,7 +210,7 @@ def test_heartbeats_are_independent_of_what_is_heard() -> None:
     beats, now = [], 0.0
     while now < 20.0:
         wire.hear(frame(props({"id": 1})), now)
-        beats += [now for act in wire.tick(now) if isinstance(act, Beat)]
+        beats += [now for action in wire.tick(now) if isinstance(action, Beat)]
         now = round(now + 0.1, 1)
     assert beats == pytest.approx([2.5 * n for n in range(1, 8)], abs=0.11)
 
@@ -285,13 +285,13 @@ def test_rubbish_never_raises_and_never_makes_us_ask_twice(frames: list[tuple[st
     over = False
     for heard, pause in frames:
         now += pause
-        acts = [*wire.tick(now), *wire.hear(heard, now)]
-        assert not (over and acts)
-        for act in acts:
-            if isinstance(act, Ask):
-                asked.append(act.operation)
-                wire.request(act.operation, "x", now)
-        ends = [act for act in acts if isinstance(act, End)]
+        actions = [*wire.tick(now), *wire.hear(heard, now)]
+        assert not (over and actions)
+        for action in actions:
+            if isinstance(action, Ask):
+                asked.append(action.operation)
+                wire.request(action.operation, "x", now)
+        ends = [action for action in actions if isinstance(action, End)]
         assert len(ends) <= 1
         over = over or bool(ends)
         assert wire.due_in(now) >= 0.0

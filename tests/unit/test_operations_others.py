@@ -106,7 +106,7 @@ async def test_an_unreadable_account_leaves_its_neighbours_alone() -> None:
 
 
 def test_all_four_flags_are_always_sent() -> None:
-    """What a missing one means is reported differently from page to page."""
+    """What a missing one means differs from page to page."""
     body = LIVE.request([{"userId": 1}, {"userId": 1}, {"userId": 2}])
     assert body["userIds"] == [1, 2]
     assert [value for name, value in body.items() if name != "userIds"] == [True] * 4

@@ -164,10 +164,10 @@ class Caller:
             return not await self.session.reject(token.generation)
         except DatabaseError as error:
             log.warning("dispatch.reject_waits", error=error.reason)
-            return False  # it goes again, and the next 401 tells
+            return False  # it is sent again, and the next 401 decides
 
     def _with_ticket(self, body: bytes, ticket: Hold | None) -> bytes:
-        """The same body goes again with its ticket, to the byte; one that has changed (a step of it was cancelled)
+        """The same body is sent again with its ticket, byte for byte; one that has changed (a step of it was cancelled)
         cannot use the ticket and goes without.
         """
         if ticket is None or ticket.ticket is None or ticket.body_digest is None:
@@ -202,7 +202,7 @@ class Caller:
         unknown = [step for step in batch.steps if not checks_needs(step)]
         outcomes: Sequence[OutcomeRow] = ()
         if operation.recovery.look_up is None and unknown:
-            # Whoever sent it died before it could write down what came of it, and nobody can look.
+            # The replica that sent it died before it could record the result, and no look-up can find it.
             timing, rules = await self._timing(operation, unknown), rules_of(operation)
             why = Unknown("its sender ended in the middle of the call")
             parked = [(step, after_unknown(timing, rules, step, 0.0, why)) for step in unknown]

@@ -47,7 +47,7 @@ ASIDE_SECONDS = 0.2
 class Dispatcher:
     """Takes due steps out of the ledger and brings their results back. `run` is the loop, `run_once` its body.
 
-    What is due, and for how long a step has lingered, is told by the database's clock (`ledger.clock`); everything
+    What is due, and for how long a step has lingered, follows from the database's clock (`ledger.clock`); everything
     that is measured in this process by the monotonic one.
     """
 

@@ -23,8 +23,8 @@ ASK_AGAIN = 1.0
 """Seconds; one short query then."""
 
 CALM = 30.0
-"""Seconds without a hold after which the log says that it is over: where a budget is used up, each call that leaves it
-lets another one begin."""
+"""Seconds without a hold after which the log says that it has ended: where a budget is used up, each call that leaves
+it lets another one begin."""
 
 _BLOCKED = Schedule(base=0.002, cap=0.256, jitter=0.0)
 """How long a lane is not looked at whose steps all wait for a call in flight that names their trader. The end of any
@@ -55,7 +55,7 @@ class Held:
         self._said[name] = closed.why, now
 
     def begun(self, operation: Operation, state: StepState, now: float) -> None:
-        """A call of this kind has begun: what held it back is over."""
+        """A call of this kind has begun: what held it back has ended."""
         for what in _kinds(operation, state):
             self._until.pop(what, None)
             name = _name(what)

@@ -193,7 +193,7 @@ class Planner:
         return rows[0] if len(rows) == 1 else None
 
     def _own_order(self, flow: FlowRow) -> OrderRow | None:
-        """The order that the flow's event asks for, whoever owns it."""
+        """The order that the flow's event asks for, whichever flow owns it."""
         names = self.names(flow)
         if not names.owns_order or names.order_id is None:
             return None

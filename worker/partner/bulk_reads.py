@@ -81,13 +81,13 @@ async def _finds(
     pages: list[Page] = []
     for form in sorted(Form, key=lambda each: each is not learned):
         pages.append(await page(reader, domain, path, names=",".join(asked) if form is Form.JOINED else asked))
-        told = [row for row in _told(pages[-1]) if folded(str(row.get("name"))) in places and is_id(row.get("id"))]
-        for row in told:
+        rows = [row for row in _listed(pages[-1]) if folded(str(row.get("name"))) in places and is_id(row.get("id"))]
+        for row in rows:
             if row not in found[folded(row["name"])]:
                 found[folded(row["name"])].append(row)
-        if _understood(form, [places[folded(row["name"])] for row in told], len(asked)):
+        if _understood(form, [places[folded(row["name"])] for row in rows], len(asked)):
             seen.forms[path] = form
-            seen.names.setdefault(path, told[0]["name"])
+            seen.names.setdefault(path, rows[0]["name"])
             return ()
         if form is learned and (pages[-1] == [] or (pages[-1] is No.NOT_THERE and not beside)):
             return ()  # it has understood this form before, and there is nothing to find
@@ -101,12 +101,12 @@ async def _finds(
     return missing
 
 
-def _told(answered: Page) -> Sequence[Row]:
+def _listed(answered: Page) -> Sequence[Row]:
     return () if isinstance(answered, No) else answered
 
 
 def _understood(form: Form, places: Sequence[int], asked: int) -> bool:
-    """Whether the rows that were found, told by the places of their names, show that all names were understood.
+    """Whether the rows that were found, identified by the places of their names, show that all names were understood.
 
     A server that takes one of several equal parameters takes the first or the last.
     """
@@ -152,13 +152,13 @@ async def dependents(
     """
     found: dict[int, list[Row] | Unreadable] = {}
     for some in chunks(sorted(set(users)), MOST):
-        told = await _ldeps(reader, domain, entity, some)
-        if told is not None:
-            found |= told
+        rows = await _ldeps(reader, domain, entity, some)
+        if rows is not None:
+            found |= rows
             continue
         for part in chunks(some, max(FEW, -(-len(some) // 4))):
-            told = await _ldeps(reader, domain, entity, part) if len(part) < len(some) else None
-            found |= told if told is not None else {user: await _deps(reader, domain, entity, user) for user in part}
+            rows = await _ldeps(reader, domain, entity, part) if len(part) < len(some) else None
+            found |= rows if rows is not None else {user: await _deps(reader, domain, entity, user) for user in part}
     return found
 
 
@@ -167,16 +167,16 @@ async def _ldeps(reader: Reader, domain: Domain, entity: str, users: Sequence[in
     if len(users) == 1:
         return None
     path = f"/{entity}/ldeps"
-    told = await page(reader, domain, path, masterids=",".join(map(str, users)))
-    if isinstance(told, No):
+    rows = await page(reader, domain, path, masterids=",".join(map(str, users)))
+    if isinstance(rows, No):
         return None
     found: dict[int, list[Row]] = {user: [] for user in users}
-    for row in told:
+    for row in rows:
         user = row.get("userId")
         if user not in found:
             return None  # whose it is cannot be seen, so nobody is known to have none
         found[user].append(row)
-    if told:
+    if rows:
         reader.seen.lists.add(path)
     elif path not in reader.seen.lists and await _deps(reader, domain, entity, users[0]) != []:
         return None
@@ -198,9 +198,9 @@ async def by_id(reader: Reader, domain: Domain, entity: str, ids: Iterable[int])
     found: dict[int, Row | Unreadable] = {}
     for some in chunks(sorted(set(ids)), FEW):
         if len(some) > 1:
-            told = await page(reader, domain, f"/{entity}/items", ids=",".join(map(str, some)))
-            if not isinstance(told, No):
-                found |= {row["id"]: row for row in told if row.get("id") in some}
+            rows = await page(reader, domain, f"/{entity}/items", ids=",".join(map(str, some)))
+            if not isinstance(rows, No):
+                found |= {row["id"]: row for row in rows if row.get("id") in some}
         for missing in [each for each in some if each not in found]:
             try:
                 row = await item(reader, domain, entity, missing)

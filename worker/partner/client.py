@@ -296,7 +296,7 @@ class _Call:
         self.body = bytearray()
 
     def check(self) -> None:
-        """Raises `_HeldBack` when the lease under which this call was claimed is over, or in a lock-out."""
+        """Raises `_HeldBack` when the lease under which this call was claimed has ended, or in a lock-out."""
         if self._send_before is not None and self._clock() >= self._send_before:
             raise _HeldBack("the time to send it had passed")
         if self._lockout is not None and (why := self._lockout.why_silent) is not None:

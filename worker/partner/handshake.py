@@ -44,7 +44,7 @@ class NotConnected:
 
 
 class _ToOneHost(connect):
-    """The library follows redirects to any host unless told otherwise."""
+    """By default the library follows redirects to any host."""
 
     def process_redirect(self, exc: Exception) -> Exception:
         """A redirect is a response like any other."""

@@ -2,7 +2,7 @@
 
 Pure. Login and renewal return the hosts of the organization as bare names (`apiHosts`, vendor page "Dynamic API
 hosts"). A returned host takes the place of the host and port of a configured address; scheme and path stay. Only a
-trusted host is ever called, for whoever is called receives the token.
+trusted host is ever called, for a host that is called receives the token.
 """
 
 from __future__ import annotations

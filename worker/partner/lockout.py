@@ -27,7 +27,7 @@ every half second (`worker.session.lockouts`)."""
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
-    """A lock-out that the ledger does not have yet. `left` is zero when it is over: it is written all the same, for
+    """A lock-out that the ledger does not have yet. `left` is zero when it has ended: it is written all the same, for
     the session may have been closed meanwhile.
     """
 

@@ -21,7 +21,7 @@ from worker.errors import Unavailable
 from worker.partner.handshake import Dial, NotConnected
 from worker.partner.lockout import LockOut
 from worker.partner.socket_actions import (
-    Act,
+    Action,
     Alert,
     Ask,
     Beat,
@@ -73,7 +73,7 @@ class Calls(Protocol):
 
 
 class Hearer(Protocol):
-    """Whoever wants to know. Called from the reader: must return at once."""
+    """A listener. Called from the reader: must return at once."""
 
     def authorized(self) -> None:
         """The partner took the token."""
@@ -169,8 +169,8 @@ class Socket:
     async def _read(self, connection: ClientConnection) -> None:
         try:
             async for frame in connection:
-                for act in self.wire.hear(frame, self._clock()):
-                    self._do(act, connection)
+                for action in self.wire.hear(frame, self._clock()):
+                    self._do(action, connection)
                 await asyncio.sleep(0)  # a flood of frames must not starve the heartbeat
         except ConnectionClosed:
             pass
@@ -180,11 +180,11 @@ class Socket:
         while not self._ended.done():
             # Looked at often, since the next frame heard may bring the next thing due nearer.
             await asyncio.sleep(min(self.wire.due_in(self._clock()), self.wire.timing.beat / 5))
-            for act in self.wire.tick(self._clock()):
-                self._do(act, connection)
+            for action in self.wire.tick(self._clock()):
+                self._do(action, connection)
 
-    def _do(self, act: Act, connection: ClientConnection) -> None:
-        match act:
+    def _do(self, action: Action, connection: ClientConnection) -> None:
+        match action:
             case Beat():
                 self._spawn(self._send(connection, HEARTBEAT))
             case Ask(operation):
@@ -199,18 +199,18 @@ class Socket:
             case Silenced(status):
                 self._lockout.received(status)
             case End():
-                self._end(act)
+                self._end(action)
             case Listening() | Alert() | Changed() | Unreadable() | Rubbish():
-                self._tell(act)
+                self._tell(action)
             case never:
                 assert_never(never)
 
-    def _tell(self, act: Listening | Alert | Changed | Unreadable | Rubbish) -> None:
-        match act:
+    def _tell(self, action: Listening | Alert | Changed | Unreadable | Rubbish) -> None:
+        match action:
             case Listening():
                 self._hearer.listening()
             case Alert():
-                if not self._hearer.alert(act):
+                if not self._hearer.alert(action):
                     self._end(End(EndReason.FULL))
             case Changed():
                 self._hearer.updated()
@@ -282,7 +282,7 @@ class Socket:
         """Ends what is under way; of a request without an answer nobody knows what became of it."""
         self._end(End(EndReason.CUT))
         if not self._ended.cancelled():
-            self._ended.exception()  # seen: whoever awaited it has it, and nobody may have
+            self._ended.exception()  # retrieved here: it may be that no task awaits it
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._notes, return_exceptions=True)

@@ -93,10 +93,10 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The connection is over; always the last act."""
+    """The connection has ended; always the last action."""
 
     reason: EndReason
     said: str = ""
 
 
-Act = Ask | Replied | Listening | Alert | Changed | Unreadable | Silenced | Rubbish | Beat | End
+Action = Ask | Replied | Listening | Alert | Changed | Unreadable | Silenced | Rubbish | Beat | End

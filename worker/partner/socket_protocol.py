@@ -1,10 +1,10 @@
-"""One connection's protocol: frames and the time in, acts out. Pure; it never raises, whatever the partner sends.
+"""One connection's protocol: frames and the time in, actions out. Pure; it never raises, whatever the partner sends.
 
     opening ──o──▶ authorizing ──200──▶ syncing ──200──▶ listening
        └──────────────┴───────────────────┴─────────────────┴──▶ over     (silence, 401, shutdown, `c`, a late answer)
 
 A frame is text whose first character is its kind: `o` open, `h` heartbeat, `c` close, `a` an array of messages. A
-message answers a request (`i`, `s`, `d`) or tells of something (`e`, `d`). See "WebSockets" of the vendor's pages.
+message answers a request (`i`, `s`, `d`) or reports an event (`e`, `d`). See "WebSockets" of the vendor's pages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from worker.partner._json import NONSENSE, read_json
 from worker.partner.alerts import alerts_in
 from worker.partner.classify import classify
 from worker.partner.socket_actions import (
-    Act,
+    Action,
     Ask,
     Beat,
     End,
@@ -73,7 +73,7 @@ class Phase(StrEnum):
 
 
 _QUOTAS = {"connectionquotareached", "ipquotareached"}
-_TOLD = ("p-ticket", "p-time", "p-captcha", "p-message", "errorText", "errorCode", "violations", "ok")
+_KEPT_FIELDS = ("p-ticket", "p-time", "p-captcha", "p-message", "errorText", "errorCode", "violations", "ok")
 """Of a body only what says no is looked at: initial data may be megabytes."""
 
 
@@ -115,7 +115,7 @@ class Wire:
         dues += [asked + self.timing.answer_within for _, asked in self._pending.values()]
         return max(0.0, min(dues) - now)
 
-    def tick(self, now: float) -> list[Act]:
+    def tick(self, now: float) -> list[Action]:
         """What the time asks for."""
         if self.phase is Phase.OVER:
             return []
@@ -132,7 +132,7 @@ class Wire:
             return [Beat()]
         return []
 
-    def hear(self, frame: str | bytes, now: float) -> list[Act]:
+    def hear(self, frame: str | bytes, now: float) -> list[Action]:
         """Takes one frame."""
         if self.phase is Phase.OVER:
             return []
@@ -158,20 +158,20 @@ class Wire:
             case _:
                 return [Rubbish("a frame of no known kind")]
 
-    def _messages(self, text: str) -> list[Act]:
+    def _messages(self, text: str) -> list[Action]:
         messages = _json(text)
         if not isinstance(messages, list):
             return [Unreadable("a frame that is no list of messages")]  # an alert may have been in it
-        acts: list[Act] = []
+        actions: list[Action] = []
         for message in messages:
-            for act in self._message(message):
-                if isinstance(act, End) and any(isinstance(other, End) for other in acts):
+            for action in self._message(message):
+                if isinstance(action, End) and any(isinstance(other, End) for other in actions):
                     continue
-                acts.append(act)
-        # What stands behind a shutdown in the same frame was told before it took effect.
-        return sorted(acts, key=lambda act: isinstance(act, End))
+                actions.append(action)
+        # What stands behind a shutdown in the same frame was sent before it took effect.
+        return sorted(actions, key=lambda action: isinstance(action, End))
 
-    def _message(self, message: Any) -> Iterator[Act]:
+    def _message(self, message: Any) -> Iterator[Action]:
         if isinstance(message, str):  # the vendor sends objects; other SockJS servers send them as strings
             message = _json(message)
         if not isinstance(message, dict):
@@ -183,7 +183,7 @@ class Wire:
         else:
             yield Unreadable("a message that is neither an answer nor an event")
 
-    def _event(self, kind: Any, body: Any) -> Iterator[Act]:
+    def _event(self, kind: Any, body: Any) -> Iterator[Action]:
         if isinstance(body, str):
             body = _json(body)
         if kind == "props":
@@ -198,7 +198,7 @@ class Wire:
         elif not isinstance(kind, str) or "alert" in kind.lower():
             yield Unreadable("an event of a kind that is not known")
 
-    def _answer(self, message: Mapping[str, Any]) -> Iterator[Act]:
+    def _answer(self, message: Mapping[str, Any]) -> Iterator[Action]:
         number, status = _whole(message.get("i")), _whole(message["s"])
         if status is None:
             yield Rubbish("an answer whose status is no number")
@@ -220,7 +220,7 @@ class Wire:
             case Answer():
                 yield from self._granted(operation, number)
             case Ticket(captcha=False) if operation == SYNC:
-                pass  # it goes again with its ticket, on this connection or on another
+                pass  # it is sent again with its ticket, on this connection or on another
             case Ticket():
                 yield self._over(EndReason.PENALTY, operation)
             case Unauthorized(text):
@@ -232,7 +232,7 @@ class Wire:
             case _:
                 yield self._over(EndReason.REFUSED, f"{operation}: {status}")
 
-    def _granted(self, operation: str, number: int | None) -> Iterator[Act]:
+    def _granted(self, operation: str, number: int | None) -> Iterator[Action]:
         if self.phase is Phase.AUTHORIZING and operation == AUTHORIZE:
             self.phase = Phase.SYNCING
             yield Ask(SYNC)
@@ -253,7 +253,7 @@ def _telling(body: Any) -> bytes:
     if body is None:
         return b""
     if isinstance(body, dict):
-        body = {name: body[name] for name in _TOLD if name in body}
+        body = {name: body[name] for name in _KEPT_FIELDS if name in body}
     elif isinstance(body, list):
         body = []
     return orjson.dumps(body)
@@ -261,8 +261,8 @@ def _telling(body: Any) -> bytes:
 
 def _closing(text: str) -> str:
     """Code and reason of a `c` frame, as far as they can be read."""
-    told = _json(text)
-    return " ".join(str(part)[:100] for part in told[:2]) if isinstance(told, list) else ""
+    message = _json(text)
+    return " ".join(str(part)[:100] for part in message[:2]) if isinstance(message, list) else ""
 
 
 def _whole(value: Any) -> int | None:

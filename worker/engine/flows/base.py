@@ -1,6 +1,6 @@
 """What a flow sees, what it may decide, and what every flow provides. Pure: no I/O, no clock of its own.
 
-A flow is planned afresh each time something it depends on has changed: `plan` looks at the event and at the facts
+A flow is planned again each time something it depends on has changed: `plan` looks at the event and at the facts
 gathered so far and says what comes next. `learn` folds the result of a step into the facts. Both are asked inside
 the ledger's transaction, with everything that they may look at locked.
 """
@@ -84,7 +84,7 @@ class View(NamedTuple):
     event: Event
     facts: Facts
     trader: TraderView
-    order: OrderView | None  # the order that this event asks for, whoever owns it
+    order: OrderView | None  # the order that this event asks for, whichever flow owns it
     known: Sequence[OrderView]  # orders that the event refers to (by order, account or permission id, or by trader)
     since: datetime  # when the event was accepted
     now: datetime
@@ -127,7 +127,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The flow is over and this is its final outcome."""
+    """The flow has ended, and this is its final outcome."""
 
     status: Status
     error_code: ErrorCode | None = None
@@ -229,7 +229,7 @@ ADOPTING = "adopting"
 knows it as another order's is seen when that is loaded; until then the flow cannot be cancelled."""
 
 ENDED = "ended"
-"""The fact that a flow had ended: whoever plans it again was asked by an operator to start a new round."""
+"""The fact that a flow had ended: it is planned again only when an operator has started a new round."""
 
 
 def left_behind(names: Names, facts: Facts) -> Facts:

@@ -47,12 +47,12 @@ SLOTS = (("POAForm", "poa-form"), ("Id", "identity"), ("AddressVerificationFAFTA
 SOON, LATE = timedelta(minutes=10), timedelta(minutes=15)
 """Polled every 30 to 60 s in the first ten minutes, then ever more seldom, to every fifteen minutes (contract 5.8)."""
 
-ID_TOLD_BY = 3
+POLLS_FOR_ID = 3
 """Polls after which an approved request ends without its account's id: the vendor does not promise one."""
 
 _COPIED = ("userId", "requestId", "requestStatus", "accountId", "warnings")
 _LEFT = ("userId", "requestId", "requestStatus", "requestedAt", "uploaded", "terms")
-_KEPT = (*_LEFT, "cleared", "notMade", "told")
+_KEPT = (*_LEFT, "cleared", "notMade", "reported")
 
 OTHER_TERMS = "The request was made by an earlier event of this order, with other terms; it is followed as it is."
 
@@ -165,14 +165,14 @@ def _review(view: View, facts: Facts) -> Planned:
     if status == "Denied":
         text = facts.get("message") or "Tradovate denied the request and gave no reason."
         return Planned(failed(ErrorCode.REJECTED, text), facts)
-    if status == "Approved" and (facts.get("accountId") is not None or facts.get("polls", 0) >= ID_TOLD_BY):
+    if status == "Approved" and (facts.get("accountId") is not None or facts.get("polls", 0) >= POLLS_FOR_ID):
         if facts.get("accountId") is None:
-            facts = warned(facts, "Tradovate approved the request and told no account id.")
+            facts = warned(facts, "Tradovate approved the request and gave no account id.")
         return Planned(SUCCEEDED, facts)
-    # One for the request, and one for each change; an approval or a denial is told by the final outcome.
-    pending = "told" not in facts or (status != facts["told"] and status != "Approved")
+    # One for the request, and one for each change; an approval or a denial is in the final outcome.
+    pending = "reported" not in facts or (status != facts["reported"] and status != "Approved")
     if pending:
-        facts = {**facts, "told": status}
+        facts = {**facts, "reported": status}
     if event.files is not None and facts.get("uploaded", 0) < len(SLOTS):
         return Planned(Send(DOCUMENT, pending=pending), facts)
     return Planned(Send(STATUS, at=view.now + poll_after(view, facts), pending=pending), facts)
@@ -224,11 +224,11 @@ def _digest(event: TraderPassed) -> str:
 
 def _suspect(view: View) -> Item:
     terms = _event(view).application
-    told = {"taxIdentifier": terms.tax_identifier, "nationalId": terms.national_id}
+    given = {"taxIdentifier": terms.tax_identifier, "nationalId": terms.national_id}
     return {
         "userId": view.facts["userId"],
         "countryCode": terms.country,
-        **{name: value for name, value in told.items() if value is not None},
+        **{name: value for name, value in given.items() if value is not None},
     }
 
 

@@ -77,7 +77,7 @@ class Entitlement:
             refused = facts["refused"]
             return _wait(view, rules, {name: facts[name] for name in facts if name != "refused"}, refused)
         waited = facts.get("notYet")
-        # Planned before its time, it was woken: whoever woke it goes now, and one call serves both.
+        # Planned before its time, it was woken: the step that woke it is sent now, and one call serves both.
         by_itself = waited is not None and view.now >= datetime.fromisoformat(waited["until"])
         alike = f"{event.user_id}:{event.entitlement_id}"
         send = Send(AGAIN if by_itself else ADD, look_first=True, alike=alike)

@@ -62,12 +62,12 @@ def per_item(
     """One result an item out of `{"results": [...]}`: `results[i]` belongs to `items[i]`.
 
     Another number of results than items leaves all of them unknown: nothing but the order ties a result to its item.
-    So do `ids` that two results share: whose it is, is not told.
+    So do `ids` that two results share: to which item it belongs is not known.
     """
     results = body["results"]
     if len(results) != len(items):
         return [Unknown("the response has another number of results than the request has items")] * len(items)
-    told = Counter(
+    times = Counter(
         (name, result[name])
         for result in results
         for name in ids
@@ -77,7 +77,7 @@ def per_item(
     def read(result: Any, item: Item) -> Result:
         if not isinstance(result, Mapping):
             return Unknown("the item's result is no object")
-        if any(told[name, result.get(name)] > 1 for name in ids if is_id(result.get(name))):
+        if any(times[name, result.get(name)] > 1 for name in ids if is_id(result.get(name))):
             return Unknown("another item's result has the same id")
         return _one(result, item, one, ids)
 

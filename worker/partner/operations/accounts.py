@@ -138,7 +138,7 @@ async def permissions_of(reader: Reader, user_ids: Iterable[int]) -> dict[int, l
 
 
 async def permissions_on(reader: Reader, account_id: int) -> list[Row] | None:
-    """Every permission on an account, whoever has it; None when there is no such account. Raises `Unreadable`.
+    """Every permission on an account, of any user; None when there is no such account. Raises `Unreadable`.
 
     That there is none is believed of `account/item` alone: an errorText here may be about anything.
     """

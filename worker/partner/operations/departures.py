@@ -1,7 +1,8 @@
 """cancelEverything, on LIVE and on DEMO: up to 100 users a call, verified by what the users still have.
 
 The answer lists what was cancelled just now and nothing else: foreign users are ignored in silence, and what was gone
-before is not told. So no id in it, or missing in it, proves anything; what proves it is a look at the four entities.
+before is not documented. So no id in it, or missing in it, proves anything; what proves it is a look at the four
+entities.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _ANSWERED = ("tradovateSubscriptionIds", "userPluginIds", "marketDataSubscriptio
 
 
 def _request(items: Sequence[Item]) -> Mapping[str, Any]:
-    # What a missing flag means is told differently from page to page: all four are always sent.
+    # What a missing flag means differs from page to page: all four are always sent.
     return {
         "userIds": list(dict.fromkeys(item["userId"] for item in items)),
         "tradovateSubscriptions": True,

@@ -35,7 +35,7 @@ def _never(*_: Any) -> Never:
 async def _find(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     """What permissions there are: on accounts by id (`_accounts`) and by name (`_name`), and by their own ids (`_ids`).
 
-    Told as rows of permission, user, account and status, with the accounts that exist.
+    The value has rows of permission, user, account and status, and the accounts that exist.
     """
     names = {item["_name"] for item in items if item["_name"] is not None}
     named = await accounts_by_name(reader, names) if names else {}
@@ -51,12 +51,12 @@ async def _find(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
             if on_it is not None:
                 accounts.append(account_id)
                 found += on_it
-        return Succeeded({"found": [_told(row) for row in found], "accounts": accounts})
+        return Succeeded({"found": [_row_of(row) for row in found], "accounts": accounts})
 
     return await each(items, one)
 
 
-def _told(row: Row) -> list[Any]:
+def _row_of(row: Row) -> list[Any]:
     """Permission, user, account and status; None for what is no id or no text."""
     user, account, status = (row.get(name) for name in ("userId", "accountId", "status"))
     ids = [each if is_id(each) else None for each in (user, account)]
@@ -106,7 +106,7 @@ def _needs(item: Item) -> Sequence[Entity]:
 
 
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
-    """What lets nobody in any more is revoked, by whoever."""
+    """A permission that gives no right any more counts as revoked."""
     wanted = {permission for item in items for permission in item["tradingPermissionIds"]}
     found = await by_id(reader, Domain.DEMO, "tradingPermission", wanted)
 

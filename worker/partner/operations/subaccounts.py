@@ -109,7 +109,7 @@ SUBMIT_DOCUMENT = Operation(
 )
 
 
-def _told(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
+def _statuses(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]:
     status, message, account_id = body["status"], body.get("message"), body.get("accountId")
     if not status or body.get("requestId") not in (None, items[0]["subAccountRequestId"]):
         return [Unknown("no status of the request that was asked about")]
@@ -130,7 +130,7 @@ REQUEST_STATUS = Operation(
     path=f"{_ROOM}getpartnersubaccountrequeststatus",
     request=_request,
     response=Response(
-        {"status": str}, _told, lambda result: f"the request is {result.get('requestStatus', 'without a status')}"
+        {"status": str}, _statuses, lambda result: f"the request is {result.get('requestStatus', 'without a status')}"
     ),
     recovery=Recovery(
         resend=Resend.ALWAYS,  # it only asks
