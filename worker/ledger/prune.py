@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from worker.ledger import call_log, holds, kept_dead_letters
-from worker.ledger.database import Database
+from worker.ledger import call_log, holds, kept_dead_letters, replays
+from worker.ledger.database import Connection, Database
 
 BITE = 5000
 """Rows a transaction: tens of milliseconds, so that pruning is never noticed."""
@@ -15,43 +16,60 @@ DOUBT_KEEPS = timedelta(days=30)
 
 
 async def prune(database: Database, keep: timedelta, keep_letters: timedelta) -> int:
-    """Deletes ended flows (with their steps, outcomes and notes), calls and holds older than `keep`, and dead letters
-    older than `keep_letters`; returns how many.
+    """Deletes ended flows (with their steps, outcomes and notes), calls, holds, and outcomes of records that became no
+    flow, when they are older than `keep`; dead letters older than `keep_letters`; which dead letters were put back or
+    dismissed, when that is older than both. Returns how many.
 
     Flows in doubt stay until an operator has resolved them.
     """
+    kept = (
+        (_flows, keep),
+        (_refusals, keep),
+        (call_log.prune, keep),
+        (holds.prune, keep),
+        (kept_dead_letters.prune, keep_letters),
+        (replays.prune, max(keep, keep_letters)),  # a letter that its topic still has must not be put back twice
+    )
+    return sum([await _all(database, some, each) for some, each in kept])
+
+
+async def _all(database: Database, some: Callable[[Connection, timedelta], Awaitable[int]], keep: timedelta) -> int:
+    """Repeats `some`, which deletes a few rows and says how many, until nothing is left that is older than `keep`."""
     pruned = 0
     while True:
         async with database.transaction() as connection:
-            rows = await connection.fetch(
-                "with old as materialized (select id from flow where state in ('succeeded', 'failed')"
-                " and ended_at < now() - $1::interval order by ended_at limit $2)"
-                " delete from flow using old where flow.id = old.id returning flow.id",
-                keep,
-                BITE,
-            )
-            for table in ("step", "outcome", "note", "departure"):
-                await connection.execute(
-                    f"delete from {table} using unnest($1::uuid[]) as n (id) where flow_id = n.id",  # noqa: S608
-                    [row["id"] for row in rows],
-                )
-        pruned += len(rows)
-        if len(rows) < BITE:
-            break
-    async with database.transaction() as connection:
-        await connection.execute(
-            "delete from outcome where id in (select id from outcome where flow_id is null and published_at is not null"
-            " and created_at < now() - $1::interval limit $2)",
-            keep,
-            BITE,
-        )
-        pruned += await call_log.prune(connection, keep) + await holds.prune(connection, keep)
-    while True:
-        async with database.transaction() as connection:
-            gone = await kept_dead_letters.prune(connection, keep_letters)
+            gone = await some(connection, keep)
         pruned += gone
         if not gone:
             return pruned
+
+
+async def _flows(connection: Connection, keep: timedelta) -> int:
+    rows = await connection.fetch(
+        "with old as materialized (select id from flow where state in ('succeeded', 'failed')"
+        " and ended_at < now() - $1::interval order by ended_at limit $2)"
+        " delete from flow using old where flow.id = old.id returning flow.id",
+        keep,
+        BITE,
+    )
+    if rows:
+        for table in ("step", "outcome", "note", "departure"):
+            await connection.execute(
+                f"delete from {table} using unnest($1::uuid[]) as n (id) where flow_id = n.id",  # noqa: S608
+                [row["id"] for row in rows],
+            )
+    return len(rows)
+
+
+async def _refusals(connection: Connection, keep: timedelta) -> int:
+    """Outcomes of records that became no flow."""
+    rows = await connection.fetch(
+        "delete from outcome where id in (select id from outcome where flow_id is null and published_at is not null"
+        " and created_at < now() - $1::interval limit $2) returning 1",
+        keep,
+        BITE,
+    )
+    return len(rows)
 
 
 async def forget_doubtful(database: Database) -> int:

@@ -134,3 +134,14 @@ async def release(connection: Connection, topic: str, places: Collection[Place])
         [place.partition for place in places],
         [place.offset for place in places],
     )
+
+
+async def prune(connection: Connection, keep: timedelta, most: int = 5000) -> int:
+    """Forgets up to `most` dead letters that were put back or dismissed longer than `keep` ago; how many."""
+    rows = await connection.fetch(
+        'delete from replay where (topic, partition, "offset") in (select topic, partition, "offset" from replay'
+        " where at < statement_timestamp() - $1::interval order by at limit $2) returning 1",
+        keep,
+        most,
+    )
+    return len(rows)

@@ -344,6 +344,7 @@ create table replay (
     dismissed_by text,
     primary key (topic, partition, "offset")
 );
+create index replay_at on replay (at);
 """
 
 
