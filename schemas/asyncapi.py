@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from schemas.bridged import BRIDGED
 from schemas.events import EVENTS
+from schemas.outcomes import Outcome
 
 _TRACE_HEADERS: Final = {
     "traceparent": {"type": "string", "description": "W3C trace context"},
@@ -72,9 +73,6 @@ def _key(description: str) -> dict[str, Any]:
     return {"kafka": {"key": {"type": "string", "description": description}, "bindingVersion": "0.5.0"}}
 
 
-_BRIDGED_KEYS: Final = {"admin.alert": "The user's id, or none", "account.risk_status": "The account's id"}
-
-
 def _payload(name: str) -> dict[str, Any]:
     """A schema of ours, as one of AsyncAPI's own format: all its keywords mean the same there.
 
@@ -110,7 +108,7 @@ def asyncapi() -> dict[str, Any]:
                 "contentType": "application/json",
                 "headers": _EVENT_HEADERS,
                 "payload": _payload(topic),
-                "bindings": _key("Free; traderId is a good one"),
+                "bindings": _key(event.key_is),
             },
         )
         channel(
@@ -121,7 +119,7 @@ def asyncapi() -> dict[str, Any]:
                 "contentType": "application/json",
                 "headers": _OUTCOME_HEADERS,
                 "payload": _payload(f"{topic}.outcome"),
-                "bindings": _key("The input record's key, or traderId, or userId"),
+                "bindings": _key(Outcome.key_is),
             },
         )
         channel(
@@ -140,7 +138,7 @@ def asyncapi() -> dict[str, Any]:
             topic,
             "send",
             _summary(model),
-            {"contentType": "application/json", "payload": _payload(topic), "bindings": _key(_BRIDGED_KEYS[topic])},
+            {"contentType": "application/json", "payload": _payload(topic), "bindings": _key(model.key_is)},
         )
     return {
         "asyncapi": _SPECIFICATION,

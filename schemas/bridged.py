@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from schemas.base import PERSONAL, Id, Key
+from schemas.events import Examples
 
 
-class _Bridged(BaseModel):
+class _Lenient(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="allow",
@@ -23,8 +24,29 @@ class _Bridged(BaseModel):
     )
 
 
-class AdminAlert(_Bridged):
+class Bridged(_Lenient):
+    """A record of the bridge's own topics. `topic`: without prefix. `key_is`: what its key is."""
+
+    topic: ClassVar[str]
+    key_is: ClassVar[str]
+    examples: ClassVar[Examples]
+
+
+class AdminAlert(Bridged):
     """An admin alert of Tradovate other than the Market Data Agreement, as received. Drop repeats by eventId."""
+
+    topic: ClassVar[str] = "admin.alert"
+    key_is: ClassVar[str] = "The user's id, or none"
+    examples: ClassVar[Examples] = (
+        {
+            "eventId": "alert-2179592",
+            "signalId": 2179592,
+            "adminAlertId": 12,
+            "userId": 29721,
+            "accountId": None,
+            "signal": {"id": 2179592, "adminAlertId": 12, "relatedToUserId": 29721, "completed": None},
+        },
+    )
 
     event_id: Annotated[str, Field(pattern="^alert-[0-9]+$")]
     """`alert-` and the id of the signal: the same alert always has the same."""
@@ -40,7 +62,7 @@ class AdminAlert(_Bridged):
     """The signal as Tradovate sent it; its text may name a person. Null when it is too large for the topic."""
 
 
-class RiskStatus(_Bridged):
+class RiskStatus(_Lenient):
     """An account's risk status as Tradovate sent it (accountRiskStatus). Fields come and go with its releases."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
@@ -67,11 +89,26 @@ class RiskStatus(_Bridged):
     """US dollars: Tradovate's minNetLiq."""
 
 
-class AccountRiskStatus(_Bridged):
+_NORMAL: Final = {"autoLiqCounter": 0, "liquidateOnly": None, "userTriggeredLiqOnly": False, "adminAction": "Normal"}
+
+
+class AccountRiskStatus(Bridged):
     """A change of an account's risk status on DEMO. It says what happened; whether the trader failed, you decide.
 
     Published with BRIDGE_RISK_STATUS=on. Drop repeats by eventId.
     """
+
+    topic: ClassVar[str] = "account.risk_status"
+    key_is: ClassVar[str] = "The account's id"
+    examples: ClassVar[Examples] = (
+        {
+            "eventId": "risk-98765-1",
+            "accountId": 98765,
+            "userTriggered": False,
+            "before": _NORMAL,
+            "now": {**_NORMAL, "autoLiqCounter": 1, "liquidateOnly": "2026-11-20T16:03:11.512Z"},
+        },
+    )
 
     event_id: Key
     """The same change always has the same."""
@@ -83,7 +120,7 @@ class AccountRiskStatus(_Bridged):
     now: RiskStatus
 
 
-BRIDGED: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
-    {"admin.alert": AdminAlert, "account.risk_status": AccountRiskStatus}
+BRIDGED: Final[Mapping[str, type[Bridged]]] = MappingProxyType(
+    {each.topic: each for each in (AdminAlert, AccountRiskStatus)}
 )
 """Topic without prefix -> what the bridge publishes there."""

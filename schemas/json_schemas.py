@@ -16,8 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from schemas.bridged import BRIDGED
 from schemas.events import EVENTS
-from schemas.examples import BRIDGED_EXAMPLES, EVENT_EXAMPLES, OUTCOME_EXAMPLES
-from schemas.outcomes import Outcome
+from schemas.outcomes import OUTCOME_EXAMPLES, Outcome
 from schemas.records import RECORD_RULES
 from schemas.rules import NOT_HERE, Schema, described
 from schemas.texts import Key
@@ -104,7 +103,7 @@ def event_schema(topic: str) -> Schema:
     schema["properties"] = {"eventId": event_id, **schema["properties"]}
     for rule in RECORD_RULES["wrong_type"]:
         described(schema, f"{NOT_HERE} {rule.says}.")
-    return _finished(topic, model.__name__, schema, EVENT_EXAMPLES[topic])
+    return _finished(topic, model.__name__, schema, model.examples)
 
 
 def outcome_schema(topic: str) -> Schema:
@@ -119,4 +118,4 @@ def outcome_schema(topic: str) -> Schema:
 def bridged_schema(topic: str) -> Schema:
     """JSON Schema of the records that the bridge writes to a topic which is no input topic."""
     model = BRIDGED[topic]
-    return _finished(topic, model.__name__, _schema(model, "serialization"), BRIDGED_EXAMPLES[topic])
+    return _finished(topic, model.__name__, _schema(model, "serialization"), model.examples)

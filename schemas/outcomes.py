@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, ClassVar, Final
 
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
@@ -47,6 +48,9 @@ class Outcome(BaseModel):
         use_attribute_docstrings=True,
         json_schema_serialization_defaults_required=True,
     )
+
+    key_is: ClassVar[str] = "The input record's key, or traderId, or userId"
+    """What the record's key is; `key` is the part that the outcome knows."""
 
     outcome_id: str
     """The same outcome always has the same: drop repeats by it."""
@@ -91,6 +95,12 @@ class Outcome(BaseModel):
     ]
     """When it was decided: UTC with milliseconds, such as 2026-11-20T23:00:00.000Z."""
 
+    @property
+    def key(self) -> str | None:
+        """The record's key where the input record had none: the trader, or the user."""
+        found = self.trader_id if self.trader_id is not None else self.user_id
+        return None if found is None else str(found)
+
     def to_json(self) -> bytes:
         """The outcome's Kafka value. `occurredAt` in UTC with milliseconds and `Z`."""
         return orjson.dumps(
@@ -117,6 +127,51 @@ class Outcome(BaseModel):
                 "occurredAt": utc_text(self.occurred_at),
             }
         )
+
+
+_OUTCOME: Final = {
+    "outcomeId": "9b1f6c3f1f0b4d0c8a7e5d2c4b6a8f10",
+    "eventId": "e-1",
+    "topic": "trader.purchased",
+    "flowId": "0193c1a2-7b3c-7d4e-8f50-6a7b8c9d0e1f",
+    "status": "succeeded",
+    "orderId": "100234",
+    "traderId": "cust-77",
+    "userId": 29721,
+    "accountId": 98765,
+    "accountName": "EVAL100234",
+    "tradingPermissionId": 54321,
+    "tradingPermissionIds": [54321],
+    "requestId": None,
+    "requestStatus": None,
+    "entitlementId": None,
+    "errorCode": None,
+    "errorText": None,
+    "warnings": [],
+    "attempts": 1,
+    "occurredAt": "2026-11-20T23:00:00.000Z",
+}
+
+OUTCOME_EXAMPLES: tuple[Mapping[str, Any], ...] = (
+    _OUTCOME,
+    {
+        **_OUTCOME,
+        "outcomeId": "1c7e0f5a9d3b42c6b8a1e4f70d2c5b93",
+        "eventId": "e-2",
+        "flowId": None,
+        "status": "failed",
+        "orderId": "100235",
+        "userId": None,
+        "accountId": None,
+        "accountName": None,
+        "tradingPermissionId": None,
+        "tradingPermissionIds": [],
+        "errorCode": "invalid",
+        "errorText": "user.firstName is missing.",
+        "attempts": 0,
+    },
+)
+"""A success, and a record that was not accepted."""
 
 
 def outcome_id(

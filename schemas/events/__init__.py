@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from schemas.events.assigned import AccountAssigned
-from schemas.events.base import Event, Ids
+from schemas.events.base import Event, Examples, Ids
 from schemas.events.documents import file_bytes
 from schemas.events.failed import TraderFailed
 from schemas.events.left import TraderLeft
@@ -42,6 +42,7 @@ __all__ = [
     "Application",
     "ContactInfo",
     "Event",
+    "Examples",
     "Ids",
     "MdSigned",
     "NewUser",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Self
 
 import orjson
 
 from schemas.base import Wire
 from schemas.privacy import personal_values
 from schemas.rules import KEPT
+
+Examples = tuple[Mapping[str, Any], ...]
 
 
 class Ids(NamedTuple):
@@ -24,6 +27,17 @@ class Event(Wire):
     """An input event's body. Its id is not part of it: it may stand in a header or an envelope (contract 3)."""
 
     topic: ClassVar[str]
+    """Without prefix."""
+    key_is: ClassVar[str] = "Free; traderId is a good one"
+    """What the record's key is; `key` gives one to a producer."""
+    examples: ClassVar[Examples]
+    """Good bodies with their `eventId`, the plainest first. They are in the exported schemas."""
+
+    @property
+    def key(self) -> str | None:
+        """A key that keeps a trader's events in their order: the trader, else the user, else the account."""
+        found = self.ids.trader_id or self.ids.user_id or self.ids.account_id
+        return None if found is None else str(found)
 
     @property
     def ids(self) -> Ids:

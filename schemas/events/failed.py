@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from schemas.base import MOST_ENTRIES, Id, Key, LooseText
-from schemas.events.base import Event
+from schemas.events.base import Event, Examples
 from schemas.rules import at_least_one
 
 
@@ -18,6 +18,10 @@ class TraderFailed(Event):
     """
 
     topic: ClassVar[str] = "trader.failed"
+    examples: ClassVar[Examples] = (
+        {"eventId": "e-4", "traderId": "cust-77", "orderId": "100234", "reason": "daily loss"},
+        {"eventId": "e-5", "traderId": "cust-77", "accountId": 98765, "tradingPermissionIds": [54321, 54322]},
+    )
 
     trader_id: Key
     """The shop's id of the trader."""

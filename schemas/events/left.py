@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from schemas.base import Id, Key, LooseText
-from schemas.events.base import Event
+from schemas.events.base import Event, Examples
 from schemas.rules import ReadBy, at_least_one
 
 
@@ -18,6 +18,10 @@ class TraderLeft(Event):
     """A trader leaves for good: all subscriptions and permissions are cancelled (Tradovate, cancel everything)."""
 
     topic: ClassVar[str] = "trader.left"
+    examples: ClassVar[Examples] = (
+        {"eventId": "e-6", "traderId": "cust-77"},
+        {"eventId": "e-7", "userId": 29721, "immediate": True, "reason": "restricted country"},
+    )
 
     trader_id: Key | None = None
     """The shop's id of the trader."""

@@ -9,7 +9,7 @@ from typing_extensions import TypeAliasType
 
 from schemas.base import COMBINED_NAMES, PERSONAL, Date, Id, Key, LegalName, LooseText, Text, Wire, broken, lacking
 from schemas.countries import Country
-from schemas.events.base import Event
+from schemas.events.base import Event, Examples
 from schemas.events.documents import Documents
 from schemas.rules import ObjectRule, at_least_one, together
 from schemas.texts import NATIONAL_ID, US_TAX_ID
@@ -84,10 +84,54 @@ class Application(Wire):
     rules = (together("firstName", "lastName", COMBINED_NAMES), _TAX_NUMBER)
 
 
+_APPLICATION: Final = {
+    "riskCategoryId": 5,
+    "marginType": "Speculator",
+    "transferAmount": 2500,
+    "authorizedIndividual": True,
+    "firstName": "Jane",
+    "lastName": "Doe",
+    "country": "US",
+    "state": "TX",
+    "streetAddress1": "1 Main St",
+    "city": "Austin",
+    "zipCode": "78701",
+    "phone": "+15125550100",
+    "citizenship": "US",
+    "taxIdentifier": "123456789",
+    "birthDate": "1990-04-01",
+}
+
+
 class TraderPassed(Event):
     """A trader passed and gets a funded subaccount (Tradovate, create partner subaccount request). It moves money."""
 
     topic: ClassVar[str] = "trader.passed"
+    examples: ClassVar[Examples] = (
+        {
+            "eventId": "e-8",
+            "traderId": "cust-77",
+            "orderId": "300001",
+            "application": _APPLICATION,
+            "documents": [7001, 7002, 7003],
+        },
+        {
+            "eventId": "e-9",
+            "userId": 29721,
+            "application": {
+                **{name: value for name, value in _APPLICATION.items() if name != "taxIdentifier"},
+                "country": "DE",
+                "state": "Berlin",
+                "citizenship": "DE",
+                "nationalId": "T220001293",
+            },
+            "documents": [
+                "data:application/pdf;base64,JVBERi0xLjQK",
+                "data:image/png;base64,iVBORw0KGgo=",
+                "data:text/plain;base64,MSBNYWluIFN0Cg==",
+            ],
+        },
+    )
 
     trader_id: Key | None = None
     """The shop's id of the trader."""

@@ -24,7 +24,7 @@ from schemas.base import (
     lacking,
 )
 from schemas.countries import Country
-from schemas.events.base import Event, Ids
+from schemas.events.base import Event, Examples, Ids
 from schemas.risk import PostTradeRisk, PreTradeRisk
 from schemas.rules import ObjectRule, exactly_one, together
 from schemas.texts import FILLED, JointName
@@ -157,11 +157,47 @@ _CONTACT_NAMES: Final = ObjectRule(
     check=_names_fit,
 )
 
+_ACCOUNT: Final = {
+    "templateAccountId": 11,
+    "initialBalance": 50000,
+    "postTradeRisk": {"dailyLossAutoLiq": 1000, "trailingMaxDrawdown": 2500},
+}
+
 
 class TraderPurchased(Event):
     """A trader bought an evaluation: one order is one account, with a user if the trader has none yet."""
 
     topic: ClassVar[str] = "trader.purchased"
+    examples: ClassVar[Examples] = (
+        {
+            "eventId": "e-1",
+            "orderId": "100234",
+            "traderId": "cust-77",
+            "user": {
+                "name": "jane77",
+                "email": "jane@example.com",
+                "firstName": "Jane",
+                "lastName": "Doe",
+            },
+            "contactInfo": {
+                "streetAddress1": "1 Main St",
+                "city": "Austin",
+                "state": "TX",
+                "postCode": "78701",
+                "country": "US",
+                "phone": "+15125550100",
+            },
+            "account": _ACCOUNT,
+        },
+        {
+            "eventId": "e-2",
+            "orderId": "100235",
+            "traderId": "cust-78",
+            "user": {"userId": 29721},
+            "product": "EVAL-50K",
+        },
+        {"eventId": "e-3", "orderId": "100236", "traderId": "cust-77", "account": {**_ACCOUNT, "name": "MYEVAL7"}},
+    )
 
     order_id: Key
     """The shop's id of the order. It names one account for ever."""

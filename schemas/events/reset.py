@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from schemas.base import Date, Id, Key
-from schemas.events.base import Event
+from schemas.events.base import Event, Examples
 from schemas.rules import at_least_one
 
 
@@ -16,6 +16,10 @@ class AccountReset(Event):
     """
 
     topic: ClassVar[str] = "account.reset"
+    examples: ClassVar[Examples] = (
+        {"eventId": "e-12", "accountId": 98765, "tradeDate": "2026-11-20"},
+        {"eventId": "e-13", "orderId": "100234", "tradeDate": "2026-11-20"},
+    )
 
     account_id: Id | None = None
     """The account at Tradovate (DEMO)."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from schemas.base import Id, Time
-from schemas.events.base import Event
+from schemas.events.base import Event, Examples
 
 
 class MdSigned(Event):
     """A trader signed the Market Data Agreement and gets an entitlement (Tradovate, add entitlement subscription)."""
 
     topic: ClassVar[str] = "md.signed"
+    examples: ClassVar[Examples] = (
+        {"eventId": "mda-2179591", "userId": 29721, "signalId": 2179591, "signedAt": "2026-11-20T15:18:56.885Z"},
+    )
 
     user_id: Id
     """The trader's user at Tradovate."""

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from schemas.events import EVENTS
-from schemas.examples import EVENT_EXAMPLES
 from tests.support import oracle
 from tests.support.events import purchase
 from tests.support.spine import Stages
@@ -149,8 +148,8 @@ async def test_an_example_of_each_topic_can_be_tried_out(stage: Stages) -> None:
     """What intake compares a refused record with is accepted by a sound ledger, and leaves nothing behind."""
     on = await stage()
     here = await on.replica()
-    for topic, model in EVENTS.items():
-        await here.replica.ledger.try_out(model.model_validate(dict(EVENT_EXAMPLES[topic][0])))
+    for model in EVENTS.values():
+        await here.replica.ledger.try_out(model.model_validate(dict(model.examples[0])))
     for table in ("flow", "step", "outcome", "trader", "business_order"):
         assert await on.rows(f"select 1 from {table}") == [], table  # noqa: S608 - names of ours
 

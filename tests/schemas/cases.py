@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from schemas.examples import EVENT_EXAMPLES
+from schemas.events import EVENTS
 
 ABSENT: Final = object()
 """The field is taken out."""
 
 START: Final[Mapping[str, Mapping[str, Any]]] = {
-    "purchase": EVENT_EXAMPLES["trader.purchased"][0],
-    "by product": EVENT_EXAMPLES["trader.purchased"][1],
-    "failed": EVENT_EXAMPLES["trader.failed"][0],
+    "purchase": EVENTS["trader.purchased"].examples[0],
+    "by product": EVENTS["trader.purchased"].examples[1],
+    "failed": EVENTS["trader.failed"].examples[0],
     "failed by ids": {"eventId": "e-1", "traderId": "cust-77", "tradingPermissionIds": [54321]},
-    "left": EVENT_EXAMPLES["trader.left"][0],
-    "signed": EVENT_EXAMPLES["md.signed"][0],
-    "passed": EVENT_EXAMPLES["trader.passed"][0],
-    "passed abroad": EVENT_EXAMPLES["trader.passed"][1],
-    "assigned": EVENT_EXAMPLES["account.assigned"][0],
-    "requested": EVENT_EXAMPLES["permission.requested"][0],
-    "reset": EVENT_EXAMPLES["account.reset"][0],
+    "left": EVENTS["trader.left"].examples[0],
+    "signed": EVENTS["md.signed"].examples[0],
+    "passed": EVENTS["trader.passed"].examples[0],
+    "passed abroad": EVENTS["trader.passed"].examples[1],
+    "assigned": EVENTS["account.assigned"].examples[0],
+    "requested": EVENTS["permission.requested"].examples[0],
+    "reset": EVENTS["account.reset"].examples[0],
 }
 TOPICS: Final = {
     "purchase": "trader.purchased", "by product": "trader.purchased", "failed": "trader.failed",
@@ -31,7 +31,7 @@ TOPICS: Final = {
 }  # fmt: skip
 
 _PNG: Final = "data:image/png;base64,"
-_FULL_USER: Final = EVENT_EXAMPLES["trader.purchased"][0]["user"]
+_FULL_USER: Final = EVENTS["trader.purchased"].examples[0]["user"]
 _LIMIT: Final = {"active": True, "totalBy": "Overall", "parameters": []}
 
 GOOD: Final[tuple[tuple[str, str, object], ...]] = (

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from schemas.countries import ISO_CODES
-from schemas.events import Account
-from schemas.examples import EVENT_EXAMPLES
+from schemas.events import EVENTS, Account
 from tests.schemas.cases import ABSENT, BAD, GOOD, ONLY_INTAKE, START, TOPICS
 
 VALIDATORS: Final = ("jsonschema", "ajv")
@@ -57,8 +56,8 @@ def _example(start: str, path: str, value: object) -> tuple[str, str, str]:
 
 def inputs() -> Iterator[Input]:
     """All of them."""
-    for topic, bodies in EVENT_EXAMPLES.items():
-        for number, body in enumerate(bodies):
+    for topic, model in EVENTS.items():
+        for number, body in enumerate(model.examples):
             yield Input(topic, f"{topic}: example {number}", json.dumps(body), good=True)
     for code in sorted(ISO_CODES):
         yield Input(*_example("passed", "application.country", code), good=True)

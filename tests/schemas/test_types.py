@@ -13,8 +13,8 @@ import pytest
 
 from schemas.bridged import BRIDGED
 from schemas.events import EVENTS
-from schemas.examples import BRIDGED_EXAMPLES, EVENT_EXAMPLES, OUTCOME_EXAMPLES
 from schemas.export import export
+from schemas.outcomes import OUTCOME_EXAMPLES
 from tests.schemas.inputs import changed
 from tests.support.node import run, run_script
 
@@ -106,15 +106,15 @@ def test_no_type_is_any(tools: Made) -> None:
 
 def _good() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Topic, type and body of every example."""
-    for topic, bodies in EVENT_EXAMPLES.items():
-        name = EVENTS[topic].__name__
-        for body in bodies:
+    for topic, event in EVENTS.items():
+        name = event.__name__
+        for body in event.examples:
             yield topic, name, body
         for outcome in OUTCOME_EXAMPLES:
             yield f"{topic}.outcome", f"{name}Outcome", {**outcome, "topic": topic}
-    for topic, bodies in BRIDGED_EXAMPLES.items():
-        for body in bodies:
-            yield topic, BRIDGED[topic].__name__, body
+    for topic, model in BRIDGED.items():
+        for body in model.examples:
+            yield topic, model.__name__, body
 
 
 _BAD = (
@@ -137,7 +137,7 @@ def _samples(source: str, module: str) -> str:
     for number, (_, name, body) in enumerate(_good()):
         lines.append(f"export const good{source}{number}: {name}{source} = {json.dumps(body)};")
     for number, (topic, path, value) in enumerate(_BAD):
-        bad = json.dumps(changed(EVENT_EXAMPLES[topic][0], path, value))
+        bad = json.dumps(changed(EVENTS[topic].examples[0], path, value))
         lines.append("// @ts-expect-error")
         lines.append(f"export const bad{source}{number}: {EVENTS[topic].__name__}{source} = {bad};")
     return "\n".join(lines) + "\n"

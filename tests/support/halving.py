@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from schemas.events import EVENTS
-from schemas.examples import EVENT_EXAMPLES
 from worker.backoff import Schedule
 from worker.dispatch.step_rules import rules_of, sent_steps
 from worker.engine.memory import EMPTY, Memory
@@ -26,7 +25,7 @@ from worker.partner.response import read_reply
 from worker.replies import Answer, Reply, Unclear
 from worker.results import NotExecuted, Succeeded
 
-EVENT = EVENTS["trader.purchased"].model_validate(EVENT_EXAMPLES["trader.purchased"][0])
+EVENT = EVENTS["trader.purchased"].model_validate(EVENTS["trader.purchased"].examples[0])
 NOW = datetime.now(UTC)
 FLOW = FlowRow(UUID(int=1), "trader.purchased", EVENT, "e-1", None, 0, 0, None, "t", None, "1", None, NOW, NOW)
 ITEM = {"name": "E1", "userId": 1, "templateAccountId": 2}

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.events import TOPICS, Account, Ids, TraderPurchased
-from schemas.examples import EVENT_EXAMPLES
+from schemas.events import EVENTS, TOPICS, Account, Ids, TraderPurchased
 from worker.intake.parse import CODES, MAX_VALUE_BYTES, HeaderName, Headers, Parsed, RawRecord, Rejected, parse
 
-FULL = EVENT_EXAMPLES["trader.purchased"][0]
+FULL = EVENTS["trader.purchased"].examples[0]
 BODY = {name: value for name, value in FULL.items() if name != "eventId"}
 PRODUCTS = {"EVAL-50K": Account.model_validate({"templateAccountId": 11, "initialBalance": 50000})}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -41,7 +40,7 @@ def bad(value: object, *headers: tuple[HeaderName, bytes | None], topic: str = "
     return rejected
 
 
-@pytest.mark.parametrize(("topic", "body"), [(t, body) for t, bodies in EVENT_EXAMPLES.items() for body in bodies])
+@pytest.mark.parametrize(("topic", "body"), [(t, body) for t, model in EVENTS.items() for body in model.examples])
 def test_examples_are_read(topic: str, body: Mapping[str, Any]) -> None:
     """Every example is read as an event of its topic under its own id."""
     parsed = good(body, topic=topic)
@@ -228,7 +227,7 @@ def test_no_bytes_raise(topic: str, key: bytes | None, value: bytes | None, head
 def test_no_json_raises(data: st.DataObject) -> None:
     """Whatever JSON stands where a field of a good event was: an event or a reason, and no fault of ours."""
     topic = data.draw(st.sampled_from(TOPICS))
-    body: dict[str, Any] = dict(data.draw(st.sampled_from(EVENT_EXAMPLES[topic])))
+    body: dict[str, Any] = dict(data.draw(st.sampled_from(EVENTS[topic].examples)))
     place = body
     name = data.draw(st.sampled_from(sorted(body)))
     while isinstance(place[name], dict) and data.draw(st.booleans()):
@@ -246,7 +245,7 @@ def test_no_value_is_ever_repeated(data: st.DataObject) -> None:
     """The sentence of a rejected record holds no text of the record, wherever in it that text stands."""
     secret = "Xq" + data.draw(st.text("0123456789abcdef", min_size=8, max_size=8))
     topic = data.draw(st.sampled_from(TOPICS))
-    body: dict[str, Any] = dict(data.draw(st.sampled_from(EVENT_EXAMPLES[topic])))
+    body: dict[str, Any] = dict(data.draw(st.sampled_from(EVENTS[topic].examples)))
     name = data.draw(st.sampled_from(sorted(body)))
     body[name] = data.draw(st.sampled_from([[secret], {"userId": secret}, {secret + " ": secret}, secret, [1, secret]]))
     body["orderId"] = data.draw(st.sampled_from([7, secret, secret * 20]))

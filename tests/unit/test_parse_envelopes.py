@@ -10,14 +10,14 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.examples import EVENT_EXAMPLES
+from schemas.events import EVENTS
 from tests.unit.test_parse import bad, good
 
 RECORDED = [
     json.loads(line) for line in (Path(__file__).parents[1] / "recorded/kafka_records.jsonl").read_text().splitlines()
 ]
 
-BODY = {name: value for name, value in EVENT_EXAMPLES["trader.purchased"][0].items() if name != "eventId"}
+BODY = {name: value for name, value in EVENTS["trader.purchased"].examples[0].items() if name != "eventId"}
 
 
 def envelope(**more: Any) -> dict[str, Any]:

@@ -12,11 +12,10 @@ from pydantic import ValidationError
 from schemas.events import EVENTS, TOPICS, NewUser, TraderPassed, TraderPurchased, UserRef
 from schemas.events.left import TraderLeft
 from schemas.events.signed import MdSigned
-from schemas.examples import EVENT_EXAMPLES
 from schemas.faults import Fault, fault
 
-FULL = EVENT_EXAMPLES["trader.purchased"][0]
-PASSED = EVENT_EXAMPLES["trader.passed"][0]
+FULL = EVENTS["trader.purchased"].examples[0]
+PASSED = EVENTS["trader.passed"].examples[0]
 
 
 def changed(body: Mapping[str, Any], path: str, *value: object) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def test_topics_stand_in_the_contracts_order() -> None:
     )
 
 
-@pytest.mark.parametrize(("topic", "body"), [(t, body) for t, bodies in EVENT_EXAMPLES.items() for body in bodies])
+@pytest.mark.parametrize(("topic", "body"), [(t, body) for t, model in EVENTS.items() for body in model.examples])
 def test_examples_are_good_and_survive_keeping(topic: str, body: Mapping[str, Any]) -> None:
     """Every example is a good event, and what the ledger keeps of it reads back as the same event."""
     event = EVENTS[topic].model_validate(body)

@@ -15,9 +15,8 @@ from pydantic import ValidationError
 from schemas._yaml import to_yaml
 from schemas.bridged import BRIDGED
 from schemas.events import EVENTS, TOPICS
-from schemas.examples import BRIDGED_EXAMPLES, EVENT_EXAMPLES
 from schemas.export import asyncapi, bridged_schema, documents, event_schema, export, outcome_schema
-from schemas.outcomes import ErrorCode, Outcome, Status
+from schemas.outcomes import OUTCOME_EXAMPLES, ErrorCode, Outcome, Status
 from schemas.readme import README, renewed
 
 SCHEMAS = {name: orjson.loads(content) for name, content in documents().items() if name.endswith(".json")}
@@ -46,6 +45,29 @@ def test_the_readmes_table_of_topics_has_every_field() -> None:
         assert not {f"{field.alias}?" for field in fields if field.is_required()} & set(re.findall(r"\w+\?", text))
 
 
+def test_the_readme_has_every_field_and_code_of_an_outcome() -> None:
+    """README.md lists the fields of an outcome, each status and each error code, in the order of the model."""
+    text = (KEPT.parents[1] / "README.md").read_text()
+
+    def listed(head: str, end: str) -> list[str]:
+        return re.findall(r"`(\w+)`", text.split(head, 1)[1].split(end, 1)[0])
+
+    assert listed("**Outcomes** carry every field always:", ".") == [
+        field.alias for field in Outcome.model_fields.values()
+    ]
+    assert listed("\n* `errorCode`:", ".") == [str(code) for code in ErrorCode]
+    assert set(listed("\n* `status`:", "says")) == {str(status) for status in Status}
+
+
+def test_every_example_has_the_key_that_its_topic_promises() -> None:
+    """The trader, else the user, else the account; and an outcome's trader, else its user."""
+    for model in EVENTS.values():
+        for body in model.examples:
+            key = body.get("traderId") or body.get("userId") or body.get("accountId")
+            assert model.model_validate(dict(body)).key == (None if key is None else str(key))
+    assert [Outcome.model_validate(example).key for example in OUTCOME_EXAMPLES] == ["cust-77", "cust-77"]
+
+
 def test_export_makes_its_directory(tmp_path: Path) -> None:
     """Export makes the directory and tells what it wrote."""
     written = export(tmp_path / "a" / "b")
@@ -60,7 +82,7 @@ def test_schemas_ask_for_what_the_models_ask_for(topic: str) -> None:
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert set(schema["properties"]) == {"eventId", *(f.alias for f in EVENTS[topic].model_fields.values())}
     for name in schema.get("required", ()):
-        for example in EVENT_EXAMPLES[topic]:
+        for example in EVENTS[topic].examples:
             with pytest.raises(ValidationError):
                 EVENTS[topic].model_validate({key: value for key, value in example.items() if key != name})
 
@@ -169,7 +191,7 @@ def test_outcomes_are_what_their_schema_says(topic: str) -> None:
 def test_what_the_bridge_publishes_has_its_schema(topic: str) -> None:
     """The examples of the bridge's topics are valid, with unknown fields as well, but not without one of their own."""
     validator = Draft202012Validator(bridged_schema(topic))
-    for example in BRIDGED_EXAMPLES[topic]:
+    for example in BRIDGED[topic].examples:
         assert validator.is_valid(example)
         assert validator.is_valid({**example, "more": {}})
         for name in example:

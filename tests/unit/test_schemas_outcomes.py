@@ -7,8 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import orjson
 
-from schemas.examples import OUTCOME_EXAMPLES
-from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
+from schemas.outcomes import OUTCOME_EXAMPLES, ErrorCode, Outcome, Status, outcome_id
 
 
 def test_every_field_is_written_in_the_contracts_order() -> None:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import EVENTS
-from schemas.examples import EVENT_EXAMPLES
 from schemas.privacy import mask
 
 PERSONAL_NAMES = {
@@ -28,7 +27,7 @@ def personal(body: Mapping[str, Any]) -> Iterator[str]:
             yield value
 
 
-@pytest.mark.parametrize(("topic", "body"), [(t, body) for t, bodies in EVENT_EXAMPLES.items() for body in bodies])
+@pytest.mark.parametrize(("topic", "body"), [(t, body) for t, model in EVENTS.items() for body in model.examples])
 def test_an_event_knows_its_personal_values(topic: str, body: Mapping[str, Any]) -> None:
     """Every text under a personal name is a personal value of its event, and no id, country or limit is."""
     event = EVENTS[topic].model_validate(body)
@@ -37,7 +36,7 @@ def test_an_event_knows_its_personal_values(topic: str, body: Mapping[str, Any])
     assert not values & {"cust-77", "100234", "300001", "29721", "US", "DE", "TX", "MYEVAL7", "EVAL-50K", "Speculator"}
 
 
-@pytest.mark.parametrize(("topic", "body"), [(t, body) for t, bodies in EVENT_EXAMPLES.items() for body in bodies])
+@pytest.mark.parametrize(("topic", "body"), [(t, body) for t, model in EVENTS.items() for body in model.examples])
 def test_repr_shows_no_personal_value(topic: str, body: Mapping[str, Any]) -> None:
     """An event that ends up in a traceback or a log shows none of its personal values."""
     event = EVENTS[topic].model_validate(body)
@@ -46,7 +45,7 @@ def test_repr_shows_no_personal_value(topic: str, body: Mapping[str, Any]) -> No
 
 def test_a_birth_date_is_masked_in_every_form() -> None:
     """A birth date is recognised as Tradovate might echo it: ISO, American, European, bare digits."""
-    event = EVENTS["trader.passed"].model_validate(EVENT_EXAMPLES["trader.passed"][0])
+    event = EVENTS["trader.passed"].model_validate(EVENTS["trader.passed"].examples[0])
     text = "1990-04-01, 04/01/1990, 4/1/1990, 01.04.1990, 19900401"
     assert mask(text, event.personal_values()) == "***, ***, ***, ***, ***"
 

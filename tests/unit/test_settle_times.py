@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import EVENTS
-from schemas.examples import EVENT_EXAMPLES
 from worker.backoff import Schedule
 from worker.dispatch.step_rules import rules_of
 from worker.engine.memory import EMPTY
@@ -27,7 +26,7 @@ USERS = OPERATIONS["createEvaluationUsers"]
 STATUS = OPERATIONS["getPartnerSubaccountRequestStatus"]
 CONTACT = OPERATIONS["updateContactInfo"]
 
-EVENT = EVENTS["trader.purchased"].model_validate(EVENT_EXAMPLES["trader.purchased"][0])
+EVENT = EVENTS["trader.purchased"].model_validate(EVENTS["trader.purchased"].examples[0])
 NOW = datetime(2026, 11, 18, 16, 0, tzinfo=UTC)
 FLOW = FlowRow(UUID(int=1), "trader.purchased", EVENT, "e-1", None, 0, 0, None, "t", None, "1", None, NOW, NOW)
 

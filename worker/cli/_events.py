@@ -76,21 +76,14 @@ def judge(topic: str, given: Sequence[Given | Bad], products: Mapping[str, Accou
 def _judge(topic: str, event: Given, products: Mapping[str, Account]) -> Ready | Bad:
     parsed = parse(RawRecord(topic, 0, 0, 0, None, event.value), products)
     if isinstance(parsed, Parsed):
-        return Ready(event.place, parsed.event_id, _key(parsed), event.value)
+        key = parsed.event.key
+        return Ready(event.place, parsed.event_id, None if key is None else key.encode(), event.value)
     sentence = parsed.sentence
     if parsed.code == "no_id":
         sentence = 'The event has no id: give it an "eventId", a text that no other event has.'
     elif parsed.code == "not_json":  # the parser counts lines within the value
         sentence = "This is not valid JSON."
     return Bad(event.place, sentence)
-
-
-def _key(parsed: Parsed) -> bytes | None:
-    """What keeps a trader's events in their order: the trader, else the user, else the account."""
-    ids = parsed.event.ids
-    user = getattr(parsed.event, "user", None)
-    found = ids.trader_id or ids.user_id or getattr(user, "user_id", None) or ids.account_id
-    return None if found is None else str(found).encode()
 
 
 def _documents(content: bytes) -> list[Given | Bad]:

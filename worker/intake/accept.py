@@ -18,7 +18,6 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from schemas.events import EVENTS, Account
-from schemas.examples import EVENT_EXAMPLES
 from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from worker.backoff import Schedule
 from worker.engine.rows import Accepted
@@ -162,7 +161,7 @@ class EventIntake:
 
     async def _accepts_an_example(self, topic: str) -> None:
         try:
-            await self.ledger.try_out(EVENTS[topic].model_validate(dict(EVENT_EXAMPLES[topic][0])))
+            await self.ledger.try_out(EVENTS[topic].model_validate(dict(EVENTS[topic].examples[0])))
         except DataRefused as error:
             raise _RefusesAll(error.reason) from None
 

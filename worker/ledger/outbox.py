@@ -110,12 +110,9 @@ async def leave(connection: Connection, outcomes: Sequence[OutcomeRow]) -> None:
 
 def _record_key(new: NewOutcome) -> bytes | None:
     """The outcome's Kafka key: the input record's, or the trader, or the user."""
-    outcome = new.outcome
     if new.record_key is not None:
         return new.record_key
-    if outcome.trader_id is not None:
-        return outcome.trader_id.encode()
-    return str(outcome.user_id).encode() if outcome.user_id is not None else None
+    return None if new.outcome.key is None else new.outcome.key.encode()
 
 
 def _headers(outcome: Outcome, source: str, trace: Mapping[str, str]) -> dict[str, str]:
