@@ -14,7 +14,6 @@ import pytest
 
 import worker
 from schemas.events import EVENTS
-from schemas.examples import EVENT_EXAMPLES
 from tests.support.reader import FakeReader
 from tests.unit.test_settle_proofs import SENT, TIMING, item_of, step_of
 from worker.dispatch.step_rules import rules_of, sent_steps
@@ -110,10 +109,10 @@ def test_what_is_verified_is_kept_as_it_was_masked() -> None:
     assert move.memory.why == Verifying("No such user ***, or ******")
 
 
-@pytest.mark.parametrize("topic", sorted(EVENT_EXAMPLES))
+@pytest.mark.parametrize("topic", sorted(EVENTS))
 def test_every_item_knows_what_is_personal_of_its_event(topic: str) -> None:
     """Of every topic: nothing that is called or looked up is without the values that its texts are masked by."""
-    event = EVENTS[topic].model_validate(EVENT_EXAMPLES[topic][0])
+    event = EVENTS[topic].model_validate(EVENTS[topic].examples[0])
     now = datetime.now(UTC)
     facts = {"userId": 5, "accountId": 11, "requestId": 3, **FailedMemory().facts(Revoking(State.REVOKING, (21,)))}
     flow = FlowRow(UUID(int=1), topic, event, "e-1", None, 0, 0, None, "t", 5, "1", 11, now, now, facts)
