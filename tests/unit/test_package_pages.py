@@ -1,0 +1,43 @@
+"""The pages of the packages name files that are there, and no file is left out of a table of files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT
+
+_PAGES = sorted(path for folder in ("worker", "schemas") for path in (ROOT / folder).rglob("README.md"))
+_NAME = re.compile(r"`((?:\.\./)*[\w/]+\.py|(?:\.\./)*\w[\w/]*/)`")
+
+
+def _named(page: Path) -> Iterator[str]:
+    for found in _NAME.finditer(page.read_text()):
+        yield found[1]
+
+
+def _is_there(name: str, page: Path) -> bool:
+    if any((folder / name).exists() for folder in (page.parent, ROOT / "worker", ROOT)):
+        return True
+    return any(page.parent.glob(f"*/{name}"))  # named beside its folder
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_names_files_that_are_there(page: Path) -> None:
+    """A file that was renamed is renamed in the page of its package too."""
+    assert [name for name in _named(page) if not _is_there(name, page)] == []
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_table_of_files_is_complete(page: Path) -> None:
+    """A page that has a table of the package's files has all of them."""
+    tables = re.findall(r"^\| file \|.*?(?=\n\n)", page.read_text(), re.MULTILINE | re.DOTALL)
+    if not tables:
+        return
+    listed = {name for table in tables for name in re.findall(r"`(\w+(?:\.py|/))`", table)}
+    files = {path.name for path in page.parent.glob("*.py")} - {"__init__.py", "__main__.py"}
+    folders = {f"{path.parent.name}/" for path in page.parent.glob("*/__init__.py")}
+    assert (files | folders) - listed == set()
