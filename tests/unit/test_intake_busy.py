@@ -25,6 +25,7 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Again, Database
 from worker.ledger.driver_errors import of_driver
 from worker.ledger.ledger import Intake, Ledger, Refusal
+from worker.ledger.next_call import NextCall
 
 DATA = asyncpg.NumericValueOutOfRangeError("x")
 
@@ -39,7 +40,9 @@ class BusyLedger(Ledger):
     taken: list[Accepted] = field(default_factory=list)
     outcomes: list[str] = field(default_factory=list)
 
-    async def accept(self, events: Sequence[Accepted], refusals: Sequence[Refusal] = ()) -> Intake:
+    async def accept(
+        self, events: Sequence[Accepted], refusals: Sequence[Refusal] = (), next_call: NextCall | None = None
+    ) -> Intake:
         """Raises, or takes the events."""
         error = next(self.races, None) or self.refuses(events)
         if error is not None:

@@ -35,6 +35,7 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, DatabaseError
 from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
+from worker.ledger.next_call import NextCall
 from worker.ledger.rows import Batch, OutcomeRow
 from worker.partner.client import PartnerClient
 from worker.partner.look_up import look, look_for_needed, unread
@@ -61,6 +62,14 @@ CANNOT_LOOK_MOST = timedelta(seconds=32)
 Look = Callable[[Operation, Reader, Sequence[Item]], Awaitable[Sequence[Result]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Following:
+    """Calls that are begun in the transaction that records the result of another, and the token to send them with."""
+
+    next_call: NextCall
+    token: Token
+
+
 @dataclass(slots=True)
 class Caller:
     """Makes calls for the dispatcher."""
@@ -76,6 +85,8 @@ class Caller:
     observe: Callable[[str, str, int, float], None] = lambda *_: None
     tracing: Tracing = field(default_factory=Tracing)
     crash: Callable[[str], None] = lambda _point: None
+    following: Callable[[int, Sequence[str]], Following | None] = lambda *_: None  # see `Dispatcher.following`
+    begun: Callable[[Following], None] = lambda _following: None
     feeding: Counter[str] = field(default_factory=Counter)  # by operation: calls in flight that bring steps of it
     _cannot_look: Counter[str] = field(default_factory=Counter)  # by operation: look-ups in a row that were not made
     _said: Changes = field(default_factory=Changes)
@@ -139,10 +150,19 @@ class Caller:
                     self.seen.learn(move.result.value)
             held = self._keep_ticket(operation, reply, batch, body)
             self.crash("before_record")
+            following = self.following(len(steps), operation.batching.feeds)
+            next_call = following.next_call if following is not None else None
             outcomes = await self.writer.record(
-                operation, batch, list(zip(steps, moves, strict=True)), (batch.call_id, reply), held
+                operation,
+                batch,
+                list(zip(steps, moves, strict=True)),
+                (batch.call_id, reply),
+                held,
+                next_call,
             )
             self.crash("after_record")
+            if following is not None:
+                self.begun(following)
             return outcomes
         finally:
             self.feeding.subtract(operation.batching.feeds)

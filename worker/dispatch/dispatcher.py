@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
-from worker.dispatch.caller import Caller
-from worker.dispatch.choose import IN_FLIGHT, Situation, Start, choose, slots
+from worker.dispatch.caller import Caller, Following
+from worker.dispatch.choose import IN_FLIGHT, URGENT_ONLY, Situation, Start, choose, slots
 from worker.dispatch.held_lanes import Held
 from worker.dispatch.maintenance import window_end
 from worker.dispatch.pacing import FULL, SAMPLE, Left, Pace, Stream
@@ -20,6 +21,7 @@ from worker.ledger.budget import SESSION_SCOPE, Closed
 from worker.ledger.claims import CallKind, Claims
 from worker.ledger.database import DatabaseError
 from worker.ledger.ledger import SURVEYED, Ledger
+from worker.ledger.next_call import NextCall
 from worker.ledger.pacing_figures import Traffic, traffic
 from worker.ledger.rows import Batch, Lane, OutcomeRow
 from worker.partner.operation import Operation
@@ -27,6 +29,10 @@ from worker.session import NoSession, SessionKeeper, Token
 from worker.telemetry.log_on_change import Changes
 
 log = structlog.get_logger()
+
+LONE = 4
+"""Steps that are few: their next call is begun in the transaction that records their result. With more of them that
+transaction would hold the lock under which all calls begin for too long."""
 
 LOOK_AGAIN = 0.5
 """Seconds after which the ledger is looked at even if nothing has happened here: another replica's work, an operator's
@@ -68,6 +74,11 @@ class Dispatcher:
     _said: Changes = field(default_factory=Changes)
     _beside: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _reaped: float = 0.0
+    _idle: frozenset[str] = frozenset()  # operations of which a lone step could be sent at the last look, at once
+
+    def __post_init__(self) -> None:
+        """The caller begins what follows a call."""
+        self.caller.following, self.caller.begun = self.following, self.send_begun
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; then begins nothing more and returns (see `drain`)."""
@@ -110,7 +121,11 @@ class Dispatcher:
             lanes, next_due = await self._survey()
         # Calls are begun in every round: ten thousand flows that wake up together must not hold up a revocation.
         ready = [lane for lane in lanes if lane.operation != PLAN]
-        wait = await self._begin_ready(ready, seen) if ready else LOOK_AGAIN
+        if ready:
+            wait = await self._begin_ready(ready, seen)
+        else:
+            wait = LOOK_AGAIN
+            self._note_idle((), self._situation(seen))
         if planned and "replan" not in self._beside:
             return 0.0
         return wait if next_due is None else min(wait, self._seconds_until(next_due))
@@ -168,7 +183,9 @@ class Dispatcher:
 
     async def _begin_all(self, lanes: Sequence[Lane], seen: Traffic, token: Token) -> float:
         surveyed = time.monotonic()
-        starts, again = choose(lanes, self.operations, self._situation(seen))
+        situation = self._situation(seen)
+        self._note_idle(lanes, situation)
+        starts, again = choose(lanes, self.operations, situation)
         look_again = False
         for start in starts:
             operation, now = self.operations[start.lane.operation], time.monotonic()
@@ -189,6 +206,47 @@ class Dispatcher:
         if look_again:
             return 0.0
         return LOOK_AGAIN if again is None else self._seconds_until(again)
+
+    def _note_idle(self, lanes: Sequence[Lane], situation: Situation) -> None:
+        """Notes which operations a lone step could be sent of at once, if little is due and nothing is seen to come."""
+        if sum(lane.ready for lane in lanes) > LONE:
+            self._idle = frozenset()
+            return
+
+        def at_once(operation: Operation) -> bool:
+            lane = Lane(operation.name, StepState.DUE, None, 1, situation.now, situation.now)
+            lingers = operation.batching.lingers and situation.linger(operation.name) > situation.shortest
+            return not lingers and situation.held(lane) is None
+
+        self._idle = frozenset(name for name, operation in self.operations.items() if at_once(operation))
+
+    def first_calls(self, events: int) -> Following | None:
+        """For a transaction that accepts so many events, which came alone: the calls that it may begin itself."""
+        return self._following(events, ())
+
+    def following(self, steps: int, feeds: Sequence[str]) -> Following | None:
+        """For a transaction that records the results of so many steps: the calls that it may begin itself.
+
+        `feeds`: the operations that the call which has just ended brings steps of.
+        """
+        return None if self.coming() else self._following(steps, feeds)
+
+    def _following(self, steps: int, feeds: Sequence[str]) -> Following | None:
+        """None if something else waits, or may come."""
+        token, free = self.session.current(), IN_FLIGHT - URGENT_ONLY - len(self._tasks)
+        if token is None or not 0 < steps <= LONE <= free or not self._idle or self.claims.turns.busy:
+            return None
+        others = Counter(self.caller.feeding)
+        others.subtract(feeds)
+        kinds = {name: self.kind(self.operations[name]) for name in self._idle if others[name] <= 0}
+        return Following(NextCall(self.claims, kinds, token.generation), token)
+
+    def send_begun(self, following: Following) -> None:
+        """Sends the calls that a transaction has begun."""
+        for name, batch in following.next_call.batches:
+            operation = self.operations[name]
+            self._held.begun(operation, StepState.DUE, time.monotonic())
+            self._spawn(self.caller.send(operation, batch, following.token))
 
     def _situation(self, seen: Traffic) -> Situation:
         now, here = self.ledger.clock.now(), time.monotonic()

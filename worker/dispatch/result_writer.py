@@ -17,6 +17,7 @@ from worker.ledger.call_log import finish_read
 from worker.ledger.database import Connection, DatabaseError, DataRefused
 from worker.ledger.isolated_record import record
 from worker.ledger.ledger import Ledger
+from worker.ledger.next_call import NextCall
 from worker.ledger.rows import Batch, OutcomeRow
 from worker.partner.operation import Operation
 from worker.replies import Reply
@@ -52,12 +53,13 @@ class Writer:
         moves: Sequence[tuple[Claimed, Move]],
         call: tuple[int, Reply] | None = None,
         held: Callable[[Connection], Awaitable[None]] | None = None,
+        next_call: NextCall | None = None,
     ) -> Sequence[OutcomeRow]:
-        """The moves of a batch, and the result of its call."""
+        """The moves of a batch, and its call's result. `next_call`: begins what follows in the same transaction."""
         answered, ledger = time.monotonic(), self._of(operation)
 
         async def write() -> Sequence[OutcomeRow]:
-            return await record(ledger, batch.lease, moves, call, held, time.monotonic() - answered)
+            return await record(ledger, batch.lease, moves, call, held, time.monotonic() - answered, next_call)
 
         return await self._until_written(operation, batch.call_id, write)
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -27,6 +27,7 @@ from worker.intake.dead_letters import dead_letter_headers
 from worker.intake.parse import Parsed, RawRecord, Rejected, parse
 from worker.ledger.errors import DatabaseError, DataRefused, reason_of
 from worker.ledger.ledger import Ledger, Refusal
+from worker.ledger.next_call import NextCall
 from worker.ledger.rows import OutcomeRow
 
 log = structlog.get_logger()
@@ -44,6 +45,15 @@ Good = tuple[RawRecord, Accepted]
 Bad = tuple[RawRecord, Rejected]
 
 
+class Begins(Protocol):
+    """What begins the first calls of events in the transaction that accepts them."""
+
+    @property
+    def next_call(self) -> NextCall:
+        """To be given to the ledger."""
+        ...
+
+
 @dataclass(slots=True)
 class EventIntake:
     """Takes batches. `counted` gets topic, result (accepted, known, invalid) and how many."""
@@ -55,6 +65,8 @@ class EventIntake:
     counted: Callable[[str, str, int], None] = lambda *_: None
     traces: Callable[[], AbstractContextManager[Trace]] = lambda: nullcontext(lambda *given: given[3])
     crash: Callable[[str], None] = lambda _point: None
+    following: Callable[[int], Begins | None] = lambda _events: None  # the first calls, if they may be begun at once
+    begun: Callable[[Any], None] = lambda _following: None
     failing: str | None = field(default=None, init=False)  # what keeps intake waiting now
 
     async def take(self, records: Sequence[RawRecord], stopping: asyncio.Event) -> bool:
@@ -112,8 +124,12 @@ class EventIntake:
     async def _accept(self, good: Sequence[Good], refusals: Sequence[Refusal], stopping: asyncio.Event) -> None:
         """Writes them. Raises `DataRefused` when the database refuses a value of theirs."""
         events = [accepted for _, accepted in good]
-        taken = await self._until(lambda: self.ledger.accept(events, refusals), stopping)
+        following = self.following(len(events))
+        next_call = following.next_call if following is not None else None
+        taken = await self._until(lambda: self.ledger.accept(events, refusals, next_call), stopping)
         self.crash("after_intake_commit")
+        if following is not None:
+            self.begun(following)
         for result, counts in (("accepted", taken.accepted), ("known", taken.known)):
             for topic, count in counts.items():
                 self.counted(topic, result, count)

@@ -47,6 +47,10 @@ class Arrivals:
         """
         return max(self.clock() - self._came_at, self._came_at - self._before) < within
 
+    def alone(self, within: float) -> bool:
+        """Whether the record that is being taken came alone: not with others, and not soon after the last one."""
+        return self._crowd == 0 and self._came_at - self._before >= within
+
     def coming(self, within: float) -> bool:
         """Whether more surely comes: a batch is being taken, or several came in together just now, no longer ago than
         `within` seconds for each of them, up to `CROWD` times and `CROWD_SECONDS`.

@@ -172,6 +172,10 @@ class Subscriber:
             return True
         return self.poll is not None and self.poll.more_waits()
 
+    def alone(self, within: float) -> bool:
+        """Whether nothing follows the event that is being taken, as far as can be seen."""
+        return self._arrivals.alone(within) and not (self.poll is not None and self.poll.more_waits())
+
     def _read_to(self) -> Mapping[TopicPartition, int]:
         consumer, poll = self.consumer, self.poll
         if consumer is None or poll is None:

@@ -53,6 +53,11 @@ async def begin_lock(conn: Connection) -> None:
     await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
 
 
+async def try_begin_lock(conn: Connection) -> bool:
+    """Takes `BEGIN_LOCK` if it is free. For a transaction that has row locks already, and so must not wait for it."""
+    return bool(await conn.fetchval("select pg_try_advisory_xact_lock($1)", BEGIN_LOCK))
+
+
 INSERT_CALLS = (
     "insert into call (operation, endpoint, domain, kind, items, replica, generation, at)"
     " select $1, $2, $3, $4, n, $5, $6, statement_timestamp()"

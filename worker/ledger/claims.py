@@ -69,36 +69,48 @@ class Claims:
 
         async def work(connection: Connection) -> Sequence[Batch] | Closed:
             await begin_lock(connection)
-            found = await _candidates(connection, lane, items)
-            if lane.operation in GIVES and (leaving := [row["id"] for row in found if row["leaves"]]):
-                away = await turn_away(connection, leaving)
-                found = [row for row in found if row["id"] not in away]
-            groups = _calls(found, kind.most, joined=kind.joined)[:calls]
-            if not groups:
-                return ()
-            ticket = await _ticket(connection, lane.batch_id)
-            if ticket is not None and len(found) != await _batch_size(connection, lane.batch_id):
-                return ()  # the ticket stands for all of them or for none: they wait for the one that is held up
-            wanted = Wanted(
-                kind.operation,
-                kind.domain,
-                "send",
-                self.replica,
-                kind.reserve,
-                kind.per_hour,
-                kind.per_minute,
-                generation=generation,
-            )
-            room = await room_for(connection, wanted, self.budget)
-            if isinstance(room, Closed):
-                return room
-            if ticket is not None and not await holds.spend_ticket(connection, ticket.id):
-                ticket = None
-            return await self._begin(connection, wanted, groups[:room], leases, ticket)
+            return await self.claim(connection, kind, lane, items, generation, leases)
 
         with self.ledger.giving_up(leases):
             async with self.turns.turn(kind.rank):
                 return await self.ledger.database.atomically(work)
+
+    async def claim(
+        self,
+        connection: Connection,
+        kind: CallKind,
+        lane: Lane,
+        items: int,
+        generation: int,
+        leases: Sequence[uuid.UUID],
+    ) -> Sequence[Batch] | Closed:
+        """`sends` within a transaction that has `BEGIN_LOCK`: one call for each lease at most."""
+        found = await _candidates(connection, lane, items)
+        if lane.operation in GIVES and (leaving := [row["id"] for row in found if row["leaves"]]):
+            away = await turn_away(connection, leaving)
+            found = [row for row in found if row["id"] not in away]
+        groups = _calls(found, kind.most, joined=kind.joined)[: len(leases)]
+        if not groups:
+            return ()
+        ticket = await _ticket(connection, lane.batch_id)
+        if ticket is not None and len(found) != await _batch_size(connection, lane.batch_id):
+            return ()  # the ticket stands for all of them or for none: they wait for the one that is held up
+        wanted = Wanted(
+            kind.operation,
+            kind.domain,
+            "send",
+            self.replica,
+            kind.reserve,
+            kind.per_hour,
+            kind.per_minute,
+            generation=generation,
+        )
+        room = await room_for(connection, wanted, self.budget)
+        if isinstance(room, Closed):
+            return room
+        if ticket is not None and not await holds.spend_ticket(connection, ticket.id):
+            ticket = None
+        return await self._begin(connection, wanted, groups[:room], leases, ticket)
 
     async def _begin(
         self,

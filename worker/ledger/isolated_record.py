@@ -17,6 +17,7 @@ import structlog
 from worker.engine.rows import Claimed, Finish, Move
 from worker.ledger.database import Connection, DatabaseUnavailable
 from worker.ledger.ledger import Ledger
+from worker.ledger.next_call import NextCall
 from worker.ledger.rows import OutcomeRow
 from worker.replies import Reply, Unclear
 from worker.results import Unknown
@@ -33,16 +34,19 @@ async def record(
     call: tuple[int, Reply] | None = None,
     held: Callable[[Connection], Any] | None = None,
     since: float = 0.0,
+    next_call: NextCall | None = None,
 ) -> Sequence[OutcomeRow]:
     """`Ledger.record`, in parts when all of it cannot be stored. Raises `DatabaseUnavailable`.
 
     Another error than that may come of a value: refused by the database, or by what writes it as JSON.
     """
     try:
-        return await ledger.record(lease, moves, call, held, since)
+        return await ledger.record(lease, moves, call, held, since, next_call)
     except DatabaseUnavailable:
         raise
     except Exception as error:
+        if next_call is not None:
+            next_call.batches.clear()  # they were rolled back with the rest
         log.exception("ledger.results_refused", steps=len(moves), error=type(error).__name__)
     outcomes = [*await _call(ledger, lease, call, held, since)]
     return [*outcomes, *await _apart(ledger, lease, moves)]

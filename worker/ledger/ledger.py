@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from schemas.events import Event
 from schemas.outcomes import Outcome
+from worker.engine.changes import Changes
 from worker.engine.event_flow import new_flow
 from worker.engine.flows.base import Rules
 from worker.engine.known_events import sort_out
@@ -36,7 +37,14 @@ from worker.ledger.leases import reap, release
 from worker.ledger.rows import Lane, OutcomeRow
 from worker.replies import Reply
 
+if TYPE_CHECKING:
+    from worker.ledger.next_call import NextCall
+
 log = structlog.get_logger()
+
+PLAN_LEASE = 10.0
+"""Seconds in which a wait is planned again. Below the 15 s within which a dead replica's work goes on elsewhere; the
+transaction that writes the plan checks the lease."""
 
 SURVEYED = 500
 """Steps of a lane that a survey reads: five full calls, more than a replica begins at once."""
@@ -87,10 +95,18 @@ class Ledger:
         return Planner(await snapshots.load(connection, touched, self.vault, now, new=new), self.rules)
 
     async def write(
-        self, connection: Connection, planner: Planner, lease: uuid.UUID | None = None
+        self,
+        connection: Connection,
+        planner: Planner,
+        lease: uuid.UUID | None = None,
+        then: Callable[[Connection, Changes], Awaitable[None]] | None = None,
     ) -> Sequence[OutcomeRow]:
-        """Writes what the planner has decided. Raises `Again` when a race was lost."""
-        return await changing.write(connection, planner.changes(), self.vault, self.ranks, self.source, lease=lease)
+        """Writes what the planner has decided, and does `then`. Raises `Again` when a race was lost."""
+        changes = planner.changes()
+        outcomes = await changing.write(connection, changes, self.vault, self.ranks, self.source, lease=lease)
+        if then is not None:
+            await then(connection, changes)
+        return outcomes
 
     async def now(self) -> datetime:
         """The database's time, which is asked only if it has not been read yet."""
@@ -100,13 +116,22 @@ class Ledger:
                 now = await self.clock.read(connection)
         return now
 
-    async def accept(self, events: Sequence[Accepted], refusals: Sequence[Refusal] = ()) -> Intake:
-        """Writes a batch of events, their flows and first steps. What is known already changes nothing."""
+    async def accept(
+        self,
+        events: Sequence[Accepted],
+        refusals: Sequence[Refusal] = (),
+        next_call: NextCall | None = None,
+    ) -> Intake:
+        """Writes a batch of events, their flows and first steps. What is known already changes nothing.
+
+        `next_call`: begins the first calls in the same transaction.
+        """
 
         async def work(connection: Connection) -> tuple[Intake, Sequence[FlowRow]]:
-            return await self._accept(connection, events, refusals)
+            return await self._accept(connection, events, refusals, next_call)
 
-        intake, flows = await self.database.atomically(work)
+        with self.giving_up(next_call.leases if next_call is not None else ()):
+            intake, flows = await self.database.atomically(work)
         self.kept_events.keep(flows)
         return intake
 
@@ -127,7 +152,11 @@ class Ledger:
         self._new_flow(accepted, _NO_TIME).event.keep()
 
     async def _accept(
-        self, connection: Connection, events: Sequence[Accepted], refusals: Sequence[Refusal]
+        self,
+        connection: Connection,
+        events: Sequence[Accepted],
+        refusals: Sequence[Refusal],
+        next_call: NextCall | None = None,
     ) -> tuple[Intake, Sequence[FlowRow]]:
         now = await self.clock.read(connection)  # the time that it takes to write them is part of their linger
         batch = {(event.topic, event.event_id) for event in events}
@@ -141,7 +170,7 @@ class Ledger:
         for key, each in refused.items():
             if key not in known and key not in batch:
                 planner.refuse(each.outcome, each.record_key, each.trace)
-        outcomes = await self.write(connection, planner)
+        outcomes = await self.write(connection, planner, then=next_call.begin if next_call is not None else None)
         await flows.note_places(connection, found.moved)
         accepted = Counter(flow.topic for flow in new)
         repeats = Counter(event.topic for event in events) - accepted - Counter(event.topic for event in found.reused)
@@ -183,11 +212,13 @@ class Ledger:
         call: tuple[int, Reply] | None = None,
         held: Callable[[Connection], Any] | None = None,
         since: float = 0.0,
+        next_call: NextCall | None = None,
     ) -> Sequence[OutcomeRow]:
         """Writes the results of the steps under `lease`, plans their flows on, and notes the call's own reply, which is
         `since` seconds old: a lock-out began then.
 
-        Steps that are under another lease by now are left alone. Returns the outcomes, leased to this replica.
+        Steps that are under another lease by now are left alone. `next_call`: begins the flows' next calls in the same
+        transaction. Returns the outcomes, leased to this replica.
         """
         tries = count()
 
@@ -201,12 +232,14 @@ class Ledger:
             ours = moves if next(tries) == 0 else await self._still_under(connection, lease, moves)
             planner = await self.planner(connection, [step.flow for step, move in ours if isinstance(move, Finish)])
             planned = planner.record(ours)
-            outcomes = await self.write(connection, planner, lease)
+            then = next_call.begin if next_call is not None else None
+            outcomes = await self.write(connection, planner, lease, then)
             if call is not None and answered:
                 await finish_answered(connection, *call)
             return outcomes, planned
 
-        outcomes, planned = await self.database.atomically(work)
+        with self.giving_up(next_call.leases if next_call is not None else ()):
+            outcomes, planned = await self.database.atomically(work)
         self.kept_events.keep(planned)
         return outcomes
 
@@ -216,12 +249,12 @@ class Ledger:
         held = await steps.still_under(connection, lease, [step.id for step, _ in moves])
         return [(step, move) for step, move in moves if step.id in held]
 
-    async def replan(self, limit: int = 200, lease_seconds: float = 30.0) -> Sequence[OutcomeRow] | None:
+    async def replan(self, limit: int = 200) -> Sequence[OutcomeRow] | None:
         """Plans again the flows whose wait has passed; None when there were none."""
         lease = uuid.uuid4()
 
         async def claim(connection: Connection) -> Sequence[Any]:
-            return await steps.claim_waits(connection, lease, limit, lease_seconds)
+            return await steps.claim_waits(connection, lease, limit, PLAN_LEASE)
 
         with self.giving_up([lease]):
             rows = await self.database.atomically(claim)

@@ -18,6 +18,11 @@ class Turns:
     _waiting: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
     _number: count[int] = field(default_factory=count)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a task has the turn."""
+        return self._busy
+
     @asynccontextmanager
     async def turn(self, rank: int) -> AsyncIterator[None]:
         """Waits until nobody has the turn and nobody more urgent waits for it."""

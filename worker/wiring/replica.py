@@ -206,6 +206,8 @@ class Replica:
             counted=self._counted,
             traces=self.tracing.intake,
             crash=self.crash,
+            following=lambda events: self.dispatcher.first_calls(events) if self.subscriber.alone(shortest) else None,
+            begun=self.dispatcher.send_begun,
         )
         self.subscriber = Subscriber(settings, list(FLOWS), self.intake, look, self.stopping)
         self.watch = Watch(self.subscriber, look, names, self.stopping, started=_freeze)
