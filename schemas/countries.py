@@ -19,7 +19,7 @@ ISO_CODES: Final = frozenset(
     TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW XK
     """.split()  # noqa: SIM905 - 250 quoted codes are harder to read
 )
-"""The 249 assigned codes, and XK: not assigned, but what everybody uses for Kosovo."""
+"""The 249 assigned codes, and XK: not assigned, but in general use for Kosovo."""
 
 RESTRICTED: Final = frozenset(
     "AF AL AQ BY BF TD CG CD CI CU DJ TL GW IR JO LA LS LY MW KP PS RW SL SO SD SS SY TJ YE".split()  # noqa: SIM905 - as above

@@ -24,7 +24,7 @@ MIN_SECRET_KEY = 32
 """Characters of one `SECRET_KEY`: what the contract asks for; 32 random ones are more than any key derived from it."""
 
 MIN_CONSOLE_TOKEN = 16
-"""Characters of `CONSOLE_TOKEN`: with ten tries a minute, guessing one takes longer than anybody has."""
+"""Characters of `CONSOLE_TOKEN`: with ten tries a minute, guessing one takes longer than a life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def _long_keys(value: SecretStr) -> SecretStr:
 
 
 _YEARS = 10 * 366 * 86_400
-"""Seconds. Longer than anybody waits, and short enough that a time so far ahead can be represented."""
+"""Seconds. Longer than any wait, and short enough that a time so far ahead can be represented."""
 
 Seconds = Annotated[
     float, Field(ge=0, le=_YEARS, allow_inf_nan=False), Form("a number of seconds, 0 or more, at most ten years", "60")

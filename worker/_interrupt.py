@@ -19,7 +19,7 @@ def importing() -> Iterator[None]:
 
     An exception would not do. Libraries take it for a failure of their own, a class whose `__set_name__` was hit
     for one; and where it comes out of text that a library has compiled, as a dataclass has, `python -m` ends by the
-    signal instead of the code. Where Ctrl-C is not heard, or heard by somebody else, that stays so.
+    signal instead of the code. Where Ctrl-C is not heard, or is handled by other code, that stays so.
     """
     # What imports make lives as long as the process: the collector would look at all of it a hundred times.
     collects = gc.isenabled()

@@ -5,7 +5,7 @@ A reply is one of eight disjoint types; nothing that Tradovate answers leaves th
     Answer          HTTP 200 with a JSON body that carries none of the call-wide refusals
     Refusal         the call as a whole was refused: a top-level errorText, violations, or a 4xx whose body says so
     Ticket          a penalty ticket inside HTTP 200: the operation was not executed
-    Silence         423 or 429: everybody must be silent; the operation was not executed
+    Silence         423 or 429: a lock-out, no replica may call; the operation was not executed
     Unauthorized    401: token expired or invalid, or no permission; the operation was not executed
     NotSent         the bytes never left (no connection, or the lease had run out): safe to send again
     Misdirected     a wrong host, or something in front of the partner, answered: the call was not executed there

@@ -1,4 +1,4 @@
-"""Every setting, its default, and the reason for it. Read once, in the composition root; nobody else looks for them.
+"""Every setting, its default, and the reason for it. Read once, in the composition root, and nowhere else.
 
 Settings come in groups, and a command asks only for the groups whose settings it uses: `topics list` never misses a
 password. A field is called as its setting is, in lower case. `load` reads a group from the environment, then `.env`,
@@ -85,7 +85,7 @@ _MDA_ALERT = {Environment.STAGING: 70, Environment.PRODUCTION: 68}
 
 
 def _socket_of(base: str) -> str:
-    """http://… becomes ws://…/websocket, https likewise."""
+    """http://… becomes ws://…/websocket, https:// becomes wss://."""
     return "ws" + base.removeprefix("http") + "/websocket"
 
 
@@ -133,7 +133,7 @@ class KafkaSettings(Group):
     kafka_topic_retention_hours: forms.Hours = 168
     """A week: a weekend's outage leaves time to mend it. Input topics hold personal data that long."""
     kafka_dlq_retention_hours: forms.Hours = 336
-    """Two weeks: somebody has to look at a dead letter, and may be away."""
+    """Two weeks: an operator has to look at a dead letter, and may be on holiday."""
 
     @property
     def kafka_dlq_retention(self) -> timedelta:
@@ -218,7 +218,7 @@ class TradovateSettings(EnvironmentSettings):
     tradovate_timeout_seconds: forms.Timeout = 60
     """A full batch of a hundred evaluation accounts was seen to take tens of seconds."""
     tradovate_lockout_seconds: forms.Seconds = 3600
-    """The vendor's answer to one call too many: an hour in which each further try starts the hour anew."""
+    """The vendor's answer to one call too many: an hour in which each further try starts the hour again."""
     tradovate_settle_seconds: forms.Seconds = 15
     """A call that was cut may take effect a moment later; a look-up before that would see nothing and repeat it."""
     tradovate_maintenance: forms.Switch = True

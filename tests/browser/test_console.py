@@ -24,7 +24,7 @@ MARKUP = "<img src=x onerror=alert(1)><script>document.title='owned'</script>"
 
 
 async def opened(stage: Stages, driver: webdriver.Chrome, **settings: str) -> tuple[Stage, Person]:
-    """A stage with one replica, and somebody before its console."""
+    """A stage with one replica, and a browser at its console."""
     on = await stage(CONSOLE_TOKEN=TOKEN, **settings)
     here = await on.replica()
     assert here.replica.served is not None
@@ -93,7 +93,7 @@ async def test_a_person_retries_a_flow_that_failed(stage: Stages, driver: webdri
         ada.click("table.list a")
         ada.reads("No.", "blockquote.said")
         ada.click("#do-retry")
-        ada.reads("planned anew", "main")
+        ada.reads("planned again", "main")
         ada.fill("#reason", f"the name is free {MARKUP}")
         ada.click("main button")
         ada.reads("succeeded", ".state")

@@ -143,7 +143,7 @@ async def test_a_subaccount_request_goes_through_its_review(desk: Desk) -> None:
 
 
 async def test_a_review_can_go_by_itself(desk: Desk) -> None:
-    """With a step length, a request reaches its approval without anybody."""
+    """With a step length, a request reaches its approval without any decision."""
     await desk.control("switches", review_step_seconds=10)
     made = await desk.call(CREATE, **_application(await desk.new_user()))
     answers = []

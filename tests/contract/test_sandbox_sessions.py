@@ -92,7 +92,7 @@ async def test_five_wrong_passwords_cost_a_captcha() -> None:
 
 
 async def test_one_call_too_many_locks_the_user_out() -> None:
-    """Beyond the budget: 429 with Content-Length 0, on every call, and each of them starts the hour anew."""
+    """Beyond the budget: 429 with Content-Length 0, on every call, and each of them starts the hour again."""
     desk = await desk_with(hourly_calls=3, warning_from_call=0, lockout_seconds=10)
     for _ in range(2):
         await desk.call("live/user/list")

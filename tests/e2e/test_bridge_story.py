@@ -76,7 +76,7 @@ async def entitled(stage: Stage, users: list[int], events: list[str], timeout: f
 
 @pytest.mark.kafka
 async def test_a_trader_who_buys_and_signs_has_the_data(real_stage: Stages, bridges: Bridges) -> None:
-    """Purchase, signature, entitlement: over Kafka all the way, with one session for everybody."""
+    """Purchase, signature, entitlement: over Kafka all the way, with one session for all."""
     stage = await real_stage()
     await stage.replica()
     await bridges.leader(stage)

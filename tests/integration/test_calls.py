@@ -163,7 +163,7 @@ async def test_two_pools_at_once_never_open_more_than_the_minutes_budget(db: Dat
 
 
 @pytest.mark.parametrize("status", [423, 429])
-async def test_a_lock_out_silences_everybody_and_the_next_call_is_a_renewal(db: Database, status: int) -> None:
+async def test_a_lock_out_stops_all_calls_and_the_next_one_is_a_renewal(db: Database, status: int) -> None:
     """After a 423 or 429 no call of any kind is begun for the lock-out's time, and the session is suspect."""
     await finish(db, Silence(status))
     async with db.transaction() as conn:

@@ -32,7 +32,7 @@ async def behind(
 
 
 def client(front: tuple[str, ssl.SSLContext], address: str, **headers: str) -> httpx.AsyncClient:
-    """Somebody at an address of this machine."""
+    """A client at an address of this machine."""
     transport = httpx.AsyncHTTPTransport(verify=front[1], local_address=address)
     return httpx.AsyncClient(transport=transport, base_url=front[0], headers=headers, timeout=30)
 

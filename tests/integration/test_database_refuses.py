@@ -150,7 +150,7 @@ def _dead_letters(here: Here) -> float:
 
 
 async def test_a_migration_under_the_worker_is_not_noticed(refusing: Refusing) -> None:
-    """Columns are added while statements are prepared and events come in: their plans are made anew."""
+    """Columns are added while statements are prepared and events come in: their plans are made again."""
     on = refusing.stage
     here = await on.replica()
     await on.buy(purchase(0))

@@ -49,11 +49,11 @@ async def test_a_rejected_login_is_tried_once_and_never_again(real_stage: Stages
     """The first doctor is refused; the second does not try: five wrong tries would cost an hour."""
     stage = await real_stage()
     for _ in range(2):
-        code, checks, output = await _ask(stage, TRADOVATE_PASSWORD="not the password of anybody")
+        code, checks, output = await _ask(stage, TRADOVATE_PASSWORD="not the right password")
         assert code == 1
         assert checks["tradovate login"]["verdict"] == "failed"
         assert "TRADOVATE_PASSWORD" in checks["tradovate login"]["mend"]
-        assert "not the password of anybody" not in output
+        assert "not the right password" not in output
     assert stage.partner.sandbox.control.state()["sessions"]["failed_logins"] == 1
 
 

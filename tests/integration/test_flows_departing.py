@@ -265,7 +265,7 @@ async def test_a_departure_that_overtakes_its_traders_purchase(stage: Stages) ->
 
 
 async def test_a_retry_of_what_a_departure_stopped(stage: Stages) -> None:
-    """An operator who retries it asks anew: it is done when the departure has ended."""
+    """An operator's retry asks again: it is done when the departure has ended."""
     firm = Firm(await stage(BARE))
     here = await firm.stage.replica()
     await paused(here, "createTradingPermission")

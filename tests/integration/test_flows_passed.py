@@ -136,7 +136,7 @@ async def test_an_unclear_request_is_never_sent_again(stage: Stages, action: str
 
 
 async def test_a_refused_request_is_rejected(stage: Stages) -> None:
-    """A definite refusal is reported in the partner's words, and the order may be placed anew."""
+    """A definite refusal is reported in the partner's words, and the order may be placed again."""
     firm = Firm(await stage())
     firm.stage.fault("error_text", REQUEST, body="Insufficient funds", times=1)
     await firm.stage.replica()

@@ -46,7 +46,7 @@ async def test_what_only_an_operator_ends_stays_so(db: Database) -> None:
 
 
 async def test_a_hold_that_has_ended_stops_no_call_and_can_come_again(db: Database) -> None:
-    """An ended hold is neither live nor listed; a new one of its scope begins anew."""
+    """An ended hold is neither live nor listed; a new one of its scope begins from zero."""
     async with db.transaction() as conn:
         await holds.put(conn, holds.ALL, "429", lasts=-MINUTE)
         assert await holds.live(conn) == []

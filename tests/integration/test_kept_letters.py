@@ -205,7 +205,7 @@ async def test_a_dead_letter_topic_that_may_not_be_written_holds_up_nobody(
 
 
 async def test_doctor_warns_of_letters_that_will_not_fit(real_stage: Stages) -> None:
-    """Topics that somebody else created accept a record as an event and not as a dead letter: doctor says so before."""
+    """Topics that other tools created accept a record as an event and not as a dead letter: doctor says so before."""
     on = await real_stage()
     _, checks = await doctor(on)
     assert checks["dead-letter sizes"]["verdict"] == "ok"

@@ -89,7 +89,7 @@ async def test_an_outcome_that_is_being_claimed_holds_back_the_next(stage: Stage
 
 
 async def _two_outcomes(stage: Stages) -> tuple[Stage, Outbox]:
-    """A flow with two outcomes that are not published, the first of them leased to somebody for an hour."""
+    """A flow with two outcomes that are not published, the first of them leased to another replica for an hour."""
     on = await stage()
     here = await on.replica()
     await on.buy(purchase(1))

@@ -82,7 +82,7 @@ async def test_a_login_that_is_answered_with_a_lock_out_locks_out(world: World, 
 
 
 async def test_a_routine_renewal_that_is_answered_429_locks_out(world: World) -> None:
-    """Nothing spoke against the session: the 429 is about everybody's calls."""
+    """Nothing spoke against the session: the 429 is about the calls of all."""
     keeper = world.keeper()
     await keeper.ensure()
     await world.passes(70)

@@ -74,7 +74,7 @@ async def test_an_expired_token_is_replaced(stage: Stages) -> None:
 
 @pytest.mark.parametrize("status", [401, 408, 500])
 async def test_a_session_closed_from_outside_is_opened_again(stage: Stages, status: int) -> None:
-    """When somebody's login closes our session, its calls are looked up and one new session is opened."""
+    """When another login closes our session, its calls are looked up and one new session is opened."""
     on = await stage(SandboxConfig(closed_session_status=status))  # type: ignore[arg-type]  # each is a choice of it
     await on.replica()
     on.fault("close_sessions", ACCOUNTS, times=1)

@@ -87,7 +87,7 @@ async def test_an_order_with_other_details_is_a_conflict(stage: Stages, placed: 
     await oracle.holds_all(on)
 
 
-async def test_a_failed_order_may_be_placed_anew(stage: Stages) -> None:
+async def test_a_failed_order_may_be_placed_again(stage: Stages) -> None:
     """After an order failed, a new event places it with its own details, with the user that the first left behind."""
     on = await stage()
     await on.replica()
@@ -95,10 +95,10 @@ async def test_a_failed_order_may_be_placed_anew(stage: Stages) -> None:
     (failed,) = await on.all_ended()
     assert (failed["status"], failed["errorCode"]) == ("failed", "rejected")
     assert failed["userId"] is not None
-    await on.buy(purchase(1, eventId="anew"))
-    _, anew = await on.all_ended()
-    assert anew["status"] == "succeeded"
-    assert anew["userId"] == failed["userId"]
+    await on.buy(purchase(1, eventId="again"))
+    _, second = await on.all_ended()
+    assert second["status"] == "succeeded"
+    assert second["userId"] == failed["userId"]
     await oracle.holds_all(on)
 
 

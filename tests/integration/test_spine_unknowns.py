@@ -88,7 +88,7 @@ async def _read_again(stage: Stages, switches: dict[str, Any]) -> None:
     before = await first.all_ended()
     await replica.stop()
     effects = first.effects
-    again = await stage(KAFKA_TOPIC_PREFIX=first.env["KAFKA_TOPIC_PREFIX"], KAFKA_GROUP_ID="anew", **_partner(first))
+    again = await stage(KAFKA_TOPIC_PREFIX=first.env["KAFKA_TOPIC_PREFIX"], KAFKA_GROUP_ID="again", **_partner(first))
     again.events = first.events
     await again.replica()
     # Each outcome is published a second time, with the id that it had.
@@ -165,7 +165,9 @@ async def test_a_given_name_that_is_taken_is_a_conflict(stage: Stages) -> None:
 
 
 async def test_a_user_name_with_another_e_mail_is_a_conflict(stage: Stages) -> None:
-    """A login name that is taken with another e-mail is somebody else's; with the same e-mail it is the trader's."""
+    """A login name that is taken with another e-mail belongs to another user; with the same e-mail it is the
+    trader's.
+    """
     on = await stage()
     seeded = on.seed(
         users=[{"name": "login1x", "email": "other@example.com"}, {"name": "login2x", "email": "MAIL2X@example.com"}]

@@ -54,7 +54,9 @@ def start(profile: Path) -> webdriver.Chrome:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who looks at the console of the replica at `address`. Waits for what should come, never for a while."""
+    """An operator who looks at the console of the replica at `address`. Waits for what should come, never for a
+    while.
+    """
 
     driver: webdriver.Chrome
     address: str

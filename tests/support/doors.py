@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass
 class Door:
-    """A server that gives everybody the same response. `seen`: the requests, as far as their headers go."""
+    """A server that gives the same response to all requests. `seen`: the requests, as far as their headers go."""
 
     port: int = 0
     seen: list[bytes] = field(default_factory=list)

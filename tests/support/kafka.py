@@ -1,4 +1,4 @@
-"""A real Kafka broker: one of our own on Java, which tests may stop, kill and start again, or somebody else's."""
+"""A real Kafka broker: one of our own on Java, which tests may stop, kill and start again, or one that runs already."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def embedded_postgres() -> EmbeddedPostgres:
 
 
 class Copied(EmbeddedPostgres):
-    """A server that begins with the data of another one, which is down: making them anew takes most of a start."""
+    """A server that begins with the data of another one, which is down: making them again takes most of a start."""
 
     def __init__(self, original: EmbeddedPostgres) -> None:
         super().__init__(place=in_memory())

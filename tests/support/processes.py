@@ -49,7 +49,7 @@ class Process:
         ):
             self._process = subprocess.Popen(
                 command,
-                cwd=home,  # no `.env` of anybody's is here
+                cwd=home,  # there is no `.env` here
                 env={**kept, "PYTHONPATH": str(ROOT), **(env or {})},
                 stdin=given,
                 stdout=out,

@@ -97,7 +97,7 @@ class World:
         )
 
     async def do(self, sql: str, *values: object) -> None:
-        """Moves the world: time passes, somebody else writes."""
+        """Moves the world: time passes, another replica writes."""
         async with self.db.connection() as conn:
             await conn.execute(sql, *values)
 

@@ -93,7 +93,7 @@ class Wire:
             await admin.delete_topics([self._names.on_broker(topic) for topic in topics])
 
     async def create_again(self, topic: str, partitions: int) -> None:
-        """Deletes a topic and creates it anew under the same name, with other records and another id."""
+        """Deletes a topic and creates it again under the same name, with other records and another id."""
         name = self._names.on_broker(topic)
         async with self._admin() as admin:
             await admin.delete_topics([name])

@@ -280,7 +280,7 @@ def test_a_fetch_that_says_nothing_is_not_a_fetch_that_found_nothing() -> None:
 
 
 def test_the_back_off_doubles_from_a_second_to_a_minute() -> None:
-    """Each step is the doubled one before it, less up to half of it; the partner's 200 begins it anew."""
+    """Each step is the doubled one before it, less up to half of it; the partner's 200 resets it."""
     back_off = Reconnect()
     assert [back_off.after(EndReason.CUT, lambda: 1.0) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     back_off.authorized()

@@ -228,7 +228,7 @@ def test_a_status_that_makes_no_sense_is_unclear(status: int) -> None:
     "body", [b"<html>", b"{", b'{"a": NaN}', b"\xff\xfe", b"[" * 100_000, b'"text"', b"7", b"true"]
 )
 def test_garbage_is_unclear_for_reads_too(body: bytes) -> None:
-    """A body that is no JSON object (or list, for reads) makes no sense to anybody."""
+    """A body that is no JSON object (or list, for reads) makes no sense."""
     assert isinstance(sent(200, body), Unclear)
     assert isinstance(sent(200, body, reading=True), Unclear)
 

@@ -180,7 +180,7 @@ async def test_ten_guesses_at_once_are_ten_guesses() -> None:
     await client.aclose()
 
 
-async def test_somebody_inside_is_not_shut_out_by_a_neighbour() -> None:
+async def test_a_signed_in_browser_is_not_shut_out_by_a_neighbour() -> None:
     """A browser that has signed in goes on working although its address is shut out for guessing."""
     doors = Doors()
     client, _ = await doors.inside()
@@ -237,7 +237,7 @@ async def test_the_page_that_was_asked_for_comes_after_signing_in() -> None:
         assert not is_local(address)
 
 
-async def test_another_site_can_neither_sign_anybody_in_nor_spend_their_tries() -> None:
+async def test_another_site_can_neither_sign_a_browser_in_nor_spend_their_tries() -> None:
     """A form from elsewhere is refused before the token is looked at."""
     async with Doors().client(**{"sec-fetch-site": "cross-site"}) as client:
         for _ in range(11):

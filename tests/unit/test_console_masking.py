@@ -93,7 +93,7 @@ def test_headers_of_others_are_masked() -> None:
 
 
 def test_what_is_no_json_is_not_shown_at_all() -> None:
-    """Its length is said, and that is all; nothing, and too much of it, likewise."""
+    """Its length is said, and that is all; the same for nothing, and for too much of it."""
     assert SECRET not in masked_value(TOPIC, SECRET.encode())
     assert masked_value(TOPIC, None) == "(no value)"
     assert "too many" in masked_value(TOPIC, b" " * 300_000)

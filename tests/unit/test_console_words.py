@@ -109,7 +109,7 @@ LATER = NOW + timedelta(minutes=1)
     ],
 )
 def test_every_wait_is_explained(step: Step | None, world: World, words: str) -> None:
-    """One sentence says what the flow waits for, and until when as far as anybody knows."""
+    """One sentence says what the flow waits for, and until when, if that is known."""
     assert words in why(step, world)
 
 

@@ -19,7 +19,7 @@ DRIVERS = [
     for error in vars(exceptions).values()
     if isinstance(error, type) and issubclass(error, Exception) and not issubclass(error, Warning)
 ]
-"""Every error that the driver can raise, whether anybody has thought of it or not."""
+"""Every error that the driver can raise, also those that we have not thought of."""
 
 _OTHERS = [OSError, TimeoutError, ConnectionResetError, ssl.SSLError, asyncio.InvalidStateError, AssertionError]
 

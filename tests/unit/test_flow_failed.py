@@ -119,7 +119,7 @@ def test_a_refusal_of_several_is_asked_one_by_one() -> None:
 
 
 def test_a_retry_forgets_what_went_wrong_and_keeps_what_is_revoked() -> None:
-    """An operator's retry looks anew for what was refused or missing."""
+    """An operator's retry looks again for what was refused or missing."""
     asked = event(tradingPermissionIds=[31, 32])
     again = plan(TOPIC, asked, {"tradingPermissionIds": [31], "refused": {"32": ["rejected", "no"]}, "ended": True})
     assert again.facts["looking"]["ids"] == [32]

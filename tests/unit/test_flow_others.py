@@ -156,7 +156,7 @@ def test_an_operator_who_saw_no_request_lets_it_go() -> None:
 
 
 def test_a_new_owner_of_an_order_takes_on_the_request_that_was_made() -> None:
-    """A request that is under review is followed, never made a second time; a denied one is asked for anew."""
+    """A request that is under review is followed, never made a second time; a denied one is requested again."""
     left = {"userId": 5, "requestId": 3, "requestStatus": "InReview", "requestedAt": NOW.isoformat()}
     assert sent(plan(PASSED, passed(), {"left": left})).operation == "getPartnerSubaccountRequestStatus"
     denied = {"left": {**left, "requestStatus": "Denied"}}
@@ -164,7 +164,7 @@ def test_a_new_owner_of_an_order_takes_on_the_request_that_was_made() -> None:
 
 
 def test_a_request_for_another_user_is_not_taken_on() -> None:
-    """An order whose request was made for somebody else is a conflict, not a second request and not theirs."""
+    """An order whose request was made for another trader is a conflict, not a second request and not theirs."""
     left = {"userId": 6, "requestId": 3, "requestStatus": "InReview", "requestedAt": NOW.isoformat()}
     assert end_of(plan(PASSED, passed(), {"left": left})).error_code is ErrorCode.CONFLICT
 
@@ -283,6 +283,6 @@ def test_a_reset_of_an_order_without_an_account_is_not_found() -> None:
 
 
 def test_a_retry_resets_again() -> None:
-    """What ended before is tried anew when an operator says so."""
+    """What ended before is retried when an operator says so."""
     asked = {"accountId": 11, "tradeDate": "2026-11-20"}
     assert sent(plan(RESET, asked, {"ended": True, "accountId": 11})).operation == "resetDemoAccountState"

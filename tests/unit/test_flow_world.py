@@ -91,7 +91,7 @@ class Firm(RuleBasedStateMachine):
 
     @precondition(lambda self: self._permissions())
     @rule(which=st.integers(0, 3))
-    def somebody_else_revokes_the_newest_permissions(self, which: int) -> None:
+    def another_program_revokes_the_newest_permissions(self, which: int) -> None:
         for permission in self._permissions()[-1 - which :]:
             permission["status"] = "Revoked"
 

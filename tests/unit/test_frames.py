@@ -192,7 +192,7 @@ def test_an_answer_that_never_comes_ends_the_wait() -> None:
     assert wire.tick(30.0) == [End(EndReason.NO_ANSWER, AUTHORIZE)]
 
 
-def test_silence_of_a_slow_server_is_borne_and_of_a_quick_one_is_not() -> None:
+def test_a_slow_server_may_be_silent_for_longer_than_a_quick_one() -> None:
     """One `h` in 25 s is a rhythm that a page of the vendor names; one that beat every 2.5 s is dead after ten."""
     slow, quick = listening(), listening()
     for second in (25.0, 50.0):

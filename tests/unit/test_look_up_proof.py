@@ -72,7 +72,7 @@ async def test_what_may_have_been_made_is_asked_for_after_the_host_has_answered(
     assert isinstance(found, Succeeded)
 
 
-async def test_a_list_without_anybody_needs_no_further_proof() -> None:
+async def test_an_empty_list_needs_no_further_proof() -> None:
     """An empty 200 says by itself that there is nothing."""
     reader = FakeReader({"/user/find": []}, wrong_host=True)
     assert await look(USERS, reader, ITEMS[0][1]) == [NotExecuted()]

@@ -273,7 +273,7 @@ async def test_a_user_of_another_firm_leaves_the_others_alone() -> None:
 
 
 async def test_a_partner_that_fails_is_not_asked_a_hundred_times() -> None:
-    """A 5xx to the bulk read ends the look-up: nothing is known of anybody."""
+    """A 5xx to the bulk read ends the look-up: nothing is known of any item."""
     reader = FakeReader({"/userPlugin/ldeps": Unclear("HTTP 503", 503)})
     with pytest.raises(Unreadable):
         await look(ADD, reader, *WANTED)

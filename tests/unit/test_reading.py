@@ -25,7 +25,7 @@ def seen(number: int, **changes: Any) -> Seen:
 
 
 def looks(reading: Reading, *found: Seen) -> list[tuple[dict[str, str], set[str]]]:
-    """What each look tells anew."""
+    """What each check reports as new."""
     return [(dict(news), set(read)) for news, read in (reading.look(each, 10.0 * i) for i, each in enumerate(found))]
 
 

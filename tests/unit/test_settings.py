@@ -207,7 +207,7 @@ def test_a_wrong_value_is_named_and_not_repeated(name: str, value: str) -> None:
 
 @given(value=st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), min_size=8, max_size=31))
 def test_no_secret_is_in_an_error(value: str) -> None:
-    """Whatever somebody types for a key, the error does not say it."""
+    """Whatever is typed for a key, the error does not say it."""
     marked = f"zq{value}"[:31].replace(",", "x")
     problems = wrong(SecretSettings, {"SECRET_KEY": marked})
     assert marked not in str(problems["SECRET_KEY"])

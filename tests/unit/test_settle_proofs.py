@@ -76,7 +76,7 @@ def test_what_was_not_executed_is_retried_by_the_schedule(operation: Operation, 
 
 @pytest.mark.parametrize("operation", SENT, ids=lambda operation: operation.name)
 def test_the_second_empty_404_asks_whether_what_is_needed_is_there(operation: Operation) -> None:
-    """Where the item needs something that can be read; then after the fourth, the eighth, ever less often."""
+    """Where the item needs something that can be read; then after the fourth, the eighth, less and less often."""
     step, asked = step_of(operation), []
     for times in range(1, 20):
         move = settled(operation, EMPTY_404, step)

@@ -1,4 +1,4 @@
-"""One form of time for everybody who reads one: no file has a form of its own."""
+"""One form of time for all readers: no file has a form of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEPT = {
     "engine/flows/passed.py": "facts, likewise",
     "engine/flows/reset.py": "a trade date",
 }
-"""Files that write a time for a program to parse, or no time that somebody reads."""
+"""Files that write a time for a program to parse, or no time that a person reads."""
 
 
 def test_no_file_has_a_form_of_time_of_its_own() -> None:

@@ -33,7 +33,7 @@ EXTEND_EVERY = 2.0
 @dataclass(slots=True)
 class Leadership:
     """Its own clock, monotonic seconds, decides whether this bridge still leads: one that was frozen wakes up to find
-    that it does not, before it has asked anybody.
+    that it does not, before it has asked the ledger.
     """
 
     database: Database

@@ -25,7 +25,7 @@ DRAIN = 5.0
 
 @dataclass(slots=True)
 class LeaderTasks:
-    """Made anew each time the lead is won: nothing of a former one is left."""
+    """Made again each time the lead is won: nothing of a former one is left."""
 
     lines: Sequence[Line]
     catch_up: CatchUp

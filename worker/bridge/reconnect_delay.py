@@ -34,7 +34,7 @@ _AT_ONCE = (EndReason.HELD_BACK, EndReason.FULL, EndReason.MOVED)
 
 @dataclass(slots=True)
 class Reconnect:
-    """One socket's back-off, begun anew when the partner takes its token."""
+    """One socket's back-off, reset when the partner takes its token."""
 
     failures: int = 0
     _last_reason: EndReason | None = None
@@ -57,7 +57,7 @@ class Reconnect:
         if reason in _AT_ONCE:
             return 0.0
         self.failures += 1
-        # A shutdown comes on authorized sockets, where `failures` begins anew: it has a count of its own.
+        # A shutdown comes on authorized sockets, where `failures` is reset: it has a count of its own.
         self._last_reason_times = self._last_reason_times + 1 if reason is self._last_reason else 1
         self._last_reason = reason
         if reason is EndReason.UNAUTHORIZED:

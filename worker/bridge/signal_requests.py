@@ -78,7 +78,7 @@ class CountedCalls:
         raise self._held_back("the session changes", SOON)
 
     async def finish(self, permit: Permit, reply: Reply, seconds: float = 0.0, *, finds_out: bool = False) -> None:
-        """Notes what came back, and what it means for everybody. `finds_out`: see `get`."""
+        """Notes what came back, and what it means for all replicas. `finds_out`: see `get`."""
         self.observe(permit.operation, result_name(reply), seconds)
 
         async def work(connection: Connection) -> None:
@@ -176,7 +176,7 @@ async def _keep_ticket(connection: Connection, operation: str, ticket: Ticket) -
 
 
 async def _insist(work: Callable[[], Awaitable[object]]) -> None:
-    """What came back must be written down: a lock-out that nobody knows of is begun anew by the next call."""
+    """What came back must be written down: a lock-out that is not known is started again by the next call."""
     for left in range(4, -1, -1):
         try:
             await work()

@@ -165,7 +165,7 @@ async def _replay_all(
                 advance(len(waiting))
                 waiting = []
             if any(not isinstance(error, TOO_LARGE) for _, error in done.failed):
-                return done  # Kafka has gone: the rest would fail likewise, each after its time
+                return done  # Kafka has gone: the rest would fail too, each after its timeout
         done.add(await _put_back(replayer, topic, waiting, into, again=again))
     return done
 

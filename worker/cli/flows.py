@@ -217,7 +217,7 @@ async def _retry(settings: MendSettings, name: str, who: _Who, *, not_made: bool
         dropped = flow.state in (FlowState.FAILED, FlowState.IN_DOUBT) and not flow.kept
         event = await work.event(flow) if dropped else None
         outcomes = await work.mender.retry(flow.flow_id, event, who.reason, who.by, not_made=not_made)
-        return await _tell(work, flow, "planned anew", outcomes, as_json_=as_json_)
+        return await _tell(work, flow, "planned again", outcomes, as_json_=as_json_)
 
 
 async def _cancel(settings: MendSettings, name: str, who: _Who, *, as_json_: bool) -> int:

@@ -126,7 +126,7 @@ class _Lines:
 
 
 class _LiveTable:
-    """The last outcomes in a table that is drawn anew, and how many there were of each status."""
+    """The last outcomes in a table that is drawn again, and how many there were of each status."""
 
     def __init__(self, live: Live, clock: Clock) -> None:
         self._live, self._clock = live, clock

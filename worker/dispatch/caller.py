@@ -1,4 +1,4 @@
-"""One call from claim to record: build, send, settle, write. And one look-up, likewise."""
+"""One call from claim to record: build, send, settle, write. And the same for one look-up."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What to begin next, of all that could go now. Pure.
 
 The most urgent goes first, and nothing less urgent is begun while it waits for a free slot. A step that cannot go
-(maintenance, a penalty, a pause, an empty budget, a trader whose call is in flight) or that lingers holds nobody up.
+(maintenance, a penalty, a pause, an empty budget, a trader whose call is in flight) or that lingers blocks no other
+step.
 
 Some slots are kept free for what may use the reserve of the budget, whatever waits: a revocation never waits for a
 slow call of another kind to end.

@@ -86,7 +86,7 @@ class LookUpReader:
             raise CannotLook(opened.why)
         started = time.monotonic()
         if body is None:
-            # How a GET carries a ticket, nobody says; a parameter that is not known does no harm.
+            # How a GET carries a ticket is not documented; a parameter that is not known does no harm.
             sought = query if ticket is None else {**query, "p-ticket": ticket}
             reply = await self.client.get(domain, path, sought, token=token)
         else:

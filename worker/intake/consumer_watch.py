@@ -29,7 +29,7 @@ LOOK_SECONDS = 3.0
 """For one request of a look; a broker answers within milliseconds."""
 
 _REPLACE_EVERY = 60.0
-"""Seconds between two replacements of a consumer: each makes the whole group share its partitions anew."""
+"""Seconds between two replacements of a consumer: each is a rebalance of the whole group."""
 
 _SILENT = 30.0
 """Seconds without a poll, while no record batch is in hand, after which the loop of intake has ended or hangs: a poll

@@ -130,7 +130,7 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOP
             error = for_code(code)
             if error is NoError:
                 created.append(names.bare(name))
-            elif error is not TopicAlreadyExistsError:  # somebody else was quicker
+            elif error is not TopicAlreadyExistsError:  # another program was quicker
                 reasons[names.bare(name)] = next(filter(None, message), error.description)
         if reasons:
             raise TopicsNotCreated(reasons)

@@ -129,7 +129,7 @@ class BudgetView:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Calls that somebody wants to begin.
+    """Calls that a replica wants to begin.
 
     `reserve`: may use the part of the budget that is kept back. `per_hour`, `per_minute`: the endpoint's own limits.
     `reads`: the endpoint that a look-up of `operation` asks. `generation`: of the token that will be used; another one

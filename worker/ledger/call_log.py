@@ -1,8 +1,8 @@
 """The call log, which is what the rate budget counts, the audit trail and the source of some metrics in one table.
 
 A call is written down before its bytes leave (`begin_calls`) and finished with what came back (`finish_call`), and
-what the answer means for everybody - a lock-out, a penalty, a session that may be closed - is in the same transaction.
-All times are the database's: replicas' clocks may differ by more than a token's last minutes.
+what the answer means for all replicas - a lock-out, a penalty, a session that may be closed - is in the same
+transaction. All times are the database's: replicas' clocks may differ by more than a token's last minutes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ those that are begun together have the same time."""
 async def finish_call(
     conn: Connection, call_id: int, reply: Reply, *, lockout_seconds: float, locks_out: bool = True
 ) -> None:
-    """Notes what came back, and moves what everybody shares in the same transaction.
+    """Notes what came back, and changes what all replicas share in the same transaction.
 
     Call it first in its transaction: all that finish then lock in one order - call, hold, session, host - and cannot
     deadlock. A second finish of the same call changes nothing. Not `locks_out`: a 423 or 429 to this call is no
@@ -136,7 +136,7 @@ async def finish_read(
 
 
 async def lock_out(conn: Connection, status: int, lasts: timedelta) -> None:
-    """Silences everybody; the session may have been closed, so that a renewal comes first when it ends."""
+    """Stops the calls of all replicas; the session may have been closed, so that a renewal comes first when it ends."""
     await holds.put(conn, holds.ALL, f"locked out: Tradovate answered {status}", lasts=lasts)
     await conn.execute(
         "update session set suspect = true, renewal_failed = false, renew_after = null"

@@ -1,6 +1,6 @@
 """What keeps calls back: lock-outs, penalties, a rejected login, an operator's pause.
 
-    all                   a lock-out (423, 429): nobody calls
+    all                   a lock-out (423, 429): no replica calls
     pause:all             an operator's pause of everything
     pause:<operation>     an operator's pause of one operation, its look-ups too
     endpoint:<endpoint>   a penalty; with `ticket`, the same body is sent again with it
@@ -146,7 +146,7 @@ async def ticket_at(conn: Connection, endpoint: str) -> Hold | None:
 
 
 async def spend_ticket(conn: Connection, hold_id: int) -> bool:
-    """Notes that the ticket goes out now; false when somebody else has spent it."""
+    """Notes that the ticket goes out now; false when another call has spent it."""
     spent = await conn.fetchval(
         "update hold set cleared_at = clock_timestamp(), cleared_reason = 'spent'"
         " where id = $1 and ticket is not null and cleared_at is null returning id",

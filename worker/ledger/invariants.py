@@ -48,12 +48,12 @@ INVARIANTS: Sequence[Invariant] = (
     ),
     Invariant(
         "leases_end",
-        "no lease is kept long after its end: somebody takes it back",
+        "no lease is kept long after its end: a replica takes it back",
         "select flow_id::text from step where lease is not null and lease_until < now() - interval '2 minutes'",
     ),
     Invariant(
         "in_flight_is_leased",
-        "what is in flight is somebody's",
+        "what is in flight has a lease",
         "select flow_id::text from step where state = 'in_flight' and lease is null",
     ),
     Invariant(

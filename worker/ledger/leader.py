@@ -13,7 +13,8 @@ from worker.ledger.database import Connection
 
 
 async def take(connection: Connection, holder: str, lease: uuid.UUID, lasts: timedelta) -> bool:
-    """Takes the row if nobody has it, or extends what was taken under the same lease; whether the caller leads now.
+    """Takes the row if no other bridge has it, or extends what was taken under the same lease; whether the caller leads
+    now.
 
     Two that find it free at once: the second one waits for the first one's lock, then finds it taken.
     """

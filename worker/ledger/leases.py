@@ -1,4 +1,4 @@
-"""Leases that nobody works under any more: those that ran out, and those that their own replica gives up.
+"""Leases without a replica that works under them: those that ran out, and those that their own replica gives up.
 
 A replica gives a lease up when the database was unavailable in the middle of the work under it: nothing of the step is
 being sent, and the others must not wait until the lease runs out.

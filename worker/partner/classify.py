@@ -57,7 +57,7 @@ def classify(status: int, body: bytes, *, reading: bool, leads_to: str | None = 
     if 300 <= status < 400 or status == 421 or (status in (404, 405) and not body.strip()):
         why = _NOT_EXECUTED.get(status, f"HTTP {status}: a redirect")
         return Misdirected(why, status, leads_to)
-    if status in (423, 429):  # 423 warns that a 429 is near; both want silence from everybody
+    if status in (423, 429):  # 423 warns that a 429 is near; both want no call from any replica
         return Silence(status)
     if status == 408:
         return Unclear("HTTP 408: the request timed out, or the session was closed", 408)

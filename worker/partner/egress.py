@@ -1,6 +1,6 @@
 """How calls leave this machine, by HTTP and WebSocket alike: through which proxy, trusting whose certificates.
 
-Nothing of the environment is read (HTTPS_PROXY and the like): a proxy that somebody set for other programs must not see
+Nothing of the environment is read (HTTPS_PROXY and the like): a proxy that was set for other programs must not see
 the credentials.
 """
 

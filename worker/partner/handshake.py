@@ -37,7 +37,7 @@ FRAME_LIMIT = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class NotConnected:
-    """No socket was opened. `reply`: what it means for everybody; `said`: in short, for health."""
+    """No socket was opened. `reply`: what it means for all replicas; `said`: in short, for health."""
 
     reply: Reply
     said: str

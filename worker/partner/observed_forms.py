@@ -17,7 +17,7 @@ USERS, ACCOUNTS = "/user/finds", "/account/finds"
 
 
 class Form(Enum):
-    """How a bulk read takes several names: nobody says."""
+    """How a bulk read takes several names is not documented."""
 
     JOINED = "joined"  # names=A,B
     REPEATED = "repeated"  # names=A&names=B

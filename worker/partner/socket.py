@@ -1,7 +1,7 @@
 """One connection to a domain's socket: the thin driver around `frames.Wire`. It decides nothing.
 
 Each request is written down in the ledger before it leaves (`Calls`), as every call is. The reader never waits for
-the ledger or for Kafka, and the heartbeat has a task of its own that waits for nobody.
+the ledger or for Kafka, and the heartbeat has a task of its own that waits for nothing else.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Socket:
 
     async def run(self) -> End:
         """From the handshake to the end. Raises `HeldBack`, or what its `Calls` raise, before the handshake."""
-        # Before the handshake: it is an HTTP request, and in a lock-out even that one would start the hour anew.
+        # Before the handshake: it is an HTTP request, and in a lock-out even that one would start the hour again.
         permit = self._permits[AUTHORIZE] = await self._calls.begin(AUTHORIZE)
         try:
             if (why := self._lockout.why_silent) is not None:  # received while the call was being written down

@@ -237,7 +237,7 @@ class Wire:
             self.phase = Phase.SYNCING
             yield Ask(SYNC)
         elif self.phase is Phase.SYNCING and operation == SYNC:
-            # The rest of the answer comes with the same id, in parts whose number and order nobody tells. No part
+            # The rest of the answer comes with the same id, in parts whose number and order are not documented. No part
             # of it matters to us, so the first one says it all.
             self.phase = Phase.LISTENING
             if number is not None:

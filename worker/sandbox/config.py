@@ -88,7 +88,7 @@ class SandboxConfig:
     warning_from_call: int = 4950
     """Unknown: from which call of the window on 423 warns of the lock-out that is near; 0 never warns."""
     lockout_seconds: float = 3600
-    """Length of a lock-out; every request during it starts it anew (error handling page)."""
+    """Length of a lock-out; every request during it starts it again (error handling page)."""
     endpoint_limits: Mapping[str, int] = field(default_factory=dict)
     """Changes to the endpoint-level limits, by path in lower case: calls in a window; 0 means no limit."""
     endpoint_limits_on: bool = True

@@ -76,7 +76,7 @@ class Budget:
         return 423 if 0 < config.warning_from_call <= used else 200
 
     def lock(self, seconds: float, now: float) -> None:
-        """Begin the silence, or begin it anew; the count starts again when it ends."""
+        """Begin the lock-out, or begin it again; the count starts again when it ends."""
         self.locked_until = now + seconds
         self._calls.clear()
 

@@ -1,4 +1,4 @@
-"""The keeper of the one session that all replicas share: renews it, opens it anew when nothing else helps.
+"""The keeper of the one session that all replicas share: renews it, logs in again when nothing else helps.
 
 The decisions are in `rules`, the shared row is in `ledger.sessions`; here is the driver around them. One
 replica at a time renews or logs in (a lease in the row), each may.
@@ -113,7 +113,7 @@ class SessionKeeper:
         return self._places.in_use(rows)
 
     async def refresh(self) -> Token | None:
-        """Reads the shared row; calls nobody."""
+        """Reads the shared row; makes no call."""
         async with self._db.connection() as conn:
             state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
         return self._remember(state)

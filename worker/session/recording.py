@@ -97,7 +97,7 @@ class Notes:
                 log.warning("session.renewal_denied", text=self._credentials.scrub(text))
             case Failed(why, sent):
                 if isinstance(exchange.reply, Ticket) and not exchange.reply.captcha:
-                    scope = holds.endpoint_scope(RENEWAL)  # how a GET would carry a ticket, nobody knows
+                    scope = holds.endpoint_scope(RENEWAL)  # how a GET would carry a ticket is not documented
                     await holds.put(conn, scope, "a penalty ticket", lasts=exchange.reply.wait)
                 again_in = back_off(job.state.renew_failures + 1, sent=sent)
                 await sessions.note_renewal_failure(

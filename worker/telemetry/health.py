@@ -26,7 +26,7 @@ which is a database command's 30 s with its retries."""
 
 UNREAD_FOR = 300.0
 """Seconds without reading a topic after which the process counts as hung: no restart of a broker takes
-so long, and an orchestrator that starts this process anew may help.
+so long, and an orchestrator that starts this process again may help.
 """
 
 

@@ -1,6 +1,6 @@
 """Who is asking, behind reverse proxies: the client's own address, and whether it came by https.
 
-`X-Forwarded-For` and `X-Forwarded-Proto` are what anybody may send, so they are believed only from a trusted proxy, and
+`X-Forwarded-For` and `X-Forwarded-Proto` may be sent by any client, so they are believed only from a trusted proxy, and
 only as far as trusted proxies have written them: each proxy appends the address that it was called from, so the list is
 read from its end, and the first address that is no trusted proxy's is the client.
 """

@@ -86,7 +86,7 @@ _DRAIN = 15.0
 
 
 def flow_rules(settings: FlowSettings, products: Mapping[str, Account]) -> Rules:
-    """What flows look at when they decide: the worker's settings, and those of a command that plans a flow anew."""
+    """What flows look at when they decide: the worker's settings, and those of a command that plans a flow again."""
     return Rules(
         account_prefix=settings.tradovate_account_prefix,
         plan_id=settings.tradovate_subscription_plan_id,
@@ -376,6 +376,6 @@ async def run_worker(
     try:
         await replica.run(ready)
     except BaseException:
-        exit_at_the_latest(1)  # what hangs must not keep an orchestrator from starting it anew
+        exit_at_the_latest(1)  # what hangs must not keep an orchestrator from starting it again
         raise
     return 130 if interrupted else 0

@@ -91,7 +91,7 @@ async def test_a_redirect_to_anything_else_leads_nowhere(locations: tuple[str, .
 
 @pytest.mark.parametrize("status", [423, 429])
 async def test_a_lock_out_is_a_lock_out_at_the_handshake_too(status: int) -> None:
-    """It stops everybody."""
+    """It stops the calls of all replicas."""
     assert (await refused(response(status, body=b"busy"))).reply == Silence(status)
 
 

@@ -151,7 +151,7 @@ async def test_a_penalty_on_the_sync_request_is_waited_out_and_redeemed(stage: B
     assert stage.sockets["opened"] == 2
 
 
-async def test_a_lock_out_silences_the_bridge_and_everybody_else(stage: BridgeStage) -> None:
+async def test_a_lock_out_stops_the_bridge_and_all_replicas(stage: BridgeStage) -> None:
     """After a 429 on a socket nothing more is sent until the hour (here: three seconds) has passed."""
     bridge = await stage.bridge()
     stage.partner.sandbox.control.lockout(2)
@@ -168,7 +168,7 @@ async def test_a_lock_out_silences_the_bridge_and_everybody_else(stage: BridgeSt
 
 
 async def test_a_lock_out_reported_on_a_socket_is_followed_by_a_renewal(stage: BridgeStage) -> None:
-    """A 429 that names no request silences everybody too, and the first call after it is a renewal."""
+    """A 429 that names no request stops all calls too, and the first call after it is a renewal."""
     bridge = await stage.bridge()
     for connection in list(stage.partner.sandbox.core.hub.connections.values()):
         connection.push('a[{"s":429,"i":"request_id"}]')

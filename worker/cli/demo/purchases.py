@@ -151,7 +151,7 @@ def purchases(seeded: Sequence[int]) -> list[Sample]:
             effects={**NEW_ORDER, **_CONTACT},
         ),
         Sample(
-            "a user name that is somebody else's",
+            "a user name that another user has",
             PURCHASED,
             purchase(13, "ivan", user=new_user("ivan")),
             Expect("failed", "conflict"),

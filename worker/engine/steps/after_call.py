@@ -110,8 +110,8 @@ def _with_ticket(results: Sequence[Result], steps: Sequence[Claimed], call_id: i
 def _empty(timing: Timing, rules: StepRules, result: Result, sent: Sent, seconds: float) -> Move:
     """Sent again. An empty 404 or 405 may come of a wrong host, or of an item that needs what is not there.
 
-    Which, is asked after the second such response, and then ever less often; the first is followed by a renewal, which
-    brings the right host.
+    Which, is asked after the second such response, and then less and less often; the first is followed by a renewal,
+    which brings the right host.
     """
     step, empty = sent.step, sent.step.memory.retrying.empty + 1
     memory = replace(step.memory, retrying=replace(step.memory.retrying, empty=empty))

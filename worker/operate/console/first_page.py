@@ -1,4 +1,4 @@
-"""What the first page shows, read once for everybody who looks at it."""
+"""What the first page shows, read once for all browsers that show it."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class Overview:
 
 @dataclass(slots=True)
 class Kafka:
-    """Kafka's offsets, looked at every few seconds while somebody asks; only the first who asks waits."""
+    """Kafka's offsets, looked at every few seconds while a browser asks; only the first who asks waits."""
 
     read: Callable[[], Coroutine[Any, Any, Offsets]]
     _seen: Offsets | None = None

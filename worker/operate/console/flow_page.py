@@ -32,7 +32,7 @@ log = structlog.get_logger()
 TITLES: Mapping[str, str] = {"retry": "Retry", "resolve": "Resolve", "cancel": "Cancel"}
 
 _EXPLAINED: Mapping[str, str] = {
-    "retry": "Its event is planned anew. What may have been made before is looked up first, so that nothing is made"
+    "retry": "Its event is planned again. What may have been made before is looked up first, so that nothing is made"
     " twice. A new outcome follows.",
     "resolve": "Look at Tradovate first: nobody else can tell what became of it. Its outcome says what you say here.",
     "cancel": "What has not been sent yet is not sent any more. The outcome is failed, with the code cancelled.",

@@ -46,7 +46,7 @@ LINKED = frozenset({"order", "trader", "userId", "accountId"})
 
 @dataclass(slots=True)
 class Renderer:
-    """`environment`: the partner's, shown on every page, for nobody should mistake staging for production."""
+    """`environment`: the partner's, shown on every page, so that staging is not mistaken for production."""
 
     environment: str = ""
     state: Callable[[], str] = field(default=lambda: "")  # of the whole, in a word or two, as far as it is known

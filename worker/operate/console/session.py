@@ -1,7 +1,7 @@
 """What the cookie says: a signed note that its bearer has shown the token. No state, so every replica accepts it.
 
 The keys are derived from CONSOLE_TOKEN and SECRET_KEY together: a new token ends all sessions; of several parts of
-SECRET_KEY the first signs and all are read, so that a key can be replaced without signing anybody out.
+SECRET_KEY the first signs and all are read, so that a key can be replaced without signing operators out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOST_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody who has shown the token. `id` is random, `by` the name they gave (may be empty)."""
+    """An operator who has shown the token. `id` is random, `by` the name they gave (may be empty)."""
 
     id: str
     until: int
@@ -50,7 +50,7 @@ class Signer:
         return hmac.compare_digest(digest, self._token)
 
     def open(self, by: str, now: float) -> str:
-        """A cookie for somebody who has shown the token."""
+        """A cookie for an operator who has shown the token."""
         note = orjson.dumps([secrets.token_hex(16), int(now) + LIFE, by[:MOST_NAME]])
         return f"{_text(note)}.{_text(self._sign(self._keys[0], b'session', note))}"
 

@@ -1,7 +1,7 @@
 """Tradovate's checks: reachable, session, plan, template accounts, entitlement, alert. Reads only.
 
 A live shared session is used as it is, and the password is then not tried. Without one a login is made, once: after a
-rejection the hold keeps everybody, this program too, from trying again.
+rejection the hold keeps all programs, this one too, from trying again.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def failed(check: str, seen: str, mend: str) -> Finding:
 
 
 def warning(check: str, seen: str, mend: str) -> Finding:
-    """It works, but somebody should look."""
+    """It works, but an operator should look."""
     return Finding(check, Verdict.WARNING, seen, mend)
 
 
