@@ -27,7 +27,7 @@ from worker.engine.flows.base import DepartureView, Rules
 from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, strictest
 from worker.engine.memory import EMPTY, Memory
 from worker.engine.planner import Planner
-from worker.engine.rows import Accepted, Claimed, DepartureRow, FlowRow, Move, OpenStep, OrderRow, TraderRow
+from worker.engine.rows import Accepted, Claimed, DepartureRow, Finish, FlowRow, Move, OpenStep, OrderRow, TraderRow
 from worker.engine.snapshot import Snapshot
 from worker.engine.states import PLAN, StepState
 from worker.engine.steps.after_call import after_call
@@ -41,6 +41,7 @@ from worker.partner.operation import Item, Operation
 from worker.partner.operations import OPERATIONS
 from worker.partner.response import read_reply
 from worker.replies import Domain, Query, Refusal, Reply, Unclear
+from worker.results import Unknown
 from worker.sandbox import Sandbox, SandboxConfig
 from worker.sandbox.app import _query
 from worker.sandbox.config import with_switches
@@ -281,6 +282,10 @@ class SmallWorld:
         (found,) = _run(look(operation, Reader(self), [asked], sent=step.attempts > 0))
         (move,) = after_look_up(TIMING, rules_of(operation), [(claimed, found)], 0.0)
         self._record(claimed, move)
+
+    def give_up(self, step: Step) -> None:
+        """Nobody could look up an unknown step for a day: an operator has to."""
+        self._record(self._claimed(step, StepState.UNKNOWN), Finish(Unknown("It could not be looked up.")))
 
     def _item(self, step: Step) -> Item:
         return item_of(self.flows[step.flow_id], step.operation, self.rules, self.now)

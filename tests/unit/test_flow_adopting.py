@@ -92,6 +92,22 @@ def test_a_purchase_whose_account_was_just_found_cannot_be_cancelled() -> None:
     ] == [first.account_id]
 
 
+def test_a_purchase_in_doubt_that_is_retried_cannot_be_cancelled_before_it_is_looked_up() -> None:
+    """Its order would end as if nothing had been created, and its next event would create a second account."""
+    world = SmallWorld(SandboxConfig(account_names_unique=False), RULES)
+    buy(world, "100")
+    step = step_of(world, ACCOUNTS)
+    world.work(step, Fate.LOST_AFTER)
+    world.give_up(step)
+    world.retry(step.flow_id)
+    assert not world.cancel(world.open_steps()[0])
+    first = finished(world)
+    buy(world, "100", name="GIVEN1")
+    finished(world)
+    assert [each["id"] for each in accounts(world, "EVAL100")] == [first.account_id]
+    assert accounts(world, "GIVEN1") == []
+
+
 @pytest.mark.parametrize("status", ["Revoked", "Declined"])
 def test_a_permission_that_ended_before_it_was_looked_up_is_not_created_again(status: str) -> None:
     """It was created by a call whose answer was lost: the outcome has its id, and a warning says its status."""

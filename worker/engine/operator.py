@@ -29,6 +29,11 @@ SETTABLE: Mapping[str, type] = {
 """What an operator who resolves a flow may set: ids of its outcome. Numbers are Tradovate's ids, 1 to 2^63 - 1."""
 
 
+UNPROVEN = "unproven"
+"""The fact that a retried flow was in doubt: operations that a former round sent, and whose results are not known.
+Until they are looked up, the flow cannot be cancelled: its order would end as if nothing had been created."""
+
+
 class Obstacle(Enum):
     """Why an operator's action is not possible now."""
 
@@ -76,7 +81,8 @@ def cancel(planner: Planner, flow: FlowRow, steps: Sequence[OpenStep], reason: s
     for step in steps:
         if step.state is StepState.IN_FLIGHT:
             raise NotPossible(Obstacle.CALL_UNDER_WAY)
-        if step.state is StepState.UNKNOWN and step.attempts:
+        unproven = step.attempts or step.operation in flow.facts.get(UNPROVEN, ())
+        if step.state is StepState.UNKNOWN and unproven:
             raise NotPossible(Obstacle.CALL_UNKNOWN)
         if step.state is StepState.WAITING and ADOPTING in flow.facts:
             # Ended now, the order would forget the account, and its next event could create another one.
@@ -112,6 +118,7 @@ def retry(
     without = [step.operation for step in steps if not looked_up(step.operation)]
     if flow.state == "in_doubt" and not not_made and (without or flow.topic == TraderPassed.topic):
         raise NotPossible(Obstacle.NOT_SEEN)
+    unproven = [step.operation for step in steps if flow.state == "in_doubt" and not not_made]
     for step in steps:
         planner.close(step.id, StepState.REFUSED)
     flow.asked_at = planner.now
@@ -121,6 +128,8 @@ def retry(
     flow.state, flow.error_code, flow.error_text = "open", None, None
     flow.round += 1
     planner.plan(flow, look_first=looked_up)
+    if unproven:
+        flow.facts = {**flow.facts, UNPROVEN: unproven}
 
 
 def _end(planner: Planner, flow: FlowRow, end: End) -> None:
