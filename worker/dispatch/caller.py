@@ -22,8 +22,7 @@ from worker.engine.event_flow import item_of
 from worker.engine.flows.base import Rules
 from worker.engine.rows import Claimed, Finish, Found, Later, Move
 from worker.engine.states import SharedBatch, StepState
-from worker.engine.steps.after_call import after_call
-from worker.engine.steps.after_call import unknown as after_unknown
+from worker.engine.steps.after_call import after_call, after_unknown
 from worker.engine.steps.after_look_up import after_look_up, as_looked_for, checks_needs, sent_if_absent
 from worker.engine.steps.splitting import NO_SIGNS, failed_before
 from worker.engine.steps.timing import Timing
@@ -107,8 +106,8 @@ class Caller:
         steps = list(batch.steps)
         if batch.ticket is not None:
             steps.sort(key=lambda step: 0 if step.memory.ticket is None else step.memory.ticket.place)
-        pairs = [(step, self._item(step, operation)) for step in steps]
-        body = orjson.dumps(operation.request([item for _, item in pairs]))
+        items = [self._item(step, operation) for step in steps]
+        body = orjson.dumps(operation.request(items))
         sent = self._with_ticket(body, batch.ticket)
         started = time.monotonic()
         self.crash("before_call")
@@ -125,14 +124,13 @@ class Caller:
                     )
                 except asyncio.CancelledError:
                     reply = Unclear("the worker was stopped")
-                items = [item for _, item in pairs]
                 reply, result = read_reply(operation, reply, items)
                 calling.result = result_name(reply)
             seconds = time.monotonic() - started
             self.crash("after_call")
             if isinstance(reply, NotSent):  # that was no attempt
                 steps = [replace(step, attempts=step.attempts - 1) for step in steps]
-            self.observe(operation.vendor, result_name(reply), len(pairs), seconds)
+            self.observe(operation.vendor, result_name(reply), len(items), seconds)
             denied = isinstance(reply, Unauthorized) and await self._denied(token)
             if denied:
                 log.warning("dispatch.not_permitted", operation=operation.vendor, needs=access_of(operation.path))

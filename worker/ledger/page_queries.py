@@ -21,7 +21,7 @@ PRESENT = timedelta(seconds=15)
 
 _OLDEST = """
 select f.id, f.topic, f.event_id, f.order_id, f.trader_id, f.created_at, s.operation, s.state, s.due,
-       coalesce(s.waits_for, '{}') as waits_for, s.lease_until, s.attempts, s.error
+       coalesce(s.waits_for, '{}') as waits_for, s.lease_until, s.attempts
 from unnest($1::text[]) as t (topic) cross join lateral (
     select * from flow f where f.state = 'open' and f.topic = t.topic order by f.topic, f.created_at limit 1) as f
 left join lateral (
@@ -47,7 +47,6 @@ class Waiting:
     waits_for: Sequence[str]
     lease_until: datetime | None
     attempts: int | None
-    error: str | None
 
 
 @dataclass(frozen=True, slots=True)

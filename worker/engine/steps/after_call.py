@@ -71,7 +71,7 @@ def _move(timing: Timing, rules: StepRules, result: Result, step: Claimed, secon
         case NotExecuted():
             return timing.again(rules, step, seconds, result)
         case Unknown():
-            return unknown(timing, rules, step, seconds, result)
+            return after_unknown(timing, rules, step, seconds, result)
         case _:
             assert_never(result)
 
@@ -121,7 +121,7 @@ def _empty(timing: Timing, rules: StepRules, result: Result, sent: Sent, seconds
     return _move(timing, rules, result, replace(step, memory=memory), seconds)
 
 
-def unknown(timing: Timing, rules: StepRules, step: Claimed, seconds: float, result: Unknown) -> Move:
+def after_unknown(timing: Timing, rules: StepRules, step: Claimed, seconds: float, result: Unknown) -> Move:
     """The step may or may not have taken effect."""
     if rules.looks_up:
         wait = timing.settle if result.wait is None else result.wait

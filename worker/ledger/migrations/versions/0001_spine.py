@@ -133,7 +133,6 @@ create table step (
     call_ids    bigint[] not null default '{}',
     memory      jsonb not null default '{}',  -- what it remembers between attempts: see engine/memory.py
     result      jsonb,
-    error       text,
     history     jsonb not null default '[]',  -- what it waited for, look-ups found and back-offs began: see rows.py
     created_at  timestamptz not null default clock_timestamp(),
     ended_at    timestamptz
