@@ -5,6 +5,7 @@ who left can trade.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.support.small_world import Fate, SmallWorld
 from tests.support.views import RULES
+from worker.engine.flows.base import ADOPTING
 from worker.engine.flows.departing import GIVES
 from worker.engine.states import StepState
 from worker.sandbox import SandboxConfig
@@ -138,7 +140,8 @@ class Firm(RuleBasedStateMachine):
                 bought = [
                     flow
                     for flow in self.world.flows.values()
-                    if flow.topic == "trader.purchased" and flow.facts.get("accountId") == permission["accountId"]
+                    if flow.topic == "trader.purchased"
+                    and permission["accountId"] in (flow.facts.get("accountId"), _found(flow.facts))
                 ]
                 assert any(self._comes_back(flow, user_id, ended) for flow in bought), permission
 
@@ -186,6 +189,11 @@ class Firm(RuleBasedStateMachine):
         for flow in self.world.flows.values():
             assert 1 <= final[flow.topic, flow.event_id] <= flow.round + 1
         self.who_has_left_is_out()
+
+
+def _found(facts: Mapping[str, Any]) -> int | None:
+    """An account that was found and is being adopted."""
+    return None if ADOPTING not in facts else int(facts[ADOPTING]["accountId"])
 
 
 class BareFirm(Firm):
