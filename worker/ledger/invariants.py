@@ -81,8 +81,6 @@ async def violations(database: Database, most: int = 5) -> Sequence[tuple[Invari
     """The invariants that do not hold, each with up to `most` of what breaks it. Raises `DatabaseError`."""
     broken = []
     async with database.transaction() as connection:
-        # These look at much, where everything else probes an index for each row that it is about.
-        await connection.execute("set local enable_hashjoin = on")
         for invariant in INVARIANTS:
             found = await _ask(connection, invariant, most)
             if found:

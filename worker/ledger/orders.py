@@ -60,22 +60,26 @@ where (kind, order_id) in (select * from unnest($1::text[], $2::text[]))
 order by kind, order_id for update
 """  # noqa: S608 - a constant of ours
 
-# Each key is a probe of its own index: of two conditions joined by `or`, the planner may read the whole table.
+# Each key is looked for by itself, and `offset 0` keeps it so: planned in one piece, these may read the whole table.
 _LOCK_BY_WHAT_THEY_GOT = f"""
 select {_COLUMNS} from business_order
 where (kind, order_id) in (
-    select kind, order_id from unnest($1::bigint[]) as named (account_id) join business_order using (account_id)
+    select found.* from unnest($1::bigint[]) as named (id) cross join lateral (
+        select kind, order_id from business_order where account_id = named.id offset 0) as found
     union
-    select kind, order_id from unnest($2::bigint[]) as named (permission_id) join business_order using (permission_id))
+    select found.* from unnest($2::bigint[]) as named (id) cross join lateral (
+        select kind, order_id from business_order where permission_id = named.id offset 0) as found)
 order by kind, order_id for update
 """  # noqa: S608 - a constant of ours
 
 _LOCK_OF_TRADERS = f"""
 select {_COLUMNS} from business_order
 where (kind, order_id) in (
-    select kind, order_id from unnest($1::text[]) as named (trader_id) join business_order using (trader_id)
+    select found.* from unnest($1::text[]) as named (id) cross join lateral (
+        select kind, order_id from business_order where trader_id = named.id offset 0) as found
     union
-    select kind, order_id from unnest($2::bigint[]) as named (user_id) join business_order using (user_id))
+    select found.* from unnest($2::bigint[]) as named (id) cross join lateral (
+        select kind, order_id from business_order where user_id = named.id offset 0) as found)
 order by kind, order_id for update
 """  # noqa: S608 - a constant of ours
 

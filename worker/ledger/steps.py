@@ -161,11 +161,14 @@ from unnest($1::bigint[], $2::text[]) as closed (id, state)
 where step.id = closed.id
 """
 
-# Each key is looked for by itself, and `offset 0` keeps it so: planned in one piece, these may read all open steps.
+# Each key is looked for by itself, and `offset 0` keeps it so: planned in one piece, these may read all open steps. Of
+# an array whose length is not known the planner expects ten ids, and takes the index.
 _WAKE = """
-update step set due = $2::timestamptz from unnest($1::text[]) as happened (key) cross join lateral (
-    select id from step where waits_for @> array[happened.key] offset 0) as found
-where step.id = found.id and step.state = 'waiting' and step.due > $2::timestamptz
+update step set due = $2::timestamptz
+where id = any(array(
+    select found.id from unnest($1::text[]) as happened (key) cross join lateral (
+        select id from step where waits_for @> array[happened.key] offset 0) as found))
+    and state = 'waiting' and due > $2::timestamptz
 """
 
 _CHANGE_TRADER_KEYS = """

@@ -39,18 +39,21 @@ async def write(connection: Connection, traders: Sequence[TraderRow]) -> None:
         await connection.execute(_WRITE, *columns(traders, "trader_id", "user_id", "user_name", "made_here", "maker"))
 
 
+# Each key is looked for by itself (`offset 0`): planned in one piece, these may read the whole table.
 _LOCK = """
 select trader_id, user_id, user_name, made_here, maker from trader
 where trader_id in (
     select unnest($1::text[])
     union
-    select trader.trader_id from unnest($2::bigint[]) as named (user_id) join trader using (user_id))
+    select found.trader_id from unnest($2::bigint[]) as named (user_id) cross join lateral (
+        select trader_id from trader where user_id = named.user_id offset 0) as found)
 order by trader_id for update
 """
 
 _OF_USERS = """
-select trader.trader_id, trader.user_id, trader.user_name, trader.made_here, trader.maker
-from unnest($1::bigint[]) as named (user_id) join trader using (user_id)
+select found.* from unnest($1::bigint[]) as named (user_id) cross join lateral (
+    select trader_id, user_id, user_name, made_here, maker from trader
+    where user_id = named.user_id offset 0) as found
 """
 
 _WRITE = """
