@@ -14,12 +14,15 @@ from typing import Any
 import orjson
 import pytest
 
+from schemas.events import EVENTS
 from tests.support.firm import application
 from tests.support.views import NOW, order, view
 from tests.support.views import RULES as DEFAULTS
 from worker.engine.flows import FLOWS
 from worker.engine.flows.base import DepartureView, End, Planned, Send, View, Wait
 from worker.engine.flows.departing import GIVES
+from worker.partner.operation import Resend
+from worker.partner.operations import OPERATIONS
 from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
 README = Path(__file__).parents[2] / "worker" / "engine" / "flows" / "README.md"
@@ -54,8 +57,8 @@ FORGOTTEN = (
 """Facts that grow and lead nowhere else."""
 
 
-def events() -> Mapping[str, Sequence[dict[str, Any]]]:
-    """What the shop may send."""
+def events(topic: str) -> Sequence[dict[str, Any]]:
+    """What the shop may send: the examples, or one event for each way that the flow may go."""
     bought: dict[str, Any] = {
         "orderId": "100",
         "traderId": "t",
@@ -64,16 +67,14 @@ def events() -> Mapping[str, Sequence[dict[str, Any]]]:
         "account": {"templateAccountId": 11, "initialBalance": 1},
     }
     passed = {"orderId": "F-1", "traderId": "t", "application": application()}
-    return {
+    ways: Mapping[str, Sequence[dict[str, Any]]] = {
         "trader.purchased": [bought, {name: bought[name] for name in ("orderId", "traderId", "account")}],
         "trader.failed": [{"traderId": "t", "orderId": "100"}, {"traderId": "t", "tradingPermissionIds": [21, 22]}],
         "trader.left": [{"traderId": "t"}, {"traderId": "t", "immediate": True}],
-        "md.signed": [{"userId": 5}],
         "trader.passed": [passed, {**passed, "documents": [FILE] * 3}],
-        "account.assigned": [{"accountId": 11, "userId": 5}],
-        "permission.requested": [{"accountId": 11, "ctaContact": "C", "ctaEmail": "c@example.com"}],
         "account.reset": [{"accountId": 11, "tradeDate": "2026-11-20"}, {"orderId": "100", "tradeDate": "2026-11-20"}],
     }
+    return ways.get(topic) or list(map(dict, EVENTS[topic].examples))
 
 
 def found(status: str) -> Succeeded:
@@ -104,9 +105,14 @@ ENDS: Mapping[str, Sequence[Result]] = {
     "submitPartnerSubaccountDocument": (DONE, NO),
     "getPartnerSubaccountRequestStatus": (seen("InReview"), seen("Approved", accountId=7), seen("Denied"), OUT),
     "requestTradingPermission": (Succeeded({"tradingPermissionId": 21}), NO, OUT, DOUBT),
-    "resetDemoAccountState": (DONE, NO, OUT),
 }  # fmt: skip
-"""How each step may end."""
+"""How steps may end whose flow asks for a value or a text."""
+
+
+def ends(operation: str) -> Sequence[Result]:
+    """How a step may end. Without a doubt, if it may be sent again whatever became of it."""
+    sure = OPERATIONS[operation].recovery.resend is Resend.ALWAYS
+    return ENDS.get(operation) or ((DONE, NO, OUT) if sure else (DONE, NO, OUT, DOUBT))
 
 
 def situations(topic: str, event: dict[str, Any], facts: Mapping[str, Any]) -> Iterator[View]:
@@ -163,7 +169,7 @@ def moves(topic: str) -> set[tuple[str, str]]:
             seen.add(once)
             ahead.append((state, event, planned))
 
-    for event in events()[topic]:
+    for event in events(topic):
         for shown in situations(topic, event, {}):
             reach("[*]", event, flow.plan(shown, RULES))
     while ahead:
@@ -173,7 +179,7 @@ def moves(topic: str) -> set[tuple[str, str]]:
                 reach(origin, event, flow.plan(shown, RULES))
             continue
         assert isinstance(planned.decision, Send)
-        for end in ENDS[planned.decision.operation]:
+        for end in ends(planned.decision.operation):
             for shown in situations(topic, event, planned.facts):
                 learned = flow.learn(shown, planned.decision.operation, end)
                 if isinstance(learned, Planned):

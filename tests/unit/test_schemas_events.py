@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from schemas.events import EVENTS, TOPICS, NewUser, TraderPassed, TraderPurchase
 from schemas.events.left import TraderLeft
 from schemas.events.signed import MdSigned
 from schemas.faults import Fault, fault
+from tests.support.processes import ROOT
 
 FULL = EVENTS["trader.purchased"].examples[0]
 PASSED = EVENTS["trader.passed"].examples[0]
@@ -38,18 +40,10 @@ def refusal(topic: str, body: Mapping[str, Any]) -> Fault:
     return fault(caught.value)
 
 
-def test_topics_stand_in_the_contracts_order() -> None:
-    """All eight input topics have a model, in the order in which the contract tells them."""
-    assert TOPICS == (
-        "trader.purchased",
-        "trader.failed",
-        "trader.left",
-        "md.signed",
-        "trader.passed",
-        "account.assigned",
-        "permission.requested",
-        "account.reset",
-    )
+def test_topics_are_those_of_the_readme() -> None:
+    """The README's table of topics has every input topic, in the same order."""
+    table = (ROOT / "README.md").read_text().split("| topic | body", 1)[1].split("\n\n", 1)[0]
+    assert tuple(re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE)) == TOPICS
 
 
 @pytest.mark.parametrize(("topic", "body"), [(t, body) for t, model in EVENTS.items() for body in model.examples])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from datetime import time, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -44,36 +44,14 @@ def wrong(group: type[Group], env: dict[str, str]) -> dict[str, Problem]:
     return {problem.name: problem for problem in caught.value.problems}
 
 
-def test_defaults_are_those_of_the_contract() -> None:
-    """What is not set has the default that the contract's table gives."""
+def test_numbers_with_a_unit_become_durations() -> None:
+    """What a setting counts in days, hours, seconds or milliseconds is a duration where it is used."""
     found = load(RunSettings, COMPLETE)
-    assert found.kafka_bootstrap_servers == "localhost:9092"
-    assert found.kafka_group_id == "tradovate-worker"
-    assert found.kafka_topic_prefix == ""
-    assert found.kafka_security_protocol == "PLAINTEXT"
-    assert (found.kafka_topic_partitions, found.kafka_topic_replication) == (12, 1)
-    assert (found.kafka_topic_retention_hours, found.kafka_dlq_retention_hours) == (168, 336)
-    assert found.database_url.get_secret_value() == "postgresql://localhost/tradovate_worker"
-    assert found.tradovate_environment == "staging"
-    assert found.tradovate_account_prefix == "EVAL"
-    assert found.tradovate_hourly_budget == 4500
-    assert found.tradovate_minute_budget == 600
-    assert found.tradovate_timeout_seconds == 60
-    assert found.lockout == timedelta(hours=1)
-    assert found.settle == timedelta(seconds=15)
-    assert found.tradovate_maintenance is True
-    assert found.day_end == time(17, 15)
-    assert found.unknown_wait == timedelta(minutes=15)
-    assert (found.retry_base, found.retry_cap, found.retry_for) == (
-        timedelta(seconds=1),
-        timedelta(minutes=5),
-        timedelta(days=1),
-    )
-    assert (found.batch_linger, found.batch_linger_max_seconds) == (timedelta(milliseconds=5), 60)
-    assert found.ledger_keep == timedelta(days=400)
-    assert (found.http_host, found.http_port, found.console_token) == ("127.0.0.1", 8000, None)
-    assert (found.log_level, found.log_format) == ("info", "json")
-    assert found.otel_exporter_otlp_endpoint is None
+    assert (found.lockout, found.settle) == (timedelta(hours=1), timedelta(seconds=15))
+    assert (found.unknown_wait, found.batch_linger) == (timedelta(minutes=15), timedelta(milliseconds=5))
+    assert (found.retry_base, found.retry_cap) == (timedelta(seconds=1), timedelta(minutes=5))
+    assert (found.retry_for, found.ledger_keep) == (timedelta(days=1), timedelta(days=400))
+    assert found.kafka_dlq_retention == timedelta(days=14)
 
 
 @pytest.mark.parametrize(

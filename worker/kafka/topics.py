@@ -10,7 +10,7 @@ from schemas.events import TOPICS
 __all__ = ["ADMIN_ALERT", "ALL_TOPICS", "INPUT_TOPICS", "TopicNames", "dead_letter_topic", "outcome_topic"]
 
 INPUT_TOPICS = TOPICS
-"""The eight events' topics, in the order of the contract's table."""
+"""The events' topics, in the order of the contract's table."""
 
 ADMIN_ALERT = "admin.alert"
 """Where the bridge puts Tradovate's admin alerts that ask nothing of us."""
