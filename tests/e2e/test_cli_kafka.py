@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.kafka import Broker
 from tests.support.processes import worker
+from worker.kafka.topics import ALL_TOPICS
 
 
 @pytest.fixture
@@ -27,10 +28,10 @@ def test_topics_are_made_as_the_settings_say(env: Mapping[str, str]) -> None:
     with worker("watch", env=env) as process:
         assert process.wait() == 1
         assert "tradovate-worker topics create" in process.stderr
-    for new in (26, 0):
+    for new in (len(ALL_TOPICS), 0):
         with worker("topics", "create", env=env) as process:
             assert process.wait() == 0, process.stderr
-            assert f"All 26 topics exist, {new} of them new." in process.stdout
+            assert f"All {len(ALL_TOPICS)} topics exist, {new} of them new." in process.stdout
     with worker("topics", "list", "--json", env=env) as process:
         assert process.wait() == 0, process.stderr
         listed = {one["topic"]: one for one in json.loads(process.stdout)}
@@ -44,7 +45,7 @@ def test_topics_that_cannot_be_made_say_why(env: Mapping[str, str]) -> None:
     with worker("topics", "create", env={**env, "KAFKA_TOPIC_REPLICATION": "9"}) as process:
         assert process.wait() == 1
         assert process.stderr.count("\n") == 1
-        assert "for all of 26 topics" in process.stderr
+        assert f"for all of {len(ALL_TOPICS)} topics" in process.stderr
 
 
 def test_many_events_are_sent_whole(env: Mapping[str, str]) -> None:
