@@ -73,14 +73,7 @@ class Bridge:
             if not await Start(settings, self.database, self.stopping).prepared(TOPICS):
                 return
             self.started = True
-            upkeep = Upkeep(
-                self.database,
-                settings.ledger_keep,
-                settings.kafka_dlq_retention,
-                self.name,
-                "bridge",
-                self.served.address,
-            )
+            upkeep = Upkeep(settings, self.database, self.name, "bridge", self.served.address)
             loops = [
                 asyncio.create_task(self.leadership.run(), name="lead"),
                 asyncio.create_task(self._work(), name="work"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.prune import forget_doubtful, prune
 from worker.ledger.replicas import gone, seen
+from worker.settings import BridgeSettings
 from worker.telemetry.log_on_change import Changes
 
 log = structlog.get_logger()
@@ -26,9 +26,8 @@ PRUNE_EVERY = 120
 class Upkeep:
     """One loop a process."""
 
+    settings: BridgeSettings
     database: Database
-    keep: timedelta
-    keep_letters: timedelta
     name: str
     role: str
     address: str | None
@@ -36,11 +35,12 @@ class Upkeep:
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set. A database that is away is tried again at the next turn."""
         turn, said = 0, Changes()
+        keep, keep_letters = self.settings.ledger_keep, self.settings.kafka_dlq_retention
         while not stopping.is_set():
             try:
                 await seen(self.database, self.name, self.role, self.address)
                 if turn % PRUNE_EVERY == 0:
-                    pruned = await prune(self.database, self.keep, self.keep_letters)
+                    pruned = await prune(self.database, keep, keep_letters)
                     pruned += await forget_doubtful(self.database)
                     if pruned:
                         log.info("upkeep.pruned", rows=pruned)

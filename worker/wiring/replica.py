@@ -272,14 +272,7 @@ class Replica:
             if not await self._prepared():
                 return
             self.started = True
-            upkeep = Upkeep(
-                self.database,
-                settings.ledger_keep,
-                settings.kafka_dlq_retention,
-                self.name,
-                "worker",
-                self.served.address,
-            )
+            upkeep = Upkeep(settings, self.database, self.name, "worker", self.served.address)
             loops = [
                 asyncio.create_task(self.dispatcher.run(self.stopping), name="dispatch"),
                 asyncio.create_task(self.publisher.run(), name="publish"),
