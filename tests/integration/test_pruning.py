@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from worker.ledger import replicas
 from worker.ledger.database import Connection, Database
-from worker.ledger.prune import prune
+from worker.ledger.prune import forget_doubtful, prune
 
 KEEP, KEEP_LETTERS = timedelta(days=400), timedelta(days=14)
 
@@ -83,3 +84,20 @@ async def test_what_is_not_old_enough_stays(database: Database) -> None:
         for table in OLD:
             await connection.execute(f"delete from {table}")  # noqa: S608
     assert all((await written(database, "1 hour")).values())
+
+
+async def test_a_flow_in_doubt_loses_its_personal_data_after_thirty_days(database: Database) -> None:
+    """Its event is deleted, the flow stays; younger flows in doubt and failed flows keep theirs."""
+    ages = {"doubt, old": ("in_doubt", 31), "doubt, new": ("in_doubt", 29), "failed": ("failed", 31)}
+    async with database.transaction() as connection:
+        for number, (name, (state, days)) in enumerate(ages.items(), 1):
+            await connection.execute(
+                'insert into flow (id, topic, event_id, partition, "offset", state, asked_at, ended_at, body)'
+                " values ($1, 'md.signed', $2, 0, $3, $4, now(), now() - $5::interval, 'body')",
+                UUID(int=number), name, number, state, timedelta(days=days),
+            )  # fmt: skip
+    assert await forget_doubtful(database) == 1
+    async with database.connection() as connection:
+        rows = await connection.fetch("select event_id from flow where body is null")
+        assert [row["event_id"] for row in rows] == ["doubt, old"]
+        assert await connection.fetchval("select count(*) from flow") == len(ages)
