@@ -1,4 +1,4 @@
-"""What every Tradovate operation declares. Adding an endpoint is adding one declaration and its pydantic models.
+"""What every Tradovate operation declares. Adding an endpoint is adding one declaration (worker/README.md, Adding).
 
 An operation declares how items become a request and what a response proves, and in three parts how it batches, how it
 recovers, and what limits it. It does no I/O of its own: a look-up gets a `Reader`.
