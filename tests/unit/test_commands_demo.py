@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from schemas.events import EVENTS
 from worker.cli.demo.others import others
 from worker.cli.demo.purchases import CATALOGUE, plain_purchases, purchases
 from worker.cli.demo.samples import Expect, Of, Sample, filled
@@ -98,9 +99,9 @@ def test_samples_are_good_events_but_for_one(tmp_path: Any) -> None:
         assert isinstance(parsed, Parsed) == (one.expect.dead_letter is None), one.title
 
 
-def test_every_flow_has_a_sample() -> None:
-    """A topic that the worker serves and the demo does not show is a hole in it."""
-    assert {one.topic for one in everything()} == set(FLOWS)
+def test_every_event_has_a_flow_and_a_sample() -> None:
+    """No topic is without a flow, and the demo shows each of them."""
+    assert set(EVENTS) == set(FLOWS) == {one.topic for one in everything()}
 
 
 def test_what_a_sample_waits_for_comes_before_it() -> None:

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.partner.operations import OPERATIONS
 from worker.sandbox import SandboxConfig, with_switches
 from worker.sandbox.core import Core, Request
 from worker.sandbox.limits import Budget, strip_ticket
 from worker.sandbox.operation import Domain
+from worker.sandbox.operations import OPERATIONS as SERVED
 from worker.sandbox.served_hosts import Places
 from worker.sandbox.socket_connection import Connection
 
@@ -129,3 +131,12 @@ def test_a_lock_out_ends_only_after_silence(pauses: list[float], limit: int) -> 
             assert (verdict == 429) == (pause < 20) or limit == 0
         locked = verdict == 429
     assert budget.used(config, now) <= limit
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_call_of_the_worker_is_served(name: str) -> None:
+    """The simulated partner has each operation that the worker declares, on the same domain."""
+    operation = OPERATIONS[name]
+    served = SERVED.get(operation.path.lower())
+    assert served is not None
+    assert served.domain in (None, operation.domain.value)
