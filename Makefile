@@ -29,7 +29,7 @@ lint: $(READY) ## check the style
 types: $(READY) ## check the types
 	@$(BIN)/mypy
 
-bench: $(READY) ## measure on the PostgreSQL of this system and the embedded one: purchases a second, calls, latency, memory
+bench: $(READY) ## measure each target on PostgreSQL with fsync on and off (ARGS="--only lone,burst --rounds 1")
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 soak: $(READY) ## five minutes of signatures and dropped connections (ARGS="--seconds 60")

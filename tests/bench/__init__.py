@@ -1,1 +1,1 @@
-"""Numbers, printed beside their marks and never asserted on a clock. `make bench` runs them all."""
+"""Figures beside their targets; nothing is asserted on a clock. `make bench` measures them."""

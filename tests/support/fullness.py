@@ -12,7 +12,7 @@ insert into flow (id, topic, event_id, partition, "offset", trader_id, user_id, 
     facts, body, created_at, ended_at, asked_at)
 """
 
-_SEED = f"""
+_ENDED = f"""
 insert into trader (trader_id, user_id, made_here) select 'old-' || i, 1000000 + i, true from generate_series(1, $n) i;
 
 insert into business_order (kind, order_id, flow_id, state, details, trader_id, user_id, account_id, permission_id,
@@ -36,7 +36,9 @@ insert into outcome (outcome_id, flow_id, topic, event_id, status, headers, body
 select 'old-' || i, lpad(to_hex(i), 32, '0')::uuid, 'trader.purchased', 'old-' || i, 'succeeded', '{{}}', '{{}}',
     now() - interval '400 days' * i / $n, now() - interval '400 days' * i / $n, now() - interval '400 days' * i / $n
 from generate_series(1, $n) i;
+"""  # noqa: S608 - constants of ours
 
+_OPEN = f"""
 -- open: one in ten waits for an order, one in ten is due later, one in a hundred is being sent
 {_FLOW}
 select lpad(to_hex(16777216 + i), 32, '0')::uuid, 'trader.failed', 'waits-' || i, i % 12, i, 'w-' || i, null,
@@ -61,22 +63,40 @@ insert into step (flow_id, operation, rank, state, trader_key, due, lease, lease
 select lpad(to_hex(50331648 + i), 32, '0')::uuid, 'createEvaluationUsers', 6, 'in_flight', 't:f-' || i, now(),
     gen_random_uuid(), now() + interval '1 hour'
 from generate_series(1, $n / 100) i;
+"""  # noqa: S608 - constants of ours
 
+_OTHERS = """
 insert into call (operation, endpoint, domain, kind, items, replica, at, finished_at, result, http_status)
 select o, o, 'live', 'send', 100, 'old', now() - interval '400 days' * i / $n, now() - interval '400 days' * i / $n,
     'answer', 200
 from generate_series(1, $n / 2) i, unnest(array['createEvaluationUsers', 'createEvaluationAccounts']) o;
+insert into hold (scope, reason, until, cleared_at)
+select 'endpoint:e' || i, 'a penalty ticket', now() - interval '1 day', now() from generate_series(1, $n / 100) i;
+insert into signal (topic, id) select 'md.signed', i from generate_series(1, $n) i;
+"""
+
+_RECENT = """
 insert into call (operation, endpoint, domain, kind, items, replica, at, finished_at, result, http_status)
 select 'createEvaluationUsers', 'createEvaluationUsers', 'live', 'send', 100, 'old', now() - interval '1 second' * i,
     now() - interval '1 second' * i, 'answer', 200
 from generate_series(1, $c) i;
-insert into hold (scope, reason, until, cleared_at)
-select 'endpoint:e' || i, 'a penalty ticket', now() - interval '1 day', now() from generate_series(1, $n / 100) i;
-insert into signal (topic, id) select 'md.signed', i from generate_series(1, $n) i;
-"""  # noqa: S608 - constants of ours
+"""
 
 
 async def fill(connection: Connection, flows: int) -> None:
-    """Writes so many ended flows, and what belongs to a ledger of that age. Nothing is analysed."""
-    seed = _SEED.replace("$n", str(flows)).replace("$c", str(RECENT_CALLS))
+    """Writes so many ended flows, a fifth as many open ones, and what belongs to a ledger of that age. Nothing is
+    analysed.
+    """
+    await _write(connection, _ENDED + _OPEN + _OTHERS + _RECENT, flows)
+
+
+async def fill_ended(connection: Connection, flows: int) -> None:
+    """The same without open flows and without calls of the last hour: there is nothing left to do, and the budget is
+    not used.
+    """
+    await _write(connection, _ENDED + _OTHERS, flows)
+
+
+async def _write(connection: Connection, seed: str, flows: int) -> None:
+    seed = seed.replace("$n", str(flows)).replace("$c", str(RECENT_CALLS))
     await connection.execute(f"set local statement_timeout = 0; {seed}")

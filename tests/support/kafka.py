@@ -47,6 +47,12 @@ class KafkaServer:
         self.bootstrap_servers = f"127.0.0.1:{self._ports[0]}"
         self.signed_in = f"127.0.0.1:{self._ports[2]}"
 
+    @property
+    def pid(self) -> int:
+        """The id of its process, whose child may be the broker."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> Self:
         """Starts it, or starts it again with all that it held, at the same address. Returns when it answers."""
         port, controller, sasl = map(str, self._ports)
