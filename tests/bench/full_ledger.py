@@ -22,7 +22,6 @@ from tests.support.fullness import fill_ended
 from tests.support.processes import Process
 from tests.support.waiting import eventually
 from worker.ledger import schema
-from worker.ledger.database import Database
 
 PAGES = ("/flows", "/flows?state=failed", "/flows?topic=trader.purchased", "/flows?q=old-77")
 """The console's list: all flows, two filters, and a search."""
@@ -70,16 +69,14 @@ async def _filled(servers: Servers, flows: int) -> AsyncIterator[str]:
     url = await asyncio.to_thread(servers.postgres.create_database, name)
     try:
         await schema.upgrade(url)
-        database = Database(url)
-        async with database.transaction() as connection:
-            await fill_ended(connection, flows)
-        await database.close()
-        raw = await asyncpg.connect(url)
+        connection = await asyncpg.connect(url)
         try:
-            await raw.execute("vacuum analyze")
-            await raw.execute("checkpoint")
+            async with connection.transaction():
+                await fill_ended(connection, flows)
+            await connection.execute("vacuum analyze")
+            await connection.execute("checkpoint")
         finally:
-            await raw.close()
+            await connection.close()
         yield url
     finally:
         await asyncio.to_thread(servers.postgres.drop_database, name)

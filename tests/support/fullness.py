@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.ledger.connection import Connection
+from typing import Any, Protocol
 
 RECENT_CALLS = 3_000
 """Calls of the last hour."""
@@ -81,6 +81,14 @@ select 'createEvaluationUsers', 'createEvaluationUsers', 'live', 'send', 100, 'o
     now() - interval '1 second' * i, 'answer', 200
 from generate_series(1, $c) i;
 """
+
+
+class Connection(Protocol):
+    """The worker's, or the driver's own, which has no time limit."""
+
+    async def execute(self, query: str, *args: Any) -> str:
+        """Runs statements."""
+        ...
 
 
 async def fill(connection: Connection, flows: int) -> None:
