@@ -65,7 +65,7 @@ class Figure:
 
 def table(by_server: Mapping[str, Sequence[Figure]], rounds: int) -> Table:
     """All figures, with a column for each server: median (smallest to greatest) of the rounds."""
-    made = Table(title=f"medians of {rounds} rounds (smallest to greatest)")
+    made = Table(title=f"median (smallest to greatest); rounds: {rounds}")
     for heading in ("", "target", *by_server):
         made.add_column(heading)
     lines: dict[str, Figure] = {each.what: each for figures in by_server.values() for each in figures}
