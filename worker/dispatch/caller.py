@@ -20,7 +20,7 @@ from worker.dispatch.result_writer import Writer
 from worker.dispatch.step_rules import rules_of, sent_steps
 from worker.engine.event_flow import item_of
 from worker.engine.flows.base import Rules
-from worker.engine.rows import Claimed, Finish, Found, Later, Move
+from worker.engine.rows import Claimed, Found, Later, Move
 from worker.engine.states import SharedBatch, StepState
 from worker.engine.steps.after_call import after_call, after_unknown
 from worker.engine.steps.after_look_up import after_look_up, as_looked_for, checks_needs, sent_if_absent
@@ -43,7 +43,7 @@ from worker.partner.operation import CannotLook, HostDoubted, Item, Operation, R
 from worker.partner.permission_classes import access_of
 from worker.partner.response import read_reply
 from worker.replies import NotSent, Reply, Ticket, Unauthorized, Unclear
-from worker.results import Result, Succeeded, Unknown
+from worker.results import Result, Unknown
 from worker.session import NoSession, SessionKeeper, Token
 from worker.telemetry.log_on_change import Changes
 from worker.telemetry.tracing import Traced, Tracing
@@ -91,7 +91,6 @@ class Caller:
     _said: Changes = field(default_factory=Changes)
     seen: Seen = field(default_factory=Seen)
     writer: Writer = field(init=False)
-    _introduced: bool = False  # what the ledger knows has been shown to `seen`
 
     def __post_init__(self) -> None:
         self.writer = Writer(self.ledger)
@@ -143,9 +142,6 @@ class Caller:
                 seconds=seconds,
                 call_id=batch.call_id,
             )
-            for move in moves:
-                if isinstance(move, Finish) and isinstance(move.result, Succeeded):
-                    self.seen.learn(move.result.value)
             held = self._keep_ticket(operation, reply, batch, body)
             self.crash("before_record")
             following = self.following(len(steps), operation.batching.feeds)
@@ -251,7 +247,6 @@ class Caller:
                 self.ledger.giving_up([batch.lease]),
                 self.tracing.calling(operation.vendor, "look_up", self._traced(steps)) as calling,
             ):
-                await self._introduce()
                 sent = any(sent_if_absent(step) for step in unknown)
                 for some, ask in ((needed, look_for_needed), (unknown, partial(look, sent=sent))):
                     results += await self._results(operation, reader, some, ask) if some else ()
@@ -285,12 +280,6 @@ class Caller:
         times = self._cannot_look[operation.name]
         self._cannot_look[operation.name] = times + 1
         return min(CANNOT_LOOK * (1 << min(times, 5)), CANNOT_LOOK_MOST)
-
-    async def _introduce(self) -> None:
-        """Shows what the ledger knows to what the reads have shown, once."""
-        if not self._introduced:
-            self.seen.learn(await self.claims.an_account())
-            self._introduced = True
 
     async def _results(
         self, operation: Operation, reader: LookUpReader, steps: Sequence[Claimed], ask: Look

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -217,15 +217,6 @@ class Claims:
         if hold is None or hold.body_digest is None or not self.ledger.vault.same(hold.body_digest, asked):
             return None
         return hold.ticket if await holds.spend_ticket(connection, hold.id) else None
-
-    async def an_account(self) -> Mapping[str, Any]:
-        """The name and the user of an account that was made; empty when there is none yet."""
-        async with self.ledger.database.connection() as connection:
-            row = await connection.fetchrow(
-                "select facts ->> 'accountName' as name, user_id from business_order where account_id is not null"
-                " and kind = 'purchased' order by account_id desc limit 1"
-            )
-        return {} if row is None else {"accountName": row["name"], "userId": row["user_id"]}
 
     async def signs_since(self, operation: str, since: int) -> Signs:
         """How calls of `operation` that were begun after the call `since` have fared."""

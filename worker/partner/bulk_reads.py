@@ -87,7 +87,6 @@ async def _finds(
                 found[folded(row["name"])].append(row)
         if _understood(form, [places[folded(row["name"])] for row in rows], len(asked)):
             seen.forms[path] = form
-            seen.names.setdefault(path, rows[0]["name"])
             return ()
         if form is learned and (pages[-1] == [] or (pages[-1] is No.NOT_THERE and not beside)):
             return ()  # it has understood this form before, and there is nothing to find

@@ -126,7 +126,7 @@ class _Watched:
 
 def _controls(seen: Seen, domain: Domain, items: Sequence[Item]) -> Sequence[tuple[str, Mapping[str, Query]]]:
     """Reads of something that is there, the likeliest first. A user who is not there may be answered 404 as well."""
-    users = [seen.user_id, next((item["userId"] for item in items if "userId" in item), None), seen.trader_id]
+    users = [seen.user_id, next((item["userId"] for item in items if "userId" in item), None)]
     path = "/userPlugin/deps" if domain is Domain.LIVE else "/tradingPermission/deps"
     reads: list[tuple[str, Mapping[str, Query]]] = [
         (path, {"masterid": user}) for user in dict.fromkeys(users) if user is not None

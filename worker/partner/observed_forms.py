@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from worker.replies import Domain, Query
 
@@ -25,25 +24,18 @@ class Form(Enum):
 
 @dataclass(slots=True)
 class Seen:
-    """`user_id`: the API user's own; `trader_id`: the user of some trader of ours.
+    """`user_id`: the API user's own.
 
-    `names`: by path of a bulk read, a name that exists there: the API user's login name, an account of ours. Asked for
-    beside others, it shows whether the read understood the question.
+    `names`: by path of a bulk read, a name that exists there: the API user's login name, the template account's. Asked
+    for beside others, it shows whether the read understood the question. It is never a trader's: a call that names a
+    trader must not be in flight beside another one that does.
     """
 
     introduced: bool = False  # a template account has been read for its name
     user_id: int | None = None
-    trader_id: int | None = None
     names: dict[str, str] = field(default_factory=dict)
     forms: dict[str, Form] = field(default_factory=dict)  # by path: the form in which it has found something
     most: dict[str, int] = field(default_factory=dict)  # by path: values that it takes at once, if not a hundred
     broken: set[str] = field(default_factory=set)  # paths of bulk reads by name that have missed what was there
     lists: set[str] = field(default_factory=set)  # paths of `ldeps` reads that have found something
     controls: dict[Domain, tuple[str, Mapping[str, Query]]] = field(default_factory=dict)  # the last that succeeded
-
-    def learn(self, value: Mapping[str, Any]) -> None:
-        """Notes the account and the user of a step that has just succeeded, or of one that the ledger knows."""
-        if value.get("accountName") is not None:
-            self.names[ACCOUNTS] = value["accountName"]  # the newest: an old one may be archived any day
-        if value.get("userId") is not None and self.trader_id is None:
-            self.trader_id = value["userId"]

@@ -119,7 +119,7 @@ def _ours(account: Row, item: Item, permission: Row | None) -> Result:
 
 
 async def _introduce(reader: Reader, items: Sequence[Item]) -> None:
-    """Learns the name of the template account, if no account's name is known yet: see `Seen.names`."""
+    """Learns the name of the template account, once: see `Seen.names`."""
     if len(items) > 1 and ACCOUNTS not in reader.seen.names and not reader.seen.introduced:
         reader.seen.introduced = True
         template = await item(reader, Domain.DEMO, "account", items[0]["templateAccountId"])
