@@ -119,6 +119,23 @@ async def test_accounts_are_found_and_missed_rightly(form: str, nothing: Any, kn
         assert [n for n in range(100) if isinstance(found[n], NotExecuted)] == [n for n in range(100) if n not in there]
 
 
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_look_up_names_no_trader_but_its_own(form: str) -> None:
+    """What shows that a read was understood is the firm's own: another trader may have a call in flight."""
+    reader = accounts(form, [THERE[n] for n in range(50)], [], None)
+    await look(ACCOUNTS, reader, *map(account, range(50)))
+    reader.asked.clear()
+    await look(ACCOUNTS, reader, *map(account, range(60, 70)))
+    asked = {name for _, query in reader.asked for name in _names(query.get("names", query.get("name", ())))}
+    assert asked - {account(n)["name"] for n in range(60, 70)} <= {TEMPLATE["name"]}
+    ids = {query["masterid"] for _, query in reader.asked if "masterid" in query}
+    assert ids <= {reader.seen.user_id, *(account(n)["userId"] for n in range(60, 70))}
+
+
+def _names(asked: Any) -> list[str]:
+    return asked.split(",") if isinstance(asked, str) else list(asked)
+
+
 @pytest.mark.parametrize(
     ("form", "nothing", "known", "there", "first", "then"),
     [
