@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import orjson
 
 from schemas.events import EVENTS
-from schemas.outcomes import Outcome
+from schemas.outcomes import Outcome, Status
 from worker.backoff import Schedule
 from worker.dispatch.step_rules import rules_of, sent_steps
 from worker.engine import operator
@@ -316,9 +316,18 @@ class SmallWorld:
         """Starts a failed flow again."""
         self.tick()
         planner, flow = self._planner(), self.flows[flow_id].copy()
-        parked = [_open(step) for step in self.steps.values() if step.flow_id == flow_id and not step.ended]
-        operator.retry(planner, flow, parked, lambda name: OPERATIONS[name].recovery.look_up is not None)
+        operator.retry(planner, flow, self._parked(flow_id), lambda name: OPERATIONS[name].recovery.look_up is not None)
         self._write(planner)
+
+    def resolve(self, flow_id: uuid.UUID, status: Status) -> None:
+        """Ends a flow in doubt as an operator says."""
+        self.tick()
+        planner = self._planner()
+        operator.resolve(planner, self.flows[flow_id].copy(), self._parked(flow_id), status, {}, "an operator looked")
+        self._write(planner)
+
+    def _parked(self, flow_id: uuid.UUID) -> list[OpenStep]:
+        return [_open(step) for step in self.steps.values() if step.flow_id == flow_id and not step.ended]
 
     # -- what is seen
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schemas.outcomes import Outcome
+from schemas.outcomes import Outcome, Status
 from tests.support.small_world import Fate, SmallWorld, Step
 from tests.support.views import RULES
 from worker.engine.states import StepState
@@ -106,6 +106,37 @@ def test_a_purchase_in_doubt_that_is_retried_cannot_be_cancelled_before_it_is_lo
     finished(world)
     assert [each["id"] for each in accounts(world, "EVAL100")] == [first.account_id]
     assert accounts(world, "GIVEN1") == []
+
+
+@pytest.mark.parametrize("first_name", [None, "GIVEN1"])
+@pytest.mark.parametrize("second_name", [None, "GIVEN2"])
+def test_an_order_that_ended_in_doubt_adopts_the_account_that_it_had_asked_for_under_another_name(
+    first_name: str | None, second_name: str | None
+) -> None:
+    """An operator resolved it as failed, not having seen the account; the order's next event finds it."""
+    world = SmallWorld(SandboxConfig(account_names_unique=False), RULES)
+    buy(world, "100", **({"name": first_name} if first_name else {}))
+    step = step_of(world, ACCOUNTS)
+    world.work(step, Fate.LOST_AFTER)
+    world.give_up(step)
+    world.resolve(step.flow_id, Status.FAILED)
+    (made,) = accounts(world, first_name or "EVAL100")
+    buy(world, "100", **({"name": second_name} if second_name else {}))
+    outcome = finished(world)
+    assert (outcome.status, outcome.account_id) == ("succeeded", made["id"])
+    assert [each for name in ("EVAL100", "GIVEN1", "GIVEN2") for each in accounts(world, name)] == [made]
+
+
+def test_a_name_that_proved_to_be_anothers_does_not_keep_the_order_from_its_next_name() -> None:
+    """What came of the first name is known, so that it is not looked for again."""
+    world = SmallWorld(SandboxConfig(account_names_unique=False), RULES)
+    buy(world, "100", name="GIVEN1")
+    finished(world)
+    buy(world, "200", name="GIVEN1")
+    assert finished(world).error_code == "conflict"
+    buy(world, "200", name="GIVEN2")
+    outcome = finished(world)
+    assert (outcome.status, outcome.account_name) == ("succeeded", "GIVEN2")
 
 
 @pytest.mark.parametrize("status", ["Revoked", "Declined"])

@@ -31,7 +31,7 @@ GONE = Misdirected("", 404)
 
 ITEMS: list[tuple[Operation, dict[str, Any]]] = [
     (USERS, {"name": "jane", "email": "jane@example.com"}),
-    (ACCOUNTS, {"name": "EVAL1", "userId": 5, "templateAccountId": 3, "_derived": True}),
+    (ACCOUNTS, {"name": "EVAL1", "userId": 5, "templateAccountId": 3, "_derived": "EVAL1"}),
     (PERMISSION, {"accountId": 11, "userId": 5}),
     (REQUEST, {"accountId": 11, "ctaContact": "x", "ctaEmail": "x@y"}),
     (REVOKE, {"tradingPermissionIds": [9]}),

@@ -29,7 +29,7 @@ def user(number: int) -> dict[str, Any]:
 
 
 def account(number: int) -> dict[str, Any]:
-    return {"name": f"EVAL{number}", "userId": number + 1, "templateAccountId": 3, "_derived": True}
+    return {"name": f"EVAL{number}", "userId": number + 1, "templateAccountId": 3, "_derived": f"EVAL{number}"}
 
 
 def finds(form: str, rows: list[dict[str, Any]], nothing: Any, most: int = 1000) -> Callable[[Mapping[str, Any]], Any]:

@@ -76,7 +76,7 @@ class HostDoubted(Unreadable):
 
 Item = Mapping[str, Any]
 """What one step asks for, in the partner's field names, plus keys that start with `_` which never leave: what the
-look-up needs to know (`_derived`: the account's name follows from the order; `_email`: ...)."""
+look-up needs to know (`_derived`: the account name that follows from the order; `_email`: ...)."""
 
 
 class Entity(NamedTuple):

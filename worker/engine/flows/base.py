@@ -162,6 +162,7 @@ class Names(NamedTuple):
     user_ids: Sequence[int] = ()  # whose owners the flow wants to know
     makes: str | None = None  # the fact that says that the order has got what it asks for
     keeps: Sequence[str] = ()  # facts that the next owner of the order needs, to adopt what a failed one left behind
+    remembers: Sequence[str] = ()  # facts that the next owner needs even if the order got nothing that is known
     gives: bool = False  # the flow gives something to a trader, which one who leaves must not get
     departs: bool = False  # the event is a departure
 
@@ -235,9 +236,10 @@ ENDED = "ended"
 def left_behind(names: Names, facts: Facts) -> Facts:
     """What an owner of an order leaves to the next one: what it got itself, or else what it had not adopted yet."""
     if names.makes is not None and facts.get(names.makes) is not None:
-        return {name: facts[name] for name in names.keeps if facts.get(name) is not None}
-    left: Facts = facts.get(LEFT, {})
-    return left
+        left = {name: facts[name] for name in names.keeps if facts.get(name) is not None}
+    else:
+        left = facts.get(LEFT, {})
+    return {**left, **{name: facts[name] for name in names.remembers if facts.get(name)}}
 
 
 def departure_key(flow_id: uuid.UUID) -> str:

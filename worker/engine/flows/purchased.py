@@ -36,7 +36,7 @@ from worker.engine.flows.base import (
     trader_key,
     warned,
 )
-from worker.engine.flows.common import RECHECK, ended_by, follow, permitted, restricted
+from worker.engine.flows.common import RECHECK, ended_by, follow, permitted, plus, restricted
 from worker.engine.flows.departing import stopped
 from worker.engine.flows.names import account_name, strong_password
 from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
@@ -50,6 +50,10 @@ CONTACT = "updateContactInfo"
 
 _COPIED = ("userId", "accountId", "accountName", "tradingPermissionId", "warnings")
 _LEFT = ("userId", "accountId", "accountName", "tradingPermissionId", "terms")
+
+ASKED = "asked"
+"""The fact with the account names that the order has asked for, of the shop's choice, while it is not known what came
+of that. An order that ended so may have left an account that its next event gives another name."""
 
 OTHER_TERMS = "The account was created by an earlier event of this order, with other details; it was adopted as it is."
 
@@ -71,6 +75,7 @@ class Purchased:
             order_kind=KIND,
             makes="accountId",
             keeps=_LEFT,
+            remembers=(ASKED,),
             gives=True,
         )
 
@@ -118,15 +123,17 @@ class Purchased:
             case "updateContactInfo", Rejected(text=text) | NotExecuted(text=text) | Unknown(text=text):
                 return warned({**facts, "contact": "refused"}, f"Contact data: {text}")
             case _, Rejected() | NotExecuted() | Unknown() as failure:
-                return ended_by(failure, facts)
+                known = operation == ACCOUNTS and not isinstance(failure, Unknown)
+                return ended_by(failure, _known(facts) if known else facts)
             case "createEvaluationUsers", Succeeded() as succeeded:
                 adopted = bool(succeeded.value.get("adopted"))
                 return {**facts, "userId": succeeded.value["userId"], "userFrom": "adopted" if adopted else "made"}
             case "createEvaluationAccounts", Succeeded(value=value) if value.get("adopted"):
                 # Whether the ledger knows it as another order's is seen when that is loaded.
-                return {**facts, ADOPTING: dict(value), "seen": {"accounts": [value["accountId"]]}, "unread": True}
+                seen = {"accounts": [value["accountId"]]}
+                return {**_known(facts), ADOPTING: dict(value), "seen": seen, "unread": True}
             case "createEvaluationAccounts", Succeeded(value=value):
-                return {**facts, **_ids(value), "terms": _terms(_event(view))}
+                return {**_known(facts), **_ids(value), "terms": _terms(_event(view))}
             case _, Succeeded(value=value):
                 return permitted(facts, value)
 
@@ -148,15 +155,17 @@ class Purchased:
             case "createEvaluationAccounts":
                 account = event.account
                 assert account is not None
-                name, derived = account.name, False
-                if name is None:
-                    name, derived = account_name(rules.account_prefix, event.order_id), True
+                own = account_name(rules.account_prefix, event.order_id)
+                name = account.name or own
+                left = view.facts.get(LEFT)
+                others = set() if left is None else {own, *left.get(ASKED, ())} - {name}
                 return {
                     "userId": view.facts["userId"],
                     "name": name,
                     **account.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"name"}),
-                    "_derived": derived,
-                    "_left": view.facts.get(LEFT, {}).get("accountId"),
+                    "_derived": own,
+                    "_left": None if left is None else left.get("accountId"),
+                    "_asked": sorted(others),
                 }
             case "createTradingPermission":
                 return {"accountId": view.facts["accountId"], "userId": view.facts["userId"]}
@@ -200,8 +209,10 @@ def _provide(view: View, facts: Facts) -> Planned:
     may_exist = LEFT in facts or facts.get("userFrom") != "made"
     if "accountId" not in facts:
         # A name of the shop's own does not say whose account it is: it has to be seen that it was free before.
-        given = event.account is not None and event.account.name is not None
-        return _give(view, facts, Send(ACCOUNTS, look_first=may_exist or given))
+        given = event.account.name if event.account is not None else None
+        if given is not None:
+            facts = plus(facts, ASKED, *facts.get(LEFT, {}).get(ASKED, ()), given)
+        return _give(view, facts, Send(ACCOUNTS, look_first=may_exist or given is not None))
     if facts.get("tradingPermissionId") is None:
         return _give(view, facts, Send(PERMISSION, look_first=may_exist))
     if event.contact_info is not None and "contact" not in facts:
@@ -214,6 +225,11 @@ def _give(view: View, facts: Facts, decision: Decision) -> Planned:
     if not isinstance(decision, Send):
         return Planned(decision, facts)
     return Planned(stopped(view, comes_back=True) or decision, facts)
+
+
+def _known(facts: Facts) -> dict[str, Any]:
+    """The facts when it is known what came of asking for an account."""
+    return {name: facts[name] for name in facts if name != ASKED}
 
 
 def _ids(value: Mapping[str, Any]) -> Facts:

@@ -53,17 +53,19 @@ def _needs(item: Item) -> Sequence[Entity]:
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     """By the id of what an earlier event of the order left behind (`_left`), else by name; then by permission.
 
+    Names are the event's own, and those that earlier events of the order asked for without a known result (`_asked`).
     Ours is an account on which this trader's user has a permission, revoked or not; or one on which nobody has, if the
-    ledger knows it as this order's, its name is derived from the order, or it was not there before it was asked for
-    (contract 5.1, 5.2). An account on which another has one is theirs.
+    ledger knows it as this order's, its name is derived from the order (`_derived`), or it was not there before it was
+    asked for (contract 5.1, 5.2). An account on which another has one is theirs.
     """
     await _introduce(reader, items)
     left = await by_id(reader, Domain.DEMO, "account", {item["_left"] for item in items if item.get("_left")})
-    by_name = await accounts_by_name(reader, (item["name"] for item in items if item.get("_left") not in left))
+    unknown = [item for item in items if item.get("_left") not in left]
+    by_name = await accounts_by_name(reader, (name for item in unknown for name in _names(item)))
 
     def accounts(item: Item) -> Sequence[Row | Unreadable]:
         known = left.get(item.get("_left", 0))
-        return by_name.get(folded(item["name"]), ()) if known is None else [known]
+        return [row for name in _names(item) for row in by_name.get(folded(name), ())] if known is None else [known]
 
     permissions = await permissions_of(reader, {item["userId"] for item in items if accounts(item)})
 
@@ -75,11 +77,26 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
         if not all(is_id(row.get("id")) for row in own):
             return Unknown("a trading permission without an id")
         if not own:
-            return await _nobodys(reader, list(found.values()), item, ours=item.get("_left") in left)
+            # One that an earlier event asked for by name, and on which the user has nothing, is not the order's.
+            named = [row for row in found.values() if item.get("_left") in left or _may_be(row, item)]
+            return await _nobodys(reader, named, item, ours=item.get("_left") in left) if named else NotExecuted()
         best = best_permission(own)
         return _ours(found[best["accountId"]], item, best)
 
     return await each(items, one)
+
+
+def _names(item: Item) -> Sequence[str]:
+    return item["name"], *item.get("_asked", ())
+
+
+def _is(account: Row, name: str) -> bool:
+    return isinstance(account.get("name"), str) and folded(account["name"]) == folded(name)
+
+
+def _may_be(account: Row, item: Item) -> bool:
+    """Whether an account on which the user has no permission may be the order's, or is in the way of a new one."""
+    return _is(account, item["name"]) or _is(account, item["_derived"])
 
 
 def _readable(account: Row | Unreadable) -> Row:
@@ -90,8 +107,8 @@ def _readable(account: Row | Unreadable) -> Row:
 
 async def _nobodys(reader: Reader, accounts: Sequence[Row], item: Item, *, ours: bool) -> Result:
     for account in accounts:
-        if not (ours or item.get("_derived") or item.get("_free")):
-            break
+        if not (ours or _is(account, item["_derived"]) or (item.get("_free") and _is(account, item["name"]))):
+            continue
         on_it = await permissions_on(reader, account["id"])
         if on_it is None:
             return Unknown("an account that is there by its name, and not by its id")
