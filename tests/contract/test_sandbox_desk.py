@@ -80,8 +80,9 @@ class Desk:
         account = {"userId": user_id, "templateAccountId": 11, "name": name or f"EVAL{self.made}"}
         return {**account, "initialBalance": 50_000, **other}
 
-    async def new_account(self, user_id: int, name: str = "") -> dict[str, Any]:
-        answer = await self.call("demo/user/createEvaluationAccounts", accounts=[self.account(user_id, name)])
+    async def new_account(self, user_id: int, name: str = "", **more: Any) -> dict[str, Any]:
+        account = {**self.account(user_id, name), **more}
+        answer = await self.call("demo/user/createEvaluationAccounts", accounts=[account])
         result: dict[str, Any] = answer["results"][0]
         return result
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from worker.sandbox.config import Refusal
     from worker.sandbox.operation import Call
 
-__all__ = ["Bad", "batch_items", "malformed", "refused", "run_batch"]
+__all__ = ["Bad", "batch_items", "malformed", "poisoned", "refused", "refused_whole", "run_batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def run_batch(
     make: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> Reply:
     """Work the items. Every item is judged before the first is made, so that a refusal can leave nothing behind."""
-    verdicts = [_poisoned(call, item) or judge(item) for item in items]
+    verdicts = [poisoned(call, item) or judge(item) for item in items]
     first_bad = next((at for at, bad in enumerate(verdicts) if bad is not None and bad.form != "item"), None)
     if first_bad is not None:
         bad = verdicts[first_bad]
@@ -66,7 +66,7 @@ def run_batch(
             for item, verdict in zip(items[:first_bad], verdicts, strict=False):
                 if verdict is None:
                     make(item)
-        return _whole(call, bad)
+        return refused_whole(call, bad)
     results = [
         with_success_text(call.config, make(item)) if bad is None else {"errorText": bad.problems[0][1]}
         for item, bad in zip(items, verdicts, strict=True)
@@ -76,7 +76,8 @@ def run_batch(
     return Reply(data=reply.data, failed=failed)
 
 
-def _whole(call: Call, bad: Bad) -> Reply:
+def refused_whole(call: Call, bad: Bad) -> Reply:
+    """Return the refusal of a whole batch because of one item."""
     sentence = bad.problems[0][1]
     if bad.form == "violations":
         return violations(call.config, bad.problems)
@@ -85,7 +86,8 @@ def _whole(call: Call, bad: Bad) -> Reply:
     return refusal(sentence, results=[])
 
 
-def _poisoned(call: Call, item: dict[str, Any]) -> Bad | None:
+def poisoned(call: Call, item: dict[str, Any]) -> Bad | None:
+    """Return what a fault rule has against an item."""
     if not call.poison:
         return None
     written = orjson.dumps(item).lower()

@@ -180,6 +180,32 @@ class SandboxConfig:
     resets_need_permission: bool = True
     """A reset needs an active permission on the account (account actions page)."""
 
+    # -- risk -------------------------------------------------------------------------------------------------------
+    risks_permission: Literal["FullAccess", "Read", "Denied"] = "FullAccess"
+    """What the API key may do in the permission class Risks; what it may not is 401 (observed)."""
+    risk_rows: Literal["always", "when_set"] = "always"
+    """Unknown: whether an account has its two risk rows from the start, or once something was set or has happened."""
+    risk_update: Literal["merge", "replace"] = "merge"
+    """Unknown: whether limits that a change leaves out stay as they are, or are gone."""
+    auto_liqs_max_items: int = 0
+    """Unknown: most items in one `updateUserAutoLiqs`; one more refuses all of them; 0 means no limit."""
+    auto_liqs_answer: Literal["rows", "reversed", "bare"] = "rows"
+    """Unknown: whether results have their items' order and their rows, of which the schema requires neither."""
+    unknown_auto_liq: Literal["error_text", "404", "401"] = "error_text"
+    """Unknown: how `updateUserAutoLiqs` refuses an account that the organization does not have; nothing is changed."""
+    admin_action_answer: Literal["row", "bare"] = "row"
+    """Unknown: whether an administrator's action brings the account's status as its answer, an optional part."""
+    liquidate_shown: Literal["LiquidateImmediately", "LockTradingImmediately", "AgreedOnLiquidationByAutoLiq"] = (
+        "LiquidateImmediately"
+    )
+    """Unknown: which adminAction is read of an account that was liquidated: what was set, or what came of it."""
+    close_only_shown: Literal["LiquidateOnlyModeImmediately", "AgreedOnLiqOnlyModeByAutoLiq"] = (
+        "LiquidateOnlyModeImmediately"
+    )
+    """Unknown: which adminAction is read of an account that may only close positions."""
+    risk_shown_after: float = 0
+    """Unknown: seconds until a read shows a change of limits or an administrator's action."""
+
     # -- entitlements -----------------------------------------------------------------------------------------------
     t_prop_entitlement_id: int = 31
     """Unknown: the number of the T-Prop entitlement."""

@@ -35,7 +35,7 @@ __all__ = ["Core", "Exchange", "Request"]
 MAX_BODY = 5 * 1024 * 1024
 """Most bytes of a request (partner subaccount document page)."""
 
-_BATCH_FIELDS = ("users", "accounts", "tradingPermissionIds", "userIds", "accountIds")
+_BATCH_FIELDS = ("users", "accounts", "tradingPermissionIds", "userIds", "accountIds", "items")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +200,8 @@ class Core:
             return refused
         if operation.domain is not None and operation.domain != request.domain:
             return self._wrong_domain(operation)
+        if operation.risks and self.config.risks_permission not in (operation.risks, "FullAccess"):
+            return denied(self.config)
         key = (request.path, request.subnet)
         penalty = self._penalty(exchange, key, now)
         if penalty is not None:

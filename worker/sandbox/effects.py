@@ -32,6 +32,10 @@ class Effects:
     """By `domain:userId`; calls that named the user."""
     resets: Counter[str] = field(default_factory=Counter)
     """By `accountId:date`."""
+    risk_changes: Counter[str] = field(default_factory=Counter)
+    """By account id; setting the same limits again is harmless."""
+    admin_actions: Counter[str] = field(default_factory=Counter)
+    """By `accountId:adminAction`; the same action again is harmless."""
     permission_requests: Counter[str] = field(default_factory=Counter)
     """By `accountId:userId`."""
 

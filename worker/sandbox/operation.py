@@ -47,10 +47,14 @@ Handler = Callable[[Call], "Reply"]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One endpoint. `domain` is the only one that it works on; `items` names the list that a batch carries."""
+    """One endpoint. `domain` is the only one that it works on; `items` names the list that a batch carries.
+
+    `risks`: the level of the permission class `Risks` that the API key must have for it.
+    """
 
     handler: Handler
     domain: Domain | None = None
     public: bool = False
     items: str = ""
     writes: bool = True
+    risks: Literal["", "Read", "FullAccess"] = ""

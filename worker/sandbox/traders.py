@@ -13,6 +13,8 @@ __all__ = ["traders_of"]
 
 _USER_FIELDS = ("userId", "ctaUserId")
 _ACCOUNT_FIELDS = ("accountId",)
+_OF_ACCOUNTS = ("accountriskstatus", "useraccountautoliq")
+"""Entities whose ids, and whose masters, are those of accounts."""
 
 
 def traders_of(world: World, path: str, query: Mapping[str, str], body: Mapping[str, Any]) -> frozenset[str]:
@@ -27,6 +29,7 @@ def traders_of(world: World, path: str, query: Mapping[str, str], body: Mapping[
     users.update(_on_accounts(world, _ints(body.get("accountIds"))))
     users.update(_with_permissions(world, [body.get("tradingPermissionId"), *_ints(body.get("tradingPermissionIds"))]))
     users.update(_of_requests(world, [body.get("subAccountRequestId")]))
+    users.update(_on_accounts(world, [item.get("accountId") for item in _objects(body.get("items"))]))
     for item in _objects(body.get("accounts")):
         _add(users, item.get("userId"))
     for item in _objects(body.get("users")):
@@ -43,6 +46,9 @@ def _from_query(world: World, path: str, query: Mapping[str, str], users: set[in
         names.add(query["name"])
     elif entity == "user" and verb in ("item", "items"):
         users.update(_numbers(query.get("id", query.get("ids", ""))))
+    elif entity in _OF_ACCOUNTS:
+        numbers = (query.get(name, "") for name in ("id", "ids", "masterid", "masterids"))
+        users.update(_on_accounts(world, [each for text in numbers for each in _numbers(text)]))
     elif verb in ("deps", "ldeps") and entity != "adminalertsignal":
         users.update(_numbers(query.get("masterid", query.get("masterids", ""))))
     elif entity == "account" and verb in ("find", "finds"):

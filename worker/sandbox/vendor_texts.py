@@ -19,6 +19,7 @@ TEXTS = {
     # The vendor names the case and leaves the wording open.
     "too_many_users": "Only 100 users are allowed in single operation",
     "too_many_accounts": "Only 100 accounts are allowed in single operation",
+    "too_many_auto_liqs": "Too many items in single operation",
     "too_many_permissions": "Too many trading permissions in single operation",
     "name_taken": "User with this name already exists",
     "email_taken": "Email is already registered",

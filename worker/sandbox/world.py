@@ -105,6 +105,10 @@ class World:
         self.emails: dict[str, int] = {}
         self.user_born: dict[int, float] = {}
         self.accounts = Table(98765, master="userId")
+        # Of each account one row, whose id is the account's (observed).
+        self.risk_statuses = Table(1, master="id")
+        self.auto_liqs = Table(1, master="id")
+        self.risk_unseen: dict[tuple[bool, int], tuple[float, Row]] = {}
         self.permissions = Table(54321, master="userId")
         self.permissions_of_account: dict[int, list[int]] = defaultdict(list)
         self.contacts = Table(12081, master="userId")
@@ -183,7 +187,7 @@ class World:
     def add_account(
         self, name: str, balance: float, now: float, *, foreign: bool = False, account_id: int | None = None
     ) -> Row:
-        return self.accounts.add(
+        account = self.accounts.add(
             {
                 "name": name,
                 "userId": ADMIN_ID,
@@ -200,6 +204,17 @@ class World:
             foreign=foreign,
             row_id=account_id,
         )
+        status = {
+            "adminAction": "Normal",
+            "userTriggeredLiqOnly": False,
+            "autoLiqCounter": 0,
+            "maxNetLiq": balance,
+            "maxNetLiqTimestamp": iso(now),
+            "minNetLiq": balance,
+        }
+        self.risk_statuses.add(status, foreign=foreign, row_id=account["id"])
+        self.auto_liqs.add({}, foreign=foreign, row_id=account["id"])
+        return account
 
     def add_permission(self, account_id: int, user: Row, status: str, now: float, *, foreign: bool = False) -> Row:
         permission = self.permissions.add(

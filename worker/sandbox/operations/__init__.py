@@ -14,6 +14,7 @@ from worker.sandbox.operations import (
     entitlements,
     permissions,
     reads,
+    risk,
     syncing,
     users,
 )
@@ -30,6 +31,7 @@ OPERATIONS: dict[str, Operation] = {
     **entitlements.OPERATIONS,
     **applications.OPERATIONS,
     **documents.OPERATIONS,
+    **risk.OPERATIONS,
     **alerts.OPERATIONS,
     **syncing.OPERATIONS,
     **reads.OPERATIONS,

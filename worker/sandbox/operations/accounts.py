@@ -8,6 +8,7 @@ from typing import Any
 from worker.sandbox.batch import Bad, batch_items, malformed, refused, run_batch
 from worker.sandbox.fields import check
 from worker.sandbox.operation import Call, Operation
+from worker.sandbox.operations.risk import limits_in
 from worker.sandbox.responses import Reply, ok, refusal, violations
 from worker.sandbox.vendor_texts import message
 from worker.sandbox.world import TEMPLATES, Row
@@ -64,6 +65,7 @@ def known_on_demo(call: Call, user_id: int) -> Row | None:
 def _make(call: Call, item: dict[str, Any]) -> dict[str, Any]:
     account = call.world.add_account(item["name"], float(item["initialBalance"]), call.now)
     call.effects.accounts_by_name[item["name"]] += 1
+    call.world.auto_liqs.rows[account["id"]].update(limits_in(item.get("postTradeRisk") or {}))
     call.hub.entity(call.config, "demo", "account", "Created", account)
     result = {"accountId": account["id"]}
     if call.config.permission_with_account:

@@ -10,6 +10,7 @@ from worker.sandbox.announcing import rows_that_make_no_sense
 from worker.sandbox.fields import Malformed, ids_of
 from worker.sandbox.operation import Call, Domain, Operation
 from worker.sandbox.operations.alerts import readable
+from worker.sandbox.operations.risk import shown, touched
 from worker.sandbox.responses import Reply, raw, violations
 from worker.sandbox.world import Row, Table, World
 
@@ -27,11 +28,14 @@ class Entity:
     domains: tuple[Domain, ...] = ("live", "demo")
     master: Callable[[World], Table] | None = None
     only: Callable[[Call, Row], bool] | None = None
+    of_risks: bool = False
 
     def rows(self, call: Call, rows: Iterable[Row]) -> list[Row]:
         """Return those of `rows` that are seen on the call's domain, today."""
         if call.domain not in self.domains:
             return []
+        if self.of_risks:
+            rows = (shown(call, row) for row in rows)
         return [row for row in rows if self.only(call, row)] if self.only is not None else list(rows)
 
 
@@ -42,6 +46,10 @@ _OF_USER = "item items list deps ldeps"
 
 def _signal_seen(call: Call, signal: Row) -> bool:
     return call.config.signals_rest in ("both", call.domain) and readable(call, signal)
+
+
+def _risk_seen(call: Call, row: Row) -> bool:
+    return call.config.risk_rows == "always" or touched(row)
 
 
 ENTITIES = {
@@ -57,6 +65,12 @@ ENTITIES = {
     "marketdatasubscriptionplan": Entity(lambda w: w.market_data_plans, _NAMED),
     "adminalertsignal": Entity(lambda w: w.signals, _OF_USER, master=lambda w: w.alerts, only=_signal_seen),
     "adminalert": Entity(lambda w: w.alerts, f"{_NAMED} finds"),
+    "accountriskstatus": Entity(
+        lambda w: w.risk_statuses, _OF_USER, ("demo",), lambda w: w.accounts, _risk_seen, of_risks=True
+    ),
+    "useraccountautoliq": Entity(
+        lambda w: w.auto_liqs, _OF_USER, ("demo",), lambda w: w.accounts, _risk_seen, of_risks=True
+    ),
 }
 
 
@@ -195,7 +209,7 @@ _VERBS: dict[str, Callable[[Entity, Call], Reply]] = {
 
 def _operation(entity: Entity, verb: str) -> Operation:
     answer = _VERBS[verb]
-    return Operation(lambda call: answer(entity, call), writes=False)
+    return Operation(lambda call: answer(entity, call), writes=False, risks="Read" if entity.of_risks else "")
 
 
 OPERATIONS = {
