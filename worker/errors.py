@@ -9,6 +9,7 @@
     │   ├── NotInstalled            embedded.py                          the wheels of the extra `demo` are missing
     │   ├── NotPossible             engine/operator.py                   the state of a flow forbids the action
     │   ├── EventNotFound           intake/original_event.py             a flow's event cannot be read again
+    │   ├── ReadsEnded              operate/partner_reader.py            a command's bulk reads cannot go on
     │   ├── FieldError              operate/console/flow_page.py         a field of a form is wrong
     │   ├── FormTooLarge            operate/console/requests.py          more bytes than any form has
     │   ├── TopicsNotCreated        kafka/admin.py                       the broker refused to create topics

@@ -90,6 +90,18 @@ class Budget:
         """
         return min(60, max(self.minute // 10, 1)) if self.minute > 1 else 0
 
+    @property
+    def for_steps(self) -> int:
+        """Of an hour's ordinary calls, those that commands which read in bulk leave to the worker's own steps: a
+        tenth, so that a firm which imports ten thousand accounts can sell meanwhile.
+        """
+        return self.limit(reserve=False) // 10
+
+    @property
+    def minute_for_steps(self) -> int:
+        """The same of a minute: half, for steps come in bursts, and a bulk read can wait for the next minute."""
+        return self.minute_limit(reserve=False) // 2
+
     def limit(self, *, reserve: bool) -> int:
         """Calls in a rolling hour for operations that may, or may not, use what is kept back."""
         return self.hourly if reserve else self.hourly - self.kept_back
@@ -133,7 +145,7 @@ class Wanted:
 
     `reserve`: may use the part of the budget that is kept back. `per_hour`, `per_minute`: the endpoint's own limits.
     `reads`: the endpoint that a look-up of `operation` asks. `generation`: of the token that will be used; another one
-    in the ledger means that it has been replaced.
+    in the ledger means that it has been replaced. `spare`: it takes only what the worker's own steps do not need.
     """
 
     operation: str
@@ -145,6 +157,7 @@ class Wanted:
     per_minute: int | None = None
     reads: str | None = None
     generation: int | None = None
+    spare: bool = False
 
     @property
     def endpoint(self) -> str:
@@ -225,8 +238,15 @@ class _Limit:
 
 def _limits(wanted: Wanted, budget: Budget, state: Mapping[str, int]) -> Iterator[_Limit]:
     hour, minute = budget.limit(reserve=wanted.reserve), budget.minute_limit(reserve=wanted.reserve)
-    yield _Limit(BUDGET, hour - state["used"], HOUR, "the hour's budget is used up")
-    yield _Limit(MINUTE_BUDGET, minute - state["used_minute"], MINUTE, "the minute's budget is used up")
+    of_hour, of_minute = "the hour's budget is used up", "the minute's budget is used up"
+    if wanted.spare:
+        hour, minute = hour - budget.for_steps, minute - budget.minute_for_steps
+        of_hour, of_minute = (
+            f"{of_hour}, but for the worker's own calls",
+            f"{of_minute}, but for the worker's own calls",
+        )
+    yield _Limit(BUDGET, hour - state["used"], HOUR, of_hour)
+    yield _Limit(MINUTE_BUDGET, minute - state["used_minute"], MINUTE, of_minute)
     scope = f"{LIMIT}{wanted.endpoint}"
     if wanted.per_hour is not None:
         why = f"its limit of {wanted.per_hour} calls an hour"

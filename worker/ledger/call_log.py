@@ -48,6 +48,36 @@ async def begin_calls(conn: Connection, wanted: Wanted, budget: Budget, items: S
     return Opened(tuple(row["id"] for row in rows))
 
 
+async def begin_read(
+    conn: Connection, vault: Vault, wanted: Wanted, budget: Budget, asked: bytes
+) -> tuple[Opened | Closed, str | None]:
+    """Begins one read; besides, the penalty ticket that goes with what is `asked`, a body or a query."""
+    opened = await begin_calls(conn, wanted, budget)
+    if isinstance(opened, Closed):
+        return opened, None
+    hold = await holds.ticket_at(conn, wanted.endpoint)
+    if hold is None or hold.body_digest is None or not vault.same(hold.body_digest, asked):
+        return opened, None
+    return opened, hold.ticket if await holds.spend_ticket(conn, hold.id) else None
+
+
+async def steps_wait(conn: Connection, operations: Sequence[str], within: timedelta) -> bool:
+    """Whether a step of these operations could be sent or looked up now, and has been so for no longer than `within`:
+    one that has waited for longer lingers, or is held back by something that is not the budget.
+    """
+    return bool(await conn.fetchval(_STEPS_WAIT, list(operations), within))
+
+
+_STEPS_WAIT = """
+select exists (
+    select from unnest($1::text[]) as o (operation) cross join unnest(array['due', 'unknown']) as s (state)
+    cross join lateral (
+        select from step where step.state = s.state and step.operation = o.operation and lease is null
+            and due <= statement_timestamp() and due > statement_timestamp() - $2::interval
+            and state in ('due', 'unknown', 'waiting') limit 1) as ready)
+"""
+
+
 async def begin_lock(conn: Connection) -> None:
     """Waits for `BEGIN_LOCK`: a statement of its own, for the next one must see what the former holder committed."""
     await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)

@@ -18,7 +18,7 @@ from worker.engine.states import SharedBatch, StepState
 from worker.engine.steps.splitting import Signs
 from worker.ledger import holds, host_table
 from worker.ledger.budget import Budget, Closed, Wanted, room_for
-from worker.ledger.call_log import INSERT_CALLS, Opened, begin_calls, begin_lock, signs_since
+from worker.ledger.call_log import INSERT_CALLS, Opened, begin_lock, begin_read, signs_since
 from worker.ledger.database import Connection
 from worker.ledger.departures import turn_away
 from worker.ledger.flows import FLOW_COLUMNS, claimed_step, flow_of, opened
@@ -195,9 +195,8 @@ class Claims:
         """
 
         async def work(connection: Connection) -> tuple[Opened | Closed, str | None]:
-            ticket: str | None = None
             wanted = Wanted(operation, domain, "look_up", self.replica, reserve, reads=endpoint, generation=generation)
-            opened = await begin_calls(connection, wanted, self.budget)
+            opened, ticket = await begin_read(connection, self.ledger.vault, wanted, self.budget, asked)
             if isinstance(opened, Opened):
                 await connection.execute(
                     "update step set call_ids = call_ids || $2::bigint,"
@@ -206,17 +205,10 @@ class Claims:
                     opened.call_ids[0],
                     self.lease,
                 )
-                ticket = await self._ticket_for(connection, endpoint, asked)
             return opened, ticket
 
         async with self.turns.turn(rank):
             return await self.ledger.database.atomically(work)
-
-    async def _ticket_for(self, connection: Connection, endpoint: str, asked: bytes) -> str | None:
-        hold = await holds.ticket_at(connection, endpoint)
-        if hold is None or hold.body_digest is None or not self.ledger.vault.same(hold.body_digest, asked):
-            return None
-        return hold.ticket if await holds.spend_ticket(connection, hold.id) else None
 
     async def signs_since(self, operation: str, since: int) -> Signs:
         """How calls of `operation` that were begun after the call `since` have fared."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -147,24 +148,50 @@ async def dependents(
     """A kind of entity by user: all that each user has, or why it could not be read.
 
     Raises `Unreadable` when the partner fails. One user whom the partner does not know, or who is another firm's, may
-    spoil the bulk read of all. So it is asked again in quarters, and only the users of a failing one are asked alone.
+    spoil the bulk read of all: it is asked again in halves until that user is alone.
     """
     found: dict[int, list[Row] | Unreadable] = {}
     for some in chunks(sorted(set(users)), MOST):
-        rows = await _ldeps(reader, domain, entity, some)
-        if rows is not None:
-            found |= rows
-            continue
-        for part in chunks(some, max(FEW, -(-len(some) // 4))):
-            rows = await _ldeps(reader, domain, entity, part) if len(part) < len(some) else None
-            found |= rows if rows is not None else {user: await _deps(reader, domain, entity, user) for user in part}
+        await _halved(reader, domain, entity, some, found, _Halving())
     return found
+
+
+@dataclass(slots=True)
+class _Halving:
+    """One bulk read that is asked in halves. `left`: how often it may still fail, about what three users cost: with
+    more of them, or without such a read, asking for each alone takes fewer calls.
+    """
+
+    left: int = 24
+    useless: bool = False  # two were answered alone, and not together
+
+
+async def _halved(
+    reader: Reader,
+    domain: Domain,
+    entity: str,
+    users: Sequence[int],
+    found: dict[int, list[Row] | Unreadable],
+    halving: _Halving,
+) -> None:
+    if len(users) == 1 or halving.useless or halving.left <= 0:
+        for user in users:
+            found[user] = await _deps(reader, domain, entity, user)
+        return
+    rows = await _ldeps(reader, domain, entity, users)
+    if rows is not None:
+        found |= rows
+        return
+    halving.left -= 1
+    half = (len(users) + 1) // 2
+    for part in (users[:half], users[half:]):
+        await _halved(reader, domain, entity, part, found, halving)
+    # A user without any row may be one whom the partner does not know.
+    halving.useless |= len(users) == 2 and all(isinstance(found[user], list) and found[user] for user in users)
 
 
 async def _ldeps(reader: Reader, domain: Domain, entity: str, users: Sequence[int]) -> dict[int, list[Row]] | None:
     """None when the bulk read does not exist, or does not understand."""
-    if len(users) == 1:
-        return None
     path = f"/{entity}/ldeps"
     rows = await page(reader, domain, path, masterids=",".join(map(str, users)))
     if isinstance(rows, No):

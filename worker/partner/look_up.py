@@ -9,10 +9,10 @@ What a host says while it restarts may change in the middle of a look-up. So whe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from schemas.outcomes import ErrorCode
 from worker.partner.bulk_reads import by_id
@@ -22,7 +22,9 @@ from worker.partner.operation import Entity, HostDoubted, Item, NotPermitted, Op
 from worker.replies import Answer, Domain, Misdirected, Query, Reply
 from worker.results import NotExecuted, Rejected, Result, Unknown
 
-__all__ = ["look", "look_for_needed", "unread"]
+__all__ = ["look", "look_for_needed", "proven", "unread"]
+
+T = TypeVar("T")
 
 
 async def look(operation: Operation, reader: Reader, items: Sequence[Item], *, sent: bool = True) -> Sequence[Result]:
@@ -30,14 +32,28 @@ async def look(operation: Operation, reader: Reader, items: Sequence[Item], *, s
 
     Raises `CannotLook`, and `Unreadable` when nothing is known of any of them.
     """
-    assert operation.recovery.look_up is not None
+    look_up = operation.recovery.look_up
+    assert look_up is not None
+    return mask_each(await _settled(reader, lambda watched: look_up(watched, items), items, twice=sent), items)
+
+
+async def proven(reader: Reader, read: Callable[[Reader], Awaitable[T]], users: Sequence[int] = ()) -> T:
+    """What `read` finds, believed as a look-up is: what is not there counts only if the same host has answered another
+    read. `users`: whose reads may prove that, besides the API user's own.
+
+    Raises `CannotLook`, and `Unreadable` when nothing is known.
+    """
+    return await _settled(reader, read, [{"userId": user} for user in users[:1]], twice=True)
+
+
+async def _settled(reader: Reader, read: Callable[[Reader], Awaitable[T]], items: Sequence[Item], *, twice: bool) -> T:
     watched = _Watched(reader)
-    found = await operation.recovery.look_up(watched, items)
+    found = await read(watched)
     await watched.settle(items)
-    if sent and watched.early:
-        found = await operation.recovery.look_up(watched, items)
+    if twice and watched.early:
+        found = await read(watched)
         await watched.settle(items)
-    return mask_each(found, items)
+    return found
 
 
 def unread(why: Unreadable, items: Sequence[Item]) -> Sequence[Result]:

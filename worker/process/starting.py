@@ -27,7 +27,7 @@ from worker.partner.hosts import Addresses
 from worker.partner.lockout import LockOut
 from worker.replies import Domain
 from worker.session import Credentials, SessionKeeper
-from worker.settings import BridgeSettings
+from worker.settings import BridgeSettings, DatabaseSettings, EnvironmentSettings, TradovateSettings
 from worker.telemetry.log_on_change import Changes
 
 __all__ = ["Start", "StartRefused", "partner_client", "partner_egress", "replica_name", "session_keeper", "within"]
@@ -56,14 +56,14 @@ def replica_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def partner_egress(settings: BridgeSettings) -> Egress:
+def partner_egress(settings: TradovateSettings) -> Egress:
     """The proxy and the trust of all calls to Tradovate. Made once for each process: WebSockets use the same."""
     proxy = settings.tradovate_proxy_url
     return Egress.of(None if proxy is None else proxy.get_secret_value(), settings.tradovate_ca_file)
 
 
 def partner_client(
-    settings: BridgeSettings, lockout: LockOut, egress: Egress, watch: Watch = lambda *_: None
+    settings: TradovateSettings, lockout: LockOut, egress: Egress, watch: Watch = lambda *_: None
 ) -> PartnerClient:
     """Calls to Tradovate over HTTP. `watch` gets each of them."""
     addresses = Addresses(
@@ -76,7 +76,7 @@ def partner_client(
 
 
 def session_keeper(
-    settings: BridgeSettings,
+    settings: TradovateSettings,
     database: Database,
     vault: Vault,
     client: PartnerClient,
@@ -104,6 +104,26 @@ def session_keeper(
         lockout_seconds=settings.tradovate_lockout_seconds,
         observe=observe,
     )
+
+
+async def check_ledger(ledger: DatabaseSettings, environment: EnvironmentSettings, database: Database) -> None:
+    """Raises `StartRefused` unless the ledger's schema fits, and it belongs to this environment, from now on if to none
+    yet.
+    """
+    status = await schema.status(ledger.database_url.get_secret_value())
+    if not status.usable:
+        found = f"release {status.found}" if status.found else "no tables yet"
+        raise StartRefused(
+            f"The ledger's schema has {found}, this program needs {status.wanted}:"
+            " run `tradovate-worker db upgrade`"
+            + (" with the newer program." if status.fit is schema.Fit.UNKNOWN else ".")
+        )
+    wanted = environment.tradovate_environment.value
+    noted = await claim_environment(database, wanted)
+    if noted != wanted:
+        raise StartRefused(
+            f"This ledger belongs to TRADOVATE_ENVIRONMENT={noted}; use that, or another DATABASE_URL.", 2
+        )
 
 
 async def within(work: Awaitable[object], seconds: float) -> None:
@@ -188,21 +208,8 @@ class Start:
         return True
 
     async def _check_ledger(self) -> None:
-        status = await schema.status(self.settings.database_url.get_secret_value())
-        if not status.usable:
-            found = f"release {status.found}" if status.found else "no tables yet"
-            raise StartRefused(
-                f"The ledger's schema has {found}, this program needs {status.wanted}:"
-                " run `tradovate-worker db upgrade`"
-                + (" with the newer program." if status.fit is schema.Fit.UNKNOWN else ".")
-            )
-        wanted = self.settings.tradovate_environment.value
-        noted = await claim_environment(self.database, wanted)
+        await check_ledger(self.settings, self.settings, self.database)
         log.info("run.database", pooler=self.database.pooled, prepares="each time" if self.database.pooled else "once")
-        if noted != wanted:
-            raise StartRefused(
-                f"This ledger belongs to TRADOVATE_ENVIRONMENT={noted}; use that, or another DATABASE_URL.", 2
-            )
 
     async def _check_topics(self, needed: Sequence[str]) -> None:
         missing = await missing_topics(self.settings, needed)
