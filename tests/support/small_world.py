@@ -22,7 +22,7 @@ from schemas.outcomes import Outcome, Status
 from worker.backoff import Schedule
 from worker.dispatch.step_rules import rules_of, sent_steps
 from worker.engine import operator
-from worker.engine.event_flow import item_of, new_flow
+from worker.engine.event_flow import draft, item_of, new_flow
 from worker.engine.flows.base import DepartureView, Rules
 from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, strictest
 from worker.engine.memory import EMPTY, Memory
@@ -188,7 +188,7 @@ class SmallWorld:
         number = next(self._numbers)
         event = EVENTS[topic].model_validate_json(orjson.dumps(body))
         accepted, flow_id = Accepted(topic, f"e-{number}", event, None, 0, number), uuid.UUID(int=number)
-        flow = new_flow(accepted, flow_id, self.rules, self.now, b"")
+        flow = new_flow(draft(accepted, self.rules, b""), flow_id, self.now, accepted.came)
         if flow.trader_id is not None:
             self.traders.setdefault(flow.trader_id, TraderRow(flow.trader_id))
         planner = self._planner()

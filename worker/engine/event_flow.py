@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 
 from worker.engine.flows import FLOWS
 from worker.engine.flows.base import Item, Names, Rules, TraderView, View, widened
@@ -15,9 +15,12 @@ def named_by(flow: FlowRow) -> Names:
 
     What asks for an order of its own without giving it an id has its event's id for one.
     """
-    names = FLOWS[flow.topic].names(flow.event)
-    if names.owns_order and names.order_id is None:
-        names = names._replace(order_kind=f"{names.order_kind}/event", order_id=flow.event_id)
+    names = flow.named
+    if names is None:
+        names = FLOWS[flow.topic].names(flow.event)
+        if names.owns_order and names.order_id is None:
+            names = names._replace(order_kind=f"{names.order_kind}/event", order_id=flow.event_id)
+        flow.named = names
     return names
 
 
@@ -36,13 +39,13 @@ def item_of(flow: FlowRow, operation: str, rules: Rules, now: datetime) -> Item:
     return {**FLOWS[flow.topic].item(view, operation, rules), "_personal": flow.event.personal_values}
 
 
-def new_flow(accepted: Accepted, flow_id: uuid.UUID, rules: Rules, now: datetime, content: bytes) -> FlowRow:
-    """The flow of an event that is accepted now; `content`: a keyed hash of what the event says."""
+def draft(accepted: Accepted, rules: Rules, content: bytes) -> FlowRow:
+    """The flow of an event, without its id and its times; `content`: a keyed hash of what the event says."""
     kind = FLOWS[accepted.topic]
     event = kind.freeze(accepted.event, rules)
     names = kind.names(event)
     return FlowRow(
-        flow_id,
+        _NO_ID,
         accepted.topic,
         event,
         accepted.event_id,
@@ -54,8 +57,21 @@ def new_flow(accepted: Accepted, flow_id: uuid.UUID, rules: Rules, now: datetime
         names.user_id,
         names.order_id,
         names.account_id,
-        now,
-        # The producer's clock may be wrong: what is asked for cannot have been asked for later than now.
-        now if accepted.came is None else min(accepted.came, now),
+        _NO_TIME,
+        _NO_TIME,
         content=content,
+        kept=event.keep(),
     )
+
+
+def new_flow(drafted: FlowRow, flow_id: uuid.UUID, now: datetime, came: datetime | None) -> FlowRow:
+    """A flow that is accepted now. `came`: when its event was published, if that is known."""
+    flow = drafted.copy()
+    flow.id, flow.created_at = flow_id, now
+    # The producer's clock may be wrong: what is asked for cannot have been asked for later than now.
+    flow.asked_at = now if came is None else min(came, now)
+    return flow
+
+
+_NO_ID = uuid.UUID(int=0)
+_NO_TIME = datetime.fromtimestamp(0, UTC)

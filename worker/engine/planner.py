@@ -16,7 +16,7 @@ import structlog
 
 from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from worker.engine.changes import Changes, ClosedStep, NewOutcome
-from worker.engine.event_flow import named_by
+from worker.engine.event_flow import touched_by
 from worker.engine.flows import FLOWS
 from worker.engine.flows.base import (
     ENDED,
@@ -30,7 +30,6 @@ from worker.engine.flows.base import (
     View,
     Wait,
     proven_key,
-    widened,
 )
 from worker.engine.rows import Claimed, Finish, FlowRow, Move, OrderRow
 from worker.engine.shared import Shared
@@ -59,7 +58,6 @@ class Planner:
     _changed: dict[uuid.UUID, FlowRow] = field(default_factory=dict)
     _outcomes: list[NewOutcome] = field(default_factory=list)
     _wakes: set[str] = field(default_factory=set)
-    _named: dict[uuid.UUID, Names] = field(default_factory=dict)  # by flow: what its event names
 
     def __post_init__(self) -> None:
         self.shared = Shared(self.snapshot)
@@ -134,10 +132,7 @@ class Planner:
 
     def names(self, flow: FlowRow) -> Names:
         """Whom and what the flow names: its event, and what it has come across since."""
-        names = self._named.get(flow.id)
-        if names is None:
-            names = self._named[flow.id] = named_by(flow)
-        return widened(names, flow.facts)
+        return touched_by(flow)
 
     def view(self, flow: FlowRow) -> View:
         """What the flow may look at."""
@@ -147,7 +142,7 @@ class Planner:
         if row is not None:
             mine = row.flow_id == flow.id
             order = shared.order_view(row, None if mine else FLOWS[flow.topic].details(flow.event))
-        keys = shared.trader_keys(names) if names.gives or names.departs else ()
+        keys = shared.trader_keys(names) if names.departs or (names.gives and shared.departures) else ()
         return View(
             flow.id,
             flow.event,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from schemas.events import Event
 from schemas.outcomes import ErrorCode
-from worker.engine.flows.base import Facts
+from worker.engine.flows.base import Facts, Names
 from worker.engine.memory import Memory
 from worker.engine.states import StepState
 from worker.results import Result, Succeeded
@@ -68,6 +68,7 @@ class Accepted:
     offset: int
     trace: Mapping[str, str] | None = None
     came: datetime | None = None  # when it was published, by its record; None: not known
+    draft: FlowRow | None = None  # the flow that it becomes, without its id and its times; None: not made yet
 
 
 @dataclass(slots=True)
@@ -95,6 +96,8 @@ class FlowRow:
     error_code: str | None = None
     error_text: str | None = None
     content: bytes | None = None  # keyed hash of what the event says, of a flow that is new
+    kept: bytes | None = field(default=None, repr=False)  # the event as JSON, of a flow that is new
+    named: Names | None = None  # whom and what the event names, once that has been asked
     owner_key: str | None = None  # key of the trader whose account the event names, if it names no trader
 
     def copy(self) -> FlowRow:

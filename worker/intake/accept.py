@@ -1,7 +1,7 @@
 """A batch of records into the ledger: good events accepted, bad ones put on the dead-letter topic, none skipped.
 
 A record is at fault only if that is proven: it cannot be read as an event (`parse`, pure), nothing can be made of the
-event (`Ledger.check`, pure), or the database refuses a value of it, alone, while it accepts an example of the same
+event (`Ledger.drafted`, pure), or the database refuses a value of it, alone, while it accepts an example of the same
 topic. Whatever else goes wrong is waited for, with the reason in health and log.
 """
 
@@ -115,11 +115,10 @@ class EventIntake:
             _published(record),
         )
         try:
-            self.ledger.check(accepted)
+            return self.ledger.drafted(accepted)
         except Exception as error:
             log.exception("intake.event_not_understood", topic=record.topic, offset=record.offset)
             return _rejected(accepted, f"The worker cannot use it, by a fault of its own ({type(error).__name__}).")
-        return accepted
 
     async def _accept(self, good: Sequence[Good], refusals: Sequence[Refusal], stopping: asyncio.Event) -> None:
         """Writes them. Raises `DataRefused` when the database refuses a value of theirs."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 
 def columns(rows: Sequence[Any], *names: str) -> list[list[Any]]:
     """These attributes of the rows, each as a column."""
-    return [column(getattr(row, name) for row in rows) for name in names]
+    return [column(map(attrgetter(name), rows)) for name in names]
 
 
 def column(values: Iterable[Any]) -> list[Any]:

@@ -115,7 +115,7 @@ async def add(connection: Connection, flows: Sequence[FlowRow], vault: Vault) ->
         _ADD,
         *columns(flows, "id", "topic", "event_id", "record_key", "partition", "offset", "trace", "trader_id"),
         *columns(flows, "user_id", "order_id", "account_id", "state", "attempts", "facts"),
-        [vault.seal(flow.event.keep()) if flow.state in ("open", "in_doubt") else None for flow in flows],
+        [vault.seal(flow.kept or flow.event.keep()) if flow.state in ("open", "in_doubt") else None for flow in flows],
         *columns(flows, "content", "error_code", "error_text", "asked_at", "created_at"),
     )
     if len(added) != len(flows):

@@ -10,8 +10,8 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ import structlog
 from schemas.events import Event
 from schemas.outcomes import Outcome
 from worker.engine.changes import Changes
-from worker.engine.event_flow import new_flow
+from worker.engine.event_flow import draft, new_flow
 from worker.engine.flows.base import Rules
 from worker.engine.known_events import sort_out
 from worker.engine.planner import Planner
@@ -147,9 +147,9 @@ class Ledger:
         with suppress(_Undone):
             await self.database.atomically(work)
 
-    def check(self, accepted: Accepted) -> None:
-        """Makes of an event what `accept` makes of it before it asks the database. Raises whatever goes wrong."""
-        self._new_flow(accepted, _NO_TIME).event.keep()
+    def drafted(self, accepted: Accepted) -> Accepted:
+        """The event with what `accept` makes of it before it asks the database. Raises whatever goes wrong."""
+        return replace(accepted, draft=self._draft(accepted))
 
     async def _accept(
         self,
@@ -176,9 +176,12 @@ class Ledger:
         repeats = Counter(event.topic for event in events) - accepted - Counter(event.topic for event in found.reused)
         return Intake(accepted, repeats, outcomes, found.reused), new
 
+    def _draft(self, accepted: Accepted) -> FlowRow:
+        return draft(accepted, self.rules, self.vault.digest(accepted.event.content()))
+
     def _new_flow(self, accepted: Accepted, now: datetime) -> FlowRow:
-        content = self.vault.digest(accepted.event.content())
-        return new_flow(accepted, flows.new_flow_id(now), self.rules, now, content)
+        drafted = accepted.draft or self._draft(accepted)
+        return new_flow(drafted, flows.new_flow_id(now), now, accepted.came)
 
     async def survey(self, operations: Sequence[str], limit: int = SURVEYED) -> tuple[Sequence[Lane], datetime | None]:
         """What could go now, by operation, state and batch_id; and when the next step will be due. Sets the clock.
@@ -291,10 +294,6 @@ class Ledger:
             late = await reap(connection, settle)
         self._given_up -= given_up
         return released + late
-
-
-_NO_TIME = datetime.fromtimestamp(0, UTC)
-"""Of a flow that is never written."""
 
 
 class _Undone(Interruption):

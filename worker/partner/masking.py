@@ -20,13 +20,12 @@ MESSAGE = "message"
 
 def mask_each(results: Sequence[Result], items: Sequence[Item]) -> Sequence[Result]:
     """Each result without the personal values of its item."""
-    return [_masked(result, _personal(item)) for result, item in zip(results, items, strict=True)]
+    return [_masked(result, (item,)) for result, item in zip(results, items, strict=True)]
 
 
 def mask_all(result: Result, items: Sequence[Item]) -> Sequence[Result]:
     """The result of a whole call for each of its items: its text may name any of them."""
-    masked = _masked(result, {value for item in items for value in _personal(item)})
-    return [masked] * len(items)
+    return [_masked(result, items)] * len(items)
 
 
 def _personal(item: Item) -> Collection[str]:
@@ -34,9 +33,11 @@ def _personal(item: Item) -> Collection[str]:
     return values() if values is not None else ()
 
 
-def _masked(result: Result, values: Iterable[str]) -> Result:
-    if not isinstance(result, Succeeded):
-        return replace(result, text=mask(result.text, values)) if result.text else result
-    if MESSAGE not in result.value:
+def _masked(result: Result, items: Iterable[Item]) -> Result:
+    text = result.value.get(MESSAGE) if isinstance(result, Succeeded) else result.text
+    if not text:  # as most: the personal values of an item are not looked for then
         return result
-    return Succeeded({**result.value, MESSAGE: mask(result.value[MESSAGE], values)})
+    masked = mask(text, {value for item in items for value in _personal(item)})
+    if isinstance(result, Succeeded):
+        return Succeeded({**result.value, MESSAGE: masked})
+    return replace(result, text=masked)
