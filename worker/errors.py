@@ -8,14 +8,26 @@
     │   ├── CommandRefused          cli/_errors.py                       a command cannot be carried out
     │   ├── NotInstalled            embedded.py                          the wheels of the extra `demo` are missing
     │   ├── NotPossible             engine/operator.py                   the state of a flow forbids the action
-    │   ├── EventNotFound           intake/original_event.py             a flow's event cannot be read again
+    │   ├── EventNotFound           operate/event_again.py               a flow's event cannot be read again
+    │   ├── FlowNotFound            operate/flow_reading.py              no flow, event or order has this id
+    │   ├── SeveralFlows            operate/flow_reading.py              an id means more than one flow
+    │   ├── FactRefused             operate/flow_repair.py               a fact that an operator sets is wrong
+    │   ├── NoteIncomplete          operate/operator_note.py             a reason or a name is empty
+    │   ├── HoldNotFound            operate/holding.py                   there is no such hold
+    │   ├── NotPaused               operate/holding.py                   there is no such pause
+    │   ├── DeadLetterNotFound      operate/dead_letters.py              there is no such dead letter
+    │   ├── LetterSealed            operate/dead_letters.py              no part of SECRET_KEY decrypts a dead letter
+    │   ├── SecretKeyMissing        operate/dead_letters.py              a dead letter in the ledger needs SECRET_KEY
+    │   ├── ReplayUnderWay          operate/dead_letter_settling.py      another operator replays the same topic
+    │   ├── ResolutionMissing       operate/console/flow_pages.py        a form does not say how a flow ended
     │   ├── ReadsEnded              operate/partner_reader.py            a command's bulk reads cannot go on
-    │   ├── FieldError              operate/console/flow_page.py         a field of a form is wrong
     │   ├── FormTooLarge            operate/console/requests.py          more bytes than any form has
+    │   ├── OtherEnvironment        ledger/environment.py                the ledger is another environment's
+    │   ├── TopicsMissing           kafka/admin.py                       no topic that was asked for exists
     │   ├── TopicsNotCreated        kafka/admin.py                       the broker refused to create topics
     │   └── Sealed                  ledger/crypto.py                     no part of SECRET_KEY decrypts this
     ├── Unavailable                 something outside cannot serve now: wait, then retry
-    │   ├── KafkaUnavailable        operate/console/kafka_records.py     the console cannot read from Kafka
+    │   ├── KafkaUnavailable        kafka/errors.py                      Kafka does not do what an operator asked for
     │   ├── NoController            kafka/admin.py                       no broker is the cluster's controller
     │   ├── TopicNotFound           outbox/batches.py                    no broker returned a topic's partitions
     │   ├── TopicRefuses            bridge/signal_publisher.py           a topic did not accept a record
@@ -44,7 +56,10 @@ What the partner says about an item is a result (`worker/replies.py`), never an 
 
 from __future__ import annotations
 
-__all__ = ["Interruption", "OperatorError", "SandboxError", "Unavailable", "WorkerError"]
+__all__ = ["Interruption", "OperatorError", "SandboxError", "Unavailable", "WorkerError", "quoted"]
+
+_MOST_QUOTED = 80
+"""Characters: a sentence stays readable on one line."""
 
 
 class WorkerError(Exception):
@@ -72,3 +87,9 @@ class SandboxError(WorkerError):
 
 class Interruption(WorkerError):
     """Ends a piece of work. It never leaves the module that defines it."""
+
+
+def quoted(text: str) -> str:
+    """What an operator typed, in a sentence: short, in quotation marks, and with nothing that a terminal would obey."""
+    short = text if len(text) <= _MOST_QUOTED else text[:_MOST_QUOTED] + "…"
+    return f'"{"".join(letter if letter.isprintable() else "?" for letter in short)}"'

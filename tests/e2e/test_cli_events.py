@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.processes import ROOT, worker
 from tests.support.waiting import eventually, eventually_sync
-from worker.cli._outcomes import reading
+from worker.cli._outcome_reader import reading
 from worker.embedded import EmbeddedKafka
 from worker.kafka.producer import RecordProducer
 from worker.settings import KafkaSettings, load

@@ -17,7 +17,7 @@ from tests.support.spine import Stages
 from tests.support.stage import PURCHASED, Stage
 from tests.support.waiting import eventually
 from tests.support.wire import Heard
-from worker.intake.dead_letters import OURS
+from worker.intake.dead_letter_headers import OURS
 from worker.kafka.admin import list_topics
 from worker.kafka.producer import Headers
 from worker.kafka.read import Record, reading

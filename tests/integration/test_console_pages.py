@@ -16,7 +16,7 @@ from schemas.events import TOPICS
 from worker.ledger import browse, page_queries
 from worker.ledger.browse import FlowState
 from worker.ledger.database import Connection, Database
-from worker.operate.console.timeline import RESULTS
+from worker.operate.flow_timeline import RESULTS
 
 _GROWN = """
 insert into flow (id, topic, event_id, partition, "offset", trader_id, order_id, account_id, state, created_at,

@@ -85,9 +85,10 @@ async def test_two_may_make_topics_at_once(settings: KafkaSettings) -> None:
 async def test_a_refusal_carries_the_brokers_reason(settings: KafkaSettings) -> None:
     """What the broker will not make is reported topic by topic, in its own words."""
     many = settings.model_copy(update={"kafka_topic_replication": 3})
-    with pytest.raises(TopicsNotCreated, match="replication") as caught:
+    with pytest.raises(TopicsNotCreated) as caught:
         await ensure_topics(many, ["md.signed"])
     assert list(caught.value.reasons) == ["md.signed"]
+    assert "replication" in caught.value.sentence
 
 
 async def test_asking_for_a_topic_does_not_make_it(settings: KafkaSettings) -> None:

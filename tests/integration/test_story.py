@@ -7,11 +7,11 @@ from tests.support.events import purchase
 from tests.support.spine import Stages
 from tests.support.stage import Stage
 from tests.support.waiting import eventually
-from worker.cli._flows import rows_of
+from worker.cli._flow_rows import rows_of
 from worker.ledger import browse, holds
 from worker.ledger.database import Database
 from worker.ledger.story import Story, story_of
-from worker.operate.console.timeline import timeline
+from worker.operate.flow_timeline import timeline
 
 
 async def life(on: Stage, event_id: str) -> Story:

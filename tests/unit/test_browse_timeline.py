@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from schemas.times import local_text, utc_text
-from worker.cli._flows import as_json, head, row, rows_of
+from worker.cli._flow_rows import as_json, head, row, rows_of
 from worker.ledger.browse import FlowState, Summary
 from worker.ledger.holds import Hold
 from worker.ledger.story import CallSeen, NoteSeen, OutcomeSeen, StepSeen, Story, shown

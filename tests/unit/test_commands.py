@@ -13,18 +13,18 @@ import pytest
 from aiokafka import errors as kafka
 
 from schemas.times import utc_text
-from worker.cli import _kafka
 from worker.cli._errors import CommandRefused, failure_of, one_of
-from worker.cli._events import Bad, Given, judge, split
+from worker.cli._event_files import Bad, Given, judge, split
 from worker.cli._output import aligned, printable
 from worker.cli.holds import age, until
 from worker.cli.main import main
-from worker.cli.resume import still_paused
 from worker.cli.topics import retention
 from worker.cli.watch import cells, line, meets
+from worker.kafka.errors import KafkaUnavailable
 from worker.kafka.topics import INPUT_TOPICS
 from worker.ledger.driver_errors import of_driver
 from worker.ledger.holds import Hold
+from worker.operate.holding import ALL_CALLS, still_paused
 from worker.settings import KafkaSettings, SettingsError, load
 
 EVENT: dict[str, Any] = {
@@ -180,7 +180,7 @@ def test_the_database_is_away_in_a_sentence(error: Exception, fix: str) -> None:
 )
 def test_kafka_is_away_in_a_sentence(error: Exception, mend: str) -> None:
     """Each way in which Kafka cannot be used names its own mend."""
-    assert mend in _kafka.sentence_of(error, load(KafkaSettings, {}))
+    assert mend in KafkaUnavailable.of(error, load(KafkaSettings, {})).sentence
 
 
 def test_a_row_is_aligned_and_never_cut() -> None:
@@ -215,8 +215,8 @@ def test_a_hold_shows_its_end() -> None:
     moment = datetime(2026, 11, 20, 23, 0, 5, tzinfo=UTC)
     assert until(Hold(1, "all", "429", moment, moment), utc_text) == "2026-11-20T23:00:05.000Z"
     assert until(Hold(1, "login", "refused", None, moment), utc_text) == "cleared by an operator"
-    assert still_paused(["pause:all", "pause:x"]).endswith("`tradovate-worker resume` ends that.")
-    assert still_paused(["pause:x"]) == "Still paused: x; `tradovate-worker resume x` ends that."
+    assert still_paused([ALL_CALLS, "x"]).endswith("`tradovate-worker resume` ends that.")
+    assert still_paused(["x"]) == "Still paused: x; `tradovate-worker resume x` ends that."
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.events import EVENTS
 from tests.support.events import personal, purchase
-from worker.operate.console.masking import masked_headers, masked_key, masked_value, shown_fields
+from worker.operate.record_masking import masked_headers, masked_key, masked_value, shown_fields
 
 TOPIC = "trader.purchased"
 

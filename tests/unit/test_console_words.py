@@ -19,13 +19,13 @@ from worker.ledger.call_log import result_name
 from worker.ledger.holds import Hold
 from worker.ledger.story import CallSeen, Held, NoteSeen, OutcomeSeen, StepSeen, Story
 from worker.operate.console.chart import HEIGHT, MINUTES, chart, minute, nice
-from worker.operate.console.display import number, span
 from worker.operate.console.first_page import left
 from worker.operate.console.headline import Facts, Level, headline
 from worker.operate.console.throttle import MOST, WITHIN, Throttle
-from worker.operate.console.timeline import FOUND, RESULTS, ids, timeline
-from worker.operate.console.waits import waited
 from worker.operate.console.why import Step, World, why
+from worker.operate.flow_timeline import FOUND, RESULTS, ids, timeline
+from worker.operate.quantities import number, span
+from worker.operate.wait_words import waited
 from worker.replies import Answer, Misdirected, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)

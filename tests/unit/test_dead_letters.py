@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from worker.intake.dead_letters import OURS, dead_letter_headers, own_headers
+from worker.intake.dead_letter_headers import OURS, dead_letter_headers, own_headers
 from worker.intake.parse import Headers, RawRecord, Rejected
 
 AT = datetime(2026, 11, 20, 23, 0, 0, 5000, tzinfo=UTC)

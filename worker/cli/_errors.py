@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from worker.errors import OperatorError
+from worker.errors import OperatorError, Unavailable, quoted
 from worker.ledger.errors import DatabaseError
 
 FAILED = 1
@@ -36,7 +36,7 @@ def failure_of(error: BaseException) -> Failure | None:
     match error:
         case OperatorError():
             return Failure(_one_line(error.sentence), error.code)
-        case DatabaseError():
+        case DatabaseError() | Unavailable():
             return Failure(_one_line(error.sentence), FAILED)
         case OSError(strerror=str(reason)):
             return Failure(f"{_one_line(reason)}{f': {error.filename}' if error.filename else ''}.", FAILED)
@@ -54,13 +54,7 @@ def one_of(given: str, known: Sequence[str], what: str) -> str:
     folded = {name.casefold(): name for name in known}
     near = get_close_matches(given.casefold(), list(folded), n=1)
     hint = f"did you mean {folded[near[0]]}?" if near else f"there are: {', '.join(known)}."
-    raise CommandRefused(f"{_shown(given)} is no {what}; {hint}", WRONG_USAGE)
-
-
-def _shown(text: str) -> str:
-    """What an operator typed, short enough for one line and with nothing in it that a terminal would obey."""
-    short = text if len(text) <= 80 else text[:80] + "…"
-    return f'"{"".join(letter if letter.isprintable() else "?" for letter in short)}"'
+    raise CommandRefused(f"{quoted(given)} is no {what}; {hint}", WRONG_USAGE)
 
 
 def _one_line(text: str) -> str:

@@ -9,9 +9,9 @@ import typer
 
 from worker.cli._app import example, group
 from worker.cli._errors import CommandRefused
-from worker.cli._ledger import database_url
 from worker.cli._output import print_json
 from worker.ledger import schema
+from worker.settings import DatabaseSettings, load
 
 app = group("The ledger's schema: bring it up to date, or see how it stands.", "tradovate-worker db upgrade")
 
@@ -28,7 +28,7 @@ def upgrade() -> int:
 
     Safe to run again and from several places at once; a schema that is ahead is left as it is.
     """
-    url = database_url()
+    url = load(DatabaseSettings).database_url.get_secret_value()
     before = asyncio.run(schema.status(url))
     after = asyncio.run(schema.upgrade(url))
     if not after.usable:
@@ -45,7 +45,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Show the ledger's schema, the one this program wants, and how they fit; exit 1 when `run` would refuse it."""
-    url = database_url()
+    url = load(DatabaseSettings).database_url.get_secret_value()
     found = asyncio.run(schema.status(url))
     if as_json:
         print_json({"found": found.found, "wanted": found.wanted, "fit": str(found.fit), "usable": found.usable})

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from worker.cli import _dlq_store as store
 from worker.cli._app import example, group
 from worker.cli._complete import TopicArgument, completing
-from worker.cli._dlq import COLUMNS, as_json, body, head, row, whole_json
-from worker.cli._dlq_store import DLQ, TOO_LARGE, DlqSettings
+from worker.cli._dead_letter_rows import COLUMNS, as_json, body, head, row, whole_json
 from worker.cli._errors import WRONG_USAGE, CommandRefused, one_of
-from worker.cli._kafka import sentence_of
-from worker.cli._mend import given_by
-from worker.cli._output import print_json, printable, table
+from worker.cli._note import note_from
+from worker.cli._output import print_json, printable, table, warn
+from worker.cli._progress import progress
 from worker.cli._times import Local, clock_of
-from worker.cli.holds import given_reason
-from worker.intake.replay import PutBack, Stored
-from worker.kafka.topics import INPUT_TOPICS
-from worker.settings import load
+from worker.kafka.errors import KafkaCause
+from worker.kafka.topics import INPUT_TOPICS, dead_letter_topic
+from worker.operate.dead_letter_replay import ReplayResult
+from worker.operate.dead_letters import DeadLetter, Listed, Shown, Stored, Where
+from worker.operate.operator_note import Note
+from worker.wiring.commands import dead_letters
 
 app = group(
     "Dead letters, records that the worker could not accept: list, show, put back on their topic, dismiss.",
@@ -30,7 +31,7 @@ app = group(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Where = Annotated[
+StoredOption = Annotated[
     Stored | None,
     typer.Option(
         "--stored",
@@ -56,12 +57,15 @@ def list_(
 ) -> int:
     """Show dead letters: where each stands, what is wrong with it, whether it was put back."""
     topics = [_input_topic(topic)] if topic is not None else list(INPUT_TOPICS)
-    found = asyncio.run(store.listed(load(DlqSettings), topics))
+    found = asyncio.run(_all(topics))
+    if found.ledger_error is not None:
+        what = "whether they were put back" if found.kept_known else _KEPT_UNKNOWN
+        warn(f"{what[:1].upper()}{what[1:]} is not known: {found.ledger_error.sentence}")
     if as_json_:
-        print_json([as_json(letter, replayed) for letter, replayed in found])
+        print_json([as_json(letter) for letter in found.letters])
     else:
         clock = clock_of(local=local)
-        rows = [row(letter, replayed, clock) for letter, replayed in found]
+        rows = [row(letter, clock) for letter in found.letters]
         table(COLUMNS, rows, empty="There are no dead letters.")
     return 0
 
@@ -77,18 +81,21 @@ def show(
     *,
     partition: Annotated[int, typer.Option("--partition", min=0, help="As `dlq list` shows it.", show_default=False)],
     offset: Annotated[int, typer.Option("--offset", min=0, help="As `dlq list` shows it.", show_default=False)],
-    stored: Where = None,
+    stored: StoredOption = None,
     raw: Annotated[bool, typer.Option("--raw", help="Show personal values too.")] = False,
     local: Local = False,
     as_json_: Json = False,
 ) -> int:
     """Show a dead letter: its key, its headers, and its value with what is or may be personal masked."""
     name = _input_topic(topic)
-    letter, record, replayed = asyncio.run(store.shown(load(DlqSettings), name, (partition, offset), stored))
+    found = asyncio.run(_one(Where(name, partition, offset, stored)))
+    if found.ledger_error is not None:
+        warn(f"Whether they were put back is not known: {found.ledger_error.sentence}")
+    letter, record = found.letter, found.record
     if as_json_:
-        print_json(whole_json(letter, record, replayed, raw=raw))
+        print_json(whole_json(letter, record, raw=raw))
         return 0
-    lines = head(letter, record, replayed, raw=raw, clock=clock_of(local=local))
+    lines = head(letter, record, raw=raw, clock=clock_of(local=local))
     for label, value in lines:
         print(f"{printable(label).ljust(max(len(each) for each, _ in lines))}  {printable(value)}")
     print()
@@ -108,7 +115,7 @@ def replay(
     *,
     partition: Annotated[int | None, typer.Option("--partition", min=0, help="One dead letter's partition.")] = None,
     offset: Annotated[int | None, typer.Option("--offset", min=0, help="One dead letter's offset.")] = None,
-    stored: Where = None,
+    stored: StoredOption = None,
     again: Annotated[bool, typer.Option("--again", help="Also what was put back before.")] = False,
     as_json_: Json = False,
 ) -> int:
@@ -122,16 +129,19 @@ def replay(
         raise CommandRefused(
             "--partition and --offset name one dead letter together; leave out both for all.", WRONG_USAGE
         )
-    place = None if partition is None or offset is None else (partition, offset)
-    settings = load(DlqSettings)
-    done = asyncio.run(store.replayed(settings, name, place, stored, again=again))
+    if partition is None or offset is None:
+        done = asyncio.run(_replay_all(name, stored, again=again))
+    else:
+        done = asyncio.run(_replay_one(Where(name, partition, offset, stored), again=again))
     if as_json_:
         failed = [{"partition": each.partition, "offset": each.offset} for each, _ in done.failed]
         print_json({"topic": name, "replayed": done.sent, "replayedBefore": done.known, "failed": failed})
     else:
         print(_summary(name, done))
+    if done.stopped is not None:
+        raise done.stopped
     if done.failed:
-        raise CommandRefused(_failure(settings, done))
+        raise CommandRefused(_failure(done))
     return 0
 
 
@@ -147,7 +157,7 @@ def dismiss(
     by: Annotated[
         str | None, typer.Option("--by", help="Who; it is kept. Your login name if left out.", show_default=False)
     ] = None,
-    stored: Where = None,
+    stored: StoredOption = None,
     as_json_: Json = False,
 ) -> int:
     """Mark a dead letter as settled: it is not counted as open any longer, and no replay of all takes it.
@@ -155,35 +165,60 @@ def dismiss(
     It stays where it is, and a replay that names it still puts it back.
     """
     name = _input_topic(topic)
-    why, who = given_reason(reason), given_by(by)
-    letter = asyncio.run(store.dismissed(load(DlqSettings), name, (partition, offset), stored, why, who))
+    note = note_from(reason, by)
+    letter = asyncio.run(_dismiss(Where(name, partition, offset, stored), note))
     if as_json_:
         where = {"topic": name, "partition": partition, "offset": offset, "stored": letter.stored.value}
-        print_json({**where, "dismissed": why, "dismissedBy": who})
+        print_json({**where, "dismissed": note.reason, "dismissedBy": note.by})
     else:
         print(f"Dismissed the dead letter of {name} at partition {partition}, offset {offset}.")
     return 0
 
 
 def _input_topic(given: str) -> str:
-    return one_of(given.removesuffix(DLQ), INPUT_TOPICS, "input topic")
+    return one_of(given.removesuffix(dead_letter_topic("")), INPUT_TOPICS, "input topic")
 
 
-def _summary(topic: str, done: PutBack) -> str:
+def _summary(topic: str, done: ReplayResult) -> str:
     if not done.sent and not done.known and not done.failed:
         return f"{topic} has no dead letters."
     what = f"Put {done.sent} dead letter{'' if done.sent == 1 else 's'} back on {topic}."
     return f"{what} {done.known} had been put back before; --again puts them back once more." if done.known else what
 
 
-def _failure(settings: DlqSettings, done: PutBack) -> str:
+def _failure(done: ReplayResult) -> str:
     place, error = done.failed[0]
-    why = (
-        "the topic takes no record that large (max.message.bytes)."
-        if isinstance(error, TOO_LARGE)
-        else sentence_of(error, settings)
-    )
+    too_large = "the topic takes no record that large (max.message.bytes)."
+    why = too_large if error.cause is KafkaCause.TOO_LARGE else error.sentence
     return (
         f"{len(done.failed)} could not be put back, the first at partition {place.partition}, offset {place.offset}:"
         f" {why} Run it again when that is mended: what was put back stays so."
     )
+
+
+_KEPT_UNKNOWN = "what the ledger keeps, and whether dead letters were put back,"
+
+
+async def _all(topics: list[str]) -> Listed:
+    async with dead_letters() as settling:
+        return await settling.reader.all(topics, partial(progress, "Reading"))
+
+
+async def _one(where: Where) -> Shown:
+    async with dead_letters() as settling:
+        return await settling.reader.one(where)
+
+
+async def _replay_one(where: Where, *, again: bool) -> ReplayResult:
+    async with dead_letters() as settling:
+        return await settling.replay_one(where, again=again)
+
+
+async def _replay_all(topic: str, stored: Stored | None, *, again: bool) -> ReplayResult:
+    async with dead_letters() as settling:
+        return await settling.replay_all(topic, stored, again=again, progress=partial(progress, "Replaying"))
+
+
+async def _dismiss(where: Where, note: Note) -> DeadLetter:
+    async with dead_letters() as settling:
+        return await settling.dismiss(where, note)

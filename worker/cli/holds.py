@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
-from schemas.cleaning import clean
 from schemas.times import Clock, utc_text
 from worker.cli._app import example, group
-from worker.cli._errors import WRONG_USAGE, CommandRefused
-from worker.cli._ledger import ledger
+from worker.cli._note import reason_from
 from worker.cli._output import print_json, table
 from worker.cli._times import Local, clock_of
-from worker.ledger import holds
-from worker.ledger.clock import database_time
 from worker.ledger.holds import Hold
+from worker.operate.quantities import span
+from worker.wiring.commands import holding
 
 app = group(
     "What keeps calls back: lock-outs, penalties, pauses, the hold of a rejected login.", "tradovate-worker holds list"
@@ -47,19 +46,9 @@ def clear(
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.", show_default=False)],
 ) -> int:
     """Clear a hold; calls go on at once."""
-    asked = given_reason(reason)
-    hold = asyncio.run(_clear(hold_id, asked))
-    if hold is None:
-        raise CommandRefused(f"There is no hold {hold_id}: `tradovate-worker holds list` shows those that live.")
+    hold = asyncio.run(_clear(hold_id, reason_from(reason)))
     print(f"Cleared hold {hold.id} ({hold.scope}: {hold.reason}).")
     return 0
-
-
-def given_reason(reason: str) -> str:
-    """The reason without spaces around it. Raises `CommandRefused` when there is none."""
-    if not (asked := " ".join(clean(reason).split())):
-        raise CommandRefused("--reason is empty: say why, for it is kept.", WRONG_USAGE)
-    return asked
 
 
 def until(hold: Hold, clock: Clock) -> str:
@@ -68,11 +57,8 @@ def until(hold: Hold, clock: Clock) -> str:
 
 
 def age(passed: timedelta) -> str:
-    """A time span in its two largest units."""
-    seconds = max(0, int(passed.total_seconds()))
-    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
-    first = next((place for place, (count, _) in enumerate(parts) if count), 3)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count or first == 3)
+    """A time span in whole seconds, minutes, hours or days, the two largest of them."""
+    return span(max(0, int(passed.total_seconds())))
 
 
 def _as_json(hold: Hold) -> dict[str, Any]:
@@ -86,13 +72,11 @@ def _as_json(hold: Hold) -> dict[str, Any]:
     }
 
 
-async def _list() -> tuple[list[Hold], datetime]:
-    async with ledger() as connection:
-        return await holds.list_holds(connection), await database_time(connection)
+async def _list() -> tuple[Sequence[Hold], datetime]:
+    async with holding() as held:
+        return await held.listed()
 
 
-async def _clear(hold_id: int, reason: str) -> Hold | None:
-    if not 0 < hold_id < 2**63:  # no id that PostgreSQL could have given
-        return None
-    async with ledger() as connection:
-        return await holds.clear(connection, hold_id, reason)
+async def _clear(hold_id: int, reason: str) -> Hold:
+    async with holding() as held:
+        return await held.clear(hold_id, reason)

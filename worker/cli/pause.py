@@ -10,10 +10,10 @@ import typer
 from worker.cli._app import example, group
 from worker.cli._complete import completing
 from worker.cli._errors import one_of
-from worker.cli._ledger import ledger
-from worker.cli.holds import given_reason
-from worker.ledger import holds
+from worker.cli._note import reason_from
+from worker.operate.holding import ALL_CALLS
 from worker.partner.operations import ENDPOINTS
+from worker.wiring.commands import holding
 
 app = group()
 
@@ -39,12 +39,12 @@ def pause(
     """Make no more calls, or none of one operation, from any replica, until resumed; calls in flight are finished."""
     if operation is not None:
         one_of(operation, ENDPOINTS, "operation")
-    hold = asyncio.run(_pause(operation, given_reason(reason)))
+    hold = asyncio.run(_pause(operation, reason_from(reason)))
     again = "tradovate-worker resume" + (f" {operation}" if operation else "")
-    print(f"Paused {operation or 'all calls'} (hold {hold}), within 2 s on every replica. `{again}` ends it.")
+    print(f"Paused {operation or ALL_CALLS} (hold {hold}), within 2 s on every replica. `{again}` ends it.")
     return 0
 
 
 async def _pause(operation: str | None, reason: str) -> int:
-    async with ledger() as connection:
-        return await holds.pause(connection, operation, reason)
+    async with holding() as held:
+        return await held.pause(operation, reason)

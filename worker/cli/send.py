@@ -17,8 +17,9 @@ from worker import _forms as forms
 from worker.cli._app import example, group
 from worker.cli._complete import TopicArgument
 from worker.cli._errors import WRONG_USAGE, CommandRefused, one_of
-from worker.cli._events import Bad, Ready, judge, split
-from worker.cli._kafka import ANSWER_SECONDS, kafka_errors, present, sentence_of
+from worker.cli._event_files import Bad, Ready, judge, split
+from worker.kafka.admin import existing_topics
+from worker.kafka.errors import ANSWER_SECONDS, KafkaUnavailable, kafka_errors
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import INPUT_TOPICS, TopicNames
 from worker.products import load_products
@@ -108,8 +109,8 @@ async def _publish(settings: KafkaSettings, topic: str, events: Sequence[Ready],
     name = TopicNames(settings.kafka_topic_prefix).on_broker(topic)
     where: Counter[int] = Counter()
     producer = RecordProducer(settings)
-    async with kafka_errors(settings):
-        await present(settings, [topic])
+    with kafka_errors(settings):
+        await existing_topics(settings, [topic])
         async with asyncio.timeout(ANSWER_SECONDS):
             await producer.start()
     try:
@@ -123,7 +124,7 @@ async def _publish(settings: KafkaSettings, topic: str, events: Sequence[Ready],
                     print(f"{event.place}: {event.event_id} is at partition {at.partition}, offset {at.offset}")
     except (KafkaError, OSError, TimeoutError) as error:
         done = f"{where.total()} of {len(events)} events were sent; sending all again is safe."
-        raise CommandRefused(f"{sentence_of(error, settings)} {done}") from None
+        raise CommandRefused(f"{KafkaUnavailable.of(error, settings).sentence} {done}") from None
     finally:
         try:
             async with asyncio.timeout(1):

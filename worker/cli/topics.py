@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from worker.cli._app import example, group
-from worker.cli._kafka import ANSWER_SECONDS, kafka_errors
 from worker.cli._output import print_json, table
 from worker.kafka.admin import TopicState, ensure_topics, list_topics, retentions
+from worker.kafka.errors import ANSWER_SECONDS, kafka_errors
 from worker.kafka.topics import ALL_TOPICS
 from worker.settings import KafkaSettings, load
 
@@ -80,11 +80,13 @@ def _as_json(state: TopicState, kept: int | None) -> dict[str, Any]:
 
 
 async def _create(settings: KafkaSettings) -> list[str]:
-    async with kafka_errors(settings), asyncio.timeout(_CREATE_SECONDS):
-        return await ensure_topics(settings)
+    with kafka_errors(settings):
+        async with asyncio.timeout(_CREATE_SECONDS):
+            return await ensure_topics(settings)
 
 
 async def _list(settings: KafkaSettings) -> tuple[list[TopicState], Mapping[str, int]]:
-    async with kafka_errors(settings), asyncio.timeout(ANSWER_SECONDS):
-        states = await list_topics(settings)
-        return states, await retentions(settings, [state.name for state in states if state.exists])
+    with kafka_errors(settings):
+        async with asyncio.timeout(ANSWER_SECONDS):
+            states = await list_topics(settings)
+            return states, await retentions(settings, [state.name for state in states if state.exists])

@@ -19,7 +19,7 @@ from schemas.times import Clock, utc_text
 from worker.cli._app import example, group
 from worker.cli._complete import TopicOption
 from worker.cli._errors import one_of
-from worker.cli._outcomes import Arrival, reading
+from worker.cli._outcome_reader import Arrival, reading
 from worker.cli._output import console, printable
 from worker.cli._times import Local, clock_of, text_of
 from worker.kafka.topics import INPUT_TOPICS, outcome_topic

@@ -22,8 +22,8 @@ from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from worker.backoff import Schedule
 from worker.engine.rows import Accepted
 from worker.errors import Interruption
+from worker.intake.dead_letter_headers import dead_letter_headers
 from worker.intake.dead_letter_writer import DeadLetterWriter
-from worker.intake.dead_letters import dead_letter_headers
 from worker.intake.parse import Parsed, RawRecord, Rejected, parse
 from worker.ledger.errors import DatabaseError, DataRefused, reason_of
 from worker.ledger.ledger import Ledger, Refusal

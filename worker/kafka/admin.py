@@ -29,8 +29,10 @@ __all__ = [
     "DEAD_LETTER_BYTES",
     "NoController",
     "TopicState",
+    "TopicsMissing",
     "TopicsNotCreated",
     "ensure_topics",
+    "existing_topics",
     "list_topics",
     "missing_topics",
     "record_limits",
@@ -58,11 +60,42 @@ class TopicsNotCreated(OperatorError):
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         self.reasons = dict(reasons)
-        super().__init__("; ".join(f"{topic}: {reason}" for topic, reason in self.reasons.items()))
+        super().__init__(*self.reasons)
+
+    @property
+    def sentence(self) -> str:
+        """For an operator. A reason that is the same for all topics is given once."""
+        reasons = {topic: reason.rstrip(".") for topic, reason in self.reasons.items()}
+        said = "; ".join(f"{topic}: {reason}" for topic, reason in reasons.items())
+        if len(reasons) > 1 and len(set(reasons.values())) == 1:
+            said = f"{next(iter(reasons.values()))} (for all of {len(reasons)} topics)"
+        return f"The broker did not make all topics: {said}; mend that and run it again."
+
+
+class TopicsMissing(OperatorError):
+    """None of the `topics` (without the prefix) that an operator asked for exists."""
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self.topics = tuple(topics)
+        super().__init__(*self.topics)
+
+    @property
+    def sentence(self) -> str:
+        """For an operator."""
+        missing = f"Topic {self.topics[0]} is" if len(self.topics) == 1 else "The topics are"
+        return f"{missing} missing: run `tradovate-worker topics create`."
 
 
 class NoController(Unavailable):
     """No broker is the cluster's controller, and no other one makes topics."""
+
+    @property
+    def sentence(self) -> str:
+        """For an operator."""
+        return (
+            "No broker of this Kafka is its controller, and only a controller creates topics: run it again when one is"
+            " elected, or create the topics with the tools of that broker."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +131,14 @@ async def list_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOPIC
     finally:
         await look.close()
     return [_state(topic, name, found.get(name)) for topic, name in wanted.items()]
+
+
+async def existing_topics(settings: KafkaSettings, topics: Sequence[str]) -> list[TopicState]:
+    """Those of `topics` that exist. Raises `TopicsMissing` when there is none, else as `list_topics` does."""
+    states = [state for state in await list_topics(settings, topics) if state.exists]
+    if not states:
+        raise TopicsMissing(topics)
+    return states
 
 
 async def missing_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOPICS) -> list[str]:

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from worker.kafka.admin import DEAD_LETTER_BYTES
+from worker.kafka.errors import ANSWER_SECONDS
 from worker.kafka.metadata import create_no_topics
 from worker.kafka.security import client_options
 from worker.kafka.tolerant import install
@@ -23,9 +24,6 @@ from worker.kafka.topics import TopicNames
 from worker.settings import KafkaSettings
 
 __all__ = ["Record", "RecordReader", "reading"]
-
-_ANSWER_SECONDS = 8.0
-"""A broker answers within milliseconds; an operator waits for this."""
 
 _POLL_MS = 500
 
@@ -91,7 +89,7 @@ class RecordReader:
         return sum(end - first for first, end in bounds.values())
 
     async def _bounds(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-        async with asyncio.timeout(_ANSWER_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             self._consumer.assign(list(places))
             first = await self._consumer.beginning_offsets(places)
             end = await self._consumer.end_offsets(places)
@@ -101,7 +99,7 @@ class RecordReader:
         """Records from where the consumer stands up to `ends`, which are not reached where markers end a partition."""
         self._consumer.pause(*(self._consumer.assignment() - ends.keys()))
         left, silent = set(ends), 0.0
-        while left and silent < _ANSWER_SECONDS:
+        while left and silent < ANSWER_SECONDS:
             found = await self._consumer.getmany(*left, timeout_ms=_POLL_MS)
             silent = 0.0 if found else silent + _POLL_MS / 1000
             for place, records in found.items():
@@ -112,7 +110,7 @@ class RecordReader:
                 if await self._consumer.position(place) >= ends[place]:
                     left.discard(place)
         if left:  # a transaction's marker has an offset and is no record; or the broker has gone, and this raises
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 await self._consumer.end_offsets(list(left))
 
     def _record(self, record: ConsumerRecord) -> Record:
@@ -139,7 +137,7 @@ async def reading(settings: KafkaSettings) -> AsyncIterator[RecordReader]:
         max_partition_fetch_bytes=DEAD_LETTER_BYTES,
     )
     try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             await consumer.start()
         # Its tasks begin now: aiokafka's `stop` lets the cancellation of one that never began out to its caller.
         await asyncio.sleep(0)

@@ -107,8 +107,8 @@ def session_keeper(
 
 
 async def check_ledger(ledger: DatabaseSettings, environment: EnvironmentSettings, database: Database) -> None:
-    """Raises `StartRefused` unless the ledger's schema fits, and it belongs to this environment, from now on if to none
-    yet.
+    """Raises `StartRefused` unless the ledger's schema fits, and `OtherEnvironment` unless it belongs to this one;
+    from now on it does, if it belonged to none.
     """
     status = await schema.status(ledger.database_url.get_secret_value())
     if not status.usable:
@@ -118,12 +118,7 @@ async def check_ledger(ledger: DatabaseSettings, environment: EnvironmentSetting
             " run `tradovate-worker db upgrade`"
             + (" with the newer program." if status.fit is schema.Fit.UNKNOWN else ".")
         )
-    wanted = environment.tradovate_environment.value
-    noted = await claim_environment(database, wanted)
-    if noted != wanted:
-        raise StartRefused(
-            f"This ledger belongs to TRADOVATE_ENVIRONMENT={noted}; use that, or another DATABASE_URL.", 2
-        )
+    await claim_environment(database, environment.tradovate_environment.value)
 
 
 async def within(work: Awaitable[object], seconds: float) -> None:

@@ -19,7 +19,6 @@ from worker.dispatch.caller import Caller
 from worker.dispatch.dispatcher import Dispatcher
 from worker.dispatch.pacing import Pace
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import Rules
 from worker.intake.accept import EventIntake
 from worker.intake.consumer_watch import LOOK_SECONDS, Watch
 from worker.intake.dead_letter_writer import DeadLetterWriter
@@ -55,11 +54,12 @@ from worker.process.upkeep import Upkeep
 from worker.products import load_products
 from worker.session import SessionKeeper
 from worker.session.lockouts import write_lockout, write_lockouts
-from worker.settings import FlowSettings, RunSettings
+from worker.settings import RunSettings
 from worker.telemetry.health import Health
 from worker.telemetry.http_server import Served, application, serve
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.tracing import Tracing
+from worker.wiring.flow_rules import flow_rules, urgency
 
 if TYPE_CHECKING:
     from worker.operate.console.app import Console
@@ -83,21 +83,6 @@ STOP_WITHIN = LATEST - 1.0
 
 _DRAIN = 15.0
 """Of these, for calls in flight; the rest is for recording, publishing and leaving the group."""
-
-
-def flow_rules(settings: FlowSettings, products: Mapping[str, Account]) -> Rules:
-    """What flows look at when they decide: the worker's settings, and those of a command that plans a flow again."""
-    return Rules(
-        account_prefix=settings.tradovate_account_prefix,
-        plan_id=settings.tradovate_subscription_plan_id,
-        entitlement_id=settings.tradovate_tprop_entitlement_id,
-        unknown_wait=settings.unknown_wait,
-        day_end=settings.day_end,
-        retry_base=settings.retry_base,
-        retry_cap=settings.retry_cap,
-        retry_for=settings.retry_for,
-        products=products,
-    )
 
 
 @dataclass(slots=True)
@@ -150,7 +135,7 @@ class Replica:
             self.database,
             vault,
             rules,
-            {name: operation.limits.rank for name, operation in OPERATIONS.items()},
+            urgency(),
             lockout=settings.tradovate_lockout_seconds,
         )
         self.lockout = LockOut(settings.lockout)

@@ -139,7 +139,7 @@ async def _started(name: str, home: Path, settings: Mapping[str, str]) -> AsyncI
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "worker.cli._replica",
+            "worker.cli._demo_process",
             name,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

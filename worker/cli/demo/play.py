@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from worker.cli._outcomes import Arrival, Reader, reading
+from worker.cli._outcome_reader import Arrival, Reader, reading
 from worker.cli.demo.desk import Desk
 from worker.cli.demo.parts import Stage
 from worker.cli.demo.samples import Sample, filled

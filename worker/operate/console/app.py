@@ -22,19 +22,22 @@ from worker.ledger.budget import Budget
 from worker.ledger.database import Database
 from worker.ledger.host_table import DomainHost
 from worker.ledger.ledger import Ledger
-from worker.ledger.operator_actions import OperatorActions
 from worker.ledger.state_summary import standing
-from worker.operate.console.dead_letters import DeadLetters
-from worker.operate.console.first_page import Kafka, Overview
-from worker.operate.console.flow_page import TITLES, Flows
+from worker.operate.console.dead_letter_pages import DeadLetterPages
+from worker.operate.console.first_page import Kafka, Overview, kafka_offsets
+from worker.operate.console.flow_pages import TITLES, FlowPages
 from worker.operate.console.guard import Guard
-from worker.operate.console.kafka_records import Records
 from worker.operate.console.lists import Lists
 from worker.operate.console.live import Live
-from worker.operate.console.pausing import Pausing
+from worker.operate.console.pause_pages import PausePages
 from worker.operate.console.render import HEADERS, Renderer
 from worker.operate.console.session import Signer
 from worker.operate.console.why import World, world_of
+from worker.operate.dead_letter_reading import DeadLetterReader
+from worker.operate.dead_letter_settling import DeadLetterSettling
+from worker.operate.event_again import EventReader
+from worker.operate.flow_repair import FlowRepair
+from worker.operate.holding import Holding
 from worker.partner.operations import OPERATIONS
 from worker.settings import RunSettings
 
@@ -73,25 +76,16 @@ class Console:
         self.database = Database(settings.database_url.get_secret_value(), size=CONNECTIONS)
         render = Renderer(settings.tradovate_environment.value)
         guard = Guard(Signer(self.token, [key.get_secret_value() for key in settings.secret_keys]), render)
-        records = Records(settings, self.database, self.producer, self.ledger.vault, self.products)
-        kafka = Kafka(records.offsets)
+        reader = DeadLetterReader(settings, self.database, self.ledger.vault)
+        events = EventReader(settings, self.database, self.ledger.vault, self.products)
+        kafka = Kafka(partial(kafka_offsets, settings))
         overview = Overview(self.database, self.budget, TOPICS, kafka, self._windows, self.in_use)
         live = Live(overview, render, self.stopping)
         render.state, guard.before = overview.state, overview.refreshed
         lists = Lists(self.database, render)
-        letters = DeadLetters(self.database, records, kafka, render)
-
-        looked_up = {name for name, operation in OPERATIONS.items() if operation.recovery.look_up is not None}
-
-        flows = Flows(
-            self.database,
-            render,
-            OperatorActions(self.ledger, looked_up.__contains__),
-            records.event,
-            self._world,
-            self.wake,
-        )
-        pausing = Pausing(self.database, render, self.wake)
+        letters = DeadLetterPages(DeadLetterSettling(reader, self.producer), kafka, render)
+        flows = FlowPages(self.database, render, FlowRepair(self.ledger, events), self._world, self.wake)
+        pausing = PausePages(Holding(self.database), render, self.wake)
         page, action = guard.page, guard.action
         dead = "/dead-letters/{topic}/{partition:int}/{offset:int}"
         self.routes = [

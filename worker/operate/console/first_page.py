@@ -13,6 +13,8 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
+from worker.kafka.backlog import backlog
+from worker.kafka.topics import INPUT_TOPICS
 from worker.ledger import kept_dead_letters, leader, page_queries
 from worker.ledger.budget import Budget
 from worker.ledger.database import Connection, Database, DatabaseError
@@ -22,6 +24,7 @@ from worker.ledger.state_summary import Standing, open_flows, standing
 from worker.operate.console.chart import MINUTES, Chart, chart, minute
 from worker.operate.console.headline import Facts, Headline, headline
 from worker.operate.console.why import Step, World, why, world_of
+from worker.settings import KafkaSettings
 
 LEAST = 1.0
 """Seconds between two readings, however many look: the page is live to the second, the database hardly notices."""
@@ -197,6 +200,12 @@ class Kafka:
             self._looking = None
 
 
+async def kafka_offsets(settings: KafkaSettings) -> Offsets:
+    """Lag and dead letters, by offsets alone. Raises aiokafka's `KafkaError`."""
+    seen = await backlog(settings, INPUT_TOPICS)
+    return Offsets(seen.lag, seen.dead)
+
+
 def left(
     dead: Mapping[tuple[str, int], range],
     replayed: Mapping[tuple[str, int], Sequence[int]],
@@ -249,4 +258,4 @@ def _facts(
     )
 
 
-__all__ = ["Glance", "Kafka", "Offsets", "Overview", "left"]
+__all__ = ["Glance", "Kafka", "Offsets", "Overview", "kafka_offsets", "left"]

@@ -9,7 +9,8 @@ from enum import StrEnum
 
 from worker.ledger import holds
 from worker.ledger.holds import Hold
-from worker.operate.console.display import count, span, when
+from worker.operate.console.display import when
+from worker.operate.quantities import count, span
 
 
 class Level(StrEnum):

@@ -9,14 +9,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.events import TOPICS
-from worker.ledger import browse, page_queries
+from worker.ledger import page_queries
 from worker.ledger.browse import FlowState, Summary
-from worker.ledger.database import Connection, Database, DatabaseError
+from worker.ledger.database import Database, DatabaseError
 from worker.ledger.story import CallSeen
 from worker.operate.console.render import Renderer
 from worker.operate.console.requests import choice_of, id_of, number_of, text_of, time_of
 from worker.operate.console.session import Session
-from worker.operate.console.timeline import RESULTS
+from worker.operate.flow_reading import FlowFilter, newest
+from worker.operate.flow_timeline import RESULTS
 
 PAGE = 50
 """Rows of a page: what an operator looks through before asking better."""
@@ -39,7 +40,7 @@ class Lists:
         away = ""
         try:
             async with self.database.connection() as connection:
-                found = await self._flows(connection, request, asked)
+                found = await newest(connection, _filter(request, asked), PAGE + 1)
         except DatabaseError as error:
             away = error.sentence
         last = found[PAGE - 1].flow_id if len(found) > PAGE else None
@@ -55,40 +56,6 @@ class Lists:
             asked=asked,
             away=away,
         )
-
-    async def _flows(self, connection: Connection, request: Request, asked: dict[str, str]) -> list[Summary]:
-        """One more than a page, if there are."""
-        states = (FlowState(asked["state"]),) if asked["state"] else tuple(FlowState)
-        topics = (asked["topic"],) if asked["topic"] else TOPICS
-        since, until = time_of(asked["since"]), time_of(asked["until"])
-        bounds = [
-            bound for bound in (id_of(text_of(request, "before")), until and page_queries.first_id(until)) if bound
-        ]
-        before, least = min(bounds, default=None), page_queries.first_id(since) if since else None
-        if (call := number_of(asked["call"])) is not None:
-            ids = await page_queries.of_call(connection, call, PAGE + 1, before)
-            return [flow for each in ids for flow in await browse.matches(connection, str(each), 1)]
-        if not asked["q"]:
-            found = await browse.newest(connection, states=states, topics=topics, before=before, limit=PAGE + 1)
-            return [flow for flow in found if least is None or flow.flow_id >= least]
-        return [
-            flow
-            for flow in await self._search(connection, asked["q"])
-            if flow.state in states
-            and flow.topic in topics
-            and (before is None or flow.flow_id < before)
-            and (least is None or flow.flow_id >= least)
-        ][: PAGE + 1]
-
-    async def _search(self, connection: Connection, text: str) -> list[Summary]:
-        """Every flow that the text may mean, the newest first; each way of meaning it is an index of its own."""
-        most = 10 * PAGE
-        found = await browse.matches(connection, text, most)
-        found += await browse.newest(connection, trader_id=text, limit=most)
-        if (account := number_of(text)) is not None:
-            for flow_id in await page_queries.of_account(connection, account):
-                found += await browse.matches(connection, str(flow_id), 1)
-        return sorted({flow.flow_id: flow for flow in found}.values(), key=lambda flow: flow.flow_id, reverse=True)
 
     async def calls(self, request: Request, session: Session) -> Response:
         """The last calls."""
@@ -122,6 +89,18 @@ class Lists:
             result=result,
             away=away,
         )
+
+
+def _filter(request: Request, asked: dict[str, str]) -> FlowFilter:
+    return FlowFilter(
+        states=(FlowState(asked["state"]),) if asked["state"] else tuple(FlowState),
+        topics=(asked["topic"],) if asked["topic"] else TOPICS,
+        text=asked["q"],
+        call=number_of(asked["call"]),
+        since=time_of(asked["since"]),
+        until=time_of(asked["until"]),
+        before=id_of(text_of(request, "before")),
+    )
 
 
 def _onward(asked: dict[str, str], last: object) -> str:

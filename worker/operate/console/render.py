@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from worker.operate.console import display
 from worker.operate.console.session import Session
-from worker.operate.console.timeline import NOTHING_THERE, result_words
+from worker.operate.flow_timeline import NOTHING_THERE, result_words
 from worker.version import VERSION
 
 HEADERS: Mapping[str, str] = {

@@ -10,7 +10,7 @@ from worker.ledger import holds
 from worker.ledger.holds import Hold
 from worker.ledger.state_summary import Standing
 from worker.operate.console.display import when
-from worker.operate.console.waits import wait_keys
+from worker.operate.wait_words import wait_keys
 from worker.partner.operations import OPERATIONS
 
 

@@ -9,7 +9,7 @@ from schemas.times import Clock
 from worker.dispatch.maintenance import window_end
 from worker.ledger import holds
 from worker.ledger.story import Held
-from worker.operate.console.display import span
+from worker.operate.quantities import span
 from worker.partner.operations import OPERATIONS
 
 BRIEF = timedelta(milliseconds=100)

@@ -9,11 +9,11 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker.ledger import holds
-from worker.ledger.database import Database
 from worker.operate.console.render import Renderer
 from worker.operate.console.requests import Form, by_of, choice_of, reason_of
 from worker.operate.console.session import Session
+from worker.operate.holding import Holding, NotPaused
+from worker.operate.operator_note import NoteIncomplete, note_of
 from worker.partner.operations import ENDPOINTS
 
 log = structlog.get_logger()
@@ -22,10 +22,10 @@ OPERATIONS = tuple(sorted(ENDPOINTS))
 
 
 @dataclass(frozen=True, slots=True)
-class Pausing:
+class PausePages:
     """`wake` tells dispatch that calls may be made again."""
 
-    database: Database
+    holding: Holding
     render: Renderer
     wake: Callable[[], None] = field(default=lambda: None)
 
@@ -35,17 +35,19 @@ class Pausing:
 
     async def act(self, action: str, request: Request, session: Session, form: Form) -> Response:
         """The change."""
-        reason, by = reason_of(form), by_of(form, session)
         operation = form.get("operation") or None
         if operation is not None and operation not in OPERATIONS:
             return self._form(action, request, session, form, "Choose an operation, or all calls.", 422)
-        if not reason:
-            return self._form(action, request, session, form, "Say why: it is kept.", 422)
-        async with self.database.connection() as connection:
+        try:
+            note = note_of(reason_of(form), by_of(form, session))
             if action == "pause":
-                await holds.pause(connection, operation, f"{reason} (by {by})")
-            elif not await holds.resume(connection, operation, f"{reason} (by {by})"):
-                return self._form(action, request, session, form, "There is no such pause to end.", 409)
+                await self.holding.pause(operation, note.reason, note.by)
+            else:
+                await self.holding.resume(operation, note.reason, note.by)
+        except NoteIncomplete:
+            return self._form(action, request, session, form, "Say why: it is kept.", 422)
+        except NotPaused:
+            return self._form(action, request, session, form, "There is no such pause to end.", 409)
         log.info("console.calls_paused" if action == "pause" else "console.calls_resumed", operation=operation)
         self.wake()
         return self.render.redirect("/#holds")

@@ -14,8 +14,8 @@ from typing import Any
 from schemas.times import Clock, utc_text
 from worker.engine.rows import Found
 from worker.ledger.story import CallSeen, NoteSeen, OutcomeSeen, StepSeen, Story
-from worker.operate.console.display import count, span
-from worker.operate.console.waits import wait_keys, waited
+from worker.operate.quantities import count, span
+from worker.operate.wait_words import wait_keys, waited
 from worker.partner.operations import OPERATIONS
 
 RESULTS: Mapping[str, str] = {

@@ -9,8 +9,8 @@ from typing import Any
 from schemas.times import Clock, utc_text
 from worker.ledger.browse import Summary
 from worker.ledger.story import CallSeen, Story
-from worker.operate.console.timeline import Entry, timeline
-from worker.operate.console.waits import wait_keys
+from worker.operate.flow_timeline import Entry, timeline
+from worker.operate.wait_words import wait_keys
 
 COLUMNS = ("flow", "topic", "event", "order", "trader", "state", "due", "attempts", "what")
 

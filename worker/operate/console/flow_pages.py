@@ -10,40 +10,36 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.events import Event
-from schemas.outcomes import Status
-from worker.engine.operator import SETTABLE, NotPossible, Obstacle
-from worker.errors import OperatorError
-from worker.intake.original_event import EventNotFound
-from worker.ledger import browse
+from worker.engine.operator import SETTABLE, NotPossible
+from worker.errors import OperatorError, WorkerError
+from worker.kafka.admin import TopicsMissing
+from worker.kafka.errors import KafkaUnavailable
 from worker.ledger.browse import FlowState, Summary
 from worker.ledger.database import Database, DatabaseError
-from worker.ledger.operator_actions import OperatorActions
-from worker.ledger.story import Story, story_of
-from worker.operate.console.kafka_records import KafkaUnavailable
+from worker.ledger.story import Story
 from worker.operate.console.render import Renderer
-from worker.operate.console.requests import Form, by_of, id_of, number_of, reason_of
+from worker.operate.console.requests import Form, by_of, id_of, reason_of
 from worker.operate.console.session import Session
-from worker.operate.console.timeline import Entry, ids, timeline
 from worker.operate.console.why import Step, World, why
+from worker.operate.event_again import EventNotFound
+from worker.operate.flow_reading import story_by_id
+from worker.operate.flow_repair import ALLOWED, Action, FactRefused, FlowRepair, Resolution, SeenAtPartner, fact_of
+from worker.operate.flow_timeline import Entry, ids, timeline
+from worker.operate.operator_note import Note, NoteIncomplete, note_of
 
 log = structlog.get_logger()
 
-TITLES: Mapping[str, str] = {"retry": "Retry", "resolve": "Resolve", "cancel": "Cancel"}
+_MOST_FACT = 128
+"""Characters of a name or state that an operator types."""
 
-_EXPLAINED: Mapping[str, str] = {
-    "retry": "Its event is planned again. What may have been made before is looked up first, so that nothing is made"
-    " twice. A new outcome follows.",
-    "resolve": "Look at Tradovate first: nobody else can tell what became of it. Its outcome says what you say here.",
-    "cancel": "What has not been sent yet is not sent any more. The outcome is failed, with the code cancelled.",
-}
+TITLES: Mapping[Action, str] = {Action.RETRY: "Retry", Action.RESOLVE: "Resolve", Action.CANCEL: "Cancel"}
 
-_ALLOWED: Mapping[FlowState, tuple[str, ...]] = {
-    FlowState.WAITING: ("cancel",),
-    FlowState.WORKING: ("cancel",),
-    FlowState.IN_DOUBT: ("resolve", "retry"),
-    FlowState.SUCCEEDED: (),
-    FlowState.FAILED: ("retry",),
+_EXPLAINED: Mapping[Action, str] = {
+    Action.RETRY: "Its event is planned again. What may have been made before is looked up first, so that nothing is"
+    " made twice. A new outcome follows.",
+    Action.RESOLVE: "Look at Tradovate first: nobody else can tell what became of it. Its outcome says what you say"
+    " here.",
+    Action.CANCEL: "What has not been sent yet is not sent any more. The outcome is failed, with the code cancelled.",
 }
 
 
@@ -60,13 +56,12 @@ class FlowPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Flows:
-    """`event` reads a flow's event again from its topic; `world` tells what keeps calls back; `wake` tells dispatch."""
+class FlowPages:
+    """`world` says what keeps calls back; `wake` tells dispatch that there may be work."""
 
     database: Database
     render: Renderer
-    mender: OperatorActions
-    event: Callable[[Summary], Awaitable[Event]]
+    repair: FlowRepair
     world: Callable[[], Awaitable[World]]
     wake: Callable[[], None] = field(default=lambda: None)
 
@@ -93,30 +88,24 @@ class Flows:
             _why(story, world),
             ids(story),
             timeline(story),
-            [(action, TITLES[action]) for action in _ALLOWED[flow.state]],
+            [(action, TITLES[action]) for action in ALLOWED[flow.state]],
         )
         return self.render.page(request, template, session, page=shown)
 
-    async def ask(self, action: str, request: Request, session: Session) -> Response:
+    async def ask(self, action: Action, request: Request, session: Session) -> Response:
         """The confirmation before a change."""
         return await self._form(action, request, session, Form())
 
-    async def act(self, action: str, request: Request, session: Session, form: Form) -> Response:
+    async def act(self, action: Action, request: Request, session: Session, form: Form) -> Response:
         """The change."""
-        reason, by = reason_of(form), by_of(form, session)
-        if not reason:
-            return await self._form(action, request, session, form, "Say why: it is kept with the flow.", 422)
         try:
+            note = note_of(reason_of(form), by_of(form, session))
             story = await self._story(request)
             if story is None:
                 return self._none(request)
-            await self._do(action, story.summary, form, reason, by)
-        except NotPossible as no:
-            return await self._form(action, request, session, form, no.text("tick the box"), 409)
-        except (EventNotFound, KafkaUnavailable) as error:
-            return await self._form(action, request, session, form, error.sentence, 409)
-        except FieldError as wrong:
-            return await self._form(action, request, session, form, wrong.sentence, 422)
+            await self._do(action, story.summary, form, note)
+        except _REFUSED as error:
+            return await self._form(action, request, session, form, _refusal(error), _status(error))
         except DatabaseError as error:
             return self._away(request, error)
         flow_id = story.summary.flow_id
@@ -124,22 +113,17 @@ class Flows:
         self.wake()
         return self.render.redirect(f"/flows/{flow_id}")
 
-    async def _do(self, action: str, flow: Summary, form: Form, reason: str, by: str) -> None:
+    async def _do(self, action: Action, flow: Summary, form: Form, note: Note) -> None:
         match action:
-            case "cancel":
-                await self.mender.cancel(flow.flow_id, reason, by)
-            case "resolve":
-                status, facts = _stated(form)
-                await self.mender.resolve(flow.flow_id, status, facts, reason, by)
-            case _:
-                if "retry" not in _ALLOWED[flow.state]:
-                    raise NotPossible(Obstacle.OTHER_STATE, flow.state, ("failed", "in_doubt"))
-                event = None if flow.kept else await self.event(flow)
-                not_made = form.get("not_made") == "yes"
-                await self.mender.retry(flow.flow_id, event, reason, by, not_made=not_made)
+            case Action.CANCEL:
+                await self.repair.cancel(flow, note)
+            case Action.RESOLVE:
+                await self.repair.resolve(flow, _resolution(form), note)
+            case Action.RETRY:
+                await self.repair.retry(flow, note, not_made=form.get("not_made") == "yes")
 
     async def _form(
-        self, action: str, request: Request, session: Session, form: Form, error: str = "", status: int = 200
+        self, action: Action, request: Request, session: Session, form: Form, error: str = "", status: int = 200
     ) -> Response:
         try:
             story = await self._story(request)
@@ -147,7 +131,7 @@ class Flows:
             return self._away(request, away)
         if story is None:
             return self._none(request)
-        allowed = action in _ALLOWED[story.summary.state]
+        allowed = action in ALLOWED[story.summary.state]
         if not allowed and not error:
             error, status = f"The flow is {story.summary.state.replace('_', ' ')}: this cannot be done to it.", 409
         return self.render.page(
@@ -170,9 +154,7 @@ class Flows:
         if flow_id is None:
             return None
         async with self.database.connection() as connection:
-            found = await browse.matches(connection, str(flow_id), 1)
-            same = [flow for flow in found if flow.flow_id == flow_id]
-            return await story_of(connection, same[0]) if same else None
+            return await story_by_id(connection, flow_id)
 
     def _none(self, request: Request) -> Response:
         text = "There is no flow of this id, or it has been pruned."
@@ -183,26 +165,44 @@ class Flows:
         return self.render.message(request, 503, "Not now", text)
 
 
-class FieldError(OperatorError):
-    """What a field should have been."""
+class ResolutionMissing(OperatorError):
+    """The form does not say how the flow ended."""
 
 
-def _stated(form: Form) -> tuple[Status, dict[str, Any]]:
-    """What an operator saw: the status, and the ids that they know."""
+_WRONG_FORM = (NoteIncomplete, ResolutionMissing, FactRefused)
+_REFUSED = (*_WRONG_FORM, NotPossible, EventNotFound, TopicsMissing, KafkaUnavailable)
+"""What the form is shown again for, with a text."""
+
+
+def _status(error: WorkerError) -> int:
+    return 422 if isinstance(error, _WRONG_FORM) else 409
+
+
+def _refusal(error: WorkerError) -> str:
+    match error:
+        case NoteIncomplete():
+            return "Say why: it is kept with the flow."
+        case ResolutionMissing():
+            return "Say what you saw: it took effect, or it did not."
+        case FactRefused():
+            form = "a number: the id that Tradovate shows" if error.kind is int else "readable, as Tradovate shows it"
+            return f"{error.name} must be {form}."
+        case NotPossible():
+            return error.text("tick the box")
+        case KafkaUnavailable(answered=False):
+            return f"Kafka cannot be reached ({error.name}): try again."
+        case _:
+            return error.sentence
+
+
+def _resolution(form: Form) -> Resolution:
+    """What an operator saw: how it ended, and the ids that they know. Raises `ResolutionMissing` or `FactRefused`."""
     try:
-        status = {"succeeded": Status.SUCCEEDED, "failed": Status.FAILED}[form.get("outcome")]
-    except KeyError:
-        raise FieldError("Say what you saw: it took effect, or it did not.") from None
-    facts: dict[str, Any] = {}
-    for name, kind in SETTABLE.items():
-        text = form.get(f"set-{name}").strip()
-        if not text:
-            continue
-        value = number_of(text) if kind is int else text[:128]
-        if value is None:
-            raise FieldError(f"{name} must be a number: the id that Tradovate shows.")
-        facts[name] = value
-    return status, facts
+        seen = SeenAtPartner(form.get("outcome"))
+    except ValueError:
+        raise ResolutionMissing from None
+    typed = {name: form.get(f"set-{name}").strip()[:_MOST_FACT] for name in SETTABLE}
+    return Resolution(seen, {name: fact_of(name, text) for name, text in typed.items() if text})
 
 
 def _why(story: Story, world: World) -> str:

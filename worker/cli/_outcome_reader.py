@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from worker.cli._kafka import ANSWER_SECONDS, kafka_errors, present
+from worker.kafka.admin import existing_topics
+from worker.kafka.errors import ANSWER_SECONDS, kafka_errors
 from worker.kafka.security import client_options
 from worker.kafka.tolerant import install
 from worker.kafka.topics import TopicNames
@@ -50,7 +51,10 @@ class Reader:
 
 @asynccontextmanager
 async def reading(settings: KafkaSettings, topics: Sequence[str], *, from_start: bool) -> AsyncIterator[Reader]:
-    """A reader of those of `topics` that exist, in place when the block begins. Raises `CommandRefused`."""
+    """A reader of those of `topics` that exist, at its offsets when the block begins.
+
+    Raises `KafkaUnavailable` or `TopicsMissing`.
+    """
     install()
     names = TopicNames(settings.kafka_topic_prefix)
     consumer = AIOKafkaConsumer(
@@ -59,8 +63,8 @@ async def reading(settings: KafkaSettings, topics: Sequence[str], *, from_start:
         auto_offset_reset="earliest" if from_start else "latest",
     )
     try:
-        async with kafka_errors(settings):
-            states = await present(settings, topics)
+        with kafka_errors(settings):
+            states = await existing_topics(settings, topics)
             places = [TopicPartition(state.name, part) for state in states for part in range(state.partitions)]
             async with asyncio.timeout(ANSWER_SECONDS):
                 await consumer.start()

@@ -11,29 +11,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from aiokafka.errors import KafkaError
 
-from worker.intake.dead_letters import PARTITION, own_headers
+from worker.errors import WorkerError
+from worker.intake.dead_letter_headers import PARTITION, own_headers
+from worker.kafka.errors import ANSWER_SECONDS, KafkaUnavailable
 from worker.kafka.producer import RecordProducer
 from worker.kafka.read import Record
-from worker.kafka.topics import TopicNames, dead_letter_topic
+from worker.kafka.topics import TopicNames
 from worker.ledger import kept_dead_letters, replays
-from worker.ledger.crypto import Vault
-from worker.ledger.database import Connection, Database
+from worker.ledger.database import Connection
 from worker.ledger.kept_dead_letters import KeptLetter
 from worker.ledger.replays import Place
+from worker.operate.dead_letter_reading import DeadLetterReader
+from worker.operate.dead_letters import kept_place, place_of
 
-__all__ = ["AT_ONCE", "PutBack", "Replayer", "Stored", "kept_place", "opened_record", "place_of"]
-
-
-class Stored(StrEnum):
-    """Where a dead letter is: on the dead-letter topic, or in the ledger at the position of its input record."""
-
-    TOPIC = "topic"
-    LEDGER = "ledger"
-
+__all__ = ["AT_ONCE", "ReplayResult", "Replayer"]
 
 AT_ONCE = 200
 """Dead letters in one transaction: some milliseconds of both, and few enough to be sent twice after a kill."""
@@ -42,19 +36,20 @@ _LARGE = 256 * 1024
 """Bytes. A larger one goes alone: a broker that refuses it for its size breaks the producer's sequence, and with it
 what is on its way beside it."""
 
-_SEND_SECONDS = 8.0
-"""A broker answers within milliseconds; an operator waits for this."""
-
 
 @dataclass(slots=True)
-class PutBack:
-    """What came of a replay: how many were `sent`, how many were `known` as put back before, which `failed` and why."""
+class ReplayResult:
+    """What came of a replay: how many were `sent`, how many were `known` as put back before, which `failed` and why.
+
+    `stopped`: what ended it before its end.
+    """
 
     sent: int = 0
     known: int = 0
-    failed: list[tuple[Place, BaseException]] = field(default_factory=list)
+    failed: list[tuple[Place, KafkaUnavailable]] = field(default_factory=list)
+    stopped: WorkerError | None = None
 
-    def add(self, other: PutBack) -> None:
+    def add(self, other: ReplayResult) -> None:
         """Adds the counts of another part of the same replay."""
         self.sent += other.sent
         self.known += other.known
@@ -65,20 +60,19 @@ class PutBack:
 class Replayer:
     """Puts dead letters back. Raises `DatabaseError`; what Kafka does not take is in the result."""
 
-    database: Database
+    reader: DeadLetterReader
     producer: RecordProducer
-    names: TopicNames
 
     async def put_back(
         self, topic: str, records: Sequence[Record], partitions: int, *, again: bool = False, named: bool = False
-    ) -> PutBack:
+    ) -> ReplayResult:
         """Puts `records` of `topic`'s dead letters back on it, which has so many `partitions`.
 
         `again`: also those that were put back before. `named`: also those that were dismissed.
         """
-        result = PutBack()
+        result = ReplayResult()
         for some in _portions(records):
-            async with self.database.transaction() as connection:
+            async with self.reader.database.transaction() as connection:
                 # Longer than sending may take; the usual limit is for replicas, whose locks hold others up.
                 await connection.execute("set local idle_in_transaction_session_timeout = '60s'")
                 ours = await self._claimed(connection, topic, some, again=again, named=named)
@@ -87,26 +81,26 @@ class Replayer:
 
     async def _put_back(
         self, connection: Connection, topic: str, records: Sequence[Record], ours: Sequence[Place], partitions: int
-    ) -> PutBack:
+    ) -> ReplayResult:
         by_place = {place_of(letter): letter for letter in records}
         sends = [asyncio.ensure_future(self._send(topic, by_place[place], partitions)) for place in ours]
         if sends:
-            _, late = await asyncio.wait(sends, timeout=_SEND_SECONDS)
+            _, late = await asyncio.wait(sends, timeout=ANSWER_SECONDS)
             for send in late:
                 send.cancel()
         ends = await asyncio.gather(*sends, return_exceptions=True)
-        failed: list[tuple[Place, BaseException]] = []
+        failed: list[tuple[Place, KafkaUnavailable]] = []
         for place, end in zip(ours, ends, strict=True):
             if isinstance(end, asyncio.CancelledError):
-                failed.append((place, TimeoutError()))
+                failed.append((place, self._error(TimeoutError())))
             elif isinstance(end, KafkaError | OSError):
-                failed.append((place, end))
+                failed.append((place, self._error(end)))
             elif isinstance(end, BaseException):
                 raise end
         lost = [place for place, _ in failed]
         await replays.sent(connection, topic, [place for place in ours if place not in lost])
         await replays.release(connection, topic, lost)
-        return PutBack(len(ours) - len(failed), len(by_place) - len(ours), failed)
+        return ReplayResult(len(ours) - len(failed), len(by_place) - len(ours), failed)
 
     async def _claimed(
         self, connection: Connection, topic: str, records: Sequence[Record], *, again: bool, named: bool
@@ -115,63 +109,42 @@ class Replayer:
         return sorted(await replays.claim(connection, topic, places, again=again, named=named))
 
     async def put_kept_back(
-        self, vault: Vault, kept: Sequence[KeptLetter], partitions: int, *, again: bool = False, named: bool = False
-    ) -> PutBack:
+        self, kept: Sequence[KeptLetter], partitions: int, *, again: bool = False, named: bool = False
+    ) -> ReplayResult:
         """The same for dead letters that the ledger keeps. They are large: each goes in a transaction of its own.
 
-        Raises `crypto.Sealed` when no key opens one.
+        Raises `LetterSealed` or `SecretKeyMissing` when no key opens one.
         """
-        result = PutBack()
+        result = ReplayResult()
         for each in kept:
             try:
-                async with self.database.transaction() as connection:
+                async with self.reader.database.transaction() as connection:
                     await connection.execute("set local idle_in_transaction_session_timeout = '60s'")
                     if not await kept_dead_letters.claim(connection, [each.id], again=again, named=named):
                         result.known += 1
                         continue
-                    record = await opened_record(connection, vault, each)
+                    record = await self.reader.opened(connection, each)
                     if record is None:
                         continue  # pruned a moment ago
-                    async with asyncio.timeout(_SEND_SECONDS):
+                    async with asyncio.timeout(ANSWER_SECONDS):
                         await self._send(each.topic, record, partitions)
             except (KafkaError, OSError) as error:  # the claim is undone with its transaction
-                result.failed.append((kept_place(each), error))
+                result.failed.append((kept_place(each), self._error(error)))
             else:
                 result.sent += 1
         return result
 
     async def _send(self, topic: str, letter: Record, partitions: int) -> None:
         await self.producer.send(
-            self.names.on_broker(topic),
+            TopicNames(self.reader.settings.kafka_topic_prefix).on_broker(topic),
             value=letter.value,
             key=letter.key,
             headers=own_headers(letter.headers),
             partition=_partition(letter, partitions),
         )
 
-
-async def opened_record(connection: Connection, vault: Vault, kept: KeptLetter) -> Record | None:
-    """A kept dead letter as the record that its topic would have; None when it has been pruned.
-
-    Raises `crypto.Sealed` when no key opens it.
-    """
-    content = await kept_dead_letters.opened(connection, vault, kept.id)
-    if content is None:
-        return None
-    name = dead_letter_topic(kept.topic)
-    return Record(
-        name, kept.partition, kept.offset, kept.written_ms, content.key, content.value, tuple(content.headers)
-    )
-
-
-def kept_place(kept: KeptLetter) -> Place:
-    """The position of a kept dead letter: its input record's."""
-    return Place(kept.partition, kept.offset, kept.written_ms)
-
-
-def place_of(letter: Record) -> Place:
-    """Where a dead letter stands."""
-    return Place(letter.partition, letter.offset, letter.timestamp_ms)
+    def _error(self, error: BaseException) -> KafkaUnavailable:
+        return KafkaUnavailable.of(error, self.reader.settings)
 
 
 def _partition(letter: Record, partitions: int) -> int | None:

@@ -1,0 +1,84 @@
+"""What goes wrong at Kafka while an operator waits for an answer. aiokafka's list of errors is open: here they are
+sorted by what an operator can do about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+from aiokafka import errors
+
+from worker.errors import Unavailable
+from worker.settings import KafkaSettings
+
+__all__ = ["ANSWER_SECONDS", "KafkaCause", "KafkaUnavailable", "kafka_errors"]
+
+ANSWER_SECONDS = 8.0
+"""A broker answers within milliseconds, one that is just being started within seconds; an operator waits for this."""
+
+
+class KafkaCause(Enum):
+    """Why Kafka does not do what was asked of it, with what an operator can do about it."""
+
+    NOT_ALLOWED = "The Kafka user may not do that: grant it by an ACL, or use another KAFKA_SASL_USERNAME."
+    TOPIC_MISSING = "The topic is missing: run `tradovate-worker topics create`."
+    TOO_LARGE = "The broker takes no record that large: raise the topic's max.message.bytes, or send less."
+    TOO_OLD = "The broker cannot do that; a later Apache Kafka can."
+    UNREACHABLE = "Kafka cannot be reached: start it, or mend KAFKA_BOOTSTRAP_SERVERS (and KAFKA_SECURITY_PROTOCOL)."
+    UNREACHABLE_OR_USER = (
+        "Kafka cannot be reached, or refuses the user: look at KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL, "
+        "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD."
+    )
+
+
+class KafkaUnavailable(Unavailable):
+    """Kafka does not do what was asked of it. `name`: of the error that aiokafka, or the network, has reported."""
+
+    def __init__(self, cause: KafkaCause, name: str) -> None:
+        super().__init__(cause.name, name)
+        self.cause = cause
+        self.name = name
+
+    @classmethod
+    def of(cls, error: BaseException, settings: KafkaSettings) -> KafkaUnavailable:
+        """From an error of aiokafka or of the network."""
+        return cls(_cause(error, sasl=settings.kafka_security_protocol.sasl), type(error).__name__)
+
+    @property
+    def answered(self) -> bool:
+        """Whether a broker was reached and refused."""
+        return self.cause not in (KafkaCause.UNREACHABLE, KafkaCause.UNREACHABLE_OR_USER)
+
+    @property
+    def sentence(self) -> str:
+        """For an operator."""
+        return self.cause.value
+
+
+@contextmanager
+def kafka_errors(settings: KafkaSettings) -> Iterator[None]:
+    """Errors of aiokafka and of the network become `KafkaUnavailable`."""
+    try:
+        yield
+    except (errors.KafkaError, OSError, TimeoutError) as error:
+        raise KafkaUnavailable.of(error, settings) from None
+
+
+def _cause(error: BaseException, *, sasl: bool) -> KafkaCause:
+    match error:
+        case (
+            errors.TopicAuthorizationFailedError()
+            | errors.GroupAuthorizationFailedError()
+            | errors.ClusterAuthorizationFailedError()
+        ):
+            return KafkaCause.NOT_ALLOWED
+        case errors.UnknownTopicOrPartitionError():
+            return KafkaCause.TOPIC_MISSING
+        case errors.MessageSizeTooLargeError() | errors.RecordTooLargeError() | errors.RecordListTooLargeError():
+            return KafkaCause.TOO_LARGE
+        case errors.UnsupportedVersionError() | errors.IncompatibleBrokerVersion():
+            return KafkaCause.TOO_OLD
+        case _:
+            return KafkaCause.UNREACHABLE_OR_USER if sasl else KafkaCause.UNREACHABLE
