@@ -1,7 +1,7 @@
 # Everything that is done with this project, one word each. `make` alone says which.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench soak ci schemas pins clean
+.PHONY: help demo test lint types bench soak torture ci schemas pins clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -34,6 +34,9 @@ bench: $(READY) ## measure each target on PostgreSQL with fsync on and off (ARGS
 
 soak: $(READY) ## five minutes of signatures and dropped connections (ARGS="--seconds 60")
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+torture: $(READY) ## kill, freeze and cut everything for three minutes (ARGS="--seed 7 --verbose", "--kills 1000", "--breaks")
+	@$(BIN)/python -m tests.torture $(ARGS)
 
 ci: lint types ## do what CI does: style, types, all tests, none skipped
 	@CI=true $(MAKE) --no-print-directory test

@@ -1,0 +1,194 @@
+"""Programs that are broken on purpose, one promise each: the torture must find every one of them.
+
+A break changes the worker's code in the processes of one run, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from worker.bridge.catch_up import CatchUp
+from worker.dispatch import caller
+from worker.engine.rows import Claimed, Move
+from worker.engine.steps import after_call
+from worker.engine.steps.timing import StepRules, Timing
+from worker.intake.accept import EventIntake
+from worker.intake.subscriber import Subscriber
+from worker.ledger import signals, steps
+from worker.ledger.budget import Budget
+from worker.ledger.ledger import Ledger
+from worker.outbox import batches, publisher
+from worker.partner.lockout import LockOut
+from worker.partner.operation import Item, Operation, Reader
+from worker.results import NotExecuted, Result, Unknown
+from worker.session import renewal_rules
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Break:
+    """`apply` changes the code of this process. `switches`: of the partner, so that it can be seen."""
+
+    apply: Callable[[], None]
+    switches: Mapping[str, Any]
+
+
+def _put(owner: object, name: str, value: object) -> None:
+    """Puts something else in the place of a function of ours. Raises `AttributeError` when it has another name."""
+    getattr(owner, name)
+    setattr(owner, name, value)
+
+
+def _skip_look_up() -> None:
+    """What is unknown is sent again, whatever became of it."""
+
+    async def look(_operation: Operation, _reader: Reader, items: Sequence[Item], *, sent: bool = True) -> list[Result]:
+        return [NotExecuted() for _ in items]
+
+    _put(caller, "look", look)
+
+
+def _retry_blindly() -> None:
+    """An unknown result counts as not executed."""
+
+    def after_unknown(timing: Timing, rules: StepRules, step: Claimed, seconds: float, result: Unknown) -> Move:
+        return timing.again(rules, step, seconds, NotExecuted(result.text))
+
+    _put(after_call, "after_unknown", after_unknown)
+    _put(caller, "after_unknown", after_unknown)
+
+
+def _drop_lease_check() -> None:
+    """A former holder of a lease may write."""
+    checked = "step.lease is not distinct from $1::uuid"
+    assert checked in steps._MOVE
+    _put(steps, "_MOVE", steps._MOVE.replace(checked, "($1::uuid is null or step.id > 0)"))
+
+
+def _commit_before_ledger() -> None:
+    """Offsets are committed when records have been read."""
+    take = EventIntake.take
+
+    async def handle(self: Subscriber, message: Any) -> None:
+        poll = self.poll
+        assert poll is not None
+        await self._commit(poll, len(message.raw_message))
+        await take(self._intake, [self._raw(record) for record in message.raw_message], self._stopping)
+
+    _put(Subscriber, "_handle", handle)
+
+
+def _forget_lock_out() -> None:
+    """A 423 or 429 is a response like any other."""
+
+    def received(_self: LockOut, _status: int) -> None:
+        return
+
+    _put(LockOut, "received", received)
+
+
+def _lose_outcomes() -> None:
+    """An outcome counts as published once it is handed to the producer, whatever becomes of it."""
+    send = batches.send_in_order
+
+    async def hopeful(producer: Any, topic: str, rows: Any, ours: Any, sent: Any) -> None:
+        for row in rows:
+            sent(row, 0, 0.0)
+        task = asyncio.create_task(send(producer, topic, rows, lambda _row: True, lambda *_: None))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    _put(publisher, "send_in_order", hopeful)
+
+
+def _no_budget() -> None:
+    """Nobody counts the calls."""
+
+    def limit(_self: Budget, *, reserve: bool) -> int:
+        return 1_000_000 + reserve
+
+    _put(Budget, "limit", limit)
+    _put(Budget, "minute_limit", limit)
+
+
+def _log_events() -> None:
+    """The log shows what was received."""
+    take = EventIntake.take
+
+    async def chatty(self: EventIntake, records: Any, stopping: asyncio.Event) -> bool:
+        for record in records:
+            log.info("intake.received", value=(record.value or b"").decode(errors="replace"))
+        return await take(self, records, stopping)
+
+    _put(EventIntake, "take", chatty)
+
+
+def _never_catch_up() -> None:
+    """A bridge reads no signals that came while it was not connected."""
+
+    async def run_once(self: CatchUp) -> None:
+        for line in self.lines:
+            line.caught_up = True
+
+    _put(CatchUp, "run_once", run_once)
+
+
+def _forget_signals() -> None:
+    """A bridge does not write down what it has published."""
+
+    async def note(_connection: Any, _topic: str, _ids: Sequence[int]) -> None:
+        return
+
+    _put(signals, "note", note)
+
+
+def _never_reap() -> None:
+    """Nobody takes back what a dead replica was working on."""
+
+    async def reap(_self: Ledger, _settle: timedelta) -> int:
+        return 0
+
+    _put(Ledger, "reap", reap)
+
+
+def _log_in_often() -> None:
+    """Each process logs in for itself once in five seconds."""
+    decide = renewal_rules.decide
+    last = [time.monotonic()]
+
+    def often(facts: Any, now: Any) -> Any:
+        if time.monotonic() - last[0] > 5:
+            last[0] = time.monotonic()
+            return renewal_rules.LogIn()
+        return decide(facts, now)
+
+    _put(renewal_rules, "decide", often)
+
+
+_TWICE = {"account_names_unique": False, "emails_unique": False, "same_permission_again": "second"}
+"""A partner that takes a second one without a word."""
+
+NOT_BROKEN = "nothing"
+"""The program as it is, in a run for a broken one: it must not be found."""
+
+BREAKS: Mapping[str, Break] = {
+    "skip-look-up": Break(_skip_look_up, _TWICE),
+    "retry-blindly": Break(_retry_blindly, _TWICE),
+    "drop-lease-check": Break(_drop_lease_check, _TWICE),
+    "commit-before-ledger": Break(_commit_before_ledger, {}),
+    "forget-lock-out": Break(_forget_lock_out, {}),
+    "lose-outcomes": Break(_lose_outcomes, {}),
+    "no-budget": Break(_no_budget, {}),
+    "log-events": Break(_log_events, {}),
+    "never-catch-up": Break(_never_catch_up, {}),
+    "forget-signals": Break(_forget_signals, {}),
+    "never-reap": Break(_never_reap, {}),
+    "log-in-often": Break(_log_in_often, {}),
+}

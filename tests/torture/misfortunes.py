@@ -1,0 +1,335 @@
+"""What goes wrong, and when: a script that follows from a seed.
+
+Every kind has a weight. Kinds that cost a renewal of the session are limited: Tradovate allows fifteen an hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.wrong_clocks import WrongClock
+from tests.torture.links import Way
+from tests.torture.system import LOCKOUT, Member, System
+
+KINDS: Mapping[str, int] = {
+    "kill": 30,
+    "freeze": 12,
+    "stop": 5,
+    "wrong clock": 3,
+    "broker restart": 2,
+    "broker killed": 2,
+    "database crash": 3,
+    "link cut": 8,
+    "link slow": 5,
+    "link reset": 5,
+    "partner status": 8,
+    "partner cut": 6,
+    "partner late": 5,
+    "partner garbled": 4,
+    "partner slow": 4,
+    "partner refuses a batch": 3,
+    "ticket": 4,
+    "sockets dropped": 4,
+    "session lost": 3,
+    "lock-out": 2,
+    "moved": 2,
+}
+
+RENEWING = frozenset({"session lost", "lock-out", "moved"})
+MOST_RENEWALS = 7
+"""In one run: each may take a renewal by each of two kinds of process, of twelve an hour."""
+
+WRITES = (
+    "/user/createEvaluationUsers",
+    "/user/createEvaluationAccounts",
+    "/user/createTradingPermission",
+    "/user/revokeTradingPermissions",
+    "/user/cancelEverything",
+    "/userPlugin/addEntitlementSubscription",
+    "/contactInfo/updateContactInfo",
+    "/customerApplication/createPartnerSubaccountRequest",
+    "*",
+)
+"""Operations that a fault of the partner may concern; `*` is every call."""
+
+CLOCKS = (-86_400.0, -3_600.0, -40.0, 40.0, 3_600.0, 86_400.0)
+"""Seconds by which a clock is wrong."""
+
+
+@dataclass(frozen=True)
+class Misfortune:
+    """`at`: seconds after the start. `dice`: decides what remains open, the same in each run of a seed."""
+
+    at: float
+    kind: str
+    dice: int
+
+
+def script(seed: int, seconds: float, every: float) -> list[Misfortune]:
+    """The misfortunes of a run; one about each `every` seconds."""
+    dice = random.Random(seed)
+    found: list[Misfortune] = []
+    at, renewals = 1.0, 0
+    while at < seconds:
+        kind = dice.choices(list(KINDS), list(KINDS.values()))[0]
+        if kind in RENEWING:
+            renewals += 1
+        if kind not in RENEWING or renewals <= MOST_RENEWALS:
+            found.append(Misfortune(at, kind, dice.getrandbits(32)))
+        at += dice.uniform(0.2, 1.8) * every
+    return found
+
+
+@dataclass
+class Fate:
+    """Lets misfortunes happen. `clocks`: wrong clocks of the members, where libfaketime is installed."""
+
+    system: System
+    clocks: Mapping[int, WrongClock]
+    happened: list[str] = field(default_factory=list)
+    calm: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once nothing may go wrong any more: what lasts ends at once."""
+    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    _careful: bool = False
+    """A lock-out is being received: the process that receives it must live to write it down. `worker/README.md` says
+    what happens otherwise.
+    """
+
+    def begin(self, what: Misfortune) -> None:
+        """Lets it happen, beside the others that are under way."""
+        dice = random.Random(what.dice)
+        ways: Mapping[str, Callable[[random.Random], Awaitable[str]]] = {
+            "kill": self._kill,
+            "freeze": self._freeze,
+            "stop": self._stop,
+            "wrong clock": self._wrong_clock,
+            "broker restart": self._broker_restart,
+            "broker killed": self._broker_killed,
+            "database crash": self._database_crash,
+            "link cut": self._link_cut,
+            "link slow": self._link_slow,
+            "link reset": self._link_reset,
+            "partner status": self._partner_status,
+            "partner cut": self._partner_cut,
+            "partner late": self._partner_late,
+            "partner garbled": self._partner_garbled,
+            "partner slow": self._partner_slow,
+            "partner refuses a batch": self._partner_refuses,
+            "ticket": self._ticket,
+            "sockets dropped": self._sockets,
+            "session lost": self._session,
+            "lock-out": self._lockout,
+            "moved": self._moved,
+        }
+
+        async def happen() -> None:
+            if self._careful and what.kind in ("kill", "freeze", "stop", "database crash", "link cut", "lock-out"):
+                return
+            what_happened = await ways[what.kind](dice)
+            self.happened.append(f"{what.at:6.1f} s  {what.kind}: {what_happened}")
+
+        task = asyncio.create_task(happen())
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    async def end(self) -> None:
+        """All that lasts ends now."""
+        self.calm.set()
+        await asyncio.gather(*self._under_way)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.happened.append(f"a misfortune failed: {error!r}")
+
+    async def _lasts(self, seconds: float) -> None:
+        """The time that a misfortune lasts, or until all is to be calm."""
+        try:
+            await asyncio.wait_for(self.calm.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _member(self, dice: random.Random) -> Member | None:
+        able = [
+            each
+            for each in self.system.members
+            if each.process is not None and each.process.returncode is None and not each.frozen and not each.stopping
+        ]
+        return dice.choice(able) if able else None
+
+    async def _kill(self, dice: random.Random) -> str:
+        member = self._member(dice)
+        if member is None or member.process is None:
+            return "nobody was there"
+        member.process.kill()
+        self.system.kills += 1
+        self.system.keep_log(member)
+        if dice.random() < 0.2 and member.number in self.clocks:
+            clock = self.clocks[member.number]
+            clock.set(dice.choice(CLOCKS))
+            member.clock = clock
+        self.system.start_member(member)
+        return member.name
+
+    async def _freeze(self, dice: random.Random) -> str:
+        member = self._member(dice)
+        if member is None or member.process is None:
+            return "nobody was there"
+        process, seconds = member.process, dice.uniform(2.0, 16.0)  # a lease lasts about seven
+        process.freeze()
+        member.frozen = True
+        self.system.freezes += 1
+        await self._lasts(seconds)
+        if member.process is process:
+            process.thaw()
+            member.frozen = False
+        return f"{member.name} for {seconds:.1f} s"
+
+    async def _stop(self, dice: random.Random) -> str:
+        member = self._member(dice)
+        if member is None or member.process is None:
+            return "nobody was there"
+        member.stopping = True
+        member.process.signal(signal.SIGTERM)
+        return member.name
+
+    async def _wrong_clock(self, dice: random.Random) -> str:
+        wrong = [member for member in self.system.members if member.clock is not None]
+        if not wrong:
+            return "no clock can be set"
+        member, seconds = dice.choice(wrong), dice.choice(CLOCKS)
+        assert member.clock is not None
+        member.clock.set(seconds)
+        return f"{member.name} by {seconds:+.0f} s"
+
+    async def _broker_restart(self, dice: random.Random) -> str:
+        return await self._broker(dice, orderly=True)
+
+    async def _broker_killed(self, dice: random.Random) -> str:
+        return await self._broker(dice, orderly=False)
+
+    async def _broker(self, dice: random.Random, *, orderly: bool) -> str:
+        if not self.system.broker_up:
+            return "it was away"
+        seconds = dice.uniform(0.0, 5.0)
+        await self.system.stop_broker(orderly=orderly)
+        await self._lasts(seconds)
+        await self.system.start_broker()
+        return f"for {seconds:.1f} s"
+
+    async def _database_crash(self, dice: random.Random) -> str:
+        if not self.system.database_up:
+            return "it was away"
+        seconds = dice.uniform(0.0, 6.0)
+        await self.system.crash_database()
+        await self._lasts(seconds)
+        await self.system.start_database()
+        return f"for {seconds:.1f} s, with a read-only standby"
+
+    async def _link_cut(self, dice: random.Random) -> str:
+        name, link = self._link(dice)
+        ways = dice.choice([(Way.THERE,), (Way.BACK,), tuple(Way)])
+        seconds = dice.uniform(0.5, 12.0)
+        link.cut(*ways)
+        await self._lasts(seconds)
+        link.mend()
+        return f"{name}, {' and '.join(way.value for way in ways)}, for {seconds:.1f} s"
+
+    async def _link_slow(self, dice: random.Random) -> str:
+        name, link = self._link(dice)
+        seconds, delay = dice.uniform(1.0, 10.0), dice.uniform(0.05, 0.8)
+        link.slow(delay, *dice.choice([(Way.THERE,), (Way.BACK,), tuple(Way)]))
+        await self._lasts(seconds)
+        link.mend()
+        return f"{name} by {delay:.2f} s, for {seconds:.1f} s"
+
+    async def _link_reset(self, dice: random.Random) -> str:
+        name, link = self._link(dice)
+        await link.reset()
+        return name
+
+    def _link(self, dice: random.Random) -> tuple[str, Any]:
+        return dice.choice(list(self.system.links().items()))
+
+    async def _fault(self, dice: random.Random, lasts: float, **rule: Any) -> str:
+        faults = self.system.partner.sandbox.core.faults
+        operation = dice.choice(WRITES)
+        name = f"torture {dice.getrandbits(32)}"
+        faults.add({"id": name, "operation": operation, "seed": dice.getrandbits(16), **rule})
+        await self._lasts(lasts)
+        faults.clear(name)
+        return f"{operation} {rule} for {lasts:.1f} s"
+
+    async def _partner_status(self, dice: random.Random) -> str:
+        action = dice.choice(["status_before", "status_after"])
+        status = dice.choice([500, 502, 503, 504])
+        chance = dice.choice([0.3, 1.0])
+        return await self._fault(dice, dice.uniform(1.0, 8.0), action=action, status=status, probability=chance)
+
+    async def _partner_cut(self, dice: random.Random) -> str:
+        action = dice.choice(["cut_before", "cut_after"])
+        return await self._fault(dice, dice.uniform(1.0, 8.0), action=action, probability=dice.choice([0.3, 1.0]))
+
+    async def _partner_late(self, dice: random.Random) -> str:
+        # Later than the client waits. A look-up comes after the settle time: an effect that is later than that, and
+        # that nothing shows before, no program can know.
+        late = {"action": "late", "seconds": 0.2, "answer": dice.choice(["cut", "500", "504"])}
+        return await self._fault(dice, dice.uniform(1.0, 6.0), probability=0.5, **late)
+
+    async def _partner_garbled(self, dice: random.Random) -> str:
+        form = dice.choice(["not_json", "wrong_types", "empty", "truncated", "html", "null", "array", "object"])
+        return await self._fault(dice, dice.uniform(1.0, 6.0), action="garbage", form=form, probability=0.5)
+
+    async def _partner_slow(self, dice: random.Random) -> str:
+        when = dice.choice(["before", "after"])
+        delay = dice.choice([0.3, 1.0, 2.5])
+        if when == "before" and delay > 1.0:
+            when = "after"  # see `_partner_late`
+        return await self._fault(dice, dice.uniform(1.0, 8.0), action="delay", seconds=delay, when=when)
+
+    async def _partner_refuses(self, dice: random.Random) -> str:
+        form = dice.choice(["item", "error_text", "violations", "http_400"])
+        return await self._fault(
+            dice,
+            dice.uniform(1.0, 6.0),
+            action="poison",
+            contains=str(dice.randrange(10)),
+            form=form,
+            atomic=dice.random() < 0.5,
+            body="Refused by the torture",
+            probability=0.3,
+        )
+
+    async def _ticket(self, dice: random.Random) -> str:
+        return await self._fault(dice, dice.uniform(0.5, 2.0), action="ticket", seconds=1, times=1)
+
+    async def _sockets(self, dice: random.Random) -> str:
+        domain = dice.choice(["live", "demo", None])
+        self.system.partner.sandbox.core.hub.drop(domain)
+        return domain or "both"
+
+    async def _session(self, dice: random.Random) -> str:
+        control = self.system.control
+        if dice.random() < 0.5:
+            control.expire_tokens()
+            return "tokens expired"
+        control.close_sessions()
+        return "sessions closed from outside"
+
+    async def _lockout(self, _dice: random.Random) -> str:
+        self._careful = True
+        self.system.control.lockout(LOCKOUT * 0.8)
+        await self._lasts(LOCKOUT + 2)
+        self._careful = False
+        return f"{LOCKOUT * 0.8:.1f} s"
+
+    async def _moved(self, dice: random.Random) -> str:
+        domain = dice.choice(["live", "demo"])
+        self.system.control.switch({"wrong_host": dice.choice(["redirect", "404", "421"])})
+        await self.system.move(domain)
+        return domain

@@ -1,0 +1,175 @@
+"""What must hold, read only from outside: effects at the partner, records on the topics, calls by the hour, and for
+personal values everything that was said or stored.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from tests.torture.listener import FINAL
+from tests.torture.shop import Shop
+from tests.torture.system import System
+
+HOURLY, MINUTELY = 4500, 600
+"""TRADOVATE_HOURLY_BUDGET and TRADOVATE_MINUTE_BUDGET, as they are by default."""
+
+GRACE = 1.0
+"""Seconds from the first 429 on in which calls that were under way may still arrive."""
+
+REVOKED_WITHIN = 30.0
+"""Seconds from the moment from which a revocation could be sent."""
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A promise that was not kept. `key`: the event, trader or order that it is about, for its timeline."""
+
+    promise: str
+    what: str
+    key: str | None = None
+
+
+def judge(system: System, shop: Shop) -> Iterator[Breach]:
+    """Every promise but privacy, which is `private`."""
+    yield from _once(system)
+    yield from _outcomes(system, shop)
+    yield from _signatures(system, shop)
+    yield from _agrees(system, shop)
+    yield from _calls(system)
+    for each in system.ended_by_itself:
+        yield Breach("a member ends only when it is asked to", each)
+
+
+def early(system: System, shop: Shop) -> Iterator[Breach]:
+    """What can be seen before everything works again."""
+    yield from _once(system)
+    yield from _calls(system)
+    for event_id, heard in system.listener.by_event.items():
+        if len({each["outcomeId"] for each in heard if each["status"] in FINAL}) > 1:
+            yield Breach("exactly one final outcome", f"{event_id} has several", event_id)
+    for signal in shop.signatures:
+        if (published := system.listener.signed.get(f"mda-{signal}", 0)) > 2:
+            yield Breach("one md.signed for every signature", f"signal {signal}: {published} records", f"mda-{signal}")
+    yield from _seen(shop, {f"the log of {member.name}": member.said for member in system.members})
+
+
+def _once(system: System) -> Iterator[Breach]:
+    for family, keys in system.control.effects()["twice"].items():
+        for key, count in keys.items():
+            order = key.removeprefix("EVAL") if family == "accounts_by_name" else None
+            yield Breach("once in effect", f"{family}: {key} was made {count} times", order)
+
+
+def _outcomes(system: System, shop: Shop) -> Iterator[Breach]:
+    for event_id, sent in shop.sent.items():
+        heard = system.listener.by_event[event_id]
+        final = [each for each in heard if each["status"] in FINAL]
+        ids = {each["outcomeId"] for each in final}
+        if not ids:
+            yield Breach("every event has a final outcome", f"{sent.topic} {event_id} has none", event_id)
+        elif len(ids) > 1:
+            ends = [(each["status"], each["errorCode"], each["errorText"]) for each in final]
+            yield Breach("exactly one final outcome", f"{sent.topic} {event_id} has {len(ids)}: {ends}", event_id)
+        elif sent.invalid != (final[0]["errorCode"] == "invalid"):
+            yield Breach("bad input, and nothing else, is invalid", f"{event_id}: {final[0]}", event_id)
+        statuses = [each["status"] for each in heard]
+        if "pending" in statuses and any(
+            later == "pending" and earlier in FINAL for earlier, later in itertools.pairwise(statuses)
+        ):
+            yield Breach("pending never after the final outcome", f"{event_id}: {statuses}", event_id)
+    for event_id in system.listener.by_event.keys() - shop.sent.keys():
+        if not event_id.startswith("mda-"):
+            yield Breach("no outcome without an event", event_id, event_id)
+    reused = sum(headers.get("dlq-reason") == b"id_reused" for _, _, headers in system.listener.dead_letters)
+    if reused < shop.reused:
+        yield Breach("other content under a known id is a dead letter", f"{reused} of {shop.reused}")
+
+
+def _signatures(system: System, shop: Shop) -> Iterator[Breach]:
+    for signal in shop.signatures:
+        event_id = f"mda-{signal}"
+        published = system.listener.signed.get(event_id, 0)
+        if published == 0:
+            yield Breach("one md.signed for every signature", f"signal {signal} is not on md.signed", event_id)
+        elif published > 2:
+            yield Breach("one md.signed for every signature", f"signal {signal}: {published} records", event_id)
+        elif system.listener.final(event_id) is None:
+            yield Breach("every event has a final outcome", f"md.signed {event_id} has none", event_id)
+
+
+def _agrees(system: System, shop: Shop) -> Iterator[Breach]:
+    """What outcomes say is what the partner has."""
+    world = system.partner.sandbox.core.world
+    accounts: Counter[int] = Counter()
+    for order, sent in shop.orders.items():
+        outcome = shop.final(sent)
+        if outcome is None or outcome["status"] != "succeeded":
+            continue
+        permission = world.permissions.rows.get(outcome["tradingPermissionId"], {})
+        ids = permission.get("accountId"), permission.get("userId")
+        if ids != (outcome["accountId"], outcome["userId"]):
+            yield Breach("outcomes have the partner's ids", f"order {order}: {outcome}, {permission}", order)
+        accounts[outcome["accountId"]] += 1
+    for account, count in accounts.items():
+        if count > 1:
+            yield Breach("once in effect", f"account {account} is that of {count} orders")
+    for sent in shop.sent.values():
+        outcome = shop.final(sent)
+        if sent.topic == "trader.failed" and outcome is not None and outcome["status"] == "succeeded":
+            for permission in outcome["tradingPermissionIds"]:
+                status = world.permissions.rows[permission]["status"]
+                if status != "Revoked":
+                    yield Breach("a failed trader is out", f"permission {permission} is {status}", sent.event_id)
+
+
+def _calls(system: System) -> Iterator[Breach]:
+    core = system.partner.sandbox.core
+    times = [record.at for record in core.calls.records]
+    for name, span, most in (("hour", 3600.0, HOURLY), ("minute", 60.0, MINUTELY)):
+        window: deque[float] = deque()
+        highest = 0
+        for at in times:
+            window.append(at)
+            while window[0] <= at - span:
+                window.popleft()
+            highest = max(highest, len(window))
+        if highest > most:
+            yield Breach("the budget", f"{highest} calls in a rolling {name}; the budget is {most}")
+    first: float | None = None
+    for record in core.calls.records:
+        if not record.locked_out:
+            first = None
+        elif first is None:
+            first = record.at
+        elif record.at > first + GRACE:
+            yield Breach("no call in a lock-out", f"{record.path}, {record.at - first:.1f} s after the first 429")
+    used = {record.token_id.partition(".")[0] for record in core.calls.records if record.token_id is not None}
+    for number in core.sessions.evicted:
+        if str(number) in used:
+            yield Breach("no login closes a session in use", f"session {number} was closed by a third login")
+
+
+async def private(system: System, shop: Shop, seen: Iterable[tuple[str, str]]) -> list[Breach]:
+    """No personal value in logs, outcomes, `seen` (pages, by name) or the ledger."""
+    texts: dict[str, str] = dict(seen)
+    texts |= {f"the log of {member.name}": member.said for member in system.members}
+    texts["the outcomes"] = b"\n".join(system.listener.raw).decode()
+    for (table,) in await system.rows("select tablename::text from pg_tables where schemaname = 'public'"):
+        rows = await system.rows(f'select t::text from "{table}" t')  # noqa: S608 - our own tables
+        texts[f"the table {table}"] = "\n".join(row[0] for row in rows)
+    return list(_seen(shop, texts))
+
+
+def _seen(shop: Shop, texts: Mapping[str, str]) -> Iterator[Breach]:
+    for where, text in texts.items():
+        for kind, value in _kinds(shop.secrets).items():
+            if value in text or value.encode().hex() in text:
+                yield Breach("no personal value is seen", f"a value of the kind {kind} is in {where}")
+
+
+def _kinds(secrets: Iterable[str]) -> Mapping[str, str]:
+    """The values by a name that shows none of them in full."""
+    return {f"{value[:3]}…{number}": value for number, value in enumerate(sorted(secrets)) if len(value) >= 7}

@@ -1,0 +1,331 @@
+"""The whole system: a broker, a database with a read-only standby, the partner, three replicas, two bridges, and a
+network link between any two of them that can be cut or slowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+
+from tests.support.kafka import KafkaServer
+from tests.support.postgres import Standby, crash, in_memory, system_postgres, why_no_system_postgres
+from tests.support.processes import Process, free_port
+from tests.support.waiting import eventually
+from tests.support.wrong_clocks import WrongClock
+from tests.torture.links import Link
+from tests.torture.listener import Listener
+from worker.embedded import EmbeddedPostgres
+from worker.kafka.admin import ensure_topics
+from worker.kafka.topics import ALL_TOPICS, TopicNames
+from worker.ledger import schema
+from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for
+from worker.settings import RunSettings, load
+
+MEMBERS = ("run", "run", "run", "bridge", "bridge")
+"""Three replicas and two bridges."""
+
+PARTITIONS = 3
+
+TIMEOUT, SETTLE, LOCKOUT = 2.0, 0.3, 3.0
+"""Seconds: TRADOVATE_TIMEOUT_SECONDS, TRADOVATE_SETTLE_SECONDS and TRADOVATE_LOCKOUT_SECONDS. Short, so that much
+happens in three minutes.
+"""
+
+SETTINGS = {
+    "TRADOVATE_TIMEOUT_SECONDS": f"{TIMEOUT:g}",
+    "TRADOVATE_SETTLE_SECONDS": f"{SETTLE:g}",
+    "TRADOVATE_LOCKOUT_SECONDS": f"{LOCKOUT:g}",
+    "TRADOVATE_MAINTENANCE": "off",
+    "RETRY_BASE_SECONDS": "0.1",
+    "RETRY_CAP_SECONDS": "1",
+    "UNKNOWN_WAIT_SECONDS": "60",
+    "SECRET_KEY": "a key of the torture that is long enough",
+    "HTTP_PORT": "0",
+    "KAFKA_TOPIC_PARTITIONS": str(PARTITIONS),
+}
+
+
+@dataclass
+class Member:
+    """A replica or a bridge: its links, and its processes one after another."""
+
+    number: int
+    kind: str
+    kafka: Link
+    database: Link
+    clock: WrongClock | None = None
+    process: Process | None = None
+    frozen: bool = False
+    stopping: bool = False
+    logs: list[str] = field(default_factory=list)
+    """What processes said that have ended."""
+
+    @property
+    def name(self) -> str:
+        """As in the report."""
+        return f"{self.kind} {self.number}"
+
+    @property
+    def said(self) -> str:
+        """All that its processes have written up to now."""
+        now = self.process.stdout + self.process.stderr if self.process is not None else ""
+        return "\n".join([*self.logs, now])
+
+
+@dataclass
+class System:
+    """`broken`: the name of the break that every member runs with, or empty."""
+
+    config: SandboxConfig
+    broken: str
+    broker: KafkaServer
+    broker_ports: list[int]
+    primary: EmbeddedPostgres
+    primary_port: int
+    standby_port: int
+    partner: RunningSandbox = field(init=False)
+    partner_links: dict[str, Link] = field(default_factory=dict)
+    members: list[Member] = field(default_factory=list)
+    listener: Listener = field(init=False)
+    standby: Standby = field(init=False)
+    env: dict[str, str] = field(default_factory=dict)
+    database_up: bool = True
+    broker_up: bool = True
+    ended_by_itself: list[str] = field(default_factory=list)
+    """Members whose process ended with nobody having asked for it."""
+    kills: int = 0
+    freezes: int = 0
+
+    @property
+    def database_url(self) -> str:
+        """For those who look, not through a link."""
+        return f"postgresql://postgres@127.0.0.1:{self.primary_port}/torture"
+
+    @property
+    def control(self) -> Any:
+        """The partner's control."""
+        return self.partner.sandbox.control
+
+    def start_member(self, member: Member) -> None:
+        """Starts a process for it."""
+        hosts = f"127.0.0.1:{member.database.port},127.0.0.1:{self.standby_port}"
+        env = {
+            **self.env,
+            "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{member.kafka.port}",
+            "DATABASE_URL": f"postgresql://postgres@{hosts}/torture",
+            **(member.clock.env if member.clock is not None else {}),
+        }
+        command = [sys.executable, "-m", "tests.torture.program", member.kind, *([self.broken] if self.broken else [])]
+        member.process, member.frozen, member.stopping = Process(command, env), False, False
+
+    def keep_log(self, member: Member) -> None:
+        """Keeps what its process said, which has ended."""
+        if member.process is not None:
+            member.logs.append(member.process.stdout + member.process.stderr)
+            member.process.close()
+            member.process = None
+
+    def revive(self) -> None:
+        """Starts every member again that has no process, and notes those that ended by themselves."""
+        for member in self.members:
+            if member.process is not None and member.process.returncode is not None:
+                if not member.stopping or member.process.returncode != 0:
+                    said = member.process.stderr[-1500:]
+                    self.ended_by_itself.append(f"{member.name}: exit code {member.process.returncode}\n{said}")
+                self.keep_log(member)
+            if member.process is None:
+                self.start_member(member)
+
+    async def crash_database(self) -> None:
+        """The primary dies; the members find only the standby, which is read-only."""
+        self.database_up = False
+        await asyncio.to_thread(crash, self.primary)
+
+    async def start_database(self) -> None:
+        """The primary recovers."""
+        if not self.database_up:
+            await asyncio.to_thread(self.primary.up)
+            self.database_up = True
+
+    async def stop_broker(self, *, orderly: bool) -> None:
+        """The broker goes, in good order or at once."""
+        self.broker_up = False
+        await asyncio.to_thread(self.broker.stop if orderly else self.broker.kill)
+
+    async def start_broker(self) -> None:
+        """The broker comes back with all that it held."""
+        if not self.broker_up:
+            await asyncio.to_thread(self.broker.start)
+            self.broker_up = True
+
+    async def move(self, domain: str) -> None:
+        """The partner serves a domain on another host; the former one answers as a wrong one."""
+        port = self.control.move({"domain": domain})["port"]
+        link = await Link(port).start()
+        self.partner_links[f"{domain}, moved {len(self.partner_links)}"] = link
+        values = {**self.partner.sandbox.core.config.api_host_values, domain: f"127.0.0.1:{link.port}"}
+        self.control.switch({"api_host_values": values})
+
+    def links(self) -> Mapping[str, Link]:
+        """Every link by its name."""
+        found = dict(self.partner_links)
+        for member in self.members:
+            found |= {f"{member.name} to Kafka": member.kafka, f"{member.name} to PostgreSQL": member.database}
+        return found
+
+    async def mend(self) -> None:
+        """Everything works again."""
+        for link in self.links().values():
+            link.mend()
+        self.partner.sandbox.core.faults.clear()
+        self.control.unlock()
+        for member in self.members:
+            if member.frozen and member.process is not None:
+                member.process.thaw()
+                member.frozen = False
+            if member.clock is not None:
+                member.clock.set(0)
+        await self.start_database()
+        await self.start_broker()
+        await eventually(lambda: not any(member.stopping and _runs(member) for member in self.members), 40)
+        self.revive()
+
+    async def ready(self, timeout: float = 90.0) -> None:
+        """Returns when all members are. One that ends meanwhile is started again, and noted."""
+
+        async def are() -> bool:
+            self.revive()
+            health = {member.name: await self.health(member) for member in self.members}
+            waiting = {name: page for name, page in health.items() if not page.get("ready")}
+            assert not waiting, f"not ready: {waiting}"
+            return True
+
+        await eventually(are, timeout)
+
+    async def health(self, member: Member) -> Mapping[str, Any]:
+        """What its readiness page says; nothing while it does not answer."""
+        page = await self.page(member, "health/ready")
+        return httpx.Response(200, text=page).json() if page else {}
+
+    async def page(self, member: Member, path: str) -> str:
+        """A page that a member serves; empty while it does not answer."""
+        said = member.process.logged(f"{member.kind}.http") if member.process is not None else []
+        if not said:
+            return ""
+        with suppress(httpx.HTTPError):
+            async with httpx.AsyncClient(trust_env=False, timeout=3) as client:
+                return (await client.get(f"{said[0]['address']}/{path}")).text
+        return ""
+
+    async def rows(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """What the ledger holds."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return list(await connection.fetch(query, *arguments))
+        finally:
+            await connection.close()
+
+
+def _runs(member: Member) -> bool:
+    return member.process is not None and member.process.returncode is None
+
+
+@asynccontextmanager
+async def system(config: SandboxConfig, broken: str, topics: tuple[str, ...]) -> AsyncIterator[System]:
+    """Starts all of it, and ends all of it. Raises `RuntimeError` where a part is missing on this machine."""
+    if why := why_no_system_postgres():
+        raise RuntimeError(why)
+    kafka_links = [Link(free_port()) for _ in MEMBERS]
+    broker, ports = _broker(kafka_links)
+    primary_port, standby_port = free_port(), free_port()
+    # A crash is of the server, not of the machine: what was committed is in the system's cache, fsync or not.
+    primary = system_postgres("fsync=off", "wal_keep_size=512MB", "max_connections=200", port=primary_port)
+    primary._place = in_memory()
+    made = System(config, broken, broker, ports, primary, primary_port, standby_port)
+    try:
+        await asyncio.gather(asyncio.to_thread(broker.start), asyncio.to_thread(primary.start))
+        await schema.upgrade(await asyncio.to_thread(primary.create_database, "torture"))
+        made.standby = Standby(primary, standby_port)
+        made.standby._place = in_memory()
+        await asyncio.to_thread(made.standby.start)
+        await _start_partner(made)
+        settings = load(RunSettings, env={**made.env, "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers})
+        await ensure_topics(settings, ALL_TOPICS)
+        made.listener = Listener(broker.bootstrap_servers, TopicNames(settings.kafka_topic_prefix), topics, PARTITIONS)
+        await made.listener.start()
+        for number, (kind, link) in enumerate(zip(MEMBERS, kafka_links, strict=True), 1):
+            link.target = ports[number - 1]
+            await link.start()
+            made.members.append(Member(number, kind, link, await Link(primary_port).start()))
+        made.revive()
+        await made.ready()
+        yield made
+    finally:
+        for member in made.members:
+            if member.process is not None:
+                member.process.close()
+        with suppress(AttributeError):
+            await made.listener.stop()
+        for link in made.links().values():
+            await link.stop()
+        with suppress(AttributeError):
+            await made.partner.stop()
+        with suppress(AttributeError):
+            made.standby.stop()
+        primary.stop()
+        broker.close()
+
+
+def _broker(links: list[Link]) -> tuple[KafkaServer, list[int]]:
+    """A broker with a listener for each member, whose address is that of the member's link."""
+    ports = [free_port() for _ in links]
+    server = KafkaServer()
+    own, controller, _ = server._ports
+    listeners = {"CLIENTS": (own, own), "CONTROLLER": (controller, controller)}
+    listeners |= {f"LINK{n}": (port, link.port) for n, (port, link) in enumerate(zip(ports, links, strict=True))}
+    lines = {
+        "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, (port, _) in listeners.items()),
+        "advertised.listeners": ",".join(
+            f"{name}://127.0.0.1:{shown}" for name, (_, shown) in listeners.items() if name != "CONTROLLER"
+        ),
+        "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in listeners),
+    }
+    extra = Path(server._home.name) / "extra.properties"
+    extra.write_text("".join(f"{name}={text}\n" for name, text in lines.items()))
+    return server, ports
+
+
+async def _start_partner(made: System) -> None:
+    made.partner = await serve(Sandbox(made.config))
+    given = settings_for(made.partner)
+    port = httpx.URL(given["TRADOVATE_LIVE_URL"]).port
+    assert port is not None
+    urls = {}
+    for domain in ("live", "demo"):
+        link = made.partner_links[domain] = await Link(port).start()
+        urls[f"TRADOVATE_{domain.upper()}_URL"] = given[f"TRADOVATE_{domain.upper()}_URL"].replace(
+            f":{port}", f":{link.port}"
+        )
+    values = {domain: f"127.0.0.1:{link.port}" for domain, link in made.partner_links.items()}
+    made.control.switch({"api_host_values": values})
+    sockets = {name: url.replace("http", "ws", 1) + "/websocket" for name, url in urls.items()}
+    sockets = {name.replace("_URL", "_WS_URL"): url for name, url in sockets.items()}
+    prefix = f"torture{int(time.time())}."
+    made.env = {
+        **SETTINGS,
+        **given,
+        **urls,
+        **sockets,
+        "KAFKA_TOPIC_PREFIX": prefix,
+        "KAFKA_GROUP_ID": prefix,
+        "CONSOLE_TOKEN": "a token of the torture",
+    }
