@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -61,6 +63,23 @@ def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (names, *rows)
     ]
+
+
+def unread() -> bool:
+    """Whether the reader of standard output has gone (`| head`). From then on nothing is written there."""
+    try:
+        descriptor = sys.stdout.fileno()
+        watch = select.poll()
+        watch.register(descriptor, 0)
+        if not any(event & select.POLLERR for _, event in watch.poll(0)):
+            return False
+        # What is still buffered is written when the program ends, and would be an error once more.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    except (OSError, ValueError):  # there is no standard output, or it is no file
+        return False
+    return True
 
 
 def warn(sentence: str) -> None:

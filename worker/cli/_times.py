@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from schemas.times import Clock, local_text, utc_text
+from worker.cli._errors import WRONG_USAGE, CommandRefused
 
 Local = Annotated[bool, typer.Option("--local", help="Print times in this machine's zone, which they name.")]
 
@@ -15,6 +16,19 @@ Local = Annotated[bool, typer.Option("--local", help="Print times in this machin
 def clock_of(*, local: bool) -> Clock:
     """How a time is printed."""
     return local_text if local else utc_text
+
+
+def moment_of(text: str, option: str, *, local: bool) -> datetime:
+    """A time that an operator gives: a day (its beginning), or RFC 3339; without an offset UTC, or this machine's zone
+    with `--local`. Raises `CommandRefused`.
+    """
+    try:
+        given = datetime.fromisoformat(text.strip())
+        zoned = given if given.tzinfo is not None else given.astimezone() if local else given.replace(tzinfo=UTC)
+        return zoned.astimezone(UTC)
+    except (ValueError, OverflowError):
+        form = f"{option} is no time: give a day, such as 2026-11-01, or a time, such as 2026-11-01T08:30:00Z."
+        raise CommandRefused(form, WRONG_USAGE) from None
 
 
 def text_of(value: object, clock: Clock) -> str:

@@ -26,7 +26,7 @@ COMMANDS = {
     "topics": "The Kafka topics: create, list.",
     "send": "Check events and publish them.",
     "watch": "Outcomes as they arrive.",
-    "flows": "What became of events, and mending: list, show, retry, cancel, resolve.",
+    "flows": "What became of events, and mending: list, show, export, retry, cancel, resolve.",
     "dlq": "Dead letters: list, show, replay.",
     "holds": "What keeps calls back: list, clear.",
     "pause": "No more calls by any replica, until resumed.",

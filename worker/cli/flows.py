@@ -10,6 +10,7 @@ from uuid import UUID
 import typer
 
 from schemas.cleaning import clean
+from worker.cli import _flows_export as export
 from worker.cli._app import example, group
 from worker.cli._complete import TopicOption, completing
 from worker.cli._errors import WRONG_USAGE, CommandRefused, one_of
@@ -30,7 +31,7 @@ from worker.telemetry.logging import configure
 from worker.wiring.commands import flow_ledger, flow_repair
 
 app = group(
-    "What became of events: list, show; and mending: retry, cancel, resolve.",
+    "What became of events: list, show, export; and mending: retry, cancel, resolve.",
     "tradovate-worker flows list --state failed",
     "tradovate-worker flows show 100234",
 )
@@ -171,6 +172,9 @@ def resolve(
         return repair.resolve(flow, resolution, note)
 
     return asyncio.run(_change(name, change, f"resolved as {outcome}", as_json_=as_json_))
+
+
+app.command("export", epilog=export.EXAMPLE)(export.export)
 
 
 def _fact(text: str) -> tuple[str, int | str]:

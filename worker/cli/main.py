@@ -25,6 +25,7 @@ def _run(arguments: Sequence[str]) -> int:
         import pydantic  # noqa: F401, PLC0415 - typer imports it when it parses, where Ctrl-C would be an exception
 
         from worker.cli._errors import failure_of  # noqa: PLC0415
+        from worker.cli._output import unread  # noqa: PLC0415
         from worker.cli.application import application  # noqa: PLC0415
 
     for stream in (sys.stdout, sys.stderr):
@@ -35,7 +36,9 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         code = application().main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # SystemExit: what typer makes of a broken pipe
+        if unread():
+            return 0  # the reader has seen enough
         if (failure := failure_of(error)) is None:
             raise
         print(f"Error: {failure.sentence}", file=sys.stderr)

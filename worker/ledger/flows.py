@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -141,11 +141,24 @@ async def put_body(connection: Connection, flow: FlowRow, vault: Vault) -> None:
 
 
 def new_flow_id(now: datetime) -> uuid.UUID:
-    """A time-ordered id (UUID version 7, RFC 9562): new flows go to one end of the index, pages follow time."""
-    milliseconds = int(now.timestamp() * 1000)
-    value = milliseconds << 80 | 0x7 << 76 | int.from_bytes(os.urandom(2)) % 0x1000 << 64
+    """A time-ordered id (UUID version 7, RFC 9562): new flows go to one end of the index, pages follow time.
+
+    It begins with the whole milliseconds of `now`, which becomes the flow's `created_at`: `flow_ids_from` counts on it.
+    """
+    value = _milliseconds(now) << 80 | 0x7 << 76 | int.from_bytes(os.urandom(2)) % 0x1000 << 64
     return uuid.UUID(int=value | 0b10 << 62 | int.from_bytes(os.urandom(8)) % (1 << 62))
 
+
+def flow_ids_from(moment: datetime) -> uuid.UUID:
+    """Below the ids of all flows that were accepted at `moment` or later, above those accepted a millisecond before."""
+    return uuid.UUID(int=max(0, _milliseconds(moment)) << 80)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)  # a float of seconds may be a millisecond too small
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _READ = f"select {FLOW_COLUMNS}, f.body from flow f where f.id = any($1)"  # noqa: S608 - a constant of ours
 

@@ -6,7 +6,8 @@
     endpoint:<endpoint>   a penalty; with `ticket`, the same body is sent again with it
     login                 a rejected login: no login with the same credentials
 
-But for tickets a scope has one live hold at a time; to put it again makes it longer, never shorter.
+But for tickets a scope has one live hold at a time; to put it again makes it longer, never shorter. Who put and who
+ended a hold is noted (`notes.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from worker.ledger import notes
 from worker.ledger.database import Connection
 
 ALL = "all"
@@ -70,8 +72,18 @@ async def put(
     conn: Connection, scope: str, reason: str, *, lasts: timedelta | None, fingerprint: str | None = None
 ) -> int:
     """Puts or extends the hold of `scope` and returns its id. `lasts` (from the database's now) None: until cleared."""
+    hold_id, begun = await _put(conn, scope, reason, lasts, fingerprint)
+    if begun:
+        await notes.of_hold(conn, scope, notes.HELD, notes.PROGRAM, reason)
+    return hold_id
+
+
+async def _put(
+    conn: Connection, scope: str, reason: str, lasts: timedelta | None, fingerprint: str | None = None
+) -> tuple[int, bool]:
+    """The hold's id, and whether nothing held the scope before."""
     # Several calls in flight may be answered 429 in the same moment: one inserts, the others extend.
-    hold: int = await conn.fetchval(
+    row = await conn.fetchrow(
         """
         insert into hold (scope, reason, until, fingerprint)
         values ($1, $2, clock_timestamp() + $3::interval, $4)
@@ -81,14 +93,14 @@ async def put(
             until = case when hold.until is null or excluded.until is null then null
                          else greatest(hold.until, excluded.until) end,
             created_at = case when hold.until <= clock_timestamp() then excluded.created_at else hold.created_at end
-        returning id
+        returning id, created_at >= statement_timestamp() as begun
         """,
         scope,
         reason,
         lasts,
         fingerprint,
     )
-    return hold
+    return row["id"], row["begun"]
 
 
 async def put_ticket(
@@ -105,17 +117,20 @@ async def put_ticket(
 
     With a batch_id it stands for those steps (`ticket_of`), without one for the next caller (`ticket_at`).
     """
+    scope, reason = endpoint_scope(endpoint), "a penalty ticket"
+    await notes.of_hold(conn, scope, notes.HELD, notes.PROGRAM, reason)
     hold: int = await conn.fetchval(
         """
         insert into hold (scope, reason, until, ticket, body_digest, batch_id, fingerprint)
-        values ($1, 'a penalty ticket', clock_timestamp() + $2::interval, $3, $4, $5, $6) returning id
+        values ($1, $7, clock_timestamp() + $2::interval, $3, $4, $5, $6) returning id
         """,
-        endpoint_scope(endpoint),
+        scope,
         wait,
         ticket,
         body_digest,
         batch_id,
         fingerprint,
+        reason,
     )
     return hold
 
@@ -181,7 +196,7 @@ async def list_holds(conn: Connection) -> list[Hold]:
     return [_hold(row) for row in rows]
 
 
-async def clear(conn: Connection, hold_id: int, reason: str) -> Hold | None:
+async def clear(conn: Connection, hold_id: int, reason: str, by: str = "") -> Hold | None:
     """Clears a hold for an operator who says why; None when there is no such live hold.
 
     Clearing `login` allows one login again (a second rejection puts it back).
@@ -192,21 +207,38 @@ async def clear(conn: Connection, hold_id: int, reason: str) -> Hold | None:
         hold_id,
         reason,
     )
-    return None if row is None else _hold(row)
+    if row is None:
+        return None
+    await notes.of_hold(conn, row["scope"], "clear", by, reason)
+    return _hold(row)
 
 
-async def pause(conn: Connection, operation: str | None, reason: str) -> int:
+async def pause(conn: Connection, operation: str | None, reason: str, by: str = "") -> int:
     """No calls of `operation` (None: of any) until `resume`; pausing twice is one hold with the newer reason."""
-    return await put(conn, pause_scope(operation), reason, lasts=None)
+    scope = pause_scope(operation)
+    hold_id, _ = await _put(conn, scope, reason, lasts=None)
+    await notes.of_hold(conn, scope, "pause", by, reason)
+    return hold_id
 
 
-async def resume(conn: Connection, operation: str | None, reason: str = "resumed") -> bool:
+async def resume(conn: Connection, operation: str | None, reason: str = "", by: str = "") -> bool:
     """Ends the pause of `operation` (None: of everything; pauses of single operations stay); false without one."""
-    return await end(conn, pause_scope(operation), reason)
+    scope = pause_scope(operation)
+    if not await _end(conn, scope, reason or "resumed"):
+        return False
+    await notes.of_hold(conn, scope, "resume", by, reason)
+    return True
 
 
 async def end(conn: Connection, scope: str, reason: str) -> bool:
     """Ends the hold of `scope`, whose reason has gone; false when there was none. Tickets stay."""
+    if not await _end(conn, scope, reason):
+        return False
+    await notes.of_hold(conn, scope, notes.RELEASED, notes.PROGRAM, reason)
+    return True
+
+
+async def _end(conn: Connection, scope: str, reason: str) -> bool:
     ended = await conn.fetchval(
         "update hold set cleared_at = clock_timestamp(), cleared_reason = $2"
         " where scope = $1 and cleared_at is null and ticket is null returning id",

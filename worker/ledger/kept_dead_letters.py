@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from worker.ledger import notes
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
 
@@ -136,15 +137,21 @@ async def opened(connection: Connection, vault: Vault, letter_id: int) -> Conten
 
 async def dismiss(connection: Connection, letter_id: int, reason: str, by: str) -> None:
     """Notes that a letter is settled."""
-    await connection.execute(
-        "update dead_letter set settled_at = clock_timestamp(), dismissed = $2, dismissed_by = $3 where id = $1",
+    row = await connection.fetchrow(
+        "update dead_letter set settled_at = clock_timestamp(), dismissed = $2, dismissed_by = $3 where id = $1"
+        ' returning topic, partition, "offset"',
         letter_id,
         reason,
         by,
     )
+    if row is not None:
+        place = (row["partition"], row["offset"])
+        await notes.of_letters(connection, row["topic"], [place], "dismiss", by, reason, kept=True)
 
 
-async def claim(connection: Connection, ids: Collection[int], *, again: bool, named: bool = False) -> set[int]:
+async def claim(
+    connection: Connection, ids: Collection[int], *, again: bool, named: bool = False, by: str = ""
+) -> set[int]:
     """Notes that these are put back, and returns those that the caller may send: with `again` all but those that were
     dismissed, and with `named` these too.
 
@@ -154,11 +161,15 @@ async def claim(connection: Connection, ids: Collection[int], *, again: bool, na
         "with mine as (select id from dead_letter where id = any($1) order by id for update)"
         " update dead_letter set settled_at = clock_timestamp(), dismissed = null, dismissed_by = null from mine"
         " where dead_letter.id = mine.id and (settled_at is null"
-        " or case when dismissed is null then $2::boolean else $3::boolean end) returning dead_letter.id",
+        " or case when dismissed is null then $2::boolean else $3::boolean end)"
+        ' returning dead_letter.id, topic, partition, "offset"',
         list(ids),
         again,
         named,
     )
+    for row in rows:
+        place = (row["partition"], row["offset"])
+        await notes.of_letters(connection, row["topic"], [place], "replay", by, kept=True)
     return {row["id"] for row in rows}
 
 

@@ -19,7 +19,7 @@ from worker.engine.operator import NotPossible, Obstacle
 from worker.engine.planner import Planner
 from worker.engine.rows import FlowRow, OpenStep
 from worker.engine.states import StepState
-from worker.ledger import flows, outbox, steps
+from worker.ledger import flows, notes, outbox, steps
 from worker.ledger.database import Again, Connection
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import OutcomeRow
@@ -126,9 +126,7 @@ class OperatorActions:
     async def _write(
         self, connection: Connection, planner: Planner, flow_id: uuid.UUID, action: str, by: str, reason: str
     ) -> Sequence[OutcomeRow]:
-        await connection.execute(
-            "insert into note (flow_id, action, by, reason) values ($1, $2, $3, $4)", flow_id, action, by, reason
-        )
+        await notes.of_flow(connection, flow_id, action, by, reason)
         outcomes = await self.ledger.write(connection, planner)
         await outbox.leave(connection, outcomes)
         return outcomes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from worker.ledger import call_log, holds, kept_dead_letters, replays
+from worker.ledger import call_log, holds, kept_dead_letters, notes, replays
 from worker.ledger.database import Connection, Database
 
 BITE = 5000
@@ -16,9 +16,9 @@ DOUBT_KEEPS = timedelta(days=30)
 
 
 async def prune(database: Database, keep: timedelta, keep_letters: timedelta) -> int:
-    """Deletes ended flows (with their steps, outcomes and notes), calls, holds, and outcomes of records that became no
-    flow, when they are older than `keep`; dead letters older than `keep_letters`; which dead letters were put back or
-    dismissed, when that is older than both. Returns how many.
+    """Deletes ended flows (with their steps, outcomes and notes), calls, holds, notes of no flow, and outcomes of
+    records that became no flow, when they are older than `keep`; dead letters older than `keep_letters`; which dead
+    letters were put back or dismissed, when that is older than both. Returns how many.
 
     Flows in doubt stay until an operator has resolved them.
     """
@@ -27,6 +27,7 @@ async def prune(database: Database, keep: timedelta, keep_letters: timedelta) ->
         (_refusals, keep),
         (call_log.prune, keep),
         (holds.prune, keep),
+        (notes.prune, keep),
         (kept_dead_letters.prune, keep_letters),
         (replays.prune, max(keep, keep_letters)),  # a letter that its topic still has must not be put back twice
     )

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from worker.ledger import notes
 from worker.ledger.database import Connection
 
 SKEW = timedelta(hours=1)
@@ -69,6 +70,7 @@ async def dismiss(connection: Connection, topic: str, place: Place, reason: str,
         reason,
         by,
     )
+    await notes.of_letters(connection, topic, [(place.partition, place.offset)], "dismiss", by, reason)
 
 
 async def claim(
@@ -113,8 +115,9 @@ async def claim(
     return {place for place in ordered if (place.partition, place.offset) in ours}
 
 
-async def sent(connection: Connection, topic: str, places: Collection[Place]) -> None:
+async def sent(connection: Connection, topic: str, places: Collection[Place], by: str = "") -> None:
     """Notes that claimed dead letters were sent: one that was dismissed is now one that was put back."""
+    await notes.of_letters(connection, topic, [(place.partition, place.offset) for place in places], "replay", by)
     await connection.execute(
         "update replay set at = clock_timestamp(), dismissed = null, dismissed_by = null"
         ' where topic = $1 and dismissed is not null and (partition, "offset") in'

@@ -300,16 +300,20 @@ create table replica (
     seen_at    timestamptz not null default now()
 );
 
--- What an operator did to a flow, and why.
+-- What operators did, and why; and the holds that the program put and ended (actions `hold` and `release`). Rows are
+-- never changed. `subject`: the scope of a hold, or the position of a dead letter of `topic`.
 create table note (
     id      bigint generated always as identity primary key,
-    flow_id uuid not null,
     at      timestamptz not null default now(),
     action  text not null,
     by      text not null,
-    reason  text not null
+    reason  text not null,
+    flow_id uuid,
+    topic   text,
+    subject text
 );
-create index note_flow on note (flow_id);
+create index note_flow on note (flow_id) where flow_id is not null;
+create index note_at on note (at, id);
 
 -- Dead letters that their topic does not accept (too large, for example), whole and encrypted, at the position of
 -- their input record. `written_ms`: that record's own time, which tells it from one of a topic that was created again.
