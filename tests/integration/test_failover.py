@@ -134,6 +134,7 @@ async def test_a_standby_is_waited_for_until_it_takes_over(pair: Pair) -> None:
     assert "read-only" in doctor.stdout
     assert "name the primary in DATABASE_URL" in doctor.stdout
     assert (await command(on.env, "flows", "list", "--json")).json == []
+    assert (await command(on.env, "flows", "export")).stdout.startswith("time,kind,")
     assert (await command(on.env, "db", "status", "--json")).json["usable"]
     assert "read-only" in (await command(on.env, "pause", "--reason", "a test")).refusal
     await pair.caught_up()

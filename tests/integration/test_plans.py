@@ -31,10 +31,12 @@ from worker.ledger import (
     signals,
     state_summary,
 )
+from worker.ledger.audit import Line
 from worker.ledger.browse import FlowState
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
 from worker.ledger.story import story_of
+from worker.operate.export import export
 from worker.partner.operations import OPERATIONS
 
 FULL = 100_000
@@ -154,6 +156,21 @@ async def test_a_page_reads_what_it_shows(database: Explaining) -> None:
         await replays.settled(connection, "trader.purchased", [replays.Place(0, at, 0) for at in range(ITEMS)])
         await signals.known(connection, "md.signed", range(ITEMS))
     reads_no_more(database.seen, 40 * ITEMS)
+
+
+async def test_an_export_reads_what_it_shows(database: Explaining) -> None:
+    """An export of an hour, and one of a trader, read what happened in that hour and to that trader."""
+    await Work(database).accept("trader.purchased", purchases(0, ITEMS))
+    database.seen.clear()
+    written: list[Line] = []
+    hour = timedelta(hours=1)
+    await export(database, written.extend, since=datetime.now(UTC) - hour)
+    half_a_year_ago = datetime.now(UTC) - 4_000 * hour
+    await export(database, written.extend, since=half_a_year_ago, until=half_a_year_ago + hour)
+    await export(database, written.extend, trader_id="old-5")
+    await export(database, written.extend, trader_id="cust-5")
+    assert sum(line.kind == "flow" for line in written) >= ITEMS + 1
+    reads_no_more(database.seen, 12 * ITEMS)
 
 
 async def test_upkeep_reads_what_it_forgets(database: Explaining) -> None:
