@@ -120,9 +120,10 @@ def test_everything_that_was_done_is_a_line(run: Callable[..., str], ledger_url:
     assert len(text.splitlines()) == len(rows) + 1
     assert [row["time"] for row in rows] == sorted(row["time"] for row in rows)
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", row["time"]) for row in rows)
-    cancelled, open_ = (row for row in rows if row["kind"] == "flow")
-    assert (cancelled["eventId"], cancelled["state"], cancelled["errorCode"]) == (f"'{FORMULA}", "failed", "cancelled")
-    assert (open_["eventId"], open_["state"], open_["endedAt"]) == ("e-1", "working", "")
+    flows = {row["eventId"]: row for row in rows if row["kind"] == "flow"}
+    cancelled, open_ = flows[f"'{FORMULA}"], flows["e-1"]
+    assert (cancelled["state"], cancelled["errorCode"]) == ("failed", "cancelled")
+    assert (open_["state"], open_["endedAt"]) == ("working", "")
     users, accounts = (row for row in rows if row["kind"] == "call")
     assert (users["operation"], users["items"], users["by"], users["state"]) == (USERS, "2", "here", "answer")
     assert (accounts["operation"], accounts["items"], accounts["state"]) == (ACCOUNTS, "1", "")
