@@ -306,7 +306,7 @@ async def test_the_title_names_environment_and_state_on_every_page(stage: Stages
         assert driver.title == "staging 1 notice: Flow 100001 succeeded · tradovate-worker"
 
     await person(does)
-    assert [row["reason"] for row in await on.rows("select reason from hold")] == ["the wrong template (by Ada)"]
+    assert [tuple(row) for row in await on.rows("select reason, by from hold")] == [("the wrong template", "Ada")]
 
     def resumes() -> None:
         ada.go("/")
@@ -318,8 +318,8 @@ async def test_the_title_names_environment_and_state_on_every_page(stage: Stages
         ada.until(lambda: "all well" in driver.title, "all well in the title")
 
     await person(resumes)
-    (hold,) = await on.rows("select cleared_reason from hold")
-    assert hold["cleared_reason"] == "the template is right again (by Ada)"
+    (hold,) = await on.rows("select cleared_reason, cleared_by from hold")
+    assert tuple(hold) == ("the template is right again", "Ada")
 
 
 async def test_calls_orders_and_traders_lead_to_their_flows(stage: Stages, driver: webdriver.Chrome) -> None:

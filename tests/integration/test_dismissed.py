@@ -96,7 +96,7 @@ async def test_a_replay_that_fails_leaves_a_letter_dismissed(ledgers: Callable[[
         await replays.release(connection, PURCHASED, [place])
         assert await replays.settled(connection, PURCHASED, [place]) == before
         assert await replays.claim(connection, PURCHASED, [place], again=False, named=True) == {place}
-        await replays.sent(connection, PURCHASED, [place])
+        await replays.sent(connection, PURCHASED, [place], "Ada")
         assert (await replays.settled(connection, PURCHASED, [place]))[place].dismissed is None
         assert await replays.claim(connection, PURCHASED, [place], again=False, named=True) == set()
     await database.close()

@@ -134,7 +134,7 @@ def test_everything_that_was_done_is_a_line(run: Callable[..., str], ledger_url:
         ["hold", "hold", "worker", "locked out: Tradovate answered 429", "all"],
         ["hold", "release", "worker", "a test", "all"],
         ["operator", "pause", "ann", "a look", f"pause:{USERS}"],
-        ["operator", "resume", "bob", "", f"pause:{USERS}"],
+        ["operator", "resume", "bob", "resumed", f"pause:{USERS}"],
         ["operator", "dismiss", "ann", "a\\ttest\\nof ours", "partition 3, offset 17"],
         ["operator", "replay", "bob", "", "partition 3, offset 17"],
     ]

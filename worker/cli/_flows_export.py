@@ -15,12 +15,11 @@ from schemas.cleaning import clean
 from worker.cli._app import example
 from worker.cli._errors import FAILED, WRONG_USAGE, CommandRefused
 from worker.cli._export import Format, Writer
-from worker.cli._mend import SeeSettings, opened
 from worker.cli._output import warn
 from worker.cli._times import Local, clock_of, moment_of
 from worker.ledger.errors import DatabaseError
 from worker.operate.export import export as written
-from worker.settings import load
+from worker.wiring.commands import flow_ledger
 
 __all__ = ["EXAMPLE", "export"]
 
@@ -52,10 +51,9 @@ def export(
     end = None if until is None else moment_of(until, "--until", local=local)
     if begin is not None and end is not None and begin >= end:
         raise CommandRefused("--since is not before --until: nothing can be between them.", WRONG_USAGE)
-    settings = load(SeeSettings)
     with _interruptible():
         count = asyncio.run(
-            _export(settings, form, begin, end, None if trader is None else clean(trader), local=local, bom=bom)
+            _export(form, begin, end, None if trader is None else clean(trader), local=local, bom=bom)
         )
     if not count:
         warn("There is nothing to export.")
@@ -63,7 +61,6 @@ def export(
 
 
 async def _export(
-    settings: SeeSettings,
     form: Format,
     since: datetime | None,
     until: datetime | None,
@@ -72,7 +69,7 @@ async def _export(
     local: bool,
     bom: bool,
 ) -> int:
-    async with opened(settings) as database:
+    async with flow_ledger() as database:
         writer = Writer(form, clock_of(local=local), bom=bom)
         try:
             return await written(database, writer, since=since, until=until, trader_id=trader)

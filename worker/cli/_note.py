@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import getpass
 import os
+from typing import Annotated
 
-from worker.operate.operator_note import Note, NoteIncomplete, note_of, one_line
+import typer
 
-__all__ = ["login", "note_from", "reason_from"]
+from worker.operate.operator_note import Note, note_of
+
+__all__ = ["By", "login", "name_from", "note_from"]
+
+By = Annotated[
+    str | None, typer.Option("--by", help="Who; it is kept. Your login name if left out.", show_default=False)
+]
 
 
 def note_from(reason: str | None, by: str | None, otherwise: str = "") -> Note:
@@ -15,11 +22,9 @@ def note_from(reason: str | None, by: str | None, otherwise: str = "") -> Note:
     return note_of(otherwise if reason is None else reason, login() if by is None else by)
 
 
-def reason_from(reason: str) -> str:
-    """`--reason` where no name is kept. Raises `NoteIncomplete`."""
-    if not (given := one_line(reason)):
-        raise NoteIncomplete("reason")
-    return given
+def name_from(by: str | None) -> str:
+    """From `--by`, where no reason is kept. Raises `NoteIncomplete`."""
+    return note_from("-", by).by
 
 
 def login() -> str:

@@ -13,7 +13,7 @@ from worker.cli._app import example, group
 from worker.cli._complete import TopicArgument, completing
 from worker.cli._dead_letter_rows import COLUMNS, as_json, body, head, row, whole_json
 from worker.cli._errors import WRONG_USAGE, CommandRefused, one_of
-from worker.cli._note import note_from
+from worker.cli._note import By, name_from, note_from
 from worker.cli._output import print_json, printable, table, warn
 from worker.cli._progress import progress
 from worker.cli._times import Local, clock_of
@@ -117,6 +117,7 @@ def replay(
     offset: Annotated[int | None, typer.Option("--offset", min=0, help="One dead letter's offset.")] = None,
     stored: StoredOption = None,
     again: Annotated[bool, typer.Option("--again", help="Also what was put back before.")] = False,
+    by: By = None,
     as_json_: Json = False,
 ) -> int:
     """Put a topic's dead letters, or one, back on it: key, value and headers as they were before they failed.
@@ -130,9 +131,9 @@ def replay(
             "--partition and --offset name one dead letter together; leave out both for all.", WRONG_USAGE
         )
     if partition is None or offset is None:
-        done = asyncio.run(_replay_all(name, stored, again=again))
+        done = asyncio.run(_replay_all(name, name_from(by), stored, again=again))
     else:
-        done = asyncio.run(_replay_one(Where(name, partition, offset, stored), again=again))
+        done = asyncio.run(_replay_one(Where(name, partition, offset, stored), name_from(by), again=again))
     if as_json_:
         failed = [{"partition": each.partition, "offset": each.offset} for each, _ in done.failed]
         print_json({"topic": name, "replayed": done.sent, "replayedBefore": done.known, "failed": failed})
@@ -154,9 +155,7 @@ def dismiss(
     partition: Annotated[int, typer.Option("--partition", min=0, help="As `dlq list` shows it.", show_default=False)],
     offset: Annotated[int, typer.Option("--offset", min=0, help="As `dlq list` shows it.", show_default=False)],
     reason: Annotated[str, typer.Option("--reason", help="Why nothing has to be done about it.", show_default=False)],
-    by: Annotated[
-        str | None, typer.Option("--by", help="Who; it is kept. Your login name if left out.", show_default=False)
-    ] = None,
+    by: By = None,
     stored: StoredOption = None,
     as_json_: Json = False,
 ) -> int:
@@ -209,14 +208,14 @@ async def _one(where: Where) -> Shown:
         return await settling.reader.one(where)
 
 
-async def _replay_one(where: Where, *, again: bool) -> ReplayResult:
+async def _replay_one(where: Where, by: str, *, again: bool) -> ReplayResult:
     async with dead_letters() as settling:
-        return await settling.replay_one(where, again=again)
+        return await settling.replay_one(where, by, again=again)
 
 
-async def _replay_all(topic: str, stored: Stored | None, *, again: bool) -> ReplayResult:
+async def _replay_all(topic: str, by: str, stored: Stored | None, *, again: bool) -> ReplayResult:
     async with dead_letters() as settling:
-        return await settling.replay_all(topic, stored, again=again, progress=partial(progress, "Replaying"))
+        return await settling.replay_all(topic, by, stored, again=again, progress=partial(progress, "Replaying"))
 
 
 async def _dismiss(where: Where, note: Note) -> DeadLetter:

@@ -15,7 +15,7 @@ from worker.cli._app import example, group
 from worker.cli._complete import TopicOption, completing
 from worker.cli._errors import WRONG_USAGE, CommandRefused, one_of
 from worker.cli._flow_rows import COLUMNS, as_json, head, row, rows_of, story_json
-from worker.cli._note import note_from
+from worker.cli._note import By, note_from
 from worker.cli._output import print_json, printable, table, warn
 from worker.cli._times import Local, clock_of
 from worker.engine.operator import SETTABLE
@@ -38,7 +38,6 @@ app = group(
 
 Name = Annotated[str, typer.Argument(metavar="ID", help="A flow, event or order id.", show_default=False)]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; it is kept.", show_default=False)]
-By = Annotated[str | None, typer.Option("--by", help="Who; it is kept. Your login name if left out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

@@ -11,10 +11,11 @@ import typer
 
 from schemas.times import Clock, utc_text
 from worker.cli._app import example, group
-from worker.cli._note import reason_from
+from worker.cli._note import By, note_from
 from worker.cli._output import print_json, table
 from worker.cli._times import Local, clock_of
 from worker.ledger.holds import Hold
+from worker.operate.operator_note import Note
 from worker.operate.quantities import span
 from worker.wiring.commands import holding
 
@@ -35,7 +36,7 @@ def list_(
         print_json([_as_json(hold) for hold in held])
     else:
         clock = clock_of(local=local)
-        rows = [(hold.id, hold.scope, hold.reason, until(hold, clock), age(now - hold.created_at)) for hold in held]
+        rows = [(hold.id, hold.scope, hold.why, until(hold, clock), age(now - hold.created_at)) for hold in held]
         table(("id", "scope", "why", "until", "age"), rows, empty="Nothing keeps calls back.")
     return 0
 
@@ -43,10 +44,12 @@ def list_(
 @app.command(epilog=example('tradovate-worker holds clear 12 --reason "password changed at Tradovate"'))
 def clear(
     hold_id: Annotated[int, typer.Argument(metavar="ID", help="The id that `holds list` shows.", show_default=False)],
+    *,
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.", show_default=False)],
+    by: By = None,
 ) -> int:
     """Clear a hold; calls go on at once."""
-    hold = asyncio.run(_clear(hold_id, reason_from(reason)))
+    hold = asyncio.run(_clear(hold_id, note_from(reason, by)))
     print(f"Cleared hold {hold.id} ({hold.scope}: {hold.reason}).")
     return 0
 
@@ -66,6 +69,7 @@ def _as_json(hold: Hold) -> dict[str, Any]:
         "id": hold.id,
         "scope": hold.scope,
         "reason": hold.reason,
+        "by": hold.by,
         "until": None if hold.until is None else utc_text(hold.until),
         "createdAt": utc_text(hold.created_at),
         "ticket": hold.ticket is not None,
@@ -77,6 +81,6 @@ async def _list() -> tuple[Sequence[Hold], datetime]:
         return await held.listed()
 
 
-async def _clear(hold_id: int, reason: str) -> Hold:
+async def _clear(hold_id: int, note: Note) -> Hold:
     async with holding() as held:
-        return await held.clear(hold_id, reason)
+        return await held.clear(hold_id, note)

@@ -29,7 +29,7 @@ CAPTCHA_WAIT = timedelta(hours=1)
 TICKET_LIFE = timedelta(hours=1)
 """A ticket not used this long after its wait is as good as none: the count that made it has left the rolling hour."""
 
-COLUMNS = "id, scope, reason, until, ticket, body_digest, batch_id, fingerprint, created_at"
+COLUMNS = "id, scope, reason, until, ticket, body_digest, batch_id, fingerprint, created_at, by"
 LIVE = "cleared_at is null and (until is null or until > clock_timestamp())"
 """What keeps calls back now."""
 
@@ -51,7 +51,7 @@ def _vendor(operation: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A reason not to call. `until` None: until an operator clears it.
+    """A reason not to call. `until` None: until an operator clears it. `by`: the operator who put it.
 
     `body_digest`: a keyed hash of the body that may be sent again with the ticket. The body is built again; the hash
     identifies it.
@@ -66,6 +66,12 @@ class Hold:
     body_digest: bytes | None = field(default=None, repr=False)
     batch_id: int | None = None
     fingerprint: str | None = None
+    by: str | None = None
+
+    @property
+    def why(self) -> str:
+        """The reason, and who gave it if an operator did."""
+        return f"{self.reason} (by {self.by})" if self.by else self.reason
 
 
 async def put(
@@ -79,16 +85,22 @@ async def put(
 
 
 async def _put(
-    conn: Connection, scope: str, reason: str, lasts: timedelta | None, fingerprint: str | None = None
+    conn: Connection,
+    scope: str,
+    reason: str,
+    lasts: timedelta | None,
+    fingerprint: str | None = None,
+    by: str | None = None,
 ) -> tuple[int, bool]:
     """The hold's id, and whether nothing held the scope before."""
     # Several calls in flight may be answered 429 in the same moment: one inserts, the others extend.
     row = await conn.fetchrow(
         """
-        insert into hold (scope, reason, until, fingerprint)
-        values ($1, $2, clock_timestamp() + $3::interval, $4)
+        insert into hold (scope, reason, until, fingerprint, by)
+        values ($1, $2, clock_timestamp() + $3::interval, $4, $5)
         on conflict (scope) where cleared_at is null and ticket is null do update set
             reason = excluded.reason,
+            by = excluded.by,
             fingerprint = excluded.fingerprint,
             until = case when hold.until is null or excluded.until is null then null
                          else greatest(hold.until, excluded.until) end,
@@ -99,6 +111,7 @@ async def _put(
         reason,
         lasts,
         fingerprint,
+        by,
     )
     return row["id"], row["begun"]
 
@@ -202,10 +215,11 @@ async def clear(conn: Connection, hold_id: int, reason: str, by: str = "") -> Ho
     Clearing `login` allows one login again (a second rejection puts it back).
     """
     row = await conn.fetchrow(
-        f"update hold set cleared_at = clock_timestamp(), cleared_reason = $2"  # noqa: S608
+        f"update hold set cleared_at = clock_timestamp(), cleared_reason = $2, cleared_by = $3"  # noqa: S608
         f" where id = $1 and cleared_at is null and (ticket is not null or {LIVE}) returning {COLUMNS}",
         hold_id,
         reason,
+        by,
     )
     if row is None:
         return None
@@ -216,15 +230,15 @@ async def clear(conn: Connection, hold_id: int, reason: str, by: str = "") -> Ho
 async def pause(conn: Connection, operation: str | None, reason: str, by: str = "") -> int:
     """No calls of `operation` (None: of any) until `resume`; pausing twice is one hold with the newer reason."""
     scope = pause_scope(operation)
-    hold_id, _ = await _put(conn, scope, reason, lasts=None)
+    hold_id, _ = await _put(conn, scope, reason, lasts=None, by=by or None)
     await notes.of_hold(conn, scope, "pause", by, reason)
     return hold_id
 
 
-async def resume(conn: Connection, operation: str | None, reason: str = "", by: str = "") -> bool:
+async def resume(conn: Connection, operation: str | None, reason: str = "resumed", by: str = "") -> bool:
     """Ends the pause of `operation` (None: of everything; pauses of single operations stay); false without one."""
     scope = pause_scope(operation)
-    if not await _end(conn, scope, reason or "resumed"):
+    if not await _end(conn, scope, reason, by or None):
         return False
     await notes.of_hold(conn, scope, "resume", by, reason)
     return True
@@ -232,18 +246,19 @@ async def resume(conn: Connection, operation: str | None, reason: str = "", by: 
 
 async def end(conn: Connection, scope: str, reason: str) -> bool:
     """Ends the hold of `scope`, whose reason has gone; false when there was none. Tickets stay."""
-    if not await _end(conn, scope, reason):
+    if not await _end(conn, scope, reason, None):
         return False
     await notes.of_hold(conn, scope, notes.RELEASED, notes.PROGRAM, reason)
     return True
 
 
-async def _end(conn: Connection, scope: str, reason: str) -> bool:
+async def _end(conn: Connection, scope: str, reason: str, by: str | None) -> bool:
     ended = await conn.fetchval(
-        "update hold set cleared_at = clock_timestamp(), cleared_reason = $2"
+        "update hold set cleared_at = clock_timestamp(), cleared_reason = $2, cleared_by = $3"
         " where scope = $1 and cleared_at is null and ticket is null returning id",
         scope,
         reason,
+        by,
     )
     return ended is not None
 

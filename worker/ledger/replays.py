@@ -115,7 +115,7 @@ async def claim(
     return {place for place in ordered if (place.partition, place.offset) in ours}
 
 
-async def sent(connection: Connection, topic: str, places: Collection[Place], by: str = "") -> None:
+async def sent(connection: Connection, topic: str, places: Collection[Place], by: str) -> None:
     """Notes that claimed dead letters were sent: one that was dismissed is now one that was put back."""
     await notes.of_letters(connection, topic, [(place.partition, place.offset) for place in places], "replay", by)
     await connection.execute(

@@ -58,10 +58,11 @@ class ReplayResult:
 
 @dataclass(frozen=True, slots=True)
 class Replayer:
-    """Puts dead letters back. Raises `DatabaseError`; what Kafka does not take is in the result."""
+    """Puts dead letters back. Raises `DatabaseError`; what Kafka does not take is in the result. `by`: who does it."""
 
     reader: DeadLetterReader
     producer: RecordProducer
+    by: str
 
     async def put_back(
         self, topic: str, records: Sequence[Record], partitions: int, *, again: bool = False, named: bool = False
@@ -98,7 +99,7 @@ class Replayer:
             elif isinstance(end, BaseException):
                 raise end
         lost = [place for place, _ in failed]
-        await replays.sent(connection, topic, [place for place in ours if place not in lost])
+        await replays.sent(connection, topic, [place for place in ours if place not in lost], self.by)
         await replays.release(connection, topic, lost)
         return ReplayResult(len(ours) - len(failed), len(by_place) - len(ours), failed)
 
@@ -120,7 +121,8 @@ class Replayer:
             try:
                 async with self.reader.database.transaction() as connection:
                     await connection.execute("set local idle_in_transaction_session_timeout = '60s'")
-                    if not await kept_dead_letters.claim(connection, [each.id], again=again, named=named):
+                    mine = await kept_dead_letters.claim(connection, [each.id], self.by, again=again, named=named)
+                    if not mine:
                         result.known += 1
                         continue
                     record = await self.reader.opened(connection, each)

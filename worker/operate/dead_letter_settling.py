@@ -43,19 +43,21 @@ class DeadLetterSettling:
     reader: DeadLetterReader
     producer: RecordProducer
 
-    async def replay_one(self, where: Where, *, again: bool) -> ReplayResult:
-        """Puts one dead letter back on its topic, also when it was dismissed. `again`: also when it was put back."""
+    async def replay_one(self, where: Where, by: str, *, again: bool) -> ReplayResult:
+        """Puts one dead letter back on its topic, also when it was dismissed. `by`: who does it, which is kept.
+        `again`: also when it was put back.
+        """
         with _busy():
             kept = await self._kept(where)
             into = await self._partitions(where.topic)
-            replayer = Replayer(self.reader, self.producer)
+            replayer = Replayer(self.reader, self.producer, by)
             if kept is not None:
                 return await replayer.put_kept_back([kept], into, again=again, named=True)
             record = await self.reader.on_topic(where)
             return await replayer.put_back(where.topic, [record], into, again=again, named=True)
 
     async def replay_all(
-        self, topic: str, stored: Stored | None = None, *, again: bool = False, progress: Progress = unseen
+        self, topic: str, by: str, stored: Stored | None = None, *, again: bool = False, progress: Progress = unseen
     ) -> ReplayResult:
         """Puts all dead letters of a topic back that are open; `again`: also those that were put back before.
 
@@ -68,7 +70,7 @@ class DeadLetterSettling:
                 async with self.reader.database.connection() as connection:
                     kept = await kept_dead_letters.kept(connection, [topic])
             into = await self._partitions(topic)
-        done, replayer = ReplayResult(), Replayer(self.reader, self.producer)
+        done, replayer = ReplayResult(), Replayer(self.reader, self.producer, by)
         try:
             with _busy():
                 if stored is not Stored.LEDGER:

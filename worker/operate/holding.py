@@ -12,6 +12,7 @@ from worker.ledger import holds
 from worker.ledger.clock import database_time
 from worker.ledger.database import Database
 from worker.ledger.holds import Hold
+from worker.operate.operator_note import Note
 
 __all__ = ["ALL_CALLS", "HoldNotFound", "Holding", "NotPaused", "still_paused"]
 
@@ -61,25 +62,25 @@ class Holding:
         async with self.database.connection() as connection:
             return await holds.list_holds(connection), await database_time(connection)
 
-    async def clear(self, hold_id: int, reason: str) -> Hold:
+    async def clear(self, hold_id: int, note: Note) -> Hold:
         """Clears a hold; calls go on at once. Raises `HoldNotFound`."""
         hold = None
         if 0 < hold_id <= MAX_INT64:  # an id that PostgreSQL can have given
             async with self.database.transaction() as connection:
-                hold = await holds.clear(connection, hold_id, reason)
+                hold = await holds.clear(connection, hold_id, note.reason, note.by)
         if hold is None:
             raise HoldNotFound(hold_id)
         return hold
 
-    async def pause(self, operation: str | None, reason: str, by: str | None = None) -> int:
+    async def pause(self, operation: str | None, note: Note) -> int:
         """No calls of `operation` (None: of any) until resumed; the id of the hold."""
         async with self.database.transaction() as connection:
-            return await holds.pause(connection, operation, _note(reason, by))
+            return await holds.pause(connection, operation, note.reason, note.by)
 
-    async def resume(self, operation: str | None, reason: str = "resumed", by: str | None = None) -> Sequence[str]:
+    async def resume(self, operation: str | None, note: Note) -> Sequence[str]:
         """Ends a pause; returns what is still paused: operations, and `ALL_CALLS`. Raises `NotPaused`."""
         async with self.database.transaction() as connection:
-            ended = await holds.resume(connection, operation, _note(reason, by))
+            ended = await holds.resume(connection, operation, note.reason, note.by)
             scopes = [hold.scope for hold in await holds.live(connection)]
         still = [
             ALL_CALLS if scope == holds.PAUSE_ALL else scope.removeprefix(_OF_ONE)
@@ -95,7 +96,3 @@ def still_paused(names: Sequence[str]) -> str:
     """What is still paused, and the command that ends it. `names` is not empty."""
     command = "tradovate-worker resume" + ("" if names[0] == ALL_CALLS else f" {names[0]}")
     return f"Still paused: {', '.join(names)}; `{command}` ends that."
-
-
-def _note(reason: str, by: str | None) -> str:
-    return reason if by is None else f"{reason} (by {by})"

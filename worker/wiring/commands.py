@@ -16,6 +16,7 @@ from worker.ledger.ledger import Ledger
 from worker.operate.dead_letter_reading import DeadLetterReader
 from worker.operate.dead_letter_settling import DeadLetterSettling
 from worker.operate.event_again import EventReader
+from worker.operate.export import CONNECTIONS
 from worker.operate.flow_repair import FlowRepair
 from worker.operate.holding import Holding
 from worker.products import load_products
@@ -42,7 +43,7 @@ __all__ = [
 
 
 class FlowReadSettings(DatabaseSettings, EnvironmentSettings):
-    """What `flows list` and `flows show` use."""
+    """What `flows list`, `show` and `export` use."""
 
 
 class FlowRepairSettings(LedgerSettings, EnvironmentSettings, KafkaSettings, FlowSettings):
@@ -71,7 +72,7 @@ class Repairing:
 async def flow_ledger() -> AsyncIterator[Database]:
     """The ledger for reading, which may be a standby. Raises `SettingsError`, `OtherEnvironment`, `DatabaseError`."""
     settings = load(FlowReadSettings)
-    async with _closed(Database(settings.database_url.get_secret_value(), size=2, reading=True)) as database:
+    async with _closed(Database(settings.database_url.get_secret_value(), size=CONNECTIONS, reading=True)) as database:
         await check_environment(database, settings.tradovate_environment.value)
         yield database
 

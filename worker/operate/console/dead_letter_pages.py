@@ -95,7 +95,7 @@ class DeadLetterPages:
         """One of them back."""
         try:
             where = _where(request)
-            done = await self.settling.replay_one(where, again=form.get("again") == "yes")
+            done = await self.settling.replay_one(where, by_of(form, session), again=form.get("again") == "yes")
         except _NOT_THERE:
             return self._none(request)
         except (*_AWAY, LetterSealed) as error:
@@ -137,13 +137,13 @@ class DeadLetterPages:
             return self._away(request, error)
         return self.render.page(request, "replay_all.html", session, topic=topic, waiting=waiting.get(topic, 0))
 
-    async def replay_all(self, request: Request, session: Session, _form: Form) -> Response:
+    async def replay_all(self, request: Request, session: Session, form: Form) -> Response:
         """All of them back."""
         topic = request.path_params["topic"]
         if topic not in TOPICS:
             return self._none(request)
         try:
-            done = await self.settling.replay_all(topic)
+            done = await self.settling.replay_all(topic, by_of(form, session))
         except TopicsMissing:
             return self._none(request)
         except (*_AWAY, LetterSealed) as error:

@@ -137,4 +137,4 @@ def _held(hold: Hold) -> str:
         holds.LOGIN: "Nobody logs in",
         holds.PAUSE_ALL: "All calls are paused",
     }.get(hold.scope, f"{rest} is {'paused' if kind == 'pause' else 'held back'}")
-    return f"{what} {ending}: {hold.reason}."
+    return f"{what} {ending}: {hold.why}."

@@ -41,9 +41,9 @@ class PausePages:
         try:
             note = note_of(reason_of(form), by_of(form, session))
             if action == "pause":
-                await self.holding.pause(operation, note.reason, note.by)
+                await self.holding.pause(operation, note)
             else:
-                await self.holding.resume(operation, note.reason, note.by)
+                await self.holding.resume(operation, note)
         except NoteIncomplete:
             return self._form(action, request, session, form, "Say why: it is kept.", 422)
         except NotPaused:

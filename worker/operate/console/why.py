@@ -66,7 +66,7 @@ def why(step: Step | None, world: World) -> str:
 def _ready(step: Step, world: World) -> str:
     if (hold := _hold(step, world.held)) is not None:
         ending = f"until {when(hold.until)}" if hold.until else "until an operator ends it"
-        return f"{step.operation} is held back {ending}: {hold.reason}."
+        return f"{step.operation} is held back {ending}: {hold.why}."
     if step.operation in world.windows and step.state == "due":
         return f"{step.operation} waits out Tradovate's maintenance, until {when(world.windows[step.operation])}."
     reserve = step.operation in OPERATIONS and OPERATIONS[step.operation].limits.reserve

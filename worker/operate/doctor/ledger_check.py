@@ -76,7 +76,7 @@ async def ledger_state(settings: RunSettings, ledger: Database, clock: Clock = u
             mend = "`tradovate-worker resume`"
         elif hold.scope.startswith("pause:"):
             mend = f"`tradovate-worker resume {hold.scope.removeprefix('pause:')}`"
-        text = f"{hold.scope}: {hold.reason}, {until}"
+        text = f"{hold.scope}: {hold.why}, {until}"
         yield failed("holds", text, mend) if hold.scope in (holds.ALL, holds.LOGIN) else warning("holds", text, mend)
     if not seen.holds:
         yield ok("holds", "nothing is held back")

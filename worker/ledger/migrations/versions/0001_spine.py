@@ -206,7 +206,9 @@ create table hold (
     batch_id        bigint,
     fingerprint    text,
     created_at     timestamptz not null default clock_timestamp(),
+    by             text,                    -- the operator who put it; null: the program
     cleared_at     timestamptz,
+    cleared_by     text,
     cleared_reason text
 );
 create index hold_live on hold (scope) where cleared_at is null;
