@@ -346,6 +346,9 @@ class TracingSettings(Group):
 class BridgeSettings(LogSettings, KafkaSettings, LedgerSettings, TradovateSettings, HttpSettings, TracingSettings):
     """What `bridge` uses."""
 
+    bridge_risk_status: forms.Switch = False
+    """Off: the API key needs the permission Risks:Read for it."""
+
 
 class RunSettings(BridgeSettings, FlowSettings):
     """What `run` uses: everything."""

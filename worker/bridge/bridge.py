@@ -13,7 +13,6 @@ from worker.bridge.bridge_health import BridgeHealth
 from worker.bridge.bridge_metrics import BridgeMetrics
 from worker.bridge.leadership import Leadership
 from worker.bridge.leading import LeaderTasks
-from worker.bridge.signal_publisher import TOPICS
 from worker.bridge.topic_check import TopicWatch
 from worker.kafka.producer import RecordProducer
 from worker.ledger.database import Database
@@ -70,7 +69,7 @@ class Bridge:
             ready(self.served.address)
         loops: list[asyncio.Task[None]] = []
         try:
-            if not await Start(settings, self.database, self.stopping).prepared(TOPICS):
+            if not await Start(settings, self.database, self.stopping).prepared(self.topics.topics):
                 return
             self.started = True
             upkeep = Upkeep(settings, self.database, self.name, "bridge", self.served.address)

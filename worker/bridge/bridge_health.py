@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from worker.bridge.domain_socket import CATCHING_UP
-from worker.bridge.signal_publisher import TOPICS
+from worker.kafka.topics import ACCOUNT_RISK_STATUS
 from worker.replies import Domain
 from worker.telemetry.health import HANGS_AFTER
 from worker.telemetry.http_server import Probes
@@ -36,6 +36,9 @@ class BridgeHealth:
         turns = {"lead": bridge.leadership.progress}
         if bridge.tasks is not None:
             turns |= {f"publish {each.topic}": each.progress for each in bridge.tasks.publishers}
+            if bridge.tasks.risk is not None:
+                turns["record risk statuses"] = bridge.tasks.risk.recorder.progress
+                turns[f"publish {ACCOUNT_RISK_STATUS}"] = bridge.tasks.risk.publisher.progress
         for name, progress in turns.items():
             if now - progress > HANGS_AFTER:
                 return f"the {name} loop has not turned for {int(now - progress)} s"
@@ -59,7 +62,9 @@ class BridgeHealth:
                 checks[f"socket_{domain}"] = f"{CATCHING_UP} ({fetching})"
         publishers = bridge.tasks.publishers if bridge.tasks is not None else ()
         failing = {each.topic: each.trouble for each in publishers}
-        for topic in TOPICS:
+        if bridge.tasks is not None and bridge.tasks.risk is not None:
+            failing[ACCOUNT_RISK_STATUS] = bridge.tasks.risk.trouble
+        for topic in bridge.topics.topics:
             checks[topic] = bridge.topics.trouble(topic) or failing.get(topic)
         return checks
 
@@ -72,6 +77,12 @@ class BridgeHealth:
             body["state"] = "leader"
             body["waitingSignals"] = bridge.tasks.waiting
             body["unreadableAlerts"] = bridge.tasks.catch_up.missed.waiting
+            if (risk := bridge.tasks.risk) is not None:
+                body["riskStatuses"] = {
+                    "come": risk.feed.comes,
+                    "waiting": len(risk.feed.intake),
+                    "changesWaiting": risk.publisher.waiting,
+                }
             body["lastFrameSeconds"] = {
                 line.domain: None if line.last_frame_seconds is None else round(line.last_frame_seconds, 1)
                 for line in bridge.tasks.lines
@@ -85,6 +96,10 @@ class BridgeHealth:
         tasks = bridge.tasks
         metrics.leader.set(tasks is not None)
         metrics.waiting.set(0 if tasks is None else tasks.waiting)
+        risk = None if tasks is None else tasks.risk
+        if bridge.settings.bridge_risk_status:
+            metrics.risk_comes.set(risk is not None and risk.feed.comes)
+        metrics.risk_waiting.set(0 if risk is None else len(risk.feed.intake) + risk.publisher.waiting)
         for domain in Domain:
             line = None if tasks is None else next(line for line in tasks.lines if line.domain is domain)
             metrics.connected.labels(domain).set(line is not None and line.is_listening)

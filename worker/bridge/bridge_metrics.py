@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge
 
+from worker.bridge.risk_intake import RISK_KINDS
 from worker.bridge.signal_intake import KINDS
 from worker.partner.socket_actions import EndReason
 from worker.replies import Domain
@@ -15,8 +16,9 @@ from worker.telemetry.metrics import PREFIX, Metrics
 
 @dataclass(slots=True)
 class BridgeMetrics:
-    """In the registry of `shared`."""
+    """In the registry of `shared`. `risk`: risk statuses are bridged."""
 
+    risk: bool = False
     shared: Metrics = field(default_factory=Metrics)
     connected: Gauge = field(init=False)
     bridged: Counter = field(init=False)
@@ -26,6 +28,10 @@ class BridgeMetrics:
     catch_ups: Counter = field(init=False)
     reconnects: Counter = field(init=False)
     leader: Gauge = field(init=False)
+    risk_bridged: Counter = field(init=False)
+    risk_statuses: Counter = field(init=False)
+    risk_waiting: Gauge = field(init=False)
+    risk_comes: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         """Declares them all."""
@@ -44,6 +50,20 @@ class BridgeMetrics:
             "bridge_reconnects", "Connections that ended, by reason.", ("domain", "reason"), **make
         )
         self.leader = Gauge("bridge_leader", "1 on the bridge that works, 0 on a standby.", **make)
+        self.risk_bridged = Counter("risk_statuses_bridged", "Changes that were put on account.risk_status.", **make)
+        kinds = ", ".join(RISK_KINDS)
+        self.risk_statuses = Counter(
+            "bridge_risk_statuses", f"Risk statuses heard, by kind: {kinds}.", ("kind",), **make
+        )
+        self.risk_waiting = Gauge(
+            "bridge_waiting_risk_statuses", "Risk statuses that wait for the ledger, and changes for Kafka.", **make
+        )
+        if self.risk:
+            self.risk_comes = Gauge(
+                "bridge_risk_statuses_come", "1 while Tradovate sends risk statuses; 0 on a standby.", **make
+            )
+        for kind in RISK_KINDS:
+            self.risk_statuses.labels(kind)
         for kind in KINDS:
             self.signals.labels(kind)
         for domain in Domain:

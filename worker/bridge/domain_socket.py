@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
 from worker.bridge.reconnect_delay import Reconnect
+from worker.bridge.risk_feed import RiskFeed
 from worker.bridge.signal_intake import SignalIntake
 from worker.bridge.signal_requests import SocketCalls
 from worker.ledger.database import DatabaseError
@@ -46,6 +48,8 @@ class Line:
     dial: Dial = field(default_factory=Dial)
     changed: Callable[[], None] = lambda: None
     reconnects: Callable[[EndReason], None] = lambda _reason: None
+    risk: RiskFeed | None = None
+    """Where risk statuses go, for the domain that is asked for them."""
     epoch: int = 0
     """Which connection it is: one more each time it begins to listen."""
     on_its_way: bool = True
@@ -96,7 +100,10 @@ class Line:
     async def run_once(self) -> End:
         """One connection, from its beginning to its end."""
         try:
-            self._socket = Socket(self._address, self.calls, self, self.calls.lockout, self.dial, self.timing)
+            risk = self.risk is not None and self.risk.asks()
+            self._socket = Socket(
+                self._address, self.calls, self, self.calls.lockout, self.dial, self.timing, risk=risk
+            )
             watching = asyncio.create_task(self._watch(self._socket))
             try:
                 return await self._socket.run()
@@ -119,7 +126,12 @@ class Line:
         while True:
             await asyncio.sleep(MOVED_WITHIN)
             if self._moved_from(socket.url):
-                socket.leave()
+                socket.leave(EndReason.MOVED)
+
+    def start_over(self) -> None:
+        """Connects again: risk statuses were dropped, and the initial data of the next connection bring them."""
+        if self._socket is not None:
+            self._socket.leave(EndReason.FALLEN_BEHIND)
 
     async def _pause(self, wait: float) -> None:
         """Waits before the next connection, no longer than the domain is where it was; a quota is the user's."""
@@ -140,6 +152,8 @@ class Line:
     def _ended(self, end: End) -> float:
         wait = self._reconnect.after(end.reason)
         self.last_end = end
+        if self.risk is not None:
+            self.risk.ended(end)
         if end.reason is not EndReason.HELD_BACK:  # said once where it is found, and asked again every two seconds
             self.reconnects(end.reason)
             if self._said.changed("end", (end.reason, end.said)):
@@ -160,6 +174,8 @@ class Line:
         """See `socket.Hearer`."""
         self._reconnect.authorized()
         self._said.over("unauthorized")
+        if self.risk is not None:
+            self.risk.authorized()
 
     def listening(self) -> None:
         """See `socket.Hearer`."""
@@ -168,6 +184,8 @@ class Line:
         self._reconnect.listening()
         self._said.over("end")
         log.info("bridge.listening", domain=self.domain)
+        if self.risk is not None:
+            self.risk.listening()
         self._set_on_its_way(on_its_way=False)
 
     def alert(self, alert: Alert) -> bool:
@@ -177,6 +195,11 @@ class Line:
     def updated(self) -> None:
         """See `socket.Hearer`."""
         self.intake.updated()
+
+    def risk_statuses(self, rows: Sequence[Any], *, initial: bool) -> None:
+        """See `socket.Hearer`."""
+        if self.risk is not None:
+            self.risk.heard(rows, initial=initial)
 
     def unreadable(self, why: str) -> None:
         """See `socket.Hearer`."""

@@ -55,6 +55,11 @@ class Leadership:
         """Whether this bridge works, at this very moment."""
         return self.clock() < self._until
 
+    @property
+    def lease(self) -> uuid.UUID:
+        """What the ledger knows this bridge's lead by, as long as it leads."""
+        return self._lease
+
     async def run(self) -> None:
         """Takes and extends the lease until cancelled."""
         while True:

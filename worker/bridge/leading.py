@@ -10,8 +10,12 @@ import structlog
 
 from worker.bridge.catch_up import CatchUp
 from worker.bridge.domain_socket import Line
+from worker.bridge.risk_feed import RiskFeed
+from worker.bridge.risk_publisher import RiskPublisher
+from worker.bridge.risk_recorder import RiskRecorder
 from worker.bridge.signal_publisher import SignalPublisher
 from worker.bridge.signal_requests import CountedCalls
+from worker.kafka.topics import ACCOUNT_RISK_STATUS
 from worker.ledger.database import DatabaseError
 from worker.partner.socket import HeldBack
 from worker.replies import Answer, Domain
@@ -24,6 +28,30 @@ DRAIN = 5.0
 
 
 @dataclass(slots=True)
+class RiskTasks:
+    """What becomes of risk statuses: each loop for itself, none in the way of signals."""
+
+    feed: RiskFeed
+    recorder: RiskRecorder
+    publisher: RiskPublisher
+
+    def begin(self) -> list[asyncio.Task[None]]:
+        """Starts the loops."""
+        return [
+            asyncio.create_task(self.feed.run(), name="watch risk statuses"),
+            asyncio.create_task(self.feed.intake.run(), name="read risk statuses"),
+            asyncio.create_task(self.recorder.run(), name="record risk statuses"),
+            asyncio.create_task(self.publisher.run(), name=f"publish {ACCOUNT_RISK_STATUS}"),
+        ]
+
+    @property
+    def trouble(self) -> str | None:
+        """Why risk statuses do not come, or wait; or None."""
+        recording = self.recorder.trouble
+        return self.feed.trouble or (recording and f"they wait for the ledger: {recording}") or self.publisher.trouble
+
+
+@dataclass(slots=True)
 class LeaderTasks:
     """Made again each time the lead is won: nothing of a former one is left."""
 
@@ -33,6 +61,7 @@ class LeaderTasks:
     session: SessionKeeper
     calls: CountedCalls
     mda_alert_id: int
+    risk: RiskTasks | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until cancelled, or stopped in good order: sockets closed first, then the inbox published."""
@@ -41,6 +70,7 @@ class LeaderTasks:
             *(asyncio.create_task(line.run(), name=line.domain) for line in self.lines),
             asyncio.create_task(self.catch_up.run(), name="catch_up"),
             asyncio.create_task(self.session.run(), name="session"),
+            *(self.risk.begin() if self.risk is not None else ()),
         ]
         aside = asyncio.create_task(self.compare_alert_id())
         stopped = asyncio.create_task(stopping.wait())

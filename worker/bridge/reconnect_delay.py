@@ -28,7 +28,13 @@ _SLOWER: Mapping[EndReason, Schedule] = {
     EndReason.UNAUTHORIZED: Schedule(base=15.0, cap=60.0, jitter=_JITTER),
 }
 
-_AT_ONCE = (EndReason.HELD_BACK, EndReason.FULL, EndReason.MOVED)
+_AT_ONCE = (
+    EndReason.HELD_BACK,
+    EndReason.FULL,
+    EndReason.MOVED,
+    EndReason.FALLEN_BEHIND,
+    EndReason.RISK_REFUSED,
+)
 """What ended it for these knows when to go on, and has waited for it."""
 
 

@@ -28,7 +28,7 @@ from worker.telemetry.tracing import Tracing
 log = structlog.get_logger()
 
 TOPICS = (SIGNED, ADMIN_ALERT)
-"""What the bridge publishes on."""
+"""Where signals are published."""
 
 AT_ONCE = 500
 """Signals in one round: what is published twice when this bridge dies before noting it."""

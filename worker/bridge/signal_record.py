@@ -13,7 +13,7 @@ from schemas.base import MAX_INT64
 from schemas.events import MdSigned
 from worker.kafka.topics import ADMIN_ALERT
 
-__all__ = ["SIGNED", "Outgoing", "outgoing", "without_content"]
+__all__ = ["SIGNED", "Outgoing", "outgoing", "vendor_id", "without_content"]
 
 SIGNED = MdSigned.topic
 
@@ -39,8 +39,8 @@ def outgoing(signal: Mapping[str, Any], mda_alert_id: int, asked_for: int | None
     a response to that need not repeat it. A time that cannot be read does not make an agreement unreadable: nothing
     depends on it.
     """
-    signal_id, user_id = _id(signal.get("id")), _id(signal.get("relatedToUserId"))
-    alert_id = _id(signal.get("adminAlertId")) or asked_for
+    signal_id, user_id = vendor_id(signal.get("id")), vendor_id(signal.get("relatedToUserId"))
+    alert_id = vendor_id(signal.get("adminAlertId")) or asked_for
     if signal_id is None or alert_id is None:
         return None
     key = None if user_id is None else str(user_id).encode()
@@ -54,7 +54,7 @@ def outgoing(signal: Mapping[str, Any], mda_alert_id: int, asked_for: int | None
         "signalId": signal_id,
         "adminAlertId": alert_id,
         "userId": user_id,
-        "accountId": _id(signal.get("relatedToAccountId")),
+        "accountId": vendor_id(signal.get("relatedToAccountId")),
         "signal": signal,
     }
     try:
@@ -80,7 +80,7 @@ def _signed(user_id: int, signal_id: int, signed_at: Any) -> dict[str, Any]:
     return event.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _id(value: Any) -> int | None:
+def vendor_id(value: Any) -> int | None:
     """A Tradovate id, which some of its pages write in quotes."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(MAX_INT64)):
         value = int(value)

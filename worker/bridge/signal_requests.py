@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -58,8 +59,10 @@ class CountedCalls:
     observe: Callable[[str, str, float], None] = lambda _operation, _result, _seconds: None
     _why: str | None = None
 
-    async def begin(self, operation: str, domain: Domain, kind: Kind, per_hour: int | None = None) -> Permit:
-        """Writes a call down before it leaves. Raises `HeldBack`, or `DatabaseError`."""
+    async def begin(
+        self, operation: str, domain: Domain, kind: Kind, per_hour: int | None = None, body: bytes = b""
+    ) -> Permit:
+        """Writes a call down before it leaves. Raises `HeldBack`, or `DatabaseError`. `body`: see `Permit`."""
         if (why := self.lockout.why_silent) is not None:
             raise self._held_back(why, LOOK_EVERY)
         for _ in range(3):  # the token may be replaced between the two looks
@@ -68,11 +71,11 @@ class CountedCalls:
             except NoSession as none:
                 raise self._held_back(none.why, SOON if none.scope in ("lease", "retry") else LOOK_EVERY) from None
             opened = await self.database.atomically(
-                partial(self._open, operation, domain, kind, per_hour, token.generation)
+                partial(self._open, operation, domain, kind, per_hour, token.generation, body)
             )
             if not isinstance(opened, Closed):
                 self._why = None
-                return Permit(opened[0], operation, token, opened[1])
+                return Permit(opened[0], operation, token, opened[1], body)
             if opened.scope != SESSION_SCOPE:
                 raise self._held_back(opened.why, LOOK_EVERY)
         raise self._held_back("the session changes", SOON)
@@ -86,7 +89,7 @@ class CountedCalls:
             if finds_out and isinstance(reply, Misdirected) and reply.status in (404, 405):
                 await host_table.doubt_of_call(connection, permit.call_id, reply.why)
             if isinstance(reply, Ticket) and not reply.captcha:
-                await _keep_ticket(connection, permit.operation, reply)
+                await _keep_ticket(connection, permit, reply)
 
         await _insist(lambda: self.database.atomically(work))
         if isinstance(reply, Unauthorized):
@@ -110,13 +113,20 @@ class CountedCalls:
         return await self.get(domain, FIND, {"name": ALERT_NAME}, finds_out=finds_out)
 
     async def _open(
-        self, operation: str, domain: Domain, kind: Kind, per_hour: int | None, generation: int, connection: Connection
+        self,
+        operation: str,
+        domain: Domain,
+        kind: Kind,
+        per_hour: int | None,
+        generation: int,
+        body: bytes,
+        connection: Connection,
     ) -> Closed | tuple[int, str | None]:
         wanted = Wanted(operation, domain, kind, self.replica, per_hour=per_hour, generation=generation)
         opened = await begin_calls(connection, wanted, self.budget)
         if isinstance(opened, Closed):
             return opened
-        hold = await holds.ticket_at(connection, operation) if operation == SYNC else None
+        hold = await holds.ticket_at(connection, operation, _digest(body)) if operation == SYNC else None
         spent = hold is not None and await holds.spend_ticket(connection, hold.id)
         return opened.call_ids[0], hold.ticket if hold is not None and spent else None
 
@@ -135,11 +145,10 @@ class SocketCalls:
     domain: Domain
     _began: dict[int, float] = field(default_factory=dict)
 
-    async def begin(self, operation: str) -> Permit:
+    async def begin(self, operation: str, body: bytes = b"") -> Permit:
         """See `socket.Calls`."""
-        permit = await self.calls.begin(
-            operation, self.domain, "socket", per_hour=SYNCS_AN_HOUR if operation == SYNC else None
-        )
+        per_hour = SYNCS_AN_HOUR if operation == SYNC else None
+        permit = await self.calls.begin(operation, self.domain, "socket", per_hour, body)
         self._began[permit.call_id] = time.monotonic()
         return permit
 
@@ -164,15 +173,21 @@ class SocketCalls:
         await self.calls.finish(permit, reply, now - self._began.pop(permit.call_id, now))
 
 
-async def _keep_ticket(connection: Connection, operation: str, ticket: Ticket) -> None:
-    """The sync request's body is always the same, so its ticket serves any connection of any bridge.
+async def _keep_ticket(connection: Connection, permit: Permit, ticket: Ticket) -> None:
+    """A ticket of the sync request serves any connection of any bridge whose request has the same body.
 
     How a GET would carry a ticket is not documented: it waits, and is sent again without one.
     """
-    if operation == SYNC:
-        await holds.put_ticket(connection, operation, ticket.wait, ticket.ticket, body_digest=None, batch_id=None)
+    if permit.operation == SYNC:
+        digest = _digest(permit.body)
+        await holds.put_ticket(connection, SYNC, ticket.wait, ticket.ticket, body_digest=digest, batch_id=None)
     else:
-        await holds.put(connection, holds.endpoint_scope(operation), "a penalty ticket", lasts=ticket.wait)
+        await holds.put(connection, holds.endpoint_scope(permit.operation), "a penalty ticket", lasts=ticket.wait)
+
+
+def _digest(body: bytes) -> bytes:
+    """Of a sync request's body, which holds nothing secret."""
+    return hashlib.sha256(body).digest()
 
 
 async def _insist(work: Callable[[], Awaitable[object]]) -> None:

@@ -7,13 +7,24 @@ from dataclasses import dataclass
 from schemas.bridged import BRIDGED
 from schemas.events import TOPICS
 
-__all__ = ["ADMIN_ALERT", "ALL_TOPICS", "INPUT_TOPICS", "TopicNames", "dead_letter_topic", "outcome_topic"]
+__all__ = [
+    "ACCOUNT_RISK_STATUS",
+    "ADMIN_ALERT",
+    "ALL_TOPICS",
+    "INPUT_TOPICS",
+    "TopicNames",
+    "dead_letter_topic",
+    "outcome_topic",
+]
 
 INPUT_TOPICS = TOPICS
 """The events' topics, in the order of the contract's table."""
 
 ADMIN_ALERT = "admin.alert"
 """Where the bridge puts Tradovate's admin alerts that ask nothing of us."""
+
+ACCOUNT_RISK_STATUS = "account.risk_status"
+"""Where the bridge puts changes of accounts' risk statuses, with BRIDGE_RISK_STATUS=on."""
 
 _OUTCOME = ".outcome"
 _DEAD_LETTER = ".dlq"

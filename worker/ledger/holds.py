@@ -158,17 +158,19 @@ async def ticket_of(conn: Connection, batch_id: int) -> Hold | None:
     return None if row is None else _hold(row)
 
 
-async def ticket_at(conn: Connection, endpoint: str) -> Hold | None:
-    """The newest unspent ticket of `endpoint` that stands for no steps, not older than `TICKET_LIFE` past its wait.
+async def ticket_at(conn: Connection, endpoint: str, body_digest: bytes | None = None) -> Hold | None:
+    """The newest unspent ticket of `endpoint` that stands for no steps, not older than `TICKET_LIFE` past its wait;
+    with `body_digest` the newest for that body.
 
     Not before its wait has passed: a call that was begun just before the ticket came must not take it along.
     """
     row = await conn.fetchrow(
         f"select {COLUMNS} from hold where scope = $1 and ticket is not null and batch_id is null"  # noqa: S608
         " and cleared_at is null and until <= clock_timestamp() and until > clock_timestamp() - $2::interval"
-        " order by id desc limit 1",
+        " and ($3::bytea is null or body_digest = $3) order by id desc limit 1",
         endpoint_scope(endpoint),
         TICKET_LIFE,
+        body_digest,
     )
     return None if row is None else _hold(row)
 

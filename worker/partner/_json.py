@@ -9,7 +9,7 @@ import orjson
 
 from schemas.cleaning import cleaned
 
-__all__ = ["NONSENSE", "read_json"]
+__all__ = ["NONSENSE", "clean_json", "parse_json", "read_json"]
 
 
 class _Nonsense:
@@ -21,15 +21,30 @@ NONSENSE: Final = _Nonsense()
 
 def read_json(body: bytes) -> Any:
     """The value with its texts clean, or `NONSENSE`; never raises."""
+    return clean_json(parse_json(body))
+
+
+def clean_json(value: Any) -> Any:
+    """The value with its texts clean; `NONSENSE` for one that is nested too deeply."""
+    try:
+        return cleaned(value)
+    except RecursionError:
+        return NONSENSE
+
+
+def parse_json(body: bytes) -> Any:
+    """The value as it came, or `NONSENSE`; never raises. Whoever uses a part of it cleans that part: initial data of a
+    socket are megabytes, of which little is looked at.
+    """
     body = body.removeprefix(b"\xef\xbb\xbf")
     try:
         try:
-            return cleaned(orjson.loads(body))
+            return orjson.loads(body)
         except orjson.JSONDecodeError:
             # A lone surrogate in one text makes the strict parser give up the whole answer, its other items included.
             if b"\\ud" not in body.lower():
                 return NONSENSE
-            return cleaned(json.loads(body, parse_constant=_no_number))
+            return json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return NONSENSE
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from worker.partner._json import clean_json
 from worker.partner.socket_actions import Alert, Changed, Unreadable
 
 __all__ = ["alerts_in", "signals_in"]
@@ -52,5 +53,5 @@ def _alerts_of(event: Any) -> Iterator[Alert | Changed | Unreadable]:
     elif event_type != "created":
         yield Unreadable("an eventType that is not known")
     else:
-        for signal in signals_in(event.get("entity")):
+        for signal in map(clean_json, signals_in(event.get("entity"))):
             yield Alert(signal) if isinstance(signal, dict) else Unreadable("an alert without its signal")

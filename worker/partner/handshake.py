@@ -31,8 +31,8 @@ CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 """For the closing handshake, which nobody gains by waiting for."""
 
-FRAME_LIMIT = 16 * 2**20
-"""Bytes. An alert has some hundred; initial data of the kinds that we name, some thousand."""
+FRAME_LIMIT = 64 * 2**20
+"""Bytes. An alert has some hundred. The risk statuses of a hundred thousand accounts, in one frame, have 30 million."""
 
 
 @dataclass(frozen=True, slots=True)

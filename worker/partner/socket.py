@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 
@@ -16,6 +16,7 @@ import orjson
 import structlog
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 
 from worker.errors import Unavailable
 from worker.partner.handshake import Dial, NotConnected
@@ -30,27 +31,34 @@ from worker.partner.socket_actions import (
     EndReason,
     Listening,
     Replied,
+    RiskStatuses,
     Rubbish,
     Silenced,
     Unreadable,
 )
-from worker.partner.socket_protocol import AUTHORIZE, HEARTBEAT, SYNC, SYNC_BODY, Timing, Wire
+from worker.partner.socket_protocol import AUTHORIZE, HEARTBEAT, RISK_SYNC_BODY, SYNC, SYNC_BODY, Timing, Wire
 from worker.partner.token import Token
 from worker.replies import Answer, Misdirected, NotSent, Reply, Silence, Ticket, Unclear
 
-__all__ = ["Calls", "Hearer", "HeldBack", "Permit", "Socket"]
+__all__ = ["TOO_LARGE", "Calls", "Hearer", "HeldBack", "Permit", "Socket"]
 
 log = structlog.get_logger()
+
+TOO_LARGE = "a frame is too large"
+"""What is said of a connection that ended because of such a frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """A call that has been written down and may be made. `ticket`: the penalty ticket that must go with it."""
+    """A call that has been written down and may be made. `ticket`: the penalty ticket that must go with it. `body`:
+    what identifies the body, which alone the ticket serves.
+    """
 
     call_id: int
     operation: str
     token: Token
     ticket: str | None = field(default=None, repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 class HeldBack(Unavailable):
@@ -65,8 +73,11 @@ class HeldBack(Unavailable):
 class Calls(Protocol):
     """The ledger's side of a request."""
 
-    async def begin(self, operation: str) -> Permit:
-        """Writes a request down before it leaves. Raises `HeldBack`, or what its `Calls` raise."""
+    async def begin(self, operation: str, body: bytes = b"") -> Permit:
+        """Writes a request down before it leaves. `body`: see `Permit`.
+
+        Raises `HeldBack`, or what its `Calls` raise.
+        """
 
     async def finish(self, permit: Permit, reply: Reply) -> None:
         """Notes what came back."""
@@ -87,6 +98,9 @@ class Hearer(Protocol):
     def updated(self) -> None:
         """An alert that was raised before has changed."""
 
+    def risk_statuses(self, rows: Sequence[Any], *, initial: bool) -> None:
+        """Risk statuses as they came. `initial`: of the initial data."""
+
     def unreadable(self, why: str) -> None:
         """Something came that may be an alert and cannot be read."""
 
@@ -95,7 +109,9 @@ class Hearer(Protocol):
 
 
 class Socket:
-    """A connection, to be run once. `address`: the host belongs to the token, and both to the same moment."""
+    """A connection, to be run once. `address`: the host belongs to the token, and both to the same moment. `risk`: it
+    asks for the risk statuses of all accounts.
+    """
 
     def __init__(
         self,
@@ -106,6 +122,8 @@ class Socket:
         dial: Dial | None = None,
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        risk: bool = False,
     ) -> None:
         self.url: str | None = None
         """Where it has connected to, or tries to."""
@@ -115,7 +133,7 @@ class Socket:
         self._dial = dial or Dial()
         self._hearer = hearer
         self._clock = clock
-        self.wire = Wire(clock(), timing)
+        self.wire = Wire(clock(), timing, risk=risk)
         self._permits: dict[str, Permit] = {}
         self._asked: set[str] = set()
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
@@ -139,9 +157,9 @@ class Socket:
         finally:
             await self._settle()
 
-    def leave(self) -> None:
-        """Ends the connection: the domain is at another host now."""
-        self._end(End(EndReason.MOVED))
+    def leave(self, reason: EndReason) -> None:
+        """Ends the connection for a reason of ours."""
+        self._end(End(reason))
 
     async def _connect(self, token: Token) -> ClientConnection | End:
         self.url = self._address(token)
@@ -161,7 +179,7 @@ class Socket:
                 return End(EndReason.UNREACHABLE, connection.said)
 
     async def _converse(self, connection: ClientConnection) -> End:
-        self.wire = Wire(self._clock(), self.wire.timing)
+        self.wire = Wire(self._clock(), self.wire.timing, risk=self.wire.risk)
         self._spawn(self._read(connection))
         self._spawn(self._keep_time(connection))
         return await self._ended
@@ -172,8 +190,9 @@ class Socket:
                 for action in self.wire.hear(frame, self._clock()):
                     self._do(action, connection)
                 await asyncio.sleep(0)  # a flood of frames must not starve the heartbeat
-        except ConnectionClosed:
-            pass
+        except ConnectionClosed as closed:
+            if closed.sent is not None and closed.sent.code == CloseCode.MESSAGE_TOO_BIG:
+                self._end(End(EndReason.CUT, TOO_LARGE))
         self._end(End(EndReason.CUT))
 
     async def _keep_time(self, connection: ClientConnection) -> None:
@@ -200,12 +219,12 @@ class Socket:
                 self._lockout.received(status)
             case End():
                 self._end(action)
-            case Listening() | Alert() | Changed() | Unreadable() | Rubbish():
+            case Listening() | Alert() | Changed() | RiskStatuses() | Unreadable() | Rubbish():
                 self._tell(action)
             case never:
                 assert_never(never)
 
-    def _tell(self, action: Listening | Alert | Changed | Unreadable | Rubbish) -> None:
+    def _tell(self, action: Listening | Alert | Changed | RiskStatuses | Unreadable | Rubbish) -> None:
         match action:
             case Listening():
                 self._hearer.listening()
@@ -214,6 +233,8 @@ class Socket:
                     self._end(End(EndReason.FULL))
             case Changed():
                 self._hearer.updated()
+            case RiskStatuses(rows, initial):
+                self._hearer.risk_statuses(rows, initial=initial)
             case Unreadable(why):
                 self._hearer.unreadable(why)
             case Rubbish(why):
@@ -222,9 +243,11 @@ class Socket:
                 assert_never(never)
 
     async def _ask(self, connection: ClientConnection, operation: str) -> None:
+        sync_body = RISK_SYNC_BODY if self.wire.risk else SYNC_BODY
+        same = orjson.dumps(sync_body) if operation == SYNC else b""
         while operation not in self._permits:
             try:
-                self._permits[operation] = await self._calls.begin(operation)
+                self._permits[operation] = await self._calls.begin(operation, same)
             except HeldBack as held:
                 await asyncio.sleep(held.wait)
         if self._lockout.why_silent is not None:
@@ -234,7 +257,7 @@ class Socket:
         body = permit.token.value
         if operation == SYNC:
             ticket = {} if permit.ticket is None else {"p-ticket": permit.ticket}
-            body = orjson.dumps({**SYNC_BODY, **ticket}).decode()
+            body = orjson.dumps({**sync_body, **ticket}).decode()
         self._asked.add(operation)
         await self._send(connection, self.wire.request(operation, body, self._clock()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -24,12 +24,14 @@ class EndReason(StrEnum):
     UNAUTHORIZED = "unauthorized"
     REFUSED = "refused"  # authorize or syncrequest, for any other reason
     LOCKED_OUT = "locked_out"  # 423, 429
+    RISK_REFUSED = "risk_refused"  # the sync request that names risk statuses; the next connection does without them
     PENALTY = "penalty"  # a ticket that cannot be redeemed here
     MAINTENANCE = "maintenance"
     QUOTA = "quota"
     SHUTDOWN = "shutdown"  # for a reason that we do not know
     HELD_BACK = "held_back"  # by our own ledger: no budget, no session, a pause
     FULL = "full"  # signals wait for Kafka, and there is no room for more
+    FALLEN_BEHIND = "fallen_behind"  # by us: risk statuses were dropped, and the next initial data bring them
     LEDGER = "ledger"  # the database is away
 
 
@@ -66,6 +68,16 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class RiskStatuses:
+    """Risk statuses of accounts, as they came: neither read nor cleaned. `initial`: part of the answer to the sync
+    request, which may be empty; else of an event.
+    """
+
+    rows: Sequence[Any] = field(repr=False)
+    initial: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """Something that may be a new alert and cannot be read; the connection goes on."""
 
@@ -99,4 +111,4 @@ class End:
     said: str = ""
 
 
-Action = Ask | Replied | Listening | Alert | Changed | Unreadable | Silenced | Rubbish | Beat | End
+Action = Ask | Replied | Listening | Alert | Changed | RiskStatuses | Unreadable | Silenced | Rubbish | Beat | End

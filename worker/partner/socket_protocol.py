@@ -16,9 +16,11 @@ from typing import Any
 
 import orjson
 
-from worker.partner._json import NONSENSE, read_json
+from schemas.cleaning import clean
+from worker.partner._json import NONSENSE, clean_json, parse_json
 from worker.partner.alerts import alerts_in
 from worker.partner.classify import classify
+from worker.partner.risk_rows import ENTITY_TYPE, rows_of_answer, rows_of_event
 from worker.partner.socket_actions import (
     Action,
     Ask,
@@ -27,13 +29,14 @@ from worker.partner.socket_actions import (
     EndReason,
     Listening,
     Replied,
+    RiskStatuses,
     Rubbish,
     Silenced,
     Unreadable,
 )
-from worker.replies import Answer, Misdirected, Silence, Ticket, Unauthorized
+from worker.replies import Answer, Misdirected, Refusal, Silence, Ticket, Unauthorized
 
-__all__ = ["AUTHORIZE", "HEARTBEAT", "SYNC", "SYNC_BODY", "Phase", "Timing", "Wire"]
+__all__ = ["AUTHORIZE", "HEARTBEAT", "RISK_SYNC_BODY", "SYNC", "SYNC_BODY", "Phase", "Timing", "Wire"]
 
 AUTHORIZE = "authorize"
 SYNC = "user/syncrequest"
@@ -42,6 +45,9 @@ HEARTBEAT = "[]"
 SYNC_BODY: Mapping[str, Any] = {"splitResponses": True, "entityTypes": ["currency"]}
 """`splitResponses` is mandatory for a vendor: without it the connection is cut. Alerts come whatever `entityTypes`
 names, but it must name something; currencies are a handful of rows that hardly ever change."""
+
+RISK_SYNC_BODY: Mapping[str, Any] = {"splitResponses": True, "entityTypes": ["currency", ENTITY_TYPE]}
+"""The same, with the risk statuses of all accounts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +84,14 @@ _KEPT_FIELDS = ("p-ticket", "p-time", "p-captcha", "p-message", "errorText", "er
 
 
 class Wire:
-    """One connection, from its handshake on. Times are of one monotonic clock, in seconds."""
+    """One connection, from its handshake on. Times are of one monotonic clock, in seconds.
 
-    def __init__(self, now: float, timing: Timing | None = None) -> None:
+    `risk`: its sync request names the risk statuses of accounts.
+    """
+
+    def __init__(self, now: float, timing: Timing | None = None, *, risk: bool = False) -> None:
         self.timing = timing or Timing()
+        self.risk = risk
         self.phase = Phase.OPENING
         self.last_heard = now
         self._opened = now
@@ -188,9 +198,11 @@ class Wire:
             body = _json(body)
         if kind == "props":
             yield from alerts_in(body)
+            if rows := rows_of_event(body):
+                yield RiskStatuses(rows, initial=False)
         elif kind == "shutdown":
             code = body.get("reasonCode") if isinstance(body, dict) else None
-            code = code if isinstance(code, str) else ""
+            code = clean(code) if isinstance(code, str) else ""
             if code.lower() == "maintenance":
                 yield self._over(EndReason.MAINTENANCE)
             else:
@@ -199,7 +211,7 @@ class Wire:
             yield Unreadable("an event of a kind that is not known")
 
     def _answer(self, message: Mapping[str, Any]) -> Iterator[Action]:
-        number, status = _whole(message.get("i")), _whole(message["s"])
+        number, status, body = _whole(message.get("i")), _whole(message["s"]), message.get("d")
         if status is None:
             yield Rubbish("an answer whose status is no number")
             return
@@ -207,18 +219,19 @@ class Wire:
         if pending is None and status in (423, 429) and self._pending:
             pending = self._pending.pop(min(self._pending))  # the vendor's example of a 429 has no number for an id
         if pending is None:
-            if status in (423, 429):
-                yield Silenced(status)
-                yield self._over(EndReason.LOCKED_OUT, str(status))
-            elif number not in self._synced_ids:
-                yield Rubbish("an answer to nothing that was asked")
+            yield from self._unasked(number, status, body)
             return
         operation, _ = pending
-        reply = classify(status, _telling(message.get("d")), reading=True)
+        reply = classify(status, _telling(body), reading=True)
+        if operation == SYNC and self.risk and isinstance(reply, Unauthorized | Refusal):
+            # The token was good a moment ago: the API key may not read risk statuses.
+            yield Replied(operation, Refusal(reply.text, status))
+            yield self._over(EndReason.RISK_REFUSED, f"{status} {reply.text}"[:200].strip())
+            return
         yield Replied(operation, reply)
         match reply:
             case Answer():
-                yield from self._granted(operation, number)
+                yield from self._granted(operation, number, body)
             case Ticket(captcha=False) if operation == SYNC:
                 pass  # it is sent again with its ticket, on this connection or on another
             case Ticket():
@@ -232,17 +245,29 @@ class Wire:
             case _:
                 yield self._over(EndReason.REFUSED, f"{operation}: {status}")
 
-    def _granted(self, operation: str, number: int | None) -> Iterator[Action]:
+    def _unasked(self, number: int | None, status: int, body: Any) -> Iterator[Action]:
+        """An answer to no open request: a further part of the initial data, with the same id or not, or a lock-out."""
+        if status in (423, 429):
+            yield Silenced(status)
+            yield self._over(EndReason.LOCKED_OUT, str(status))
+        elif status == 200 and (rows := rows_of_answer(body)) is not None:
+            yield RiskStatuses(rows, initial=True)
+        elif number not in self._synced_ids:
+            yield Rubbish("an answer to nothing that was asked")
+
+    def _granted(self, operation: str, number: int | None, body: Any) -> Iterator[Action]:
         if self.phase is Phase.AUTHORIZING and operation == AUTHORIZE:
             self.phase = Phase.SYNCING
             yield Ask(SYNC)
         elif self.phase is Phase.SYNCING and operation == SYNC:
-            # The rest of the answer comes with the same id, in parts whose number and order are not documented. No part
-            # of it matters to us, so the first one says it all.
+            # The rest of the answer comes with the same id, in parts whose number and order are not documented: the
+            # first one says that the socket listens.
             self.phase = Phase.LISTENING
             if number is not None:
                 self._synced_ids.add(number)
             yield Listening()
+            if (rows := rows_of_answer(body)) is not None:
+                yield RiskStatuses(rows, initial=True)
 
     def _over(self, reason: EndReason, said: str = "") -> End:
         self.phase = Phase.OVER
@@ -256,13 +281,14 @@ def _telling(body: Any) -> bytes:
         body = {name: body[name] for name in _KEPT_FIELDS if name in body}
     elif isinstance(body, list):
         body = []
-    return orjson.dumps(body)
+    body = clean_json(body)
+    return b"{" if body is NONSENSE else orjson.dumps(body)
 
 
 def _closing(text: str) -> str:
     """Code and reason of a `c` frame, as far as they can be read."""
     message = _json(text)
-    return " ".join(str(part)[:100] for part in message[:2]) if isinstance(message, list) else ""
+    return " ".join(clean(str(part)[:100]) for part in message[:2]) if isinstance(message, list) else ""
 
 
 def _whole(value: Any) -> int | None:
@@ -273,6 +299,6 @@ def _whole(value: Any) -> int | None:
 
 
 def _json(text: str) -> Any:
-    """The value of a text; None for what is not JSON, which nothing here tells from null."""
-    value = read_json(text.encode("utf-8", "surrogatepass"))
+    """The value of a text, not cleaned; None for what is not JSON, which nothing here tells from null."""
+    value = parse_json(text.encode("utf-8", "surrogatepass"))
     return None if value is NONSENSE else value

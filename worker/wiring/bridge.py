@@ -12,7 +12,11 @@ from worker.bridge.bridge_metrics import BridgeMetrics
 from worker.bridge.catch_up import CatchUp
 from worker.bridge.domain_socket import Line
 from worker.bridge.leadership import Leadership
-from worker.bridge.leading import LeaderTasks
+from worker.bridge.leading import LeaderTasks, RiskTasks
+from worker.bridge.risk_feed import RiskFeed
+from worker.bridge.risk_intake import RiskIntake
+from worker.bridge.risk_publisher import RiskPublisher
+from worker.bridge.risk_recorder import RiskRecorder
 from worker.bridge.signal_intake import SignalIntake
 from worker.bridge.signal_publisher import TOPICS, SignalPublisher
 from worker.bridge.signal_read import Fetch
@@ -22,7 +26,7 @@ from worker.bridge.topic_check import LOOK_SECONDS, TopicWatch
 from worker.bridge.topic_inbox import Inbox
 from worker.kafka.look import KafkaLook
 from worker.kafka.producer import RecordProducer
-from worker.kafka.topics import ADMIN_ALERT, TopicNames
+from worker.kafka.topics import ACCOUNT_RISK_STATUS, ADMIN_ALERT, TopicNames
 from worker.ledger.budget import Budget
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
@@ -67,8 +71,10 @@ def new_bridge(
     )
     client = partner_client(settings, lockout, egress, tracing.http)
     session = session_keeper(settings, database, vault, client, budget, name)
-    producers = {topic: RecordProducer(settings, database.clock.now_if_known) for topic in TOPICS}
-    metrics = BridgeMetrics()
+    topics = (*TOPICS, ACCOUNT_RISK_STATUS) if settings.bridge_risk_status else TOPICS
+    names = TopicNames(settings.kafka_topic_prefix)
+    producers = {topic: RecordProducer(settings, database.clock.now_if_known) for topic in topics}
+    metrics = BridgeMetrics(risk=settings.bridge_risk_status)
     leadership = Leadership(database, name)
 
     def observe(operation: str, result: str, seconds: float) -> None:
@@ -84,6 +90,23 @@ def new_bridge(
         metrics.reconnects.labels(domain, reason).inc()
 
     calls = CountedCalls(database, session, client, budget, name, lockout, settings.lockout, observe)
+
+    def new_risk_tasks(demo: Line) -> RiskTasks:
+        intake = RiskIntake(
+            database.clock.now_if_known, lambda kind, number: metrics.risk_statuses.labels(kind).inc(number)
+        )
+        demo.risk = RiskFeed(intake, database)
+        publisher = RiskPublisher(
+            database,
+            producers[ACCOUNT_RISK_STATUS],
+            names,
+            lambda: leadership.leads,
+            metrics.risk_bridged.inc,
+            tracing,
+            crash,
+        )
+        recorder = RiskRecorder(database, intake, lambda: leadership.lease, demo.start_over, publisher.recorded)
+        return RiskTasks(demo.risk, recorder, publisher)
 
     def new_tasks() -> LeaderTasks:
         inboxes = {topic: Inbox() if room is None else Inbox(room) for topic in TOPICS}
@@ -114,7 +137,6 @@ def new_bridge(
         intake.missed = catch_up.unreadable
         for line in lines:
             line.changed = catch_up.changed
-        names = TopicNames(settings.kafka_topic_prefix)
         publishers = [
             SignalPublisher(
                 topic,
@@ -129,7 +151,9 @@ def new_bridge(
             )
             for topic in TOPICS
         ]
-        return LeaderTasks(lines, catch_up, publishers, session, calls, settings.mda_alert_id)
+        demo = next(line for line in lines if line.domain is Domain.DEMO)
+        risk = new_risk_tasks(demo) if settings.bridge_risk_status else None
+        return LeaderTasks(lines, catch_up, publishers, session, calls, settings.mda_alert_id, risk)
 
     return Bridge(
         settings=settings,
@@ -140,7 +164,7 @@ def new_bridge(
         client=client,
         session=session,
         leadership=leadership,
-        topics=TopicWatch(KafkaLook(settings, LOOK_SECONDS), TopicNames(settings.kafka_topic_prefix), TOPICS),
+        topics=TopicWatch(KafkaLook(settings, LOOK_SECONDS), names, topics),
         reach=Reach(database, producers[SIGNED], budget, session.in_use, lambda: lockout.why_silent),
         metrics=metrics,
         tracing=tracing,

@@ -282,6 +282,27 @@ create table signal (
     primary key (topic, id)
 );
 
+-- The risk status of each account, as the bridge that leads has heard it last (BRIDGE_RISK_STATUS): what the next
+-- initial data are compared with. It is written when what counts as a change differs, and only under the lease of
+-- `leader`. `version`: how many changes there were. Ids, times and words of the partner's, kept for ever.
+create table risk_status (
+    account_id bigint primary key,
+    version    bigint not null,
+    status     jsonb not null,
+    changed_at timestamptz not null default clock_timestamp()
+);
+
+-- Changes of risk statuses that are to be published, written with the status in one transaction and deleted when Kafka
+-- has acknowledged the record. A bridge that dies in between publishes the same record again.
+create table risk_change (
+    id         bigint generated always as identity primary key,
+    account_id bigint not null,
+    version    bigint not null,
+    before     jsonb not null,
+    now        jsonb not null,
+    created_at timestamptz not null default clock_timestamp()
+);
+
 -- Which bridge works. A lease and no advisory lock, which a holder that is frozen keeps for as long as its connection
 -- stands. A replica that finds `lease_until` passed may take the row; every extension names the lease it was taken
 -- under.
@@ -361,6 +382,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drops them all: the ledger is gone."""
     op.execute(
-        "drop table replay, dead_letter, note, replica, leader, signal, host, session, hold, call, outcome, step,"
-        " departure, flow, business_order, trader, ledger"
+        "drop table replay, dead_letter, note, replica, leader, risk_change, risk_status, signal, host, session, hold,"
+        " call, outcome, step, departure, flow, business_order, trader, ledger"
     )
