@@ -21,9 +21,10 @@ from aiokafka.structs import ConsumerRecord
 from tests.support.processes import Process
 from tests.support.waiting import eventually
 from worker.bridge.bridge import Bridge
-from worker.bridge.signal_publisher import TOPICS
+from worker.bridge.signal_publisher import TOPICS as SIGNAL_TOPICS
 from worker.embedded import EmbeddedKafka
 from worker.kafka.admin import ensure_topics
+from worker.kafka.topics import ACCOUNT_RISK_STATUS
 from worker.ledger.schema import upgrade
 from worker.partner.socket_protocol import Timing
 from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for
@@ -31,6 +32,9 @@ from worker.settings import BridgeSettings, load
 from worker.wiring.bridge import new_bridge
 
 PARTITIONS = 3
+
+TOPICS = (*SIGNAL_TOPICS, ACCOUNT_RISK_STATUS)
+"""What bridges may publish on."""
 
 TAKES_OVER_WITHIN = 15.0
 """Seconds (contract 5.10)."""
@@ -218,6 +222,15 @@ class BridgeStage:
     def switch(self, **switches: Any) -> None:
         """Turns switches of the partner."""
         self.partner.sandbox.control.switch(switches)
+
+    def accounts(self, count: int) -> list[int]:
+        """Accounts of DEMO, each with a risk status."""
+        ids: list[int] = self.partner.sandbox.control.seed({"accounts": count})["accountIds"]
+        return ids
+
+    def risk(self, event: str, *account_ids: int) -> None:
+        """Something happens to the risk status of these accounts: see `RISK_EVENTS`."""
+        self.partner.sandbox.control.risk({"event": event, "accountIds": list(account_ids)})
 
     def drop(self, domain: str | None = None) -> None:
         """Cuts the sockets."""

@@ -20,11 +20,12 @@ from worker.partner.socket_actions import (
     EndReason,
     Listening,
     Replied,
+    RiskStatuses,
     Rubbish,
     Silenced,
 )
 from worker.partner.socket_protocol import AUTHORIZE, SYNC, SYNC_BODY, Phase, Timing, Wire
-from worker.replies import Answer, Silence, Ticket, Unauthorized
+from worker.replies import Answer, Refusal, Silence, Ticket, Unauthorized
 
 
 def frame(*messages: Any) -> str:
@@ -48,9 +49,10 @@ def authorizing() -> Wire:
     return wire
 
 
-def syncing() -> Wire:
-    """A connection that has sent its sync request."""
+def syncing(*, risk: bool = False) -> Wire:
+    """A connection that has sent its sync request. `risk`: for risk statuses, too."""
     wire = authorizing()
+    wire.risk = risk
     assert wire.hear(frame({"s": 200, "i": 0}), 0.0) == [Replied(AUTHORIZE, Answer(None)), Ask(SYNC)]
     wire.request(SYNC, json.dumps(SYNC_BODY), 0.0)
     return wire
@@ -297,3 +299,47 @@ def test_rubbish_never_raises_and_never_makes_us_ask_twice(frames: list[tuple[st
         assert wire.due_in(now) >= 0.0
         assert (wire.phase is Phase.OVER) == over
     assert len(asked) == len(set(asked))
+
+
+ROW = {"id": 98765, "autoLiqCounter": 1}
+
+
+@pytest.mark.parametrize("entity", [ROW, [ROW], {"accountRiskStatus": ROW}, {"accountRiskStatus": [ROW]}])
+@pytest.mark.parametrize("array", [True, False])
+def test_risk_statuses_are_found_in_every_shape(entity: Any, array: bool) -> None:
+    """`d` an event or a list, `entity` one or many, flat or wrapped; other entities and what was deleted bring none."""
+    event = {"entityType": "accountRiskStatus", "eventType": "Updated", "entity": entity}
+    other = [{**event, "entityType": "marginSnapshot"}, {**event, "eventType": "Deleted"}]
+    events = [[event, *other]] if array else [event, *other]
+    heard = listening().hear(frame(*({"e": "props", "d": each} for each in events)), 1.0)
+    assert heard == [RiskStatuses([ROW], initial=False)]
+
+
+def test_risk_statuses_of_the_initial_data_come_in_any_part() -> None:
+    """In the first part, in later ones, under an id of their own; an empty family is one, a part without it is none."""
+    wire = syncing(risk=True)
+    part = {"users": [], "accountRiskStatuses": [ROW]}
+    actions = wire.hear(frame({"i": 1, "s": 200, "d": part}, {"i": 1, "s": 200, "d": {"users": []}}), 0.0)
+    actions += wire.hear(frame({"i": 7, "s": 200, "d": part}, {"i": 1, "s": 200, "d": {"accountRiskStatuses": []}}), 0.0)
+    statuses = [action for action in actions if isinstance(action, RiskStatuses)]
+    assert statuses == [RiskStatuses(rows, initial=True) for rows in ([ROW], [ROW], [])]
+    assert actions[:2] == [Replied(SYNC, Answer({})), Listening()]
+
+
+def test_a_permission_that_is_missing_is_no_fault_of_the_token() -> None:
+    """401 to a sync request for risk statuses ends the connection for that reason; the token is not rejected."""
+    refused = frame({"i": 1, "s": 401, "d": "Access is denied"})
+    assert syncing(risk=True).hear(refused, 0.0) == [
+        Replied(SYNC, Refusal("Access is denied", 401)),
+        End(EndReason.RISK_REFUSED, "401 Access is denied"),
+    ]
+    assert syncing().hear(refused, 0.0)[-1] == End(EndReason.UNAUTHORIZED, "Access is denied")
+
+
+def test_only_what_is_used_of_a_frame_is_cleaned() -> None:
+    """A text that cannot be stored, in an alert, is clean; one in a risk status is as it came, for who reads it."""
+    bad = frame(props({"id": 7, "text": "a\x00b"}), {"e": "props", "d": {
+        "entityType": "accountRiskStatus", "eventType": "Updated", "entity": {"id": 1, "note": "a\x00b"}}})  # fmt: skip
+    assert listening().hear(bad, 1.0) == [
+        Alert({"id": 7, "text": "ab"}), RiskStatuses([{"id": 1, "note": "a\x00b"}], initial=False),
+    ]  # fmt: skip

@@ -205,6 +205,14 @@ class SandboxConfig:
     """Unknown: which adminAction is read of an account that may only close positions."""
     risk_shown_after: float = 0
     """Unknown: seconds until a read shows a change of limits or an administrator's action."""
+    risk_sync_denied: Literal["401", "absent"] = "401"
+    """Unknown: how a sync request for risk statuses is answered without the permission: 401, or without the family."""
+    risk_entity: Literal["object", "list", "wrapped"] = "object"
+    """Unknown: `entity` of an event of risk statuses is "one or many"; wrapped as the alert signals are, it may be."""
+    risk_empty: Literal["absent", "null"] = "absent"
+    """Unknown: whether a socket leaves a status's empty fields out, or sends null."""
+    risk_created_events: bool = True
+    """Unknown: whether a new account's status is announced to the sockets, or first heard of when it changes."""
 
     # -- entitlements -----------------------------------------------------------------------------------------------
     t_prop_entitlement_id: int = 31

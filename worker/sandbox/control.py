@@ -17,10 +17,12 @@ from worker.sandbox.operations.alerts import NOISE_ALERT_ID, raise_alert, sign
 from worker.sandbox.operations.applications import review
 from worker.sandbox.operations.cancel import ended
 from worker.sandbox.responses import Reply
+from worker.sandbox.risk_events import happen
 from worker.sandbox.world import TEMPLATES
 
 if TYPE_CHECKING:
     from worker.sandbox.app import Sandbox
+    from worker.sandbox.world import World
 
 __all__ = ["Control"]
 
@@ -53,6 +55,7 @@ class Control:
             ("POST", "/control/sign"): self.sign,
             ("POST", "/control/alert"): self.alert,
             ("POST", "/control/review"): self.review,
+            ("POST", "/control/risk"): self.risk,
             ("POST", "/control/end-day"): lambda q: self.end_day(week=bool(q.get("week", False))),
             ("POST", "/control/drop-sockets"): lambda q: {
                 "dropped": self._sandbox.core.hub.drop(q.get("domain"), gracefully=bool(q.get("gracefully", False)))
@@ -189,15 +192,17 @@ class Control:
         return {"domain": domain, "port": port}
 
     def seed(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Put entities there that nobody made by a call: `users` (name, email), `accounts` (name, balance),
-        `permissions` (accountId, userId, status); `foreign: true` makes them another organization's.
+        """Put entities there that nobody made by a call: `users` (name, email), `accounts` (name, balance; or how many
+        of names of their own), `permissions` (accountId, userId, status); `foreign: true` makes them another
+        organization's.
         """
         world, now = self._sandbox.core.world, self._sandbox.clock()
         foreign = bool(data.get("foreign", False))
+        wanted = data.get("accounts", [])
         users = [world.add_user(u["name"], u["email"], now, foreign=foreign) for u in data.get("users", [])]
         accounts = [
             world.add_account(a["name"], float(a.get("balance", 50_000)), now, foreign=foreign)
-            for a in data.get("accounts", [])
+            for a in (_unnamed(wanted, world) if isinstance(wanted, int) else wanted)
         ]
         permissions = [
             world.add_permission(
@@ -254,6 +259,13 @@ class Control:
         request = review(world, data["requestId"], data["status"], data.get("message"), data.get("accountId"))
         return {name: request[name] for name in ("id", "status", "message", "accountId")}
 
+    def risk(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Let `event` happen to `accountId`, or to each of `accountIds`: see `RISK_EVENTS`."""
+        core = self._sandbox.core
+        accounts = data["accountIds"] if "accountIds" in data else [data["accountId"]]
+        event = str(data.get("event", "auto_liq"))
+        return {"accountIds": happen(core.world, core.hub, core.config, accounts, event, self._sandbox.clock())}
+
     def end_day(self, *, week: bool = False) -> dict[str, Any]:
         """End the trading day: what was cancelled disappears, accounts without a permission are archived.
 
@@ -277,6 +289,10 @@ class Control:
         """Forget all entities, sessions, counts, calls and faults; switches stay."""
         self._sandbox.reset()
         return {"ok": True}
+
+
+def _unnamed(number: int, world: World) -> list[dict[str, Any]]:
+    return [{"name": f"SEEDED{len(world.accounts.rows) + at}"} for at in range(number)]
 
 
 def _object(data: Any, path: str) -> dict[str, Any]:

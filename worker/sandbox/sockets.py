@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from worker.sandbox.announcing import events
+from worker.sandbox.risk_events import entity_of
 from worker.sandbox.socket_connection import Connection
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class Hub:
 
     def props(self, config: SandboxConfig, entity_type: str, event_type: str, entity: Row) -> str:
         """Write one `props` event, its `d` an array or an object as the switch says."""
-        return self._framed(config, {"entityType": entity_type, "eventType": event_type, "entity": entity})
+        sent = entity_of(config, entity) if entity_type == "accountRiskStatus" else entity
+        return self._framed(config, {"entityType": entity_type, "eventType": event_type, "entity": sent})
 
     def _framed(self, config: SandboxConfig, event: Any) -> str:
         self._alternate += 1

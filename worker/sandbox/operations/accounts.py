@@ -67,6 +67,9 @@ def _make(call: Call, item: dict[str, Any]) -> dict[str, Any]:
     call.effects.accounts_by_name[item["name"]] += 1
     call.world.auto_liqs.rows[account["id"]].update(limits_in(item.get("postTradeRisk") or {}))
     call.hub.entity(call.config, "demo", "account", "Created", account)
+    if call.config.risk_created_events and call.config.risk_rows == "always":
+        status = call.world.risk_statuses.rows[account["id"]]
+        call.hub.entity(call.config, "demo", "accountRiskStatus", "Created", status)
     result = {"accountId": account["id"]}
     if call.config.permission_with_account:
         permission = _permit(call, account["id"], call.world.users.rows[item["userId"]])

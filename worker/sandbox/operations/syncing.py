@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from worker.sandbox.fields import Malformed
 from worker.sandbox.operation import Call, Operation
+from worker.sandbox.operations.risk import shown, touched
 from worker.sandbox.responses import Reply, raw, text
+from worker.sandbox.risk_events import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +22,7 @@ FAMILIES = {
     "account": ("accounts", "demo"),
     "userPlugin": ("userPlugins", "live"),
     "tradovateSubscription": ("tradovateSubscriptions", "live"),
+    "accountRiskStatus": ("accountRiskStatuses", "demo"),
 }
 """Entity type -> its array in the answer, and the domain that has any."""
 
@@ -48,6 +51,9 @@ def sync_request(call: Call) -> Reply:
         if config.second_sync == "close":
             connection.cut()
         return text(400, "Only one sync request is allowed per connection")
+    if "accountRiskStatus" in kinds and config.risks_permission == "Denied" and config.risk_sync_denied == "401":
+        connection.synced = True
+        return text(401, "Access is denied")
     if not call.body.get("splitResponses") and config.sync_without_split == "close":
         connection.cut()
         return Reply()
@@ -75,11 +81,15 @@ def _shard(expression: Any) -> tuple[str, int, int] | None:
 def _snapshot(call: Call, kinds: list[Any]) -> list[dict[str, list[Row]]]:
     """Return the initial data as disjoint parts, as many as the switch says; each names the two required arrays."""
     world = call.world
+    statuses = (shown(call, row) for row in world.risk_statuses.visible())
+    seen = (row for row in statuses if call.config.risk_rows == "always" or touched(row))
+    may_read = call.config.risks_permission != "Denied"
     tables: dict[str, Iterable[Row]] = {
         "user": world.users.visible(),
         "account": world.accounts.visible(),
         "userPlugin": world.plugins.visible(),
         "tradovateSubscription": world.subscriptions.visible(),
+        "accountRiskStatus": (written(call.config, row) for row in seen) if may_read else (),
     }
     sent = [
         (array, row)
