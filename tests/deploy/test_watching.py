@@ -89,11 +89,11 @@ async def samples(stage: Stages) -> Samples:
     event = purchase(1)
     await play.buy(event)
     await play.outcome(event)
-    settings = load(BridgeSettings, env=play.env)
+    settings = load(BridgeSettings, env={**play.env, "BRIDGE_RISK_STATUS": "on"})
     if play.embedded is None:
         await ensure_topics(settings)
     else:
-        names = [settings.kafka_topic_prefix + name for name in ("md.signed", "admin.alert")]
+        names = [settings.kafka_topic_prefix + name for name in ("md.signed", "admin.alert", "account.risk_status")]
         await asyncio.to_thread(play.embedded.touch_topics, names)
     bridge = new_bridge(settings)
     running = asyncio.create_task(bridge.run())

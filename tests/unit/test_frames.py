@@ -320,7 +320,8 @@ def test_risk_statuses_of_the_initial_data_come_in_any_part() -> None:
     wire = syncing(risk=True)
     part = {"users": [], "accountRiskStatuses": [ROW]}
     actions = wire.hear(frame({"i": 1, "s": 200, "d": part}, {"i": 1, "s": 200, "d": {"users": []}}), 0.0)
-    actions += wire.hear(frame({"i": 7, "s": 200, "d": part}, {"i": 1, "s": 200, "d": {"accountRiskStatuses": []}}), 0.0)
+    empty: dict[str, list[Any]] = {"accountRiskStatuses": []}
+    actions += wire.hear(frame({"i": 7, "s": 200, "d": part}, {"i": 1, "s": 200, "d": empty}), 0.0)
     statuses = [action for action in actions if isinstance(action, RiskStatuses)]
     assert statuses == [RiskStatuses(rows, initial=True) for rows in ([ROW], [ROW], [])]
     assert actions[:2] == [Replied(SYNC, Answer({})), Listening()]

@@ -213,8 +213,7 @@ async def test_the_reader_goes_on_between_slices_and_memory_is_bounded() -> None
         turns += 1
     assert turns >= 200
     intake.done(20_000)
-    assert intake.start_over()
-    assert not intake.fallen_behind
+    assert [intake.start_over(), intake.start_over()] == [True, False]
     assert counts == {"first_or_changed": 20_000, "dropped": 1}
 
 

@@ -99,7 +99,7 @@ class BridgeHealth:
         risk = None if tasks is None else tasks.risk
         if bridge.settings.bridge_risk_status:
             metrics.risk_comes.set(risk is not None and risk.feed.comes)
-        metrics.risk_waiting.set(0 if risk is None else len(risk.feed.intake) + risk.publisher.waiting)
+        metrics.risk_waiting.set(0 if risk is None else risk.feed.intake.fresh + risk.publisher.waiting)
         for domain in Domain:
             line = None if tasks is None else next(line for line in tasks.lines if line.domain is domain)
             metrics.connected.labels(domain).set(line is not None and line.is_listening)

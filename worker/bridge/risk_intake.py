@@ -72,7 +72,13 @@ class RiskIntake:
     _said: Changes = field(default_factory=Changes)
 
     def __len__(self) -> int:
+        """Statuses that wait to be read, or for the ledger."""
         return self._waiting
+
+    @property
+    def fresh(self) -> int:
+        """Those that wait for the ledger."""
+        return len(self._fresh)
 
     def listening(self) -> None:
         """A new connection has begun to listen."""

@@ -164,7 +164,9 @@ async def _own_account(stage: BridgeStage) -> None:
     )
 
 
-async def test_changes_wait_while_the_ledger_is_away(fragile_stage: BridgeStage, own_postgres: EmbeddedPostgres) -> None:
+async def test_changes_wait_while_the_ledger_is_away(
+    fragile_stage: BridgeStage, own_postgres: EmbeddedPostgres
+) -> None:
     """Each change that was heard meanwhile is published when it is back, in its order."""
     stage = fragile_stage
     stage.env["BRIDGE_RISK_STATUS"] = "on"
