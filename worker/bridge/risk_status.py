@@ -18,6 +18,7 @@ import orjson
 from schemas.bridged import RiskStatus
 from schemas.cleaning import clean
 from worker.bridge.signal_record import vendor_id
+from worker.errors import Interruption
 from worker.partner._json import NONSENSE, clean_json
 
 __all__ = ["WATCHED", "Change", "Heard", "Known", "Watched", "compared", "read", "record", "watched_in"]
@@ -46,7 +47,7 @@ Watched = tuple[Any, ...]
 """The fields of `WATCHED` in the form in which they are compared."""
 
 
-class _Unreadable(ValueError):
+class _Unreadable(Interruption):
     """A watched field of another type than its own."""
 
 
