@@ -33,8 +33,8 @@ def clean_json(value: Any) -> Any:
 
 
 def parse_json(body: bytes) -> Any:
-    """The value as it came, or `NONSENSE`; never raises. What is used of it is cleaned then: the initial data of a socket
-    are megabytes, of which little is looked at.
+    """The value as it came, or `NONSENSE`; never raises. What is used of it is cleaned then: the initial data of a
+    socket are megabytes, of which little is looked at.
     """
     body = body.removeprefix(b"\xef\xbb\xbf")
     try:
