@@ -139,13 +139,13 @@ class Installation:
 
     async def start(self, replicas: int = 1) -> None:
         """Starts so many replicas and returns when all are ready."""
-        self.replicas = [ReplicaProcess(self.env) for _ in range(replicas)]
+        self.replicas = [ReplicaProcess(self.env, cold=True) for _ in range(replicas)]
         await asyncio.gather(*(each.ready() for each in self.replicas))
 
     @contextmanager
     def naive(self) -> Iterator[None]:
         """The naive worker runs in place of replicas."""
-        with Process([sys.executable, "-m", "tests.bench.naive"], self.env):
+        with Process([sys.executable, "-m", "tests.bench.naive"], self.env, cold=True):
             yield
 
     def _close_replicas(self) -> None:

@@ -34,16 +34,16 @@ ALL = [
 ]
 
 
-def ran(*arguments: str, env: Mapping[str, str] = NOBODY, stdin: str = "") -> tuple[int, str, str]:
-    """Exit code, standard output, standard error."""
-    with worker(*arguments, env=env, stdin=stdin) as process:
+def ran(*arguments: str, env: Mapping[str, str] = NOBODY, stdin: str = "", cold: bool = False) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error. `cold`: with its own imports, as a user starts it."""
+    with worker(*arguments, env=env, stdin=stdin, cold=cold) as process:
         code = process.wait(30)
         return code, process.stdout, process.stderr
 
 
-def refused(code: int, *arguments: str, env: Mapping[str, str] = NOBODY, stdin: str = "") -> str:
+def refused(code: int, *arguments: str, env: Mapping[str, str] = NOBODY, stdin: str = "", cold: bool = False) -> str:
     """The one line of a command that is refused with this code, and prints nothing else."""
-    found, out, err = ran(*arguments, env=env, stdin=stdin)
+    found, out, err = ran(*arguments, env=env, stdin=stdin, cold=cold)
     assert (found, out) == (code, "")
     assert err.startswith("Error: ")
     assert err.count("\n") == 1
@@ -140,29 +140,33 @@ def test_wrong_usage_of_a_process_is_one_line_and_2() -> None:
         ["holds", "clear", "1", "--reason", "x"],
         ["pause", "--reason", "x"],
         ["resume"],
+        ["flows", "list"],
     ],
     ids=" ".join,
 )
 def test_a_database_that_is_away_is_one_line_and_1(arguments: list[str]) -> None:
     """Without a database a command ends with 1 and the name of the setting, not with its value."""
-    line = refused(1, *arguments)
+    line = refused(1, *arguments, cold=True)
     assert "DATABASE_URL" in line
     assert "hush" not in line
 
 
 @pytest.mark.parametrize(
-    "arguments", [["topics", "list"], ["topics", "create"], ["watch"], ["send", "md.signed"]], ids=" ".join
-)
+    "arguments",
+    [["topics", "list"], ["topics", "create"], ["watch"], ["send", "md.signed"],
+     ["dlq", "show", "md.signed", "--partition", "0", "--offset", "1"]],
+    ids=" ".join,
+)  # fmt: skip
 def test_a_kafka_that_is_away_is_one_line_and_1(arguments: list[str]) -> None:
     """Without Kafka a command ends with 1 and the name of the setting."""
-    line = refused(1, *arguments, stdin='{"eventId": "e-1", "userId": 7}')
+    line = refused(1, *arguments, stdin='{"eventId": "e-1", "userId": 7}', cold=True)
     assert "KAFKA_BOOTSTRAP_SERVERS" in line
 
 
 def test_wrong_settings_are_named_together_without_values() -> None:
     """All settings that are wrong or missing stand in one line, and none of their values does."""
     env = {"DATABASE_URL": "hush-hush", "KAFKA_TOPIC_PARTITIONS": "hush", "SECRET_KEY": "hush-hush"}
-    line = refused(2, "run", env=env)
+    line = refused(2, "run", env=env, cold=True)
     for name in (*env, "TRADOVATE_NAME", "TRADOVATE_SEC"):
         assert name in line
     assert "hush" not in line

@@ -141,7 +141,7 @@ async def test_outcomes_are_filtered_and_counted(env: Mapping[str, str]) -> None
 @pytest.mark.parametrize("moment", ["maps", "fd"])
 def test_ctrl_c_is_130_at_any_moment(env: Mapping[str, str], moment: str) -> None:
     """Ctrl-C ends a command with 130 and without a word, while its code is read and while it connects."""
-    with worker("watch", "--json", env=env) as process:
+    with worker("watch", "--json", env=env, cold=True) as process:
         eventually_sync(lambda: _reads_code(process.pid) if moment == "maps" else _has_socket(process.pid), 20)
         process.interrupt()
         assert process.wait() == 130

@@ -32,7 +32,7 @@ TRAPS = {
 
 def test_every_sample_gets_its_outcome(tmp_path: Path) -> None:
     """With nothing but Python, and whatever settings are around, every event gets its outcome: exit 0, plain lines."""
-    with worker("demo", "--events", "50", env={**TRAPS, "TMPDIR": str(tmp_path)}) as process:
+    with worker("demo", "--events", "50", env={**TRAPS, "TMPDIR": str(tmp_path)}, cold=True) as process:
         code = process.wait(58)
         assert code == 0, process.stdout[-3000:] + process.stderr[-3000:]
         assert process.stderr == ""

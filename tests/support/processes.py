@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from tests.support import warm
 from tests.support.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]
@@ -37,25 +38,33 @@ class Process:
     It dies with the test run, even when that is killed.
     """
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None, stdin: str = "") -> None:
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str] | None = None, stdin: str = "", *, cold: bool = False
+    ) -> None:
+        """`python -m MODULE` of this Python starts with its imports done (see `warm`) unless it is to be `cold`."""
         self._home = tempfile.TemporaryDirectory(prefix="tradovate-test-")
         home = Path(self._home.name)
         (home / "stdin").write_text(stdin)
-        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+        usual = {name: os.environ[name] for name in KEPT if name in os.environ} | {"PYTHONPATH": str(ROOT)}
+        env = {**usual, **(env or {})}
         with (
             (home / "stdin").open("rb") as given,
             (home / "stdout").open("wb") as out,
             (home / "stderr").open("wb") as err,
         ):
-            self._process = subprocess.Popen(
-                command,
-                cwd=home,  # there is no `.env` here
-                env={**kept, "PYTHONPATH": str(ROOT), **(env or {})},
-                stdin=given,
-                stdout=out,
-                stderr=err,
-                preexec_fn=_as_a_user_starts_it,  # noqa: PLW1509, no lock is taken in it
-            )
+            self._process: subprocess.Popen[bytes] | warm.WarmProcess
+            if not cold and list(command[:2]) == [sys.executable, "-m"] and warm.can_be_warm(env, usual):
+                self._process = warm.start(command[2], command[3:], env, usual, home, (given, out, err))
+            else:
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=home,  # there is no `.env` here
+                    env=env,
+                    stdin=given,
+                    stdout=out,
+                    stderr=err,
+                    preexec_fn=_as_a_user_starts_it,  # noqa: PLW1509, no lock is taken in it
+                )
 
     @property
     def pid(self) -> int:
@@ -140,9 +149,9 @@ class Process:
         return []
 
 
-def worker(*arguments: str, env: Mapping[str, str] | None = None, stdin: str = "") -> Process:
-    """`tradovate-worker …`, with these settings and no others."""
-    return Process([sys.executable, "-m", "worker", *arguments], env, stdin)
+def worker(*arguments: str, env: Mapping[str, str] | None = None, stdin: str = "", cold: bool = False) -> Process:
+    """`tradovate-worker …`, with these settings and no others. `cold`: it imports by itself what it needs."""
+    return Process([sys.executable, "-m", "worker", *arguments], env, stdin, cold=cold)
 
 
 def _json_object(line: str) -> dict[str, Any] | None:

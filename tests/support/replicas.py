@@ -23,8 +23,8 @@ class ReplicaProcess(Process):
     where it freezes.
     """
 
-    def __init__(self, env: Mapping[str, str], crash: str = "") -> None:
-        super().__init__([sys.executable, "-m", "tests.crash.runner", *([crash] if crash else [])], env)
+    def __init__(self, env: Mapping[str, str], crash: str = "", *, cold: bool = False) -> None:
+        super().__init__([sys.executable, "-m", "tests.crash.runner", *([crash] if crash else [])], env, cold=cold)
         self._address: str | None = None
 
     @property
