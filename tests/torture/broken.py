@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -25,9 +25,10 @@ from worker.ledger import signals, steps
 from worker.ledger.budget import Budget
 from worker.ledger.ledger import Ledger
 from worker.outbox import batches, publisher
+from worker.partner import look_up
 from worker.partner.lockout import LockOut
 from worker.partner.operation import Item, Operation, Reader
-from worker.results import NotExecuted, Result, Unknown
+from worker.results import NotExecuted, Unknown
 from worker.session import renewal_rules
 
 log = structlog.get_logger()
@@ -35,10 +36,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Break:
-    """`apply` changes the code of this process. `switches`: of the partner, so that it can be seen."""
+    """`apply` changes the code of this process. `switches`: of the partner, so that it can be seen. `weights`: of the
+    misfortunes that show it, in place of their usual ones.
+    """
 
     apply: Callable[[], None]
-    switches: Mapping[str, Any]
+    switches: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, int] = field(default_factory=dict)
 
 
 def _put(owner: object, name: str, value: object) -> None:
@@ -49,9 +53,10 @@ def _put(owner: object, name: str, value: object) -> None:
 
 def _skip_look_up() -> None:
     """What is unknown is sent again, whatever became of it."""
+    real = look_up.look
 
-    async def look(_operation: Operation, _reader: Reader, items: Sequence[Item], *, sent: bool = True) -> list[Result]:
-        return [NotExecuted() for _ in items]
+    async def look(operation: Operation, reader: Reader, items: Sequence[Item], *, sent: bool = True) -> Any:
+        return [NotExecuted() for _ in items] if sent else await real(operation, reader, items, sent=sent)
 
     _put(caller, "look", look)
 
@@ -181,14 +186,14 @@ NOT_BROKEN = "nothing"
 BREAKS: Mapping[str, Break] = {
     "skip-look-up": Break(_skip_look_up, _TWICE),
     "retry-blindly": Break(_retry_blindly, _TWICE),
-    "drop-lease-check": Break(_drop_lease_check, _TWICE),
-    "commit-before-ledger": Break(_commit_before_ledger, {}),
-    "forget-lock-out": Break(_forget_lock_out, {}),
-    "lose-outcomes": Break(_lose_outcomes, {}),
-    "no-budget": Break(_no_budget, {}),
-    "log-events": Break(_log_events, {}),
-    "never-catch-up": Break(_never_catch_up, {}),
-    "forget-signals": Break(_forget_signals, {}),
-    "never-reap": Break(_never_reap, {}),
-    "log-in-often": Break(_log_in_often, {}),
+    "drop-lease-check": Break(_drop_lease_check, {**_TWICE, "partner_ms": 1_500.0}, {"freeze": 300}),
+    "commit-before-ledger": Break(_commit_before_ledger, {}, {"kill": 60, "database crash": 40}),
+    "forget-lock-out": Break(_forget_lock_out, {}, {"lock-out": 10}),
+    "lose-outcomes": Break(_lose_outcomes, {}, {"broker killed": 10, "kill": 60}),
+    "no-budget": Break(_no_budget),
+    "log-events": Break(_log_events),
+    "never-catch-up": Break(_never_catch_up, {}, {"sockets dropped": 30}),
+    "forget-signals": Break(_forget_signals, {}, {"sockets dropped": 30}),
+    "never-reap": Break(_never_reap),
+    "log-in-often": Break(_log_in_often),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Self
@@ -87,7 +86,7 @@ class Link:
             ways = [self._pump(reader, back, Way.THERE), self._pump(there, writer, Way.BACK)]
             running = [asyncio.ensure_future(way) for way in ways]
             try:
-                await asyncio.wait(running, return_when=asyncio.ALL_COMPLETED)
+                await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
             finally:
                 for each in running:
                     each.cancel()
@@ -101,15 +100,14 @@ class Link:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
         direction = self._ways[way]
-        with suppress(OSError):
-            while data := await reader.read(65_536):
-                if direction.delay:
-                    await let_time_pass(direction.delay)
-                if not direction.open.is_set():
-                    data = await self._held_back(reader, direction, data)
-                writer.write(data)
-                await writer.drain()
-            writer.write_eof()
+        while data := await reader.read(65_536):
+            if direction.delay:
+                await let_time_pass(direction.delay)
+            if not direction.open.is_set():
+                data = await self._held_back(reader, direction, data)
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
 
     async def _held_back(self, reader: asyncio.StreamReader, direction: _Direction, data: bytes) -> bytes:
         """All that was sent until the link is mended. What a sender leaves behind that ends the connection meanwhile

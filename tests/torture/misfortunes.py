@@ -70,13 +70,13 @@ class Misfortune:
     dice: int
 
 
-def script(seed: int, seconds: float, every: float) -> list[Misfortune]:
+def script(seed: int, seconds: float, every: float, weights: Mapping[str, int] = KINDS) -> list[Misfortune]:
     """The misfortunes of a run; one about each `every` seconds."""
     dice = random.Random(seed)
     found: list[Misfortune] = []
     at, renewals = 1.0, 0
     while at < seconds:
-        kind = dice.choices(list(KINDS), list(KINDS.values()))[0]
+        kind = dice.choices(list(weights), list(weights.values()))[0]
         if kind in RENEWING:
             renewals += 1
         if kind not in RENEWING or renewals <= MOST_RENEWALS:

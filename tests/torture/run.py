@@ -16,7 +16,7 @@ from tests.support.processes import worker
 from tests.support.waiting import eventually, let_time_pass
 from tests.support.wrong_clocks import WrongClock
 from tests.torture.broken import BREAKS
-from tests.torture.misfortunes import Fate, script
+from tests.torture.misfortunes import KINDS, Fate, script
 from tests.torture.oracle import REVOKED_WITHIN, Breach, early, judge, private
 from tests.torture.shop import Shop
 from tests.torture.system import MEMBERS, System, system
@@ -152,7 +152,8 @@ def _clocks(folder: Path) -> Mapping[int, WrongClock]:
 
 async def _trouble(made: System, shop: Shop, fate: Fate, seed: int, seconds: float, every: float) -> list[Breach]:
     """The shop sends while the script goes by. Returns what was found early, of a program that is broken on purpose."""
-    waiting = script(seed, seconds, every)
+    weights = {**KINDS, **(BREAKS[made.broken].weights if made.broken in BREAKS else {})}
+    waiting = script(seed, seconds, every, weights)
     began = time.monotonic()
     next_event, next_look = 0.0, LOOK_EVERY
     while (now := time.monotonic() - began) < seconds:
