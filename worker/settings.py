@@ -33,6 +33,7 @@ __all__ = [
     "KafkaSettings",
     "LedgerSettings",
     "LogSettings",
+    "OwnSettings",
     "Problem",
     "RunSettings",
     "SecretSettings",
@@ -264,12 +265,17 @@ class TradovateSettings(EnvironmentSettings):
         return timedelta(seconds=self.tradovate_settle_seconds)
 
 
-class FlowSettings(Group):
+class OwnSettings(Group):
+    """What is the firm's own among the things at Tradovate."""
+
+    tradovate_tprop_entitlement_id: forms.VendorId | None = None
+    tradovate_account_prefix: forms.AccountPrefix = "EVAL"
+
+
+class FlowSettings(OwnSettings):
     """What new traders get, and how patient the flows are."""
 
     tradovate_subscription_plan_id: forms.VendorId
-    tradovate_tprop_entitlement_id: forms.VendorId | None = None
-    tradovate_account_prefix: forms.AccountPrefix = "EVAL"
     products_file: forms.Catalogue | None = None
     day_end: forms.TimeOfDay = time(17, 15)
     """A quarter of an hour after CME's trading day ends, America/Chicago."""

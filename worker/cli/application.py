@@ -28,6 +28,7 @@ COMMANDS = {
     "watch": "Outcomes as they arrive.",
     "flows": "What became of events, and mending: list, show, export, retry, cancel, resolve.",
     "dlq": "Dead letters: list, show, replay.",
+    "reconcile": "Where the ledger and Tradovate differ, and the events that fix it.",
     "holds": "What keeps calls back: list, clear.",
     "pause": "No more calls by any replica, until resumed.",
     "resume": "End a pause.",

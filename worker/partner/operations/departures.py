@@ -76,9 +76,9 @@ def _permission_ended(row: Row, _today: date) -> bool:
     return row.get("status") in PERMISSION_ENDED
 
 
-_Ended = Callable[[Row, date], bool]
+Ended = Callable[[Row, date], bool]
 
-_ENTITIES: Mapping[Domain, Mapping[str, _Ended]] = {
+_ENTITIES: Mapping[Domain, Mapping[str, Ended]] = {
     Domain.LIVE: {
         "tradovateSubscription": _subscription_ended,
         "userPlugin": _plugin_ended,
@@ -87,6 +87,9 @@ _ENTITIES: Mapping[Domain, Mapping[str, _Ended]] = {
     Domain.DEMO: {"tradingPermission": _permission_ended},
 }
 """What each domain keeps of a user, and when it counts as gone."""
+
+ENDED: Mapping[str, Ended] = {entity: ended for each in _ENTITIES.values() for entity, ended in each.items()}
+"""The same by entity: whether a row has ended on a day, so that nothing renews. May raise `Unreadable`."""
 
 
 def _declare(name: str, domain: Domain) -> Operation:

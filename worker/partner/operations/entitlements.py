@@ -44,7 +44,7 @@ def _needs(item: Item) -> Sequence[Entity]:
     return (*user(item), Entity(Domain.LIVE, "entitlement", item["entitlementId"], "entitlement"))
 
 
-def _in_force(row: Mapping[str, Any], today: date) -> bool:
+def in_force(row: Mapping[str, Any], today: date) -> bool:
     """Whether the user holds it. What `approval` means alone is not published: new rows may say false as well."""
     ends = day_of(row.get("expirationDate"))
     cancelled = row.get("approval") is False and row.get("autorenewal") is False
@@ -58,7 +58,7 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
 
     async def one(item: Item) -> Result:
         own = [row for row in readable(found[item["userId"]]) if row.get("entitlementId") == item["entitlementId"]]
-        return Succeeded() if any(_in_force(row, today) for row in own) else NotExecuted()
+        return Succeeded() if any(in_force(row, today) for row in own) else NotExecuted()
 
     return await each(items, one)
 

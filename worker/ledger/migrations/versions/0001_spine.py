@@ -33,7 +33,9 @@ create table trader (
     user_name  bytea,                       -- keyed hash of the login name
     made_here  boolean not null default false,
     maker      uuid,
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    signed_at      timestamptz,             -- when the Market Data Agreement was signed, and what that brought: written
+    entitlement_id bigint                   -- when the flow of `md.signed` is pruned, for `reconcile`
 ) with (fillfactor = 50);
 create index trader_user on trader (user_id) where user_id is not null;
 
@@ -53,6 +55,7 @@ create table business_order (
     error_code    text,
     error_text    text,
     asked_at      timestamptz not null,     -- when the owner was asked for it
+    ended_at      timestamptz,              -- its trader had failed or left by then: written when that flow is pruned
     primary key (kind, order_id)
 );
 create index business_order_account on business_order (account_id) where account_id is not null;
@@ -371,6 +374,53 @@ create table replay (
     primary key (topic, partition, "offset")
 );
 create index replay_at on replay (at);
+
+-- Comparisons of the ledger with Tradovate (`reconcile`). `cursor`: the last trader that was compared, from whom a run
+-- goes on that was interrupted. One run at a time: who holds `lease` may write the row until `lease_until`, then
+-- another command may take it over; every write names the lease. `reconciliation_open` closes the race of two that
+-- begin at once.
+create table reconciliation (
+    id          bigint generated always as identity primary key,
+    days        integer not null,           -- what it was asked for: a run goes on only for the same question
+    listed      boolean not null,
+    by          text not null,              -- host and process
+    started_at  timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    cursor      text,
+    traders     integer not null default 0, -- how many were compared
+    unread      integer not null default 0, -- of these, how many Tradovate did not let us read
+    calls       integer not null default 0,
+    counts      jsonb,                      -- differences by kind, when it has finished
+    lease       uuid,
+    lease_until timestamptz
+);
+create unique index reconciliation_open on reconciliation ((true)) where finished_at is null;
+create index reconciliation_finished on reconciliation (finished_at) where finished_at is not null;
+
+-- What a run found: ids and our own sentences. `event_*`: the event that fixes it, if one can. `key` tells it from the
+-- others of its run: a page that is compared again after a crash writes nothing twice.
+create table difference (
+    id             bigint generated always as identity primary key,
+    run_id         bigint not null,
+    key            text not null,
+    kind           text not null,
+    sentence       text not null,
+    trader_id      text,
+    user_id        bigint,
+    order_id       text,
+    account_id     bigint,
+    account_name   text,
+    permission_id  bigint,
+    entitlement_id bigint,
+    cancel_before  timestamptz,
+    event_topic    text,
+    event_id       text,
+    event_body     jsonb,
+    unique (run_id, key)
+);
+create index difference_kind on difference (run_id, kind, id);
+create index difference_event on difference (run_id, event_topic, event_id) where event_topic is not null;
+create index difference_trader on difference (run_id, trader_id) where trader_id is not null;
 """
 
 
@@ -382,6 +432,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drops them all: the ledger is gone."""
     op.execute(
-        "drop table replay, dead_letter, note, replica, leader, risk_change, risk_status, signal, host, session, hold,"
-        " call, outcome, step, departure, flow, business_order, trader, ledger"
+        "drop table difference, reconciliation, replay, dead_letter, note, replica, leader, risk_change, risk_status,"
+        " signal, host, session, hold, call, outcome, step, departure, flow, business_order, trader, ledger"
     )

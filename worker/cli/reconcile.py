@@ -1,0 +1,153 @@
+"""`reconcile`: where the ledger and Tradovate differ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from worker.cli._app import example, group
+from worker.cli._errors import WRONG_USAGE, CommandRefused
+from worker.cli._output import printable, warn
+from worker.cli._partner import ReadingSettings, partner_reader, report_waits
+from worker.cli._progress import progress
+from worker.ledger import reconcile_view
+from worker.ledger.database import Database
+from worker.ledger.differences import Difference
+from worker.ledger.reconcile_runs import RunSeen
+from worker.operate.reconcile.report import as_json, as_line, event_file, found, whole_file, write_csv, write_events
+from worker.operate.reconcile.run import Reconciliation
+from worker.settings import OwnSettings, load
+
+app = group()
+
+DAYS = 7
+"""A trader signs when they first log in, which most do within a week."""
+
+
+class ReconcileSettings(ReadingSettings, OwnSettings):
+    """What `reconcile` uses."""
+
+
+@app.command(
+    epilog=example(
+        "tradovate-worker reconcile",
+        "tradovate-worker reconcile --json | jq -r '.[].traderId'",
+        "tradovate-worker reconcile --events fixes --csv differences.csv",
+        "tradovate-worker send trader.failed fixes/trader.failed.jsonl",
+    )
+)
+def reconcile(
+    *,
+    days: Annotated[
+        int, typer.Option("--days", min=0, max=10_000, help="Report who bought longer ago and has not signed.")
+    ] = DAYS,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the organization's accounts too: which are nobody's?")
+    ] = False,
+    as_json_: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all differences to a file.")] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option("--events", metavar="DIR", help="Write the events that fix them, a file for each topic."),
+    ] = None,
+) -> int:
+    """Compare the ledger with Tradovate, a line for each difference and the event that fixes it.
+
+    Changes nothing. Exit code 0 if both agree, 1 if not. It makes bulk reads, the least urgent of all calls; after
+    Ctrl-C the same command continues.
+    """
+    settings = load(ReconcileSettings)
+    _prepare(csv, events)
+    return asyncio.run(_reconcile(settings, days, csv, events, listed=listed, as_json_=as_json_))
+
+
+def _prepare(csv: Path | None, events: Path | None) -> None:
+    """Finds out now whether files can be written, and not after hundreds of calls. Raises `CommandRefused`."""
+    try:
+        if events is not None:
+            events.mkdir(parents=True, exist_ok=True)
+            _try_to_write(event_file(events, "try"))
+        if csv is not None:
+            _try_to_write(csv)
+    except OSError as error:
+        raise CommandRefused(
+            f"{error.filename} cannot be written ({error.strerror}): name another place.", WRONG_USAGE
+        ) from None
+
+
+def _try_to_write(file: Path) -> None:
+    if file.is_dir():
+        raise IsADirectoryError(21, "Is a directory", str(file))
+    probe = file.with_name(f".{file.name}.try")
+    with whole_file(probe):
+        pass
+    probe.unlink()
+
+
+async def _reconcile(
+    settings: ReconcileSettings, days: int, csv: Path | None, events: Path | None, *, listed: bool, as_json_: bool
+) -> int:
+    async with partner_reader(settings, "reconcile", report_waits) as reads:
+        work = Reconciliation(
+            reads.database,
+            reads,
+            reads.name,
+            days,
+            listed,
+            settings.tradovate_account_prefix,
+            settings.tradovate_tprop_entitlement_id,
+        )
+        run = await work.begin()
+        if run.resumed:
+            warn(f"Goes on with the run that was interrupted after {run.traders} traders.")
+        async with reads.database.connection() as connection:
+            total = await reconcile_view.size(connection)
+        with progress("Comparing traders", total) as advance:
+            advance(run.traders)
+            work.advance = advance
+            ended = await work.run(run)
+        await _report(reads.database, ended, csv, events, as_json_=as_json_)
+    return 0 if _agree(ended) else 1
+
+
+async def _report(database: Database, run: RunSeen, csv: Path | None, events: Path | None, *, as_json_: bool) -> None:
+    if csv is not None:
+        await write_csv(csv, found(database, run.id))
+    counts = {} if events is None else await write_events(database, run.id, events)
+    if as_json_:
+        await _print_json(found(database, run.id))
+    else:
+        async for difference in found(database, run.id):
+            print(printable(as_line(difference)))
+        if _agree(run):
+            print("The ledger and Tradovate agree.")
+    warn(_summary(run))
+    for topic, count in counts.items():
+        assert events is not None
+        warn(f"{count} event{'s' if count > 1 else ''}: tradovate-worker send {topic} {event_file(events, topic)}")
+
+
+async def _print_json(differences: AsyncIterator[Difference]) -> None:
+    """An array, one difference in a line: it is never whole in memory."""
+    before = "["
+    async for difference in differences:
+        print(before, orjson.dumps(as_json(difference)).decode(), sep="\n ", end="")
+        before = ","
+    print("[]" if before == "[" else "\n]")
+
+
+def _summary(run: RunSeen) -> str:
+    by_kind = ", ".join(f"{kind} {count}" for kind, count in sorted(run.counts.items()))
+    differences = sum(run.counts.values())
+    text = f"{run.traders} traders compared with {run.calls} calls: {differences} differences"
+    unread = f" {run.unread} of them could not be read at Tradovate: nothing is known of these." if run.unread else ""
+    return f"{text}{f' ({by_kind})' if by_kind else ''}.{unread}"
+
+
+def _agree(run: RunSeen) -> bool:
+    return not run.counts and not run.unread

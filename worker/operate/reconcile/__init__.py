@@ -1,0 +1,1 @@
+"""`reconcile`: where the ledger and Tradovate differ. See README.md."""
