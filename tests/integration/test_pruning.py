@@ -37,6 +37,9 @@ OLD = {
     "replica": "(name, role, seen_at) values ('gone', 'worker', {at})",
     "dead_letter": '(topic, partition, "offset", written_ms, reason, error, refusal, size, body, created_at)'
     " values ('md.signed', 0, 0, 0, 'r', 'e', 'f', 1, '', {at})",
+    "reconciliation": "(id, days, listed, by, started_at, finished_at, counts) overriding system value"
+    " values (1, 7, false, 'here', {at}, {at}, '{{}}')",
+    "difference": "(run_id, key, kind, sentence) values (1, 'k' || {at}, 'unsigned', 's')",
     "replay": "(topic, partition, \"offset\", at) values ('md.signed', 0, 0, {at})",
 }
 """A row of each other table, as it is written at `at`."""
@@ -77,9 +80,9 @@ async def test_no_other_table_grows_for_ever(database: Database) -> None:
 
 
 async def test_what_is_not_old_enough_stays(database: Database) -> None:
-    """What is a year old stays; of kept dead letters and replicas what is an hour old."""
+    """What is a year old stays; of kept dead letters, replicas and lists of differences what is an hour old."""
     left = await written(database, "1 year")
-    assert {table for table, count in left.items() if count == 0} == {"dead_letter", "replica"}
+    assert {table for table, count in left.items() if count == 0} == {"dead_letter", "difference", "replica"}
     async with database.transaction() as connection:
         for table in OLD:
             await connection.execute(f"delete from {table}")  # noqa: S608

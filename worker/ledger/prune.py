@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from worker.ledger import call_log, holds, kept_dead_letters, notes, replays
+from worker.ledger import call_log, holds, kept_dead_letters, notes, reconcile_runs, replays
 from worker.ledger.database import Connection, Database
+from worker.ledger.remembered import remember
 
 BITE = 5000
 """Rows a transaction: tens of milliseconds, so that pruning is never noticed."""
@@ -16,9 +17,9 @@ DOUBT_KEEPS = timedelta(days=30)
 
 
 async def prune(database: Database, keep: timedelta, keep_letters: timedelta) -> int:
-    """Deletes ended flows (with their steps, outcomes and notes), calls, holds, notes of no flow, and outcomes of
-    records that became no flow, when they are older than `keep`; dead letters older than `keep_letters`; which dead
-    letters were put back or dismissed, when that is older than both. Returns how many.
+    """Deletes ended flows (with their steps, outcomes and notes), calls, holds, notes of no flow, runs of `reconcile`,
+    and outcomes of records that became no flow, when they are older than `keep`; dead letters older than
+    `keep_letters`; which dead letters were put back or dismissed, when that is older than both. Returns how many.
 
     Flows in doubt stay until an operator has resolved them.
     """
@@ -28,6 +29,7 @@ async def prune(database: Database, keep: timedelta, keep_letters: timedelta) ->
         (call_log.prune, keep),
         (holds.prune, keep),
         (notes.prune, keep),
+        (reconcile_runs.prune, keep),
         (kept_dead_letters.prune, keep_letters),
         (replays.prune, max(keep, keep_letters)),  # a letter that its topic still has must not be put back twice
     )
@@ -47,19 +49,21 @@ async def _all(database: Database, some: Callable[[Connection, timedelta], Await
 
 async def _flows(connection: Connection, keep: timedelta) -> int:
     rows = await connection.fetch(
-        "with old as materialized (select id from flow where state in ('succeeded', 'failed')"
-        " and ended_at < now() - $1::interval order by ended_at limit $2)"
-        " delete from flow using old where flow.id = old.id returning flow.id",
+        "select id from flow where state in ('succeeded', 'failed') and ended_at < now() - $1::interval"
+        " order by ended_at limit $2",
         keep,
         BITE,
     )
-    if rows:
+    ids = [row["id"] for row in rows]
+    if ids:
+        await remember(connection, ids)
+        await connection.execute("delete from flow using unnest($1::uuid[]) as n (id) where flow.id = n.id", ids)
         for table in ("step", "outcome", "note", "departure"):
             await connection.execute(
                 f"delete from {table} using unnest($1::uuid[]) as n (id) where flow_id = n.id",  # noqa: S608
-                [row["id"] for row in rows],
+                ids,
             )
-    return len(rows)
+    return len(ids)
 
 
 async def _refusals(connection: Connection, keep: timedelta) -> int:

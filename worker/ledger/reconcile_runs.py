@@ -232,21 +232,19 @@ async def event_topics(connection: Connection, run_id: int) -> Mapping[str, int]
 
 
 async def prune(connection: Connection, keep: timedelta, most: int = 5000) -> int:
-    """Deletes up to `most` differences older than `KEEP_LISTS` and runs older than `keep`; never those of the run that
-    finished last. How many.
+    """Deletes up to `most` differences of runs older than `KEEP_LISTS`, and runs older than `keep` that have none left;
+    how many.
     """
     lists: str = await connection.execute(
-        "delete from difference where id in (select d.id from reconciliation r"
-        " cross join lateral (select id from difference where run_id = r.id offset 0) as d"
-        " where r.finished_at < statement_timestamp() - $1::interval and r.id <> ("
-        " select id from reconciliation where finished_at is not null order by finished_at desc limit 1) limit $2)",
+        "delete from difference where id in (select found.id from reconciliation r"
+        " cross join lateral (select id from difference where run_id = r.id limit $2) as found"
+        " where r.finished_at < statement_timestamp() - $1::interval limit $2)",
         min(keep, KEEP_LISTS),
         most,
     )
     runs: str = await connection.execute(
         "delete from reconciliation r where finished_at < statement_timestamp() - $1::interval"
-        " and not exists (select from difference where run_id = r.id) and r.id <> ("
-        " select id from reconciliation where finished_at is not null order by finished_at desc limit 1)",
+        " and not exists (select from difference where run_id = r.id)",
         keep,
     )
     return sum(int(each.rpartition(" ")[2]) for each in (lists, runs))

@@ -115,7 +115,7 @@ def whole_file(file: Path) -> Iterator[IO[str]]:
             yield text
             text.flush()
             os.fsync(text.fileno())
-        os.replace(name, file)
+        Path(name).replace(file)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
