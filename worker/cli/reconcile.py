@@ -19,7 +19,16 @@ from worker.ledger import reconcile_view
 from worker.ledger.database import Database
 from worker.ledger.differences import Difference
 from worker.ledger.reconcile_runs import RunSeen
-from worker.operate.reconcile.report import as_json, as_line, event_file, found, whole_file, write_csv, write_events
+from worker.operate.reconcile.report import (
+    EVENT_TOPICS,
+    as_json,
+    as_line,
+    event_file,
+    found,
+    try_to_write,
+    write_csv,
+    write_events,
+)
 from worker.operate.reconcile.run import Reconciliation
 from worker.settings import OwnSettings, load
 
@@ -71,22 +80,14 @@ def _prepare(csv: Path | None, events: Path | None) -> None:
     try:
         if events is not None:
             events.mkdir(parents=True, exist_ok=True)
-            _try_to_write(event_file(events, "try"))
+            for topic in EVENT_TOPICS:
+                try_to_write(event_file(events, topic))
         if csv is not None:
-            _try_to_write(csv)
+            try_to_write(csv)
     except OSError as error:
         raise CommandRefused(
             f"{error.filename} cannot be written ({error.strerror}): name another place.", WRONG_USAGE
         ) from None
-
-
-def _try_to_write(file: Path) -> None:
-    if file.is_dir():
-        raise IsADirectoryError(21, "Is a directory", str(file))
-    probe = file.with_name(f".{file.name}.try")
-    with whole_file(probe):
-        pass
-    probe.unlink()
 
 
 async def _reconcile(
@@ -144,7 +145,7 @@ async def _print_json(differences: AsyncIterator[Difference]) -> None:
 def _summary(run: RunSeen) -> str:
     by_kind = ", ".join(f"{kind} {count}" for kind, count in sorted(run.counts.items()))
     differences = sum(run.counts.values())
-    text = f"{run.traders} traders compared with {run.calls} calls: {differences} differences"
+    text = f"{run.traders} traders compared with {run.calls} calls: {differences} difference{'s' * (differences != 1)}"
     unread = f" {run.unread} of them could not be read at Tradovate: nothing is known of these." if run.unread else ""
     return f"{text}{f' ({by_kind})' if by_kind else ''}.{unread}"
 

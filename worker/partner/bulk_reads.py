@@ -151,19 +151,25 @@ async def dependents(
     spoil the bulk read of all: it is asked again in halves until that user is alone.
     """
     found: dict[int, list[Row] | Unreadable] = {}
+    halving = _Halving()
     for some in chunks(sorted(set(users)), MOST):
-        await _halved(reader, domain, entity, some, found, _Halving())
+        halving.left = _MAY_FAIL
+        await _halved(reader, domain, entity, some, found, halving)
     return found
+
+
+_MAY_FAIL = 24
+"""How often one bulk read may fail while it is asked in halves, about what three users cost: with more of them, asking
+for each alone takes fewer calls."""
 
 
 @dataclass(slots=True)
 class _Halving:
-    """One bulk read that is asked in halves. `left`: how often it may still fail, about what three users cost: with
-    more of them, or without such a read, asking for each alone takes fewer calls.
-    """
+    """Bulk reads that are asked in halves. `left`: how often this one may still fail."""
 
-    left: int = 24
+    left: int = _MAY_FAIL
     useless: bool = False  # two were answered alone, and not together
+    empty: bool = False  # a user of an empty answer was asked for alone, and had nothing: so do others
 
 
 async def _halved(
@@ -178,7 +184,7 @@ async def _halved(
         for user in users:
             found[user] = await _deps(reader, domain, entity, user)
         return
-    rows = await _ldeps(reader, domain, entity, users)
+    rows = await _ldeps(reader, domain, entity, users, halving)
     if rows is not None:
         found |= rows
         return
@@ -190,7 +196,9 @@ async def _halved(
     halving.useless |= len(users) == 2 and all(isinstance(found[user], list) and found[user] for user in users)
 
 
-async def _ldeps(reader: Reader, domain: Domain, entity: str, users: Sequence[int]) -> dict[int, list[Row]] | None:
+async def _ldeps(
+    reader: Reader, domain: Domain, entity: str, users: Sequence[int], halving: _Halving
+) -> dict[int, list[Row]] | None:
     """None when the bulk read does not exist, or does not understand."""
     path = f"/{entity}/ldeps"
     rows = await page(reader, domain, path, masterids=",".join(map(str, users)))
@@ -204,8 +212,10 @@ async def _ldeps(reader: Reader, domain: Domain, entity: str, users: Sequence[in
         found[user].append(row)
     if rows:
         reader.seen.lists.add(path)
-    elif path not in reader.seen.lists and await _deps(reader, domain, entity, users[0]) != []:
-        return None
+    elif path not in reader.seen.lists and not halving.empty:
+        if await _deps(reader, domain, entity, users[0]) != []:
+            return None
+        halving.empty = True
     return found
 
 

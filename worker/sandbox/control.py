@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from worker.errors import SandboxError
+from worker.sandbox import changing
 from worker.sandbox.config import SwitchError, switch_values, with_switches
 from worker.sandbox.faults import FaultError
 from worker.sandbox.operation import Domain
@@ -52,6 +53,8 @@ class Control:
             ("POST", "/control/close-sessions"): lambda _: self.close_sessions(),
             ("POST", "/control/move"): self.move,
             ("POST", "/control/seed"): self.seed,
+            ("POST", "/control/change"): self.change,
+            ("POST", "/control/remove"): self.remove,
             ("POST", "/control/sign"): self.sign,
             ("POST", "/control/alert"): self.alert,
             ("POST", "/control/review"): self.review,
@@ -191,30 +194,20 @@ class Control:
             self._sandbox.core.hub.drop(domain)
         return {"domain": domain, "port": port}
 
-    def seed(self, data: dict[str, Any]) -> dict[str, Any]:
+    def seed(self, data: dict[str, Any]) -> dict[str, list[int]]:
         """Put entities there that nobody made by a call: `users` (name, email), `accounts` (name, balance; or how many
-        of names of their own), `permissions` (accountId, userId, status); `foreign: true` makes them another
-        organization's.
+        of names of their own), `permissions` (accountId, userId, status), `subscriptions` (userId, cancelledRenewal), `plugins` (userId,
+        entitlementId); `foreign: true` makes users, accounts and permissions another organization's.
         """
-        world, now = self._sandbox.core.world, self._sandbox.clock()
-        foreign = bool(data.get("foreign", False))
-        wanted = data.get("accounts", [])
-        users = [world.add_user(u["name"], u["email"], now, foreign=foreign) for u in data.get("users", [])]
-        accounts = [
-            world.add_account(a["name"], float(a.get("balance", 50_000)), now, foreign=foreign)
-            for a in (_unnamed(wanted, world) if isinstance(wanted, int) else wanted)
-        ]
-        permissions = [
-            world.add_permission(
-                p["accountId"], world.users.rows[p["userId"]], p.get("status", "Accepted"), now, foreign=foreign
-            )
-            for p in data.get("permissions", [])
-        ]
-        return {
-            "userIds": [row["id"] for row in users],
-            "accountIds": [row["id"] for row in accounts],
-            "tradingPermissionIds": [row["id"] for row in permissions],
-        }
+        return changing.seed(self._sandbox.core.world, data, self._sandbox.clock())
+
+    def change(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Change fields of an entity, as people do at the partner's site: `entity`, `id`, and the fields."""
+        return changing.change(self._sandbox.core.world, data)
+
+    def remove(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Remove entities: `entity`, `ids`; with a user, all that the user has."""
+        return changing.remove(self._sandbox.core.world, data)
 
     def sign(self, data: dict[str, Any]) -> dict[str, Any]:
         """Sign the Market Data Agreement for `userId`, or for each of `userIds`; each raises a signal.
@@ -289,10 +282,6 @@ class Control:
         """Forget all entities, sessions, counts, calls and faults; switches stay."""
         self._sandbox.reset()
         return {"ok": True}
-
-
-def _unnamed(number: int, world: World) -> list[dict[str, Any]]:
-    return [{"name": f"SEEDED{len(world.accounts.rows) + at}"} for at in range(number)]
 
 
 def _object(data: Any, path: str) -> dict[str, Any]:

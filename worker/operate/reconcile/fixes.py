@@ -13,20 +13,18 @@ from worker.ledger.differences import Fix
 from worker.ledger.reconcile_view import LedgerTrader
 from worker.operate.reconcile.standing import FAILED, LEFT, SIGNED, Standing
 
-REASON = "reconcile: the ledger and Tradovate differ"
-
 PREFIX = "reconcile-"
 
 
 def fails(standing: Standing, trader: LedgerTrader, account_id: int, permission_id: int) -> Fix:
     """`trader.failed`: this trading permission is revoked, and no other one on its account."""
-    body = {"traderId": trader.trader_id, "tradingPermissionIds": [permission_id], "reason": REASON}
+    body = {"traderId": trader.trader_id, "tradingPermissionIds": [permission_id]}
     return _fix(standing, FAILED, (trader.trader_id, account_id, permission_id), body)
 
 
 def departs(standing: Standing, trader: LedgerTrader) -> Fix:
     """`trader.left`: everything of the user is cancelled, at once: there is nothing whose day could be waited for."""
-    body = {"traderId": trader.trader_id, "userId": trader.user_id, "immediate": True, "reason": REASON}
+    body = {"traderId": trader.trader_id, "userId": trader.user_id, "immediate": True}
     return _fix(standing, LEFT, (trader.trader_id, trader.user_id), body)
 
 

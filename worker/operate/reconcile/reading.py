@@ -81,18 +81,29 @@ class Reading:
     async def of(cls, reads: Reads, rules: Rules, known: Sequence[Known]) -> Reading:
         """Reads what the comparison of these traders needs."""
         made = cls(reads, rules, {each.user: Tradovate() for each in known}, set())
-        await made._read(Domain.DEMO, PERMISSION, made.seen)
-        await made._read(Domain.LIVE, PLUGIN, made.seen)
+        trades = next((each.user for each in known if each.standing.active), None)
+        signed = next((each.user for each in known if each.standing.active and each.standing.signed), None)
+        await made._read(Domain.DEMO, PERMISSION, made.seen, likely=trades)
+        await made._read(Domain.LIVE, PLUGIN, made.seen, likely=signed)
         await made._bills(known)
         await made._users(known)
         await made._accounts(known)
         return made
 
-    async def _read(self, domain: Domain, entity: str, users: Iterable[int]) -> None:
+    async def _read(self, domain: Domain, entity: str, users: Iterable[int], *, likely: int | None = None) -> None:
+        """`likely`: a user who should have some. If nobody has, and this one has when asked for alone, the bulk read
+        does not understand several users: each is asked for alone.
+        """
         wanted = [user for user in users if user not in self.unread]
         if not wanted:
             return
-        for user, rows in (await self.reads.of_users(domain, entity, wanted)).items():
+        found = dict(await self.reads.of_users(domain, entity, wanted))
+        if likely in wanted and len(wanted) > 1 and not any(found.values()):
+            alone = await self.reads.of_users(domain, entity, [likely])
+            if any(alone.values()):
+                for user in wanted:
+                    found |= await self.reads.of_users(domain, entity, [user])
+        for user, rows in found.items():
             if isinstance(rows, Unreadable):
                 self.unread.add(user)
             else:

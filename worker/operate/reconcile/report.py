@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
-import tempfile
+import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ import orjson
 from schemas.times import utc_text
 from worker.ledger import reconcile_runs
 from worker.ledger.database import Database
-from worker.ledger.differences import Difference, Kind
+from worker.ledger.differences import Difference, Fix, Kind
 
 EVENT_TOPICS = ("trader.failed", "trader.left", "md.signed")
 """Topics of which `--events` may write a file."""
@@ -44,7 +45,7 @@ async def found(database: Database, run_id: int) -> AsyncIterator[Difference]:
 def as_line(difference: Difference) -> str:
     """For an operator: one line."""
     fix = difference.fix
-    event = "" if fix is None else f" Fixed by {fix.topic} {orjson.dumps(dict(fix.body)).decode()}"
+    event = "" if fix is None else f" Fixed by {fix.topic}: {_event(fix)}"
     return f"{difference.kind}: {difference.sentence}{event}"
 
 
@@ -63,7 +64,7 @@ def as_json(difference: Difference) -> dict[str, Any]:
         "cancelBefore": None if before is None else utc_text(before),
         "text": difference.sentence,
         "topic": None if fix is None else fix.topic,
-        "event": None if fix is None else dict(fix.body),
+        "event": None if fix is None else _ordered(fix),
     }
 
 
@@ -96,7 +97,7 @@ async def write_events(database: Database, run_id: int, folder: Path) -> Mapping
                     page = await reconcile_runs.events(connection, run_id, topic, after)
                 if not page:
                     break
-                text.writelines(orjson.dumps(dict(fix.body)).decode() + "\n" for fix in page)
+                text.writelines(_event(fix) + "\n" for fix in page)
                 after = page[-1].event_id
     return counts
 
@@ -109,13 +110,38 @@ def event_file(folder: Path, topic: str) -> Path:
 @contextmanager
 def whole_file(file: Path) -> Iterator[IO[str]]:
     """A file that takes its place when the block has ended well, on the disk; else nothing has changed."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    growing = _beside(file)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as text:
+        with growing.open("x", encoding="utf-8", newline="") as text:
             yield text
             text.flush()
             os.fsync(text.fileno())
-        Path(name).replace(file)
+        growing.replace(file)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        growing.unlink(missing_ok=True)
         raise
+
+
+def try_to_write(file: Path) -> None:
+    """Raises `OSError` unless `file` could be written now; it is not touched."""
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+    probe = _beside(file)
+    try:
+        probe.touch(exist_ok=False)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from None
+    probe.unlink()
+
+
+def _beside(file: Path) -> Path:
+    return file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+
+
+def _ordered(fix: Fix) -> dict[str, Any]:
+    """The event with its id first: the ledger does not keep the order of fields."""
+    return {"eventId": fix.event_id, **dict(sorted(fix.body.items()))}
+
+
+def _event(fix: Fix) -> str:
+    return orjson.dumps(_ordered(fix)).decode()

@@ -48,6 +48,7 @@ class Reconciliation:
     account_prefix: str
     entitlement_id: int | None
     advance: Callable[[int], None] = lambda _traders: None
+    page: int = PAGE
     _counted: int = field(default=0)
 
     async def begin(self) -> Run:
@@ -103,7 +104,7 @@ class Reconciliation:
 
     async def _page(self, after: str | None) -> list[LedgerTrader]:
         async with self.database.connection() as connection:
-            return await reconcile_view.page(connection, after, PAGE)
+            return await reconcile_view.page(connection, after, self.page)
 
     async def _again(self, trader_ids: Iterable[str]) -> list[LedgerTrader]:
         async with self.database.connection() as connection:
@@ -111,7 +112,7 @@ class Reconciliation:
 
     async def _found_so_far(self, run: Run, after: str | None) -> list[str]:
         async with self.database.connection() as connection:
-            return await reconcile_runs.found_so_far(connection, run, after, PAGE)
+            return await reconcile_runs.found_so_far(connection, run, after, self.page)
 
     async def _compare(self, traders: Sequence[LedgerTrader]) -> tuple[Sequence[Difference], int]:
         """The differences of these traders, and how many of them could not be read."""

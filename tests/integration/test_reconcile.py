@@ -1,0 +1,261 @@
+"""`reconcile` on a real ledger and the sandbox: what it reports, what it does not, and what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.ledger_rows import LedgerRows
+from tests.support.running_firm import RunningFirm, running_firm
+from worker.ledger.differences import Difference, Kind
+from worker.ledger.prune import prune
+from worker.ledger.reconcile_runs import RunSeen, RunTaken
+from worker.operate.partner_reader import PartnerReader
+from worker.operate.reconcile.report import found
+from worker.operate.reconcile.run import Reconciliation
+
+T_PROP = 31
+
+
+@pytest.fixture
+async def firm(ledger_url: str) -> AsyncIterator[RunningFirm]:
+    """A firm that runs already."""
+    async with running_firm(ledger_url) as made:
+        yield made
+
+
+def reconciliation(reader: PartnerReader, **changes: Any) -> Reconciliation:
+    question: dict[str, Any] = {"days": 7, "listed": False, "account_prefix": "EVAL", "entitlement_id": T_PROP}
+    return Reconciliation(reader.database, reader, "the test", **{**question, **changes})
+
+
+async def compared(firm: RunningFirm, **changes: Any) -> tuple[RunSeen, Sequence[Difference]]:
+    """A whole run, and what it found."""
+    async with firm.reader() as reader:
+        work = reconciliation(reader, **changes)
+        run = await work.run(await work.begin())
+        return run, [each async for each in found(reader.database, run.id)]
+
+
+def kinds(differences: Sequence[Difference]) -> list[tuple[str, str | None]]:
+    return [(each.kind.value, each.trader_id) for each in differences]
+
+
+def change(firm: RunningFirm, entity: str, entity_id: int, **fields: Any) -> None:
+    firm.partner.sandbox.control.change({"entity": entity, "id": entity_id, **fields})
+
+
+def remove(firm: RunningFirm, entity: str, *ids: int) -> None:
+    firm.partner.sandbox.control.remove({"entity": entity, "ids": list(ids)})
+
+
+async def test_each_kind_is_found_once_and_nothing_else(firm: RunningFirm) -> None:
+    """On a sandbox into which each kind of difference was put, those are reported, and nothing of other traders."""
+    rows = LedgerRows(firm)
+    users, accounts, permissions = firm.traders(12)
+    names = [
+        "agrees", "approved", "failed", "departed", "revoked", "no account", "no user", "unentitled", "unsigned",
+        "billed", "signed before", "archived",
+    ]  # fmt: skip
+    long_ago = {"unsigned": timedelta(days=8), "signed before": timedelta(days=300)}
+    at = dict(zip(names, zip(users, accounts, permissions, strict=True), strict=True))
+    for name, (user, account, permission) in at.items():
+        ago = long_ago.get(name, timedelta(days=1))
+        facts = {"accountName": f"EVAL{accounts.index(account)}"}
+        await rows.bought(name, user, account, permission, ago=ago, facts=facts)
+    firm.seed(subscriptions=[{"userId": user} for user in users])
+    change(firm, "tradingPermission", at["approved"][2], status="Approved")
+    await rows.failed("failed", [at["failed"][2]])
+    await rows.left("departed", at["departed"][0])
+    change(firm, "tradingPermission", at["revoked"][2], status="Revoked")
+    firm.seed(plugins=[{"userId": at["signed before"][0], "entitlementId": T_PROP}])
+    remove(firm, "account", at["no account"][1])
+    remove(firm, "user", at["no user"][0])
+    await rows.flow("md.signed", user=at["unentitled"][0], facts={"entitlementId": T_PROP})
+    await rows.failed("billed", [at["billed"][2]])
+    change(firm, "tradingPermission", at["billed"][2], status="Revoked")
+    change(firm, "account", at["archived"][1], active=False, closed=True)
+    stranger = firm.seed(accounts=[{"name": "EVAL7777777"}, {"name": "OTHER1"}])["accountIds"][0]
+
+    run, differences = await compared(firm, listed=True)
+
+    assert kinds(differences) == [
+        ("permission_alive", "departed"),
+        ("permission_alive", "failed"),
+        ("permission_missing", "revoked"),
+        ("account_missing", "archived"),
+        ("account_missing", "no account"),
+        ("user_missing", "no user"),
+        ("account_unknown", None),
+        ("entitlement_missing", "unentitled"),
+        ("unsigned", "unsigned"),
+        ("billed_for_nothing", "billed"),
+        ("billed_for_nothing", "revoked"),
+    ]
+    by = {(each.kind, each.trader_id): each for each in differences}
+    assert by[Kind.ACCOUNT_UNKNOWN, None].account_id == stranger
+    left = by[Kind.PERMISSION_ALIVE, "departed"].fix
+    failed = by[Kind.PERMISSION_ALIVE, "failed"].fix
+    assert left is not None
+    assert (left.topic, left.body["traderId"]) == ("trader.left", "departed")
+    assert failed is not None
+    assert (failed.topic, failed.body["tradingPermissionIds"]) == ("trader.failed", [at["failed"][2]])
+    assert by[Kind.BILLED_FOR_NOTHING, "billed"].cancel_before is not None
+    assert {each.kind for each in differences if each.fix is None} == {
+        "permission_missing", "account_missing", "user_missing", "account_unknown", "unsigned",
+    }  # fmt: skip
+    assert (run.traders, run.unread, sum(run.counts.values())) == (12, 0, len(differences))
+
+
+async def test_what_is_in_progress_is_no_difference(firm: RunningFirm) -> None:
+    """An event that is not finished hides what it may change, and an account that a purchase makes belongs to it."""
+    rows = LedgerRows(firm)
+    users, accounts, permissions = firm.traders(7)
+    firm.seed(subscriptions=[{"userId": user} for user in users])
+    names = ["failing", "leaving", "signing", "buying", "being assigned", "graduate", "purchase"]
+    for name, user, account, permission in zip(names, users, accounts, permissions, strict=True):
+        state = "open" if name == "purchase" else "succeeded"
+        await rows.bought(name, user, account, permission, state=state, ago=timedelta(days=8))
+        if name in ("buying", "being assigned", "graduate", "leaving"):
+            await rows.failed(name, [permission])
+        if name in ("leaving", "buying", "graduate"):
+            change(firm, "tradingPermission", permission, status="Revoked")
+    await rows.flow("trader.failed", trader="failing", account=accounts[0], state="open")
+    await rows.flow("md.signed", user=users[0], facts={"entitlementId": 32}, code="cancelled", state="failed")
+    await rows.left("leaving", users[1], state="open")
+    await rows.flow("md.signed", user=users[2], state="open")
+    await rows.flow("trader.purchased", trader="buying", state="open")
+    await rows.flow("account.assigned", user=users[4], account=accounts[4], state="open")
+    await rows.bought("graduate", users[5], 555, 0, kind="passed/event")
+    for user in (users[0], users[6]):
+        firm.seed(plugins=[{"userId": user, "entitlementId": T_PROP}])
+    firm.seed(accounts=[{"name": "EVAL99999"}])  # younger than the purchase that is open
+    _, differences = await compared(firm, listed=True)
+    assert kinds(differences) == []
+
+
+class Meddling:
+    """Reads of Tradovate between which something happens; whatever else is asked goes to the real reader."""
+
+    def __init__(self, reader: PartnerReader, happens: Callable[[], Awaitable[None]]) -> None:
+        self._reader, self._happens = reader, happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    async def of_users(self, *asked: Any) -> Any:
+        """What each user has, after what happens."""
+        await self._happens()
+        return await self._reader.of_users(*asked)
+
+
+async def test_what_changes_between_two_reads_is_read_again(firm: RunningFirm) -> None:
+    """A trader who fails after the ledger was read and before Tradovate is, is no difference."""
+    rows = LedgerRows(firm)
+    (user,), (account,), (permission,) = firm.traders(1)
+    await rows.bought("cust-1", user, account, permission)
+    happened: list[int] = []
+
+    async def fails() -> None:
+        if not happened:
+            happened.append(1)
+            await rows.failed("cust-1", [permission])
+            change(firm, "tradingPermission", permission, status="Revoked")
+
+    async with firm.reader() as reader:
+        work = reconciliation(reader)
+        work.reads = Meddling(reader, fails)
+        run = await work.run(await work.begin())
+        assert run.counts == {}
+        assert happened
+
+
+async def test_an_interrupted_run_goes_on_and_two_never_work_at_once(
+    firm: RunningFirm,
+) -> None:
+    """What was compared is not read again, what was found is looked at once more, and a second command is refused while
+    the first one works.
+    """
+    rows = LedgerRows(firm)
+    users, accounts, permissions = firm.traders(6)
+    for number, (user, account, permission) in enumerate(zip(users, accounts, permissions, strict=True)):
+        await rows.bought(f"cust-{number}", user, account, permission)
+        change(firm, "tradingPermission", permission, status="Revoked")
+    async with firm.reader() as reader:
+        work = reconciliation(reader, page=2)
+        reads = 0
+
+        async def breaks() -> None:
+            nonlocal reads
+            reads += 1
+            if reads == 6:  # within the second page
+                with pytest.raises(RunTaken, match="at work"):
+                    await reconciliation(reader).begin()
+                running.cancel()  # as Ctrl-C does
+
+        work.reads = Meddling(reader, breaks)
+        running = asyncio.create_task(work.run(await work.begin()))
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    change(firm, "tradingPermission", permissions[0], status="Accepted")
+    async with firm.reader() as reader:
+        again = reconciliation(reader, page=2)
+        run = await again.begin()
+        assert (run.resumed, run.cursor, run.traders) == (True, "cust-1", 2)
+        ended = await again.run(run)
+        assert (ended.traders, ended.counts) == (6, {"permission_missing": 5})
+
+
+async def test_a_thousand_traders_cost_at_most_fifty_calls(firm: RunningFirm) -> None:
+    """Half of them active and half failed, which takes the most reads."""
+    users, accounts, permissions = firm.traders(1000)
+    await firm.rows(
+        "with n as (select * from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality"
+        " as n (user_id, account_id, permission_id, number)),"
+        " t as (insert into trader (trader_id, user_id) select 'cust-' || number, user_id from n)"
+        " insert into business_order (kind, order_id, flow_id, state, details, trader_id, user_id, account_id,"
+        " permission_id, facts, asked_at, ended_at) select 'purchased', number, gen_random_uuid(), 'succeeded', '',"
+        " 'cust-' || number, user_id, account_id, permission_id,"
+        " jsonb_build_object('accountName', 'EVAL' || number - 1),"
+        " now() - interval '1 day', case when number % 2 = 0 then now() end from n",
+        users,
+        accounts,
+        permissions,
+    )
+    for permission in permissions[1::2]:
+        change(firm, "tradingPermission", permission, status="Revoked")
+    run, differences = await compared(firm)
+    assert (run.traders, kinds(differences)) == (1000, [])
+    assert run.calls <= 50
+    assert firm.calls <= 50
+
+
+async def test_what_has_been_pruned_is_known(firm: RunningFirm) -> None:
+    """After the flows of a failure, a departure, a signature and an assignment are gone, the same traders differ."""
+    rows = LedgerRows(firm)
+    users, accounts, permissions = firm.traders(4)
+    old = timedelta(days=500)
+    for name, user, account, permission in zip(
+        ["failed", "departed", "signed", "given back"], users, accounts, permissions, strict=True
+    ):
+        await rows.bought(name, user, account, permission, ago=old + timedelta(days=1))
+    await rows.failed("failed", [permissions[0]], ago=old)
+    await rows.left("departed", users[1], ago=old)
+    await rows.flow("md.signed", user=users[2], facts={"entitlementId": T_PROP}, ago=old)
+    await rows.failed("given back", [permissions[3]], ago=old)
+    await rows.flow("account.assigned", user=users[3], account=accounts[3], ago=old - timedelta(days=1))
+    firm.seed(plugins=[{"userId": users[3], "entitlementId": T_PROP}])
+    _, before = await compared(firm)
+    async with firm.reader() as reader:
+        assert await prune(reader.database, timedelta(days=400), timedelta(days=14)) > 0
+    assert not await firm.rows("select 1 from flow")
+    _, after = await compared(firm)
+    assert kinds(after) == kinds(before) == [
+        ("permission_alive", "departed"),
+        ("permission_alive", "failed"),
+        ("entitlement_missing", "signed"),
+    ]  # fmt: skip
