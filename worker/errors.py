@@ -20,6 +20,7 @@
     │   ├── SecretKeyMissing        operate/dead_letters.py              a dead letter in the ledger needs SECRET_KEY
     │   ├── ReplayUnderWay          operate/dead_letter_settling.py      another operator replays the same topic
     │   ├── ResolutionMissing       operate/console/flow_pages.py        a form does not say how a flow ended
+    │   ├── RunTaken                ledger/reconcile_runs.py             another `reconcile` is at work
     │   ├── ReadsEnded              operate/partner_reader.py            a command's bulk reads cannot go on
     │   ├── FormTooLarge            operate/console/requests.py          more bytes than any form has
     │   ├── OtherEnvironment        ledger/environment.py                the ledger is another environment's

@@ -94,6 +94,8 @@ async def test_each_kind_is_found_once_and_nothing_else(firm: RunningFirm) -> No
         ("entitlement_missing", "unentitled"),
         ("unsigned", "unsigned"),
         ("billed_for_nothing", "billed"),
+        ("billed_for_nothing", "departed"),
+        ("billed_for_nothing", "failed"),
         ("billed_for_nothing", "revoked"),
     ]
     by = {(each.kind, each.trader_id): each for each in differences}

@@ -56,7 +56,7 @@ def reconcile(
         int, typer.Option("--days", min=0, max=10_000, help="Report who bought longer ago and has not signed.")
     ] = DAYS,
     listed: Annotated[
-        bool, typer.Option("--list", help="List the organization's accounts too: which are nobody's?")
+        bool, typer.Option("--list", help="List all accounts: which ones belong to no trader of the ledger?")
     ] = False,
     as_json_: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all differences to a file.")] = None,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from schemas.times import utc_text
 from worker.errors import OperatorError
 from worker.ledger.columns import column
 from worker.ledger.database import Connection
@@ -76,7 +77,7 @@ async def begin(connection: Connection, *, days: int, listed: bool, by: str) -> 
     )
     if row is not None and row["taken"]:
         raise RunTaken(
-            f"Another reconcile is at work, since {row['started_at']:%H:%M:%S} UTC ({row['by']}):"
+            f"Another reconcile is at work, since {utc_text(row['started_at'])} ({row['by']}):"
             " wait until it has ended; the console shows what it found."
         )
     if row is not None and row["same"]:

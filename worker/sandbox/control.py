@@ -23,7 +23,6 @@ from worker.sandbox.world import TEMPLATES
 
 if TYPE_CHECKING:
     from worker.sandbox.app import Sandbox
-    from worker.sandbox.world import World
 
 __all__ = ["Control"]
 
@@ -196,8 +195,9 @@ class Control:
 
     def seed(self, data: dict[str, Any]) -> dict[str, list[int]]:
         """Put entities there that nobody made by a call: `users` (name, email), `accounts` (name, balance; or how many
-        of names of their own), `permissions` (accountId, userId, status), `subscriptions` (userId, cancelledRenewal), `plugins` (userId,
-        entitlementId); `foreign: true` makes users, accounts and permissions another organization's.
+        of names of their own), `permissions` (accountId, userId, status), `subscriptions` (userId, cancelledRenewal),
+        `plugins` (userId, entitlementId); `foreign: true` makes users, accounts and permissions another
+        organization's.
         """
         return changing.seed(self._sandbox.core.world, data, self._sandbox.clock())
 

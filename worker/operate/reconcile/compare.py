@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from schemas.chicago import CHICAGO, day_in_chicago
+from schemas.chicago import day_in_chicago
 from schemas.permission_status import PERMISSION_ENDED, PERMISSION_USABLE
 from worker.engine.flows.days import renewal_after
 from worker.ledger.differences import Difference, Kind
@@ -78,9 +78,14 @@ def alive(row: Row) -> bool:
 
 
 def may_be_billed(standing: Standing, seen: Tradovate) -> bool:
-    """Whether it matters what the trader's user is billed for: nobody needs it, as far as it can be seen on DEMO."""
+    """Whether it matters what the trader's user is billed for: nobody needs it, as far as it can be seen on DEMO.
+
+    A trading permission that should be revoked (`permission_alive`) is no need: when it is, nobody would look again.
+    """
     under_way = standing.busy & {"trader.purchased", "trader.left", "trader.passed", "account.assigned"}
-    return not under_way and not standing.graduate and all(_over(row) for row in seen.permissions)
+    lost = {each.account_id for each in standing.grants} - {each.account_id for each in standing.active}
+    needed = any(not _over(row) and row.get("accountId") not in lost for row in seen.permissions)
+    return not (under_way or standing.graduate or needed)
 
 
 def renewing(seen: Tradovate, entity: str, today: date) -> bool:
@@ -197,8 +202,8 @@ def _billed(trader: LedgerTrader, standing: Standing, seen: Tradovate, rules: Ru
     if renews:
         before = renewal_after(rules.now)
         text = (
-            f"User {trader.user_id} of trader {trader.trader_id} has no active trading permission, and a subscription"
-            f" that renews ({', '.join(renews)}): cancel it before {before.astimezone(CHICAGO):%H:%M on %d %B %Y}"
+            f"User {trader.user_id} of trader {trader.trader_id} has no account left to trade on, and a subscription"
+            f" that renews ({', '.join(renews)}): cancel it before {str(before.time())[:5]} on {before.date()}"
             " (America/Chicago)."
         )
         fix = departs(standing, trader)
