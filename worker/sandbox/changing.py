@@ -1,4 +1,4 @@
-"""Entities that are put there, changed and removed by nobody's call: what people do at the partner's own site."""
+"""Entities that are put there, changed and removed without a call: what people do at the partner's own site."""
 
 from __future__ import annotations
 
