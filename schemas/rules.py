@@ -187,6 +187,21 @@ def at_least_one(**types: str) -> ObjectRule:
     )
 
 
+def anything(**types: str) -> ObjectRule:
+    """An object with these fields (wire name = JSON type) has to give one of them; none of them is an array."""
+    *others, last = types
+
+    def check(model: object, _context: object) -> None:
+        if not any(_is_given(model, to_snake(name)) for name in types):
+            raise broken("", "must set at least one field")
+
+    return ObjectRule(
+        says="At least one field is needed; null is as good as absent",
+        schema={"if": _all_absent(others), "then": _given(last, types[last])},
+        check=check,
+    )
+
+
 def exactly_one(**types: str) -> ObjectRule:
     """Exactly one of two fields (wire name = JSON type) has to be given; what the ledger keeps may have both."""
     first, second = types

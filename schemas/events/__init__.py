@@ -8,10 +8,12 @@ from schemas.events.base import Event, Examples, Ids
 from schemas.events.documents import file_bytes
 from schemas.events.failed import TraderFailed
 from schemas.events.left import TraderLeft
+from schemas.events.locked import AccountLocked, AccountUnlocked
 from schemas.events.passed import Application, TraderPassed
 from schemas.events.purchased import Account, ContactInfo, NewUser, TraderPurchased, UserRef
 from schemas.events.requested import PermissionRequested
 from schemas.events.reset import AccountReset
+from schemas.events.risk import RiskChange, RiskChanged
 from schemas.events.signed import MdSigned
 
 EVENTS: Mapping[str, type[Event]] = MappingProxyType(
@@ -26,6 +28,9 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
             AccountAssigned,
             PermissionRequested,
             AccountReset,
+            RiskChanged,
+            AccountLocked,
+            AccountUnlocked,
         )
     }
 )
@@ -38,7 +43,9 @@ __all__ = [
     "TOPICS",
     "Account",
     "AccountAssigned",
+    "AccountLocked",
     "AccountReset",
+    "AccountUnlocked",
     "Application",
     "ContactInfo",
     "Event",
@@ -47,6 +54,8 @@ __all__ = [
     "MdSigned",
     "NewUser",
     "PermissionRequested",
+    "RiskChange",
+    "RiskChanged",
     "TraderFailed",
     "TraderLeft",
     "TraderPassed",

@@ -35,8 +35,8 @@ class Event(Wire):
 
     @property
     def key(self) -> str | None:
-        """A key that keeps a trader's events in their order: the trader, else the user, else the account."""
-        found = self.ids.trader_id or self.ids.user_id or self.ids.account_id
+        """A key that keeps a trader's events in their order: the trader, the user, the account or else the order."""
+        found = self.ids.trader_id or self.ids.user_id or self.ids.account_id or self.ids.order_id
         return None if found is None else str(found)
 
     @property

@@ -22,12 +22,15 @@ START: Final[Mapping[str, Mapping[str, Any]]] = {
     "assigned": EVENTS["account.assigned"].examples[0],
     "requested": EVENTS["permission.requested"].examples[0],
     "reset": EVENTS["account.reset"].examples[0],
+    "risk": EVENTS["risk.changed"].examples[0],
+    "locked": EVENTS["account.locked"].examples[0],
+    "unlocked": EVENTS["account.unlocked"].examples[0],
 }
 TOPICS: Final = {
     "purchase": "trader.purchased", "by product": "trader.purchased", "failed": "trader.failed",
     "failed by ids": "trader.failed", "left": "trader.left", "signed": "md.signed", "passed": "trader.passed",
     "passed abroad": "trader.passed", "assigned": "account.assigned", "requested": "permission.requested",
-    "reset": "account.reset",
+    "reset": "account.reset", "risk": "risk.changed", "locked": "account.locked", "unlocked": "account.unlocked",
 }  # fmt: skip
 
 _PNG: Final = "data:image/png;base64,"
@@ -114,6 +117,18 @@ GOOD: Final[tuple[tuple[str, str, object], ...]] = (
     ("reset", "orderId", "100234"),
     ("reset", "tradeDate", "0001-01-01"),
     ("reset", "tradeDate", "9999-12-31"),
+    ("risk", "orderId", "100234"),
+    ("risk", "postTradeRisk.dailyLossAutoLiq", 0),
+    ("risk", "postTradeRisk.weeklyLossAutoLiq", None),
+    ("risk", "postTradeRisk", {"doNotUnlock": False}),
+    ("risk", "postTradeRisk", {"flattenTimestamp": "2026-11-20T23:00:00Z"}),
+    ("risk", "reason", "nobody reads it"),
+    ("locked", "action", "liquidate"),
+    ("locked", "action", "close_only"),
+    ("locked", "reason", "x" * 8192),
+    ("locked", "orderId", "100234"),
+    ("unlocked", "reason", "line\nline"),
+    ("unlocked", "unknown", [1]),
 )
 
 BAD: Final[tuple[tuple[str, str, object], ...]] = (
@@ -295,6 +310,28 @@ BAD: Final[tuple[tuple[str, str, object], ...]] = (
     ("reset", "tradeDate", "20261120"),
     ("reset", "tradeDate", "2026-02-30"),
     ("reset", "tradeDate", {"year": 2026}),
+    ("risk", "accountId", ABSENT),
+    ("risk", "postTradeRisk", ABSENT),
+    ("risk", "postTradeRisk", None),
+    ("risk", "postTradeRisk", {}),
+    ("risk", "postTradeRisk", {"dailyLossAutoLiq": None}),
+    ("risk", "postTradeRisk", []),
+    ("risk", "postTradeRisk.dailyLosAutoLiq", 1),
+    ("risk", "postTradeRisk.dailyLossAutoLiq", "900"),
+    ("risk", "postTradeRisk.trailingMaxDrawdownMode", "eod"),
+    ("risk", "postTradeRisk.flattenTimestamp", "2026-11-20"),
+    ("locked", "accountId", None),
+    ("locked", "action", ABSENT),
+    ("locked", "action", None),
+    ("locked", "action", "Lock"),
+    ("locked", "action", "unlock"),
+    ("locked", "reason", ABSENT),
+    ("locked", "reason", " "),
+    ("locked", "reason", "x" * 8193),
+    ("unlocked", "accountId", ABSENT),
+    ("unlocked", "accountId", "98765"),
+    ("unlocked", "reason", None),
+    ("unlocked", "reason", ""),
 )
 
 _NAMES = "firstName and lastName together must be at most 60 characters"

@@ -80,7 +80,7 @@ def test_types_have_the_names_of_their_records(tools: Made) -> None:
     parts = {
         "NewUser", "UserRef", "ContactInfo", "Account", "Application", "PreTradeRisk", "PreTradeRiskParameter",
         "PostTradeRisk", "RiskStatus", "Country", "ProductType", "TotalBy", "VerificationStatus", "TrailingMode",
-        "MarginType", "OutcomeStatus", "ErrorCode",
+        "MarginType", "RiskChange", "LockAction", "OutcomeStatus", "ErrorCode",
     }  # fmt: skip
     assert set(re.findall(r"^export (?:interface|type) (\w+)", tools.modelina, re.MULTILINE)) == records | parts
     by_json2ts = "\n".join(tools.json2ts.values())
@@ -127,6 +127,8 @@ _BAD = (
     ("trader.passed", "application.marginType", "speculator"),
     ("trader.passed", "documents", [1, "2", 3]),
     ("account.reset", "tradeDate", None),
+    ("risk.changed", "postTradeRisk.dailyLosAutoLiq", 1),
+    ("account.locked", "action", "unlock"),
 )
 
 

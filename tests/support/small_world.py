@@ -27,7 +27,18 @@ from worker.engine.flows.base import DepartureView, Rules
 from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, strictest
 from worker.engine.memory import EMPTY, Memory
 from worker.engine.planner import Planner
-from worker.engine.rows import Accepted, Claimed, DepartureRow, Finish, FlowRow, Move, OpenStep, OrderRow, TraderRow
+from worker.engine.rows import (
+    Accepted,
+    Claimed,
+    DepartureRow,
+    Finish,
+    FlowRow,
+    Move,
+    OpenStep,
+    OrderRow,
+    TraderRow,
+    TurnRow,
+)
 from worker.engine.snapshot import Snapshot
 from worker.engine.states import PLAN, StepState
 from worker.engine.steps.after_call import after_call
@@ -116,11 +127,13 @@ class SmallWorld:
         self.traders: dict[str, TraderRow] = {}
         self.orders: dict[tuple[str, str], OrderRow] = {}
         self.departures: dict[tuple[str, uuid.UUID], DepartureRow] = {}
+        self.turns: dict[tuple[str, int], TurnRow] = {}
         self.flows: dict[uuid.UUID, FlowRow] = {}
         self.steps: dict[int, Step] = {}
         self.outcomes: list[Outcome] = []
         self.late: dict[int, Callable[[], Reply]] = {}
         self._numbers = itertools.count(1)
+        self._places = itertools.count(1)
         self._token = ""
         config = self.sandbox.config
         body = {"name": config.name, "password": config.password, "appId": config.app_id, "cid": config.cid}
@@ -156,6 +169,9 @@ class SmallWorld:
             if step.state is StepState.UNKNOWN and step.attempts and step.operation in GIVES and flow.state == "open":
                 for key in {f"t:{flow.trader_id}", f"u:{flow.user_id}", step.trader_key}:
                     snapshot.add_unproven(key, step.operation)
+        for turn in self.turns.values():
+            snapshot.turns.add(turn)
+        snapshot.turns.places = [next(self._places)]
         return Planner(snapshot, self.rules)
 
     def _write(self, planner: Planner) -> None:
@@ -164,6 +180,7 @@ class SmallWorld:
         self.orders |= {(row.kind, row.order_id): row for row in changes.orders}
         self.departures |= {(row.trader_key, row.flow_id): row for row in changes.departures}
         self.departures = {key: row for key, row in self.departures.items() if row.flow_id not in changes.withdrawn}
+        self.turns |= {(row.key, row.place): row for row in changes.turns}
         self.flows |= {flow.id: flow for flow in (*changes.new_flows, *changes.flows)}
         for closed in changes.closed:
             self.steps[closed.id].state = closed.state
@@ -180,7 +197,20 @@ class SmallWorld:
             if step.open and step.waits_for and not set(changes.wakes).isdisjoint(step.waits_for):
                 step.due = min(step.due, self.now)
             step.trader_key = changes.new_trader_keys.get(step.trader_key, step.trader_key)
+        for flow_id in changes.ousted:
+            self._oust(flow_id)
         self.outcomes += [new.outcome for new in changes.outcomes]
+
+    def _oust(self, flow_id: uuid.UUID) -> None:
+        """See `ledger/turns.py`."""
+        for step in [each for each in self.steps.values() if each.flow_id == flow_id and each.open]:
+            lost_lately = step.state is StepState.UNKNOWN and step.attempts and step.due > self.now
+            if step.state is StepState.WAITING:
+                step.due = self.now
+            elif not lost_lately or step.memory.retrying.look_ups:
+                step.state = StepState.REFUSED
+                number = next(self._numbers)
+                self.steps[number] = Step(number, flow_id, PLAN, StepState.WAITING, self.now, step.trader_key)
 
     def accept(self, topic: str, **body: Any) -> uuid.UUID:
         """An event comes in."""

@@ -11,7 +11,7 @@ import orjson
 
 from schemas.events import EVENTS
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import DepartureView, Facts, OrderView, Planned, Rules, Send, TraderView, View
+from worker.engine.flows.base import DepartureView, Facts, OrderView, Planned, Queue, Rules, Send, TraderView, View
 from worker.results import Result
 
 NOW = datetime(2026, 11, 18, 16, 0, tzinfo=UTC)
@@ -53,6 +53,7 @@ def view(
     came: datetime | None = None,
     departures: Sequence[DepartureView] = (),
     unproven: Iterable[str] = (),
+    queue: Queue | None = None,
 ) -> View:
     """The view of a flow of `topic` on `event`, `after` it was accepted at `at`."""
     model = EVENTS[topic].model_validate_json(orjson.dumps(event))
@@ -71,6 +72,7 @@ def view(
         came,
         departures,
         frozenset(unproven),
+        queue,
     )
 
 

@@ -42,9 +42,11 @@ def test_of_the_minute_a_tenth_is_kept_at_least_one_at_most_60(budget: Budget) -
     assert budget.minute_limit(reserve=False) > 0
 
 
-def test_only_revocations_may_use_what_is_kept() -> None:
+def test_only_revocations_and_locks_may_use_what_is_kept() -> None:
     """No other operation may spend the last calls."""
-    assert {each.vendor for each in OPERATIONS.values() if each.limits.reserve} == {"revokeTradingPermissions"}
+    assert {each.vendor for each in OPERATIONS.values() if each.limits.reserve} == {
+        "revokeTradingPermissions", "setAdminAutoLiqAction",
+    }  # fmt: skip
 
 
 def test_a_budget_has_the_numbers_of_the_settings() -> None:

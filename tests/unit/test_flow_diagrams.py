@@ -19,7 +19,7 @@ from tests.support.firm import application
 from tests.support.views import NOW, order, view
 from tests.support.views import RULES as DEFAULTS
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import DepartureView, End, Planned, Send, View, Wait
+from worker.engine.flows.base import DepartureView, End, Planned, Queue, Send, TurnView, View, Wait
 from worker.engine.flows.departing import GIVES
 from worker.partner.operation import Resend
 from worker.partner.operations import OPERATIONS
@@ -72,6 +72,10 @@ def events(topic: str) -> Sequence[dict[str, Any]]:
         "trader.failed": [{"traderId": "t", "orderId": "100"}, {"traderId": "t", "tradingPermissionIds": [21, 22]}],
         "trader.left": [{"traderId": "t"}, {"traderId": "t", "immediate": True}],
         "trader.passed": [passed, {**passed, "documents": [FILE] * 3}],
+        "risk.changed": [
+            {"accountId": 11, "postTradeRisk": {"doNotUnlock": True}},
+            {"orderId": "100", "postTradeRisk": {"doNotUnlock": True}},
+        ],
         "account.reset": [{"accountId": 11, "tradeDate": "2026-11-20"}, {"orderId": "100", "tradeDate": "2026-11-20"}],
     }
     return ways.get(topic) or list(map(dict, EVENTS[topic].examples))
@@ -83,6 +87,14 @@ def found(status: str) -> Succeeded:
 
 def seen(status: str, **more: Any) -> Succeeded:
     return Succeeded({"requestStatus": status, **more})
+
+
+def limits(seen: bool, **found: Any) -> Succeeded:
+    return Succeeded({"shown": seen, "limits": found})
+
+
+def shown(time: str, seen: bool = False) -> Succeeded:
+    return Succeeded({"shown": seen, "adminAction": "X", "adminTimestamp": f"2026-11-18T{time}:00.000Z"})
 
 
 ENDS: Mapping[str, Sequence[Result]] = {
@@ -105,6 +117,16 @@ ENDS: Mapping[str, Sequence[Result]] = {
     "submitPartnerSubaccountDocument": (DONE, NO),
     "getPartnerSubaccountRequestStatus": (seen("InReview"), seen("Approved", accountId=7), seen("Denied"), OUT),
     "requestTradingPermission": (Succeeded({"tradingPermissionId": 21}), NO, OUT, DOUBT),
+    "updateUserAutoLiqs": (DONE, Succeeded({"shown": True}), NO, OUT, DOUBT),
+    "updateUserAutoLiqs@read": (limits(True), limits(False), limits(False, doNotUnlock="x"), OUT),
+    **{
+        f"setAdminAutoLiqAction{word}": (shown("12:00"), Succeeded({"shown": True}), NO, OUT, DOUBT)
+        for word in ("", "@unlock")
+    },
+    **{
+        f"setAdminAutoLiqAction@read{word}": (shown("12:00", True), shown("12:00"), shown("12:01"), OUT)
+        for word in ("", "_unlock")
+    },
 }  # fmt: skip
 """How steps may end whose flow asks for a value or a text."""
 
@@ -126,13 +148,34 @@ def situations(topic: str, event: dict[str, Any], facts: Mapping[str, Any]) -> I
         order(kind=kind, state="open"),
         order(kind=kind, state="in_doubt", error_code="in_doubt"),
     ]
-    users = (5,) if topic in ("trader.failed", "account.reset") else (None, 5)
+    users = (5,) if topic in ("trader.failed", "account.reset") or topic in IN_TURN else (None, 5)
+    if topic in IN_TURN:
+        for known, after in product(orders, (timedelta(0), timedelta(days=2))):
+            for queue in queues(IN_TURN[topic], facts):
+                yield view(topic, event, facts, user=5, known=known, after=after, queue=queue)
+        return
     for user, after in product(users, (timedelta(0), timedelta(days=2))):
         for known in [()] if own else orders:
             for other in others if own and not facts else [None]:
                 yield view(topic, event, facts, user=user, known=known, own=other, after=after)
         for departure in DEPARTURES:
             yield view(topic, event, facts, user=user, after=after, departures=[departure], unproven=GIVES)
+
+
+IN_TURN = {"risk.changed": "limits", "account.locked": "action", "account.unlocked": "action"}
+"""Flows whose events are executed one after the other, and their subject."""
+
+
+def queues(subject: str, facts: Mapping[str, Any]) -> Iterator[Queue]:
+    """It is the event's turn, or another event is before it, or has been executed although it came later."""
+    if facts.keys() & {"read", "answered", "rounds", "tries", "shown"}:
+        yield Queue(5, subject, begun=True)
+        if subject == "action":
+            yield Queue(5, subject, begun=True, ousted=True)
+        return
+    yield Queue(5, subject, begun=False)
+    for place in (4, 6):
+        yield Queue(5, subject, begun=False, others=(TurnView(uuid.UUID(int=9), place, subject, NOW, False),))
 
 
 DEPARTURES = [

@@ -40,6 +40,14 @@ ITEMS: list[tuple[Operation, dict[str, Any]]] = [
     (OPERATIONS["cancelEverything@demo"], {"userId": 5}),
     (ADD, {"userId": 5, "entitlementId": 31}),
     (CONTACT, {"userId": 5, "firstName": "Jane"}),
+    *(
+        (OPERATIONS[f"setAdminAutoLiqAction{word}"], {"accountId": 11, "adminAction": "LockTradingImmediately"})
+        for word in ("", "@read", "@unlock", "@read_unlock")
+    ),
+    *(
+        (OPERATIONS[f"updateUserAutoLiqs{word}"], {"accountId": 11, "_asked": {"dailyLossAutoLiq": 900}})
+        for word in ("", "@read")
+    ),
 ]
 
 
@@ -52,7 +60,7 @@ def test_every_look_up_is_tried_on_a_wrong_host() -> None:
 @pytest.mark.parametrize(("operation", "item"), ITEMS, ids=lambda value: getattr(value, "name", ""))
 async def test_a_host_that_says_404_to_everything_proves_nothing(operation: Operation, item: dict[str, Any]) -> None:
     """Neither absent, nor gone, nor not found: the host is doubted, whichever operation is looked up."""
-    for items in ([item], [item, {**item, "name": "OTHER2", "userId": 6}]):
+    for items in ([item], [item, {**item, "name": "OTHER2", "userId": 6, "accountId": 12}]):
         with pytest.raises(HostDoubted):
             await look(operation, FakeReader({}, wrong_host=True), *items)
 

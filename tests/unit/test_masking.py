@@ -114,7 +114,13 @@ def test_every_item_knows_what_is_personal_of_its_event(topic: str) -> None:
     """Of every topic: nothing that is called or looked up is without the values that its texts are masked by."""
     event = EVENTS[topic].model_validate(EVENTS[topic].examples[0])
     now = datetime.now(UTC)
-    facts = {"userId": 5, "accountId": 11, "requestId": 3, **FailedMemory().facts(Revoking(State.REVOKING, (21,)))}
+    facts = {
+        "userId": 5,
+        "accountId": 11,
+        "requestId": 3,
+        "limits": {},
+        **FailedMemory().facts(Revoking(State.REVOKING, (21,))),
+    }
     flow = FlowRow(UUID(int=1), topic, event, "e-1", None, 0, 0, None, "t", 5, "1", 11, now, now, facts)
     operations = {
         "trader.purchased": "updateContactInfo" if getattr(event, "contact_info", None) else "createTradingPermission",

@@ -241,14 +241,22 @@ async def test_a_requested_permission_is_found_by_its_email() -> None:
 
 
 def test_the_urgent_go_first() -> None:
-    """Contract 5.6: revocations, departures, entitlements, permissions, accounts, users, subaccounts, resets."""
+    """Contract 5.6: revocations, departures, entitlements, permissions, accounts, users, risk, subaccounts, resets.
+
+    Locks are as urgent as revocations.
+    """
     order = [
         "revokeTradingPermissions", "cancelEverything", "addEntitlementSubscription", "createTradingPermission",
-        "createEvaluationAccounts", "createEvaluationUsers", "createPartnerSubaccountRequest", "resetDemoAccountState",
-        "updateContactInfo", "getPartnerSubaccountRequestStatus",
+        "createEvaluationAccounts", "createEvaluationUsers", "updateUserAutoLiqs", "createPartnerSubaccountRequest",
+        "resetDemoAccountState", "updateContactInfo", "getPartnerSubaccountRequestStatus",
     ]  # fmt: skip
     ranks = [OPERATIONS[name].limits.rank for name in order]
     assert ranks == sorted(set(ranks))
+    for name, alike in (
+        ("setAdminAutoLiqAction", "revokeTradingPermissions"),
+        ("setAdminAutoLiqAction@unlock", "updateUserAutoLiqs"),
+    ):
+        assert OPERATIONS[name].limits.rank == OPERATIONS[alike].limits.rank
     assert (
         OPERATIONS["submitPartnerSubaccountDocument"].limits.rank
         == OPERATIONS["createPartnerSubaccountRequest"].limits.rank
@@ -263,17 +271,19 @@ def test_who_waits_out_maintenance() -> None:
     }  # fmt: skip
 
 
-def test_only_revocations_may_use_what_is_kept_back() -> None:
-    """A tenth of the budget is for sessions and revocations."""
+def test_only_revocations_and_locks_may_use_what_is_kept_back() -> None:
+    """A tenth of the budget is for sessions, revocations and locks; unlocks are ordinary."""
     assert {operation.vendor for operation in OPERATIONS.values() if operation.limits.reserve} == {
-        "revokeTradingPermissions"
-    }
+        "revokeTradingPermissions", "setAdminAutoLiqAction",
+    }  # fmt: skip
+    assert not OPERATIONS["setAdminAutoLiqAction@unlock"].limits.reserve
 
 
 def test_nothing_urgent_lingers() -> None:
     """Only what goes in large batches does."""
     assert {operation.vendor for operation in OPERATIONS.values() if operation.batching.lingers} == {
         "cancelEverything", "createEvaluationAccounts", "createEvaluationUsers", "resetDemoAccountState",
+        "updateUserAutoLiqs",
     }  # fmt: skip
 
 

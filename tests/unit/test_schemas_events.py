@@ -201,12 +201,22 @@ OTHER_FAULTS = [
     ("account.reset", {"accountId": 1, "tradeDate": "20261120"}, "rule_broken", "tradeDate"),
     ("account.reset", {"accountId": 1, "tradeDate": "2026-02-30"}, "rule_broken", "tradeDate"),
     ("account.reset", {"accountId": 1, "tradeDate": {"year": 2026}}, "wrong_type", "tradeDate"),
+    ("risk.changed", {"accountId": 1}, "missing_field", "postTradeRisk"),
+    ("risk.changed", {"accountId": 1, "postTradeRisk": {}}, "rule_broken", "postTradeRisk"),
+    ("risk.changed", {"accountId": 1, "postTradeRisk": {"doNotUnlock": None}}, "rule_broken", "postTradeRisk"),
+    ("risk.changed", {"accountId": 1, "postTradeRisk": {"dailyLos": 1}}, "unknown_field", "postTradeRisk.dailyLos"),
+    ("risk.changed", {"postTradeRisk": {"doNotUnlock": True}}, "missing_field", "accountId"),
+    ("account.locked", {"accountId": 1, "reason": "r"}, "missing_field", "action"),
+    ("account.locked", {"accountId": 1, "action": "close", "reason": "r"}, "rule_broken", "action"),
+    ("account.locked", {"accountId": 1, "action": "lock", "reason": ""}, "rule_broken", "reason"),
+    ("account.locked", {"action": "lock", "reason": "r"}, "missing_field", "accountId"),
+    ("account.unlocked", {"orderId": "1"}, "missing_field", "reason"),
 ]
 
 
 @pytest.mark.parametrize(("topic", "body", "code", "path"), OTHER_FAULTS)
 def test_the_other_bad_events_are_refused_by_name(topic: str, body: dict[str, Any], code: str, path: str) -> None:
-    """Each rule for the other seven events, broken, is refused with its code and field."""
+    """Each rule for the other events, broken, is refused with its code and field."""
     found = refusal(topic, body)
     assert (found.code, found.path) == (code, path)
 

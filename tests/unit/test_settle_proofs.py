@@ -60,7 +60,7 @@ def code_of(move: Move) -> ErrorCode | None:
     return move.result.code if isinstance(move, Finish) and not isinstance(move.result, Succeeded) else None
 
 
-SENT = [operation for operation in OPERATIONS.values() if not operation.name.endswith("@find")]
+SENT = [operation for operation in OPERATIONS.values() if operation.response.promises]
 EMPTY_404 = Misdirected("HTTP 404 without a body", 404)
 
 

@@ -21,7 +21,7 @@ _KEPT = {
     "engine/flows/left.py": "facts, likewise",
     "engine/flows/signed.py": "facts, likewise",
     "engine/flows/passed.py": "facts, likewise",
-    "engine/flows/reset.py": "a trade date",
+    "engine/flows/risk.py": "facts, likewise",
 }
 """Files that write a time for a program to parse, or no time that a person reads."""
 

@@ -52,9 +52,7 @@ def export(
     if begin is not None and end is not None and begin >= end:
         raise CommandRefused("--since is not before --until: nothing can be between them.", WRONG_USAGE)
     with _interruptible():
-        count = asyncio.run(
-            _export(form, begin, end, None if trader is None else clean(trader), local=local, bom=bom)
-        )
+        count = asyncio.run(_export(form, begin, end, None if trader is None else clean(trader), local=local, bom=bom))
     if not count:
         warn("There is nothing to export.")
     return 0

@@ -314,6 +314,7 @@ class Dispatcher:
             operation.limits.hour(budget.hourly),
             operation.limits.minute(budget.minute),
             operation.batching.joined,
+            operation.recovery.fresh_for,
         )
 
     def _spawn(self, work: Awaitable[Sequence[OutcomeRow]]) -> None:

@@ -123,6 +123,7 @@ def retry(
         planner.close(step.id, StepState.REFUSED)
     flow.asked_at = planner.now
     planner.take_order(flow, reopen=True)
+    planner.take_turn(flow)
     if not_made:
         flow.facts = {**flow.facts, "notMade": True}
     flow.state, flow.error_code, flow.error_text = "open", None, None

@@ -58,6 +58,7 @@ class Planner:
     _changed: dict[uuid.UUID, FlowRow] = field(default_factory=dict)
     _outcomes: list[NewOutcome] = field(default_factory=list)
     _wakes: set[str] = field(default_factory=set)
+    _ousted: list[uuid.UUID] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.shared = Shared(self.snapshot)
@@ -73,6 +74,7 @@ class Planner:
         """A new flow: takes its order if it may, and is planned for the first time."""
         self._new[flow.id] = flow
         self.take_order(flow)
+        self.take_turn(flow)
         self.plan(flow)
 
     def refuse(self, outcome: Outcome, record_key: bytes | None, trace: Mapping[str, str]) -> None:
@@ -156,10 +158,14 @@ class Planner:
             flow.asked_at,
             shared.departure_views(keys, flow.id),
             shared.unproven(keys) if names.departs else frozenset(),
+            shared.turns.queue(flow.id) if names.in_turn is not None else None,
         )
 
     def introduce(self, flow: FlowRow) -> View:
         """What the flow may look at. Its ids go into the outcome, and say which calls name its trader."""
+        names = self.names(flow)
+        if names.in_turn is not None:
+            self.shared.rows.turns.join(flow.id, self.shared.rows.turn_keys(names))
         view = self.view(flow)
         if flow.user_id is None:
             flow.user_id = view.trader.user_id
@@ -202,6 +208,14 @@ class Planner:
             left = self.shared.take_order(names, flow.id, details, flow.asked_at, reopen=reopen)
             if left is not None:
                 flow.facts = {**flow.facts, LEFT: left}
+
+    def take_turn(self, flow: FlowRow) -> None:
+        """The flow gets the last place among the events of its account, if it is executed in turn with them."""
+        names = self.names(flow)
+        if names.in_turn is not None:
+            self.shared.rows.turns.take(
+                flow.id, self.shared.rows.turn_keys(names), names.in_turn, must_act=names.must_act
+            )
 
     def _ask(self, flow: FlowRow, ask: Callable[[], Planned | Facts]) -> Planned | Facts:
         """Asks a flow. An error of its code ends that flow in doubt, and the others of the transaction go on."""
@@ -253,6 +267,7 @@ class Planner:
         self._wakes.update(planned.wakes)
         match planned.decision:
             case Send() as send:
+                self.shared.rows.turns.begin(flow.id, self.now)
                 if send.makes_user:
                     self.shared.set_maker(flow.trader_id, flow.id)
                 state = StepState.UNKNOWN if send.look_first else StepState.DUE
@@ -261,6 +276,9 @@ class Planner:
                     PlannedStep(flow, send.operation, state, due, None, send.alike, send.weight, replaces=replaces)
                 )
             case Wait() as wait:
+                if wait.ousts is not None:
+                    self.shared.rows.turns.oust(wait.ousts)
+                    self._ousted.append(wait.ousts)
                 keys = sorted(wait.keys)
                 self._steps.append(PlannedStep(flow, PLAN, StepState.WAITING, wait.until, keys, replaces=replaces))
             case End() as end:
@@ -279,6 +297,7 @@ class Planner:
         self._changed[flow.id] = flow
         self._publish(flow, end.status, flow.error_code, flow.error_text)
         self.shared.drop_maker(flow.trader_id, flow.id)
+        self.shared.rows.turns.end(flow.id)
         if self.names(flow).departs:
             withdrawn = end.error_code is ErrorCode.CANCELLED or "begun" not in flow.facts
             self.shared.end_departure(flow.id, withdrawn=withdrawn)
@@ -327,6 +346,8 @@ class Planner:
             orders=shared.changed_orders(),
             departures=shared.changed_departures(),
             withdrawn=shared.withdrawn,
+            turns=shared.rows.turns.changed(),
+            ousted=self._ousted,
             moved=[moved_step(step, move, self.now, self._new_key(step.flow)) for step, move in self._moved],
             new_steps=[step.written(self.now, wakes, self._new_key(step.flow)) for step in self._steps],
             closed=self._closed,

@@ -56,6 +56,19 @@ class DepartureRow(NamedTuple):
     ended: bool
 
 
+class TurnRow(NamedTuple):
+    """The place of an event among those of its account, under one key of the account."""
+
+    key: str
+    place: int
+    flow_id: uuid.UUID
+    subject: str
+    begun_at: datetime | None = None
+    ended: bool = False
+    ousted: bool = False  # a later event takes its place
+    must_act: bool = False  # never so: it does something that no later event does
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """An event that intake has parsed."""

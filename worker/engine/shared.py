@@ -134,7 +134,7 @@ class Shared:
         """The keys that wake the flows which wait for a row that has changed.
 
         A trader: the user has become known, or its making has ended. An order: it has got an account or a permission,
-        or has ended. A departure: it has ended.
+        or has ended. A departure: it has ended. An event of an account: it has ended.
         """
         wakes = {departure_key(flow_id) for flow_id in self._ended}
         for trader in self.changed_traders():
@@ -147,7 +147,7 @@ class Shared:
             old = self.before.orders.get(key)
             if order is not old and _news(order) != (_news(old) if old is not None else ("open", None, None)):
                 wakes.add(order_key(order.kind, order.order_id))
-        return wakes
+        return wakes | self.rows.turns.wakes()
 
 
 def _news(row: OrderRow) -> tuple[str, int | None, int | None]:

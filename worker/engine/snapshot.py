@@ -14,6 +14,7 @@ from typing import Protocol
 
 from worker.engine.flows.base import DepartureView, Names, OrderView, TraderView
 from worker.engine.rows import DepartureRow, OrderRow, TraderRow
+from worker.engine.turns import Turns
 
 
 class Digests(Protocol):
@@ -39,6 +40,7 @@ class Snapshot:
     orders: dict[tuple[str, str], OrderRow] = field(default_factory=dict)
     departures: dict[tuple[str, uuid.UUID], DepartureRow] = field(default_factory=dict)
     _unproven: list[tuple[str, str]] = field(default_factory=list)  # trader key, operation
+    turns: Turns = field(default_factory=Turns)
 
     def copy(self) -> Snapshot:
         """Another one with the same rows (which never change themselves)."""
@@ -50,6 +52,7 @@ class Snapshot:
             dict(self.orders),
             dict(self.departures),
             self._unproven,
+            self.turns.copy(),
         )
 
     def add_trader(self, row: TraderRow) -> None:
@@ -114,6 +117,17 @@ class Snapshot:
                 users |= {row.user_id} if row.user_id is not None else set()
                 traders |= {row.trader_id} if row.trader_id is not None else set()
         return {f"u:{user}" for user in users} | {f"t:{trader}" for trader in traders}
+
+    def turn_keys(self, names: Names) -> set[str]:
+        """The keys of the queue in which events about one account wait for their turn; none for other events."""
+        if names.in_turn is None:
+            return set()
+        rows = list(self.references(names))
+        orders = {row.order_id for row in rows if "/" not in row.kind}
+        accounts = {row.account_id for row in rows if row.account_id is not None}
+        orders |= {names.order_id} if names.order_id is not None else set()
+        accounts |= {names.account_id} if names.account_id is not None else set()
+        return {f"o:{order}" for order in orders} | {f"a:{account}" for account in accounts}
 
     def order_view(self, row: OrderRow, details: bytes | None = None) -> OrderView:
         """An order as flows see it; `details` of the event that asks, to tell a repeat from a conflict."""

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from worker.engine.changes import Changes
-from worker.ledger import departures, flows, orders, outbox, steps, traders
+from worker.ledger import departures, flows, orders, outbox, steps, traders, turns
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
 from worker.ledger.rows import OutcomeRow
@@ -30,6 +30,7 @@ async def write(
     await traders.write(connection, changes.traders)
     await orders.write(connection, changes.orders)
     await departures.write(connection, changes.departures, changes.withdrawn)
+    await turns.write(connection, changes.turns)
     await steps.move(connection, lease, changes.moved)
     await steps.close(connection, changes.closed)
     await steps.replace_waits(
@@ -39,5 +40,6 @@ async def write(
     await steps.add(connection, [step for step in changes.new_steps if step.replaces is None], ranks)
     written = await outbox.add(connection, changes.outcomes, source)
     await steps.wake(connection, changes.wakes, changes.now)
+    await turns.oust(connection, changes.ousted)
     await steps.change_trader_keys(connection, changes.new_trader_keys)
     return written

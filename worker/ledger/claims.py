@@ -16,7 +16,7 @@ from typing import Any
 from worker.engine.flows.departing import GIVES
 from worker.engine.states import SharedBatch, StepState
 from worker.engine.steps.splitting import Signs
-from worker.ledger import holds, host_table
+from worker.ledger import holds, host_table, steps
 from worker.ledger.budget import Budget, Closed, Wanted, room_for
 from worker.ledger.call_log import INSERT_CALLS, Opened, begin_lock, begin_read, signs_since
 from worker.ledger.database import Connection
@@ -39,6 +39,7 @@ class CallKind:
     per_hour: int | None
     per_minute: int | None = None
     joined: bool = False  # steps that say the same are one request
+    fresh_for: float | None = None  # seconds after which a step is planned again in place of being sent
 
 
 ANY_READ = "*"
@@ -89,6 +90,9 @@ class Claims:
         if lane.operation in GIVES and (leaving := [row["id"] for row in found if row["leaves"]]):
             away = await turn_away(connection, leaving)
             found = [row for row in found if row["id"] not in away]
+        if kind.fresh_for is not None and (old := [row["id"] for row in found if row["age"] >= kind.fresh_for]):
+            await steps.plan_again(connection, old)
+            found = [row for row in found if row["id"] not in old]
         groups = _calls(found, kind.most, joined=kind.joined)[: len(leases)]
         if not groups:
             return ()
@@ -246,6 +250,7 @@ async def _candidates(connection: Connection, lane: Lane, items: int) -> list[An
     """Steps that could go, oldest first, whose trader no call in flight names."""
     rows: list[Any] = await connection.fetch(
         "select id, flow_id, trader_key, alike, weight,"
+        " extract(epoch from clock_timestamp() - created_at)::float8 as age,"
         " exists (select 1 from departure d where d.trader_key = s.trader_key) as leaves"
         " from step s where operation = $1 and state = $2"
         " and lease is null and due <= statement_timestamp() and batch_id is not distinct from $4"

@@ -13,7 +13,7 @@ from typing import Any
 from worker.engine.flows.base import DepartureView
 from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, strictest
 from worker.engine.rows import DepartureRow
-from worker.engine.states import PLAN, StepState
+from worker.ledger import steps
 from worker.ledger.columns import columns
 from worker.ledger.database import Connection
 
@@ -57,7 +57,7 @@ async def turn_away(connection: Connection, step_ids: Sequence[int]) -> set[int]
         found.setdefault(row["id"], []).append(row)
     away = [step_id for step_id, theirs in found.items() if _verdict(theirs) is not Verdict.GO]
     if away:
-        await connection.execute(_PLAN_AGAIN, away, StepState.REFUSED.value, PLAN, StepState.WAITING.value)
+        await steps.plan_again(connection, away)
     return set(away)
 
 
@@ -83,14 +83,4 @@ _WRITE = """
 insert into departure (trader_key, flow_id, since, begun_at, ended)
 select * from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::boolean[])
 on conflict (trader_key, flow_id) do update set begun_at = excluded.begun_at, ended = excluded.ended
-"""
-
-_PLAN_AGAIN = """
-with away as (
-    update step set state = $2, ended_at = clock_timestamp(), memory = '{}' where id = any($1)
-    returning flow_id, trader_key, attempts),
-counted as (
-    update flow set attempts = greatest(flow.attempts, away.attempts) from away where flow.id = away.flow_id)
-insert into step (flow_id, operation, rank, state, trader_key, due)
-select flow_id, $3, 0, $4, trader_key, clock_timestamp() from away
 """

@@ -64,6 +64,11 @@ INVARIANTS: Sequence[Invariant] = (
         " and (f.state = 'open' or f.ended_at > now() - interval '1 day')",
     ),
     Invariant(
+        "turns_end",
+        "an event whose flow has ended keeps no other event of its account waiting",
+        "select f.id::text from account_turn t join flow f on f.id = t.flow_id where not t.ended and f.state <> 'open'",
+    ),
+    Invariant(
         "makers_live",
         "who makes a trader's user is under way",
         "select t.trader_id from trader t left join flow f on f.id = t.maker"

@@ -149,9 +149,7 @@ async def dismiss(connection: Connection, letter_id: int, reason: str, by: str) 
         await notes.of_letters(connection, row["topic"], [place], "dismiss", by, reason, kept=True)
 
 
-async def claim(
-    connection: Connection, ids: Collection[int], by: str, *, again: bool, named: bool = False
-) -> set[int]:
+async def claim(connection: Connection, ids: Collection[int], by: str, *, again: bool, named: bool = False) -> set[int]:
     """Notes that these are put back, and returns those that the caller may send: with `again` all but those that were
     dismissed, and with `named` these too.
 

@@ -58,7 +58,7 @@ async def _flows(connection: Connection, keep: timedelta) -> int:
     if ids:
         await remember(connection, ids)
         await connection.execute("delete from flow using unnest($1::uuid[]) as n (id) where flow.id = n.id", ids)
-        for table in ("step", "outcome", "note", "departure"):
+        for table in ("step", "outcome", "note", "departure", "account_turn"):
             await connection.execute(
                 f"delete from {table} using unnest($1::uuid[]) as n (id) where flow_id = n.id",  # noqa: S608
                 ids,

@@ -1,7 +1,8 @@
 """Loads what a transaction's flows share with others, locked, for the engine.
 
-Locks are always taken in the same order: traders by id, orders by kind and id, departures, then steps. Two transactions
-that touch the same trader or order run one after the other, so that no wake-up can fall between a look and a wait.
+Locks are always taken in the same order: traders by id, orders by kind and id, departures, queues of accounts, then
+steps. Two transactions that touch the same trader, order or queue run one after the other, so that no wake-up can fall
+between a look and a wait.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import datetime
 from worker.engine.event_flow import touched_by
 from worker.engine.rows import FlowRow
 from worker.engine.snapshot import Snapshot
-from worker.ledger import departures, orders, traders
+from worker.ledger import departures, orders, traders, turns
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
 
@@ -51,4 +52,7 @@ async def load(
         snapshot.add_departure(departure)
     for trader_key, operation in await departures.unproven(connection, leaving):
         snapshot.add_unproven(trader_key, operation)
+    in_turn = [(flow.id, names) for flow, names in zip(flows, named, strict=True) if names.in_turn is not None]
+    queues = set().union(*(snapshot.turn_keys(names) for _, names in in_turn))
+    snapshot.turns = await turns.load(connection, queues, [flow_id for flow_id, _ in in_turn], len(in_turn) * new)
     return snapshot

@@ -67,6 +67,11 @@ async def change_trader_keys(connection: Connection, keys: Mapping[str, str]) ->
         await connection.execute(_CHANGE_TRADER_KEYS, list(keys.keys()), list(keys.values()))
 
 
+async def plan_again(connection: Connection, step_ids: Sequence[int]) -> None:
+    """Ends steps that are locked and are not to be sent; their flows are planned again at once."""
+    await connection.execute(_PLAN_AGAIN, list(step_ids), StepState.REFUSED.value, PLAN, StepState.WAITING.value)
+
+
 async def still_under(connection: Connection, lease: uuid.UUID, ids: Sequence[int]) -> set[int]:
     """Those of the steps that are still under the lease; they are locked."""
     rows = await connection.fetch(
@@ -176,6 +181,16 @@ update step set trader_key = known.new_key
 from unnest($1::text[], $2::text[]) as known (key, new_key) cross join lateral (
     select id from step where trader_key = known.key and ended_at is null offset 0) as found
 where step.id = found.id
+"""
+
+_PLAN_AGAIN = """
+with away as (
+    update step set state = $2, ended_at = clock_timestamp(), memory = '{}' where id = any($1)
+    returning flow_id, trader_key, attempts),
+counted as (
+    update flow set attempts = greatest(flow.attempts, away.attempts) from away where flow.id = away.flow_id)
+insert into step (flow_id, operation, rank, state, trader_key, due)
+select flow_id, $3, 0, $4, trader_key, clock_timestamp() from away
 """
 
 _CLAIM_WAITS = """

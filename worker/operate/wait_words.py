@@ -59,6 +59,8 @@ def wait_key(key: str) -> str:
         return f"order {rest.partition(':')[2] or rest}"
     if kind == "departure":
         return f"the end of the trader's departure, flow {rest}"
+    if kind == "turn":
+        return f"its turn: an earlier event of the account, flow {rest}"
     if kind == "proven":
         return "the results of the trader's other calls"
     return f"{kind} {rest}" if rest else key

@@ -143,15 +143,16 @@ async def _fewer(
 
 
 async def dependents(
-    reader: Reader, domain: Domain, entity: str, users: Iterable[int]
+    reader: Reader, domain: Domain, entity: str, users: Iterable[int], *, owner: str = "userId"
 ) -> dict[int, list[Row] | Unreadable]:
-    """A kind of entity by user: all that each user has, or why it could not be read.
+    """A kind of entity by user: all that each user has, or why it could not be read. Likewise by account, where rows
+    say in the field `owner` whose they are.
 
     Raises `Unreadable` when the partner fails. One user whom the partner does not know, or who is another firm's, may
     spoil the bulk read of all: it is asked again in halves until that user is alone.
     """
     found: dict[int, list[Row] | Unreadable] = {}
-    halving = _Halving()
+    halving = _Halving(owner)
     for some in chunks(sorted(set(users)), MOST):
         halving.left = _MAY_FAIL
         await _halved(reader, domain, entity, some, found, halving)
@@ -167,6 +168,7 @@ for each alone takes fewer calls."""
 class _Halving:
     """Bulk reads that are asked in halves. `left`: how often this one may still fail."""
 
+    owner: str = "userId"  # the field that says whose a row is
     left: int = _MAY_FAIL
     useless: bool = False  # two were answered alone, and not together
     empty: bool = False  # a user of an empty answer was asked for alone, and had nothing: so do others
@@ -182,7 +184,7 @@ async def _halved(
 ) -> None:
     if len(users) == 1 or halving.useless or halving.left <= 0:
         for user in users:
-            found[user] = await _deps(reader, domain, entity, user)
+            found[user] = await _deps(reader, domain, entity, user, halving.owner)
         return
     rows = await _ldeps(reader, domain, entity, users, halving)
     if rows is not None:
@@ -206,22 +208,22 @@ async def _ldeps(
         return None
     found: dict[int, list[Row]] = {user: [] for user in users}
     for row in rows:
-        user = row.get("userId")
+        user = row.get(halving.owner)
         if user not in found:
             return None  # whose it is cannot be seen, so nobody is known to have none
         found[user].append(row)
     if rows:
         reader.seen.lists.add(path)
     elif path not in reader.seen.lists and not halving.empty:
-        if await _deps(reader, domain, entity, users[0]) != []:
+        if await _deps(reader, domain, entity, users[0], halving.owner) != []:
             return None
         halving.empty = True
     return found
 
 
-async def _deps(reader: Reader, domain: Domain, entity: str, user: int) -> list[Row] | Unreadable:
+async def _deps(reader: Reader, domain: Domain, entity: str, user: int, owner: str) -> list[Row] | Unreadable:
     try:
-        return [{**row, "userId": user} for row in await one(reader, domain, f"/{entity}/deps", masterid=user)]
+        return [{**row, owner: user} for row in await one(reader, domain, f"/{entity}/deps", masterid=user)]
     except NotPermitted as denied:
         return denied
 

@@ -132,6 +132,7 @@ class Recovery:
     look_up: Callable[[Reader, Sequence[Item]], Awaitable[Sequence[Result]]] | None = None
     rejection: Callable[[str], Result] = Rejected  # what a rejection with this text means
     retry_for: float | None = None  # seconds; shorter than RETRY_FOR_SECONDS where a flow must not wait so long
+    fresh_for: float | None = None  # seconds for which a step may be sent as it was planned; then it is planned again
     retry_from: float = 0.0  # seconds at least between two attempts, up to twice as long: a poll stays a poll
 
 

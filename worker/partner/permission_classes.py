@@ -9,6 +9,7 @@ from __future__ import annotations
 _READS = ("find", "finds", "item", "items", "deps", "ldeps", "list")
 _ACCOUNTING = ("account", "tradingpermission", "cashbalance")
 _CONFIGURATION = ("entitlement", "adminalert")
+_RISKS = ("accountriskstatus", "useraccountautoliq")
 _FEES = ("tradovatesubscriptionplan", "marketdatasubscriptionplan")
 
 
@@ -22,5 +23,7 @@ def access_of(endpoint: str) -> str:
     if entity in _FEES:
         return "Fees: Read"
     level = "Read" if verb in _READS or verb == "getaccounttradingpermissions" else "FullAccess"
+    if entity in _RISKS or verb in ("setadminautoliqaction", "updateuserautoliqs"):
+        return f"Risks: {level}"
     accounting = entity in _ACCOUNTING or verb in ("getaccounttradingpermissions", "resetdemoaccountstate")
     return f"{'Accounting' if accounting else 'Users'}: {level}"

@@ -1,4 +1,4 @@
-"""The samples of the seven other flows; they build upon the purchases."""
+"""The samples of the other flows; they build upon the purchases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENTITLEMENT_ID = 31
 
 def others(seeded: Sequence[int], accounts: Sequence[int], trade_date: str) -> list[Sample]:
     """In the order in which they are sent. `seeded`, `accounts`: ids of `SEED`, in its order."""
-    return [*_failed(), *_left(), *_signed(), _passed(), *_accounts(seeded, accounts, trade_date)]
+    return [*_failed(), *_left(), *_signed(), _passed(), *_accounts(seeded, accounts, trade_date), *_risk()]
 
 
 def _failed() -> list[Sample]:
@@ -147,6 +147,44 @@ def _accounts(seeded: Sequence[int], accounts: Sequence[int], trade_date: str) -
             Expect(values={"accountId": Of("demo-12", "accountId")}),
             effects={"resets": 1},
             after="demo-12",
+        ),
+    ]
+
+
+def _risk() -> list[Sample]:
+    """Three events of one account, by order and by account. Two topics have no order of their own: each is sent after
+    the outcome of the one before.
+    """
+    account = Expect(values={"accountId": Of("demo-11", "accountId")})
+    return [
+        Sample(
+            "tighter limits for an account",
+            "risk.changed",
+            {"eventId": "demo-26", "orderId": "700011", "postTradeRisk": {"dailyLossAutoLiq": 900}},
+            account,
+            effects={"risk_changes": 1},
+            after="demo-11",
+        ),
+        Sample(
+            "an account is locked",
+            "account.locked",
+            {
+                "eventId": "demo-27",
+                "accountId": Of("demo-11", "accountId"),
+                "action": "lock",
+                "reason": "identity check",
+            },
+            account,
+            effects={"admin_actions": 1},
+            after="demo-26",
+        ),
+        Sample(
+            "and unlocked",
+            "account.unlocked",
+            {"eventId": "demo-28", "orderId": "700011", "reason": "identity confirmed"},
+            account,
+            effects={"admin_actions": 1},
+            after="demo-27",
         ),
     ]
 

@@ -6,10 +6,12 @@ from worker.engine.flows.assigned import Assignment
 from worker.engine.flows.base import Flow
 from worker.engine.flows.failed import Revocation
 from worker.engine.flows.left import Departure
+from worker.engine.flows.locked import LOCKED, UNLOCKED
 from worker.engine.flows.passed import Subaccount
 from worker.engine.flows.purchased import Purchased
 from worker.engine.flows.requested import Request
 from worker.engine.flows.reset import Reset
+from worker.engine.flows.risk import RiskChange
 from worker.engine.flows.signed import Entitlement
 
 FLOWS: Mapping[str, Flow] = {
@@ -23,6 +25,9 @@ FLOWS: Mapping[str, Flow] = {
         Assignment(),
         Request(),
         Reset(),
+        RiskChange(),
+        LOCKED,
+        UNLOCKED,
     )
 }
 """In the contract's order."""

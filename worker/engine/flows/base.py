@@ -62,6 +62,27 @@ class DepartureView(NamedTuple):
     ended: bool = False
 
 
+class TurnView(NamedTuple):
+    """Another event of the account that an event is about."""
+
+    flow_id: uuid.UUID
+    place: int
+    subject: str
+    begun: datetime | None  # since when it is its turn
+    ended: bool
+    must_act: bool = False  # it does something that no later event does
+
+
+class Queue(NamedTuple):
+    """A flow's place among the events of its account, and some of the others (`engine/turns.py`)."""
+
+    place: int
+    subject: str
+    begun: bool
+    ousted: bool = False
+    others: Sequence[TurnView] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The settings that flows look at."""
@@ -92,6 +113,7 @@ class View(NamedTuple):
     came: datetime | None = None  # when the event was published, or an operator asked for it again; None: `since`
     departures: Sequence[DepartureView] = ()  # of the trader, by other events
     unproven: frozenset[str] = frozenset()  # operations of the trader's other flows: sent, and the result is unknown
+    queue: Queue | None = None  # of events that are executed one after the other
 
     @property
     def asked(self) -> datetime:
@@ -118,11 +140,15 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do until one of `keys` happens, or `until` at the latest; then it is planned again."""
+    """Nothing to do until one of `keys` happens, or `until` at the latest; then it is planned again.
+
+    `ousts`: the flow that has to end without a result of its own, if no call of it can take effect any more.
+    """
 
     keys: Sequence[str]
     until: datetime
     pending: bool = False
+    ousts: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +191,8 @@ class Names(NamedTuple):
     remembers: Sequence[str] = ()  # facts that the next owner needs even if the order got nothing that is known
     gives: bool = False  # the flow gives something to a trader, which one who leaves must not get
     departs: bool = False  # the event is a departure
+    in_turn: str | None = None  # events of its account are executed one after the other; the subject of this one
+    must_act: bool = False  # one that is executed in turn, and does something that no later one does
 
 
 def widened(names: Names, facts: Facts) -> Names:
@@ -250,6 +278,11 @@ def departure_key(flow_id: uuid.UUID) -> str:
 def proven_key(flow_id: uuid.UUID) -> str:
     """The wake key of a departure that waits for the results of its trader's other calls."""
     return f"proven:{flow_id}"
+
+
+def turn_key(flow_id: uuid.UUID) -> str:
+    """The wake key of the end of an event before which others of its account wait."""
+    return f"turn:{flow_id}"
 
 
 def trader_key(trader_id: str) -> str:

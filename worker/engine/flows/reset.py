@@ -3,24 +3,9 @@
 from __future__ import annotations
 
 from schemas.events import AccountReset
-from schemas.outcomes import ErrorCode
-from worker.engine.flows.base import (
-    SUCCEEDED,
-    End,
-    Facts,
-    Item,
-    Names,
-    OrderView,
-    Planned,
-    Rules,
-    Send,
-    View,
-    Wait,
-    failed,
-    order_key,
-)
-from worker.engine.flows.common import RECHECK, ended_by, new_round, trade_date
-from worker.engine.flows.purchased import KIND
+from worker.engine.flows.account_ref import account_of, owner_facts
+from worker.engine.flows.base import SUCCEEDED, Facts, Item, Names, Planned, Rules, Send, View
+from worker.engine.flows.common import ended_by, new_round, trade_date
 from worker.results import Result, Succeeded
 
 RESET = "resetDemoAccountState"
@@ -48,18 +33,9 @@ class Reset:
         event, facts = _event(view), new_round(view.facts, ("userId", "traderId"))
         if facts.get("reset"):
             return Planned(SUCCEEDED, facts)
-        owner = next((order for order in view.known if _meant(order, event)), None)
-        if owner is not None:
-            found = {
-                "userId": owner.user_id,
-                "traderId": owner.trader_id,
-                "accountName": owner.facts.get("accountName"),
-            }
-            facts = {**facts, **{name: value for name, value in found.items() if value is not None}}
-        account = event.account_id if event.order_id is None else _of_order(view, rules, event.order_id)
-        if isinstance(account, Wait):
-            return Planned(account, facts)
-        if isinstance(account, End):
+        facts = owner_facts(view, event, facts)
+        account = account_of(view, event, rules)
+        if not isinstance(account, int):
             return Planned(account, facts)
         return Planned(Send(RESET, alike=event.trade_date.isoformat()), {**facts, "accountId": account})
 
@@ -76,30 +52,6 @@ class Reset:
             "accountId": view.facts["accountId"],
             "resetTradeDate": trade_date(day),
         }
-
-
-def _meant(order: OrderView, event: AccountReset) -> bool:
-    if event.order_id is not None:
-        return order.order_id == event.order_id
-    return order.account_id == event.account_id
-
-
-def _of_order(view: View, rules: Rules, order_id: str) -> int | Wait | End:
-    """The account of the order that the event names."""
-    given = _event(view).account_id
-    order = next((order for order in view.known if order.order_id == order_id), None)
-    if order is None:
-        until = view.since + rules.unknown_wait
-        if view.now < until:
-            return Wait((order_key(KIND, order_id),), until)
-        return failed(ErrorCode.NOT_FOUND, f"Order {order_id} is not known.")
-    if order.account_id is None:
-        if order.state == "open":
-            return Wait((order_key(KIND, order_id),), view.now + RECHECK)
-        return failed(ErrorCode.NOT_FOUND, f"Order {order_id} has no account.")
-    if given not in (None, order.account_id):
-        return failed(ErrorCode.CONFLICT, f"Account {given} is not the one of order {order_id}.")
-    return order.account_id
 
 
 def _event(view: View) -> AccountReset:

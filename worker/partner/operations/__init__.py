@@ -10,6 +10,7 @@ from worker.partner.operations.entitlements import ADD_ENTITLEMENT, ADD_ENTITLEM
 from worker.partner.operations.permissions import CREATE_PERMISSION, REQUEST_PERMISSION
 from worker.partner.operations.resets import RESET
 from worker.partner.operations.revocations import FIND_PERMISSIONS, REVOKE
+from worker.partner.operations.risk import LOCK, READ_LIMITS, READ_LOCK, READ_UNLOCK, UNLOCK, UPDATE_LIMITS
 from worker.partner.operations.subaccounts import CHECK_DUPLICATE, CREATE_REQUEST, REQUEST_STATUS, SUBMIT_DOCUMENT
 from worker.partner.operations.users import CREATE_USERS
 
@@ -18,6 +19,8 @@ OPERATIONS: Mapping[str, Operation] = {
     for operation in (
         REVOKE,
         FIND_PERMISSIONS,
+        LOCK,
+        READ_LOCK,
         CANCEL_LIVE,
         CANCEL_DEMO,
         ADD_ENTITLEMENT,
@@ -25,6 +28,10 @@ OPERATIONS: Mapping[str, Operation] = {
         REQUEST_PERMISSION,
         CREATE_ACCOUNTS,
         CREATE_USERS,
+        UNLOCK,
+        READ_UNLOCK,
+        READ_LIMITS,
+        UPDATE_LIMITS,
         CHECK_DUPLICATE,
         CREATE_REQUEST,
         SUBMIT_DOCUMENT,

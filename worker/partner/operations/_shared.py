@@ -23,6 +23,7 @@ class Rank(IntEnum):
     PERMISSION = 30
     ACCOUNT = 40
     USER = 50
+    RISK = 55
     SUBACCOUNT = 60
     RESET = 70
     CONTACT = 80

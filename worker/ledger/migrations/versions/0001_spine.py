@@ -114,6 +114,26 @@ create table departure (
 );
 create index departure_flow on departure (flow_id);
 
+-- Events about one account, in the order in which they were accepted: each is executed when those before it have
+-- ended. One row for each key that the account is known by, with the same place: so an event that names the account and
+-- one that names the order stand in one queue. Queues are locked by key, not by row (see `worker/ledger/turns.py`).
+-- Ended ones stay as long as their flow: an older event whose account becomes known late sees that it is too late.
+create sequence account_place;
+create table account_turn (
+    key      text not null,                 -- 'a:<accountId>' or 'o:<orderId>'
+    place    bigint not null,
+    flow_id  uuid not null,
+    subject  text not null,                 -- 'action' (lock, unlock) or 'limits'
+    begun_at timestamptz,                   -- since when it is its turn
+    ended    boolean not null,
+    ousted   boolean not null,              -- a later event takes its place: it has no result, and ends without one
+    must_act boolean not null,              -- never so
+    primary key (key, place)
+);
+create index account_turn_open on account_turn (key, subject, place) where not ended;
+create index account_turn_begun on account_turn (key, subject, place) where begun_at is not null;
+create index account_turn_flow on account_turn (flow_id);
+
 -- One Tradovate operation of a flow, or a wait. States and moves: see README.md beside the ledger's code.
 -- The replica that holds `lease` may write the row until `lease_until`; every later write names the lease it was given.
 create table step (
@@ -433,5 +453,7 @@ def downgrade() -> None:
     """Drops them all: the ledger is gone."""
     op.execute(
         "drop table difference, reconciliation, replay, dead_letter, note, replica, leader, risk_change, risk_status,"
-        " signal, host, session, hold, call, outcome, step, departure, flow, business_order, trader, ledger"
+        " signal, host, session, hold, call, outcome, step, account_turn, departure, flow, business_order, trader,"
+        " ledger"
     )
+    op.execute("drop sequence account_place")

@@ -1,0 +1,151 @@
+"""`account.locked` and `account.unlocked`: what an administrator does to an account, read back before it counts.
+
+The call sets a state: an unknown result is looked up, and sent again if the account does not show it. After an answer
+the account is read: what it shows has to be the action, or what comes of it. A read that shows something else may be
+late, so it is repeated for half a minute; then the action is set again, `ROUNDS` times in all. If the account's status
+says that it was changed after our call was answered, somebody else did that, and theirs is the newer wish: the event
+has been executed and ends with a warning.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from schemas.events import AccountLocked, AccountUnlocked
+from schemas.outcomes import ErrorCode, Status
+from worker.engine.flows.account_ref import account_of, owner_facts
+from worker.engine.flows.base import SUCCEEDED, End, Facts, Item, Names, Planned, Rules, Send, View, failed, warned
+from worker.engine.flows.common import back_off, ended_by, new_round
+from worker.engine.flows.turns import ACTION, OUSTED, held_up, ousted
+from worker.results import Result, Succeeded
+
+ACTIONS = {
+    "lock": "LockTradingImmediately",
+    "liquidate": "LiquidateImmediately",
+    "close_only": "LiquidateOnlyModeImmediately",
+}
+"""By the event's word; unlocking is `Normal`."""
+
+READS = 6
+"""Reads after an answer before it is sent again: half a minute, since a read may be behind what was written."""
+
+ROUNDS = 3
+"""How often an action is set that was answered and is not shown; then an operator must look."""
+
+KEPT = ("userId", "traderId", "accountName")
+
+
+def read_again(reads: int) -> timedelta:
+    """Before read number `reads` + 1: 0, 1, 2, 4, 8 and 15 seconds."""
+    return timedelta(seconds=min(1 << (reads - 1), 15) if reads else 0)
+
+
+def after(view: View, rules: Rules, tries: int) -> datetime | None:
+    """When it is tried again after `tries`; None: at once."""
+    return view.now + back_off(view, rules, tries, rules.retry_cap) if tries else None
+
+
+def not_shown(facts: Facts, text: str) -> Planned:
+    """It was answered, and what is read does not show it."""
+    return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), facts)
+
+
+def given_way(facts: Facts) -> Planned:
+    """A later event of the account has taken its place. What was answered has taken effect, if only for a moment."""
+    if "answered" in facts:
+        return Planned(SUCCEEDED, warned(facts, "A newer event of this account came before it could be read back."))
+    return Planned(failed(ErrorCode.CANCELLED, OUSTED), facts)
+
+
+class AdminAction:
+    """`lock`, `liquidate`, `close_only`; with the topic of unlocks: back to normal."""
+
+    def __init__(self, topic: str, set_: str, read: str) -> None:
+        self.topic, self._set, self._read = topic, set_, read
+
+    def names(self, event: AccountLocked | AccountUnlocked) -> Names:
+        """The account, the order."""
+        closes = getattr(event, "action", None) == "liquidate"
+        return Names(order_id=event.order_id, account_id=event.account_id, in_turn=ACTION, must_act=closes)
+
+    def details(self, _event: AccountLocked | AccountUnlocked) -> bytes:
+        """It asks for no order."""
+        return b""
+
+    def freeze(self, event: AccountLocked | AccountUnlocked, _rules: Rules) -> AccountLocked | AccountUnlocked:
+        """As it is."""
+        return event
+
+    def plan(self, view: View, rules: Rules) -> Planned:
+        """When it is its turn it is set, then read until it is shown."""
+        event, facts = _event(view), owner_facts(view, _event(view), new_round(view.facts, KEPT))
+        if facts.get("shown"):
+            return Planned(SUCCEEDED, facts)
+        if ousted(view):
+            return given_way(facts)
+        account = facts.get("accountId") or account_of(view, event, rules)
+        if not isinstance(account, int):
+            return Planned(account, facts)
+        facts = {**facts, "accountId": account}
+        waits = held_up(view)
+        if waits is not None:
+            return Planned(waits, facts)
+        if "answered" in facts:
+            return Planned(Send(self._read, look_first=True, at=view.now + read_again(facts["reads"])), facts)
+        return Planned(Send(self._set, at=after(view, rules, facts.get("rounds", 0))), facts)
+
+    def learn(self, view: View, operation: str, result: Result) -> Planned | Facts:
+        """Answered; shown; changed by somebody else; or not shown."""
+        facts = view.facts
+        if operation == self._read:
+            return _read_back(facts, result)
+        if not isinstance(result, Succeeded):
+            return ended_by(result, facts)
+        if result.value.get("shown"):
+            return {**facts, "shown": True}
+        rounds = facts.get("rounds", 0) + 1
+        return {**facts, "answered": result.value.get("adminTimestamp"), "reads": 0, "rounds": rounds, "sent": rounds}
+
+    def item(self, view: View, _operation: str, _rules: Rules) -> Item:
+        """The account and the action."""
+        event = _event(view)
+        return {
+            "accountId": view.facts["accountId"],
+            "adminAction": "Normal" if isinstance(event, AccountUnlocked) else ACTIONS[event.action],
+            "adminActionReasonCode": "Other",
+            "adminActionReason": event.reason,
+        }
+
+
+def _read_back(facts: Facts, result: Result) -> Planned | Facts:
+    if not isinstance(result, Succeeded):
+        return not_shown(facts, f"Tradovate has accepted it, and it could not be read back: {result.text}")
+    if result.value["shown"]:
+        return {**facts, "shown": True}
+    action = result.value["adminAction"]
+    if _later(result.value["adminTimestamp"], facts["answered"]):
+        text = f"Somebody changed the account after this event was executed: Tradovate shows {action}."
+        return Planned(SUCCEEDED, warned(facts, text))
+    reads = facts["reads"] + 1
+    if reads < READS:
+        return {**facts, "reads": reads}
+    if facts["rounds"] < ROUNDS:
+        return {name: value for name, value in facts.items() if name not in ("answered", "reads")}
+    return not_shown(facts, f"Tradovate has accepted it {ROUNDS} times, and shows {action}.")
+
+
+def _later(shown: str | None, answered: str | None) -> bool:
+    """Whether the account was changed after our call was answered, by the partner's own times."""
+    try:
+        return datetime.fromisoformat(str(shown)) > datetime.fromisoformat(str(answered))
+    except (TypeError, ValueError):
+        return False
+
+
+def _event(view: View) -> AccountLocked | AccountUnlocked:
+    assert isinstance(view.event, AccountLocked | AccountUnlocked)
+    return view.event
+
+
+LOCKED = AdminAction("account.locked", "setAdminAutoLiqAction", "setAdminAutoLiqAction@read")
+UNLOCKED = AdminAction("account.unlocked", "setAdminAutoLiqAction@unlock", "setAdminAutoLiqAction@read_unlock")
