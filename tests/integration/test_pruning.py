@@ -29,6 +29,8 @@ OLD = {
     f" ({FLOW}, 'plan', 0, 'done', 't:t', {{at}}, {{at}})",
     "note": f"(flow_id, at, action, by, reason) values ({FLOW}, {{at}}, 'cancel', 'Ada', 'test')",
     "departure": f"(trader_key, flow_id, since, ended) values ('t:t', {FLOW}, {{at}}, true)",
+    "account_turn": "(key, place, flow_id, subject, begun_at, ended, ousted, must_act) values"
+    f" ('a:1', 1, {FLOW}, 'action', {{at}}, true, false, false)",
     "outcome": "(outcome_id, flow_id, topic, event_id, status, headers, body, lease_until, created_at, published_at)"
     f" values ('1', {FLOW}, 'md.signed', 'e', 'failed', '{{{{}}}}', '', {{at}}, {{at}}, {{at}}),"
     " ('2', null, 'md.signed', 'bad', 'failed', '{{}}', '', {at}, {at}, {at})",

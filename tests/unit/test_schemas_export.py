@@ -60,10 +60,10 @@ def test_the_readme_has_every_field_and_code_of_an_outcome() -> None:
 
 
 def test_every_example_has_the_key_that_its_topic_promises() -> None:
-    """The trader, else the user, else the account; and an outcome's trader, else its user."""
+    """The trader, else the user, the account, the order; and an outcome's trader, else its user."""
     for model in EVENTS.values():
         for body in model.examples:
-            key = body.get("traderId") or body.get("userId") or body.get("accountId")
+            key = body.get("traderId") or body.get("userId") or body.get("accountId") or body.get("orderId")
             assert model.model_validate(dict(body)).key == (None if key is None else str(key))
     assert [Outcome.model_validate(example).key for example in OUTCOME_EXAMPLES] == ["cust-77", "cust-77"]
 

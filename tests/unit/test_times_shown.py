@@ -22,6 +22,7 @@ _KEPT = {
     "engine/flows/signed.py": "facts, likewise",
     "engine/flows/passed.py": "facts, likewise",
     "engine/flows/risk.py": "facts, likewise",
+    "engine/flows/reset.py": "a trade date",
 }
 """Files that write a time for a program to parse, or no time that a person reads."""
 
