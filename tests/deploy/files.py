@@ -14,6 +14,7 @@ import yaml
 
 from tests.support.processes import ROOT
 from worker.cli.application import application
+from worker.cli.reconcile import ReconcileSettings
 from worker.settings import BridgeSettings, DatabaseSettings, Group, KafkaSettings, RunSettings
 
 DEPLOY = ROOT / "deploy"
@@ -24,6 +25,7 @@ GROUPS: Mapping[str, type[Group]] = {
     "bridge": BridgeSettings,
     "db": DatabaseSettings,
     "topics": KafkaSettings,
+    "reconcile": ReconcileSettings,
 }
 """What the commands of long-running and one-shot containers ask for."""
 

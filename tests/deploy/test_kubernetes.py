@@ -22,11 +22,15 @@ from worker.settings import BridgeSettings, RunSettings, load
 from worker.wiring.bridge import new_bridge
 from worker.wiring.replica import Replica
 
-_WORKLOADS = [("Deployment", "worker"), ("Deployment", "bridge"), ("Job", "db-upgrade"), ("Job", "topics-create")]
+_WORKLOADS = [
+    ("Deployment", "worker"), ("Deployment", "bridge"), ("Job", "db-upgrade"), ("Job", "topics-create"),
+    ("CronJob", "reconcile"),
+]  # fmt: skip
 
 
 def _pod(kind: str, name: str) -> dict[str, Any]:
-    pod: dict[str, Any] = manifest(kind, name)["spec"]["template"]["spec"]
+    spec = manifest(kind, name)["spec"]
+    pod: dict[str, Any] = (spec["jobTemplate"]["spec"] if kind == "CronJob" else spec)["template"]["spec"]
     return pod
 
 

@@ -13,7 +13,8 @@ from tests.support.ledger_rows import LedgerRows
 from tests.support.running_firm import RunningFirm, running_firm
 from worker.ledger.differences import Difference, Kind
 from worker.ledger.prune import prune
-from worker.ledger.reconcile_runs import RunSeen, RunTaken
+from worker.ledger.reconcile_results import RunSeen
+from worker.ledger.reconcile_runs import RunTaken
 from worker.operate.partner_reader import PartnerReader
 from worker.operate.reconcile.report import found
 from worker.operate.reconcile.run import Reconciliation

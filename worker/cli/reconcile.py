@@ -18,7 +18,7 @@ from worker.cli._progress import progress
 from worker.ledger import reconcile_view
 from worker.ledger.database import Database
 from worker.ledger.differences import Difference
-from worker.ledger.reconcile_runs import RunSeen
+from worker.ledger.reconcile_results import RunSeen
 from worker.operate.reconcile.report import (
     EVENT_TOPICS,
     as_json,

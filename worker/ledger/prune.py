@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from worker.ledger import call_log, holds, kept_dead_letters, notes, reconcile_runs, replays
+from worker.ledger import call_log, holds, kept_dead_letters, notes, reconcile_results, replays
 from worker.ledger.database import Connection, Database
 from worker.ledger.remembered import remember
 
@@ -29,7 +29,7 @@ async def prune(database: Database, keep: timedelta, keep_letters: timedelta) ->
         (call_log.prune, keep),
         (holds.prune, keep),
         (notes.prune, keep),
-        (reconcile_runs.prune, keep),
+        (reconcile_results.prune, keep),
         (kept_dead_letters.prune, keep_letters),
         (replays.prune, max(keep, keep_letters)),  # a letter that its topic still has must not be put back twice
     )

@@ -7,26 +7,23 @@ cursor. Every write names the lease, and is refused (`RunTaken`) once another co
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from schemas.times import utc_text
 from worker.errors import OperatorError
 from worker.ledger.columns import column
 from worker.ledger.database import Connection
-from worker.ledger.differences import Difference, Fix, Kind
+from worker.ledger.differences import Difference
+from worker.ledger.reconcile_results import COLUMNS, SEEN, RunSeen, run_of
 
 LEASE = timedelta(seconds=60)
 """How long a run that nobody extends belongs to its command: a killed one is taken over after it."""
 
 GOES_ON_FOR = timedelta(hours=24)
 """An interrupted run that began earlier is dropped: what was compared then says too little."""
-
-KEEP_LISTS = timedelta(days=70)
-"""How long the differences of a run are kept: those of the last two month ends can be compared. Its counts stay longer.
-"""
 
 
 class RunTaken(OperatorError):
@@ -42,22 +39,6 @@ class Run:
     cursor: str | None
     traders: int
     resumed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunSeen:
-    """A run that has finished, as commands and pages read it."""
-
-    id: int
-    days: int
-    listed: bool
-    by: str
-    started_at: datetime
-    finished_at: datetime
-    traders: int
-    unread: int
-    calls: int
-    counts: Mapping[str, int]
 
 
 async def begin(connection: Connection, *, days: int, listed: bool, by: str) -> Run:
@@ -163,7 +144,7 @@ async def write_page(
             }
             for each in differences
         ]
-        names = _COLUMNS.split(", ")
+        names = COLUMNS.split(", ")
         await connection.execute(_INSERT, run.id, *(column(row[name] for row in rows) for name in names))
 
 
@@ -190,65 +171,7 @@ async def finish(connection: Connection, run: Run) -> RunSeen:
     """The run has compared everything. Raises `RunTaken`."""
     row = await connection.fetchrow(_FINISH, run.id, run.lease)
     await _written(row)
-    return _seen(row)
-
-
-async def last(connection: Connection) -> RunSeen | None:
-    """The run that finished last."""
-    row = await connection.fetchrow(
-        f"select {_SEEN} from reconciliation where finished_at is not null order by finished_at desc limit 1"  # noqa: S608
-    )
-    return None if row is None else _seen(row)
-
-
-async def differences(
-    connection: Connection, run_id: int, kind: Kind, after: int = 0, limit: int = 1000
-) -> list[tuple[int, Difference]]:
-    """A page of what a run found of one kind, in the order in which it was found, each with its number."""
-    rows = await connection.fetch(_BY_KIND, run_id, kind.value, after, limit)
-    return [(row["id"], _difference(row)) for row in rows]
-
-
-async def events(connection: Connection, run_id: int, topic: str, after: str, limit: int = 1000) -> list[Fix]:
-    """A page of the events that fix what a run found, each once, in the order of their ids."""
-    rows = await connection.fetch(
-        "select distinct on (event_id) event_topic, event_id, event_body from difference"
-        " where run_id = $1 and event_topic = $2 and event_id > $3 order by event_id limit $4",
-        run_id,
-        topic,
-        after,
-        limit,
-    )
-    return [Fix(*row) for row in rows]
-
-
-async def event_topics(connection: Connection, run_id: int) -> Mapping[str, int]:
-    """How many events fix what a run found, by topic."""
-    rows = await connection.fetch(
-        "select event_topic, count(distinct event_id) as events from difference"
-        " where run_id = $1 and event_topic is not null group by 1 order by 1",
-        run_id,
-    )
-    return {row["event_topic"]: row["events"] for row in rows}
-
-
-async def prune(connection: Connection, keep: timedelta, most: int = 5000) -> int:
-    """Deletes up to `most` differences of runs older than `KEEP_LISTS`, and runs older than `keep` that have none left;
-    how many.
-    """
-    lists: str = await connection.execute(
-        "delete from difference where id in (select found.id from reconciliation r"
-        " cross join lateral (select id from difference where run_id = r.id limit $2) as found"
-        " where r.finished_at < statement_timestamp() - $1::interval limit $2)",
-        min(keep, KEEP_LISTS),
-        most,
-    )
-    runs: str = await connection.execute(
-        "delete from reconciliation r where finished_at < statement_timestamp() - $1::interval"
-        " and not exists (select from difference where run_id = r.id)",
-        keep,
-    )
-    return sum(int(each.rpartition(" ")[2]) for each in (lists, runs))
+    return run_of(row)
 
 
 async def _written(row: Any) -> None:
@@ -256,41 +179,16 @@ async def _written(row: Any) -> None:
         raise RunTaken("Another reconcile has taken this run over: wait until that one has ended.")
 
 
-def _seen(row: Any) -> RunSeen:
-    return RunSeen(**dict(row))
-
-
-def _difference(row: Any) -> Difference:
-    values = dict(row)
-    del values["id"]
-    topic, event_id, body = (values.pop(name) for name in ("event_topic", "event_id", "event_body"))
-    return Difference(
-        **{**values, "kind": Kind(values["kind"])}, fix=None if topic is None else Fix(topic, event_id, body)
-    )
-
-
-_SEEN = "id, days, listed, by, started_at, finished_at, traders, unread, calls, counts"
-
 _FINISH = f"""
 update reconciliation set finished_at = clock_timestamp(), lease = null, lease_until = null, counts = (
     select coalesce(jsonb_object_agg(kind, found), '{{}}')
     from (select kind, count(*) as found from difference where run_id = $1 group by kind) as counted)
-where id = $1 and lease = $2 and finished_at is null returning {_SEEN}
+where id = $1 and lease = $2 and finished_at is null returning {SEEN}
 """  # noqa: S608 - a constant of ours
 
-_COLUMNS = (
-    "key, kind, sentence, trader_id, user_id, order_id, account_id, account_name, permission_id, entitlement_id,"
-    " cancel_before, event_topic, event_id, event_body"
-)
-
 _INSERT = f"""
-insert into difference (run_id, {_COLUMNS})
+insert into difference (run_id, {COLUMNS})
 select $1, * from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::bigint[],
     $9::text[], $10::bigint[], $11::bigint[], $12::timestamptz[], $13::text[], $14::text[], $15::jsonb[])
 on conflict (run_id, key) do nothing
-"""  # noqa: S608 - a constant of ours
-
-_BY_KIND = f"""
-select id, {_COLUMNS.removeprefix("key, ")} from difference
-where run_id = $1 and kind = $2 and id > $3 order by id limit $4
 """  # noqa: S608 - a constant of ours

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from worker.ledger import reconcile_results
 from worker.ledger.budget import Budget
 from worker.ledger.call_log import not_permitted
 from worker.ledger.database import DatabaseError
@@ -40,6 +41,7 @@ class Health:
     _flows: Sparing = field(init=False)
     _ended: Sparing = field(init=False)
     _keys: Sparing = field(init=False)
+    _reconciled: Sparing = field(init=False)
     not_permitted: Sequence[str] = ()  # endpoints that answer 401 to a good token
 
     def __post_init__(self) -> None:
@@ -55,6 +57,7 @@ class Health:
         self._flows = Sparing(self._read_flows)
         self._ended = Sparing(self._read_ended, least=5.0)
         self._keys = Sparing(self._read_keys, least=30.0)
+        self._reconciled = Sparing(self._read_reconciled, least=5.0)
 
     def probes(self) -> Probes:
         """For the HTTP pages."""
@@ -112,6 +115,7 @@ class Health:
                 await self._flows()
                 await self._ended()
                 await self._keys()
+                await self._reconciled()
             except (DatabaseError, TimeoutError):
                 metrics.flows.clear()  # rather nothing than something that is no longer true
         for topic, records in self.replica.subscriber.lag().items():
@@ -120,6 +124,15 @@ class Health:
     async def _read_keys(self) -> None:
         async with self.replica.database.connection() as connection:
             self.not_permitted = await not_permitted(connection)
+
+    async def _read_reconciled(self) -> None:
+        async with self.replica.database.connection() as connection:
+            figures = await reconcile_results.figures(connection)
+        metrics = self.replica.metrics
+        metrics.month_end.set(figures.month_end)
+        metrics.compared.set(figures.age)
+        for kind, count in figures.counts.items():
+            metrics.differences.labels(kind.value).set(count)
 
     async def _read_flows(self) -> None:
         counts, oldest = await open_flows(self.replica.database)

@@ -14,6 +14,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from worker.ledger.differences import Kind
 from worker.version import VERSION
 
 PREFIX = "tradovate_worker"
@@ -45,6 +46,9 @@ class Metrics:
     lockout: Gauge = field(init=False)
     token: Gauge = field(init=False)
     password: Gauge = field(init=False)
+    differences: Gauge = field(init=False)
+    compared: Gauge = field(init=False)
+    month_end: Gauge = field(init=False)
     lag: Gauge = field(init=False)
     dead_letters: Counter = field(init=False)
     ready: Gauge = field(init=False)
@@ -86,6 +90,20 @@ class Metrics:
             **make,
         )
         self.password.set(math.nan)  # not read yet: Prometheus leaves it out of a maximum, and no alert fires
+        self.differences = Gauge(
+            "reconcile_differences",
+            "Differences of ledger and Tradovate that the last run of `reconcile` found; NaN before the first.",
+            ("kind",),
+            **make,
+        )
+        self.compared = Gauge("reconcile_age_seconds", "Time since that run finished; NaN before the first.", **make)
+        self.month_end = Gauge(
+            "month_end_seconds_left",
+            "Time until 19:00 America/Chicago on the last day of the month: what a user has then is billed again.",
+            **make,
+        )
+        for gauge in (*(self.differences.labels(kind.value) for kind in Kind), self.compared, self.month_end):
+            gauge.set(math.nan)
         self.lag = Gauge(
             "consumer_lag_records", "Records behind the end, of this replica's partitions.", ("topic",), **make
         )

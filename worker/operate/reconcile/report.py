@@ -14,7 +14,7 @@ from typing import IO, Any
 import orjson
 
 from schemas.times import utc_text
-from worker.ledger import reconcile_runs
+from worker.ledger import reconcile_results
 from worker.ledger.database import Database
 from worker.ledger.differences import Difference, Fix, Kind
 
@@ -34,7 +34,7 @@ async def found(database: Database, run_id: int) -> AsyncIterator[Difference]:
         after = 0
         while True:
             async with database.connection() as connection:
-                page = await reconcile_runs.differences(connection, run_id, kind, after)
+                page = await reconcile_results.differences(connection, run_id, kind, after)
             if not page:
                 break
             for _, difference in page:
@@ -84,7 +84,7 @@ async def write_events(database: Database, run_id: int, folder: Path) -> Mapping
     former run wrote and this one does not is deleted: it must not be sent by mistake.
     """
     async with database.connection() as connection:
-        counts = await reconcile_runs.event_topics(connection, run_id)
+        counts = await reconcile_results.event_topics(connection, run_id)
     for topic in EVENT_TOPICS:
         file = event_file(folder, topic)
         if topic not in counts:
@@ -94,7 +94,7 @@ async def write_events(database: Database, run_id: int, folder: Path) -> Mapping
             after = ""
             while True:
                 async with database.connection() as connection:
-                    page = await reconcile_runs.events(connection, run_id, topic, after)
+                    page = await reconcile_results.events(connection, run_id, topic, after)
                 if not page:
                     break
                 text.writelines(_event(fix) + "\n" for fix in page)

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from worker.ledger import reconcile_runs, reconcile_view
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.ledger.differences import Difference
-from worker.ledger.reconcile_runs import LEASE, Run, RunSeen
+from worker.ledger.reconcile_results import RunSeen
+from worker.ledger.reconcile_runs import LEASE, Run
 from worker.ledger.reconcile_view import LedgerTrader
 from worker.operate.reconcile.compare import Rules, compare
 from worker.operate.reconcile.reading import Known, Reading, Reads
