@@ -20,7 +20,7 @@ from worker.version import VERSION
 
 TOKEN = "a-token-of-the-tests"
 
-PAGES = ("/", "/flows", "/dead-letters", "/calls")
+PAGES = ("/", "/flows", "/dead-letters", "/calls", "/reconcile")
 
 
 @asynccontextmanager

@@ -7,14 +7,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from tests.support.ledger_rows import LedgerRows
 from tests.support.running_firm import RunningFirm, running_firm
+from worker.ledger.database import Database
 from worker.ledger.differences import Difference, Kind
 from worker.ledger.prune import prune
 from worker.ledger.reconcile_results import RunSeen
 from worker.ledger.reconcile_runs import RunTaken
+from worker.operate.console.reconcile_page import ReconcilePage
+from worker.operate.console.render import Renderer
+from worker.operate.console.session import Session
 from worker.operate.partner_reader import PartnerReader
 from worker.operate.reconcile.report import found
 from worker.operate.reconcile.run import Reconciliation
@@ -262,3 +271,35 @@ async def test_what_has_been_pruned_is_known(firm: RunningFirm) -> None:
         ("permission_alive", "failed"),
         ("entitlement_missing", "signed"),
     ]  # fmt: skip
+
+
+async def test_the_page_shows_the_last_run(firm: RunningFirm) -> None:
+    """The counts of the run that finished last, each leading to its list; before the first, how to run one."""
+    rows = LedgerRows(firm)
+    (user,), (account,), (permission,) = firm.traders(1)
+    await rows.bought("cust<1>", user, account, permission)
+    await rows.failed("cust<1>", [permission])
+    async with firm.reader() as reader:
+        page = Starlette(routes=[Route("/reconcile", shown(reader.database))])
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(page), base_url="http://console") as browser:
+            assert "has not been compared" in (await browser.get("/reconcile")).text
+            await compared(firm)
+            counts = (await browser.get("/reconcile")).text
+            assert 'href="/reconcile?kind=permission_alive"' in counts
+            assert "<b>0</b> unsigned" in counts
+            listed = (await browser.get("/reconcile?kind=permission_alive")).text
+            assert f"trading permission {permission} on account {account}" in listed
+            assert "trader.failed" in listed
+            assert "cust&lt;1&gt;" in listed
+            assert "cust<1>" not in listed
+
+
+def shown(database: Database) -> Callable[[Request], Awaitable[Response]]:
+    """The page as one who has signed in sees it."""
+    page = ReconcilePage(database, Renderer("staging"))
+    session = Session("an id", 2**40)
+
+    async def answer(request: Request) -> Response:
+        return await page.page(request, session)
+
+    return answer

@@ -30,6 +30,7 @@ from worker.operate.console.guard import Guard
 from worker.operate.console.lists import Lists
 from worker.operate.console.live import Live
 from worker.operate.console.pause_pages import PausePages
+from worker.operate.console.reconcile_page import ReconcilePage
 from worker.operate.console.render import HEADERS, Renderer
 from worker.operate.console.session import Signer
 from worker.operate.console.why import World, world_of
@@ -109,6 +110,7 @@ class Console:
             Route(dead, action(letters.replay), methods=["POST"]),
             Route(f"{dead}/dismiss", action(letters.dismiss), methods=["POST"]),
             Route("/calls", page(lists.calls), methods=["GET"]),
+            Route("/reconcile", page(ReconcilePage(self.database, render).page), methods=["GET"]),
         ]
 
     async def aclose(self) -> None:

@@ -37,6 +37,7 @@ PAGES = (
     ("/flows", "Flows"),
     ("/dead-letters", "Dead letters"),
     ("/calls", "Calls"),
+    ("/reconcile", "Reconcile"),
 )
 """What the navigation leads to."""
 
