@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from io import BufferedReader, BytesIO, StringIO, TextIOWrapper
 from typing import Any
+from unittest.mock import patch
 
+from tests.support.commands import Ended
 from tests.support.stage import FAST
 from worker.backoff import Schedule
 from worker.cli._partner import ReadingSettings, partner_reader
+from worker.cli.import_file import ImportSettings, import_lines
+from worker.cli.main import main
 from worker.ledger.database import Database
 from worker.operate.partner_reader import PartnerReader
 from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for
 from worker.settings import load
+
+
+async def in_this_process(env: Mapping[str, str], *arguments: str, stdin: bytes = b"") -> Ended:
+    """Runs a command as an operator does, in a thread: what it prints, and its exit code."""
+
+    def run() -> Ended:
+        out, err, given = StringIO(), StringIO(), TextIOWrapper(BufferedReader(BytesIO(stdin)))
+        with (
+            patch.dict(os.environ, env),
+            patch.object(sys, "stdin", given),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            code = main(arguments)
+        return Ended(code, out.getvalue(), err.getvalue())
+
+    return await asyncio.to_thread(run)
 
 
 @dataclass
@@ -61,6 +86,15 @@ class RunningFirm:
         async with partner_reader(settings, "import", self.waits.append) as reader:
             reader.delays = Schedule(base=0.05, cap=0.05)
             yield reader
+
+    async def command(self, *arguments: str, stdin: bytes = b"", **changes: str) -> Ended:
+        """Runs a command as an operator does, in a thread of this process: what it prints, and its exit code."""
+        return await in_this_process({**self.env, **changes}, *arguments, stdin=stdin)
+
+    def import_task(self, content: bytes) -> asyncio.Task[int]:
+        """Begins an import in this very loop, so that it can be cancelled as by Ctrl-C; its exit code."""
+        settings = load(ImportSettings, env=self.env)
+        return asyncio.create_task(import_lines(settings, BytesIO(content), None, None, dry_run=False))
 
     async def rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """What a statement returns."""

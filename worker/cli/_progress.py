@@ -16,8 +16,11 @@ _AFTER = 1.0
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yields what to report of each part that is done. The bar is on standard error; on a pipe there is none."""
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Yields what to report of each part that is done. The bar is on standard error; on a pipe there is none.
+
+    `total` None: how many there are is not known.
+    """
     if not sys.stderr.isatty():
         yield lambda _done: None
         return

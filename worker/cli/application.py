@@ -28,6 +28,7 @@ COMMANDS = {
     "watch": "Outcomes as they arrive.",
     "flows": "What became of events, and mending: list, show, export, retry, cancel, resolve.",
     "dlq": "Dead letters: list, show, replay.",
+    "import": "What the firm has at Tradovate already, out of a file into the ledger.",
     "reconcile": "Where the ledger and Tradovate differ, and the events that fix it.",
     "holds": "What keeps calls back: list, clear.",
     "pause": "No more calls by any replica, until resumed.",
@@ -35,6 +36,9 @@ COMMANDS = {
     "schemas": "JSON Schema of events and outcomes, and AsyncAPI.",
 }
 """Each is a module of this package with an `app`, in the order in which help shows them."""
+
+_MODULES = {"import": "import_file"}
+"""Those whose name is a word of Python's."""
 
 HELP_COLUMNS = 100
 """No line of help is longer, examples included; `tests/unit/test_help.py` measures all of them."""
@@ -57,7 +61,7 @@ class _Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         with importing():
-            command = typer.main.get_command(import_module(f"worker.cli.{cmd_name}").app)
+            command = typer.main.get_command(import_module(f"worker.cli.{_MODULES.get(cmd_name, cmd_name)}").app)
         command.name = cmd_name
         return command
 

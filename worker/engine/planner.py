@@ -143,7 +143,7 @@ class Planner:
         row = self._own_order(flow)
         if row is not None:
             mine = row.flow_id == flow.id
-            order = shared.order_view(row, None if mine else FLOWS[flow.topic].details(flow.event))
+            order = shared.order_view(row, names.trader_id, None if mine else FLOWS[flow.topic].details(flow.event))
         keys = shared.trader_keys(names) if names.departs or (names.gives and shared.departures) else ()
         return View(
             flow.id,

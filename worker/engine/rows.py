@@ -35,7 +35,7 @@ class OrderRow(NamedTuple):
     order_id: str
     flow_id: uuid.UUID
     state: str
-    details: bytes  # keyed hash of what was ordered
+    details: bytes | None  # keyed hash of what was ordered; None: imported, and not known
     trader_id: str | None
     user_id: int | None
     account_id: int | None

@@ -129,13 +129,20 @@ class Snapshot:
         accounts |= {names.account_id} if names.account_id is not None else set()
         return {f"o:{order}" for order in orders} | {f"a:{account}" for account in accounts}
 
-    def order_view(self, row: OrderRow, details: bytes | None = None) -> OrderView:
-        """An order as flows see it; `details` of the event that asks, to tell a repeat from a conflict."""
+    def order_view(self, row: OrderRow, trader_id: str | None = None, details: bytes | None = None) -> OrderView:
+        """An order as flows see it; `trader_id` and `details` of the event that asks, to tell a repeat from a conflict.
+
+        Of an imported order the details are not known: there it is the trader alone who tells.
+        """
+        if row.details is None:
+            same = details is not None and row.trader_id == trader_id
+        else:
+            same = details is not None and not self.digests.differs(row.details, details)
         return OrderView(
             row.order_id,
             row.flow_id,
             row.state,
-            details is not None and not self.digests.differs(row.details, details),
+            same,
             row.trader_id,
             row.user_id,
             row.account_id,

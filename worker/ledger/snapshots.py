@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from worker.engine.event_flow import touched_by
+from worker.engine.flows.base import Names
 from worker.engine.rows import FlowRow
 from worker.engine.snapshot import Snapshot
 from worker.ledger import departures, orders, traders, turns
@@ -22,8 +23,14 @@ async def load(
     connection: Connection, flows: Sequence[FlowRow], vault: Vault, now: datetime, *, new: bool = False
 ) -> Snapshot:
     """Locks and reads what the flows name. `new`: traders that are not in the ledger yet get a row."""
+    return await load_named(connection, [touched_by(flow) for flow in flows], vault, now, new=new)
+
+
+async def load_named(
+    connection: Connection, named: Sequence[Names], vault: Vault, now: datetime, *, new: bool = False
+) -> Snapshot:
+    """The same of what is named otherwise."""
     snapshot = Snapshot(vault, now)
-    named = [touched_by(flow) for flow in flows]
     trader_ids = sorted({names.trader_id for names in named if names.trader_id is not None})
     user_ids = sorted({names.user_id for names in named if names.user_id is not None})
     if new:

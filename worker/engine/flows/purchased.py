@@ -240,7 +240,9 @@ def _adopted(view: View, facts: Facts) -> Facts | End:
     """The facts with an account that was there already, unless the ledger knows it as another order's."""
     value: Mapping[str, Any] = facts[ADOPTING]
     account = value["accountId"]
-    if any(order.account_id == account for order in view.known):
+    trader = _event(view).trader_id
+    # What was imported without an order id is that trader's, and now it gets one.
+    if any(order.account_id == account and (order.kind == KIND or order.trader_id != trader) for order in view.known):
         return failed(ErrorCode.CONFLICT, f"Account {account} is another order's.")
     left, terms = facts.get(LEFT, {}), _terms(_event(view))
     facts = {name: facts[name] for name in facts if name not in (ADOPTING, "seen")}

@@ -46,7 +46,7 @@ create table business_order (
     order_id      text not null,
     flow_id       uuid not null,
     state         text not null check (state in ('open', 'succeeded', 'failed', 'in_doubt')),
-    details       bytea not null,
+    details       bytea,                  -- null: imported, and not known
     trader_id     text,
     user_id       bigint,
     account_id    bigint,

@@ -1,0 +1,168 @@
+"""Whether lines are what Tradovate says: the user exists, the account exists, its trading permission is that user's.
+
+A hundred of each a call: users by name, accounts by name, trading permissions by user. What has an id is proven by the
+permission that is found; only lines that are not right are asked about one by one, to say what is wrong with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from schemas.permission_status import PERMISSION_ENDED
+from worker.engine.imported import Given, Holding
+from worker.operate.partner_reader import Dependents, PartnerReader, ReadsEnded, Row, Unreadable
+from worker.partner.operation import NotPermitted, Reader
+from worker.partner.single_reads import folded, is_id
+from worker.replies import Answer, Domain
+
+Checked = Holding | str
+"""A line that is proven, or why it is refused."""
+
+ASKED_ABOUT = 200
+"""Lines of a run of which it is asked whose the account's trading permission is: one call each. It makes a sentence
+better; a file that is wrong as a whole must not use up the budget for that."""
+
+
+@dataclass(slots=True)
+class Checks:
+    """Checks lines, one run of `import` long."""
+
+    reader: PartnerReader
+    _left: int = ASKED_ABOUT
+
+    async def check(self, lines: Sequence[Given]) -> list[Checked]:
+        """Of each line what Tradovate says. Raises `ReadsEnded`; `DatabaseError`."""
+        by_name = await self._named(
+            self.reader.users_by_name, (line.user_name for line in lines if line.user_name is not None)
+        )
+        users = [_user(line, by_name) for line in lines]
+        accounts = await self._named(
+            self.reader.accounts_by_name,
+            (
+                line.account_name
+                for line, user in zip(lines, users, strict=True)
+                if line.account_name is not None and not isinstance(user, str)
+            ),
+        )
+        # A name proves its user; a user who is named by id alone is proven by what they have.
+        asked = {
+            user.id
+            for line, user in zip(lines, users, strict=True)
+            if not isinstance(user, str) and (line.has_account or not user.proven)
+        }
+        permissions = await self._of_users(Domain.DEMO, "tradingPermission", asked)
+        by_id_alone = {user.id for user in users if isinstance(user, _User) and not user.proven}
+        there = await self._there({user for user in by_id_alone if not permissions[user]})
+        return [
+            user if isinstance(user, str) else await self._line(line, user, accounts, permissions, there)
+            for line, user in zip(lines, users, strict=True)
+        ]
+
+    async def _named(
+        self, read: Callable[[Iterable[str]], Awaitable[Mapping[str, Sequence[Row]]]], names: Iterable[str]
+    ) -> Mapping[str, Sequence[Row]]:
+        wanted = list(names)
+        return await read(wanted) if wanted else {}
+
+    async def _of_users(self, domain: Domain, entity: str, users: set[int]) -> Dependents:
+        found = await self.reader.of_users(domain, entity, sorted(users)) if users else {}
+        if len(found) > 1 and all(isinstance(rows, NotPermitted) for rows in found.values()):
+            raise ReadsEnded(f"{next(iter(found.values()))}: give the API key that permission at Tradovate.")
+        return found
+
+    async def _there(self, users: set[int]) -> Mapping[int, bool | str]:
+        """Users without a trading permission: whether they are there; a text: why that is not known."""
+        subscriptions = await self._of_users(Domain.LIVE, "tradovateSubscription", users)
+        left = sorted(user for user in users if not subscriptions[user])
+        found = await self.reader.by_id(Domain.LIVE, "user", left) if left else {}
+        return {user: _said(found.get(user)) for user in left}
+
+    async def _line(
+        self,
+        line: Given,
+        user: _User,
+        accounts: Mapping[str, Sequence[Row]],
+        permissions: Dependents,
+        there: Mapping[int, bool | str],
+    ) -> Checked:
+        said = True if user.proven else there.get(user.id, True)
+        if said is not True:
+            return said or f"User {user.id} is not known to Tradovate, or is another organization's."
+        if not line.has_account:
+            return Holding(line, user.id, user.name)
+        held = permissions[user.id]
+        if isinstance(held, Unreadable):
+            return f"User {user.id} cannot be read: {held}."
+        rows = [] if line.account_name is None else accounts.get(folded(line.account_name), [])
+        wanted = {row["id"] for row in rows if is_id(row.get("id"))}
+        if line.account_name is not None and not wanted:
+            hint = ", which follows from orderId; give accountId or accountName" if line.derived else ""
+            return f"Account {line.account_name} is not known to Tradovate{hint}."
+        if line.account_id is not None:
+            if wanted and line.account_id not in wanted:
+                return f"Account {line.account_name} is {min(wanted)} at Tradovate, not {line.account_id}."
+            wanted = {line.account_id}
+        theirs = [row for row in held if row.get("accountId") in wanted and is_id(row.get("id"))]
+        usable = [row for row in theirs if row.get("status") not in PERMISSION_ENDED]
+        if usable:
+            best = max(usable, key=lambda row: row["id"])
+            name = next((str(row["name"]) for row in rows if row["id"] == best["accountId"]), None)
+            return Holding(line, user.id, user.name, best["accountId"], name, best["id"])
+        if theirs:
+            ended = max(theirs, key=lambda row: row["id"])
+            return f"Trading permission {ended['id']} on account {ended['accountId']} is {ended.get('status')}."
+        return await self._why_not(user.id, min(wanted), known=bool(rows))
+
+    async def _why_not(self, user: int, account: int, *, known: bool) -> str:
+        """Why an account is not the user's, as far as can be said."""
+        if self._left <= 0:
+            return f"Account {account} is not known, or user {user} has no trading permission on it."
+        self._left -= 1
+        if not known and not await self.reader.by_id(Domain.DEMO, "account", [account]):
+            return f"Account {account} is not known to Tradovate, or is another organization's."
+
+        async def owners(reader: Reader) -> Sequence[int]:
+            try:
+                reply = await reader.post(Domain.DEMO, "/user/getaccounttradingpermissions", {"accountId": account})
+            except NotPermitted:
+                return ()
+            body = reply.body if isinstance(reply, Answer) else None
+            rows = body.get("tradingPermissions") if isinstance(body, dict) else None
+            found = [row for row in rows or () if isinstance(row, dict) and row.get("accountId") == account]
+            return [row["userId"] for row in found if row.get("status") not in PERMISSION_ENDED and row.get("userId")]
+
+        others = [other for other in await self.reader.read(owners) if other != user]
+        if others:
+            return f"The trading permission on account {account} is another user's ({others[0]}), not user {user}'s."
+        return f"User {user} has no trading permission on account {account}."
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    id: int
+    name: str | None = None
+    proven: bool = False  # found by its name
+
+
+def _user(line: Given, by_name: Mapping[str, Sequence[Row]]) -> _User | str:
+    """The user of a line; a text: why there is none."""
+    if line.user_name is None:
+        assert line.user_id is not None
+        return _User(line.user_id)
+    ids = {row["id"] for row in by_name.get(folded(line.user_name), ()) if is_id(row.get("id"))}
+    if not ids:
+        return "userName is not known to Tradovate, or is another organization's."
+    if line.user_id is not None:
+        if line.user_id not in ids:
+            return f"userName is user {min(ids)} at Tradovate, not {line.user_id}."
+        return _User(line.user_id, line.user_name, proven=True)
+    if len(ids) > 1:
+        return f"userName is the name of several users at Tradovate ({', '.join(map(str, sorted(ids)))}): give userId."
+    return _User(ids.pop(), line.user_name, proven=True)
+
+
+def _said(row: Row | Unreadable | None) -> bool | str:
+    if isinstance(row, Unreadable):
+        return f"A user cannot be read: {row}."
+    return row is not None
