@@ -123,10 +123,17 @@ def _each(count: int) -> list[str]:
 async def test_a_thousand_accounts_cost_forty_calls_at_most_and_two_imports_at_once_agree(ledger_url: str) -> None:
     """Contract section 8: ten thousand cost four hundred. Whoever is second finds what the first one wrote."""
     async with running_firm(ledger_url) as firm:
-        firm.traders(1000)
+        firm.traders(1001)
+        later = "x;trader0;;\r\nx;trader1000;0;EVAL1000\r\nx;trader1000;1000;EVAL1\r\n"
+        dry = await firm.command("import", "-", "--dry-run", stdin=_lines(1000) + later.encode())
+        assert [line.split(":")[0] for line in dry.stderr.splitlines()] == ["line 1002", "line 1003", "line 1004"]
+        assert "is trader t0's already" in dry.stderr
+        assert "Order 0 is another trader's already" in dry.stderr
+        assert not await firm.rows("select from trader")
+        before = firm.calls
         one = await firm.command("import", "-", stdin=_lines(1000))
         assert (one.code, one.stderr) == (0, "")
-        assert firm.calls <= 40
+        assert firm.calls - before <= 40
         await firm.rows("delete from business_order where order_id < '5' returning 1")
         await firm.rows("delete from trader where trader_id < 't5' returning 1")
         more = [firm.import_task(_lines(1000)) for _ in range(2)]
