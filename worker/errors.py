@@ -21,6 +21,7 @@
     │   ├── ReplayUnderWay          operate/dead_letter_settling.py      another operator replays the same topic
     │   ├── ResolutionMissing       operate/console/flow_pages.py        a form does not say how a flow ended
     │   ├── RunTaken                ledger/reconcile_runs.py             another `reconcile` is at work
+    │   ├── FileUnusable            operate/import_file/reading.py       a file of `import` cannot be read
     │   ├── ReadsEnded              operate/partner_reader.py            a command's bulk reads cannot go on
     │   ├── FormTooLarge            operate/console/requests.py          more bytes than any form has
     │   ├── OtherEnvironment        ledger/environment.py                the ledger is another environment's

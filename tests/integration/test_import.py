@@ -121,7 +121,7 @@ def _each(count: int) -> list[str]:
 
 
 async def test_a_thousand_accounts_cost_forty_calls_at_most_and_two_imports_at_once_agree(ledger_url: str) -> None:
-    """Contract section 8: ten thousand cost four hundred. Whoever is second finds what the first one wrote."""
+    """Contract section 8: ten thousand cost four hundred. The second import finds what the first one wrote."""
     async with running_firm(ledger_url) as firm:
         firm.traders(1001)
         later = "x;trader0;;\r\nx;trader1000;0;EVAL1000\r\nx;trader1000;1000;EVAL1\r\n"

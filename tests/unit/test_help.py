@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from worker.cli.application import COMMANDS, HELP_COLUMNS
+from worker.cli.application import COMMANDS, HELP_COLUMNS, MODULES
 from worker.cli.main import main
 from worker.kafka.topics import INPUT_TOPICS
 from worker.ledger.browse import FlowState
@@ -22,7 +22,7 @@ KNOWN = {"topic": INPUT_TOPICS, "state": tuple(FlowState), "operation": ENDPOINT
 def tree() -> Iterator[tuple[list[str], Any]]:
     """Every command with its words."""
     for name in COMMANDS:
-        command: Any = typer.main.get_command(import_module(f"worker.cli.{name}").app)
+        command: Any = typer.main.get_command(import_module(f"worker.cli.{MODULES.get(name, name)}").app)
         yield [name], command
         for below, each in getattr(command, "commands", {}).items():
             yield [name, below], each

@@ -19,6 +19,7 @@ _NO_TEXT = (".min.js", ".png", ".jpg", ".svg", ".ico", ".woff2", ".hash", ".lock
 _FIXED: Mapping[str, str] = {
     "noEmit": "an option of the TypeScript compiler",
     "--no-emit": "options of pip-compile",
+    "buffered.peek(": "a method of the standard library",
     "signals_told": "a field of the sandbox's control calls",
 }
 """Names with a retired word that stay, and why."""

@@ -14,7 +14,7 @@ from worker._interrupt import importing
 from worker.cli._errors import HELP, WRONG_USAGE, CommandRefused
 from worker.version import VERSION
 
-__all__ = ["COMMANDS", "HELP_COLUMNS", "application"]
+__all__ = ["COMMANDS", "HELP_COLUMNS", "MODULES", "application"]
 
 COMMANDS = {
     "demo": "Everything on this machine, with sample events; touches nothing real.",
@@ -37,7 +37,7 @@ COMMANDS = {
 }
 """Each is a module of this package with an `app`, in the order in which help shows them."""
 
-_MODULES = {"import": "import_file"}
+MODULES = {"import": "import_file"}
 """Those whose name is a word of Python's."""
 
 HELP_COLUMNS = 100
@@ -61,7 +61,7 @@ class _Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         with importing():
-            command = typer.main.get_command(import_module(f"worker.cli.{_MODULES.get(cmd_name, cmd_name)}").app)
+            command = typer.main.get_command(import_module(f"worker.cli.{MODULES.get(cmd_name, cmd_name)}").app)
         command.name = cmd_name
         return command
 

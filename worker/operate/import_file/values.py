@@ -74,7 +74,7 @@ def _given(number: int, values: Mapping[str, Any], account_name: Callable[[str],
 
 
 def _tidy(value: Any) -> Any:
-    """A cell without spaces around it, and without `="…"`, by which spreadsheets are told to keep leading zeros."""
+    """A cell without spaces around it, and without `="…"`, which makes spreadsheets keep leading zeros."""
     if not isinstance(value, str) or isinstance(value, Fraction):
         return value
     text = value.strip()
