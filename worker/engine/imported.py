@@ -7,6 +7,8 @@ knows: it becomes rows, or is known already, or is refused with the reason. The 
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -16,7 +18,7 @@ from worker.engine.flows.base import Names
 from worker.engine.flows.purchased import KIND
 from worker.engine.rows import OrderRow, TraderRow
 from worker.engine.shared import Shared
-from worker.engine.snapshot import Snapshot, login_bytes
+from worker.engine.snapshot import Snapshot, kind_of, login_bytes
 
 WITHOUT_ORDER = f"{KIND}/import"
 """The kind of the order that stands for an account whose line names no order: its id is the account's name or id."""
@@ -94,8 +96,43 @@ class Verdict(Enum):
     KNOWN = "known"  # the ledger has had it
 
 
-def known(rows: Snapshot, given: Given) -> Verdict | str | None:
-    """What the ledger alone says of a line: known, or refused with the reason; None: Tradovate has to be asked."""
+class _Orders:
+    """Purchases by their account and by their trading permission."""
+
+    def __init__(self, rows: Snapshot) -> None:
+        self._of: dict[tuple[str, int], list[OrderRow]] = defaultdict(list)
+        for row in rows.orders.values():
+            self.add(row)
+
+    def add(self, row: OrderRow) -> None:
+        if kind_of(row.kind) != KIND:
+            return  # a subaccount is on LIVE, and its number may be equal
+        for what, each in (("account", row.account_id), ("permission", row.permission_id)):
+            if each is not None:
+                self._of[what, each].append(row)
+
+    def of_account(self, account_id: int) -> Sequence[OrderRow]:
+        return self._of.get(("account", account_id), ())
+
+    def of(self, holding: Holding) -> Sequence[OrderRow]:
+        found = () if holding.permission_id is None else self._of.get(("permission", holding.permission_id), ())
+        return [*(() if holding.account_id is None else self.of_account(holding.account_id)), *found]
+
+    def for_line(self, rows: Snapshot, given: Given, account_id: int | None) -> OrderRow | None:
+        """The order that a line stands for; without an order id, any of the trader's with its account."""
+        own = rows.orders.get(given.order_key) if given.order_key is not None else None
+        if own is not None or given.order_id is not None or account_id is None:
+            return own
+        return next((row for row in self.of_account(account_id) if row.trader_id == given.trader_id), None)
+
+
+def known(rows: Snapshot, lines: Sequence[Given]) -> Sequence[Verdict | str | None]:
+    """What the ledger alone says of each line: known, or refused with the reason; None: Tradovate has to be asked."""
+    orders = _Orders(rows)
+    return [_known(rows, orders, given) for given in lines]
+
+
+def _known(rows: Snapshot, orders: _Orders, given: Given) -> Verdict | str | None:
     trader = rows.traders.get(given.trader_id)
     if trader is None or trader.user_id is None:
         return None
@@ -106,19 +143,12 @@ def known(rows: Snapshot, given: Given) -> Verdict | str | None:
         return None
     if given.order_key is None:
         return Verdict.KNOWN
-    order = rows.orders.get(given.order_key) or _of_account(rows, given.trader_id, given.account_id, given.order_id)
+    order = orders.for_line(rows, given, given.account_id)
     if order is None or order.state != "succeeded" or order.trader_id != given.trader_id:
         return None
     same_id = given.account_id in (None, order.account_id)
     same_name = given.account_name in (None, order.facts.get("accountName"))
     return Verdict.KNOWN if same_id and same_name and order.user_id == trader.user_id else None
-
-
-def _of_account(rows: Snapshot, trader_id: str, account_id: int | None, order_id: str | None) -> OrderRow | None:
-    if account_id is None or order_id is not None:
-        return None
-    found = (row for row in rows.orders.values() if row.account_id == account_id and row.trader_id == trader_id)
-    return next((row for row in found if row.kind.startswith(KIND)), None)
 
 
 class Importing:
@@ -129,6 +159,7 @@ class Importing:
 
     def __init__(self, snapshot: Snapshot, now: datetime) -> None:
         self._shared = Shared(snapshot)
+        self._orders = _Orders(snapshot)
         self._now = now
 
     def add(self, holding: Holding) -> Verdict | str:
@@ -165,9 +196,7 @@ class Importing:
                 return f"Order {given.order_id} is an event's, which is {order.state.replace('_', ' ')}."
             if order.state == "succeeded" and order.account_id != holding.account_id:
                 return f"Order {given.order_id} has another account already, {order.account_id}."
-        for row in rows.references(holding.names):
-            if row.account_id != holding.account_id and row.permission_id != holding.permission_id:
-                continue
+        for row in self._orders.of(holding):
             if row.trader_id not in (None, given.trader_id):
                 return f"Account {holding.account_id} is trader {row.trader_id}'s already."
             named = row.kind == KIND and given.order_id is not None
@@ -180,9 +209,7 @@ class Importing:
         given, key = holding.given, holding.given.order_key
         if key is None or holding.account_id is None:
             return False
-        before = self._shared.rows.orders.get(key) or _of_account(
-            self._shared.rows, given.trader_id, holding.account_id, given.order_id
-        )
+        before = self._orders.for_line(self._shared.rows, given, holding.account_id)
         if before is not None and before.state == "succeeded":
             return False
         facts = {
@@ -206,6 +233,7 @@ class Importing:
             asked_at=given.purchased_at or self._now,
         )
         self._shared.put_order(row)
+        self._orders.add(row)
         return True
 
     def changes(self) -> Changes:

@@ -41,7 +41,7 @@ class Imports:
             named = [line.names for line in lines]
             snapshot = await snapshots.load_named(connection, named, self.vault, now)
             overlay(snapshot, named)
-            return [known(snapshot, line) for line in lines]
+            return known(snapshot, lines)
 
         return await self.database.atomically(work)
 

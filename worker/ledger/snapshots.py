@@ -23,7 +23,12 @@ async def load(
     connection: Connection, flows: Sequence[FlowRow], vault: Vault, now: datetime, *, new: bool = False
 ) -> Snapshot:
     """Locks and reads what the flows name. `new`: traders that are not in the ledger yet get a row."""
-    return await load_named(connection, [touched_by(flow) for flow in flows], vault, now, new=new)
+    named = [touched_by(flow) for flow in flows]
+    snapshot = await load_named(connection, named, vault, now, new=new)
+    in_turn = [(flow.id, names) for flow, names in zip(flows, named, strict=True) if names.in_turn is not None]
+    queues = set().union(*(snapshot.turn_keys(names) for _, names in in_turn))
+    snapshot.turns = await turns.load(connection, queues, [flow_id for flow_id, _ in in_turn], len(in_turn) * new)
+    return snapshot
 
 
 async def load_named(
@@ -59,7 +64,4 @@ async def load_named(
         snapshot.add_departure(departure)
     for trader_key, operation in await departures.unproven(connection, leaving):
         snapshot.add_unproven(trader_key, operation)
-    in_turn = [(flow.id, names) for flow, names in zip(flows, named, strict=True) if names.in_turn is not None]
-    queues = set().union(*(snapshot.turn_keys(names) for _, names in in_turn))
-    snapshot.turns = await turns.load(connection, queues, [flow_id for flow_id, _ in in_turn], len(in_turn) * new)
     return snapshot
