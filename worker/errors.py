@@ -4,8 +4,25 @@
     ├── OperatorError               an operator has to change something: commands print `sentence`, and exit with `code`
     │   ├── SettingsError           _loading.py                          settings that are missing or wrong
     │   ├── CatalogueError          products.py                          the product catalogue cannot be used
-    │   ├── StartRefused            process/starting.py                  `run` or `bridge` does not start like this
+    │   ├── StartRefused            process/start_refused.py             `run` or `bridge` does not start like this
+    │   │   ├── CannotListen        process/start_refused.py             HTTP_HOST or HTTP_PORT cannot be used
+    │   │   ├── SchemaDoesNotFit    process/start_refused.py             the ledger's schema is another one
+    │   │   └── TopicsNeeded        process/start_refused.py             topics are missing
     │   ├── CommandRefused          cli/_errors.py                       a command cannot be carried out
+    │   │   ├── UnknownValue        cli/_errors.py                       a name that is not one of those known
+    │   │   │   └── UnknownCommand  cli/application.py                   no command has this name
+    │   │   ├── FileUnusable        cli/_errors.py                       a file cannot be read or written
+    │   │   ├── SchemaUnusable      cli/db.py                            `run` would not start on this schema
+    │   │   ├── PositionIncomplete  cli/dlq.py                           a partition without an offset
+    │   │   ├── ReplayIncomplete    cli/dlq.py                           Kafka has not accepted some dead letters
+    │   │   ├── FactForm            cli/flows.py                         `--set` without `=`
+    │   │   ├── FileMissing         cli/send.py                          no file with events, and no pipe
+    │   │   ├── NothingToSend       cli/send.py                          a file without an event
+    │   │   ├── EventsRefused       cli/send.py                          some events are bad, and none was sent
+    │   │   ├── SendInterrupted     cli/send.py                          Kafka failed after some events
+    │   │   ├── FaultsRefused       cli/sandbox.py                       a fault file that cannot be used
+    │   │   ├── AddressRefused      cli/sandbox.py                       the sandbox cannot listen there
+    │   │   └── DemoFailed          cli/demo/failed.py                   a part of the demo does not run
     │   ├── NotInstalled            embedded.py                          the wheels of the extra `demo` are missing
     │   ├── NotPossible             engine/operator.py                   the state of a flow forbids the action
     │   ├── EventNotFound           operate/event_again.py               a flow's event cannot be read again
@@ -70,7 +87,10 @@ class WorkerError(Exception):
     @property
     def sentence(self) -> str:
         """What is wrong, for an operator. It holds no secret and no personal data."""
-        return str(self)
+        return ", ".join(map(str, self.args))
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 class OperatorError(WorkerError):

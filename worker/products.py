@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,15 +18,35 @@ MAX_ID_CHARACTERS = 128
 """As long as a product may be in an event."""
 
 
+class CatalogueFault(Enum):
+    """What is wrong with a catalogue, for an operator."""
+
+    UNREADABLE = "The catalogue cannot be read: {detail}."
+    NOT_UTF8 = "The catalogue is not valid UTF-8."
+    NOT_TOML = "The catalogue is not valid TOML: {detail}."
+    PRODUCT_ID = "A product's id must have 1 to 128 characters."
+    NOT_A_TABLE = 'Product "{product}" must be a table that begins with ["{product}"].'
+    HAS_A_NAME = 'Product "{product}": name must be left out, since an account name belongs to one order.'
+    FIELD = 'Product "{product}": {detail}'
+
+
 class CatalogueError(OperatorError):
-    """The catalogue cannot be used. The text is one sentence that names the product and the field."""
+    """The catalogue cannot be used. `product`: which one is wrong; `detail`: what the system, the TOML parser or the
+    check of a field has said, without a value of the catalogue.
+    """
 
     code = 2
+
+    def __init__(self, fault: CatalogueFault, product: str = "", detail: str = "") -> None:
+        super().__init__(fault.name, product, detail)
+        self.fault = fault
+        self.product = product
+        self.detail = detail
 
     @property
     def sentence(self) -> str:
         """With the setting that names the file."""
-        return f"PRODUCTS_FILE: {self}"
+        return f"PRODUCTS_FILE: {self.fault.value.format(product=self.product, detail=self.detail)}"
 
 
 def load_products(path: Path) -> Mapping[str, Account]:
@@ -37,22 +58,22 @@ def load_products(path: Path) -> Mapping[str, Account]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CatalogueError(f"The catalogue cannot be read: {error.strerror}.") from error
+        raise CatalogueError(CatalogueFault.UNREADABLE, detail=str(error.strerror)) from error
     except UnicodeDecodeError:
-        raise CatalogueError("The catalogue is not valid UTF-8.") from None
+        raise CatalogueError(CatalogueFault.NOT_UTF8) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise CatalogueError(f"The catalogue is not valid TOML: {error}.") from None
+        raise CatalogueError(CatalogueFault.NOT_TOML, detail=str(error)) from None
     return MappingProxyType({product: _account(product, table) for product, table in tables.items()})
 
 
 def _account(product: str, table: object) -> Account:
     if not 1 <= len(product) <= MAX_ID_CHARACTERS or "\0" in product:
-        raise CatalogueError("A product's id must have 1 to 128 characters.")
+        raise CatalogueError(CatalogueFault.PRODUCT_ID)
     if not isinstance(table, dict):
-        raise CatalogueError(f'Product "{product}" must be a table that begins with ["{product}"].')
+        raise CatalogueError(CatalogueFault.NOT_A_TABLE, product)
     if "name" in table:
-        raise CatalogueError(f'Product "{product}": name must be left out, since an account name belongs to one order.')
+        raise CatalogueError(CatalogueFault.HAS_A_NAME, product)
     try:
         return Account.model_validate(table)
     except ValidationError as error:
-        raise CatalogueError(f'Product "{product}": {fault(error).sentence}') from None
+        raise CatalogueError(CatalogueFault.FIELD, product, fault(error).sentence) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from tests.support.events import purchase
 from tests.support.spine import Stages
 from tests.support.stage import Here, Stage
 from tests.support.waiting import eventually
-from worker.engine.operator import NotPossible
+from worker.engine.operator import NotPossible, Obstacle
 from worker.ledger import holds
 from worker.ledger.operator_actions import OperatorActions
 from worker.partner.operations import OPERATIONS
@@ -103,10 +104,10 @@ async def test_what_is_sent_is_not_cancelled(stage: Stages) -> None:
     on.fault("cut_after", "/user/createEvaluationUsers", times=1)
     await on.buy(purchase(1))
     await eventually(lambda: on.steps("state = 'in_flight'"))
-    with pytest.raises(NotPossible, match="CALL_UNDER_WAY"):
+    with pytest.raises(NotPossible, match=re.escape(Obstacle.CALL_UNDER_WAY.value[:30])):
         await mender(here).cancel(await flow_id(on, "e-1"), "why", "test")
     await eventually(lambda: on.steps("state = 'unknown'"))
-    with pytest.raises(NotPossible, match="CALL_UNKNOWN"):
+    with pytest.raises(NotPossible, match=re.escape(Obstacle.CALL_UNKNOWN.value[:30])):
         await mender(here).cancel(await flow_id(on, "e-1"), "why", "test")
     assert (await on.outcome("e-1"))["status"] == "succeeded"
     oracle.once_in_effect(on)
@@ -175,7 +176,7 @@ async def test_what_nobody_can_look_up_is_sent_again_only_when_an_operator_says_
     here = await on.replica()
     await doubtful(on)
     found, blind = await flow_id(on, "e-1"), mender(here, lambda _operation: False)
-    with pytest.raises(NotPossible, match="NOT_SEEN"):
+    with pytest.raises(NotPossible, match=re.escape(Obstacle.NOT_SEEN.value[:30])):
         await blind.retry(found, None, "why", "test")
     assert [row["state"] for row in await on.rows("select state from flow")] == ["in_doubt"]
     await blind.retry(found, None, "why", "test", not_made=True)
@@ -232,8 +233,8 @@ async def test_what_is_in_the_wrong_state_is_left_as_it_is(stage: Stages) -> Non
         mend.resolve(found, Status.SUCCEEDED, {}, "why", "test"),
         mend.retry(found, None, "why", "test"),
     ):
-        with pytest.raises(NotPossible, match="OTHER_STATE"):
+        with pytest.raises(NotPossible, match="The flow is"):
             await act
-    with pytest.raises(NotPossible, match="NO_FLOW"):
+    with pytest.raises(NotPossible, match=re.escape(Obstacle.NO_FLOW.value[:30])):
         await mend.cancel(uuid.uuid4(), "why", "test")
     assert await on.rows("select 1 from note") == []

@@ -18,7 +18,8 @@ from worker.kafka.producer import RecordProducer
 from worker.ledger.database import Database
 from worker.partner.client import PartnerClient
 from worker.partner.lockout import LockOut
-from worker.process.starting import Start, cannot_listen, ended, within
+from worker.process.start_refused import CannotListen
+from worker.process.starting import Start, ended, within
 from worker.process.upkeep import Upkeep
 from worker.session import SessionKeeper
 from worker.session.lockouts import write_lockouts
@@ -63,7 +64,7 @@ class Bridge:
             app = application(probes, self.metrics.shared)
             self.served = await serve(app, settings.http_host, settings.http_port, settings.trusted_proxies)
         except OSError as error:
-            raise cannot_listen(settings, error) from None
+            raise CannotListen(settings.http_port, error) from None
         log.info("bridge.http", address=self.served.address)
         if ready is not None:
             ready(self.served.address)

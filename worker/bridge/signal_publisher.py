@@ -39,7 +39,17 @@ itself gives up after forty seconds, later than health must know of it."""
 
 
 class TopicRefuses(Unavailable):
-    """The topic has not accepted a record."""
+    """The topic has not accepted a record. `error`: the first one of Kafka's."""
+
+    def __init__(self, topic: str, error: str) -> None:
+        super().__init__(topic, error)
+        self.topic = topic
+        self.error = error
+
+    @property
+    def reason(self) -> str:
+        """For log and health."""
+        return f"{self.topic} does not accept records ({self.error})"
 
 
 @dataclass(slots=True)
@@ -85,7 +95,7 @@ class SignalPublisher:
                 if self._said.over("waits"):
                     log.info("bridge.publishes", topic=self.topic)
             except (TopicRefuses, DatabaseError) as error:
-                failures, self._failed = failures + 1, str(error)
+                failures, self._failed = failures + 1, error.reason
                 if self._said.changed("waits", self._failed):
                     log.warning("bridge.waits", topic=self.topic, error=self._failed, waiting=len(self.inbox))
                 await asyncio.sleep(pause.delay(failures))
@@ -121,7 +131,7 @@ class SignalPublisher:
             failures = [why for why in await asyncio.gather(*map(self._publish, fresh)) if why is not None]
         finally:
             self._sending_since = None
-        return TopicRefuses(f"{self.topic} does not accept records ({failures[0]})") if failures else None
+        return TopicRefuses(self.topic, failures[0]) if failures else None
 
     async def _publish(self, signal: Outgoing) -> str | None:
         """Why the topic has not accepted it, or None."""

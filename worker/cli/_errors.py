@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 from worker.errors import OperatorError, Unavailable, quoted
 from worker.ledger.errors import DatabaseError
@@ -16,11 +17,52 @@ HELP = "`tradovate-worker --help` shows all commands."
 
 
 class CommandRefused(OperatorError):
-    """The command cannot be carried out: one sentence that names the mend, and the exit code."""
+    """A command cannot be carried out. Each command defines its own ones."""
 
-    def __init__(self, sentence: str, code: int = FAILED) -> None:
-        super().__init__(sentence)
-        self.code = code
+    code = FAILED
+
+
+class UnknownValue(CommandRefused):
+    """A name that is not one of the `known`. `what`: what it should name, an input topic for example."""
+
+    code = WRONG_USAGE
+
+    def __init__(self, given: str, what: str, known: Sequence[str]) -> None:
+        super().__init__(given, what)
+        self.given = given
+        self.what = what
+        self.known = tuple(known)
+
+    @property
+    def nearest(self) -> str | None:
+        """The known name that is most like what was given, if one is."""
+        folded = {name.casefold(): name for name in self.known}
+        near = get_close_matches(self.given.casefold(), list(folded), n=1)
+        return folded[near[0]] if near else None
+
+    @property
+    def sentence(self) -> str:
+        """With the nearest name, or with all of them."""
+        hint = f"did you mean {self.nearest}?" if self.nearest else f"there are: {', '.join(self.known)}."
+        return f"{quoted(self.given)} is no {self.what}; {hint}"
+
+
+class FileUnusable(CommandRefused):
+    """A file or directory that cannot be read, or written to. `wanted`: what to name in its place."""
+
+    def __init__(self, path: Path, error: OSError, wanted: str, *, writing: bool = False) -> None:
+        super().__init__(path, error)
+        self.path = path
+        self.error = error
+        self.wanted = wanted
+        self.writing = writing
+        self.code = FAILED if writing else WRONG_USAGE
+
+    @property
+    def sentence(self) -> str:
+        """With the system's reason."""
+        done = "written" if self.writing else "read"
+        return f"{self.path} cannot be {done} ({self.error.strerror}): name {self.wanted}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +90,10 @@ def failure_of(error: BaseException) -> Failure | None:
 
 
 def one_of(given: str, known: Sequence[str], what: str) -> str:
-    """`given`, when it is one of `known`; else `CommandRefused` with the nearest one, or with all of them."""
-    if given in known:
-        return given
-    folded = {name.casefold(): name for name in known}
-    near = get_close_matches(given.casefold(), list(folded), n=1)
-    hint = f"did you mean {folded[near[0]]}?" if near else f"there are: {', '.join(known)}."
-    raise CommandRefused(f"{quoted(given)} is no {what}; {hint}", WRONG_USAGE)
+    """`given`, when it is one of `known`. Raises `UnknownValue`."""
+    if given not in known:
+        raise UnknownValue(given, what, known)
+    return given
 
 
 def _one_line(text: str) -> str:

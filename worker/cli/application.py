@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -11,10 +10,11 @@ import typer
 from typer.core import TyperGroup
 
 from worker._interrupt import importing
-from worker.cli._errors import HELP, WRONG_USAGE, CommandRefused
+from worker.cli._errors import HELP, UnknownValue
+from worker.errors import quoted
 from worker.version import VERSION
 
-__all__ = ["COMMANDS", "HELP_COLUMNS", "MODULES", "application"]
+__all__ = ["COMMANDS", "HELP_COLUMNS", "MODULES", "UnknownCommand", "application"]
 
 COMMANDS = {
     "demo": "Everything on this machine, with sample events; touches nothing real.",
@@ -51,6 +51,16 @@ _EXAMPLE = """Example:
 """
 
 
+class UnknownCommand(UnknownValue):
+    """There is no command of this name."""
+
+    @property
+    def sentence(self) -> str:
+        """With the nearest command, or with where all are shown."""
+        hint = f"did you mean {self.nearest}?" if self.nearest else HELP
+        return f"There is no command {quoted(self.given)}; {hint}"
+
+
 class _Commands(TyperGroup):
     """Reads a command's module when it is called, and knows what was meant when it is mistyped."""
 
@@ -67,10 +77,7 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = get_close_matches(args[0], list(COMMANDS), n=1)
-            shown = "".join(letter if letter.isprintable() else "?" for letter in args[0][:80])
-            hint = f"did you mean {near[0]}?" if near else HELP
-            raise CommandRefused(f'There is no command "{shown}"; {hint}', WRONG_USAGE)
+            raise UnknownCommand(args[0], "command", list(COMMANDS))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002

@@ -22,6 +22,19 @@ _MENDS = {
 }
 
 
+class SchemaUnusable(CommandRefused):
+    """`run` would not start on the ledger's schema."""
+
+    def __init__(self, fit: schema.Fit) -> None:
+        super().__init__(fit)
+        self.fit = fit
+
+    @property
+    def sentence(self) -> str:
+        """What to do about it."""
+        return _MENDS[self.fit]
+
+
 @app.command(epilog=example("tradovate-worker db upgrade"))
 def upgrade() -> int:
     """Bring the ledger's schema up to date.
@@ -32,7 +45,7 @@ def upgrade() -> int:
     before = asyncio.run(schema.status(url))
     after = asyncio.run(schema.upgrade(url))
     if not after.usable:
-        raise CommandRefused(_MENDS[after.fit])
+        raise SchemaUnusable(after.fit)
     if before.found == after.found:
         print(f"Nothing to do: the schema is at {after.found} ({after.fit}).")
     else:
@@ -52,5 +65,5 @@ def status(
     else:
         print(f"found   {found.found or 'nothing'}\nwanted  {found.wanted}\nfit     {found.fit}")
     if not found.usable:
-        raise CommandRefused(_MENDS[found.fit])
+        raise SchemaUnusable(found.fit)
     return 0

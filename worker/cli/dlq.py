@@ -30,6 +30,37 @@ app = group(
     "tradovate-worker dlq replay trader.purchased",
 )
 
+
+class PositionIncomplete(CommandRefused):
+    """Of `--partition` and `--offset` one is missing."""
+
+    code = WRONG_USAGE
+
+    @property
+    def sentence(self) -> str:
+        """With both ways to say it."""
+        return "--partition and --offset name one dead letter together; leave out both for all."
+
+
+class ReplayIncomplete(CommandRefused):
+    """Kafka has not accepted some dead letters: `failed` of the result."""
+
+    def __init__(self, done: ReplayResult) -> None:
+        super().__init__(len(done.failed))
+        self.failed = tuple(done.failed)
+
+    @property
+    def sentence(self) -> str:
+        """With the first of them."""
+        place, error = self.failed[0]
+        too_large = "the topic takes no record that large (max.message.bytes)."
+        why = too_large if error.cause is KafkaCause.TOO_LARGE else error.sentence
+        return (
+            f"{len(self.failed)} could not be put back, the first at partition {place.partition}, offset"
+            f" {place.offset}: {why} Run it again when that is mended: what was put back stays so."
+        )
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 StoredOption = Annotated[
     Stored | None,
@@ -127,9 +158,7 @@ def replay(
     """
     name = _input_topic(topic)
     if (partition is None) != (offset is None):
-        raise CommandRefused(
-            "--partition and --offset name one dead letter together; leave out both for all.", WRONG_USAGE
-        )
+        raise PositionIncomplete
     if partition is None or offset is None:
         done = asyncio.run(_replay_all(name, name_from(by), stored, again=again))
     else:
@@ -142,7 +171,7 @@ def replay(
     if done.stopped is not None:
         raise done.stopped
     if done.failed:
-        raise CommandRefused(_failure(done))
+        raise ReplayIncomplete(done)
     return 0
 
 
@@ -183,16 +212,6 @@ def _summary(topic: str, done: ReplayResult) -> str:
         return f"{topic} has no dead letters."
     what = f"Put {done.sent} dead letter{'' if done.sent == 1 else 's'} back on {topic}."
     return f"{what} {done.known} had been put back before; --again puts them back once more." if done.known else what
-
-
-def _failure(done: ReplayResult) -> str:
-    place, error = done.failed[0]
-    too_large = "the topic takes no record that large (max.message.bytes)."
-    why = too_large if error.cause is KafkaCause.TOO_LARGE else error.sentence
-    return (
-        f"{len(done.failed)} could not be put back, the first at partition {place.partition}, offset {place.offset}:"
-        f" {why} Run it again when that is mended: what was put back stays so."
-    )
 
 
 _KEPT_UNKNOWN = "what the ledger keeps, and whether dead letters were put back,"

@@ -41,6 +41,17 @@ Reason = Annotated[str | None, typer.Option("--reason", help="Why; it is kept.",
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
+class FactForm(CommandRefused):
+    """A value of `--set` has no `=`."""
+
+    code = WRONG_USAGE
+
+    @property
+    def sentence(self) -> str:
+        """With an example."""
+        return "--set has the form NAME=VALUE, for example --set accountId=98765."
+
+
 _CANCELLED = "Cancelled by a person."
 """The outcome's text when no reason is given."""
 
@@ -177,10 +188,10 @@ app.command("export", epilog=export.EXAMPLE)(export.export)
 
 
 def _fact(text: str) -> tuple[str, int | str]:
-    """`NAME=VALUE` as the outcome's field and its value. Raises `FactRefused`; `CommandRefused` for another form."""
+    """`NAME=VALUE` as the outcome's field and its value. Raises `FactForm` or `FactRefused`."""
     name, separator, value = text.partition("=")
     if not separator:
-        raise CommandRefused("--set has the form NAME=VALUE, for example --set accountId=98765.", WRONG_USAGE)
+        raise FactForm
     name = one_of(name, list(SETTABLE), "name that --set takes")
     return name, fact_of(name, value)
 

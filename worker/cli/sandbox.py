@@ -13,7 +13,7 @@ import typer
 
 from worker._interrupt import INTERRUPTED
 from worker.cli._app import example, group
-from worker.cli._errors import WRONG_USAGE, CommandRefused
+from worker.cli._errors import WRONG_USAGE, CommandRefused, FileUnusable
 from worker.errors import SandboxError
 from worker.sandbox import (
     FaultFile,
@@ -26,6 +26,37 @@ from worker.sandbox import (
 )
 
 app = group()
+
+
+class FaultsRefused(CommandRefused):
+    """The file of `--faults` has a wrong switch or rule."""
+
+    code = WRONG_USAGE
+
+    def __init__(self, error: SandboxError) -> None:
+        super().__init__(error)
+        self.error = error
+
+    @property
+    def sentence(self) -> str:
+        """With what is wrong in it."""
+        return f"--faults: {self.error.sentence}; mend the file."
+
+
+class AddressRefused(CommandRefused):
+    """The sandbox cannot listen at `--host` and `--port`."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        super().__init__(host, port, error)
+        self.host = host
+        self.port = port
+        self.error = error
+
+    @property
+    def sentence(self) -> str:
+        """With the system's reason."""
+        why = self.error.strerror
+        return f"{self.host}:{self.port} cannot be listened on ({why}): take another --port, or 0."
 
 
 @app.command(
@@ -56,9 +87,9 @@ def _read(path: Path | None) -> FaultFile:
     try:
         return read_faults(path)
     except OSError as error:
-        raise CommandRefused(f"{path} cannot be read ({error.strerror}): name a faults file.", WRONG_USAGE) from None
+        raise FileUnusable(path, error, "a faults file") from None
     except SandboxError as error:
-        raise CommandRefused(f"--faults: {error}; mend the file.", WRONG_USAGE) from None
+        raise FaultsRefused(error) from None
 
 
 def _furnished(file: FaultFile) -> Sandbox:
@@ -67,7 +98,7 @@ def _furnished(file: FaultFile) -> Sandbox:
         for rule in file.faults:
             partner.core.faults.add(rule)
     except SandboxError as error:
-        raise CommandRefused(f"--faults: {error}; mend the file.", WRONG_USAGE) from None
+        raise FaultsRefused(error) from None
     return partner
 
 
@@ -83,9 +114,7 @@ async def _serve(partner: Sandbox, host: str, port: int) -> int:
     try:
         running = await serve(partner, host, port)
     except OSError as error:
-        raise CommandRefused(
-            f"{host}:{port} cannot be listened on ({error.strerror}): take another --port, or 0."
-        ) from None
+        raise AddressRefused(host, port, error) from None
     for name, value in settings_for(running).items():
         print(f"{name}={shlex.quote(value)}")
     sys.stdout.flush()

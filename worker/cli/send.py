@@ -16,7 +16,7 @@ from schemas.events import Account
 from worker import _forms as forms
 from worker.cli._app import example, group
 from worker.cli._complete import TopicArgument
-from worker.cli._errors import WRONG_USAGE, CommandRefused, one_of
+from worker.cli._errors import WRONG_USAGE, CommandRefused, FileUnusable, one_of
 from worker.cli._event_files import Bad, Ready, judge, split
 from worker.kafka.admin import existing_topics
 from worker.kafka.errors import ANSWER_SECONDS, KafkaUnavailable, kafka_errors
@@ -42,6 +42,58 @@ class SendSettings(KafkaSettings):
     products_file: forms.File | None = None
 
 
+class FileMissing(CommandRefused):
+    """No file is named, and standard input is a terminal."""
+
+    code = WRONG_USAGE
+
+    @property
+    def sentence(self) -> str:
+        """With both ways to give events."""
+        return "Name a FILE with the events, or pipe them in."
+
+
+class NothingToSend(CommandRefused):
+    """The file holds no event."""
+
+    @property
+    def sentence(self) -> str:
+        """With the forms that are read."""
+        return "There is no event to send: give a JSON object, an array of them, or one a line."
+
+
+class EventsRefused(CommandRefused):
+    """Of all events some are `bad`; none was sent."""
+
+    def __init__(self, bad: Sequence[Bad], total: int) -> None:
+        super().__init__(len(bad), total)
+        self.bad = tuple(bad)
+        self.total = total
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong with the only one, or how many are bad."""
+        if len(self.bad) == 1:
+            return f"{self.bad[0].place}: {self.bad[0].sentence} Nothing was sent: mend it and send again."
+        return f"{len(self.bad)} of {self.total} events are bad, none was sent: mend them and send again."
+
+
+class SendInterrupted(CommandRefused):
+    """Kafka has failed after `sent` of all events."""
+
+    def __init__(self, cause: KafkaUnavailable, sent: int, total: int) -> None:
+        super().__init__(cause, sent, total)
+        self.cause = cause
+        self.sent = sent
+        self.total = total
+
+    @property
+    def sentence(self) -> str:
+        """With how far it came."""
+        done = f"{self.sent} of {self.total} events were sent; sending all again is safe."
+        return f"{self.cause.sentence} {done}"
+
+
 @app.command(
     epilog=example(
         "tradovate-worker send trader.purchased purchase.json",
@@ -65,15 +117,12 @@ def send(
     one_of(topic, INPUT_TOPICS, "input topic")
     settings = load(SendSettings)
     ready, bad = judge(topic, split(_read(file)), _products(settings))
-    if len(bad) == 1:
-        raise CommandRefused(f"{bad[0].place}: {bad[0].sentence} Nothing was sent: mend it and send again.")
     if bad:
-        _tell(bad)
-        raise CommandRefused(
-            f"{len(bad)} of {len(bad) + len(ready)} events are bad, none was sent: mend them and send again."
-        )
+        if len(bad) > 1:
+            _tell(bad)
+        raise EventsRefused(bad, len(bad) + len(ready))
     if not ready:
-        raise CommandRefused("There is no event to send: give a JSON object, an array of them, or one a line.")
+        raise NothingToSend
     where = asyncio.run(_publish(settings, topic, ready, verbose=verbose))
     places = ", ".join(f"{partition}: {count}" for partition, count in sorted(where.items()))
     print(f"Sent {len(ready)} event{'s' if len(ready) > 1 else ''} to {topic} (by partition {places}).")
@@ -82,15 +131,13 @@ def send(
 
 def _read(file: Path | None) -> bytes:
     if file is None and sys.stdin.isatty():
-        raise CommandRefused("Name a FILE with the events, or pipe them in.", WRONG_USAGE)
+        raise FileMissing
     if file is None or file == _STDIN:
         return sys.stdin.buffer.read()
     try:
         return file.read_bytes()
     except OSError as error:
-        raise CommandRefused(
-            f"{file} cannot be read ({error.strerror}): name a file with the events.", WRONG_USAGE
-        ) from None
+        raise FileUnusable(file, error, "a file with the events") from None
 
 
 def _products(settings: SendSettings) -> Mapping[str, Account]:
@@ -105,7 +152,9 @@ def _tell(bad: Sequence[Bad]) -> None:
 
 
 async def _publish(settings: KafkaSettings, topic: str, events: Sequence[Ready], *, verbose: bool) -> Counter[int]:
-    """Writes the events in their order; how many went to each partition. Raises `CommandRefused`, with how many."""
+    """Writes the events in their order; how many went to each partition. Raises `SendInterrupted`; `KafkaUnavailable`
+    or `TopicsMissing` before the first.
+    """
     name = TopicNames(settings.kafka_topic_prefix).on_broker(topic)
     where: Counter[int] = Counter()
     producer = RecordProducer(settings)
@@ -123,8 +172,7 @@ async def _publish(settings: KafkaSettings, topic: str, events: Sequence[Ready],
                 if verbose:
                     print(f"{event.place}: {event.event_id} is at partition {at.partition}, offset {at.offset}")
     except (KafkaError, OSError, TimeoutError) as error:
-        done = f"{where.total()} of {len(events)} events were sent; sending all again is safe."
-        raise CommandRefused(f"{KafkaUnavailable.of(error, settings).sentence} {done}") from None
+        raise SendInterrupted(KafkaUnavailable.of(error, settings), where.total(), len(events)) from None
     finally:
         try:
             async with asyncio.timeout(1):

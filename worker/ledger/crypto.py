@@ -17,6 +17,11 @@ from worker.errors import OperatorError
 class Sealed(OperatorError):
     """Data that none of the keys of SECRET_KEY opens: the key that wrote it has been taken away."""
 
+    @property
+    def sentence(self) -> str:
+        """For an operator."""
+        return "No part of SECRET_KEY opens what the ledger keeps: add the key that was in use when it was kept."
+
 
 _NAME_BYTES = 4
 """Of a key's name before each keyed hash: enough to tell a handful of keys apart, and nothing of the key."""
@@ -42,7 +47,7 @@ class Vault:
         try:
             return self._fernet.decrypt(data)
         except InvalidToken:
-            raise Sealed("no part of SECRET_KEY opens this") from None
+            raise Sealed from None
 
     def digest(self, data: bytes) -> bytes:
         """A keyed hash (HMAC-SHA256) under the first key, behind that key's name: 36 bytes."""

@@ -66,7 +66,7 @@ class DatabaseError(WorkerError):
     @property
     def reason(self) -> str:
         """What is the matter, for log and health; it holds no value and no secret."""
-        return str(self)
+        return str(self.args[0])
 
     @property
     def sentence(self) -> str:

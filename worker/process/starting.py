@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -13,7 +12,6 @@ import structlog
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from worker.backoff import Schedule
-from worker.errors import OperatorError
 from worker.kafka.admin import missing_topics
 from worker.ledger import schema
 from worker.ledger.budget import Budget
@@ -25,30 +23,15 @@ from worker.partner.client import PartnerClient, Watch
 from worker.partner.egress import Egress
 from worker.partner.hosts import Addresses
 from worker.partner.lockout import LockOut
+from worker.process.start_refused import SchemaDoesNotFit, TopicsNeeded
 from worker.replies import Domain
 from worker.session import Credentials, SessionKeeper
 from worker.settings import BridgeSettings, DatabaseSettings, EnvironmentSettings, TradovateSettings
 from worker.telemetry.log_on_change import Changes
 
-__all__ = ["Start", "StartRefused", "partner_client", "partner_egress", "replica_name", "session_keeper", "within"]
+__all__ = ["Start", "partner_client", "partner_egress", "replica_name", "session_keeper", "within"]
 
 log = structlog.get_logger()
-
-
-class StartRefused(OperatorError):
-    """The program will not start like this: one sentence that names the mend, and the exit code."""
-
-    def __init__(self, sentence: str, code: int = 1) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
-def cannot_listen(settings: BridgeSettings, error: OSError) -> StartRefused:
-    """Why HTTP cannot be served: a host that is not this machine's is a wrong setting, a port may just be taken."""
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        text = f"HTTP_HOST is not a name or address of this machine ({error.strerror}); 127.0.0.1 or 0.0.0.0 are."
-        return StartRefused(text, 2)
-    return StartRefused(f"HTTP_PORT {settings.http_port} cannot be listened on ({error.strerror}); set another, or 0.")
 
 
 def replica_name() -> str:
@@ -107,17 +90,12 @@ def session_keeper(
 
 
 async def check_ledger(ledger: DatabaseSettings, environment: EnvironmentSettings, database: Database) -> None:
-    """Raises `StartRefused` unless the ledger's schema fits, and `OtherEnvironment` unless it belongs to this one;
+    """Raises `SchemaDoesNotFit` unless the ledger's schema fits, and `OtherEnvironment` unless it belongs to this one;
     from now on it does, if it belonged to none.
     """
     status = await schema.status(ledger.database_url.get_secret_value())
     if not status.usable:
-        found = f"release {status.found}" if status.found else "no tables yet"
-        raise StartRefused(
-            f"The ledger's schema has {found}, this program needs {status.wanted}:"
-            " run `tradovate-worker db upgrade`"
-            + (" with the newer program." if status.fit is schema.Fit.UNKNOWN else ".")
-        )
+        raise SchemaDoesNotFit(status)
     await claim_environment(database, environment.tradovate_environment.value)
 
 
@@ -209,7 +187,7 @@ class Start:
     async def _check_topics(self, needed: Sequence[str]) -> None:
         missing = await missing_topics(self.settings, needed)
         if missing:
-            raise StartRefused(f"Topics are missing: {', '.join(missing)}. Run `tradovate-worker topics create`.")
+            raise TopicsNeeded(missing)
 
 
 def _reason_of(error: Exception) -> str:

@@ -40,9 +40,9 @@ from worker.partner.lockout import LockOut
 from worker.partner.observed_forms import USERS, Seen
 from worker.partner.operations import OPERATIONS
 from worker.process.exit_deadline import LATEST, exit_at_the_latest
+from worker.process.start_refused import CannotListen
 from worker.process.starting import (
     Start,
-    cannot_listen,
     ended,
     partner_client,
     partner_egress,
@@ -248,7 +248,7 @@ class Replica:
             app = application(probes, self.metrics, pages)
             self.served = await serve(app, settings.http_host, settings.http_port, settings.trusted_proxies)
         except OSError as error:
-            raise cannot_listen(settings, error) from None
+            raise CannotListen(settings.http_port, error) from None
         log.info("run.http", address=self.served.address)
         if ready is not None:
             ready(self.served.address)

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 
 import worker as package
-from worker.cli._errors import CommandRefused
 from worker.cli.demo.desk import Desk
+from worker.cli.demo.failed import DemoFailed, PartFault
 from worker.cli.demo.purchases import CATALOGUE, FAULTS, SEED
 from worker.ledger import schema
 from worker.ledger.database import Database
@@ -45,11 +45,9 @@ class Part:
     address: str
     log: Path
 
-    def ended(self) -> CommandRefused:
-        """What to say when it ended by itself."""
-        return CommandRefused(
-            f"The {self.name} of the demo ended with code {self.process.returncode}: {_last_line(self.log)}"
-        )
+    def ended(self) -> DemoFailed:
+        """When it ended by itself."""
+        return DemoFailed(self.name, PartFault.ENDED, _last_line(self.log), self.process.returncode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +160,10 @@ async def _listening(name: str, process: asyncio.subprocess.Process, log: Path) 
         async with asyncio.timeout(READY_SECONDS):
             line = (await process.stdout.readline()).decode().strip()
     except TimeoutError:
-        raise CommandRefused(f"The {name} of the demo did not start within {READY_SECONDS:.0f} s.") from None
+        raise DemoFailed(name, PartFault.LATE, number=READY_SECONDS) from None
     if not line:
         await process.wait()
-        raise CommandRefused(f"The {name} of the demo did not start: {_last_line(log)}")
+        raise DemoFailed(name, PartFault.NOT_STARTED, _last_line(log))
     return Part(name, process, line, log)
 
 
@@ -185,9 +183,7 @@ async def _ready(client: httpx.AsyncClient, part: Part) -> None:
                     said = answer.text.strip()
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise CommandRefused(
-            f"The {part.name} of the demo was not ready within {READY_SECONDS:.0f} s; it says: {said}"
-        ) from None
+        raise DemoFailed(part.name, PartFault.NOT_READY, said, READY_SECONDS) from None
     raise part.ended()
 
 
@@ -197,9 +193,9 @@ async def _signed_in(client: httpx.AsyncClient, stage: Stage) -> None:
     try:
         code = (await client.get(f"{stage.worker.address}/", headers=bearer)).status_code
     except httpx.TransportError as error:
-        raise CommandRefused(f"The console of the demo gave no answer ({type(error).__name__}).") from None
+        raise DemoFailed("console", PartFault.SILENT, type(error).__name__) from None
     if code != httpx.codes.OK:
-        raise CommandRefused(f"The console of the demo answered with {code}.")
+        raise DemoFailed("console", PartFault.WRONG_ANSWER, number=code)
 
 
 def _ask_to_stop(process: asyncio.subprocess.Process) -> None:
