@@ -12,10 +12,10 @@
     │   │   ├── UnknownValue        cli/_errors.py                       a name that is not one of those known
     │   │   │   └── UnknownCommand  cli/application.py                   no command has this name
     │   │   ├── FileUnusable        cli/_errors.py                       a file cannot be read or written
+    │   │   ├── OptionRefused       cli/_errors.py                       an option has a wrong value
+    │   │   ├── ExportIncomplete    cli/_flows_export.py                 the database failed before the last line
     │   │   ├── SchemaUnusable      cli/db.py                            `run` would not start on this schema
-    │   │   ├── PositionIncomplete  cli/dlq.py                           a partition without an offset
     │   │   ├── ReplayIncomplete    cli/dlq.py                           Kafka has not accepted some dead letters
-    │   │   ├── FactForm            cli/flows.py                         `--set` without `=`
     │   │   ├── FileMissing         cli/send.py                          no file with events, and no pipe
     │   │   ├── NothingToSend       cli/send.py                          a file without an event
     │   │   ├── EventsRefused       cli/send.py                          some events are bad, and none was sent

@@ -82,7 +82,7 @@ class RiskPublisher:
                 if self._said.over("waits"):
                     log.info("bridge.publishes", topic=ACCOUNT_RISK_STATUS)
             except (TopicRefuses, DatabaseError) as error:
-                failures, self._failed = failures + 1, str(error)
+                failures, self._failed = failures + 1, error.reason
                 if self._said.changed("waits", self._failed):
                     log.warning("bridge.waits", topic=ACCOUNT_RISK_STATUS, error=self._failed, waiting=self.waiting)
                 await asyncio.sleep(pause.delay(failures))
@@ -132,7 +132,7 @@ class RiskPublisher:
         for _ in done:
             self.published()
         if why := next(filter(None, failures), None):
-            raise TopicRefuses(f"{ACCOUNT_RISK_STATUS} does not accept records ({why})")
+            raise TopicRefuses(ACCOUNT_RISK_STATUS, why)
 
     async def _publish(self, row: Row) -> str | None:
         """Why the topic has not accepted it, or None."""

@@ -47,16 +47,34 @@ class UnknownValue(CommandRefused):
         return f"{quoted(self.given)} is no {self.what}; {hint}"
 
 
+class OptionRefused(CommandRefused):
+    """An option has a wrong value, or does not go with the others. `why`: without the option's name."""
+
+    code = WRONG_USAGE
+
+    def __init__(self, option: str, why: str) -> None:
+        super().__init__(option, why)
+        self.option = option
+        self.why = why
+
+    @property
+    def sentence(self) -> str:
+        """For an operator."""
+        return f"{self.option} {self.why}."
+
+
 class FileUnusable(CommandRefused):
     """A file or directory that cannot be read, or written to. `wanted`: what to name in its place."""
 
-    def __init__(self, path: Path, error: OSError, wanted: str, *, writing: bool = False) -> None:
+    def __init__(
+        self, path: Path, error: OSError, wanted: str, *, writing: bool = False, code: int = WRONG_USAGE
+    ) -> None:
         super().__init__(path, error)
         self.path = path
         self.error = error
         self.wanted = wanted
         self.writing = writing
-        self.code = FAILED if writing else WRONG_USAGE
+        self.code = code
 
     @property
     def sentence(self) -> str:

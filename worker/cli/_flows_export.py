@@ -13,7 +13,7 @@ import typer
 
 from schemas.cleaning import clean
 from worker.cli._app import example
-from worker.cli._errors import FAILED, WRONG_USAGE, CommandRefused
+from worker.cli._errors import CommandRefused, OptionRefused
 from worker.cli._export import Format, Writer
 from worker.cli._output import warn
 from worker.cli._times import Local, clock_of, moment_of
@@ -27,6 +27,19 @@ EXAMPLE = example(
     "tradovate-worker flows export --since 2026-11-01 --until 2026-12-01 > november.csv",
     "tradovate-worker flows export --trader cust-77 --format jsonl | jq .state",
 )
+
+
+class ExportIncomplete(CommandRefused):
+    """The database has failed before the last line."""
+
+    def __init__(self, error: DatabaseError) -> None:
+        super().__init__(error)
+        self.error = error
+
+    @property
+    def sentence(self) -> str:
+        """For an operator."""
+        return f"The export is not complete: {self.error.sentence}"
 
 
 def export(
@@ -46,11 +59,11 @@ def export(
     takes, and a server that takes no writes will do. README.md lists the columns.
     """
     if bom and form is not Format.CSV:
-        raise CommandRefused("--bom is for --format csv: JSON has none.", WRONG_USAGE)
+        raise OptionRefused("--bom", "is for --format csv: JSON has none")
     begin = None if since is None else moment_of(since, "--since", local=local)
     end = None if until is None else moment_of(until, "--until", local=local)
     if begin is not None and end is not None and begin >= end:
-        raise CommandRefused("--since is not before --until: nothing can be between them.", WRONG_USAGE)
+        raise OptionRefused("--since", "is not before --until: nothing can be between them")
     with _interruptible():
         count = asyncio.run(_export(form, begin, end, None if trader is None else clean(trader), local=local, bom=bom))
     if not count:
@@ -72,7 +85,7 @@ async def _export(
         try:
             return await written(database, writer, since=since, until=until, trader_id=trader)
         except DatabaseError as error:
-            raise CommandRefused(f"The export is not complete: {error.sentence}", FAILED) from None
+            raise ExportIncomplete(error) from None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from schemas.times import Clock, local_text, utc_text
-from worker.cli._errors import WRONG_USAGE, CommandRefused
+from worker.cli._errors import OptionRefused
 
 Local = Annotated[bool, typer.Option("--local", help="Print times in this machine's zone, which they name.")]
 
@@ -20,15 +20,15 @@ def clock_of(*, local: bool) -> Clock:
 
 def moment_of(text: str, option: str, *, local: bool) -> datetime:
     """A time that an operator gives: a day (its beginning), or RFC 3339; without an offset UTC, or this machine's zone
-    with `--local`. Raises `CommandRefused`.
+    with `--local`. Raises `OptionRefused`.
     """
     try:
         given = datetime.fromisoformat(text.strip())
         zoned = given if given.tzinfo is not None else given.astimezone() if local else given.replace(tzinfo=UTC)
         return zoned.astimezone(UTC)
     except (ValueError, OverflowError):
-        form = f"{option} is no time: give a day, such as 2026-11-01, or a time, such as 2026-11-01T08:30:00Z."
-        raise CommandRefused(form, WRONG_USAGE) from None
+        form = "is no time: give a day, such as 2026-11-01, or a time, such as 2026-11-01T08:30:00Z"
+        raise OptionRefused(option, form) from None
 
 
 def text_of(value: object, clock: Clock) -> str:

@@ -13,7 +13,7 @@ from schemas.cleaning import clean
 from worker.cli import _flows_export as export
 from worker.cli._app import example, group
 from worker.cli._complete import TopicOption, completing
-from worker.cli._errors import WRONG_USAGE, CommandRefused, one_of
+from worker.cli._errors import OptionRefused, one_of
 from worker.cli._flow_rows import COLUMNS, as_json, head, row, rows_of, story_json
 from worker.cli._note import By, note_from
 from worker.cli._output import print_json, printable, table, warn
@@ -39,17 +39,6 @@ app = group(
 Name = Annotated[str, typer.Argument(metavar="ID", help="A flow, event or order id.", show_default=False)]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; it is kept.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-
-class FactForm(CommandRefused):
-    """A value of `--set` has no `=`."""
-
-    code = WRONG_USAGE
-
-    @property
-    def sentence(self) -> str:
-        """With an example."""
-        return "--set has the form NAME=VALUE, for example --set accountId=98765."
 
 
 _CANCELLED = "Cancelled by a person."
@@ -188,10 +177,10 @@ app.command("export", epilog=export.EXAMPLE)(export.export)
 
 
 def _fact(text: str) -> tuple[str, int | str]:
-    """`NAME=VALUE` as the outcome's field and its value. Raises `FactForm` or `FactRefused`."""
+    """`NAME=VALUE` as the outcome's field and its value. Raises `OptionRefused` or `FactRefused`."""
     name, separator, value = text.partition("=")
     if not separator:
-        raise FactForm
+        raise OptionRefused("--set", "has the form NAME=VALUE, for example --set accountId=98765")
     name = one_of(name, list(SETTABLE), "name that --set takes")
     return name, fact_of(name, value)
 

@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from worker.cli._app import example, group
-from worker.cli._errors import WRONG_USAGE, CommandRefused
+from worker.cli._errors import FileUnusable
 from worker.cli._output import printable, warn
 from worker.cli._partner import ReadingSettings, partner_reader, report_waits
 from worker.cli._progress import progress
@@ -76,7 +76,7 @@ def reconcile(
 
 
 def _prepare(csv: Path | None, events: Path | None) -> None:
-    """Finds out now whether files can be written, and not after hundreds of calls. Raises `CommandRefused`."""
+    """Finds out now whether files can be written, and not after hundreds of calls. Raises `FileUnusable`."""
     try:
         if events is not None:
             events.mkdir(parents=True, exist_ok=True)
@@ -85,9 +85,7 @@ def _prepare(csv: Path | None, events: Path | None) -> None:
         if csv is not None:
             try_to_write(csv)
     except OSError as error:
-        raise CommandRefused(
-            f"{error.filename} cannot be written ({error.strerror}): name another place.", WRONG_USAGE
-        ) from None
+        raise FileUnusable(Path(str(error.filename)), error, "another place", writing=True) from None
 
 
 async def _reconcile(
