@@ -63,6 +63,21 @@ class OptionRefused(CommandRefused):
         return f"{self.option} {self.why}."
 
 
+class FileMissing(CommandRefused):
+    """No file is named, and standard input is a terminal. `content`: what the file should hold, in the plural."""
+
+    code = WRONG_USAGE
+
+    def __init__(self, content: str) -> None:
+        super().__init__(content)
+        self.content = content
+
+    @property
+    def sentence(self) -> str:
+        """With both ways to give a file."""
+        return f"Name a FILE with the {self.content}, or pipe them in."
+
+
 class FileUnusable(CommandRefused):
     """A file or directory that cannot be read, or written to. `wanted`: what to name in its place."""
 

@@ -17,7 +17,7 @@ import typer
 
 from worker import _forms as forms
 from worker.cli._app import example, group
-from worker.cli._errors import WRONG_USAGE, CommandRefused
+from worker.cli._errors import FileMissing, FileUnusable
 from worker.cli._output import warn
 from worker.cli._partner import ReadingSettings, partner_reader, report_waits
 from worker.cli._progress import progress
@@ -83,7 +83,7 @@ def _opened(file: Path, stack: ExitStack) -> tuple[BinaryIO, int | None]:
     """The file, and how many lines it has, if that can be seen."""
     if file == _STDIN:
         if sys.stdin.isatty():
-            raise CommandRefused("Name a FILE with the traders, or pipe it in.", WRONG_USAGE)
+            raise FileMissing("traders")
         return sys.stdin.buffer, None
     try:
         stream = stack.enter_context(file.open("rb"))
@@ -93,9 +93,7 @@ def _opened(file: Path, stack: ExitStack) -> tuple[BinaryIO, int | None]:
         if total is not None:
             stream.seek(0)
     except OSError as error:
-        raise CommandRefused(
-            f"{file} cannot be read ({error.strerror}): name a file with traders.", WRONG_USAGE
-        ) from None
+        raise FileUnusable(file, error, "a file with traders") from None
     return stream, total
 
 
@@ -103,8 +101,7 @@ def _report(report: Path, stack: ExitStack) -> Write:
     try:
         opened = stack.enter_context(report.open("w", encoding="utf-8", newline="", buffering=1))
     except OSError as error:
-        sentence = f"{report} cannot be written ({error.strerror}): name another file for --report."
-        raise CommandRefused(sentence, WRONG_USAGE) from None
+        raise FileUnusable(report, error, "another file for --report", writing=True) from None
     write: Write = csv.writer(opened).writerow
     write(("line", "traderId", "orderId", "reason"))
     return write

@@ -16,7 +16,7 @@ from schemas.events import Account
 from worker import _forms as forms
 from worker.cli._app import example, group
 from worker.cli._complete import TopicArgument
-from worker.cli._errors import WRONG_USAGE, CommandRefused, FileUnusable, one_of
+from worker.cli._errors import CommandRefused, FileMissing, FileUnusable, one_of
 from worker.cli._event_files import Bad, Ready, judge, split
 from worker.kafka.admin import existing_topics
 from worker.kafka.errors import ANSWER_SECONDS, KafkaUnavailable, kafka_errors
@@ -40,17 +40,6 @@ class SendSettings(KafkaSettings):
     """What `send` uses: Kafka, and the catalogue if there is one."""
 
     products_file: forms.File | None = None
-
-
-class FileMissing(CommandRefused):
-    """No file is named, and standard input is a terminal."""
-
-    code = WRONG_USAGE
-
-    @property
-    def sentence(self) -> str:
-        """With both ways to give events."""
-        return "Name a FILE with the events, or pipe them in."
 
 
 class NothingToSend(CommandRefused):
@@ -131,7 +120,7 @@ def send(
 
 def _read(file: Path | None) -> bytes:
     if file is None and sys.stdin.isatty():
-        raise FileMissing
+        raise FileMissing("events")
     if file is None or file == _STDIN:
         return sys.stdin.buffer.read()
     try:
