@@ -15,6 +15,7 @@ from xdist.remote import Producer
 
 from tests.support.kafka import Broker, KafkaServer, why_no_java
 from tests.support.lacking import lacks, tell
+from tests.support.node import NoNodeError, packages
 from tests.support.postgres import (
     Copied,
     Databases,
@@ -198,6 +199,23 @@ def own_kafka(request: pytest.FixtureRequest) -> Iterator[KafkaServer]:
     server = KafkaServer().start()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def node_reason() -> str:
+    """Why Node and the packages that the tests use cannot run; empty when they can."""
+    try:
+        packages()
+    except NoNodeError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture
+def node(request: pytest.FixtureRequest, node_reason: str) -> None:
+    """Node is there, with the packages that the tests use."""
+    if node_reason:
+        lacks(request, f"The tools and clients of adopters in Node did not run: {node_reason}")
 
 
 @pytest.fixture

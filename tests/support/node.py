@@ -1,4 +1,4 @@
-"""The Node tools of adopters (tests/node/package.json): installed once for each set of versions, under ~/.cache."""
+"""The Node tools and clients of adopters (tests/node/package.json): installed once for each set of versions."""
 
 from __future__ import annotations
 
@@ -65,10 +65,15 @@ def _install(directory: Path, manifest: bytes) -> None:
         raise NoNodeError(f"npm did not install the tools within {_INSTALL_SECONDS} s") from None
 
 
-def run_script(name: str, *arguments: str, workplace: Path, stdin: str = "") -> Any:
-    """What a script of tests/node prints, parsed. It runs in `workplace`, an empty directory."""
+def furnish(workplace: Path) -> None:
+    """Makes an empty directory one in which Node finds the packages."""
     (workplace / "package.json").write_bytes((HERE / "package.json").read_bytes())
     (workplace / "node_modules").symlink_to(packages() / "node_modules")
+
+
+def run_script(name: str, *arguments: str, workplace: Path, stdin: str = "") -> Any:
+    """What a script of tests/node prints, parsed. It runs in `workplace`, an empty directory."""
+    furnish(workplace)
     shutil.copy(HERE / name, workplace)
     return json.loads(run(["node", name, *arguments], workplace, stdin))
 
