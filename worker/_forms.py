@@ -1,6 +1,6 @@
 """The forms that settings take: a type with its check, the form shown to an operator, and an example of it.
 
-Checks raise a bare `ValueError`: the message is made from the `Form`, so no message can carry the value.
+Checks raise a bare `ValueError`: the message is made from the `ValueForm`, so no message can carry the value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MIN_CONSOLE_TOKEN = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ValueForm:
     """How the right value of a setting looks, for the operator who typed a wrong one or none."""
 
     form: str
@@ -131,56 +131,66 @@ _YEARS = 10 * 366 * 86_400
 """Seconds. Longer than any wait, and short enough that a time so far ahead can be represented."""
 
 Seconds = Annotated[
-    float, Field(ge=0, le=_YEARS, allow_inf_nan=False), Form("a number of seconds, 0 or more, at most ten years", "60")
+    float,
+    Field(ge=0, le=_YEARS, allow_inf_nan=False),
+    ValueForm("a number of seconds, 0 or more, at most ten years", "60"),
 ]
 Timeout = Annotated[
-    float, Field(gt=0, le=86_400, allow_inf_nan=False), Form("a number of seconds, more than 0, at most a day", "60")
+    float,
+    Field(gt=0, le=86_400, allow_inf_nan=False),
+    ValueForm("a number of seconds, more than 0, at most a day", "60"),
 ]
 Milliseconds = Annotated[
     float,
     Field(ge=0, le=86_400_000, allow_inf_nan=False),
-    Form("a number of milliseconds, 0 or more, at most a day", "5"),
+    ValueForm("a number of milliseconds, 0 or more, at most a day", "5"),
 ]
-Count = Annotated[int, Field(ge=1, le=1_000_000), Form("a whole number, 1 to 1000000", "12")]
-Replication = Annotated[int, Field(ge=1, le=1_000), Form("a whole number, 1 or more, at most that of brokers", "3")]
-Partitions = Annotated[int, Field(ge=1, le=10_000), Form("a whole number, 1 to 10000", "12")]
-Hours = Annotated[int, Field(ge=1, le=876_000), Form("a whole number of hours, 1 or more, at most a century", "168")]
-Days = Annotated[int, Field(ge=1, le=36_500), Form("a whole number of days, 1 or more, at most a century", "400")]
-Port = Annotated[int, Field(ge=0, le=65535), Form("a port, 0 to 65535; 0 takes a free one", "8000")]
-VendorId = Annotated[int, Field(ge=1, lt=2**63), Form("Tradovate's id of it, a whole number", "12")]
+Count = Annotated[int, Field(ge=1, le=1_000_000), ValueForm("a whole number, 1 to 1000000", "12")]
+Replication = Annotated[
+    int, Field(ge=1, le=1_000), ValueForm("a whole number, 1 or more, at most that of brokers", "3")
+]
+Partitions = Annotated[int, Field(ge=1, le=10_000), ValueForm("a whole number, 1 to 10000", "12")]
+Hours = Annotated[
+    int, Field(ge=1, le=876_000), ValueForm("a whole number of hours, 1 or more, at most a century", "168")
+]
+Days = Annotated[int, Field(ge=1, le=36_500), ValueForm("a whole number of days, 1 or more, at most a century", "400")]
+Port = Annotated[int, Field(ge=0, le=65535), ValueForm("a port, 0 to 65535; 0 takes a free one", "8000")]
+VendorId = Annotated[int, Field(ge=1, lt=2**63), ValueForm("Tradovate's id of it, a whole number", "12")]
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
-File = Annotated[Path, AfterValidator(_readable), Form("the path of a file that can be read", "/etc/ssl/ca.pem")]
+File = Annotated[Path, AfterValidator(_readable), ValueForm("the path of a file that can be read", "/etc/ssl/ca.pem")]
 Catalogue = Annotated[
-    Path, AfterValidator(_readable), Form("the path of a TOML file that can be read", "/etc/tradovate/products.toml")
+    Path,
+    AfterValidator(_readable),
+    ValueForm("the path of a TOML file that can be read", "/etc/tradovate/products.toml"),
 ]
 Lower = BeforeValidator(_lower)
 Upper = BeforeValidator(_upper)
-Switch = Annotated[bool, BeforeValidator(_switch), Form("on or off", "on")]
-TimeOfDay = Annotated[time, BeforeValidator(_time_of_day), Form("a time of day, HH:MM", "17:15")]
+Switch = Annotated[bool, BeforeValidator(_switch), ValueForm("on or off", "on")]
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day), ValueForm("a time of day, HH:MM", "17:15")]
 Servers = Annotated[
-    str, AfterValidator(_servers), Form("host:port, several separated by commas", "kafka-1:9092,kafka-2:9092")
+    str, AfterValidator(_servers), ValueForm("host:port, several separated by commas", "kafka-1:9092,kafka-2:9092")
 ]
 TopicPrefix = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9._-]{0,100}$"),
-    Form("letters, digits, dots, dashes and underscores, at most 100", "prod."),
+    ValueForm("letters, digits, dots, dashes and underscores, at most 100", "prod."),
 ]
-ClientId = Annotated[int | str, BeforeValidator(_number_if_it_is_one), Form("the id of the API key", "1234")]
+ClientId = Annotated[int | str, BeforeValidator(_number_if_it_is_one), ValueForm("the id of the API key", "1234")]
 RestBase = Annotated[
     str,
     AfterValidator(_rest_base),
-    Form("an http:// or https:// address that ends in /v1", "https://live.tradovateapi.com/v1"),
+    ValueForm("an http:// or https:// address that ends in /v1", "https://live.tradovateapi.com/v1"),
 ]
 WsAddress = Annotated[
     str,
     AfterValidator(_address("ws", "wss")),
-    Form("a ws:// or wss:// address", "wss://live.tradovateapi.com/v1/websocket"),
+    ValueForm("a ws:// or wss:// address", "wss://live.tradovateapi.com/v1/websocket"),
 ]
 TrustedHosts = Annotated[
     str,
     AfterValidator(_trusted_hosts),
-    Form(
+    ValueForm(
         "host names without port, several separated by commas; their subdomains are trusted as well",
         "tradovateapi.com,ninjatrader.com",
     ),
@@ -188,15 +198,15 @@ TrustedHosts = Annotated[
 Networks = Annotated[
     str,
     AfterValidator(_networks),
-    Form("IP addresses or networks, several separated by commas", "10.0.0.0/8,::1"),
+    ValueForm("IP addresses or networks, several separated by commas", "10.0.0.0/8,::1"),
 ]
 HttpAddress = Annotated[
-    str, AfterValidator(_address("http", "https")), Form("an http:// or https:// address", "http://collector:4318")
+    str, AfterValidator(_address("http", "https")), ValueForm("an http:// or https:// address", "http://collector:4318")
 ]
 ProxyUrl = Annotated[
     SecretStr,
     AfterValidator(_proxy_url),
-    Form(
+    ValueForm(
         "an http:// or https:// address with host and port; user and password percent-encoded",
         "http://user:password@proxy.example.com:3128",
     ),
@@ -204,12 +214,12 @@ ProxyUrl = Annotated[
 CaFile = Annotated[
     Path,
     AfterValidator(_authorities),
-    Form("the path of a PEM file with the certificates of your authorities", "/etc/ssl/firm-ca.pem"),
+    ValueForm("the path of a PEM file with the certificates of your authorities", "/etc/ssl/firm-ca.pem"),
 ]
 DatabaseUrl = Annotated[
     SecretStr,
     AfterValidator(_database_url),
-    Form(
+    ValueForm(
         "a postgresql:// address; in user and password, # @ / ? and % are written as %23 %40 %2F %3F and %25",
         "postgresql://user:password@db.example.com/tradovate_worker",
     ),
@@ -217,7 +227,7 @@ DatabaseUrl = Annotated[
 SecretKeys = Annotated[
     SecretStr,
     AfterValidator(_long_keys),
-    Form(
+    ValueForm(
         f"a text of {MIN_SECRET_KEY} characters or more, several separated by commas",
         "<the output of `openssl rand -hex 32`>",
     ),
@@ -225,11 +235,11 @@ SecretKeys = Annotated[
 ConsoleToken = Annotated[
     SecretStr,
     Field(min_length=MIN_CONSOLE_TOKEN),
-    Form(f"a text of {MIN_CONSOLE_TOKEN} characters or more", "<the output of `openssl rand -hex 16`>"),
+    ValueForm(f"a text of {MIN_CONSOLE_TOKEN} characters or more", "<the output of `openssl rand -hex 16`>"),
 ]
 AccountPrefix = Annotated[
     # An account name has at most 64 characters, and a derived one ends in up to 20 digits.
     str,
     Field(pattern=r"^[A-Z]{1,44}$"),
-    Form("capital letters only, at most 44", "EVAL"),
+    ValueForm("capital letters only, at most 44", "EVAL"),
 ]

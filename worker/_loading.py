@@ -19,7 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from worker._forms import Form
+from worker._forms import ValueForm
 from worker.errors import OperatorError
 
 ENV_FILE = Path(".env")
@@ -165,9 +165,9 @@ def _problems(group: type[Group], error: ValidationError) -> list[Problem]:
     return list(found.values())
 
 
-def form_of(group: type[Group], name: str) -> Form:
+def form_of(group: type[Group], name: str) -> ValueForm:
     field = group.model_fields[name]
-    return [part for part in (*_metadata(field.annotation), *field.metadata) if isinstance(part, Form)][-1]
+    return [part for part in (*_metadata(field.annotation), *field.metadata) if isinstance(part, ValueForm)][-1]
 
 
 def _metadata(annotation: Any) -> Iterator[object]:

@@ -22,7 +22,7 @@
     │   │   ├── SendInterrupted     cli/send.py                          Kafka failed after some events
     │   │   ├── FaultsRefused       cli/sandbox.py                       a fault file that cannot be used
     │   │   ├── AddressRefused      cli/sandbox.py                       the sandbox cannot listen there
-    │   │   └── DemoFailed          cli/demo/failed.py                   a part of the demo does not run
+    │   │   └── DemoFailed          cli/demo/part_failed.py              a part of the demo does not run
     │   ├── NotInstalled            embedded.py                          the wheels of the extra `demo` are missing
     │   ├── NotPossible             engine/operator.py                   the state of a flow forbids the action
     │   ├── EventNotFound           operate/event_again.py               a flow's event cannot be read again
@@ -38,7 +38,7 @@
     │   ├── ReplayUnderWay          operate/dead_letter_settling.py      another operator replays the same topic
     │   ├── ResolutionMissing       operate/console/flow_pages.py        a form does not say how a flow ended
     │   ├── RunTaken                ledger/reconcile_runs.py             another `reconcile` is at work
-    │   ├── FileUnusable            operate/import_file/reading.py       a file of `import` cannot be read
+    │   ├── ImportFileRefused       operate/import_file/file_lines.py    a file of `import` cannot be read
     │   ├── ReadsEnded              operate/partner_reader.py            a command's bulk reads cannot go on
     │   ├── FormTooLarge            operate/console/requests.py          more bytes than any form has
     │   ├── OtherEnvironment        ledger/environment.py                the ledger is another environment's
@@ -62,9 +62,9 @@
     │   └── DataRefused             ledger/errors.py                     a value that can never be stored
     ├── SandboxError                the simulated partner was called or configured wrongly
     │   ├── SwitchError             sandbox/config.py                    an unknown switch, or a wrong value of one
-    │   ├── FaultError              sandbox/faults.py                    a fault rule that cannot be read
+    │   ├── FaultError              sandbox/fault_rules.py               a fault rule that cannot be read
     │   ├── Malformed               sandbox/fields.py                    a body that gets HTTP 400
-    │   └── ConnectionCutError      sandbox/app.py                       the connection ends without an answer
+    │   └── ConnectionCutError      sandbox/http_app.py                  the connection ends without an answer
     └── Interruption                ends a piece of work inside one module, which catches it (private classes)
 
 What the partner says about an item is a result (`worker/replies.py`), never an exception. A fault of the program itself

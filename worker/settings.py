@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import SecretStr, ValidationInfo, field_validator
 
 from worker import _forms as forms
-from worker._forms import Form
+from worker._forms import ValueForm
 from worker._loading import Group, Problem, SettingsError, load, needed
 from worker.addresses import Network, networks
 
@@ -96,9 +96,9 @@ class LogSettings(Group):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"],
         forms.Lower,
-        Form("debug, info, warning, error or critical", "info"),
+        ValueForm("debug, info, warning, error or critical", "info"),
     ] = "info"
-    log_format: Annotated[Literal["json", "console"], forms.Lower, Form("json or console", "json")] = "json"
+    log_format: Annotated[Literal["json", "console"], forms.Lower, ValueForm("json or console", "json")] = "json"
     """JSON, because a replica's log is read by a collector; `console` is for people."""
 
 
@@ -106,25 +106,27 @@ class KafkaSettings(Group):
     """The cluster, how to reach it, and how `topics create` makes its topics."""
 
     kafka_bootstrap_servers: forms.Servers = "localhost:9092"
-    kafka_group_id: Annotated[forms.Text, Form("the consumer group's name", "tradovate-worker")] = "tradovate-worker"
+    kafka_group_id: Annotated[forms.Text, ValueForm("the consumer group's name", "tradovate-worker")] = (
+        "tradovate-worker"
+    )
     kafka_topic_prefix: forms.TopicPrefix = ""
     kafka_security_protocol: Annotated[
-        SecurityProtocol, forms.Upper, Form("PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL", "SASL_SSL")
+        SecurityProtocol, forms.Upper, ValueForm("PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL", "SASL_SSL")
     ] = SecurityProtocol.PLAINTEXT
     kafka_sasl_mechanism: Annotated[
         Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None,
         forms.Upper,
-        Form("PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, needed with SASL", "SCRAM-SHA-512"),
+        ValueForm("PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, needed with SASL", "SCRAM-SHA-512"),
     ] = None
-    kafka_sasl_username: Annotated[str | None, Form("the Kafka user, needed with SASL", "tradovate-worker")] = None
+    kafka_sasl_username: Annotated[str | None, ValueForm("the Kafka user, needed with SASL", "tradovate-worker")] = None
     kafka_sasl_password: Annotated[
-        SecretStr | None, Form("the Kafka user's password, needed with SASL", "<the password>")
+        SecretStr | None, ValueForm("the Kafka user's password, needed with SASL", "<the password>")
     ] = None
     kafka_ssl_ca_file: forms.File | None = None
     """Without it the machine's own certificate authorities are trusted."""
     kafka_ssl_cert_file: Annotated[
         forms.File | None,
-        Form("the path of the client's certificate, needed with KAFKA_SSL_KEY_FILE", "/etc/ssl/client.pem"),
+        ValueForm("the path of the client's certificate, needed with KAFKA_SSL_KEY_FILE", "/etc/ssl/client.pem"),
     ] = None
     kafka_ssl_key_file: forms.File | None = None
     kafka_topic_partitions: forms.Partitions = 12
@@ -180,7 +182,7 @@ class SecretSettings(Group):
 class EnvironmentSettings(Group):
     """Which Tradovate a ledger belongs to."""
 
-    tradovate_environment: Annotated[Environment, forms.Lower, Form("staging or production", "staging")] = (
+    tradovate_environment: Annotated[Environment, forms.Lower, ValueForm("staging or production", "staging")] = (
         Environment.STAGING
     )
     """Staging: nobody should reach real traders because a setting was forgotten."""
@@ -201,19 +203,19 @@ class TradovateSettings(EnvironmentSettings):
     """A `SecretStr`, for it may carry a password."""
     tradovate_ca_file: forms.CaFile | None = None
     """Trusted beside the machine's own authorities, for a proxy that opens TLS or a gateway of the firm's own."""
-    tradovate_name: Annotated[forms.Text, Form("the name of the organization's API user", "acme-admin")]
-    tradovate_password: Annotated[forms.Secret, Form("the API user's password", "<the password>")]
-    tradovate_app_id: Annotated[forms.Text, Form("the name of the API key", "acme-worker")]
-    tradovate_app_version: Annotated[forms.Text, Form("the version that the API key was made for", "1.0")]
+    tradovate_name: Annotated[forms.Text, ValueForm("the name of the organization's API user", "acme-admin")]
+    tradovate_password: Annotated[forms.Secret, ValueForm("the API user's password", "<the password>")]
+    tradovate_app_id: Annotated[forms.Text, ValueForm("the name of the API key", "acme-worker")]
+    tradovate_app_version: Annotated[forms.Text, ValueForm("the version that the API key was made for", "1.0")]
     tradovate_cid: forms.ClientId
-    tradovate_sec: Annotated[forms.Secret, Form("the API key's secret", "<the secret>")]
+    tradovate_sec: Annotated[forms.Secret, ValueForm("the API key's secret", "<the secret>")]
     tradovate_device_id: Annotated[
-        forms.Text, Form("a stable id, the same for all replicas", "6b1f3c1e-1f5c-4f0e-9f37-2a1d5b0c7d11")
+        forms.Text, ValueForm("a stable id, the same for all replicas", "6b1f3c1e-1f5c-4f0e-9f37-2a1d5b0c7d11")
     ]
     tradovate_mda_alert_id: forms.VendorId | None = None
-    tradovate_hourly_budget: Annotated[forms.Count, Form("a whole number of calls, 1 to 1000000", "4500")] = 4500
+    tradovate_hourly_budget: Annotated[forms.Count, ValueForm("a whole number of calls, 1 to 1000000", "4500")] = 4500
     """Of the 5,000 an hour that Tradovate allows the whole organization; the rest is for its people's own calls."""
-    tradovate_minute_budget: Annotated[forms.Count, Form("a whole number of calls, 1 to 1000000", "600")] = 600
+    tradovate_minute_budget: Annotated[forms.Count, ValueForm("a whole number of calls, 1 to 1000000", "600")] = 600
     """Tradovate's page allows 5,000 a minute, two makers of other clients publish 80: bursts are kept short. In full
     calls 600 carry 27,000 purchases."""
     tradovate_timeout_seconds: forms.Timeout = 60
@@ -330,7 +332,7 @@ class LedgerSettings(DatabaseSettings, SecretSettings):
 class HttpSettings(Group):
     """Health, metrics and the console."""
 
-    http_host: Annotated[forms.Text, Form("a host name or address of this machine", "127.0.0.1")] = "127.0.0.1"
+    http_host: Annotated[forms.Text, ValueForm("a host name or address of this machine", "127.0.0.1")] = "127.0.0.1"
     """This machine alone: a console that is open to the world has to be meant."""
     http_port: forms.Port = 8000
     http_trusted_proxies: forms.Networks = "127.0.0.0/8,::1"

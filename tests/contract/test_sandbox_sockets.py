@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection
 from tests.support.waiting import eventually
 from worker.bridge.signal_record import outgoing
 from worker.partner.socket_actions import Alert
-from worker.partner.socket_protocol import Wire
+from worker.partner.socket_protocol import SocketProtocol
 from worker.sandbox import Sandbox, SandboxConfig, serve
 from worker.sandbox.server import RunningSandbox
 
@@ -189,7 +189,7 @@ async def test_a_signature_may_come_in_a_form_that_nobody_knows(form: str) -> No
         signal = sandbox.sandbox.control.sign({"userId": user(sandbox)})["signalIds"][0]
         while (frame := await one.frame())[0] != "a" or '"i":' in frame:
             pass
-        heard = list(Wire(0.0).hear(frame, 0.0))
+        heard = list(SocketProtocol(0.0).hear(frame, 0.0))
         records = [outgoing(act.signal, 70) for act in heard if isinstance(act, Alert)]
         assert len(heard) == 1
         assert [record.signal_id for record in records if record] == ([signal] if form == "right" else [])

@@ -19,7 +19,7 @@ from aiokafka.errors import (
 )
 
 from worker.intake.dead_letter_writer import DeadLetterWriter
-from worker.intake.parse import RawRecord, Rejected
+from worker.intake.parse import BadRecord, RawRecord
 from worker.kafka.look import KafkaLook
 from worker.kafka.metadata import TopicNow
 from worker.kafka.producer import RecordProducer
@@ -29,7 +29,7 @@ from worker.ledger.database import Database
 from worker.settings import KafkaSettings, load
 
 RECORD = RawRecord("trader.purchased", 3, 17, 1_795_000_000_000, None, b"no json", (("a", None),))
-REJECTED = Rejected("not_json", "The value is not valid JSON (at line 1, column 1).")
+REJECTED = BadRecord("not_json", "The value is not valid JSON (at line 1, column 1).")
 THERE = TopicNow("1", None, {0: 1})
 
 

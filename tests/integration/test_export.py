@@ -22,7 +22,7 @@ from schemas.events import TraderPurchased
 from tests.support.events import personal
 from tests.support.processes import KEPT, ROOT
 from tests.support.work import ACCOUNTS, USERS, Work, purchases
-from worker.cli._export import COLUMNS
+from worker.cli._export_lines import COLUMNS
 from worker.cli.main import main
 from worker.engine.rows import Finish
 from worker.ledger import audit, holds, replays
@@ -30,7 +30,7 @@ from worker.ledger.audit import Line
 from worker.ledger.database import Database
 from worker.ledger.operator_actions import OperatorActions
 from worker.ledger.rows import Batch
-from worker.operate.export import export
+from worker.operate.flow_export import export
 from worker.replies import Answer
 from worker.results import Succeeded
 

@@ -8,7 +8,7 @@ import pytest
 
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
-from worker.ledger.pacing_figures import Sent, traffic
+from worker.ledger.pacing_figures import SendFigures, traffic
 
 OPERATION = "createEvaluationUsers"
 
@@ -39,7 +39,7 @@ async def test_few_calls_show_no_pace(database: Database) -> None:
     await log(database, (2.0, 1), (1.0, 1))
     seen = await traffic(database, [OPERATION], Budget(), full=100, sample=2)
     assert seen.used == 2
-    assert seen.sent == {OPERATION: Sent(2, 2, 0.0, 2)}
+    assert seen.sent == {OPERATION: SendFigures(2, 2, 0.0, 2)}
 
 
 async def test_quickest_calls_in_a_row_are_the_pace(database: Database) -> None:

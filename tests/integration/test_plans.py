@@ -36,7 +36,7 @@ from worker.ledger.browse import FlowState
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
 from worker.ledger.story import story_of
-from worker.operate.export import export
+from worker.operate.flow_export import export
 from worker.partner.operations import OPERATIONS
 
 FULL = 100_000

@@ -23,10 +23,10 @@ from worker.ledger.reconcile_results import RunSeen
 from worker.ledger.reconcile_runs import RunTaken
 from worker.operate.console.reconcile_page import ReconcilePage
 from worker.operate.console.render import Renderer
-from worker.operate.console.session import Session
+from worker.operate.console.session import ConsoleSession
 from worker.operate.partner_reader import PartnerReader
+from worker.operate.reconcile.reconciliation import Reconciliation
 from worker.operate.reconcile.report import found
-from worker.operate.reconcile.run import Reconciliation
 
 T_PROP = 31
 
@@ -297,7 +297,7 @@ async def test_the_page_shows_the_last_run(firm: RunningFirm) -> None:
 def shown(database: Database) -> Callable[[Request], Awaitable[Response]]:
     """The page as one who has signed in sees it."""
     page = ReconcilePage(database, Renderer("staging"))
-    session = Session("an id", 2**40)
+    session = ConsoleSession("an id", 2**40)
 
     async def answer(request: Request) -> Response:
         return await page.page(request, session)

@@ -26,7 +26,7 @@ from worker.embedded import EmbeddedKafka
 from worker.kafka.admin import ensure_topics
 from worker.kafka.topics import ACCOUNT_RISK_STATUS
 from worker.ledger.schema import upgrade
-from worker.partner.socket_protocol import Timing
+from worker.partner.socket_protocol import SocketTiming
 from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for
 from worker.settings import BridgeSettings, load
 from worker.wiring.bridge import new_bridge
@@ -183,13 +183,13 @@ class BridgeStage:
         await eventually(process.is_standby, 30)
         return process
 
-    async def bridge(self, timing: Timing | None = None, room: int | None = None, name: str = "here") -> Bridge:
+    async def bridge(self, timing: SocketTiming | None = None, room: int | None = None, name: str = "here") -> Bridge:
         """Starts a bridge in this process, and waits until it works."""
         bridge = self.begin(timing, room, name)
         await self.works(bridge)
         return bridge
 
-    def begin(self, timing: Timing | None = None, room: int | None = None, name: str = "here") -> Bridge:
+    def begin(self, timing: SocketTiming | None = None, room: int | None = None, name: str = "here") -> Bridge:
         """Starts a bridge in this process."""
         bridge = new_bridge(self.settings, name=name, timing=timing, room=room)
         self.here.append((bridge, asyncio.create_task(bridge.run())))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker.partner.look_up import look as look_with_proof
-from worker.partner.observed_forms import Seen
+from worker.partner.observed_forms import ObservedForms
 from worker.partner.operation import Operation
 from worker.replies import Answer, Domain, Misdirected, Query, Refusal, Reply, Unclear
 
@@ -26,7 +26,7 @@ class FakeReader:
     answers: Mapping[str, Any]
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
-    seen: Seen = field(default_factory=lambda: Seen(user_id=ADMIN))
+    seen: ObservedForms = field(default_factory=lambda: ObservedForms(user_id=ADMIN))
     wrong_host: bool = False
 
     def now(self) -> datetime:

@@ -24,7 +24,7 @@ from worker.dispatch.step_rules import rules_of, sent_steps
 from worker.engine import operator
 from worker.engine.event_flow import draft, item_of, new_flow
 from worker.engine.flows.base import DepartureView, Rules
-from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, strictest
+from worker.engine.flows.departing import COMES_BACK, GIVES, DepartureVerdict, strictest
 from worker.engine.memory import EMPTY, Memory
 from worker.engine.planner import Planner
 from worker.engine.rows import (
@@ -47,16 +47,16 @@ from worker.engine.steps.timing import Timing
 from worker.ledger.crypto import Vault
 from worker.partner.classify import classify
 from worker.partner.look_up import look
-from worker.partner.observed_forms import Seen
+from worker.partner.observed_forms import ObservedForms
 from worker.partner.operation import Item, Operation
 from worker.partner.operations import OPERATIONS
 from worker.partner.response import read_reply
 from worker.replies import Domain, Query, Refusal, Reply, Unclear
 from worker.results import Unknown
 from worker.sandbox import Sandbox, SandboxConfig
-from worker.sandbox.app import _query
 from worker.sandbox.config import with_switches
 from worker.sandbox.core import Request
+from worker.sandbox.http_app import _query
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ class Reader:
     """The partner's reads. Nothing of it waits."""
 
     world: SmallWorld
-    seen: Seen = field(default_factory=lambda: Seen(user_id=1001))
+    seen: ObservedForms = field(default_factory=lambda: ObservedForms(user_id=1001))
 
     def now(self) -> datetime:
         return self.world.now
@@ -269,7 +269,7 @@ class SmallWorld:
             for row in self.departures.values()
             if row.trader_key == step.trader_key
         ]
-        if strictest(rows, flow.asked_at, comes_back=flow.topic == COMES_BACK) is Verdict.GO:
+        if strictest(rows, flow.asked_at, comes_back=flow.topic == COMES_BACK) is DepartureVerdict.GO:
             return False
         step.state = StepState.REFUSED
         number = next(self._numbers)

@@ -22,7 +22,7 @@ from worker.engine.flows import FLOWS
 from worker.kafka.admin import ensure_topics
 from worker.kafka.topics import dead_letter_topic, outcome_topic
 from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for
-from worker.sandbox.core import Exchange, Request
+from worker.sandbox.core import Request, ServedCall
 from worker.settings import RunSettings, load
 from worker.wiring.replica import Replica
 
@@ -191,7 +191,7 @@ class Stage:
     # -- the partner and the ledger --------------------------------------------------------------------------
 
     def fault(self, action: str, operation: str = "*", **more: Any) -> None:
-        """Lets the partner's calls go wrong (see worker/sandbox/faults.py)."""
+        """Lets the partner's calls go wrong (see worker/sandbox/fault_rules.py)."""
         self.partner.sandbox.core.faults.add({"action": action, "operation": operation, **more})
 
     def seed(self, **entities: list[dict[str, Any]]) -> dict[str, list[int]]:
@@ -211,7 +211,7 @@ class Stage:
         core, seen = self.partner.sandbox.core, list[Request]()
         begin = core.begin
 
-        def recording(request: Request, now: float) -> Exchange:
+        def recording(request: Request, now: float) -> ServedCall:
             seen.append(request)
             return begin(request, now)
 

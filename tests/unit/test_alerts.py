@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.unit.test_frames import frame, listening
-from worker.partner.socket_actions import Alert, Changed, Unreadable
+from worker.partner.socket_actions import Alert, Changed, UnreadableFrame
 from worker.partner.socket_protocol import Phase
 
-LOST = Unreadable("an alert without its signal")
+LOST = UnreadableFrame("an alert without its signal")
 SIGNAL = {"id": 7, "relatedToUserId": 3}
 
 
@@ -30,7 +30,7 @@ SIGNAL = {"id": 7, "relatedToUserId": 3}
 )
 @pytest.mark.parametrize("kind", ["OtherEnvAdminAlertSignal", "adminAlertSignal"])
 def test_an_entity_is_one_alert_or_many_and_each_is_judged_by_itself(
-    entity: Any, heard: list[Alert | Unreadable], kind: str
+    entity: Any, heard: list[Alert | UnreadableFrame], kind: str
 ) -> None:
     """One that cannot be read neither hides the others nor ends the connection."""
     wire = listening()
@@ -62,7 +62,7 @@ def test_a_change_of_an_alert_is_nothing_new(kind: str, entity: Any) -> None:
 def test_what_may_be_an_alert_and_is_in_no_known_shape_is_not_passed_over(event: Any) -> None:
     """An entity that names alerts, an event without its type: it may be a signature, so that it has to be asked for."""
     (action,) = listening().hear(frame({"e": "props", "d": [event]}), 1.0)
-    assert isinstance(action, Unreadable)
+    assert isinstance(action, UnreadableFrame)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_frame_that_cannot_be_read_may_have_held_an_alert(text: str) -> None:
     """The connection goes on, and the alert is asked for."""
     wire = listening()
     (action,) = wire.hear(text, 1.0)
-    assert isinstance(action, Unreadable)
+    assert isinstance(action, UnreadableFrame)
     assert wire.phase is Phase.LISTENING
 
 

@@ -14,7 +14,7 @@ from aiokafka import errors as kafka
 
 from schemas.times import utc_text
 from worker.cli._errors import CommandRefused, FileUnusable, failure_of, one_of
-from worker.cli._event_files import Bad, Given, judge, split
+from worker.cli._event_files import BadEvent, GivenEvent, judge, split
 from worker.cli._output import aligned, printable
 from worker.cli.holds import age, until
 from worker.cli.main import main
@@ -65,17 +65,17 @@ def test_events_are_found_however_they_are_laid_out(content: str, found: list[st
 def test_an_event_is_sent_as_it_was_written() -> None:
     """The bytes of a document are not rewritten, so that numbers and spaces stay what they were."""
     text = '{\n  "eventId": "e-1", "x": 1.50\n}'
-    assert split(f"\n{text}\n".encode()) == [Given("line 2", text.encode())]
+    assert split(f"\n{text}\n".encode()) == [GivenEvent("line 2", text.encode())]
 
 
 def test_a_broken_document_is_reported_with_its_line() -> None:
     """Where a document over several lines breaks, the line is named and nothing behind it is guessed."""
     assert split(b'{\n"a": 1}\n{\n"a": }\n') == [
-        Given("line 1", b'{\n"a": 1}'),
-        Bad("line 4", "This is not valid JSON (at column 6)."),
+        GivenEvent("line 1", b'{\n"a": 1}'),
+        BadEvent("line 4", "This is not valid JSON (at column 6)."),
     ]
-    assert split(b'{\n"a": "\xff"}') == [Bad("line 2", "This is not valid UTF-8.")]
-    assert split(b"[\n" * 100_000) == [Bad("line 1", "This is nested too deeply.")]
+    assert split(b'{\n"a": "\xff"}') == [BadEvent("line 2", "This is not valid UTF-8.")]
+    assert split(b"[\n" * 100_000) == [BadEvent("line 1", "This is nested too deeply.")]
 
 
 def test_bad_events_are_named_without_their_values() -> None:
@@ -112,7 +112,7 @@ def test_bad_events_are_named_without_their_values() -> None:
 )
 def test_the_key_is_the_trader(topic: str, event: dict[str, Any], key: bytes) -> None:
     """Events of one trader share a key, so that they stay in their order: the trader, the user, or the account."""
-    ready, bad = judge(topic, [Given("line 1", json.dumps(event).encode())], {})
+    ready, bad = judge(topic, [GivenEvent("line 1", json.dumps(event).encode())], {})
     assert bad == []
     assert [(one.key, one.event_id) for one in ready] == [(key, event["eventId"])]
 

@@ -11,7 +11,7 @@ from schemas.events import EVENTS
 from worker.cli.demo.others import others
 from worker.cli.demo.purchases import CATALOGUE, plain_purchases, purchases
 from worker.cli.demo.samples import Expect, Of, Sample, filled
-from worker.cli.demo.verdict import Seen, effects, wrong_with
+from worker.cli.demo.verdict import SeenRecords, effects, wrong_with
 from worker.engine.flows import FLOWS
 from worker.intake.parse import Parsed, RawRecord, parse
 from worker.products import load_products
@@ -23,8 +23,8 @@ def sample(**expect: Any) -> Sample:
     return Sample("a sample", "trader.purchased", {"eventId": ID}, Expect(**expect))
 
 
-def seen(*outcomes: dict[str, Any], **dead: str) -> Seen:
-    return Seen({ID: list(outcomes), "other": [{"accountId": 1}]} if outcomes else {}, dict(dead))
+def seen(*outcomes: dict[str, Any], **dead: str) -> SeenRecords:
+    return SeenRecords({ID: list(outcomes), "other": [{"accountId": 1}]} if outcomes else {}, dict(dead))
 
 
 GOOD: dict[str, Any] = {"status": "succeeded", "errorCode": None, "warnings": []}
@@ -53,7 +53,7 @@ GOOD: dict[str, Any] = {"status": "succeeded", "errorCode": None, "warnings": []
         ({"pending": ("Preapproved",)}, seen(GOOD), "pending outcomes none, not Preapproved"),
     ],
 )
-def test_what_is_wrong_is_named(expected: dict[str, Any], came: Seen, wrong: str | None) -> None:
+def test_what_is_wrong_is_named(expected: dict[str, Any], came: SeenRecords, wrong: str | None) -> None:
     """An outcome that is missing, doubled or other than expected is named with what came and what should have."""
     assert wrong_with(sample(**expected), came) == wrong
 

@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from worker.operate.console.guard import Guard, is_local
 from worker.operate.console.render import Renderer
-from worker.operate.console.requests import Form
-from worker.operate.console.session import COOKIE, LIFE, Session, Signer
+from worker.operate.console.requests import SubmittedForm
+from worker.operate.console.session import COOKIE, LIFE, ConsoleSession, Signer
 
 TOKEN = "a token of the tests"
 KEY = "a key of the tests that is long enough"
@@ -43,10 +43,10 @@ class Doors:
             wrong_costs=self.costs,
         )
 
-        async def page(_request: Request, session: Session) -> Response:
+        async def page(_request: Request, session: ConsoleSession) -> Response:
             return PlainTextResponse(f"inside, {session.by}, {session.csrf}")
 
-        async def action(_request: Request, _session: Session, form: Form) -> Response:
+        async def action(_request: Request, _session: ConsoleSession, form: SubmittedForm) -> Response:
             self.changed.append(form.get("what"))
             return PlainTextResponse("done")
 

@@ -20,9 +20,9 @@ from worker.ledger.holds import Hold
 from worker.ledger.story import CallSeen, Held, NoteSeen, OutcomeSeen, StepSeen, Story
 from worker.operate.console.chart import HEIGHT, MINUTES, chart, minute, nice
 from worker.operate.console.first_page import left
-from worker.operate.console.headline import Facts, Level, headline
+from worker.operate.console.headline import HeadlineFacts, Level, headline
 from worker.operate.console.throttle import MOST, WITHIN, Throttle
-from worker.operate.console.why import Step, World, why
+from worker.operate.console.why import CallConditions, Step, why
 from worker.operate.flow_timeline import FOUND, RESULTS, ids, timeline
 from worker.operate.quantities import number, span
 from worker.operate.wait_words import waited
@@ -39,31 +39,35 @@ def hold(scope: str, until: datetime | None = NOW + timedelta(minutes=5)) -> Hol
 
 def test_all_is_well_in_one_line() -> None:
     """With nothing wrong the top line says so."""
-    said = headline(Facts(NOW, bridges=2))
+    said = headline(HeadlineFacts(NOW, bridges=2))
     assert (said.level, said.text, list(said.more)) == (Level.GOOD, "Nothing is wrong.", [])
 
 
 @pytest.mark.parametrize(
     ("facts", "level", "words"),
     [
-        (Facts(NOW, held=[hold("all")]), Level.BAD, "All calls are silent until 2026-11-20T12:05:00.000Z"),
-        (Facts(NOW, held=[hold("login", None)]), Level.BAD, "Nobody logs in until an operator ends it"),
-        (Facts(NOW, kafka="KafkaConnectionError"), Level.BAD, "Kafka cannot be reached"),
-        (Facts(NOW, workers=0), Level.BAD, "No worker replica is running."),
-        (Facts(NOW, wrong_hosts=["DEMO's calls wait: HTTP 421"]), Level.BAD, "DEMO's calls wait: HTTP 421."),
-        (Facts(NOW, in_doubt=1), Level.BAD, "1 flow is in doubt"),
-        (Facts(NOW, bridges=0), Level.BAD, "No bridge is at work"),
-        (Facts(NOW, bridges=2, bridge_leads=False), Level.BAD, "No bridge is at work"),
-        (Facts(NOW, held=[hold("pause:all", None)]), Level.NOTICE, "All calls are paused until an operator ends it"),
-        (Facts(NOW, held=[hold("pause:x", None)]), Level.NOTICE, "x is paused"),
-        (Facts(NOW, held=[hold("endpoint:x")]), Level.NOTICE, "x is held back until"),
-        (Facts(NOW, budget_left=0, budget_free_at=NOW), Level.NOTICE, "The hour's budget is used up"),
-        (Facts(NOW, oldest=timedelta(hours=2, seconds=7)), Level.NOTICE, "waited for 2 h."),
-        (Facts(NOW, missing=["w-1"]), Level.NOTICE, "w-1 does not answer any more"),
-        (Facts(NOW, dead_letters=2), Level.NOTICE, "2 dead letters wait"),
+        (HeadlineFacts(NOW, held=[hold("all")]), Level.BAD, "All calls are silent until 2026-11-20T12:05:00.000Z"),
+        (HeadlineFacts(NOW, held=[hold("login", None)]), Level.BAD, "Nobody logs in until an operator ends it"),
+        (HeadlineFacts(NOW, kafka="KafkaConnectionError"), Level.BAD, "Kafka cannot be reached"),
+        (HeadlineFacts(NOW, workers=0), Level.BAD, "No worker replica is running."),
+        (HeadlineFacts(NOW, wrong_hosts=["DEMO's calls wait: HTTP 421"]), Level.BAD, "DEMO's calls wait: HTTP 421."),
+        (HeadlineFacts(NOW, in_doubt=1), Level.BAD, "1 flow is in doubt"),
+        (HeadlineFacts(NOW, bridges=0), Level.BAD, "No bridge is at work"),
+        (HeadlineFacts(NOW, bridges=2, bridge_leads=False), Level.BAD, "No bridge is at work"),
+        (
+            HeadlineFacts(NOW, held=[hold("pause:all", None)]),
+            Level.NOTICE,
+            "All calls are paused until an operator ends it",
+        ),
+        (HeadlineFacts(NOW, held=[hold("pause:x", None)]), Level.NOTICE, "x is paused"),
+        (HeadlineFacts(NOW, held=[hold("endpoint:x")]), Level.NOTICE, "x is held back until"),
+        (HeadlineFacts(NOW, budget_left=0, budget_free_at=NOW), Level.NOTICE, "The hour's budget is used up"),
+        (HeadlineFacts(NOW, oldest=timedelta(hours=2, seconds=7)), Level.NOTICE, "waited for 2 h."),
+        (HeadlineFacts(NOW, missing=["w-1"]), Level.NOTICE, "w-1 does not answer any more"),
+        (HeadlineFacts(NOW, dead_letters=2), Level.NOTICE, "2 dead letters wait"),
     ],
 )
-def test_each_trouble_has_its_line(facts: Facts, level: Level, words: str) -> None:
+def test_each_trouble_has_its_line(facts: HeadlineFacts, level: Level, words: str) -> None:
     """One sentence that names what is wrong, until when, how bad it is, and leads to where that is to be seen."""
     said = headline(facts)
     assert said.level is level
@@ -74,7 +78,7 @@ def test_each_trouble_has_its_line(facts: Facts, level: Level, words: str) -> No
 
 def test_the_worst_comes_first() -> None:
     """The top line is the worst trouble; the others follow it."""
-    said = headline(Facts(NOW, held=[hold("endpoint:x"), hold("all")], in_doubt=3, dead_letters=1))
+    said = headline(HeadlineFacts(NOW, held=[hold("endpoint:x"), hold("all")], in_doubt=3, dead_letters=1))
     assert said.text.startswith("All calls are silent")
     assert [line.text.split()[0] for line in said.more] == ["3", "x", "1"]
 
@@ -85,30 +89,38 @@ LATER = NOW + timedelta(minutes=1)
 @pytest.mark.parametrize(
     ("step", "world", "words"),
     [
-        (None, World(NOW), "between two steps"),
-        (Step("op", "in_flight", NOW), World(NOW), "under way"),
-        (Step("op", "parked", NOW), World(NOW), "an operator must look"),
-        (Step("plan", "waiting", LATER, ["trader:t-1"]), World(NOW), "the user of trader t-1, until"),
-        (Step("plan", "waiting", LATER, ["order:purchased:7:8"]), World(NOW), "It waits for order 7:8"),
-        (Step("plan", "waiting", LATER), World(NOW), "waits for its time"),
-        (Step("op", "due", LATER, attempts=3), World(NOW), "tried 3 times and is tried again at"),
-        (Step("op", "due", LATER), World(NOW), "op is due at"),
-        (Step("op", "unknown", LATER), World(NOW), "not known; it is looked up at"),
-        (Step("op", "due", NOW), World(NOW, [hold("all")]), "held back until 2026-11-20T12:05:00.000Z: a reason"),
-        (Step("op", "due", NOW), World(NOW, [hold("pause:op", None)]), "until an operator ends it"),
-        (Step("op", "due", NOW), World(NOW, [hold("pause:other")]), "waits for its turn"),
-        (Step("op", "due", NOW), World(NOW, windows={"op": LATER}), "maintenance, until"),
+        (None, CallConditions(NOW), "between two steps"),
+        (Step("op", "in_flight", NOW), CallConditions(NOW), "under way"),
+        (Step("op", "parked", NOW), CallConditions(NOW), "an operator must look"),
+        (Step("plan", "waiting", LATER, ["trader:t-1"]), CallConditions(NOW), "the user of trader t-1, until"),
+        (Step("plan", "waiting", LATER, ["order:purchased:7:8"]), CallConditions(NOW), "It waits for order 7:8"),
+        (Step("plan", "waiting", LATER), CallConditions(NOW), "waits for its time"),
+        (Step("op", "due", LATER, attempts=3), CallConditions(NOW), "tried 3 times and is tried again at"),
+        (Step("op", "due", LATER), CallConditions(NOW), "op is due at"),
+        (Step("op", "unknown", LATER), CallConditions(NOW), "not known; it is looked up at"),
         (
             Step("op", "due", NOW),
-            World(NOW, budget_left=0, budget_free_at=LATER),
+            CallConditions(NOW, [hold("all")]),
+            "held back until 2026-11-20T12:05:00.000Z: a reason",
+        ),
+        (Step("op", "due", NOW), CallConditions(NOW, [hold("pause:op", None)]), "until an operator ends it"),
+        (Step("op", "due", NOW), CallConditions(NOW, [hold("pause:other")]), "waits for its turn"),
+        (Step("op", "due", NOW), CallConditions(NOW, windows={"op": LATER}), "maintenance, until"),
+        (
+            Step("op", "due", NOW),
+            CallConditions(NOW, budget_left=0, budget_free_at=LATER),
             "free at 2026-11-20T12:01:00.000Z",
         ),
-        (Step("op", "due", NOW), World(NOW, minute_left=0), "free again within a minute"),
-        (Step("revokeTradingPermissions", "due", NOW), World(NOW, budget_left=0, minute_left=0), "ready to be sent"),
-        (Step("op", "unknown", NOW), World(NOW), "ready to be looked up"),
+        (Step("op", "due", NOW), CallConditions(NOW, minute_left=0), "free again within a minute"),
+        (
+            Step("revokeTradingPermissions", "due", NOW),
+            CallConditions(NOW, budget_left=0, minute_left=0),
+            "ready to be sent",
+        ),
+        (Step("op", "unknown", NOW), CallConditions(NOW), "ready to be looked up"),
     ],
 )
-def test_every_wait_is_explained(step: Step | None, world: World, words: str) -> None:
+def test_every_wait_is_explained(step: Step | None, world: CallConditions, words: str) -> None:
     """One sentence says what the flow waits for, and until when, if that is known."""
     assert words in why(step, world)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from worker.intake.dead_letter_headers import OURS, dead_letter_headers, own_headers
-from worker.intake.parse import Headers, RawRecord, Rejected
+from worker.intake.parse import BadRecord, Headers, RawRecord
 
 AT = datetime(2026, 11, 20, 23, 0, 0, 5000, tzinfo=UTC)
-REJECTED = Rejected("missing_field", "user.firstName is missing.", "e-1")
+REJECTED = BadRecord("missing_field", "user.firstName is missing.", "e-1")
 ORIGINAL: Headers = (("ce_id", b"e-1"), (b"\xff", b"\xfe"), ("empty", None), ("ce_id", b"again"))
 
 
@@ -34,7 +34,7 @@ def test_original_headers_stay_as_they_were() -> None:
 def test_a_replay_that_fails_again_has_each_header_once() -> None:
     """The dlq-* headers of an earlier failure are replaced, a foreign header with a like name is not ours."""
     first = tuple(dead_letter_headers((*ORIGINAL, ("dlq-note", b"by hand")), REJECTED, record(ORIGINAL), AT))
-    again = dead_letter_headers(first, Rejected("no_id", "The event has no id."), record(first), AT)
+    again = dead_letter_headers(first, BadRecord("no_id", "The event has no id."), record(first), AT)
     names = [name for name, _ in again]
     assert all(names.count(name) == 1 for name in OURS)
     assert ("dlq-reason", b"no_id") in again

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from worker.ledger.host_table import ASK_AGAIN, ASK_AGAIN_WEAK, LONGEST_WAIT, DomainHost, Gate, Sign
-from worker.partner.hosts import Addresses, Offer, Source
+from worker.partner.hosts import Addresses, ReturnedHosts, Source
 from worker.replies import Domain
-from worker.session.host_changes import HOPS, Places, Reached
+from worker.session.host_changes import HOPS, HostRules, Reached
 
 NOW = datetime(2026, 11, 20, 23, 0, tzinfo=UTC)
 ADDRESSES = Addresses(
@@ -21,7 +21,7 @@ ADDRESSES = Addresses(
     ("example",),
 )
 OURS = b"ours"
-PLACES = Places(ADDRESSES, OURS, lambda belongs: belongs == OURS)
+PLACES = HostRules(ADDRESSES, OURS, lambda belongs: belongs == OURS)
 HOSTS = st.sampled_from(["demo.example", "a.example", "b.example", "evil.invalid"])
 TRUSTED = st.sampled_from(["demo.example", "a.example", "b.example"])
 
@@ -54,7 +54,7 @@ class Doubts(RuleBasedStateMachine):
             return
         self.generation += 1
         self.renewals.append(self.now)
-        offer = Offer() if found is None else Offer({Domain.DEMO: found})
+        offer = ReturnedHosts() if found is None else ReturnedHosts({Domain.DEMO: found})
         reached = Reached(None, Source.SETTINGS)
         before = self.row
         (self.row,) = PLACES.answered([before], offer, reached, Source.RENEWAL, self.generation, self.now)
@@ -119,9 +119,9 @@ def test_a_response_wins_field_by_field(names: list[str], live: bool) -> None:
     rows = [DomainHost(domain=domain.value, belongs=OURS) for domain in Domain]
     reached = Reached(None, Source.SETTINGS)
     for generation, name in enumerate(names, 1):
-        offer = Offer({Domain.DEMO: name} | ({Domain.LIVE: "live.example"} if live else {}))
+        offer = ReturnedHosts({Domain.DEMO: name} | ({Domain.LIVE: "live.example"} if live else {}))
         rows = PLACES.answered(rows, offer, reached, Source.RENEWAL, generation, NOW)
-        rows = PLACES.answered(rows, Offer(), reached, Source.RENEWAL, generation, NOW)
+        rows = PLACES.answered(rows, ReturnedHosts(), reached, Source.RENEWAL, generation, NOW)
     used = PLACES.hosts(rows)
     assert used.get(Domain.DEMO) == (names[-1] if names else None)
     assert used.get(Domain.LIVE) == ("live.example" if live and names else None)

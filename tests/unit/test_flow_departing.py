@@ -14,7 +14,7 @@ from schemas.outcomes import ErrorCode
 from tests.support.firm import application
 from tests.support.views import NOW, learn, order, plan, sent
 from worker.engine.flows.base import SUCCEEDED, DepartureView, End, Facts, Planned, Wait
-from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, verdict
+from worker.engine.flows.departing import COMES_BACK, GIVES, DepartureVerdict, verdict
 from worker.partner.operations import OPERATIONS
 from worker.results import Rejected, Succeeded
 
@@ -108,10 +108,10 @@ def test_nothing_of_before_is_ever_let_through_again(
         begun = since
     found = verdict(DepartureView(OTHER, since, begun, ended), asked, comes_back=comes_back)
     if begun is not None and asked <= since:
-        assert found is Verdict.STOP
+        assert found is DepartureVerdict.STOP
     if begun is not None and not ended:
-        assert found is not Verdict.GO
-    assert found is not Verdict.WAIT or not ended
+        assert found is not DepartureVerdict.GO
+    assert found is not DepartureVerdict.WAIT or not ended
 
 
 # -- the departure itself

@@ -11,12 +11,20 @@ from hypothesis import strategies as st
 
 from schemas.outcomes import ErrorCode
 from tests.unit.test_flow_diagrams import drawn
-from worker.engine.flows.failed_facts import Found, LookedUp, LookingUp, Memory, Revoking, State, Trouble
+from worker.engine.flows.failed_facts import (
+    FailedMemory,
+    FoundPermission,
+    LookedUp,
+    LookingUp,
+    Revoking,
+    State,
+    Trouble,
+)
 
 IDS = st.integers(1, 9)
 MANY = st.lists(IDS, unique=True, max_size=3).map(tuple)
 TROUBLES = st.builds(Trouble, st.sampled_from(ErrorCode), st.text(max_size=5))
-FOUND = st.builds(Found, IDS, st.none() | IDS, st.none() | IDS, st.none() | st.text(max_size=5))
+FOUND = st.builds(FoundPermission, IDS, st.none() | IDS, st.none() | IDS, st.none() | st.text(max_size=5))
 SITUATIONS = st.none() | st.one_of(
     st.builds(LookingUp, MANY, MANY, st.none() | st.text(max_size=5)),
     st.builds(
@@ -24,7 +32,7 @@ SITUATIONS = st.none() | st.one_of(
     ),
 )
 MEMORIES = st.builds(
-    Memory,
+    FailedMemory,
     account_id=st.none() | IDS,
     account_name=st.none() | st.text(max_size=5),
     revoked=MANY,
@@ -37,10 +45,10 @@ MEMORIES = st.builds(
 
 
 @given(MEMORIES, SITUATIONS)
-def test_what_is_remembered_survives_storage(memory: Memory, situation: LookingUp | Revoking | None) -> None:
+def test_what_is_remembered_survives_storage(memory: FailedMemory, situation: LookingUp | Revoking | None) -> None:
     """Facts that are written, stored as JSON and read are the same values."""
     stored: dict[str, Any] = orjson.loads(orjson.dumps(memory.facts(situation)))
-    assert Memory.of(stored) == replace(memory, situation=situation)
+    assert FailedMemory.of(stored) == replace(memory, situation=situation)
 
 
 def test_every_state_is_drawn() -> None:

@@ -24,7 +24,7 @@ from worker.engine.flows.base import (
     trader_key,
 )
 from worker.engine.rows import OrderRow, TraderRow
-from worker.engine.shared import Shared
+from worker.engine.shared_rows import Shared
 from worker.engine.snapshot import Snapshot
 from worker.ledger.crypto import Vault
 

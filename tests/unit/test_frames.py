@@ -16,7 +16,7 @@ from worker.partner.socket_actions import (
     Alert,
     Ask,
     Beat,
-    End,
+    ConnectionEnd,
     EndReason,
     Listening,
     Replied,
@@ -24,7 +24,7 @@ from worker.partner.socket_actions import (
     Rubbish,
     Silenced,
 )
-from worker.partner.socket_protocol import AUTHORIZE, SYNC, SYNC_BODY, Phase, Timing, Wire
+from worker.partner.socket_protocol import AUTHORIZE, SYNC, SYNC_BODY, Phase, SocketProtocol, SocketTiming
 from worker.replies import Answer, Refusal, Silence, Ticket, Unauthorized
 
 
@@ -41,15 +41,15 @@ def props(signal: dict[str, Any], *, wrapped: bool = True, array: bool = True, k
     return {"e": "props", "d": [event] if array else event}
 
 
-def authorizing() -> Wire:
+def authorizing() -> SocketProtocol:
     """A connection that has sent its token."""
-    wire = Wire(0.0)
+    wire = SocketProtocol(0.0)
     assert wire.hear("o", 0.0) == [Ask(AUTHORIZE)]
     wire.request(AUTHORIZE, "the-token", 0.0)
     return wire
 
 
-def syncing(*, risk: bool = False) -> Wire:
+def syncing(*, risk: bool = False) -> SocketProtocol:
     """A connection that has sent its sync request. `risk`: for risk statuses, too."""
     wire = authorizing()
     wire.risk = risk
@@ -58,7 +58,7 @@ def syncing(*, risk: bool = False) -> Wire:
     return wire
 
 
-def listening() -> Wire:
+def listening() -> SocketProtocol:
     """A connection that hears of everything."""
     wire = syncing()
     assert wire.hear(frame({"i": 1, "s": 200, "d": {"users": []}}), 0.0)[-1] == Listening()
@@ -71,7 +71,7 @@ def alerts(actions: Sequence[Action]) -> list[Alert]:
 
 def test_a_request_is_four_lines_and_its_first_id_is_zero() -> None:
     """Authorize goes out first, with id 0, no query and the bare token for a body."""
-    wire = Wire(0.0)
+    wire = SocketProtocol(0.0)
     wire.hear("o", 0.0)
     assert wire.request(AUTHORIZE, "the-token", 0.0) == "authorize\n0\n\nthe-token"
     assert wire.request(SYNC, "{}", 0.0) == "user/syncrequest\n1\n\n{}"
@@ -79,7 +79,7 @@ def test_a_request_is_four_lines_and_its_first_id_is_zero() -> None:
 
 def test_nothing_is_asked_before_the_open_frame() -> None:
     """What comes before `o` asks for nothing, and a second `o` asks for nothing more."""
-    wire = Wire(0.0)
+    wire = SocketProtocol(0.0)
     assert wire.hear("h", 0.0) == []
     assert wire.hear("o", 0.0) == [Ask(AUTHORIZE)]
     assert wire.hear("o", 0.0) == [Rubbish("a second open frame")]
@@ -119,14 +119,14 @@ def test_a_refused_token_ends_the_connection() -> None:
     actions = authorizing().hear(frame({"s": 401, "i": 0, "d": "Invalid access token"}), 0.0)
     assert actions == [
         Replied(AUTHORIZE, Unauthorized("Invalid access token")),
-        End(EndReason.UNAUTHORIZED, "Invalid access token"),
+        ConnectionEnd(EndReason.UNAUTHORIZED, "Invalid access token"),
     ]
 
 
 def test_a_lock_out_without_a_number_is_the_answer_to_what_was_asked() -> None:
     """The vendor's 429 names no request: it counts for the one that waits."""
     actions = authorizing().hear(frame({"s": 429, "i": "request_id"}), 0.0)
-    assert actions == [Replied(AUTHORIZE, Silence(429)), End(EndReason.LOCKED_OUT, "429")]
+    assert actions == [Replied(AUTHORIZE, Silence(429)), ConnectionEnd(EndReason.LOCKED_OUT, "429")]
 
 
 @pytest.mark.parametrize("text", [frame({"s": 429, "i": "x"}), '[{"s": 429, "i": "request_id"}]'])
@@ -134,7 +134,7 @@ def test_a_lock_out_that_nobody_asked_for_silences_all_the_same(text: str) -> No
     """429 on a socket that asks nothing ends the connection and is reported, as an array frame and as the vendor's page
     prints it.
     """
-    assert listening().hear(text, 0.0) == [Silenced(429), End(EndReason.LOCKED_OUT, "429")]
+    assert listening().hear(text, 0.0) == [Silenced(429), ConnectionEnd(EndReason.LOCKED_OUT, "429")]
 
 
 def test_a_penalty_ticket_inside_the_answer_is_kept_and_the_connection_goes_on() -> None:
@@ -149,7 +149,7 @@ def test_a_penalty_ticket_inside_the_answer_is_kept_and_the_connection_goes_on()
 def test_a_ticket_with_a_captcha_ends_the_connection() -> None:
     """No program can solve it, so the connection does not wait for it."""
     actions = syncing().hear(frame({"i": 1, "s": 200, "d": {"p-ticket": "t", "p-time": 3, "p-captcha": True}}), 0.0)
-    assert actions[-1] == End(EndReason.PENALTY, SYNC)
+    assert actions[-1] == ConnectionEnd(EndReason.PENALTY, SYNC)
 
 
 @pytest.mark.parametrize(
@@ -165,23 +165,23 @@ def test_a_shutdown_says_why_and_loses_nothing_of_its_frame(code: str, reason: E
     """The reason decides the back-off; a signal behind it in the same frame is heard, and the end comes last."""
     actions = listening().hear(frame({"e": "shutdown", "d": {"reasonCode": code}}, props({"id": 9})), 0.0)
     assert alerts(actions) == [Alert({"id": 9})]
-    assert isinstance(actions[-1], End)
+    assert isinstance(actions[-1], ConnectionEnd)
     assert actions[-1].reason is reason
 
 
 def test_a_close_frame_ends_the_connection_and_may_repeat() -> None:
     """After the first `c` there is nothing more to do."""
     wire = listening()
-    assert wire.hear('c[3000,"Go away!"]', 0.0) == [End(EndReason.CLOSED, "3000 Go away!")]
+    assert wire.hear('c[3000,"Go away!"]', 0.0) == [ConnectionEnd(EndReason.CLOSED, "3000 Go away!")]
     assert wire.hear('c[3000,"Go away!"]', 0.0) == []
     assert wire.phase is Phase.OVER
 
 
 def test_an_open_frame_that_never_comes_ends_the_wait() -> None:
     """A server that accepts and says nothing is left after ten seconds."""
-    wire = Wire(0.0)
+    wire = SocketProtocol(0.0)
     assert wire.tick(9.9) == []
-    assert wire.tick(10.0) == [End(EndReason.NO_OPEN)]
+    assert wire.tick(10.0) == [ConnectionEnd(EndReason.NO_OPEN)]
 
 
 def test_an_answer_that_never_comes_ends_the_wait() -> None:
@@ -189,9 +189,9 @@ def test_an_answer_that_never_comes_ends_the_wait() -> None:
     wire = authorizing()
     for second in range(1, 30):
         wire.hear("h", float(second))
-        assert not [action for action in wire.tick(float(second)) if isinstance(action, End)]
+        assert not [action for action in wire.tick(float(second)) if isinstance(action, ConnectionEnd)]
     wire.hear("h", 30.0)
-    assert wire.tick(30.0) == [End(EndReason.NO_ANSWER, AUTHORIZE)]
+    assert wire.tick(30.0) == [ConnectionEnd(EndReason.NO_ANSWER, AUTHORIZE)]
 
 
 def test_a_slow_server_may_be_silent_for_longer_than_a_quick_one() -> None:
@@ -202,12 +202,12 @@ def test_a_slow_server_may_be_silent_for_longer_than_a_quick_one() -> None:
     for second in (2.5, 5.0):
         quick.hear("h", second)
     assert [slow.patience, quick.patience] == [35.0, 10.0]
-    assert quick.tick(15.0) == [End(EndReason.SILENCE)]
+    assert quick.tick(15.0) == [ConnectionEnd(EndReason.SILENCE)]
 
 
 def test_heartbeats_are_independent_of_what_is_heard() -> None:
     """`[]` is due every 2.5 s from the open frame on, however busy the socket is, and not before."""
-    wire = Wire(0.0)
+    wire = SocketProtocol(0.0)
     wire.hear("o", 0.0)
     beats, now = [], 0.0
     while now < 20.0:
@@ -220,7 +220,7 @@ def test_heartbeats_are_independent_of_what_is_heard() -> None:
 @given(st.lists(st.floats(0.01, 2.0), min_size=1, max_size=200))
 def test_a_timer_that_looks_late_still_beats_often_enough(naps: list[float]) -> None:
     """Looked at every two seconds or sooner, it never leaves five seconds between two heartbeats."""
-    wire = Wire(0.0, Timing(silence=1e9, answer_within=1e9))
+    wire = SocketProtocol(0.0, SocketTiming(silence=1e9, answer_within=1e9))
     wire.hear("o", 0.0)
     now, last = 0.0, 0.0
     for nap in naps:
@@ -282,7 +282,7 @@ NONSENSE = st.one_of(
 @given(st.lists(st.tuples(NONSENSE, st.floats(0, 20)), max_size=30))
 def test_rubbish_never_raises_and_never_makes_us_ask_twice(frames: list[tuple[str | bytes, float]]) -> None:
     """Whatever comes in whatever order: one authorize and one sync request at most, and nothing after the end."""
-    wire, now = Wire(0.0), 0.0
+    wire, now = SocketProtocol(0.0), 0.0
     asked: list[str] = []
     over = False
     for heard, pause in frames:
@@ -293,7 +293,7 @@ def test_rubbish_never_raises_and_never_makes_us_ask_twice(frames: list[tuple[st
             if isinstance(action, Ask):
                 asked.append(action.operation)
                 wire.request(action.operation, "x", now)
-        ends = [action for action in actions if isinstance(action, End)]
+        ends = [action for action in actions if isinstance(action, ConnectionEnd)]
         assert len(ends) <= 1
         over = over or bool(ends)
         assert wire.due_in(now) >= 0.0
@@ -332,9 +332,9 @@ def test_a_permission_that_is_missing_is_no_fault_of_the_token() -> None:
     refused = frame({"i": 1, "s": 401, "d": "Access is denied"})
     assert syncing(risk=True).hear(refused, 0.0) == [
         Replied(SYNC, Refusal("Access is denied", 401)),
-        End(EndReason.RISK_REFUSED, "401 Access is denied"),
+        ConnectionEnd(EndReason.RISK_REFUSED, "401 Access is denied"),
     ]
-    assert syncing().hear(refused, 0.0)[-1] == End(EndReason.UNAUTHORIZED, "Access is denied")
+    assert syncing().hear(refused, 0.0)[-1] == ConnectionEnd(EndReason.UNAUTHORIZED, "Access is denied")
 
 
 def test_only_what_is_used_of_a_frame_is_cleaned() -> None:

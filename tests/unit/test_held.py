@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.dispatch.held_lanes import ASK_AGAIN, Held
+from worker.dispatch.held_lanes import ASK_AGAIN, HeldLanes
 from worker.engine.states import StepState
 from worker.ledger import holds
 from worker.ledger.budget import BUDGET, MINUTE_BUDGET, Closed
@@ -43,7 +43,7 @@ def test_what_holds_one_back_holds_back_all_that_it_concerns(by: object, scope: 
     """A lock-out or a pause of everything holds back all; a spent budget all that may not use the reserve, so that the
     most urgent of them gets the next call; anything else holds back its own kind alone.
     """
-    known = Held()
+    known = HeldLanes()
     assert by in (USERS, REVOKE)
     known.closed(USERS if by is USERS else REVOKE, StepState.DUE, closed(scope), 100.0)
     asked = {
@@ -58,7 +58,7 @@ def test_what_holds_one_back_holds_back_all_that_it_concerns(by: object, scope: 
 @pytest.mark.parametrize(("seconds", "until"), [(None, ASK_AGAIN), (3600.0, ASK_AGAIN), (0.2, 0.2), (-5.0, None)])
 def test_a_hold_is_asked_about_again(seconds: float | None, until: float | None) -> None:
     """After a second at the latest, since an operator may lift it; earlier if it ends earlier."""
-    known = Held()
+    known = HeldLanes()
     known.closed(USERS, StepState.DUE, closed(holds.ALL, seconds), 100.0)
     found = known.until(USERS, lane(USERS.name), 100.0)
     assert found == (None if until is None else pytest.approx(100.0 + until))
@@ -67,7 +67,7 @@ def test_a_hold_is_asked_about_again(seconds: float | None, until: float | None)
 
 def test_what_begins_is_no_longer_held() -> None:
     """A call that begins shows that what held it back has ended, for the others as well."""
-    known = Held()
+    known = HeldLanes()
     known.closed(USERS, StepState.DUE, closed(MINUTE_BUDGET), 100.0)
     known.begun(ACCOUNTS, StepState.DUE, 100.1)
     assert known.until(USERS, lane(USERS.name), 100.1) is None
@@ -75,7 +75,7 @@ def test_what_begins_is_no_longer_held() -> None:
 
 def test_a_lane_of_one_busy_trader_is_left_alone_for_longer_and_longer() -> None:
     """Steps that all wait for one trader's call are asked about again after 2, 4, 8 ms and so on, up to 256."""
-    known, now = Held(), 100.0
+    known, now = HeldLanes(), 100.0
     waits = []
     for _ in range(10):
         known.blocked(lane(USERS.name), now)
@@ -88,7 +88,7 @@ def test_a_lane_of_one_busy_trader_is_left_alone_for_longer_and_longer() -> None
 
 def test_newcomers_and_ended_calls_open_a_lane_again() -> None:
     """A lane that has other steps than those that were found waiting, or whose trader may be free, is tried at once."""
-    known = Held()
+    known = HeldLanes()
     known.blocked(lane(USERS.name), 100.0)
     assert known.until(USERS, lane(USERS.name, ready=2), 100.0) is None
     assert known.until(USERS, lane(USERS.name), 100.0) is not None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from worker.engine.imported import Given
-from worker.operate.import_file.reading import FileUnusable, Refused, lines
+from worker.operate.import_file.file_lines import ImportFileRefused, Refused, lines
 
 
 def read(content: bytes, notes: list[str] | None = None) -> list[Given | Refused]:
@@ -140,5 +140,5 @@ def test_a_json_line_that_cannot_be_right_is_refused_alone(line: str, sentence: 
 )
 def test_a_file_that_cannot_be_read_is_one_sentence(content: bytes, sentence: str) -> None:
     """A misspelt column would lose what it holds: it is refused before anything is done."""
-    with pytest.raises(FileUnusable, match=sentence.replace("?", r"\?")):
+    with pytest.raises(ImportFileRefused, match=sentence.replace("?", r"\?")):
         read(content)

@@ -17,7 +17,7 @@ _SELDOM = {
     "opentelemetry.sdk": "only with OTEL_EXPORTER_OTLP_ENDPOINT",
     "opentelemetry.exporter": "only with OTEL_EXPORTER_OTLP_ENDPOINT",
     "jinja2": "only with CONSOLE_TOKEN",
-    "worker.operate.console.app": "only with CONSOLE_TOKEN",
+    "worker.operate.console.routes": "only with CONSOLE_TOKEN",
     "worker.sandbox": "the partner of demo and tests",
     "worker.embedded": "the broker and the database of demo and tests",
     "confluent_kafka": "the broker of demo and tests",

@@ -20,11 +20,11 @@ from worker.engine.flows.base import Rules
 from worker.engine.rows import Accepted
 from worker.intake.accept import EventIntake
 from worker.intake.dead_letter_writer import DeadLetterWriter
-from worker.intake.parse import RawRecord, Rejected
+from worker.intake.parse import BadRecord, RawRecord
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Again, Database
 from worker.ledger.driver_errors import of_driver
-from worker.ledger.ledger import Intake, Ledger, Refusal
+from worker.ledger.ledger import Intake, Ledger, RefusedRecord
 from worker.ledger.next_call import NextCall
 
 DATA = asyncpg.NumericValueOutOfRangeError("x")
@@ -41,7 +41,7 @@ class BusyLedger(Ledger):
     outcomes: list[str] = field(default_factory=list)
 
     async def accept(
-        self, events: Sequence[Accepted], refusals: Sequence[Refusal] = (), next_call: NextCall | None = None
+        self, events: Sequence[Accepted], refusals: Sequence[RefusedRecord] = (), next_call: NextCall | None = None
     ) -> Intake:
         """Raises, or takes the events."""
         error = next(self.races, None) or self.refuses(events)
@@ -64,7 +64,7 @@ class Letters(DeadLetterWriter):
     def __init__(self) -> None:
         self.written: list[tuple[str, int]] = []
 
-    async def write(self, record: RawRecord, rejected: Rejected, headers: Any) -> None:
+    async def write(self, record: RawRecord, rejected: BadRecord, headers: Any) -> None:
         """Notes it."""
         self.written.append((rejected.code, record.offset))
 

@@ -19,8 +19,7 @@ from tests.unit.test_settle_proofs import SENT, TIMING, item_of, step_of
 from worker.dispatch.step_rules import rules_of, sent_steps
 from worker.engine.event_flow import item_of as item_of_flow
 from worker.engine.flows.base import Rules
-from worker.engine.flows.failed_facts import Memory as FailedMemory
-from worker.engine.flows.failed_facts import Revoking, State
+from worker.engine.flows.failed_facts import FailedMemory, Revoking, State
 from worker.engine.memory import Verifying
 from worker.engine.rows import FlowRow, Later, Move
 from worker.engine.states import StepState

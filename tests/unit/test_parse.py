@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.events import EVENTS, TOPICS, Account, Ids, TraderPurchased
-from worker.intake.parse import CODES, MAX_VALUE_BYTES, HeaderName, Headers, Parsed, RawRecord, Rejected, parse
+from worker.intake.parse import CODES, MAX_VALUE_BYTES, BadRecord, HeaderName, Headers, Parsed, RawRecord, parse
 
 FULL = EVENTS["trader.purchased"].examples[0]
 BODY = {name: value for name, value in FULL.items() if name != "eventId"}
@@ -32,10 +32,10 @@ def good(value: object, *headers: tuple[HeaderName, bytes | None], topic: str = 
     return parsed
 
 
-def bad(value: object, *headers: tuple[HeaderName, bytes | None], topic: str = "trader.purchased") -> Rejected:
+def bad(value: object, *headers: tuple[HeaderName, bytes | None], topic: str = "trader.purchased") -> BadRecord:
     """The reason of a record that has to be bad."""
     rejected = parse(record(value, *headers, topic=topic), PRODUCTS)
-    assert isinstance(rejected, Rejected), rejected
+    assert isinstance(rejected, BadRecord), rejected
     assert rejected.code in CODES
     return rejected
 
@@ -167,10 +167,10 @@ def test_a_rejection_of_an_unknown_product_names_those_that_exist() -> None:
     assert "EVAL-99K" not in rejected.sentence
     many = {f"P{number:03d}": PRODUCTS["EVAL-50K"] for number in range(50)}
     by_many = parse(record(by_product), many)
-    assert isinstance(by_many, Rejected)
+    assert isinstance(by_many, BadRecord)
     assert by_many.sentence.endswith("P019 and 30 more.")
     none = parse(record(by_product), {})
-    assert isinstance(none, Rejected)
+    assert isinstance(none, BadRecord)
     assert "PRODUCTS_FILE" in none.sentence
     known = good({**by_product, "product": "EVAL-50K"}).event
     assert isinstance(known, TraderPurchased)

@@ -14,10 +14,10 @@ from jsonschema import Draft202012Validator
 
 from schemas.export import bridged_schema
 from worker.bridge.risk_intake import RiskIntake
-from worker.bridge.risk_status import Change, Heard, Known, compared, read, record, watched_in
+from worker.bridge.risk_status import Change, Heard, KnownStatus, compared, read, record, watched_in
 from worker.bridge.risk_sync import AGAIN_AFTER, RiskSync
 from worker.partner.socket import TOO_LARGE
-from worker.partner.socket_actions import End, EndReason
+from worker.partner.socket_actions import ConnectionEnd, EndReason
 
 NEW: dict[str, Any] = {
     "id": 98765,
@@ -230,7 +230,7 @@ def test_what_tradovate_refuses_is_left_out_of_the_next_sync_request() -> None:
     sync = RiskSync(lambda: now[0])
     assert sync.asks()
     sync.authorized()
-    sync.ended(End(EndReason.RISK_REFUSED, "401 Access is denied"))
+    sync.ended(ConnectionEnd(EndReason.RISK_REFUSED, "401 Access is denied"))
     assert "Risks:Read" in (sync.refused or "")
     assert not sync.asks()
     now[0] = AGAIN_AFTER
@@ -246,20 +246,20 @@ def test_connections_that_end_at_the_request_go_on_without() -> None:
     for _ in range(2):
         assert sync.asks()
         sync.authorized()
-        sync.ended(End(EndReason.CUT))
+        sync.ended(ConnectionEnd(EndReason.CUT))
     assert not sync.asks()
     sync.authorized()
-    sync.ended(End(EndReason.CUT))
+    sync.ended(ConnectionEnd(EndReason.CUT))
     assert sync.asks()
     sync.authorized()
     sync.listening()
-    sync.ended(End(EndReason.CUT))
+    sync.ended(ConnectionEnd(EndReason.CUT))
     assert sync.asks()
-    sync.ended(End(EndReason.CUT, TOO_LARGE))
+    sync.ended(ConnectionEnd(EndReason.CUT, TOO_LARGE))
     assert not sync.asks()
 
 
 def test_known_versions_go_on() -> None:
     """A change of an account that the ledger knows is numbered after its last one."""
-    _, [change] = compared({98765: Known(4, NEW)}, [heard(LIQUIDATED)])
+    _, [change] = compared({98765: KnownStatus(4, NEW)}, [heard(LIQUIDATED)])
     assert change.version == 5

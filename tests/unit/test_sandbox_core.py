@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from worker.partner.operations import OPERATIONS
 from worker.sandbox import SandboxConfig, with_switches
 from worker.sandbox.core import Core, Request
-from worker.sandbox.limits import Budget, strip_ticket
+from worker.sandbox.limits import UserCallLimit, strip_ticket
 from worker.sandbox.operation import Domain
 from worker.sandbox.operations import OPERATIONS as SERVED
 from worker.sandbox.served_hosts import Places
-from worker.sandbox.socket_connection import Connection
+from worker.sandbox.socket_connection import SocketConnection
 
 NOW = 1_790_000_000.0
 JSON = st.recursive(
@@ -100,7 +100,7 @@ def test_a_ticket_is_taken_out_to_the_byte(body: dict[str, Any], first: bool) ->
 @given(st.text(max_size=80), st.booleans())
 def test_no_frame_of_a_client_breaks_a_socket(text: str, authorize: bool) -> None:
     """Any text is a request, a heartbeat or nothing; it never raises."""
-    connection = Connection(1, "live", last_heard=NOW, last_sent=NOW)
+    connection = SocketConnection(1, "live", last_heard=NOW, last_sent=NOW)
     asked = connection.hear(f"authorize\n1\n\n{text}" if authorize else text, NOW + 1)
     assert connection.last_heard == NOW + 1
     assert not authorize or asked is not None
@@ -109,7 +109,7 @@ def test_no_frame_of_a_client_breaks_a_socket(text: str, authorize: bool) -> Non
 def test_heartbeats_come_only_when_nothing_else_was_sent() -> None:
     """A busy socket sends no `h`, a quiet one sends it when it is due."""
     config = SandboxConfig(heartbeat_seconds=2.5)
-    connection = Connection(1, "live", last_heard=NOW, last_sent=NOW)
+    connection = SocketConnection(1, "live", last_heard=NOW, last_sent=NOW)
     connection.push("o")
     assert [output.text for output in connection.take(config, NOW + 2)] == ["o"]
     assert connection.take(config, NOW + 4) == []
@@ -123,7 +123,7 @@ def test_a_lock_out_ends_only_after_silence(pauses: list[float], limit: int) -> 
     config = with_switches(SandboxConfig(), {
         "hourly_calls": limit, "warning_from_call": 0, "hour_seconds": 1000, "lockout_seconds": 20,
     })  # fmt: skip
-    budget, now, locked = Budget(), 0.0, False
+    budget, now, locked = UserCallLimit(), 0.0, False
     for pause in pauses:
         now += pause
         verdict = budget.count(config, now)

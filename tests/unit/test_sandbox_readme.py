@@ -8,7 +8,7 @@ from typing import get_args
 
 import worker.sandbox
 from worker.sandbox import Sandbox, SandboxConfig, read_faults, with_switches
-from worker.sandbox.faults import Action, parse_rule
+from worker.sandbox.fault_rules import Action, parse_rule
 
 README = Path(worker.sandbox.__file__).with_name("README.md").read_text()
 

@@ -13,12 +13,12 @@ from worker.session.renewal_rules import (
     LONG,
     OTHERS_LOGINS,
     Block,
-    Facts,
     LogIn,
     Renew,
+    SessionFacts,
+    SessionWait,
     Use,
     UseWithoutAsking,
-    Wait,
     back_off,
     decide,
     renew_at,
@@ -28,7 +28,7 @@ NOW = datetime(2026, 11, 20, 23, 0, tzinfo=UTC)
 TIMES = st.timedeltas(timedelta(hours=-2), timedelta(hours=2)).map(lambda delta: NOW + delta)
 BLOCKS = st.none() | st.builds(Block, st.none() | TIMES, st.just("why"), st.just("scope"))
 FACTS = st.builds(
-    Facts,
+    SessionFacts,
     token=st.booleans(),
     issued_at=st.just(NOW - timedelta(hours=3)),
     expires_at=st.none() | TIMES,
@@ -57,7 +57,7 @@ def stands(block: Block | None) -> bool:
 
 
 @given(FACTS)
-def test_a_login_is_made_only_without_a_usable_token(facts: Facts) -> None:
+def test_a_login_is_made_only_without_a_usable_token(facts: SessionFacts) -> None:
     """While a session is in use no login is made, so that none can close it; and nothing holds logins back."""
     if decide(facts, NOW) == LogIn():
         alive = facts.token and facts.expires_at is not None and facts.expires_at > NOW
@@ -69,7 +69,7 @@ def test_a_login_is_made_only_without_a_usable_token(facts: Facts) -> None:
 
 
 @given(FACTS)
-def test_no_renewal_beyond_twelve_an_hour_or_of_a_dead_token(facts: Facts) -> None:
+def test_no_renewal_beyond_twelve_an_hour_or_of_a_dead_token(facts: SessionFacts) -> None:
     """A renewal needs a token that lives, and room among the hour's twelve."""
     if decide(facts, NOW) == Renew():
         assert facts.token
@@ -81,7 +81,7 @@ def test_no_renewal_beyond_twelve_an_hour_or_of_a_dead_token(facts: Facts) -> No
 
 
 @given(FACTS)
-def test_a_renewal_for_the_hosts_leaves_room_for_those_that_the_token_needs(facts: Facts) -> None:
+def test_a_renewal_for_the_hosts_leaves_room_for_those_that_the_token_needs(facts: SessionFacts) -> None:
     """Of the hour's twelve, six are left for a token that ends, is doubtful, or was not accepted."""
     without = replace(facts, ask_hosts=False)
     if decide(facts, NOW) == Renew() and decide(without, NOW) == Use():
@@ -89,7 +89,7 @@ def test_a_renewal_for_the_hosts_leaves_room_for_those_that_the_token_needs(fact
 
 
 @given(FACTS)
-def test_a_token_is_used_while_the_hosts_cannot_be_asked_for(facts: Facts) -> None:
+def test_a_token_is_used_while_the_hosts_cannot_be_asked_for(facts: SessionFacts) -> None:
     """A doubt about a host changes nothing but that a renewal comes sooner: the token is as usable as without it."""
     decision, without = decide(facts, NOW), decide(replace(facts, ask_hosts=False), NOW)
     if isinstance(without, Use) and not without.forget:
@@ -99,7 +99,7 @@ def test_a_token_is_used_while_the_hosts_cannot_be_asked_for(facts: Facts) -> No
 
 
 @given(FACTS)
-def test_only_a_token_that_lives_is_used(facts: Facts) -> None:
+def test_only_a_token_that_lives_is_used(facts: SessionFacts) -> None:
     """Neither an expired token nor one that was not accepted is used, and a suspect one only when forgiven."""
     decision = decide(facts, NOW)
     if isinstance(decision, Use | UseWithoutAsking):
@@ -111,7 +111,7 @@ def test_only_a_token_that_lives_is_used(facts: Facts) -> None:
 
 
 @given(FACTS)
-def test_after_a_login_began_the_former_token_is_not_used(facts: Facts) -> None:
+def test_after_a_login_began_the_former_token_is_not_used(facts: SessionFacts) -> None:
     """A login with an unknown result may have opened a session that the next one needs room for: until then nobody
     goes on with the token whose session it may close.
     """
@@ -120,7 +120,7 @@ def test_after_a_login_began_the_former_token_is_not_used(facts: Facts) -> None:
 
 
 @given(FACTS)
-def test_a_suspect_token_that_cannot_be_renewed_is_followed_by_a_login(facts: Facts) -> None:
+def test_a_suspect_token_that_cannot_be_renewed_is_followed_by_a_login(facts: SessionFacts) -> None:
     """Whatever the renewal was answered: the login comes at once, unless something else holds it back."""
     facts = replace(facts, token=True, suspect=True, renewal_failed=True, login_after=None, others=False, login=None)
     if not stands(facts.everything) and (facts.busy_until is None or facts.busy_until <= NOW):
@@ -135,9 +135,9 @@ def test_the_next_login_follows_a_failed_one_within_five_minutes() -> None:
 
 def test_replicas_with_other_settings_do_not_log_in_in_turns() -> None:
     """After three logins in an hour a living token that others put there is left alone for five minutes."""
-    facts = Facts(others=True, logins=OTHERS_LOGINS, last_login_at=NOW - timedelta(minutes=1))
+    facts = SessionFacts(others=True, logins=OTHERS_LOGINS, last_login_at=NOW - timedelta(minutes=1))
     decision = decide(facts, NOW)
-    assert isinstance(decision, Wait)
+    assert isinstance(decision, SessionWait)
     assert (decision.scope, decision.until) == ("others", NOW + timedelta(minutes=4))
     assert decide(replace(facts, logins=OTHERS_LOGINS - 1), NOW) == LogIn()
     assert decide(replace(facts, last_login_at=NOW - timedelta(minutes=5)), NOW) == LogIn()
@@ -145,22 +145,22 @@ def test_replicas_with_other_settings_do_not_log_in_in_turns() -> None:
 
 def test_a_wait_says_what_the_last_try_failed_for() -> None:
     """Health and doctor show it: a certificate, a 502."""
-    decision = decide(Facts(login_after=NOW + timedelta(seconds=5), failure="HTTP 502"), NOW)
-    assert isinstance(decision, Wait)
+    decision = decide(SessionFacts(login_after=NOW + timedelta(seconds=5), failure="HTTP 502"), NOW)
+    assert isinstance(decision, SessionWait)
     assert decision.why == "the last login failed: HTTP 502"
 
 
 @given(FACTS)
-def test_a_wait_ends_later_or_by_an_operator(facts: Facts) -> None:
+def test_a_wait_ends_later_or_by_an_operator(facts: SessionFacts) -> None:
     """No caller has to wait until a moment that has passed."""
     decision = decide(facts, NOW)
-    if isinstance(decision, Wait):
+    if isinstance(decision, SessionWait):
         assert decision.until is None or decision.until > NOW
         assert decision.why
 
 
 @given(FACTS)
-def test_a_good_token_is_never_given_up(facts: Facts) -> None:
+def test_a_good_token_is_never_given_up(facts: SessionFacts) -> None:
     """While a token lives and nothing speaks against it, work goes on or it is renewed, whatever else is the case."""
     decision = decide(facts, NOW)
     alive = facts.token and facts.expires_at is not None and facts.expires_at > NOW

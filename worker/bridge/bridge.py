@@ -19,7 +19,7 @@ from worker.ledger.database import Database
 from worker.partner.client import PartnerClient
 from worker.partner.lockout import LockOut
 from worker.process.start_refused import CannotListen
-from worker.process.starting import Start, ended, within
+from worker.process.starting import StartChecks, ended, within
 from worker.process.upkeep import Upkeep
 from worker.session import SessionKeeper
 from worker.session.lockouts import write_lockouts
@@ -70,7 +70,7 @@ class Bridge:
             ready(self.served.address)
         loops: list[asyncio.Task[None]] = []
         try:
-            if not await Start(settings, self.database, self.stopping).prepared(self.topics.topics):
+            if not await StartChecks(settings, self.database, self.stopping).prepared(self.topics.topics):
                 return
             self.started = True
             upkeep = Upkeep(settings, self.database, self.name, "bridge", self.served.address)

@@ -18,11 +18,11 @@ from worker.ledger.database import DatabaseError
 from worker.partner.handshake import Dial
 from worker.partner.hosts import Addresses
 from worker.partner.socket import HeldBack, Socket
-from worker.partner.socket_actions import Alert, End, EndReason
-from worker.partner.socket_protocol import Timing
+from worker.partner.socket_actions import Alert, ConnectionEnd, EndReason
+from worker.partner.socket_protocol import SocketTiming
 from worker.partner.token import Token
 from worker.replies import Domain
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 
 log = structlog.get_logger()
 
@@ -37,14 +37,14 @@ SOON = 1.0
 
 
 @dataclass(slots=True)
-class Line:
+class DomainSocket:
     """`changed` is called whenever the line begins or ceases to listen; `reconnects` with the reason of each end."""
 
     domain: Domain
     addresses: Addresses
     calls: SocketCalls
     intake: SignalIntake
-    timing: Timing = field(default_factory=Timing)
+    timing: SocketTiming = field(default_factory=SocketTiming)
     dial: Dial = field(default_factory=Dial)
     changed: Callable[[], None] = lambda: None
     reconnects: Callable[[EndReason], None] = lambda _reason: None
@@ -57,11 +57,11 @@ class Line:
     is_listening: bool = False
     caught_up: bool = False
     """What was raised before this connection listened has been fetched."""
-    last_end: End | None = None
+    last_end: ConnectionEnd | None = None
     _url: str | None = None
     _socket: Socket | None = None
     _reconnect: Reconnect = field(default_factory=Reconnect)
-    _said: Changes = field(default_factory=Changes)
+    _said: LastReported = field(default_factory=LastReported)
 
     @property
     def last_frame_seconds(self) -> float | None:
@@ -97,7 +97,7 @@ class Line:
                 await self.calls.ask()  # a redirect of HTTP may say where the domain is
             await self._pause(wait)
 
-    async def run_once(self) -> End:
+    async def run_once(self) -> ConnectionEnd:
         """One connection, from its beginning to its end."""
         try:
             risk = self.risk is not None and self.risk.asks()
@@ -112,9 +112,9 @@ class Line:
         except HeldBack as held:
             self._set_on_its_way(on_its_way=False)
             await asyncio.sleep(held.wait)
-            return End(EndReason.HELD_BACK, held.why)
+            return ConnectionEnd(EndReason.HELD_BACK, held.why)
         except DatabaseError as error:
-            return End(EndReason.LEDGER, error.reason)
+            return ConnectionEnd(EndReason.LEDGER, error.reason)
         finally:
             if self._socket is not None:
                 self._url = self._socket.url
@@ -149,7 +149,7 @@ class Line:
         token = self.calls.token
         return url is not None and token is not None and self._address(token) != url
 
-    def _ended(self, end: End) -> float:
+    def _ended(self, end: ConnectionEnd) -> float:
         wait = self._reconnect.after(end.reason)
         self.last_end = end
         if self.risk is not None:

@@ -14,7 +14,7 @@ import structlog
 from worker.ledger import leader
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.errors import Cause, DatabaseUnavailable
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class Leadership:
     progress: float = field(default_factory=time.monotonic)
     away: str | None = "not asked yet"
     """Why the ledger could not be asked, None when it could."""
-    _said: Changes = field(default_factory=Changes)
+    _said: LastReported = field(default_factory=LastReported)
     _lease: uuid.UUID = field(default_factory=uuid.uuid4)
     _until: float = 0.0
     _won: asyncio.Event = field(default_factory=asyncio.Event)

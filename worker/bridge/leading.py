@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from worker.bridge.catch_up import CatchUp
-from worker.bridge.domain_socket import Line
+from worker.bridge.domain_socket import DomainSocket
 from worker.bridge.risk_feed import RiskFeed
 from worker.bridge.risk_publisher import RiskPublisher
 from worker.bridge.risk_recorder import RiskRecorder
@@ -55,7 +55,7 @@ class RiskTasks:
 class LeaderTasks:
     """Made again each time the lead is won: nothing of a former one is left."""
 
-    lines: Sequence[Line]
+    lines: Sequence[DomainSocket]
     catch_up: CatchUp
     publishers: Sequence[SignalPublisher]
     session: SessionKeeper

@@ -14,8 +14,8 @@ from worker.bridge.risk_intake import RiskIntake
 from worker.bridge.risk_sync import RiskSync
 from worker.ledger import risk_statuses
 from worker.ledger.database import Database, DatabaseError
-from worker.partner.socket_actions import End
-from worker.telemetry.log_on_change import Changes
+from worker.partner.socket_actions import ConnectionEnd
+from worker.telemetry.log_on_change import LastReported
 
 __all__ = ["RiskFeed"]
 
@@ -41,7 +41,7 @@ class RiskFeed:
     absent: str | None = None
     """Why they should come and do not, on a connection that asks for them and listens; or None."""
     _listens_since: float | None = None
-    _said: Changes = field(default_factory=Changes)
+    _said: LastReported = field(default_factory=LastReported)
 
     def asks(self) -> bool:
         """A connection begins: whether its sync request names them."""
@@ -62,7 +62,7 @@ class RiskFeed:
         self.comes, self.absent = True, None
         self.intake.heard(rows, initial=initial)
 
-    def ended(self, end: End) -> None:
+    def ended(self, end: ConnectionEnd) -> None:
         """The connection has ended."""
         self.comes, self._listens_since = False, None
         self.sync.ended(end)

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from worker.bridge.risk_status import Heard, Watched, read, watched_in
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 
 __all__ = ["RISK_KINDS", "RiskIntake"]
 
@@ -69,7 +69,7 @@ class RiskIntake:
     _connection: _Connection = field(default_factory=lambda: _Connection(None))
     _some_raw: asyncio.Event = field(default_factory=asyncio.Event)
     _some_fresh: asyncio.Event = field(default_factory=asyncio.Event)
-    _said: Changes = field(default_factory=Changes)
+    _said: LastReported = field(default_factory=LastReported)
 
     def __len__(self) -> int:
         """Statuses that wait to be read, or for the ledger."""

@@ -21,7 +21,7 @@ from worker.kafka.topics import ACCOUNT_RISK_STATUS, TopicNames
 from worker.ledger import risk_statuses
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.risk_statuses import Row
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 from worker.telemetry.tracing import Tracing
 
 log = structlog.get_logger()
@@ -50,7 +50,7 @@ class RiskPublisher:
     _more: asyncio.Event = field(default_factory=asyncio.Event)
     _failed: str | None = None
     _sending_since: float | None = None
-    _said: Changes = field(default_factory=Changes)
+    _said: LastReported = field(default_factory=LastReported)
 
     def __post_init__(self) -> None:
         """A former leader may have left some."""

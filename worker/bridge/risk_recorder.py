@@ -12,10 +12,10 @@ import structlog
 
 from worker.backoff import Schedule
 from worker.bridge.risk_intake import RiskIntake
-from worker.bridge.risk_status import Heard, Known, compared
+from worker.bridge.risk_status import Heard, KnownStatus, compared
 from worker.ledger import risk_statuses
 from worker.ledger.database import Connection, Database, DatabaseError, DataRefused
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class RiskRecorder:
     progress: float = field(default_factory=time.monotonic)
     trouble: str | None = None
     """Why statuses wait for the ledger, or None."""
-    _said: Changes = field(default_factory=Changes)
+    _said: LastReported = field(default_factory=LastReported)
 
     async def run(self) -> None:
         """Until cancelled. The database away: statuses wait, and it tries again."""
@@ -86,7 +86,7 @@ class RiskRecorder:
         if not await risk_statuses.leads(connection, self.lease()):
             return None
         known = await risk_statuses.known(connection, [each.account_id for each in heard])
-        kept, changes = compared({account_id: Known(*each) for account_id, each in known.items()}, heard)
+        kept, changes = compared({account_id: KnownStatus(*each) for account_id, each in known.items()}, heard)
         if kept:
             await risk_statuses.keep(connection, kept)
         if changes:

@@ -21,7 +21,7 @@ from worker.bridge.signal_record import vendor_id
 from worker.errors import Interruption
 from worker.partner._json import NONSENSE, clean_json
 
-__all__ = ["WATCHED", "Change", "Heard", "Known", "Watched", "compared", "read", "record", "watched_in"]
+__all__ = ["WATCHED", "Change", "Heard", "KnownStatus", "Watched", "compared", "read", "record", "watched_in"]
 
 WATCHED: Final = (
     "autoLiqCounter",
@@ -60,7 +60,7 @@ class Heard(NamedTuple):
     since: datetime | None = None
 
 
-class Known(NamedTuple):
+class KnownStatus(NamedTuple):
     """The last status of an account that the ledger has, and how many changes there were before it."""
 
     version: int
@@ -106,7 +106,7 @@ def read(row: Mapping[str, Any], account_id: int, watched: Watched, since: datet
     return Heard(account_id, watched, known if large else status, since)
 
 
-def compared(known: Mapping[int, Known], heard: Sequence[Heard]) -> tuple[dict[int, Known], list[Change]]:
+def compared(known: Mapping[int, KnownStatus], heard: Sequence[Heard]) -> tuple[dict[int, KnownStatus], list[Change]]:
     """What the ledger has to keep, by account, and the changes, in their order.
 
     The first status of an account sets the starting point. It is a change only if an event brought it and one of its
@@ -121,11 +121,11 @@ def compared(known: Mapping[int, Known], heard: Sequence[Heard]) -> tuple[dict[i
             happened = each.since is not None and any(
                 isinstance(at, datetime) and at > each.since for at in each.watched
             )
-            last = Known(0, {} if happened else each.status)
+            last = KnownStatus(0, {} if happened else each.status)
             now[each.account_id] = last
         if _watched(last.status) != each.watched:
             changes.append(Change(each.account_id, last.version + 1, last.status, each.status))
-            now[each.account_id] = Known(last.version + 1, each.status)
+            now[each.account_id] = KnownStatus(last.version + 1, each.status)
     return {account_id: each for account_id, each in now.items() if known.get(account_id) is not each}, changes
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker.partner.socket import TOO_LARGE
-from worker.partner.socket_actions import End, EndReason
+from worker.partner.socket_actions import ConnectionEnd, EndReason
 
 __all__ = ["RiskSync"]
 
@@ -55,7 +55,7 @@ class RiskSync:
             self.refused = None
         return self._asked
 
-    def ended(self, end: End) -> None:
+    def ended(self, end: ConnectionEnd) -> None:
         """The connection has ended."""
         if not self._asked:
             if self._authorized and not self._listened and end.reason in _BY_THEMSELVES:

@@ -11,7 +11,7 @@ import structlog
 from worker.bridge.signal_record import SIGNED, Outgoing, outgoing
 from worker.bridge.topic_inbox import Inbox, Offer
 from worker.partner.socket_actions import Alert
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ class SignalIntake:
     mda_alert_id: int
     counted: Callable[[str], None] = lambda _kind: None
     missed: Callable[[], None] = lambda: None
-    _said: Changes = field(default_factory=Changes)
+    _said: LastReported = field(default_factory=LastReported)
 
     def heard(self, alert: Alert) -> bool:
         """Takes an alert of a socket; false when there is no room."""

@@ -22,7 +22,7 @@ from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import ADMIN_ALERT, TopicNames
 from worker.ledger import signals
 from worker.ledger.database import Database, DatabaseError
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 from worker.telemetry.tracing import Tracing
 
 log = structlog.get_logger()
@@ -69,7 +69,7 @@ class SignalPublisher:
     _failed: str | None = None
     _sending_since: float | None = None
     _unnoted: set[int] = field(default_factory=set)
-    _said: Changes = field(default_factory=Changes)
+    _said: LastReported = field(default_factory=LastReported)
 
     @property
     def trouble(self) -> str | None:

@@ -17,7 +17,7 @@ from worker.ledger.call_log import result_name
 from worker.ledger.database import Database
 from worker.partner.alerts import signals_in
 from worker.replies import Answer, Domain, Misdirected, Reply
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 
 __all__ = ["Fetch", "Fetched", "found_in"]
 
@@ -53,7 +53,7 @@ class Fetch:
     """Why the last read has brought nothing, or None."""
     _no_signals: dict[Domain, bool] = field(default_factory=dict)
     """Of a domain that says nothing of signals: whether that means none, since it knows the alert."""
-    _said: Changes = field(default_factory=Changes)
+    _said: LastReported = field(default_factory=LastReported)
 
     async def read(self, domain: Domain, operation: str = SIGNALS) -> Fetched:
         """Asks this domain once. Raises `HeldBack`, or `DatabaseError`."""

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from worker.kafka.look import KafkaLook
 from worker.kafka.metadata import TopicNow
 from worker.kafka.topics import TopicNames
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ class TopicWatch:
     names: TopicNames
     topics: Sequence[str]
     _found: dict[str, str] = field(default_factory=dict)
-    _said: Changes = field(default_factory=Changes)
+    _said: LastReported = field(default_factory=LastReported)
 
     def trouble(self, topic: str) -> str | None:
         """Why a topic accepts no records, or None."""

@@ -20,7 +20,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenEvent:
     """An event's bytes and where it stands: `line 3`, `item 2`."""
 
     place: str
@@ -38,42 +38,44 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class BadEvent:
     """An event that the worker would not take, and why."""
 
     place: str
     sentence: str
 
 
-def split(content: bytes) -> list[Given | Bad]:
-    """The events in `content`, in their order; what cannot be distinguished is `Bad`."""
+def split(content: bytes) -> list[GivenEvent | BadEvent]:
+    """The events in `content`, in their order; what cannot be distinguished is `BadEvent`."""
     content = content.removeprefix(_BOM)
     lines = [(number, line.strip()) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     if not lines:
         return []
     if len(lines) > 1 and _loads(lines[0][1]) is not None:
-        return [Given(f"line {number}", line) for number, line in lines]
+        return [GivenEvent(f"line {number}", line) for number, line in lines]
     whole = _loads(content)
     if isinstance(whole, list):
-        return [Given(f"item {number}", orjson.dumps(item)) for number, item in enumerate(whole, 1)]
+        return [GivenEvent(f"item {number}", orjson.dumps(item)) for number, item in enumerate(whole, 1)]
     if whole is not None:
-        return [Given(f"line {lines[0][0]}", content.strip())]
+        return [GivenEvent(f"line {lines[0][0]}", content.strip())]
     if lines[0][1] in (b"{", b"["):  # laid out over several lines
         return _documents(content)
-    return [Given(f"line {number}", line) for number, line in lines]
+    return [GivenEvent(f"line {number}", line) for number, line in lines]
 
 
-def judge(topic: str, given: Sequence[Given | Bad], products: Mapping[str, Account]) -> tuple[list[Ready], list[Bad]]:
+def judge(
+    topic: str, given: Sequence[GivenEvent | BadEvent], products: Mapping[str, Account]
+) -> tuple[list[Ready], list[BadEvent]]:
     """What may be sent to `topic`, and what may not, both in their order."""
     ready: list[Ready] = []
-    bad: list[Bad] = []
+    bad: list[BadEvent] = []
     for event in given:
-        judged = event if isinstance(event, Bad) else _judge(topic, event, products)
+        judged = event if isinstance(event, BadEvent) else _judge(topic, event, products)
         (ready if isinstance(judged, Ready) else bad).append(judged)  # type: ignore[arg-type]
     return ready, bad
 
 
-def _judge(topic: str, event: Given, products: Mapping[str, Account]) -> Ready | Bad:
+def _judge(topic: str, event: GivenEvent, products: Mapping[str, Account]) -> Ready | BadEvent:
     parsed = parse(RawRecord(topic, 0, 0, 0, None, event.value), products)
     if isinstance(parsed, Parsed):
         key = parsed.event.key
@@ -83,25 +85,25 @@ def _judge(topic: str, event: Given, products: Mapping[str, Account]) -> Ready |
         sentence = 'The event has no id: give it an "eventId", a text that no other event has.'
     elif parsed.code == "not_json":  # the parser counts lines within the value
         sentence = "This is not valid JSON."
-    return Bad(event.place, sentence)
+    return BadEvent(event.place, sentence)
 
 
-def _documents(content: bytes) -> list[Given | Bad]:
+def _documents(content: bytes) -> list[GivenEvent | BadEvent]:
     """JSON documents one after another, each over as many lines as it likes (as `jq` prints them)."""
-    found: list[Given | Bad] = []
+    found: list[GivenEvent | BadEvent] = []
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        return [Bad(_line(content[: error.start].decode(errors="replace")), "This is not valid UTF-8.")]
+        return [BadEvent(_line(content[: error.start].decode(errors="replace")), "This is not valid UTF-8.")]
     decoder, at = json.JSONDecoder(), 0
     while (at := _skip_space(text, at)) < len(text):
         try:
             _, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
-            return [*found, Bad(f"line {error.lineno}", f"This is not valid JSON (at column {error.colno}).")]
+            return [*found, BadEvent(f"line {error.lineno}", f"This is not valid JSON (at column {error.colno}).")]
         except RecursionError:
-            return [*found, Bad(_line(text[:at]), "This is nested too deeply.")]
-        found.append(Given(_line(text[:at]), text[at:end].encode()))
+            return [*found, BadEvent(_line(text[:at]), "This is nested too deeply.")]
+        found.append(GivenEvent(_line(text[:at]), text[at:end].encode()))
         at = end
     return found
 

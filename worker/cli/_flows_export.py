@@ -14,11 +14,11 @@ import typer
 from schemas.cleaning import clean
 from worker.cli._app import example
 from worker.cli._errors import CommandRefused, OptionRefused
-from worker.cli._export import Format, Writer
+from worker.cli._export_lines import Format, LineWriter
 from worker.cli._output import warn
 from worker.cli._times import Local, clock_of, moment_of
 from worker.ledger.errors import DatabaseError
-from worker.operate.export import export as written
+from worker.operate.flow_export import export as written
 from worker.wiring.commands import flow_ledger
 
 __all__ = ["EXAMPLE", "export"]
@@ -81,7 +81,7 @@ async def _export(
     bom: bool,
 ) -> int:
     async with flow_ledger() as database:
-        writer = Writer(form, clock_of(local=local), bom=bom)
+        writer = LineWriter(form, clock_of(local=local), bom=bom)
         try:
             return await written(database, writer, since=since, until=until, trader_id=trader)
         except DatabaseError as error:

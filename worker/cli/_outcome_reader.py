@@ -22,7 +22,7 @@ from worker.settings import KafkaSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class OutcomeArrival:
     """A record of one of the topics. `body` is None when its value is no JSON object."""
 
     topic: str
@@ -33,24 +33,24 @@ class Arrival:
     headers: Mapping[str, bytes | None]
 
 
-class Reader:
+class OutcomeReader:
     """Records of some topics, of each partition in its order."""
 
     def __init__(self, consumer: AIOKafkaConsumer, names: TopicNames) -> None:
         self._consumer = consumer
         self._names = names
 
-    async def next(self) -> Arrival:
+    async def next(self) -> OutcomeArrival:
         """The next record; waits for it, also while Kafka is away."""
         record = await self._consumer.getone()
         value = record.value or b""
         headers = {str(name): text for name, text in record.headers}
         topic = self._names.bare(record.topic)
-        return Arrival(topic, record.partition, record.offset, value, _object(value), headers)
+        return OutcomeArrival(topic, record.partition, record.offset, value, _object(value), headers)
 
 
 @asynccontextmanager
-async def reading(settings: KafkaSettings, topics: Sequence[str], *, from_start: bool) -> AsyncIterator[Reader]:
+async def reading(settings: KafkaSettings, topics: Sequence[str], *, from_start: bool) -> AsyncIterator[OutcomeReader]:
     """A reader of those of `topics` that exist, at its offsets when the block begins.
 
     Raises `KafkaUnavailable` or `TopicsMissing`.
@@ -73,7 +73,7 @@ async def reading(settings: KafkaSettings, topics: Sequence[str], *, from_start:
                 ask = consumer.beginning_offsets if from_start else consumer.end_offsets
                 for place, offset in (await ask(places)).items():
                     consumer.seek(place, offset)
-        yield Reader(consumer, names)
+        yield OutcomeReader(consumer, names)
     finally:
         await consumer.stop()
 

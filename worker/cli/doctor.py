@@ -17,11 +17,11 @@ from worker.ledger.budget import Budget
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.state_summary import standing
+from worker.operate.doctor.findings import Finding, Verdict, failed, ok, skipped
 from worker.operate.doctor.kafka_check import kafka
 from worker.operate.doctor.ledger_check import database, ledger_state
 from worker.operate.doctor.partner_check import Partner
 from worker.operate.doctor.partner_hosts import places
-from worker.operate.doctor.report import Finding, Verdict, failed, ok, skipped
 from worker.partner.lockout import LockOut
 from worker.process.starting import partner_client, partner_egress, replica_name, session_keeper
 from worker.products import CatalogueError, load_products

@@ -24,7 +24,7 @@ from worker.cli._progress import progress
 from worker.engine.flows.names import account_name
 from worker.ledger.imports import Imports
 from worker.operate.import_file.checking import Checks
-from worker.operate.import_file.reading import Line, Refused, lines
+from worker.operate.import_file.file_lines import Line, Refused, lines
 from worker.operate.import_file.running import Counts, Run, rehearsing
 from worker.settings import load
 

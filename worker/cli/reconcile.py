@@ -19,6 +19,7 @@ from worker.ledger import reconcile_view
 from worker.ledger.database import Database
 from worker.ledger.differences import Difference
 from worker.ledger.reconcile_results import RunSeen
+from worker.operate.reconcile.reconciliation import Reconciliation
 from worker.operate.reconcile.report import (
     EVENT_TOPICS,
     as_json,
@@ -29,7 +30,6 @@ from worker.operate.reconcile.report import (
     write_csv,
     write_events,
 )
-from worker.operate.reconcile.run import Reconciliation
 from worker.settings import OwnSettings, load
 
 app = group()

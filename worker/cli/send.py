@@ -17,7 +17,7 @@ from worker import _forms as forms
 from worker.cli._app import example, group
 from worker.cli._complete import TopicArgument
 from worker.cli._errors import CommandRefused, FileMissing, FileUnusable, one_of
-from worker.cli._event_files import Bad, Ready, judge, split
+from worker.cli._event_files import BadEvent, Ready, judge, split
 from worker.kafka.admin import existing_topics
 from worker.kafka.errors import ANSWER_SECONDS, KafkaUnavailable, kafka_errors
 from worker.kafka.producer import RecordProducer
@@ -54,7 +54,7 @@ class NothingToSend(CommandRefused):
 class EventsRefused(CommandRefused):
     """Of all events some are `bad`; none was sent."""
 
-    def __init__(self, bad: Sequence[Bad], total: int) -> None:
+    def __init__(self, bad: Sequence[BadEvent], total: int) -> None:
         super().__init__(len(bad), total)
         self.bad = tuple(bad)
         self.total = total
@@ -133,7 +133,7 @@ def _products(settings: SendSettings) -> Mapping[str, Account]:
     return load_products(settings.products_file) if settings.products_file else {}
 
 
-def _tell(bad: Sequence[Bad]) -> None:
+def _tell(bad: Sequence[BadEvent]) -> None:
     for event in bad[:_MOST_SHOWN]:
         print(f"{event.place}: {event.sentence}", file=sys.stderr)
     if len(bad) > _MOST_SHOWN:

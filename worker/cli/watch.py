@@ -19,7 +19,7 @@ from schemas.times import Clock, utc_text
 from worker.cli._app import example, group
 from worker.cli._complete import TopicOption
 from worker.cli._errors import one_of
-from worker.cli._outcome_reader import Arrival, reading
+from worker.cli._outcome_reader import OutcomeArrival, reading
 from worker.cli._output import console, printable
 from worker.cli._times import Local, clock_of, text_of
 from worker.kafka.topics import INPUT_TOPICS, outcome_topic
@@ -109,7 +109,7 @@ def line(row: Mapping[str, str]) -> str:
 class _Json:
     """Each outcome as it is on the wire."""
 
-    def add(self, arrival: Arrival, body: Mapping[str, Any]) -> None:
+    def add(self, arrival: OutcomeArrival, body: Mapping[str, Any]) -> None:
         one_line = arrival.value if b"\n" not in arrival.value else orjson.dumps(body)
         print(one_line.decode(errors="replace"), flush=True)
 
@@ -121,7 +121,7 @@ class _Lines:
         self._clock = clock
         print(line({name: name.upper() for name in _COLUMNS}), flush=True)
 
-    def add(self, _arrival: Arrival, body: Mapping[str, Any]) -> None:
+    def add(self, _arrival: OutcomeArrival, body: Mapping[str, Any]) -> None:
         print(line(cells(body, self._clock)), flush=True)
 
 
@@ -134,7 +134,7 @@ class _LiveTable:
         self._counts: Counter[str] = Counter()
         self._draw()
 
-    def add(self, _arrival: Arrival, body: Mapping[str, Any]) -> None:
+    def add(self, _arrival: OutcomeArrival, body: Mapping[str, Any]) -> None:
         row = cells(body, self._clock)
         self._rows.append(row)
         self._counts[row["status"]] += 1

@@ -38,14 +38,14 @@ from worker.ledger.next_call import NextCall
 from worker.ledger.rows import Batch, OutcomeRow
 from worker.partner.client import PartnerClient
 from worker.partner.look_up import look, look_for_needed, unread
-from worker.partner.observed_forms import Seen
+from worker.partner.observed_forms import ObservedForms
 from worker.partner.operation import CannotLook, HostDoubted, Item, Operation, Reader, Unreadable
 from worker.partner.permission_classes import access_of
 from worker.partner.response import read_reply
 from worker.replies import NotSent, Reply, Ticket, Unauthorized, Unclear
 from worker.results import Result, Unknown
 from worker.session import NoSession, SessionKeeper, Token
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 from worker.telemetry.tracing import Traced, Tracing
 
 log = structlog.get_logger()
@@ -88,8 +88,8 @@ class Caller:
     begun: Callable[[Following], None] = lambda _following: None
     feeding: Counter[str] = field(default_factory=Counter)  # by operation: calls in flight that bring steps of it
     _cannot_look: Counter[str] = field(default_factory=Counter)  # by operation: look-ups in a row that were not made
-    _said: Changes = field(default_factory=Changes)
-    seen: Seen = field(default_factory=Seen)
+    _said: LastReported = field(default_factory=LastReported)
+    seen: ObservedForms = field(default_factory=ObservedForms)
     writer: Writer = field(init=False)
 
     def __post_init__(self) -> None:

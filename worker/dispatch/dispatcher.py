@@ -13,7 +13,7 @@ import structlog
 
 from worker.dispatch.caller import Caller, Following
 from worker.dispatch.choose import IN_FLIGHT, URGENT_ONLY, Situation, Start, choose, slots
-from worker.dispatch.held_lanes import Held
+from worker.dispatch.held_lanes import HeldLanes
 from worker.dispatch.maintenance import window_end
 from worker.dispatch.pacing import FULL, SAMPLE, Left, Pace, Stream
 from worker.engine.states import PLAN, StepState
@@ -26,7 +26,7 @@ from worker.ledger.pacing_figures import Traffic, traffic
 from worker.ledger.rows import Batch, Lane, OutcomeRow
 from worker.partner.operation import Operation
 from worker.session import NoSession, SessionKeeper, Token
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 
 log = structlog.get_logger()
 
@@ -70,8 +70,8 @@ class Dispatcher:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     progress: float = field(default_factory=time.monotonic)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _held: Held = field(default_factory=Held)
-    _said: Changes = field(default_factory=Changes)
+    _held: HeldLanes = field(default_factory=HeldLanes)
+    _said: LastReported = field(default_factory=LastReported)
     _beside: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _reaped: float = 0.0
     _idle: frozenset[str] = frozenset()  # operations of which a lone step could be sent at the last look, at once

@@ -37,7 +37,7 @@ _LaneKey = tuple[str, StepState, int | None]
 
 
 @dataclass(slots=True)
-class Held:
+class HeldLanes:
     """Which lanes cannot go for now. Every method gets the monotonic time."""
 
     _until: dict[str | Kind, float] = field(default_factory=dict)

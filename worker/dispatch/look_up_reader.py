@@ -16,7 +16,7 @@ from worker.ledger.budget import SESSION_SCOPE, Closed
 from worker.ledger.call_log import result_name
 from worker.ledger.claims import Claims
 from worker.partner.client import PartnerClient
-from worker.partner.observed_forms import Seen
+from worker.partner.observed_forms import ObservedForms
 from worker.partner.operation import CannotLook, HostDoubted, NotPermitted
 from worker.partner.permission_classes import access_of
 from worker.replies import Domain, NotSent, Query, Reply, Silence, Ticket, Unauthorized
@@ -41,7 +41,7 @@ class LookUpReader:
     rank: int
     reserve: bool
     finish: Callable[[int, Reply, str, bytes], Awaitable[None]]
-    seen: Seen
+    seen: ObservedForms
     observe: Callable[[str, str, int, float], None] = lambda *_: None
     _generations: set[int] = field(default_factory=set)
 

@@ -17,7 +17,7 @@ from worker.engine.changes import Changes
 from worker.engine.flows.base import Names
 from worker.engine.flows.purchased import KIND
 from worker.engine.rows import OrderRow, TraderRow
-from worker.engine.shared import Shared
+from worker.engine.shared_rows import Shared
 from worker.engine.snapshot import Snapshot, kind_of, login_bytes
 
 WITHOUT_ORDER = f"{KIND}/import"
@@ -89,7 +89,7 @@ class Holding:
         )
 
 
-class Verdict(Enum):
+class ImportVerdict(Enum):
     """What became of a line that is right."""
 
     IMPORTED = "imported"
@@ -126,13 +126,13 @@ class _Orders:
         return next((row for row in self.of_account(account_id) if row.trader_id == given.trader_id), None)
 
 
-def known(rows: Snapshot, lines: Sequence[Given]) -> Sequence[Verdict | str | None]:
+def known(rows: Snapshot, lines: Sequence[Given]) -> Sequence[ImportVerdict | str | None]:
     """What the ledger alone says of each line: known, or refused with the reason; None: Tradovate has to be asked."""
     orders = _Orders(rows)
     return [_known(rows, orders, given) for given in lines]
 
 
-def _known(rows: Snapshot, orders: _Orders, given: Given) -> Verdict | str | None:
+def _known(rows: Snapshot, orders: _Orders, given: Given) -> ImportVerdict | str | None:
     trader = rows.traders.get(given.trader_id)
     if trader is None or trader.user_id is None:
         return None
@@ -142,13 +142,13 @@ def _known(rows: Snapshot, orders: _Orders, given: Given) -> Verdict | str | Non
     elif trader.user_name is None or rows.digests.differs(trader.user_name, login_bytes(given.user_name or "")):
         return None
     if given.order_key is None:
-        return Verdict.KNOWN
+        return ImportVerdict.KNOWN
     order = orders.for_line(rows, given, given.account_id)
     if order is None or order.state != "succeeded" or order.trader_id != given.trader_id:
         return None
     same_id = given.account_id in (None, order.account_id)
     same_name = given.account_name in (None, order.facts.get("accountName"))
-    return Verdict.KNOWN if same_id and same_name and order.user_id == trader.user_id else None
+    return ImportVerdict.KNOWN if same_id and same_name and order.user_id == trader.user_id else None
 
 
 class Importing:
@@ -162,7 +162,7 @@ class Importing:
         self._orders = _Orders(snapshot)
         self._now = now
 
-    def add(self, holding: Holding) -> Verdict | str:
+    def add(self, holding: Holding) -> ImportVerdict | str:
         """Decides what the line means, and keeps its rows; a text: why it is refused."""
         trader = self._shared.rows.traders.get(holding.given.trader_id) or TraderRow(holding.given.trader_id)
         refused = self._trader_refused(holding, trader) or self._order_refused(holding)
@@ -172,7 +172,7 @@ class Importing:
         if new:
             self._shared.rows.traders.setdefault(trader.trader_id, trader)
             self._shared.learn_user(holding.names, holding.user_id, made_here=False)
-        return Verdict.IMPORTED if self._put_order(holding) or new else Verdict.KNOWN
+        return ImportVerdict.IMPORTED if self._put_order(holding) or new else ImportVerdict.KNOWN
 
     def _trader_refused(self, holding: Holding, trader: TraderRow) -> str | None:
         if trader.user_id not in (None, holding.user_id):

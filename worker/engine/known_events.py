@@ -13,7 +13,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownEvent:
     """What the ledger has of an event. `content`: a keyed hash of what it says, None where that is not known."""
 
     content: bytes | None
@@ -32,7 +32,7 @@ class Sorted:
     moved: list[Accepted] = field(default_factory=list)
 
 
-def sort_out(events: Sequence[Accepted], known: Mapping[Key, Known], digests: Digests) -> Sorted:
+def sort_out(events: Sequence[Accepted], known: Mapping[Key, KnownEvent], digests: Digests) -> Sorted:
     """`known`: what the ledger has of these events. Of two with the same id in one batch the first one counts."""
     found = Sorted()
     first: dict[Key, Accepted] = {}

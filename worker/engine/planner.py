@@ -32,7 +32,7 @@ from worker.engine.flows.base import (
     proven_key,
 )
 from worker.engine.rows import Claimed, Finish, FlowRow, Move, OrderRow
-from worker.engine.shared import Shared
+from worker.engine.shared_rows import Shared
 from worker.engine.snapshot import Snapshot
 from worker.engine.states import PLAN, StepState
 from worker.engine.steps.written import PlannedStep, moved_step

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from worker.engine.flows.base import DepartureView, Names, OrderView, TraderView
 from worker.engine.rows import DepartureRow, OrderRow, TraderRow
-from worker.engine.turns import Turns
+from worker.engine.turns import AccountTurns
 
 
 class Digests(Protocol):
@@ -40,7 +40,7 @@ class Snapshot:
     orders: dict[tuple[str, str], OrderRow] = field(default_factory=dict)
     departures: dict[tuple[str, uuid.UUID], DepartureRow] = field(default_factory=dict)
     _unproven: list[tuple[str, str]] = field(default_factory=list)  # trader key, operation
-    turns: Turns = field(default_factory=Turns)
+    turns: AccountTurns = field(default_factory=AccountTurns)
 
     def copy(self) -> Snapshot:
         """Another one with the same rows (which never change themselves)."""

@@ -19,7 +19,7 @@ Key = tuple[str, int]
 
 
 @dataclass(slots=True)
-class Turns:
+class AccountTurns:
     """`rows`: what was loaded of the queues of a transaction's flows, with all changes. `places`: new ones, ascending.
 
     Of a queue are loaded: the flows' own rows, and of each subject the row before each of them, the last row that has
@@ -31,9 +31,9 @@ class Turns:
     _changed: dict[Key, None] = field(default_factory=dict)
     _ended: dict[uuid.UUID, None] = field(default_factory=dict)
 
-    def copy(self) -> Turns:
+    def copy(self) -> AccountTurns:
         """Another one with the same rows and places."""
-        return Turns(dict(self.rows), list(self.places))
+        return AccountTurns(dict(self.rows), list(self.places))
 
     def add(self, row: TurnRow) -> None:
         """Adds a row that was loaded."""

@@ -24,9 +24,9 @@ from worker.engine.rows import Accepted
 from worker.errors import Interruption
 from worker.intake.dead_letter_headers import dead_letter_headers
 from worker.intake.dead_letter_writer import DeadLetterWriter
-from worker.intake.parse import Parsed, RawRecord, Rejected, parse
+from worker.intake.parse import BadRecord, Parsed, RawRecord, parse
 from worker.ledger.errors import DatabaseError, DataRefused, reason_of
-from worker.ledger.ledger import Ledger, Refusal
+from worker.ledger.ledger import Ledger, RefusedRecord
 from worker.ledger.next_call import NextCall
 from worker.ledger.rows import OutcomeRow
 
@@ -42,7 +42,7 @@ T = TypeVar("T")
 _REUSED = "Its id belongs to an event with other content that was accepted before."
 
 Good = tuple[RawRecord, Accepted]
-Bad = tuple[RawRecord, Rejected]
+Bad = tuple[RawRecord, BadRecord]
 
 
 class Begins(Protocol):
@@ -86,7 +86,7 @@ class EventIntake:
         bad: list[Bad] = []
         for record in records:
             read = self._read(record, trace)
-            if isinstance(read, Rejected):
+            if isinstance(read, BadRecord):
                 bad.append((record, read))
             else:
                 good.append((record, read))
@@ -99,9 +99,9 @@ class EventIntake:
             log.warning("intake.batch_refused", error=error.reason, records=len(good))
             await self._one_by_one(good, refusals, stopping)
 
-    def _read(self, record: RawRecord, trace: Trace) -> Accepted | Rejected:
+    def _read(self, record: RawRecord, trace: Trace) -> Accepted | BadRecord:
         parsed = parse(record, self.products)
-        if isinstance(parsed, Rejected):
+        if isinstance(parsed, BadRecord):
             trace(record.topic, record.partition, record.offset, _trace(parsed), parsed.code)
             return parsed
         accepted = Accepted(
@@ -120,7 +120,7 @@ class EventIntake:
             log.exception("intake.event_not_understood", topic=record.topic, offset=record.offset)
             return _rejected(accepted, f"The worker cannot use it, by a fault of its own ({type(error).__name__}).")
 
-    async def _accept(self, good: Sequence[Good], refusals: Sequence[Refusal], stopping: asyncio.Event) -> None:
+    async def _accept(self, good: Sequence[Good], refusals: Sequence[RefusedRecord], stopping: asyncio.Event) -> None:
         """Writes them. Raises `DataRefused` when the database refuses a value of theirs."""
         events = [accepted for _, accepted in good]
         following = self.following(len(events))
@@ -141,10 +141,12 @@ class EventIntake:
         """The id belongs to an event that is accepted, so no outcome says `failed` of it."""
         records = {(each.topic, each.partition, each.offset): record for record, each in good} if reused else {}
         for each in reused:
-            rejected = Rejected("id_reused", _REUSED, each.event_id, each.event.ids)
+            rejected = BadRecord("id_reused", _REUSED, each.event_id, each.event.ids)
             await self._set_aside(records[each.topic, each.partition, each.offset], rejected, stopping)
 
-    async def _one_by_one(self, good: Sequence[Good], refusals: Sequence[Refusal], stopping: asyncio.Event) -> None:
+    async def _one_by_one(
+        self, good: Sequence[Good], refusals: Sequence[RefusedRecord], stopping: asyncio.Event
+    ) -> None:
         """The database refuses a value of a batch, whose good records must not wait for the one that is at fault."""
         refused = list(refusals)
         for record, accepted in good:
@@ -159,7 +161,7 @@ class EventIntake:
                 log.error("intake.outcome_refused", topic=refusal.outcome.topic, error=error.reason)
 
     async def _at_fault(
-        self, good: Sequence[Good], refusals: Sequence[Refusal], topic: str, stopping: asyncio.Event
+        self, good: Sequence[Good], refusals: Sequence[RefusedRecord], topic: str, stopping: asyncio.Event
     ) -> DataRefused | None:
         """Writes one record alone. Returns the refusal if the record is proven to be its cause: it is refused after an
         example of the same topic was accepted. While that is refused too, the fault is the database's.
@@ -212,7 +214,7 @@ class EventIntake:
             self.failing = reason
             log.warning("intake.waits", error=reason, exc_info=None if known else error)
 
-    async def _set_aside(self, record: RawRecord, rejected: Rejected, stopping: asyncio.Event) -> Refusal | None:
+    async def _set_aside(self, record: RawRecord, rejected: BadRecord, stopping: asyncio.Event) -> RefusedRecord | None:
         """Writes the dead letter; the outcome that says the same, if the event's id is known."""
         now = await self._until(self.ledger.now, stopping)
         headers = dead_letter_headers(record.headers, rejected, record, now)
@@ -221,14 +223,14 @@ class EventIntake:
         return _refusal(record, rejected, now)
 
 
-def _rejected(event: Accepted, sentence: str) -> Rejected:
+def _rejected(event: Accepted, sentence: str) -> BadRecord:
     trace = event.trace or {}
-    return Rejected(
+    return BadRecord(
         "unreadable", sentence, event.event_id, event.event.ids, trace.get("traceparent"), trace.get("tracestate")
     )
 
 
-def _refusal(record: RawRecord, rejected: Rejected, now: datetime) -> Refusal | None:
+def _refusal(record: RawRecord, rejected: BadRecord, now: datetime) -> RefusedRecord | None:
     """The outcome that says that a record is bad, if its event's id is known."""
     if rejected.event_id is None:
         return None
@@ -246,7 +248,7 @@ def _refusal(record: RawRecord, rejected: Rejected, now: datetime) -> Refusal | 
         error_text=rejected.sentence,
         occurred_at=now,
     )
-    return Refusal(outcome, record.key, _trace(rejected) or {})
+    return RefusedRecord(outcome, record.key, _trace(rejected) or {})
 
 
 def _published(record: RawRecord) -> datetime | None:
@@ -257,7 +259,7 @@ def _published(record: RawRecord) -> datetime | None:
         return None
 
 
-def _trace(read: Parsed | Rejected) -> dict[str, str] | None:
+def _trace(read: Parsed | BadRecord) -> dict[str, str] | None:
     """The record's trace context, as headers."""
     found = (("traceparent", read.traceparent), ("tracestate", read.tracestate))
     return {name: text for name, text in found if text is not None} or None

@@ -1,7 +1,7 @@
 """Keeps intake reading: starts the consumer, looks at it every few seconds, and replaces one that cannot go on.
 
 A consumer that cannot read says little by itself: its polls just return nothing. So each look compares what the broker
-has with what the consumer does. What is found is logged once per change, and health reads it from `Reading`.
+has with what the consumer does. What is found is logged once per change, and health reads it from `ReadingState`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from worker.backoff import Schedule
 from worker.intake.subscriber import Subscriber
-from worker.intake.unread_topics import LOOK_EVERY, Reading, Seen
+from worker.intake.unread_topics import LOOK_EVERY, ReadingLook, ReadingState
 from worker.kafka.look import KafkaLook
 from worker.kafka.metadata import TopicNow
 from worker.kafka.topics import TopicNames
@@ -45,13 +45,13 @@ class Watch:
     names: TopicNames
     stopping: asyncio.Event
     started: Callable[[], None] = lambda: None
-    reading: Reading = field(init=False)
+    reading: ReadingState = field(init=False)
     _replaced: float = float("-inf")
     _failing: int = 0  # looks in a row at a consumer all of whose polls raise
 
     def __post_init__(self) -> None:
         """Nothing has been looked at yet."""
-        self.reading = Reading(self.subscriber.names)
+        self.reading = ReadingState(self.subscriber.names)
 
     async def run(self) -> None:
         """Until `stopping` is set."""
@@ -148,14 +148,14 @@ def _ended(consumer: Any) -> bool:
     return bool(coordinating.done() or fetching.done())
 
 
-def _seen(subscriber: Subscriber, topics: Mapping[str, TopicNow] | str) -> Seen:
+def _seen(subscriber: Subscriber, topics: Mapping[str, TopicNow] | str) -> ReadingLook:
     consumer, poll = subscriber.consumer, subscriber.poll
     if consumer is None or poll is None or consumer._fetcher is None:  # noqa: SLF001
-        return Seen(topics, assigned=False)
+        return ReadingLook(topics, assigned=False)
     subscription = consumer._subscription.subscription  # noqa: SLF001
     if subscription is None or subscription.assignment is None:
-        return Seen(topics, assigned=False)
+        return ReadingLook(topics, assigned=False)
     # Of each partition the consumer notes when a fetch of it last succeeded, also one that found nothing.
     fetched = {tp: subscription.assignment.state_value(tp).timestamp for tp in subscription.assignment.tps}
     waiting = {tp for tp in fetched if tp in consumer._fetcher._records}  # noqa: SLF001
-    return Seen(topics, subscriber.assigned, fetched, waiting, poll.refused, poll.why)
+    return ReadingLook(topics, subscriber.assigned, fetched, waiting, poll.refused, poll.why)

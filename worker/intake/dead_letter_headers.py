@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from schemas.base import utc_text
-from worker.intake.parse import HeaderName, Headers, RawRecord, Rejected
+from worker.intake.parse import BadRecord, HeaderName, Headers, RawRecord
 
 REASON: Final = "dlq-reason"
 ERROR: Final = "dlq-error"
@@ -19,7 +19,7 @@ OURS: Final = frozenset({REASON, ERROR, TOPIC, PARTITION, OFFSET, AT})
 
 
 def dead_letter_headers(
-    original_headers: Headers, rejected: Rejected, record: RawRecord, at: datetime
+    original_headers: Headers, rejected: BadRecord, record: RawRecord, at: datetime
 ) -> list[tuple[HeaderName, bytes | None]]:
     """The original headers, as they were and in their order, then ours. All values are UTF-8 text.
 

@@ -23,7 +23,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from worker.intake.parse import HeaderName, RawRecord, Rejected
+from worker.intake.parse import BadRecord, HeaderName, RawRecord
 from worker.kafka.look import KafkaLook
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import TopicNames, dead_letter_topic
@@ -67,7 +67,7 @@ class DeadLetterWriter:
     patience: float = PATIENCE
     _closed: dict[str, tuple[float, str]] = field(default_factory=dict)  # by topic: until when, and why
 
-    async def write(self, record: RawRecord, rejected: Rejected, headers: Headers) -> None:
+    async def write(self, record: RawRecord, rejected: BadRecord, headers: Headers) -> None:
         """Returns when the letter is on its topic or in the ledger.
 
         Raises `KafkaError` or `TimeoutError` when no broker answers, `DatabaseError` when the ledger cannot keep it:
@@ -128,7 +128,7 @@ class DeadLetterWriter:
             return topic.error.__name__
         return None
 
-    async def _keep(self, record: RawRecord, rejected: Rejected, headers: Headers, refusal: str) -> None:
+    async def _keep(self, record: RawRecord, rejected: BadRecord, headers: Headers, refusal: str) -> None:
         place = record.topic, record.partition, record.offset, record.timestamp_ms
         content = Content(record.key, record.value, [(_text(name), value) for name, value in headers])
         async with self.database.connection() as connection:

@@ -1,7 +1,7 @@
 """A Kafka record becomes an event or a reason. Pure, and cannot raise, whatever the bytes.
 
 The event's id is the header `ce_id` (CloudEvents binary mode), else `id` of a CloudEvents envelope, else the body's
-`eventId`. What cannot be read is a `Rejected` whose sentence names the field and never repeats a value.
+`eventId`. What cannot be read is a `BadRecord` whose sentence names the field and never repeats a value.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Parsed:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class BadRecord:
     """A record for the dead letters.
 
     `code` is one of `CODES`. `ids`: as far as they could be read and have the right type, for the outcome.
@@ -122,7 +122,7 @@ class _Reading:
         self.tracestate: str | None = None
 
 
-def parse(record: RawRecord, products: Mapping[str, Account]) -> Parsed | Rejected:
+def parse(record: RawRecord, products: Mapping[str, Account]) -> Parsed | BadRecord:
     """The event in `record`, or why there is none. Never raises.
 
     `products`: the catalogue; a purchase that names another product is rejected with the names that exist.
@@ -136,7 +136,7 @@ def parse(record: RawRecord, products: Mapping[str, Account]) -> Parsed | Reject
         code, sentence = "unreadable", "The record could not be read, by a fault of the worker's own."
     else:
         return Parsed(record.topic, event_id, event, reading.traceparent, reading.tracestate)
-    return Rejected(code, sentence, reading.event_id, reading.ids, reading.traceparent, reading.tracestate)
+    return BadRecord(code, sentence, reading.event_id, reading.ids, reading.traceparent, reading.tracestate)
 
 
 def _read(record: RawRecord, products: Mapping[str, Account], reading: _Reading) -> tuple[str, Event]:

@@ -27,7 +27,7 @@ shorter. With the time that a check may take, 3 s, it is below the 30 s within w
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReadingLook:
     """One look at the consumer and at the broker; topics by the broker's names.
 
     `topics`: what the broker tells, or the name of the error where none answers. `fetched`: of each assigned partition
@@ -50,7 +50,7 @@ class _Streak:
 
 
 @dataclass(slots=True)
-class Reading:
+class ReadingState:
     """What keeps each of `topics` from being read; `unread`: the reasons, by topic."""
 
     topics: Sequence[str]
@@ -58,7 +58,7 @@ class Reading:
     _streaks: dict[str, _Streak] = field(default_factory=dict)
     _fetched: Mapping[TopicPartition, object] = field(default_factory=dict)
 
-    def look(self, seen: Seen, now: float) -> tuple[Mapping[str, str], Collection[str]]:
+    def look(self, seen: ReadingLook, now: float) -> tuple[Mapping[str, str], Collection[str]]:
         """Judges one look at the time `now`, in seconds. Returns the topics that are unread for a new reason, with the
         reason, and those that are read again.
         """
@@ -87,7 +87,7 @@ class Reading:
         return max(waits.items(), key=lambda each: each[1]) if waits else None
 
 
-def _reason(topic: str, seen: Seen, idle: Collection[TopicPartition]) -> str | None:
+def _reason(topic: str, seen: ReadingLook, idle: Collection[TopicPartition]) -> str | None:
     if isinstance(seen.topics, str):
         return f"no broker answers ({seen.topics})"
     return _of_topic(seen.topics.get(topic)) or _of_group(seen) or _of_partitions(topic, seen, idle)
@@ -101,7 +101,7 @@ def _of_topic(topic: TopicNow | None) -> str | None:
     return f"the broker refuses to describe the topic ({topic.error.__name__})" if topic.error is not None else None
 
 
-def _of_group(seen: Seen) -> str | None:
+def _of_group(seen: ReadingLook) -> str | None:
     if seen.failing == GroupAuthorizationFailedError.__name__:
         return "the worker is not allowed to use the consumer group (ACL Read on the group)"
     if seen.failing is not None:
@@ -109,7 +109,7 @@ def _of_group(seen: Seen) -> str | None:
     return None if seen.assigned else "the consumer group gives out no partitions (a rebalance goes on)"
 
 
-def _of_partitions(topic: str, seen: Seen, idle: Collection[TopicPartition]) -> str | None:
+def _of_partitions(topic: str, seen: ReadingLook, idle: Collection[TopicPartition]) -> str | None:
     refused = {error for tp, error in seen.refused.items() if tp.topic == topic}
     if TopicAuthorizationFailedError.__name__ in refused:
         return "the worker is not allowed to read the topic (ACL Read)"

@@ -48,7 +48,7 @@ OF_THE_MINUTE = """
 """
 
 
-class Limits(Protocol):
+class BudgetSettings(Protocol):
     """The settings that a budget is made of."""
 
     @property
@@ -70,7 +70,7 @@ class Budget:
     longest: timedelta = timedelta(seconds=65)
 
     @classmethod
-    def of(cls, settings: Limits) -> Budget:
+    def of(cls, settings: BudgetSettings) -> Budget:
         """The budget that the settings give."""
         longest = timedelta(seconds=settings.tradovate_timeout_seconds + BEGUN_WITHIN)
         return cls(settings.tradovate_hourly_budget, settings.tradovate_minute_budget, longest)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from worker.engine.flows.base import DepartureView
-from worker.engine.flows.departing import COMES_BACK, GIVES, Verdict, strictest
+from worker.engine.flows.departing import COMES_BACK, GIVES, DepartureVerdict, strictest
 from worker.engine.rows import DepartureRow
 from worker.ledger import steps
 from worker.ledger.columns import columns
@@ -55,13 +55,13 @@ async def turn_away(connection: Connection, step_ids: Sequence[int]) -> set[int]
     found: dict[int, list[Any]] = {}
     for row in rows:
         found.setdefault(row["id"], []).append(row)
-    away = [step_id for step_id, theirs in found.items() if _verdict(theirs) is not Verdict.GO]
+    away = [step_id for step_id, theirs in found.items() if _verdict(theirs) is not DepartureVerdict.GO]
     if away:
         await steps.plan_again(connection, away)
     return set(away)
 
 
-def _verdict(rows: Sequence[Any]) -> Verdict:
+def _verdict(rows: Sequence[Any]) -> DepartureVerdict:
     views = [DepartureView(row["flow_id"], row["since"], row["begun_at"], row["ended"]) for row in rows]
     return strictest(views, rows[0]["asked_at"], comes_back=rows[0]["topic"] == COMES_BACK)
 

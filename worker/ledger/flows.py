@@ -12,7 +12,7 @@ import structlog
 from pydantic import ValidationError
 
 from schemas.events import EVENTS, Event
-from worker.engine.known_events import Key, Known
+from worker.engine.known_events import Key, KnownEvent
 from worker.engine.memory import Memory
 from worker.engine.rows import Accepted, Claimed, FlowRow
 from worker.engine.states import StepState
@@ -95,10 +95,12 @@ async def read(
     return {row["flow_id"]: flow_of(row, event) for row, event in events if event is not None}
 
 
-async def known(connection: Connection, keys: Sequence[Key]) -> Mapping[Key, Known]:
+async def known(connection: Connection, keys: Sequence[Key]) -> Mapping[Key, KnownEvent]:
     """What the ledger has of events, by topic and event id."""
     rows = await connection.fetch(_KNOWN, [topic for topic, _ in keys], [event_id for _, event_id in keys])
-    return {(row["topic"], row["event_id"]): Known(row["content"], row["partition"], row["offset"]) for row in rows}
+    return {
+        (row["topic"], row["event_id"]): KnownEvent(row["content"], row["partition"], row["offset"]) for row in rows
+    }
 
 
 async def note_places(connection: Connection, events: Sequence[Accepted]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from worker.engine.flows.base import Names
-from worker.engine.imported import Given, Holding, Importing, Verdict, known
+from worker.engine.imported import Given, Holding, Importing, ImportVerdict, known
 from worker.engine.snapshot import Snapshot
 from worker.ledger import changing, snapshots
 from worker.ledger.crypto import Vault
@@ -18,7 +18,7 @@ from worker.ledger.database import Connection, Database
 Overlay = Callable[[Snapshot, Sequence[Names]], None]
 """Adds rows to a snapshot that are not in the ledger: those of a rehearsal."""
 
-Said = Sequence[Verdict | str | None]
+Said = Sequence[ImportVerdict | str | None]
 """Of each line what became of it; a text: why it is refused; None: not known."""
 
 

@@ -51,7 +51,7 @@ SURVEYED = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedRecord:
     """A record that became a dead letter although its id could be read: the outcome that says so."""
 
     outcome: Outcome
@@ -119,7 +119,7 @@ class Ledger:
     async def accept(
         self,
         events: Sequence[Accepted],
-        refusals: Sequence[Refusal] = (),
+        refusals: Sequence[RefusedRecord] = (),
         next_call: NextCall | None = None,
     ) -> Intake:
         """Writes a batch of events, their flows and first steps. What is known already changes nothing.
@@ -155,7 +155,7 @@ class Ledger:
         self,
         connection: Connection,
         events: Sequence[Accepted],
-        refusals: Sequence[Refusal],
+        refusals: Sequence[RefusedRecord],
         next_call: NextCall | None = None,
     ) -> tuple[Intake, Sequence[FlowRow]]:
         now = await self.clock.read(connection)  # the time that it takes to write them is part of their linger

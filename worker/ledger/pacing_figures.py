@@ -10,7 +10,7 @@ from worker.ledger.database import Database
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SendFigures:
     """An operation's sends of ten minutes: items, calls, and the most items a second of part-filled calls in a row;
     `part_filled`: such calls of the last minute.
     """
@@ -27,7 +27,7 @@ class Traffic:
 
     used: int
     minute_used: int
-    sent: Mapping[str, Sent]
+    sent: Mapping[str, SendFigures]
 
 
 async def traffic(database: Database, operations: Sequence[str], budget: Budget, *, full: int, sample: int) -> Traffic:
@@ -66,7 +66,7 @@ async def traffic(database: Database, operations: Sequence[str], budget: Budget,
         )
     whole = next(row for row in rows if row["operation"] is None)
     sent = {
-        row["operation"]: Sent(int(row["items"]), row["calls"], float(row["quickest"] or 0), row["of_minute"])
+        row["operation"]: SendFigures(int(row["items"]), row["calls"], float(row["quickest"] or 0), row["of_minute"])
         for row in rows
         if row["operation"] is not None
     }

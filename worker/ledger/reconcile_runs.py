@@ -31,7 +31,7 @@ class RunTaken(OperatorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ReconcileRun:
     """A run under our lease. `resumed`: another command began it."""
 
     id: int
@@ -41,7 +41,7 @@ class Run:
     resumed: bool
 
 
-async def begin(connection: Connection, *, days: int, listed: bool, by: str) -> Run:
+async def begin(connection: Connection, *, days: int, listed: bool, by: str) -> ReconcileRun:
     """Goes on with the run that was interrupted, if it has the same question and is not too old; else begins one.
 
     Raises `RunTaken` while another command works. In a transaction: the row is locked, so that of two commands which
@@ -70,7 +70,7 @@ async def begin(connection: Connection, *, days: int, listed: bool, by: str) -> 
             lease,
             LEASE,
         )
-        return Run(row["id"], lease, row["cursor"], row["traders"], resumed=True)
+        return ReconcileRun(row["id"], lease, row["cursor"], row["traders"], resumed=True)
     if row is not None:
         await connection.execute("delete from difference where run_id = $1", row["id"])
         await connection.execute("delete from reconciliation where id = $1", row["id"])
@@ -85,10 +85,10 @@ async def begin(connection: Connection, *, days: int, listed: bool, by: str) -> 
     )
     if begun is None:
         raise RunTaken("Another reconcile has just begun: wait until it has ended; the console shows what it found.")
-    return Run(begun, lease, None, 0, resumed=False)
+    return ReconcileRun(begun, lease, None, 0, resumed=False)
 
 
-async def extend(connection: Connection, run: Run) -> None:
+async def extend(connection: Connection, run: ReconcileRun) -> None:
     """The command is still at it. Raises `RunTaken` when it is not its run any more."""
     await _written(
         await connection.fetchval(
@@ -101,7 +101,7 @@ async def extend(connection: Connection, run: Run) -> None:
     )
 
 
-async def give_back(connection: Connection, run: Run) -> None:
+async def give_back(connection: Connection, run: ReconcileRun) -> None:
     """The command ends before the run has: another one may go on at once."""
     await connection.execute(
         "update reconciliation set lease = null, lease_until = null where id = $1 and lease = $2", run.id, run.lease
@@ -110,7 +110,7 @@ async def give_back(connection: Connection, run: Run) -> None:
 
 async def write_page(
     connection: Connection,
-    run: Run,
+    run: ReconcileRun,
     differences: Sequence[Difference],
     *,
     cursor: str | None,
@@ -148,7 +148,7 @@ async def write_page(
         await connection.execute(_INSERT, run.id, *(column(row[name] for row in rows) for name in names))
 
 
-async def found_so_far(connection: Connection, run: Run, after: str | None, size: int) -> list[str]:
+async def found_so_far(connection: Connection, run: ReconcileRun, after: str | None, size: int) -> list[str]:
     """The traders of whom the run has found something, in the order of their ids."""
     rows = await connection.fetch(
         "select distinct trader_id from difference where run_id = $1 and trader_id is not null"
@@ -160,14 +160,14 @@ async def found_so_far(connection: Connection, run: Run, after: str | None, size
     return [row["trader_id"] for row in rows]
 
 
-async def forget(connection: Connection, run: Run, trader_ids: Sequence[str]) -> None:
+async def forget(connection: Connection, run: ReconcileRun, trader_ids: Sequence[str]) -> None:
     """Deletes what the run has found of these traders: they are compared again."""
     await connection.execute(
         "delete from difference where run_id = $1 and trader_id = any($2::text[])", run.id, list(trader_ids)
     )
 
 
-async def finish(connection: Connection, run: Run) -> RunSeen:
+async def finish(connection: Connection, run: ReconcileRun) -> RunSeen:
     """The run has compared everything. Raises `RunTaken`."""
     row = await connection.fetchrow(_FINISH, run.id, run.lease)
     await _written(row)

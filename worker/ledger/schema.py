@@ -27,7 +27,7 @@ class Fit(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class SchemaStatus:
     """What `db status` prints: the ledger's release, the program's, and how they fit."""
 
     found: str | None
@@ -57,7 +57,7 @@ def compare(found: str | None, wanted: str) -> Fit:
     return {0: Fit.CURRENT, 1: Fit.AHEAD}.get(ahead, Fit.UNKNOWN)
 
 
-async def status(url: str) -> Status:
+async def status(url: str) -> SchemaStatus:
     """Reads the ledger's release. Raises `DatabaseError`."""
     database = Database(url, size=1, reading=True)
     try:
@@ -67,7 +67,7 @@ async def status(url: str) -> Status:
         await database.close()
 
 
-async def upgrade(url: str) -> Status:
+async def upgrade(url: str) -> SchemaStatus:
     """Migrates to the newest release, one process at a time; a ledger that is ahead is left as it is.
 
     Raises `DatabaseError`.
@@ -91,7 +91,7 @@ async def upgrade(url: str) -> Status:
         await database.close()
 
 
-async def _status(connection: Connection) -> Status:
+async def _status(connection: Connection) -> SchemaStatus:
     table = await connection.fetchval("select to_regclass('alembic_version')")
     found = await connection.fetchval("select max(version_num) from alembic_version") if table else None
-    return Status(found, newest(), compare(found, newest()))
+    return SchemaStatus(found, newest(), compare(found, newest()))

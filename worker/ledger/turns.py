@@ -11,19 +11,21 @@ import uuid
 from collections.abc import Collection, Sequence
 
 from worker.engine.rows import TurnRow
-from worker.engine.turns import Turns
+from worker.engine.turns import AccountTurns
 from worker.ledger.columns import columns
 from worker.ledger.database import Connection
 
 _COLUMNS = "key, place, flow_id, subject, begun_at, ended, ousted, must_act"
 
 
-async def load(connection: Connection, keys: Collection[str], flow_ids: Sequence[uuid.UUID], places: int) -> Turns:
-    """Locks the queues of these keys, and those in which the flows stand, and reads what `Turns` says of them.
+async def load(
+    connection: Connection, keys: Collection[str], flow_ids: Sequence[uuid.UUID], places: int
+) -> AccountTurns:
+    """Locks the queues of these keys, and those in which the flows stand, and reads what `AccountTurns` says of them.
 
     `places`: how many new places are needed.
     """
-    turns = Turns()
+    turns = AccountTurns()
     if not flow_ids:
         return turns
     stand = await connection.fetch("select distinct key from account_turn where flow_id = any($1)", list(flow_ids))

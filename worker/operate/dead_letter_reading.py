@@ -20,8 +20,8 @@ from worker.operate.dead_letters import (
     DeadLetter,
     DeadLetterNotFound,
     LetterSealed,
+    LettersPage,
     Listed,
-    Page,
     SecretKeyMissing,
     Shown,
     Stored,
@@ -88,7 +88,7 @@ class DeadLetterReader:
         by_time = [sorted(found[topic], key=lambda each: (each.at, each.place)) for topic in topics]
         return Listed([each for there in by_time for each in there], ledger_error, kept_known)
 
-    async def page(self, topic: str, reason: str, before: Mapping[int, int], most: int) -> Page:
+    async def page(self, topic: str, reason: str, before: Mapping[int, int], most: int) -> LettersPage:
         """At most `most` dead letters of a topic, those of `reason` if one is given; with the newest ones (without
         `before`) also those that the ledger keeps. Raises `DatabaseError`.
         """
@@ -96,9 +96,9 @@ class DeadLetterReader:
         found = await self._page_of_topic(topic, reason, before, most)
         here = [each for each in kept if reason in ("", each.reason)]
         newest_first = sorted([*here, *found.letters], key=lambda each: each.written_at, reverse=True)
-        return Page(newest_first, found.older)
+        return LettersPage(newest_first, found.older)
 
-    async def _page_of_topic(self, topic: str, reason: str, before: Mapping[int, int], most: int) -> Page:
+    async def _page_of_topic(self, topic: str, reason: str, before: Mapping[int, int], most: int) -> LettersPage:
         found: list[DeadLetter] = []
         starts: dict[int, int] = {}
         with kafka_errors(self.settings):
@@ -117,7 +117,7 @@ class DeadLetterReader:
             older[each.place.partition] = min(older[each.place.partition], each.place.offset)
         more = len(found) > most or any(start > 0 for start in starts.values())
         shown = [each for each in page if reason in ("", each.reason)]
-        return Page(await self._with_settled(topic, shown), older if more and page else None)
+        return LettersPage(await self._with_settled(topic, shown), older if more and page else None)
 
     async def one(self, where: Where) -> Shown:
         """One dead letter with its content; `Shown.ledger_error` when the ledger cannot be asked and is not needed.

@@ -19,8 +19,8 @@ __all__ = [
     "DeadLetter",
     "DeadLetterNotFound",
     "LetterSealed",
+    "LettersPage",
     "Listed",
-    "Page",
     "SecretKeyMissing",
     "Shown",
     "Stored",
@@ -158,7 +158,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class LettersPage:
     """Dead letters of one topic, the newest first. `older`: where the next page begins, by partition; None: no more."""
 
     letters: Sequence[DeadLetter]

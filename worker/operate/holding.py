@@ -14,7 +14,7 @@ from worker.ledger.database import Database
 from worker.ledger.holds import Hold
 from worker.operate.operator_note import Note
 
-__all__ = ["ALL_CALLS", "HoldNotFound", "Holding", "NotPaused", "still_paused"]
+__all__ = ["ALL_CALLS", "HoldActions", "HoldNotFound", "NotPaused", "still_paused"]
 
 ALL_CALLS = "all calls"
 """The name of a pause of every operation."""
@@ -52,7 +52,7 @@ class NotPaused(OperatorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class HoldActions:
     """Raises `DatabaseError`. What is changed holds for every replica within two seconds."""
 
     database: Database

@@ -29,7 +29,7 @@ from worker.ledger.host_table import Sign, doubt
 from worker.partner import bulk_reads
 from worker.partner.client import PartnerClient
 from worker.partner.look_up import proven
-from worker.partner.observed_forms import Seen
+from worker.partner.observed_forms import ObservedForms
 from worker.partner.operation import CannotLook, HostDoubted, NotPermitted, Reader, Unreadable
 from worker.partner.operations import OPERATIONS
 from worker.partner.permission_classes import access_of
@@ -88,7 +88,7 @@ class PartnerReader:
     lockout_seconds: float
     report: Callable[[str | None], None] = lambda _why: None
     delays: Schedule = DELAYS
-    seen: Seen = field(default_factory=Seen)
+    seen: ObservedForms = field(default_factory=ObservedForms)
     calls: int = 0
     _looked: float = field(default=-SESSION_LOOK)
     _generations: set[int] = field(default_factory=set)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from worker.partner.observed_forms import Form
+from worker.partner.observed_forms import QueryForm
 from worker.partner.operation import NotPermitted, Reader, Unreadable
 from worker.partner.single_reads import No, Page, Row, find, folded, is_id, item, one, page
 from worker.replies import Domain
@@ -80,8 +80,8 @@ async def _finds(
     asked = [names[0], str(known), *names[1:]] if beside else names
     places = {folded(name): place for place, name in enumerate(asked)}
     pages: list[Page] = []
-    for form in sorted(Form, key=lambda each: each is not learned):
-        pages.append(await page(reader, domain, path, names=",".join(asked) if form is Form.JOINED else asked))
+    for form in sorted(QueryForm, key=lambda each: each is not learned):
+        pages.append(await page(reader, domain, path, names=",".join(asked) if form is QueryForm.JOINED else asked))
         rows = [row for row in _listed(pages[-1]) if folded(str(row.get("name"))) in places and is_id(row.get("id"))]
         for row in rows:
             if row not in found[folded(row["name"])]:
@@ -105,12 +105,12 @@ def _listed(answered: Page) -> Sequence[Row]:
     return () if isinstance(answered, No) else answered
 
 
-def _understood(form: Form, places: Sequence[int], asked: int) -> bool:
+def _understood(form: QueryForm, places: Sequence[int], asked: int) -> bool:
     """Whether the rows that were found, identified by the places of their names, show that all names were understood.
 
     A server that takes one of several equal parameters takes the first or the last.
     """
-    if form is Form.JOINED:
+    if form is QueryForm.JOINED:
         return bool(places)
     return len(set(places)) > 1 or any(0 < place < asked - 1 for place in places)
 

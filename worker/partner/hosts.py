@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from worker.replies import Domain
 
-__all__ = ["Addresses", "Ignored", "Offer", "Source", "host_of", "read_host", "redirected"]
+__all__ = ["Addresses", "Ignored", "ReturnedHosts", "Source", "host_of", "read_host", "redirected"]
 
 NAME_LIMIT = 64
 """Characters of a host name without its port: the longest that the vendor's schema allows."""
@@ -52,7 +52,7 @@ class Ignored:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class ReturnedHosts:
     """What one response says about hosts. A domain in neither of the two was not mentioned: it stays as it is."""
 
     hosts: Mapping[Domain, str] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Addresses:
             return True
         return any(name == _name(urlsplit(url)) for url in (*self.rest.values(), *self.sockets.values()))
 
-    def offered(self, body: Any) -> Offer:
+    def offered(self, body: Any) -> ReturnedHosts:
         """The hosts that the response to a login or renewal names for LIVE and DEMO.
 
         A missing, empty or null field says nothing. All other keys (market data, replay, reports, those of
@@ -103,9 +103,9 @@ class Addresses:
         """
         hosts = body.get("apiHosts") if isinstance(body, dict) else None
         if hosts is None or not self.follow:
-            return Offer()
+            return ReturnedHosts()
         if not isinstance(hosts, dict):
-            return Offer(ignored=dict.fromkeys(Domain, Ignored(_shown(hosts), "apiHosts is not an object")))
+            return ReturnedHosts(ignored=dict.fromkeys(Domain, Ignored(_shown(hosts), "apiHosts is not an object")))
         used: dict[Domain, str] = {}
         ignored: dict[Domain, Ignored] = {}
         for domain in Domain:
@@ -119,7 +119,7 @@ class Addresses:
                 ignored[domain] = Ignored(_shown(value), "it is not in TRADOVATE_TRUSTED_HOSTS")
             else:
                 used[domain] = host
-        return Offer(used, ignored)
+        return ReturnedHosts(used, ignored)
 
 
 def host_of(address: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from schemas.outcomes import ErrorCode
 from worker.partner.bulk_reads import by_id
 from worker.partner.masking import mask_all, mask_each
-from worker.partner.observed_forms import ACCOUNTS, USERS, Seen
+from worker.partner.observed_forms import ACCOUNTS, USERS, ObservedForms
 from worker.partner.operation import Entity, HostDoubted, Item, NotPermitted, Operation, Reader, Unreadable
 from worker.replies import Answer, Domain, Misdirected, Query, Reply
 from worker.results import NotExecuted, Rejected, Result, Unknown
@@ -99,7 +99,7 @@ class _Watched:
     early: bool = False  # an empty 404 came before that
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> ObservedForms:
         return self.reader.seen
 
     def now(self) -> datetime:
@@ -140,7 +140,7 @@ class _Watched:
                 raise HostDoubted(domain)
 
 
-def _controls(seen: Seen, domain: Domain, items: Sequence[Item]) -> Sequence[tuple[str, Mapping[str, Query]]]:
+def _controls(seen: ObservedForms, domain: Domain, items: Sequence[Item]) -> Sequence[tuple[str, Mapping[str, Query]]]:
     """Reads of something that is there, the likeliest first. A user who is not there may be answered 404 as well."""
     users = [seen.user_id, next((item["userId"] for item in items if "userId" in item), None)]
     path = "/userPlugin/deps" if domain is Domain.LIVE else "/tradingPermission/deps"

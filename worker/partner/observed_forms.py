@@ -15,7 +15,7 @@ USERS, ACCOUNTS = "/user/finds", "/account/finds"
 """The paths of the two bulk reads by name."""
 
 
-class Form(Enum):
+class QueryForm(Enum):
     """How a bulk read takes several names is not documented."""
 
     JOINED = "joined"  # names=A,B
@@ -23,7 +23,7 @@ class Form(Enum):
 
 
 @dataclass(slots=True)
-class Seen:
+class ObservedForms:
     """`user_id`: the API user's own.
 
     `names`: by path of a bulk read, a name that exists there: the API user's login name, the template account's. Asked
@@ -34,7 +34,7 @@ class Seen:
     introduced: bool = False  # a template account has been read for its name
     user_id: int | None = None
     names: dict[str, str] = field(default_factory=dict)
-    forms: dict[str, Form] = field(default_factory=dict)  # by path: the form in which it has found something
+    forms: dict[str, QueryForm] = field(default_factory=dict)  # by path: the form in which it has found something
     most: dict[str, int] = field(default_factory=dict)  # by path: values that it takes at once, if not a hundred
     broken: set[str] = field(default_factory=set)  # paths of bulk reads by name that have missed what was there
     lists: set[str] = field(default_factory=set)  # paths of `ldeps` reads that have found something

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from worker.errors import Unavailable, WorkerError
-from worker.partner.observed_forms import Seen
+from worker.partner.observed_forms import ObservedForms
 from worker.replies import Domain, Query, Reply
 from worker.results import Rejected, Result, Unknown
 
@@ -33,7 +33,7 @@ class Reader(Protocol):
     """
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> ObservedForms:
         """What earlier reads have shown."""
         ...
 

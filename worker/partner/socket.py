@@ -27,16 +27,24 @@ from worker.partner.socket_actions import (
     Ask,
     Beat,
     Changed,
-    End,
+    ConnectionEnd,
     EndReason,
     Listening,
     Replied,
     RiskStatuses,
     Rubbish,
     Silenced,
-    Unreadable,
+    UnreadableFrame,
 )
-from worker.partner.socket_protocol import AUTHORIZE, HEARTBEAT, RISK_SYNC_BODY, SYNC, SYNC_BODY, Timing, Wire
+from worker.partner.socket_protocol import (
+    AUTHORIZE,
+    HEARTBEAT,
+    RISK_SYNC_BODY,
+    SYNC,
+    SYNC_BODY,
+    SocketProtocol,
+    SocketTiming,
+)
 from worker.partner.token import Token
 from worker.replies import Answer, Misdirected, NotSent, Reply, Silence, Ticket, Unclear
 
@@ -120,7 +128,7 @@ class Socket:
         hearer: Hearer,
         lockout: LockOut,
         dial: Dial | None = None,
-        timing: Timing | None = None,
+        timing: SocketTiming | None = None,
         clock: Callable[[], float] = time.monotonic,
         *,
         risk: bool = False,
@@ -133,14 +141,14 @@ class Socket:
         self._dial = dial or Dial()
         self._hearer = hearer
         self._clock = clock
-        self.wire = Wire(clock(), timing, risk=risk)
+        self.wire = SocketProtocol(clock(), timing, risk=risk)
         self._permits: dict[str, Permit] = {}
         self._asked: set[str] = set()
-        self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[ConnectionEnd] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._notes: set[asyncio.Task[None]] = set()
 
-    async def run(self) -> End:
+    async def run(self) -> ConnectionEnd:
         """From the handshake to the end. Raises `HeldBack`, or what its `Calls` raise, before the handshake."""
         # Before the handshake: it is an HTTP request, and in a lock-out even that one would start the hour again.
         permit = self._permits[AUTHORIZE] = await self._calls.begin(AUTHORIZE)
@@ -148,7 +156,7 @@ class Socket:
             if (why := self._lockout.why_silent) is not None:  # received while the call was being written down
                 raise HeldBack(0.0, why)
             connection = await self._connect(permit.token)
-            if isinstance(connection, End):
+            if isinstance(connection, ConnectionEnd):
                 return connection
             try:
                 return await self._converse(connection)
@@ -159,9 +167,9 @@ class Socket:
 
     def leave(self, reason: EndReason) -> None:
         """Ends the connection for a reason of ours."""
-        self._end(End(reason))
+        self._end(ConnectionEnd(reason))
 
-    async def _connect(self, token: Token) -> ClientConnection | End:
+    async def _connect(self, token: Token) -> ClientConnection | ConnectionEnd:
         self.url = self._address(token)
         connection = await self._dial.connected(self.url)
         if not isinstance(connection, NotConnected):
@@ -172,14 +180,14 @@ class Socket:
         await self._calls.finish(self._permits.pop(AUTHORIZE), reply)
         match reply:
             case Silence():
-                return End(EndReason.LOCKED_OUT, connection.said)
+                return ConnectionEnd(EndReason.LOCKED_OUT, connection.said)
             case Misdirected():
-                return End(EndReason.WRONG_HOST, connection.said)
+                return ConnectionEnd(EndReason.WRONG_HOST, connection.said)
             case _:
-                return End(EndReason.UNREACHABLE, connection.said)
+                return ConnectionEnd(EndReason.UNREACHABLE, connection.said)
 
-    async def _converse(self, connection: ClientConnection) -> End:
-        self.wire = Wire(self._clock(), self.wire.timing, risk=self.wire.risk)
+    async def _converse(self, connection: ClientConnection) -> ConnectionEnd:
+        self.wire = SocketProtocol(self._clock(), self.wire.timing, risk=self.wire.risk)
         self._spawn(self._read(connection))
         self._spawn(self._keep_time(connection))
         return await self._ended
@@ -192,8 +200,8 @@ class Socket:
                 await asyncio.sleep(0)  # a flood of frames must not starve the heartbeat
         except ConnectionClosed as closed:
             if closed.sent is not None and closed.sent.code == CloseCode.MESSAGE_TOO_BIG:
-                self._end(End(EndReason.CUT, TOO_LARGE))
-        self._end(End(EndReason.CUT))
+                self._end(ConnectionEnd(EndReason.CUT, TOO_LARGE))
+        self._end(ConnectionEnd(EndReason.CUT))
 
     async def _keep_time(self, connection: ClientConnection) -> None:
         while not self._ended.done():
@@ -217,25 +225,25 @@ class Socket:
                 self._note(self._replied(connection, self._permits.pop(operation), reply))
             case Silenced(status):
                 self._lockout.received(status)
-            case End():
+            case ConnectionEnd():
                 self._end(action)
-            case Listening() | Alert() | Changed() | RiskStatuses() | Unreadable() | Rubbish():
+            case Listening() | Alert() | Changed() | RiskStatuses() | UnreadableFrame() | Rubbish():
                 self._tell(action)
             case never:
                 assert_never(never)
 
-    def _tell(self, action: Listening | Alert | Changed | RiskStatuses | Unreadable | Rubbish) -> None:
+    def _tell(self, action: Listening | Alert | Changed | RiskStatuses | UnreadableFrame | Rubbish) -> None:
         match action:
             case Listening():
                 self._hearer.listening()
             case Alert():
                 if not self._hearer.alert(action):
-                    self._end(End(EndReason.FULL))
+                    self._end(ConnectionEnd(EndReason.FULL))
             case Changed():
                 self._hearer.updated()
             case RiskStatuses(rows, initial):
                 self._hearer.risk_statuses(rows, initial=initial)
-            case Unreadable(why):
+            case UnreadableFrame(why):
                 self._hearer.unreadable(why)
             case Rubbish(why):
                 self._hearer.rubbish(why)
@@ -251,7 +259,7 @@ class Socket:
             except HeldBack as held:
                 await asyncio.sleep(held.wait)
         if self._lockout.why_silent is not None:
-            self._end(End(EndReason.LOCKED_OUT))
+            self._end(ConnectionEnd(EndReason.LOCKED_OUT))
             return
         permit = self._permits[operation]
         body = permit.token.value
@@ -274,9 +282,9 @@ class Socket:
         except TimeoutError:
             pass
         except ConnectionClosed:
-            self._end(End(EndReason.CUT))
+            self._end(ConnectionEnd(EndReason.CUT))
 
-    def _end(self, end: End) -> None:
+    def _end(self, end: ConnectionEnd) -> None:
         if not self._ended.done():
             self._ended.set_result(end)
 
@@ -303,7 +311,7 @@ class Socket:
 
     async def _settle(self) -> None:
         """Ends what is under way; of a request without an answer nobody knows what became of it."""
-        self._end(End(EndReason.CUT))
+        self._end(ConnectionEnd(EndReason.CUT))
         if not self._ended.cancelled():
             self._ended.exception()  # retrieved here: it may be that no task awaits it
         for task in list(self._tasks):

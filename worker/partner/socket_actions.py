@@ -78,7 +78,7 @@ class RiskStatuses:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableFrame:
     """Something that may be a new alert and cannot be read; the connection goes on."""
 
     why: str
@@ -104,11 +104,23 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class ConnectionEnd:
     """The connection has ended; always the last action."""
 
     reason: EndReason
     said: str = ""
 
 
-Action = Ask | Replied | Listening | Alert | Changed | RiskStatuses | Unreadable | Silenced | Rubbish | Beat | End
+Action = (
+    Ask
+    | Replied
+    | Listening
+    | Alert
+    | Changed
+    | RiskStatuses
+    | UnreadableFrame
+    | Silenced
+    | Rubbish
+    | Beat
+    | ConnectionEnd
+)

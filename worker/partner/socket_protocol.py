@@ -25,18 +25,18 @@ from worker.partner.socket_actions import (
     Action,
     Ask,
     Beat,
-    End,
+    ConnectionEnd,
     EndReason,
     Listening,
     Replied,
     RiskStatuses,
     Rubbish,
     Silenced,
-    Unreadable,
+    UnreadableFrame,
 )
 from worker.replies import Answer, Misdirected, Refusal, Silence, Ticket, Unauthorized
 
-__all__ = ["AUTHORIZE", "HEARTBEAT", "RISK_SYNC_BODY", "SYNC", "SYNC_BODY", "Phase", "Timing", "Wire"]
+__all__ = ["AUTHORIZE", "HEARTBEAT", "RISK_SYNC_BODY", "SYNC", "SYNC_BODY", "Phase", "SocketProtocol", "SocketTiming"]
 
 AUTHORIZE = "authorize"
 SYNC = "user/syncrequest"
@@ -51,7 +51,7 @@ RISK_SYNC_BODY: Mapping[str, Any] = {"splitResponses": True, "entityTypes": ["cu
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class SocketTiming:
     """Seconds."""
 
     beat: float = 2.5
@@ -83,14 +83,14 @@ _KEPT_FIELDS = ("p-ticket", "p-time", "p-captcha", "p-message", "errorText", "er
 """Of a body only what says no is looked at: initial data may be megabytes."""
 
 
-class Wire:
+class SocketProtocol:
     """One connection, from its handshake on. Times are of one monotonic clock, in seconds.
 
     `risk`: its sync request names the risk statuses of accounts.
     """
 
-    def __init__(self, now: float, timing: Timing | None = None, *, risk: bool = False) -> None:
-        self.timing = timing or Timing()
+    def __init__(self, now: float, timing: SocketTiming | None = None, *, risk: bool = False) -> None:
+        self.timing = timing or SocketTiming()
         self.risk = risk
         self.phase = Phase.OPENING
         self.last_heard = now
@@ -171,27 +171,27 @@ class Wire:
     def _messages(self, text: str) -> list[Action]:
         messages = _json(text)
         if not isinstance(messages, list):
-            return [Unreadable("a frame that is no list of messages")]  # an alert may have been in it
+            return [UnreadableFrame("a frame that is no list of messages")]  # an alert may have been in it
         actions: list[Action] = []
         for message in messages:
             for action in self._message(message):
-                if isinstance(action, End) and any(isinstance(other, End) for other in actions):
+                if isinstance(action, ConnectionEnd) and any(isinstance(other, ConnectionEnd) for other in actions):
                     continue
                 actions.append(action)
         # What stands behind a shutdown in the same frame was sent before it took effect.
-        return sorted(actions, key=lambda action: isinstance(action, End))
+        return sorted(actions, key=lambda action: isinstance(action, ConnectionEnd))
 
     def _message(self, message: Any) -> Iterator[Action]:
         if isinstance(message, str):  # the vendor sends objects; other SockJS servers send them as strings
             message = _json(message)
         if not isinstance(message, dict):
-            yield Unreadable("a message that is no object")
+            yield UnreadableFrame("a message that is no object")
         elif "e" in message:
             yield from self._event(message["e"], message.get("d"))
         elif "s" in message:
             yield from self._answer(message)
         else:
-            yield Unreadable("a message that is neither an answer nor an event")
+            yield UnreadableFrame("a message that is neither an answer nor an event")
 
     def _event(self, kind: Any, body: Any) -> Iterator[Action]:
         if isinstance(body, str):
@@ -208,7 +208,7 @@ class Wire:
             else:
                 yield self._over(EndReason.QUOTA if code.lower() in _QUOTAS else EndReason.SHUTDOWN, code[:64])
         elif not isinstance(kind, str) or "alert" in kind.lower():
-            yield Unreadable("an event of a kind that is not known")
+            yield UnreadableFrame("an event of a kind that is not known")
 
     def _answer(self, message: Mapping[str, Any]) -> Iterator[Action]:
         number, status, body = _whole(message.get("i")), _whole(message["s"]), message.get("d")
@@ -269,9 +269,9 @@ class Wire:
             if (rows := rows_of_answer(body)) is not None:
                 yield RiskStatuses(rows, initial=True)
 
-    def _over(self, reason: EndReason, said: str = "") -> End:
+    def _over(self, reason: EndReason, said: str = "") -> ConnectionEnd:
         self.phase = Phase.OVER
-        return End(reason, said)
+        return ConnectionEnd(reason, said)
 
 
 def _telling(body: Any) -> bytes:

@@ -42,7 +42,7 @@ class CannotListen(StartRefused):
 class SchemaDoesNotFit(StartRefused):
     """The ledger's schema is not one that this program can work with."""
 
-    def __init__(self, status: schema.Status) -> None:
+    def __init__(self, status: schema.SchemaStatus) -> None:
         super().__init__(status)
         self.status = status
 

@@ -27,9 +27,9 @@ from worker.process.start_refused import SchemaDoesNotFit, TopicsNeeded
 from worker.replies import Domain
 from worker.session import Credentials, SessionKeeper
 from worker.settings import BridgeSettings, DatabaseSettings, EnvironmentSettings, TradovateSettings
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 
-__all__ = ["Start", "partner_client", "partner_egress", "replica_name", "session_keeper", "within"]
+__all__ = ["StartChecks", "partner_client", "partner_egress", "replica_name", "session_keeper", "within"]
 
 log = structlog.get_logger()
 
@@ -126,7 +126,7 @@ async def ended(loops: Iterable[asyncio.Task[None]], database: Database) -> None
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartChecks:
     """The checks before the work. Kafka or PostgreSQL away: it waits, until `stopping` is set.
 
     `waits`: called with what for, and with None when it goes on.
@@ -147,7 +147,7 @@ class Start:
         """Tries until it works; false when stopped before that."""
         pause = Schedule(base=0.3, cap=5.0, jitter=0.0)
         attempt = 0
-        said = Changes()
+        said = LastReported()
         while not self.stopping.is_set():
             try:
                 if not await self._unless_stopped(check()):

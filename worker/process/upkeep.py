@@ -11,7 +11,7 @@ from worker.ledger.database import Database, DatabaseError
 from worker.ledger.prune import forget_doubtful, prune
 from worker.ledger.replicas import gone, seen
 from worker.settings import BridgeSettings
-from worker.telemetry.log_on_change import Changes
+from worker.telemetry.log_on_change import LastReported
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ class Upkeep:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set. A database that is away is tried again at the next turn."""
-        turn, said = 0, Changes()
+        turn, said = 0, LastReported()
         keep, keep_letters = self.settings.ledger_keep, self.settings.kafka_dlq_retention
         while not stopping.is_set():
             try:

@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl
 import orjson
 
 from worker.errors import SandboxError
-from worker.sandbox import changing
+from worker.sandbox import desk_changes
 from worker.sandbox.config import SwitchError, switch_values, with_switches
-from worker.sandbox.faults import FaultError
+from worker.sandbox.fault_rules import FaultError
 from worker.sandbox.operation import Domain
 from worker.sandbox.operations.accounts import LIVE_PERMISSION
 from worker.sandbox.operations.alerts import NOISE_ALERT_ID, raise_alert, sign
@@ -22,7 +22,7 @@ from worker.sandbox.risk_events import happen
 from worker.sandbox.world import TEMPLATES
 
 if TYPE_CHECKING:
-    from worker.sandbox.app import Sandbox
+    from worker.sandbox.http_app import Sandbox
 
 __all__ = ["Control"]
 
@@ -199,15 +199,15 @@ class Control:
         `plugins` (userId, entitlementId); `foreign: true` makes users, accounts and permissions another
         organization's.
         """
-        return changing.seed(self._sandbox.core.world, data, self._sandbox.clock())
+        return desk_changes.seed(self._sandbox.core.world, data, self._sandbox.clock())
 
     def change(self, data: dict[str, Any]) -> dict[str, Any]:
         """Change fields of an entity, as people do at the partner's site: `entity`, `id`, and the fields."""
-        return changing.change(self._sandbox.core.world, data)
+        return desk_changes.change(self._sandbox.core.world, data)
 
     def remove(self, data: dict[str, Any]) -> dict[str, Any]:
         """Remove entities: `entity`, `ids`; with a user, all that the user has."""
-        return changing.remove(self._sandbox.core.world, data)
+        return desk_changes.remove(self._sandbox.core.world, data)
 
     def sign(self, data: dict[str, Any]) -> dict[str, Any]:
         """Sign the Market Data Agreement for `userId`, or for each of `userIds`; each raises a signal.

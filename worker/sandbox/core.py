@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from worker.sandbox.effects import Effects
-from worker.sandbox.faults import Faults
+from worker.sandbox.fault_rules import Faults
 from worker.sandbox.fields import Malformed
-from worker.sandbox.limits import Budget, Tickets, strip_ticket
+from worker.sandbox.limits import Tickets, UserCallLimit, strip_ticket
 from worker.sandbox.mangle import instead, mangled, stopped
 from worker.sandbox.operation import Call, Domain, Operation
 from worker.sandbox.operations import OPERATIONS
@@ -25,12 +25,12 @@ from worker.sandbox.world import World
 
 if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig
-    from worker.sandbox.faults import FaultRule
+    from worker.sandbox.fault_rules import FaultRule
     from worker.sandbox.served_hosts import Arrival, Places
     from worker.sandbox.sessions import Token
-    from worker.sandbox.socket_connection import Connection
+    from worker.sandbox.socket_connection import SocketConnection
 
-__all__ = ["Core", "Exchange", "Request"]
+__all__ = ["Core", "Request", "ServedCall"]
 
 MAX_BODY = 5 * 1024 * 1024
 """Most bytes of a request (partner subaccount document page)."""
@@ -50,12 +50,12 @@ class Request:
     bearer: str | None = None
     subnet: str = "127.0.0"
     via: str = "http"
-    connection: Connection | None = None
+    connection: SocketConnection | None = None
     arrival: Arrival | None = None
 
 
 @dataclass(slots=True)
-class Exchange:
+class ServedCall:
     """One call under way."""
 
     request: Request
@@ -81,17 +81,17 @@ class Core:
         self.world = World(config, now)
         self.effects = Effects()
         self.sessions = Sessions()
-        self.budget = Budget()
+        self.budget = UserCallLimit()
         self.tickets = Tickets()
         self.calls = CallLog()
         self.faults = Faults()
         self.hub = Hub()
-        self._late: list[tuple[float, int, Exchange]] = []
+        self._late: list[tuple[float, int, ServedCall]] = []
         self._late_made = 0
 
     # -- the three moments of a call -------------------------------------------------------------------------
 
-    def begin(self, request: Request, now: float) -> Exchange:
+    def begin(self, request: Request, now: float) -> ServedCall:
         """Take a call in: it is logged and counted, and the faults that it meets are chosen."""
         self.tick(now)
         body = _parse(request.body)
@@ -112,7 +112,7 @@ class Core:
             traders=traders_of(self.world, request.path, request.query, body or {}),
         )
         self.calls.begin(record)
-        exchange = Exchange(request, record, body, [])
+        exchange = ServedCall(request, record, body, [])
         exchange.ticket, exchange.bare = _ticket_of(request)
         if verdict != 200:
             exchange.ready = raw(verdict)
@@ -141,7 +141,7 @@ class Core:
         self.calls.wrong_host[request.domain] += 1
         self.calls.end(record, status, now)
 
-    def answer(self, exchange: Exchange, now: float) -> Reply:
+    def answer(self, exchange: ServedCall, now: float) -> Reply:
         """Make the call's effect, unless something stands against it, and return what the caller gets."""
         self.tick(now)
         if exchange.ready is not None:
@@ -155,7 +155,7 @@ class Core:
             reply = mangled(rule, reply)
         return reply
 
-    def finish(self, exchange: Exchange, reply: Reply, now: float) -> None:
+    def finish(self, exchange: ServedCall, reply: Reply, now: float) -> None:
         self.calls.end(exchange.record, reply.status, now)
 
     def tick(self, now: float) -> None:
@@ -167,7 +167,7 @@ class Core:
 
     # -- what stands between a call and its effect -----------------------------------------------------------
 
-    def _before(self, rule: FaultRule, exchange: Exchange, now: float) -> Reply | None:
+    def _before(self, rule: FaultRule, exchange: ServedCall, now: float) -> Reply | None:
         early = stopped(rule, message(self.config, "poison"))
         if early is not None:
             return early
@@ -190,7 +190,7 @@ class Core:
                 pass
         return None
 
-    def _route(self, exchange: Exchange, now: float) -> Reply:
+    def _route(self, exchange: ServedCall, now: float) -> Reply:
         request = exchange.request
         operation = OPERATIONS.get(request.path)
         if operation is None:
@@ -210,7 +210,7 @@ class Core:
         self.tickets.note(self.config, key, failed=reply.failed, now=now)
         return reply
 
-    def _work(self, operation: Operation, exchange: Exchange, now: float) -> Reply:
+    def _work(self, operation: Operation, exchange: ServedCall, now: float) -> Reply:
         if exchange.body is None or len(exchange.request.body) > MAX_BODY:
             return text(400, "Malformed request")
         call = Call(
@@ -234,7 +234,7 @@ class Core:
         except Malformed as error:
             return text(400, f"Malformed request: {error}")
 
-    def _admit(self, exchange: Exchange, now: float) -> Reply | None:
+    def _admit(self, exchange: ServedCall, now: float) -> Reply | None:
         """Look at the call's token once; return what stands against it."""
         operation = OPERATIONS.get(exchange.request.path)
         if exchange.admitted or operation is None or operation.public:
@@ -271,7 +271,7 @@ class Core:
             case "401":
                 return denied(self.config)
 
-    def _penalty(self, exchange: Exchange, key: tuple[str, str], now: float) -> Reply | None:
+    def _penalty(self, exchange: ServedCall, key: tuple[str, str], now: float) -> Reply | None:
         penalty = self.tickets.check(self.config, key, exchange.ticket, exchange.bare, now)
         if penalty is not None or exchange.ticket is not None:
             return penalty

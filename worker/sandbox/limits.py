@@ -15,7 +15,7 @@ from worker.sandbox.responses import Reply
 if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig
 
-__all__ = ["Budget", "EndpointLimit", "Tickets", "strip_ticket"]
+__all__ = ["EndpointLimit", "Tickets", "UserCallLimit", "strip_ticket"]
 
 LOGIN_PATH = "/auth/accesstokenrequest"
 SUBMIT_PATH = "/customerapplication/submitpartnersubaccountdocument"
@@ -46,7 +46,7 @@ LIMITS = {
 """As the rate limits page and the endpoints' own pages state them; where no back-off is stated, one second."""
 
 
-class Budget:
+class UserCallLimit:
     """Calls of one user over all endpoints. Beyond the limit: 429, and silence until a whole hour without a call."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from worker.sandbox.responses import CUT, HANG, Reply, html, raw, refusal, text
 
 if TYPE_CHECKING:
-    from worker.sandbox.faults import FaultRule
+    from worker.sandbox.fault_rules import FaultRule
 
 __all__ = ["instead", "mangled", "stopped"]
 

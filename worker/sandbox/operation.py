@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig
     from worker.sandbox.effects import Effects
-    from worker.sandbox.faults import FaultRule
+    from worker.sandbox.fault_rules import FaultRule
     from worker.sandbox.responses import Reply
     from worker.sandbox.served_hosts import Arrival, Places
     from worker.sandbox.sessions import Sessions, Token
-    from worker.sandbox.socket_connection import Connection
+    from worker.sandbox.socket_connection import SocketConnection
     from worker.sandbox.sockets import Hub
     from worker.sandbox.world import World
 
@@ -36,7 +36,7 @@ class Call:
     query: dict[str, str]
     now: float
     token: Token | None = None
-    connection: Connection | None = None
+    connection: SocketConnection | None = None
     poison: list[FaultRule] = field(default_factory=list)
     places: Places | None = None
     arrival: Arrival | None = None

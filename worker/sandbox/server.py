@@ -12,12 +12,12 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from worker.sandbox.app import CUT_EXTENSION
+from worker.sandbox.http_app import CUT_EXTENSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.sandbox.app import Sandbox
+    from worker.sandbox.http_app import Sandbox
     from worker.sandbox.operation import Domain
 
 __all__ = ["RunningSandbox", "serve", "settings_for"]

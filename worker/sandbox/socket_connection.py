@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from worker.sandbox.responses import Reply
     from worker.sandbox.sessions import Token
 
-__all__ = ["Asked", "Connection", "Output"]
+__all__ = ["Asked", "Output", "SocketConnection"]
 
 CLOSE_CODE = 3000
 """The close code of the vendor's example; which ones are really used is not said."""
@@ -43,7 +43,7 @@ class Output:
 
 
 @dataclass(slots=True)
-class Connection:
+class SocketConnection:
     """The state of one socket, from its open frame on (WebSocket pages)."""
 
     number: int

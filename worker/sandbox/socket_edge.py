@@ -10,9 +10,9 @@ from worker.sandbox.core import Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.sandbox.app import Receive, Sandbox, Send
+    from worker.sandbox.http_app import Receive, Sandbox, Send
     from worker.sandbox.operation import Domain
-    from worker.sandbox.socket_connection import Asked, Connection, Output
+    from worker.sandbox.socket_connection import Asked, Output, SocketConnection
 
 __all__ = ["run_socket"]
 
@@ -46,7 +46,7 @@ async def run_socket(
         await asyncio.gather(writer, *requests, return_exceptions=True)
 
 
-async def _ask(sandbox: Sandbox, connection: Connection, asked: Asked, ended: asyncio.Event) -> None:
+async def _ask(sandbox: Sandbox, connection: SocketConnection, asked: Asked, ended: asyncio.Event) -> None:
     async def gone(seconds: float) -> bool:
         try:
             await asyncio.wait_for(ended.wait(), seconds)
@@ -78,7 +78,7 @@ async def _ask(sandbox: Sandbox, connection: Connection, asked: Asked, ended: as
         connection.close("Invalid access token")
 
 
-async def _write(sandbox: Sandbox, connection: Connection, send: Send, cut: Callable[[], None] | None) -> None:
+async def _write(sandbox: Sandbox, connection: SocketConnection, send: Send, cut: Callable[[], None] | None) -> None:
     wake = asyncio.Event()
     connection.on_output = wake.set
     while True:

@@ -11,7 +11,7 @@ import orjson
 
 from worker.sandbox.announcing import events
 from worker.sandbox.risk_events import entity_of
-from worker.sandbox.socket_connection import Connection
+from worker.sandbox.socket_connection import SocketConnection
 
 if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig
@@ -26,7 +26,7 @@ class Hub:
     """The open sockets of both domains, and the events that are still to come."""
 
     def __init__(self) -> None:
-        self.connections: dict[int, Connection] = {}
+        self.connections: dict[int, SocketConnection] = {}
         self.counts: Counter[str] = Counter()
         self._made = 0
         self._alternate = 0
@@ -35,19 +35,19 @@ class Hub:
 
     # -- coming and going ------------------------------------------------------------------------------------
 
-    def open(self, domain: Domain, now: float) -> Connection:
+    def open(self, domain: Domain, now: float) -> SocketConnection:
         self._made += 1
-        connection = Connection(self._made, domain, last_heard=now, last_sent=now)
+        connection = SocketConnection(self._made, domain, last_heard=now, last_sent=now)
         self.connections[connection.number] = connection
         self.counts["opened"] += 1
         self.counts[f"opened_{domain}"] += 1
         connection.push("o")
         return connection
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: SocketConnection) -> None:
         self.connections.pop(connection.number, None)
 
-    def authorize(self, config: SandboxConfig, connection: Connection, token: Token) -> None:
+    def authorize(self, config: SandboxConfig, connection: SocketConnection, token: Token) -> None:
         """Let a socket in; beyond the limit the oldest is closed and its token revoked (connection page)."""
         connection.token = token
         self.counts["authorized"] += 1
@@ -125,7 +125,7 @@ class Hub:
                 if self._hears(config, connection) and (heard or strays):
                     self._tell(config, connection, event_type, heard, strays)
 
-    def _hears(self, config: SandboxConfig, connection: Connection) -> bool:
+    def _hears(self, config: SandboxConfig, connection: SocketConnection) -> bool:
         if connection.over or connection.forgotten or connection.token is None:
             return False
         if config.signals_need_sync and not connection.synced:
@@ -133,7 +133,7 @@ class Hub:
         return config.signal_sockets in ("both", connection.domain)
 
     def _tell(
-        self, config: SandboxConfig, connection: Connection, event_type: str, signals: list[Row], strays: int
+        self, config: SandboxConfig, connection: SocketConnection, event_type: str, signals: list[Row], strays: int
     ) -> None:
         if config.socket_drop_probability and self._dice.random() < config.socket_drop_probability:
             self.counts["cut_at_signal"] += 1
@@ -147,7 +147,7 @@ class Hub:
             connection.push(event if isinstance(event, str) else self._framed(config, event))
 
 
-def _is_of_shard(connection: Connection, signal: Row) -> bool:
+def _is_of_shard(connection: SocketConnection, signal: Row) -> bool:
     if connection.shard is None:
         return True
     kind, divisor, remainder = connection.shard

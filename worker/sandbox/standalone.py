@@ -7,12 +7,12 @@ import signal
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from worker.sandbox.app import Sandbox
 from worker.sandbox.config import SandboxConfig, with_switches
+from worker.sandbox.http_app import Sandbox
 from worker.sandbox.server import serve, settings_for
 
 if TYPE_CHECKING:
-    from worker.sandbox.faults import FaultFile
+    from worker.sandbox.fault_rules import FaultFile
 
 __all__ = ["run_standalone"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from worker.ledger.host_table import DomainHost
-from worker.partner.hosts import Addresses, Offer, Source, host_of, read_host
+from worker.partner.hosts import Addresses, ReturnedHosts, Source, host_of, read_host
 from worker.replies import Domain
 
 HOPS = 3
@@ -42,7 +42,7 @@ class InUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class HostRules:
     """The rules, for one set of settings. `belongs` marks the rows that they write, `placed` tells such rows."""
 
     addresses: Addresses
@@ -78,7 +78,13 @@ class Places:
         return said
 
     def answered(
-        self, rows: Sequence[DomainHost], offer: Offer, reached: Reached, source: Source, generation: int, now: datetime
+        self,
+        rows: Sequence[DomainHost],
+        offer: ReturnedHosts,
+        reached: Reached,
+        source: Source,
+        generation: int,
+        now: datetime,
     ) -> list[DomainHost]:
         """After a response with a token: what it names wins, field by field; what it does not name stays."""
         return [self._answered(row, offer, reached, source, generation, now) for row in rows]
@@ -110,7 +116,7 @@ class Places:
         }
 
     def _answered(
-        self, row: DomainHost, offer: Offer, reached: Reached, source: Source, generation: int, now: datetime
+        self, row: DomainHost, offer: ReturnedHosts, reached: Reached, source: Source, generation: int, now: datetime
     ) -> DomainHost:
         domain = Domain(row.domain)
         if not self.placed(row.belongs):

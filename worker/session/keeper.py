@@ -27,7 +27,7 @@ from worker.partner.client import PartnerClient
 from worker.partner.hosts import Source
 from worker.replies import Domain
 from worker.session import renewal_rules
-from worker.session.host_changes import InUse, Places, Reached
+from worker.session.host_changes import HostRules, InUse, Reached
 from worker.session.identity import Credentials, Identity, NoSession, Token
 from worker.session.login_request import LEASE_MARGIN, Sending, wanted
 from worker.session.recording import LOGIN, RENEWAL, Job, Notes
@@ -75,7 +75,7 @@ class SessionKeeper:
         self._budget = budget
         self._clock = clock
         self._identity = Identity(vault, credentials, client.addresses)
-        self._places = Places(client.addresses, self._identity.places, self._identity.placed)
+        self._places = HostRules(client.addresses, self._identity.places, self._identity.placed)
         self._notes = Notes(vault, credentials, self._identity, self._places, lockout_seconds)
         self._sending = Sending(
             db, client, credentials, self._places, self._notes, budget, replica, clock, observe=observe
@@ -225,7 +225,7 @@ class SessionKeeper:
                 return self._use(state)
             case renewal_rules.UseWithoutAsking(until):
                 return await self._use_without_asking(conn, state, until)
-            case renewal_rules.Wait() as wait:
+            case renewal_rules.SessionWait() as wait:
                 return self._none(state, wait)
             case renewal_rules.Renew():
                 operation = RENEWAL
@@ -268,13 +268,13 @@ class SessionKeeper:
             return None
         return hold.ticket if self._identity.made(hold.fingerprint) else None
 
-    def _none(self, state: sessions.SessionState, wait: renewal_rules.Wait) -> NoSession:
+    def _none(self, state: sessions.SessionState, wait: renewal_rules.SessionWait) -> NoSession:
         until = wait.until
         if wait.scope == "lease":
             until = min(until or state.now, state.now + OTHERS_WAIT)
         return NoSession(until, wait.why, wait.scope)
 
-    def _facts(self, state: sessions.SessionState) -> renewal_rules.Facts:
+    def _facts(self, state: sessions.SessionState) -> renewal_rules.SessionFacts:
         # A rejected login keeps back only those who would try the same credentials again.
         held = [
             hold
@@ -282,7 +282,7 @@ class SessionKeeper:
             if hold.scope != holds.LOGIN or hold.fingerprint is None or self._identity.made(hold.fingerprint)
         ]
         token = self._open(state) is not None
-        return renewal_rules.Facts(
+        return renewal_rules.SessionFacts(
             token=token,
             issued_at=state.issued_at,
             expires_at=state.expires_at,

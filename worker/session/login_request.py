@@ -17,7 +17,7 @@ from worker.ledger.database import Connection, Database, DatabaseError
 from worker.partner.client import Exchange, PartnerClient
 from worker.replies import Domain, Misdirected, NotSent
 from worker.session import renewal_rules
-from worker.session.host_changes import Places, Reached
+from worker.session.host_changes import HostRules, Reached
 from worker.session.identity import Credentials
 from worker.session.recording import LOGIN, RENEWAL, Job, Notes
 from worker.session.token_response import read_login, read_renewal
@@ -41,7 +41,7 @@ class Sending:
     db: Database
     client: PartnerClient
     credentials: Credentials
-    places: Places
+    places: HostRules
     notes: Notes
     budget: Budget
     replica: str

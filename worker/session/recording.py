@@ -17,7 +17,7 @@ from worker.ledger.database import Connection
 from worker.partner.client import Exchange
 from worker.partner.hosts import Source
 from worker.replies import Answer, Domain, Silence, Ticket
-from worker.session.host_changes import Places, Reached
+from worker.session.host_changes import HostRules, Reached
 from worker.session.identity import Credentials, Identity
 from worker.session.renewal_rules import back_off
 from worker.session.token_response import Denied, Failed, Granted, Verdict
@@ -62,7 +62,7 @@ class Notes:
     """Notes of what came back. `lockout_seconds`: how long a lock-out lasts."""
 
     def __init__(
-        self, vault: Vault, credentials: Credentials, identity: Identity, places: Places, lockout_seconds: float
+        self, vault: Vault, credentials: Credentials, identity: Identity, places: HostRules, lockout_seconds: float
     ) -> None:
         self._vault = vault
         self._credentials = credentials

@@ -44,7 +44,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class SessionFacts:
     """What is known when the question comes up. `token`: there is one, and it is of the user of our settings."""
 
     token: bool = False
@@ -93,7 +93,7 @@ class LogIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class SessionWait:
     """No session, and none to be had before `until` (None: an operator has to act)."""
 
     until: datetime | None
@@ -101,7 +101,7 @@ class Wait:
     scope: str
 
 
-Decision = Use | UseWithoutAsking | Renew | LogIn | Wait
+Decision = Use | UseWithoutAsking | Renew | LogIn | SessionWait
 
 
 def renew_at(issued_at: datetime, expires_at: datetime) -> datetime:
@@ -118,7 +118,7 @@ def back_off(failures: int, *, sent: bool = True) -> timedelta:
     return timedelta(seconds=wait if sent else min(wait, UNREACHABLE_WAIT))
 
 
-def decide(facts: Facts, now: datetime) -> Decision:
+def decide(facts: SessionFacts, now: datetime) -> Decision:
     """What to do about the session now."""
     alive = facts.token and facts.expires_at is not None and now < facts.expires_at
     good = alive and not facts.rejected and not facts.suspect
@@ -130,7 +130,7 @@ def decide(facts: Facts, now: datetime) -> Decision:
     return (_renewing(facts, now, good=good, due=due) if alive else None) or _logging_in(facts, now, alive=alive)
 
 
-def _renewing(facts: Facts, now: datetime, *, good: bool, due: bool) -> Decision | None:
+def _renewing(facts: SessionFacts, now: datetime, *, good: bool, due: bool) -> Decision | None:
     """What a live token comes to; None when a login must follow."""
     if facts.renewal_failed and not good:
         return None
@@ -144,7 +144,7 @@ def _renewing(facts: Facts, now: datetime, *, good: bool, due: bool) -> Decision
     return Use(forget=True) if block.scope == "renewals" and not facts.rejected else None
 
 
-def _logging_in(facts: Facts, now: datetime, *, alive: bool) -> Decision:
+def _logging_in(facts: SessionFacts, now: datetime, *, alive: bool) -> Decision:
     block = _login_block(facts, now)
     if block is None:
         return LogIn()
@@ -152,13 +152,13 @@ def _logging_in(facts: Facts, now: datetime, *, alive: bool) -> Decision:
     return Use(forget=True) if alive and not facts.rejected and long else _wait(block)
 
 
-def _busy(facts: Facts, now: datetime) -> Block | None:
+def _busy(facts: SessionFacts, now: datetime) -> Block | None:
     if facts.busy_until is None or facts.busy_until <= now:
         return None
     return Block(facts.busy_until, "the session is being opened or renewed", "lease")
 
 
-def _renewal_block(facts: Facts, now: datetime, most: int) -> Block | None:
+def _renewal_block(facts: SessionFacts, now: datetime, most: int) -> Block | None:
     if block := _standing(facts.renewal, now):
         return block
     if facts.renewals >= most:
@@ -166,7 +166,7 @@ def _renewal_block(facts: Facts, now: datetime, most: int) -> Block | None:
     return _standing(Block(facts.renew_after or now, _failed("renewal", facts), "retry"), now)
 
 
-def _login_block(facts: Facts, now: datetime) -> Block | None:
+def _login_block(facts: SessionFacts, now: datetime) -> Block | None:
     if block := _standing(facts.login, now):
         return block
     if block := _standing(Block(facts.login_after or now, _failed("login", facts), "retry"), now):
@@ -177,7 +177,7 @@ def _login_block(facts: Facts, now: datetime) -> Block | None:
     return _standing(Block(facts.last_login_at + OTHERS_WAIT, why, "others"), now)
 
 
-def _failed(what: str, facts: Facts) -> str:
+def _failed(what: str, facts: SessionFacts) -> str:
     return f"the last {what} failed: {facts.failure}" if facts.failure else f"the last {what} brought no token"
 
 
@@ -185,5 +185,5 @@ def _standing(block: Block | None, now: datetime) -> Block | None:
     return None if block is None or (block.until is not None and block.until <= now) else block
 
 
-def _wait(block: Block) -> Wait:
-    return Wait(block.until, block.why, block.scope)
+def _wait(block: Block) -> SessionWait:
+    return SessionWait(block.until, block.why, block.scope)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 
-__all__ = ["Changes"]
+__all__ = ["LastReported"]
 
 
-class Changes:
+class LastReported:
     """What was last said, by name. `most` names are kept in mind, the latest ones."""
 
     def __init__(self, most: int = 1_000) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from worker.bridge.bridge import Bridge
 from worker.bridge.bridge_metrics import BridgeMetrics
 from worker.bridge.catch_up import CatchUp
-from worker.bridge.domain_socket import Line
+from worker.bridge.domain_socket import DomainSocket
 from worker.bridge.leadership import Leadership
 from worker.bridge.leading import LeaderTasks, RiskTasks
 from worker.bridge.risk_feed import RiskFeed
@@ -33,7 +33,7 @@ from worker.ledger.database import Database
 from worker.partner.handshake import Dial
 from worker.partner.lockout import LockOut
 from worker.partner.socket_actions import EndReason
-from worker.partner.socket_protocol import Timing
+from worker.partner.socket_protocol import SocketTiming
 from worker.process.exit_deadline import exit_at_the_latest
 from worker.process.starting import partner_client, partner_egress, replica_name, session_keeper
 from worker.replies import Domain
@@ -49,7 +49,7 @@ def new_bridge(
     *,
     name: str | None = None,
     stopping: asyncio.Event | None = None,
-    timing: Timing | None = None,
+    timing: SocketTiming | None = None,
     room: int | None = None,
     crash: Callable[[str], None] = lambda _point: None,
 ) -> Bridge:
@@ -91,7 +91,7 @@ def new_bridge(
 
     calls = CountedCalls(database, session, client, budget, name, lockout, settings.lockout, observe)
 
-    def new_risk_tasks(demo: Line) -> RiskTasks:
+    def new_risk_tasks(demo: DomainSocket) -> RiskTasks:
         intake = RiskIntake(
             database.clock.now_if_known, lambda kind, number: metrics.risk_statuses.labels(kind).inc(number)
         )
@@ -117,12 +117,12 @@ def new_bridge(
             lambda kind: metrics.signals.labels(kind).inc(),
         )
         lines = [
-            Line(
+            DomainSocket(
                 domain,
                 client.addresses,
                 SocketCalls(calls, domain),
                 intake,
-                timing or Timing(),
+                timing or SocketTiming(),
                 dial=Dial(egress.proxy, egress.trust),
                 reconnects=partial(reconnected, domain),
             )

@@ -16,9 +16,9 @@ from worker.ledger.ledger import Ledger
 from worker.operate.dead_letter_reading import DeadLetterReader
 from worker.operate.dead_letter_settling import DeadLetterSettling
 from worker.operate.event_again import EventReader
-from worker.operate.export import CONNECTIONS
+from worker.operate.flow_export import CONNECTIONS
 from worker.operate.flow_repair import FlowRepair
-from worker.operate.holding import Holding
+from worker.operate.holding import HoldActions
 from worker.products import load_products
 from worker.settings import (
     DatabaseSettings,
@@ -108,11 +108,11 @@ async def dead_letters() -> AsyncIterator[DeadLetterSettling]:
 
 
 @asynccontextmanager
-async def holding() -> AsyncIterator[Holding]:
+async def holding() -> AsyncIterator[HoldActions]:
     """Raises `SettingsError`."""
     settings = load(DatabaseSettings)
     async with _closed(Database(settings.database_url.get_secret_value(), size=1)) as database:
-        yield Holding(database)
+        yield HoldActions(database)
 
 
 @asynccontextmanager

@@ -37,12 +37,12 @@ from worker.ledger.rows import OutcomeRow
 from worker.outbox.publisher import Publisher
 from worker.partner.client import PartnerClient
 from worker.partner.lockout import LockOut
-from worker.partner.observed_forms import USERS, Seen
+from worker.partner.observed_forms import USERS, ObservedForms
 from worker.partner.operations import OPERATIONS
 from worker.process.exit_deadline import LATEST, exit_at_the_latest
 from worker.process.start_refused import CannotListen
 from worker.process.starting import (
-    Start,
+    StartChecks,
     ended,
     partner_client,
     partner_egress,
@@ -62,7 +62,7 @@ from worker.telemetry.tracing import Tracing
 from worker.wiring.flow_rules import flow_rules, urgency
 
 if TYPE_CHECKING:
-    from worker.operate.console.app import Console
+    from worker.operate.console.routes import Console
 
 log = structlog.get_logger()
 
@@ -159,7 +159,7 @@ class Replica:
             observe=self._observe,
             tracing=self.tracing,
             crash=self.crash,
-            seen=Seen(names={USERS: settings.tradovate_name}),
+            seen=ObservedForms(names={USERS: settings.tradovate_name}),
         )
         shortest = settings.batch_linger.total_seconds()
         self.dispatcher = Dispatcher(
@@ -199,7 +199,7 @@ class Replica:
         self.health = Health(self, budget)
         self.metrics.expect(FLOWS, CODES)
         if settings.console_token is not None:
-            from worker.operate.console.app import Console  # noqa: PLC0415 - templates are not read where nobody sees them
+            from worker.operate.console.routes import Console  # noqa: PLC0415 - templates are not read where nobody sees them
 
             self.console = Console(
                 settings,
@@ -280,7 +280,7 @@ class Replica:
     async def _prepared(self) -> bool:
         """Checks what the start depends on; false when stopped while waiting for it."""
         needed = [name for topic in FLOWS for name in (topic, outcome_topic(topic), dead_letter_topic(topic))]
-        return await Start(self.settings, self.database, self.stopping, self._waits).prepared(needed)
+        return await StartChecks(self.settings, self.database, self.stopping, self._waits).prepared(needed)
 
     def _waits(self, reason: str | None) -> None:
         self.waits_for = reason

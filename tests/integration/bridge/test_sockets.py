@@ -14,10 +14,10 @@ from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 from worker.ledger import holds
 from worker.ledger.database import Database
 from worker.partner.socket_actions import EndReason
-from worker.partner.socket_protocol import Timing
+from worker.partner.socket_protocol import SocketTiming
 from worker.replies import Domain
 
-QUICK = Timing(beat=0.2, open_within=2, answer_within=2, silence=2, quick_silence=1)
+QUICK = SocketTiming(beat=0.2, open_within=2, answer_within=2, silence=2, quick_silence=1)
 
 
 def reconnects(bridge: Bridge, reason: EndReason) -> float:

@@ -22,7 +22,7 @@ from worker.cli.demo.play import play
 from worker.cli.demo.purchases import plain_purchases, purchases
 from worker.cli.demo.samples import Sample
 from worker.cli.demo.show import Show
-from worker.cli.demo.verdict import Seen, effects, wrong_with
+from worker.cli.demo.verdict import SeenRecords, effects, wrong_with
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 from worker.kafka.topics import ALL_TOPICS
 from worker.partner.operations import OPERATIONS
@@ -92,7 +92,7 @@ async def _demo(show: Show, home: Path, servers: str, url: str, events: int, *, 
     return code
 
 
-def _verdict(show: Show, stage: Stage, chosen: Sequence[Sample], seen: Seen) -> int:
+def _verdict(show: Show, stage: Stage, chosen: Sequence[Sample], seen: SeenRecords) -> int:
     state = stage.partner.sandbox.control.state()
     calls = state["calls"]
     names = {name.lower(): name for name in OPERATIONS}

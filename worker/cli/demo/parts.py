@@ -16,7 +16,7 @@ import httpx
 
 import worker as package
 from worker.cli.demo.desk import Desk
-from worker.cli.demo.failed import DemoFailed, PartFault
+from worker.cli.demo.part_failed import DemoFailed, PartFault
 from worker.cli.demo.purchases import CATALOGUE, FAULTS, SEED
 from worker.ledger import schema
 from worker.ledger.database import Database

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from worker.cli._outcome_reader import Arrival, Reader, reading
+from worker.cli._outcome_reader import OutcomeArrival, OutcomeReader, reading
 from worker.cli.demo.desk import Desk
 from worker.cli.demo.parts import Stage
 from worker.cli.demo.samples import Sample, filled
 from worker.cli.demo.show import Show
-from worker.cli.demo.verdict import Seen
+from worker.cli.demo.verdict import SeenRecords
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import dead_letter_topic, is_dead_letter_topic, outcome_topic
 
@@ -30,7 +30,7 @@ _QUIET_SECONDS = 0.7
 _AT_ONCE = 500
 
 
-async def play(stage: Stage, samples: Sequence[Sample], show: Show) -> Seen:
+async def play(stage: Stage, samples: Sequence[Sample], show: Show) -> SeenRecords:
     """Sends the samples and gathers what comes of them. Raises `CommandRefused` when the worker or the bridge ends."""
     topics = list(dict.fromkeys(sample.topic for sample in samples))
     watched = [name(topic) for topic in topics for name in (outcome_topic, dead_letter_topic)]
@@ -71,13 +71,13 @@ async def _first_of(
 class _Play:
     """Who sends, who decides and who gathers, and what all of them wait for."""
 
-    reader: Reader
+    reader: OutcomeReader
     producer: RecordProducer
     desk: Desk
     show: Show
     samples: Sequence[Sample]
     plain: int
-    seen: Seen = field(default_factory=Seen)
+    seen: SeenRecords = field(default_factory=SeenRecords)
     missing: dict[str, Sample] = field(init=False)
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
     done: int = 0
@@ -98,7 +98,7 @@ class _Play:
             async with self.news:
                 self.news.notify_all()
 
-    def _take(self, arrival: Arrival) -> None:
+    def _take(self, arrival: OutcomeArrival) -> None:
         seen, body = self.seen, arrival.body or {}
         event_id = str(body.get("eventId"))
         event_id = seen.names.get(event_id, event_id)
@@ -168,5 +168,5 @@ class _Play:
         await self.desk.skip(sample.event_id)
 
 
-def _header(arrival: Arrival, name: str) -> str:
+def _header(arrival: OutcomeArrival, name: str) -> str:
     return (arrival.headers.get(name) or b"").decode(errors="replace")

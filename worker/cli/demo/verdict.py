@@ -15,7 +15,7 @@ _WRITTEN_AGAIN = {"contact_updates"}
 
 
 @dataclass(slots=True)
-class Seen:
+class SeenRecords:
     """What came out, by event id and in the order in which it came: final outcomes, those before, dead letters.
 
     `names`: what an event that the bridge made is called among the samples.
@@ -51,7 +51,7 @@ class Effect:
         return self.found == self.wanted or (self.name in _WRITTEN_AGAIN and self.found > self.wanted > 0)
 
 
-def wrong_with(sample: Sample, seen: Seen) -> str | None:
+def wrong_with(sample: Sample, seen: SeenRecords) -> str | None:
     """What is not as it should be with the outcomes of a sample; None when all is."""
     outcomes, expect = seen.outcomes.get(sample.event_id, []), sample.expect
     if not outcomes:
@@ -72,7 +72,7 @@ def wrong_with(sample: Sample, seen: Seen) -> str | None:
     return _wrong_values(sample, seen, outcome)
 
 
-def _wrong_values(sample: Sample, seen: Seen, outcome: Mapping[str, Any]) -> str | None:
+def _wrong_values(sample: Sample, seen: SeenRecords, outcome: Mapping[str, Any]) -> str | None:
     expect = sample.expect
     if expect.like is not None:
         like = seen.final.get(expect.like, {})

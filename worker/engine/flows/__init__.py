@@ -9,7 +9,7 @@ from worker.engine.flows.left import Departure
 from worker.engine.flows.locked import LOCKED, UNLOCKED
 from worker.engine.flows.passed import Subaccount
 from worker.engine.flows.purchased import Purchased
-from worker.engine.flows.requested import Request
+from worker.engine.flows.requested import PermissionRequest
 from worker.engine.flows.reset import Reset
 from worker.engine.flows.risk import RiskChange
 from worker.engine.flows.signed import Entitlement
@@ -23,7 +23,7 @@ FLOWS: Mapping[str, Flow] = {
         Entitlement(),
         Subaccount(),
         Assignment(),
-        Request(),
+        PermissionRequest(),
         Reset(),
         RiskChange(),
         LOCKED,

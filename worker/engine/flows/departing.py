@@ -38,7 +38,7 @@ entitlement, a permission) is no sign that a trader comes back."""
 TEXT = "The trader left (trader.left) before this was done, so it was not done."
 
 
-class Verdict(Enum):
+class DepartureVerdict(Enum):
     """What a departure means for a step that gives something."""
 
     GO = "go"
@@ -46,27 +46,27 @@ class Verdict(Enum):
     STOP = "stop"
 
 
-def verdict(departure: DepartureView, asked: datetime, *, comes_back: bool) -> Verdict:
+def verdict(departure: DepartureView, asked: datetime, *, comes_back: bool) -> DepartureVerdict:
     """What `departure` means for what was asked for at `asked`. `comes_back`: it is a purchase."""
     if comes_back and asked > departure.since:
-        return Verdict.GO if departure.ended else Verdict.WAIT
+        return DepartureVerdict.GO if departure.ended else DepartureVerdict.WAIT
     if departure.begun is None:
-        return Verdict.GO
-    return Verdict.GO if departure.ended and asked > departure.begun else Verdict.STOP
+        return DepartureVerdict.GO
+    return DepartureVerdict.GO if departure.ended and asked > departure.begun else DepartureVerdict.STOP
 
 
-def strictest(departures: Iterable[DepartureView], asked: datetime, *, comes_back: bool) -> Verdict:
+def strictest(departures: Iterable[DepartureView], asked: datetime, *, comes_back: bool) -> DepartureVerdict:
     """The verdict of several departures."""
     found = {verdict(each, asked, comes_back=comes_back) for each in departures}
-    return next((each for each in (Verdict.STOP, Verdict.WAIT) if each in found), Verdict.GO)
+    return next((each for each in (DepartureVerdict.STOP, DepartureVerdict.WAIT) if each in found), DepartureVerdict.GO)
 
 
 def stopped(view: View, *, comes_back: bool = False) -> Wait | End | None:
     """Why the flow may give nothing to its trader now; None if it may."""
     match strictest(view.departures, view.asked, comes_back=comes_back):
-        case Verdict.STOP:
+        case DepartureVerdict.STOP:
             return failed(ErrorCode.CANCELLED, TEXT)
-        case Verdict.WAIT:
+        case DepartureVerdict.WAIT:
             keys = [departure_key(each.flow_id) for each in view.departures if not each.ended]
             return Wait(keys, view.now + RECHECK)
         case _:

@@ -29,8 +29,8 @@ from worker.engine.flows.failed_facts import (
     KEPT,
     AwaitingOrder,
     AwaitingPurchase,
+    FailedMemory,
     LookingUp,
-    Memory,
     Reading,
     Revoking,
     Situation,
@@ -70,7 +70,7 @@ class Revocation:
         """Revokes what is known, looks up what is not, waits for an order under way, and ends."""
         event = view.event
         assert isinstance(event, TraderFailed)
-        scope = Scope(view, Memory.of(new_round(view.facts, KEPT)), event)
+        scope = Scope(view, FailedMemory.of(new_round(view.facts, KEPT)), event)
         scope = replace(scope, memory=scope.with_account())
         situation = scope.next(rules)
         if situation is not None:
@@ -81,7 +81,7 @@ class Revocation:
 
     def learn(self, view: View, _operation: str, result: Result) -> Planned | Facts:
         """What is revoked, what was found, what was refused."""
-        memory = Memory.of(view.facts)
+        memory = FailedMemory.of(view.facts)
         match memory.situation, result:
             case LookingUp() as looking, Succeeded(value=value):
                 memory = memory.with_found(looking, value["found"], value["accounts"])
@@ -99,7 +99,7 @@ class Revocation:
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
         """The permissions to revoke; or what to look up."""
-        match Memory.of(view.facts).situation:
+        match FailedMemory.of(view.facts).situation:
             case LookingUp(account_ids=accounts, permission_ids=ids, name=name):
                 return {"_accounts": accounts, "_name": name, "_ids": ids}
             case Revoking(permission_ids=ids, others_wait=others_wait):

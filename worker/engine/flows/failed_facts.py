@@ -1,7 +1,7 @@
 """What a `trader.failed` remembers between its steps, and the state that it is in: typed values.
 
-A flow's facts are a mapping, stored as JSON. Those of this flow are read by `Memory.of` and written by `Memory.facts`,
-and nowhere else.
+A flow's facts are a mapping, stored as JSON. Those of this flow are read by `FailedMemory.of` and written by
+`FailedMemory.facts`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPermission:
     """A trading permission as Tradovate has it. What is None was not readable."""
 
     permission_id: int
@@ -114,7 +114,7 @@ class LookedUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class FailedMemory:
     """All that the flow remembers. `account_id` and `account_name` are the order's, for the outcome."""
 
     account_id: int | None = None
@@ -123,16 +123,16 @@ class Memory:
     failed_together: tuple[int, ...] = ()
     failed_singly: tuple[int, ...] = ()
     refused: Mapping[int, Trouble] = field(default_factory=dict)
-    found: Mapping[int, Found] = field(default_factory=dict)
+    found: Mapping[int, FoundPermission] = field(default_factory=dict)
     looked_up: LookedUp = LookedUp()
     situation: Revoking | LookingUp | None = None
     """What the step asks for; None while the flow waits or is planned."""
 
     @classmethod
-    def of(cls, facts: Facts) -> Memory:
+    def of(cls, facts: Facts) -> FailedMemory:
         """What the facts say."""
         looked: Facts = facts.get("looked", {})
-        rows = [Found(*row) for row in facts.get("found", ())]
+        rows = [FoundPermission(*row) for row in facts.get("found", ())]
         return cls(
             facts.get("accountId"),
             facts.get("accountName"),
@@ -179,11 +179,11 @@ class Memory:
                 pass  # what is waited for is found out when the flow is planned again
         return facts
 
-    def with_revoked(self, permission_ids: Iterable[int]) -> Memory:
+    def with_revoked(self, permission_ids: Iterable[int]) -> FailedMemory:
         """These permissions are revoked."""
         return replace(self, revoked=_plus(self.revoked, permission_ids))
 
-    def with_failure(self, revoking: Revoking, trouble: Trouble, *, divide: bool) -> Memory:
+    def with_failure(self, revoking: Revoking, trouble: Trouble, *, divide: bool) -> FailedMemory:
         """A revocation has failed. `divide`: without a result, again and again; the permissions may be revoked apart.
 
         What was refused together is tried one by one: each may have been refused because of another one.
@@ -195,9 +195,9 @@ class Memory:
             return replace(self, failed_singly=_plus(self.failed_singly, ids))
         return replace(self, refused={**self.refused, **dict.fromkeys(ids, trouble)})
 
-    def with_found(self, looking: LookingUp, rows: Iterable[Sequence[Any]], accounts: Sequence[int]) -> Memory:
+    def with_found(self, looking: LookingUp, rows: Iterable[Sequence[Any]], accounts: Sequence[int]) -> FailedMemory:
         """A look-up has found these permissions, and that these accounts exist."""
-        new, before = [Found(*row) for row in rows], self.looked_up
+        new, before = [FoundPermission(*row) for row in rows], self.looked_up
         looked_up = replace(
             before,
             account_ids=_plus(before.account_ids, looking.account_ids),
@@ -209,7 +209,7 @@ class Memory:
             looked_up = replace(looked_up, name=True, named=named)
         return replace(self, found={**self.found, **{row.permission_id: row for row in new}}, looked_up=looked_up)
 
-    def with_failed_look_up(self, trouble: Trouble) -> Memory:
+    def with_failed_look_up(self, trouble: Trouble) -> FailedMemory:
         """A look-up has failed for good: nothing more is looked up."""
         return replace(self, looked_up=replace(self.looked_up, failure=trouble))
 
@@ -222,7 +222,7 @@ def _trouble(said: Sequence[str]) -> Trouble:
     return Trouble(ErrorCode(said[0]), said[1])
 
 
-def _seen(found: Iterable[Found]) -> dict[str, list[int]]:
+def _seen(found: Iterable[FoundPermission]) -> dict[str, list[int]]:
     """What the ledger has to load and lock: see `base.widened`."""
     rows = list(found)
     seen = {

@@ -14,8 +14,8 @@ from worker.engine.flows.base import SUCCEEDED, End, OrderView, Rules, View
 from worker.engine.flows.failed_facts import (
     AwaitingOrder,
     AwaitingPurchase,
+    FailedMemory,
     LookingUp,
-    Memory,
     Revoking,
     Situation,
     State,
@@ -34,7 +34,7 @@ class Scope:
     """What the event means, as the ledger and the look-ups up to now say."""
 
     view: View
-    memory: Memory
+    memory: FailedMemory
     event: TraderFailed
 
     @property
@@ -159,7 +159,7 @@ class Scope:
 
     # How it ends
 
-    def with_account(self) -> Memory:
+    def with_account(self) -> FailedMemory:
         """The memory with the account of the order, which the outcome names."""
         order = self.order
         if order is None or self.order_is_anothers:
@@ -168,7 +168,7 @@ class Scope:
         own = order.account_id if self.event.account_id is None and order.account_id is not None else None
         return replace(self.memory, account_name=name, account_id=self.memory.account_id if own is None else own)
 
-    def revoked(self) -> Memory:
+    def revoked(self) -> FailedMemory:
         """The memory with what was revoked before this event, and is revoked now too."""
         rows = self.memory.found.items()
         return self.memory.with_revoked(

@@ -11,7 +11,7 @@ from worker.results import Result, Succeeded
 REQUEST = "requestTradingPermission"
 
 
-class Request:
+class PermissionRequest:
     """A permission is asked for."""
 
     topic = "permission.requested"

@@ -19,11 +19,11 @@ from worker.ledger import kept_dead_letters, page_queries
 from worker.ledger.errors import DatabaseError
 from worker.operate.console.first_page import Kafka, left
 from worker.operate.console.render import Renderer
-from worker.operate.console.requests import Form, by_of, choice_of, reason_of, text_of
-from worker.operate.console.session import Session
+from worker.operate.console.requests import SubmittedForm, by_of, choice_of, reason_of, text_of
+from worker.operate.console.session import ConsoleSession
 from worker.operate.dead_letter_replay import ReplayResult
 from worker.operate.dead_letter_settling import DeadLetterSettling, ReplayUnderWay
-from worker.operate.dead_letters import DeadLetter, DeadLetterNotFound, LetterSealed, Page, Shown, Stored, Where
+from worker.operate.dead_letters import DeadLetter, DeadLetterNotFound, LetterSealed, LettersPage, Shown, Stored, Where
 from worker.operate.operator_note import NoteIncomplete, note_of
 from worker.operate.record_masking import masked_headers, masked_key, masked_value
 
@@ -48,11 +48,11 @@ class DeadLetterPages:
     kafka: Kafka
     render: Renderer
 
-    async def page(self, request: Request, session: Session) -> Response:
+    async def page(self, request: Request, session: ConsoleSession) -> Response:
         """The newest of a topic."""
         away = ""
         waiting: Mapping[str, int] = {}
-        found = Page([], None)
+        found = LettersPage([], None)
         reason = choice_of(request, "reason", REASONS)
         topic = choice_of(request, "topic", TOPICS)
         try:
@@ -81,7 +81,7 @@ class DeadLetterPages:
             wrong=_what_is_wrong,
         )
 
-    async def letter(self, request: Request, session: Session) -> Response:
+    async def letter(self, request: Request, session: ConsoleSession) -> Response:
         """One of them."""
         try:
             found = await self._one(request)
@@ -91,7 +91,7 @@ class DeadLetterPages:
             return self._away(request, error)
         return self._shown(request, session, found)
 
-    async def replay(self, request: Request, session: Session, form: Form) -> Response:
+    async def replay(self, request: Request, session: ConsoleSession, form: SubmittedForm) -> Response:
         """One of them back."""
         try:
             where = _where(request)
@@ -103,7 +103,7 @@ class DeadLetterPages:
         log.info("console.dead_letter_put_back", topic=where.topic, partition=where.partition, offset=where.offset)
         return self._done(request, session, where.topic, done)
 
-    async def dismiss(self, request: Request, session: Session, form: Form) -> Response:
+    async def dismiss(self, request: Request, session: ConsoleSession, form: SubmittedForm) -> Response:
         """One of them is settled: nothing has to be done about it."""
         try:
             where = _where(request)
@@ -117,7 +117,7 @@ class DeadLetterPages:
         log.info("console.dead_letter_dismissed", topic=where.topic, partition=where.partition, offset=where.offset)
         return self.render.redirect(_address(where))
 
-    async def _not_dismissed(self, request: Request, session: Session, form: Form) -> Response:
+    async def _not_dismissed(self, request: Request, session: ConsoleSession, form: SubmittedForm) -> Response:
         try:
             found = await self._one(request)
         except (*_NOT_THERE, LetterSealed):
@@ -126,7 +126,7 @@ class DeadLetterPages:
             return self._away(request, error)
         return self._shown(request, session, found, form, "Say why: it is kept with the dead letter.")
 
-    async def ask(self, request: Request, session: Session) -> Response:
+    async def ask(self, request: Request, session: ConsoleSession) -> Response:
         """The confirmation before all are published again."""
         topic = request.path_params["topic"]
         if topic not in TOPICS:
@@ -137,7 +137,7 @@ class DeadLetterPages:
             return self._away(request, error)
         return self.render.page(request, "replay_all.html", session, topic=topic, waiting=waiting.get(topic, 0))
 
-    async def replay_all(self, request: Request, session: Session, form: Form) -> Response:
+    async def replay_all(self, request: Request, session: ConsoleSession, form: SubmittedForm) -> Response:
         """All of them back."""
         topic = request.path_params["topic"]
         if topic not in TOPICS:
@@ -168,7 +168,12 @@ class DeadLetterPages:
         return found
 
     def _shown(
-        self, request: Request, session: Session, found: Shown, form: Form | None = None, error: str = ""
+        self,
+        request: Request,
+        session: ConsoleSession,
+        found: Shown,
+        form: SubmittedForm | None = None,
+        error: str = "",
     ) -> Response:
         topic, record = found.letter.topic, found.record
         return self.render.page(
@@ -181,12 +186,12 @@ class DeadLetterPages:
             value=masked_value(topic, record.value),
             key=masked_key(topic, record.key, record.value),
             named=masked_headers(record.headers),
-            form=form or Form(),
+            form=form or SubmittedForm(),
             error=error,
             wrong=_what_is_wrong,
         )
 
-    def _done(self, request: Request, session: Session, topic: str, done: ReplayResult) -> Response:
+    def _done(self, request: Request, session: ConsoleSession, topic: str, done: ReplayResult) -> Response:
         sent, failed = done.sent, len(done.failed)
         status = 503 if failed and not sent else 200
         return self.render.page(

@@ -22,8 +22,8 @@ from worker.ledger.host_table import DomainHost
 from worker.ledger.page_queries import Present, Waiting
 from worker.ledger.state_summary import Standing, open_flows, standing
 from worker.operate.console.chart import MINUTES, Chart, chart, minute
-from worker.operate.console.headline import Facts, Headline, headline
-from worker.operate.console.why import Step, World, why, world_of
+from worker.operate.console.headline import Headline, HeadlineFacts, headline
+from worker.operate.console.why import CallConditions, Step, why, world_of
 from worker.settings import KafkaSettings
 
 LEAST = 1.0
@@ -220,7 +220,7 @@ def left(
     return waiting
 
 
-def _explain(oldest: Waiting | None, world: World) -> str:
+def _explain(oldest: Waiting | None, world: CallConditions) -> str:
     if oldest is None:
         return ""
     if oldest.operation is None or oldest.state is None or oldest.due is None:
@@ -230,7 +230,7 @@ def _explain(oldest: Waiting | None, world: World) -> str:
 
 
 def _facts(
-    world: World,
+    world: CallConditions,
     oldest: Waiting | None,
     explained: str,
     in_doubt: int,
@@ -238,9 +238,9 @@ def _facts(
     leads: str | None,
     kafka: str | None,
     dead: Mapping[str, int],
-) -> Facts:
+) -> HeadlineFacts:
     bridges = [each for each in present if each.role == "bridge"]
-    return Facts(
+    return HeadlineFacts(
         now=world.now,
         held=world.held,
         budget_left=world.budget_left,

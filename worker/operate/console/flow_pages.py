@@ -18,9 +18,9 @@ from worker.ledger.browse import FlowState, Summary
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.story import Story
 from worker.operate.console.render import Renderer
-from worker.operate.console.requests import Form, by_of, id_of, reason_of
-from worker.operate.console.session import Session
-from worker.operate.console.why import Step, World, why
+from worker.operate.console.requests import SubmittedForm, by_of, id_of, reason_of
+from worker.operate.console.session import ConsoleSession
+from worker.operate.console.why import CallConditions, Step, why
 from worker.operate.event_again import EventNotFound
 from worker.operate.flow_reading import story_by_id
 from worker.operate.flow_repair import ALLOWED, Action, FactRefused, FlowRepair, Resolution, SeenAtPartner, fact_of
@@ -62,18 +62,18 @@ class FlowPages:
     database: Database
     render: Renderer
     repair: FlowRepair
-    world: Callable[[], Awaitable[World]]
+    world: Callable[[], Awaitable[CallConditions]]
     wake: Callable[[], None] = field(default=lambda: None)
 
-    async def page(self, request: Request, session: Session) -> Response:
+    async def page(self, request: Request, session: ConsoleSession) -> Response:
         """The whole page."""
         return await self._shown(request, session, "flow.html")
 
-    async def story(self, request: Request, session: Session) -> Response:
+    async def story(self, request: Request, session: ConsoleSession) -> Response:
         """The part of it that changes."""
         return await self._shown(request, session, "flow_story.html")
 
-    async def _shown(self, request: Request, session: Session, template: str) -> Response:
+    async def _shown(self, request: Request, session: ConsoleSession, template: str) -> Response:
         try:
             story = await self._story(request)
             world = await self.world() if story is not None else None
@@ -92,11 +92,11 @@ class FlowPages:
         )
         return self.render.page(request, template, session, page=shown)
 
-    async def ask(self, action: Action, request: Request, session: Session) -> Response:
+    async def ask(self, action: Action, request: Request, session: ConsoleSession) -> Response:
         """The confirmation before a change."""
-        return await self._form(action, request, session, Form())
+        return await self._form(action, request, session, SubmittedForm())
 
-    async def act(self, action: Action, request: Request, session: Session, form: Form) -> Response:
+    async def act(self, action: Action, request: Request, session: ConsoleSession, form: SubmittedForm) -> Response:
         """The change."""
         try:
             note = note_of(reason_of(form), by_of(form, session))
@@ -113,7 +113,7 @@ class FlowPages:
         self.wake()
         return self.render.redirect(f"/flows/{flow_id}")
 
-    async def _do(self, action: Action, flow: Summary, form: Form, note: Note) -> None:
+    async def _do(self, action: Action, flow: Summary, form: SubmittedForm, note: Note) -> None:
         match action:
             case Action.CANCEL:
                 await self.repair.cancel(flow, note)
@@ -123,7 +123,13 @@ class FlowPages:
                 await self.repair.retry(flow, note, not_made=form.get("not_made") == "yes")
 
     async def _form(
-        self, action: Action, request: Request, session: Session, form: Form, error: str = "", status: int = 200
+        self,
+        action: Action,
+        request: Request,
+        session: ConsoleSession,
+        form: SubmittedForm,
+        error: str = "",
+        status: int = 200,
     ) -> Response:
         try:
             story = await self._story(request)
@@ -195,7 +201,7 @@ def _refusal(error: WorkerError) -> str:
             return error.sentence
 
 
-def _resolution(form: Form) -> Resolution:
+def _resolution(form: SubmittedForm) -> Resolution:
     """What an operator saw: how it ended, and the ids that they know. Raises `ResolutionMissing` or `FactRefused`."""
     try:
         seen = SeenAtPartner(form.get("outcome"))
@@ -205,7 +211,7 @@ def _resolution(form: Form) -> Resolution:
     return Resolution(seen, {name: fact_of(name, text) for name, text in typed.items() if text})
 
 
-def _why(story: Story, world: World) -> str:
+def _why(story: Story, world: CallConditions) -> str:
     flow = story.summary
     if flow.state is FlowState.IN_DOUBT:
         return "It may or may not have taken effect. Look at Tradovate; then resolve it, or retry it."

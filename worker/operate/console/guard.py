@@ -20,8 +20,8 @@ from starlette.responses import RedirectResponse, Response
 
 from worker.ledger.database import DatabaseError
 from worker.operate.console.render import Renderer
-from worker.operate.console.requests import Form, FormTooLarge, read_form
-from worker.operate.console.session import COOKIE, LIFE, Session, Signer
+from worker.operate.console.requests import FormTooLarge, SubmittedForm, read_form
+from worker.operate.console.session import COOKIE, LIFE, ConsoleSession, Signer
 from worker.operate.console.throttle import Throttle
 
 WRONG_COSTS = 0.5
@@ -32,8 +32,8 @@ NEXT = "tradovate_worker_next"
 
 _NEXT_LIFE = 600
 
-Page = Callable[[Request, Session], Awaitable[Response]]
-Action = Callable[[Request, Session, Form], Awaitable[Response]]
+Page = Callable[[Request, ConsoleSession], Awaitable[Response]]
+Action = Callable[[Request, ConsoleSession, SubmittedForm], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -106,7 +106,7 @@ class Guard:
 
         return endpoint
 
-    async def _who(self, request: Request) -> Session | Response | None:
+    async def _who(self, request: Request) -> ConsoleSession | Response | None:
         """The session, None for nobody, or an answer for an address that has guessed too often."""
         now = self.clock()
         bearer = _bearer(request)
@@ -117,7 +117,7 @@ class Guard:
         if bearer is None:
             return None
         if await self._right(request, bearer):
-            return Session("bearer", int(now) + LIFE)
+            return ConsoleSession("bearer", int(now) + LIFE)
         return None
 
     def _too_many(self, request: Request) -> Response | None:
@@ -170,7 +170,7 @@ class Guard:
         )
         return answer
 
-    async def sign_out(self, request: Request, _session: Session, _form: Form) -> Response:
+    async def sign_out(self, request: Request, _session: ConsoleSession, _form: SubmittedForm) -> Response:
         """Takes the cookie away."""
         answer = self.render.redirect("/sign-in")
         answer.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=request.url.scheme == "https")
@@ -221,7 +221,7 @@ def _address(request: Request) -> str:
     return request.client.host if request.client is not None else "?"
 
 
-async def _form(request: Request) -> Form | None:
+async def _form(request: Request) -> SubmittedForm | None:
     try:
         return await read_form(request)
     except FormTooLarge:

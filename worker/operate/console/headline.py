@@ -22,7 +22,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Remark:
     """One sentence, and where what it reports is to be seen."""
 
     text: str
@@ -34,8 +34,8 @@ class Headline:
     """One line, and what else there is."""
 
     level: Level
-    first: Line
-    more: Sequence[Line] = ()
+    first: Remark
+    more: Sequence[Remark] = ()
 
     @property
     def text(self) -> str:
@@ -61,7 +61,7 @@ LATE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class HeadlineFacts:
     """What the line is made of; None: not known."""
 
     now: datetime
@@ -81,46 +81,46 @@ class Facts:
     dead_letters: int | None = None  # that are open: neither put back nor dismissed
 
 
-def headline(facts: Facts) -> Headline:
+def headline(facts: HeadlineFacts) -> Headline:
     """The worst thing first; what else is wrong after it."""
     bad, notices = list(_bad(facts)), list(_notices(facts))
     said = bad + notices
     if not said:
-        return Headline(Level.GOOD, Line("Nothing is wrong."))
+        return Headline(Level.GOOD, Remark("Nothing is wrong."))
     return Headline(Level.BAD if bad else Level.NOTICE, said[0], said[1:])
 
 
-def _bad(facts: Facts) -> list[Line]:
-    said = [Line(_held(hold), HOLDS) for hold in facts.held if hold.scope in (holds.ALL, holds.LOGIN)]
-    said += [Line(f"{each}.", PARTNER) for each in facts.wrong_hosts]
+def _bad(facts: HeadlineFacts) -> list[Remark]:
+    said = [Remark(_held(hold), HOLDS) for hold in facts.held if hold.scope in (holds.ALL, holds.LOGIN)]
+    said += [Remark(f"{each}.", PARTNER) for each in facts.wrong_hosts]
     if facts.kafka is not None:
         text = f"Kafka cannot be reached ({facts.kafka}): no event comes in and no outcome goes out."
-        said.append(Line(text, KAFKA))
+        said.append(Remark(text, KAFKA))
     if not facts.workers:
-        said.append(Line("No worker replica is running.", PRESENT))
+        said.append(Remark("No worker replica is running.", PRESENT))
     if facts.in_doubt:
         verb = "is" if facts.in_doubt == 1 else "are"
         text = f"{count(facts.in_doubt, 'flow')} {verb} in doubt: an operator must look at Tradovate and resolve."
-        said.append(Line(text, "/flows?state=in_doubt"))
+        said.append(Remark(text, "/flows?state=in_doubt"))
     if facts.bridges is not None and not (facts.bridges and facts.bridge_leads):
-        said.append(Line("No bridge is at work: signed agreements reach nobody until one is.", PRESENT))
+        said.append(Remark("No bridge is at work: signed agreements reach nobody until one is.", PRESENT))
     return said
 
 
-def _notices(facts: Facts) -> list[Line]:
-    said = [Line(_held(hold), HOLDS) for hold in facts.held if hold.scope.startswith(("pause:", "endpoint:"))]
+def _notices(facts: HeadlineFacts) -> list[Remark]:
+    said = [Remark(_held(hold), HOLDS) for hold in facts.held if hold.scope.startswith(("pause:", "endpoint:"))]
     if facts.budget_left <= 0:
         free = f"; the next call is free at {when(facts.budget_free_at)}" if facts.budget_free_at else ""
-        said.append(Line(f"The hour's budget is used up, but for revocations and sessions{free}.", BUDGET))
+        said.append(Remark(f"The hour's budget is used up, but for revocations and sessions{free}.", BUDGET))
     if facts.oldest is not None and facts.oldest > LATE:
         text = f"The oldest flow has waited for {_minutes(facts.oldest)}. {facts.oldest_why}"
-        said.append(Line(text, f"/flows/{facts.oldest_flow}" if facts.oldest_flow else OLDEST))
+        said.append(Remark(text, f"/flows/{facts.oldest_flow}" if facts.oldest_flow else OLDEST))
     if facts.missing:
         verb = "does" if len(facts.missing) == 1 else "do"
-        said.append(Line(f"{', '.join(facts.missing)} {verb} not answer any more.", PRESENT))
+        said.append(Remark(f"{', '.join(facts.missing)} {verb} not answer any more.", PRESENT))
     if facts.dead_letters:
         verb = "waits" if facts.dead_letters == 1 else "wait"
-        said.append(Line(f"{count(facts.dead_letters, 'dead letter')} {verb} to be looked at.", "/dead-letters"))
+        said.append(Remark(f"{count(facts.dead_letters, 'dead letter')} {verb} to be looked at.", "/dead-letters"))
     return said
 
 

@@ -15,7 +15,7 @@ from worker.ledger.database import Database, DatabaseError
 from worker.ledger.story import CallSeen
 from worker.operate.console.render import Renderer
 from worker.operate.console.requests import choice_of, id_of, number_of, text_of, time_of
-from worker.operate.console.session import Session
+from worker.operate.console.session import ConsoleSession
 from worker.operate.flow_reading import FlowFilter, newest
 from worker.operate.flow_timeline import RESULTS
 
@@ -32,7 +32,7 @@ class Lists:
     database: Database
     render: Renderer
 
-    async def flows(self, request: Request, session: Session) -> Response:
+    async def flows(self, request: Request, session: ConsoleSession) -> Response:
         """The newest flows that meet the filters, or what a search finds."""
         asked = {name: text_of(request, name) for name in ("q", "call", "since", "until")}
         asked |= {"state": choice_of(request, "state", STATES), "topic": choice_of(request, "topic", TOPICS)}
@@ -57,7 +57,7 @@ class Lists:
             away=away,
         )
 
-    async def calls(self, request: Request, session: Session) -> Response:
+    async def calls(self, request: Request, session: ConsoleSession) -> Response:
         """The last calls."""
         result = choice_of(request, "result", tuple(RESULTS))
         operation = text_of(request, "operation")

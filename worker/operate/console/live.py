@@ -12,9 +12,9 @@ from starlette.responses import Response, StreamingResponse
 
 from worker.ledger.database import DatabaseError
 from worker.operate.console.first_page import Glance, Overview
-from worker.operate.console.headline import Headline, Level, Line
+from worker.operate.console.headline import Headline, Level, Remark
 from worker.operate.console.render import Renderer
-from worker.operate.console.session import Session
+from worker.operate.console.session import ConsoleSession
 
 PARTS = ("headline", "clock", "flows", "oldest", "chart", "budget", "holds", "partner", "present", "kafka")
 """The parts of the page, each a template and an event of that name."""
@@ -35,12 +35,12 @@ class Live:
     stopping: asyncio.Event
     watchers: int = 0
 
-    async def page(self, request: Request, session: Session) -> Response:
+    async def page(self, request: Request, session: ConsoleSession) -> Response:
         """The first page; with the database away it says that, and comes alive when it is back."""
         glance, headline = await self._look()
         return self.render.page(request, "overview.html", session, glance=glance, headline=headline)
 
-    async def events(self, _request: Request, session: Session) -> Response:
+    async def events(self, _request: Request, session: ConsoleSession) -> Response:
         """The stream of what changes."""
         if self.watchers >= MOST_WATCHERS:
             return Response("Too many pages are open.", 503, {**self.render.headers, "retry-after": "30"})
@@ -52,10 +52,10 @@ class Live:
         try:
             glance = await self.overview()
         except DatabaseError as error:
-            return None, Headline(Level.BAD, Line(f"Everything waits for the database. {error.sentence}"))
+            return None, Headline(Level.BAD, Remark(f"Everything waits for the database. {error.sentence}"))
         return glance, glance.headline
 
-    async def _stream(self, session: Session) -> AsyncIterator[str]:
+    async def _stream(self, session: ConsoleSession) -> AsyncIterator[str]:
         shown: dict[str, str] = {}
         spoken = time.monotonic()
         try:

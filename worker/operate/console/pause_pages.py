@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.operate.console.render import Renderer
-from worker.operate.console.requests import Form, by_of, choice_of, reason_of
-from worker.operate.console.session import Session
-from worker.operate.holding import Holding, NotPaused
+from worker.operate.console.requests import SubmittedForm, by_of, choice_of, reason_of
+from worker.operate.console.session import ConsoleSession
+from worker.operate.holding import HoldActions, NotPaused
 from worker.operate.operator_note import NoteIncomplete, note_of
 from worker.partner.operations import ENDPOINTS
 
@@ -25,15 +25,17 @@ OPERATIONS = tuple(sorted(ENDPOINTS))
 class PausePages:
     """`wake` tells dispatch that calls may be made again."""
 
-    holding: Holding
+    holding: HoldActions
     render: Renderer
     wake: Callable[[], None] = field(default=lambda: None)
 
-    async def ask(self, action: str, request: Request, session: Session) -> Response:
+    async def ask(self, action: str, request: Request, session: ConsoleSession) -> Response:
         """The confirmation before the change."""
-        return self._form(action, request, session, Form({"operation": choice_of(request, "operation", OPERATIONS)}))
+        return self._form(
+            action, request, session, SubmittedForm({"operation": choice_of(request, "operation", OPERATIONS)})
+        )
 
-    async def act(self, action: str, request: Request, session: Session, form: Form) -> Response:
+    async def act(self, action: str, request: Request, session: ConsoleSession, form: SubmittedForm) -> Response:
         """The change."""
         operation = form.get("operation") or None
         if operation is not None and operation not in OPERATIONS:
@@ -53,7 +55,13 @@ class PausePages:
         return self.render.redirect("/#holds")
 
     def _form(
-        self, action: str, request: Request, session: Session, form: Form, error: str = "", status: int = 200
+        self,
+        action: str,
+        request: Request,
+        session: ConsoleSession,
+        form: SubmittedForm,
+        error: str = "",
+        status: int = 200,
     ) -> Response:
         return self.render.page(
             request,

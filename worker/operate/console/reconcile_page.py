@@ -15,7 +15,7 @@ from worker.ledger.reconcile_results import RunSeen
 from worker.operate.console.lists import PAGE
 from worker.operate.console.render import Renderer
 from worker.operate.console.requests import choice_of, number_of, text_of
-from worker.operate.console.session import Session
+from worker.operate.console.session import ConsoleSession
 
 KINDS = tuple(kind.value for kind in Kind)
 
@@ -27,7 +27,7 @@ class ReconcilePage:
     database: Database
     render: Renderer
 
-    async def page(self, request: Request, session: Session) -> Response:
+    async def page(self, request: Request, session: ConsoleSession) -> Response:
         """The counts, and the list of one kind."""
         kind = choice_of(request, "kind", KINDS)
         run: RunSeen | None = None

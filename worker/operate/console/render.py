@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from worker.operate.console import display
-from worker.operate.console.session import Session
+from worker.operate.console.session import ConsoleSession
 from worker.operate.flow_timeline import NOTHING_THERE, result_words
 from worker.version import VERSION
 
@@ -78,7 +78,7 @@ class Renderer:
         self,
         request: Request,
         template: str,
-        session: Session | None,
+        session: ConsoleSession | None,
         *,
         status: int = 200,
         headers: Mapping[str, str] = MappingProxyType({}),

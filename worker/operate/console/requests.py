@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from worker.errors import OperatorError
-from worker.operate.console.session import MOST_NAME, Session
+from worker.operate.console.session import MOST_NAME, ConsoleSession
 
 MOST_BYTES = 64 * 1024
 """Of a form: a reason, some ids and a token need a hundredth of it."""
@@ -30,7 +30,7 @@ class FormTooLarge(OperatorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class SubmittedForm:
     """A form's fields; of those with the same name the last."""
 
     fields: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -40,7 +40,7 @@ class Form:
         return self.fields.get(name, "")
 
 
-async def read_form(request: Request) -> Form:
+async def read_form(request: Request) -> SubmittedForm:
     """The form in the request's body. Raises `FormTooLarge`; what is no form at all is an empty one."""
     body = bytearray()
     async for chunk in request.stream():
@@ -50,16 +50,16 @@ async def read_form(request: Request) -> Form:
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
-        return Form()
-    return Form({name: text.replace("\0", "") for name, text in pairs})
+        return SubmittedForm()
+    return SubmittedForm({name: text.replace("\0", "") for name, text in pairs})
 
 
-def reason_of(form: Form) -> str:
+def reason_of(form: SubmittedForm) -> str:
     """Why an operator does something, from the field `reason`; empty when it is not said."""
     return " ".join(form.get("reason").split())[:MOST_REASON]
 
 
-def by_of(form: Form, session: Session) -> str:
+def by_of(form: SubmittedForm, session: ConsoleSession) -> str:
     """Who does it: the field `by`, or the name of the session."""
     return (" ".join(form.get("by").split()) or session.by or "console")[:MOST_NAME]
 

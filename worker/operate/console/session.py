@@ -28,7 +28,7 @@ MOST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class ConsoleSession:
     """An operator who has shown the token. `id` is random, `by` the name they gave (may be empty)."""
 
     id: str
@@ -54,7 +54,7 @@ class Signer:
         note = orjson.dumps([secrets.token_hex(16), int(now) + LIFE, by[:MOST_NAME]])
         return f"{_text(note)}.{_text(self._sign(self._keys[0], b'session', note))}"
 
-    def read(self, cookie: str, now: float) -> Session | None:
+    def read(self, cookie: str, now: float) -> ConsoleSession | None:
         """The session of a cookie of ours that has not run out."""
         try:
             note_text, _, signature_text = cookie.partition(".")
@@ -65,10 +65,10 @@ class Signer:
             if hmac.compare_digest(self._sign(key, b"session", note), signature):
                 session_id, until, by = orjson.loads(note)
                 csrf = _text(self._sign(key, b"csrf", session_id.encode()))
-                return Session(session_id, until, by, csrf) if now < until else None
+                return ConsoleSession(session_id, until, by, csrf) if now < until else None
         return None
 
-    def is_csrf(self, session: Session, given: str) -> bool:
+    def is_csrf(self, session: ConsoleSession, given: str) -> bool:
         """Whether a form was ours, and this session's."""
         asked = given.encode("utf-8", "surrogateescape")
         # Made under any of the keys: the form may be older than a change of SECRET_KEY.

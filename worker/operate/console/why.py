@@ -26,7 +26,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class CallConditions:
     """What keeps calls back just now. `windows`: operations that wait out the partner's maintenance, until when. What
     is left of the budget is left for operations that may not use the reserve.
     """
@@ -39,15 +39,15 @@ class World:
     windows: Mapping[str, datetime] = field(default_factory=dict)
 
 
-def world_of(stands: Standing, windows: Mapping[str, datetime]) -> World:
+def world_of(stands: Standing, windows: Mapping[str, datetime]) -> CallConditions:
     """As the ledger stands."""
     budget = stands.budget
-    return World(
+    return CallConditions(
         stands.now, stands.holds, budget.ordinary_left, budget.ordinary_minute_left, budget.free_again_at, windows
     )
 
 
-def why(step: Step | None, world: World) -> str:
+def why(step: Step | None, world: CallConditions) -> str:
     """One sentence."""
     if step is None:
         return "It is between two steps, or was left by a replica that died; it goes on within a minute."
@@ -63,7 +63,7 @@ def why(step: Step | None, world: World) -> str:
     return _later(step) if step.due > world.now else _ready(step, world)
 
 
-def _ready(step: Step, world: World) -> str:
+def _ready(step: Step, world: CallConditions) -> str:
     if (hold := _hold(step, world.held)) is not None:
         ending = f"until {when(hold.until)}" if hold.until else "until an operator ends it"
         return f"{step.operation} is held back {ending}: {hold.why}."

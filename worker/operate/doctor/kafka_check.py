@@ -14,7 +14,7 @@ from schemas.events import MdSigned
 from worker.kafka.admin import DEAD_LETTER_BYTES, TopicState, list_topics, record_limits
 from worker.kafka.security import client_options
 from worker.kafka.topics import INPUT_TOPICS, dead_letter_topic, is_dead_letter_topic
-from worker.operate.doctor.report import Finding, failed, ok, skipped, warning
+from worker.operate.doctor.findings import Finding, failed, ok, skipped, warning
 from worker.settings import KafkaSettings
 
 ANSWERS_WITHIN = 10.0

@@ -13,7 +13,7 @@ from worker.ledger.database import Database, DatabaseError
 from worker.ledger.environment import noted_environment
 from worker.ledger.invariants import INVARIANTS, violations
 from worker.ledger.state_summary import doubts, server_version, standing
-from worker.operate.doctor.report import Finding, failed, ok, skipped, warning
+from worker.operate.doctor.findings import Finding, failed, ok, skipped, warning
 from worker.settings import RunSettings
 
 OLDEST = 140_000

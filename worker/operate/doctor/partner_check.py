@@ -16,7 +16,7 @@ from schemas.times import Clock, utc_text
 from worker.ledger.budget import SESSION_SCOPE, Budget, Closed, Wanted
 from worker.ledger.call_log import begin_calls, finish_call, not_permitted
 from worker.ledger.database import Database
-from worker.operate.doctor.report import Finding, failed, ok, skipped, warning
+from worker.operate.doctor.findings import Finding, failed, ok, skipped, warning
 from worker.partner.client import PartnerClient
 from worker.partner.permission_classes import access_of
 from worker.replies import Answer, Domain, Misdirected, NotSent, Reply, Unauthorized

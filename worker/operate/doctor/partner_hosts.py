@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from schemas.times import Clock, utc_text
 from worker.ledger.state_summary import Standing
-from worker.operate.doctor.report import Finding, failed, ok, warning
+from worker.operate.doctor.findings import Finding, failed, ok, warning
 from worker.session import SessionKeeper
 from worker.settings import RunSettings
 

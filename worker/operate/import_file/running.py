@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-from worker.engine.imported import Given, Holding, Verdict
+from worker.engine.imported import Given, Holding, ImportVerdict
 from worker.ledger.imports import Imports, Overlay, Said
 from worker.ledger.rehearsal import Rehearsal
 from worker.operate.import_file.checking import Checks
-from worker.operate.import_file.reading import Line, Refused
+from worker.operate.import_file.file_lines import Line, Refused
 
 BLOCK = 1000
 """Lines that are checked and written together: ten full calls of each kind, and a transaction of some 100 ms, behind
@@ -71,8 +71,8 @@ class Run:
             if isinstance(said, str):
                 refused.append(_refused(holding.given, said))
             else:
-                counts.imported += said is Verdict.IMPORTED
-                counts.known += said is not Verdict.IMPORTED
+                counts.imported += said is ImportVerdict.IMPORTED
+                counts.known += said is not ImportVerdict.IMPORTED
         return refused
 
     async def _keep(self, right: Sequence[Holding], overlay: tuple[Overlay, ...]) -> Said:
@@ -81,10 +81,10 @@ class Run:
         if self.rehearsal is not None:
             self.rehearsal.keep(importing.changes())
             return said
-        good = [holding for holding, each in zip(right, said, strict=True) if each is Verdict.IMPORTED]
+        good = [holding for holding, each in zip(right, said, strict=True) if each is ImportVerdict.IMPORTED]
         written = iter(await self.imports.write(good) if good else ())
         # Another transaction may have been quicker with the same trader or order.
-        return [next(written) if each is Verdict.IMPORTED else each for each in said]
+        return [next(written) if each is ImportVerdict.IMPORTED else each for each in said]
 
 
 def _refused(line: Given, why: str) -> Refused:

@@ -17,7 +17,7 @@ from worker.engine.flows.days import renewal_after
 from worker.ledger.differences import Difference, Kind
 from worker.ledger.reconcile_view import LedgerTrader
 from worker.operate.reconcile.fixes import departs, fails, signs
-from worker.operate.reconcile.standing import Ended, Grant, Standing
+from worker.operate.reconcile.standing import Ended, Grant, TraderStanding
 from worker.partner.operations.departures import ENDED
 from worker.partner.operations.entitlements import in_force
 
@@ -30,7 +30,7 @@ RENEWS = (PLUGIN, *SUBSCRIPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class CompareRules:
     """`now`: the database's time. `days`: in which a trader should sign. `entitlement_id`: that of the settings."""
 
     now: datetime
@@ -77,7 +77,7 @@ def alive(row: Row) -> bool:
     return row.get("status") not in PERMISSION_ENDED and row.get("status") != "Requested"
 
 
-def may_be_billed(standing: Standing, seen: Tradovate) -> bool:
+def may_be_billed(standing: TraderStanding, seen: Tradovate) -> bool:
     """Whether it matters what the trader's user is billed for: nobody needs it, as far as it can be seen on DEMO.
 
     A trading permission that should be revoked (`permission_alive`) is no need: when it is, nobody would look again.
@@ -93,7 +93,9 @@ def renewing(seen: Tradovate, entity: str, today: date) -> bool:
     return any(not ENDED[entity](row, today) for row in seen.rows.get(entity, ()))
 
 
-def compare(trader: LedgerTrader, standing: Standing, seen: Tradovate, rules: Rules) -> Sequence[Difference]:
+def compare(
+    trader: LedgerTrader, standing: TraderStanding, seen: Tradovate, rules: CompareRules
+) -> Sequence[Difference]:
     """All differences of one trader. Raises `Unreadable` for rows that make no sense."""
     if seen.user_gone:
         return [*_user_gone(trader, standing)]
@@ -108,7 +110,7 @@ def _over(row: Row) -> bool:
     return row.get("status") in PERMISSION_ENDED
 
 
-def _user_gone(trader: LedgerTrader, standing: Standing) -> Iterator[Difference]:
+def _user_gone(trader: LedgerTrader, standing: TraderStanding) -> Iterator[Difference]:
     under_way = standing.busy & {"trader.purchased", "trader.failed", "trader.left", "account.assigned"}
     if standing.active and not under_way:
         count = len(standing.active)
@@ -119,7 +121,7 @@ def _user_gone(trader: LedgerTrader, standing: Standing) -> Iterator[Difference]
         yield Difference(Kind.USER_MISSING, text, trader.trader_id, trader.user_id)
 
 
-def _permissions(trader: LedgerTrader, standing: Standing, seen: Tradovate) -> Iterator[Difference]:
+def _permissions(trader: LedgerTrader, standing: TraderStanding, seen: Tradovate) -> Iterator[Difference]:
     if standing.busy & {"trader.failed", "trader.left", "account.assigned"}:
         return
     for grant in standing.grants:
@@ -129,7 +131,7 @@ def _permissions(trader: LedgerTrader, standing: Standing, seen: Tradovate) -> I
             yield from _alive(trader, standing, grant, seen)
 
 
-def _alive(trader: LedgerTrader, standing: Standing, grant: Grant, seen: Tradovate) -> Iterator[Difference]:
+def _alive(trader: LedgerTrader, standing: TraderStanding, grant: Grant, seen: Tradovate) -> Iterator[Difference]:
     why = {
         Ended.FAILED: "failed",
         Ended.LEFT: "left",
@@ -169,7 +171,9 @@ def _missing(trader: LedgerTrader, grant: Grant, seen: Tradovate) -> Iterator[Di
     yield _about(Kind.PERMISSION_MISSING, text, trader, grant)
 
 
-def _signature(trader: LedgerTrader, standing: Standing, seen: Tradovate, rules: Rules) -> Iterator[Difference]:
+def _signature(
+    trader: LedgerTrader, standing: TraderStanding, seen: Tradovate, rules: CompareRules
+) -> Iterator[Difference]:
     trades = [each for each in standing.active if usable(seen.on(each.account_id))]
     if not trades or PLUGIN not in seen.rows or standing.busy & {"md.signed", "trader.left"}:
         return
@@ -195,7 +199,9 @@ def _signature(trader: LedgerTrader, standing: Standing, seen: Tradovate, rules:
     yield _about(Kind.UNSIGNED, text, trader, bought)
 
 
-def _billed(trader: LedgerTrader, standing: Standing, seen: Tradovate, rules: Rules) -> Iterator[Difference]:
+def _billed(
+    trader: LedgerTrader, standing: TraderStanding, seen: Tradovate, rules: CompareRules
+) -> Iterator[Difference]:
     if not may_be_billed(standing, seen) or not all(map(_over, seen.live)):
         return
     renews = [entity for entity in RENEWS if renewing(seen, entity, rules.today)]

@@ -16,13 +16,13 @@ from worker.operate.reconcile.compare import (
     PERMISSION,
     PLUGIN,
     SUBSCRIPTIONS,
+    CompareRules,
     Row,
-    Rules,
     Tradovate,
     may_be_billed,
     renewing,
 )
-from worker.operate.reconcile.standing import Grant, Standing
+from worker.operate.reconcile.standing import Grant, TraderStanding
 from worker.partner.operation import Unreadable
 from worker.partner.single_reads import folded
 from worker.replies import Domain
@@ -60,7 +60,7 @@ class Known:
     """A trader as the ledger has it, and what follows from that."""
 
     trader: LedgerTrader
-    standing: Standing
+    standing: TraderStanding
 
     @property
     def user(self) -> int:
@@ -69,16 +69,16 @@ class Known:
 
 
 @dataclass(slots=True)
-class Reading:
+class PageReading:
     """What Tradovate has of the users of one page of traders. `unread`: users of whom something could not be read."""
 
     reads: Reads
-    rules: Rules
+    rules: CompareRules
     seen: dict[int, Tradovate]
     unread: set[int]
 
     @classmethod
-    async def of(cls, reads: Reads, rules: Rules, known: Sequence[Known]) -> Reading:
+    async def of(cls, reads: Reads, rules: CompareRules, known: Sequence[Known]) -> PageReading:
         """Reads what the comparison of these traders needs."""
         made = cls(reads, rules, {each.user: Tradovate() for each in known}, set())
         trades = next((each.user for each in known if each.standing.active), None)

@@ -44,7 +44,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TraderStanding:
     """What the ledger says of one trader. `signed`: entitlements that signatures brought, or should have brought.
     `busy`: topics of events that are not finished; what they change is in progress. `graduate`: has, or may have, a
     funded account on LIVE.
@@ -63,13 +63,13 @@ class Standing:
         return [each for each in self.grants if each.ended is None]
 
 
-def standing(trader: LedgerTrader) -> Standing:
+def standing(trader: LedgerTrader) -> TraderStanding:
     """What follows from all that the ledger has of a trader."""
     since = max((each.since for each in trader.departures if each.begun_at is not None), default=None)
     signatures = [each for each in trader.flows if _is_signature(each, since)]
     remembered = trader.signed_at is not None and (since is None or trader.signed_at > since)
     signed = {each.entitlement_id for each in signatures} | ({trader.entitlement_id} if remembered else set())
-    return Standing(
+    return TraderStanding(
         tuple(_grants(trader)),
         frozenset(each for each in signed if each is not None),
         bool(signatures) or remembered,

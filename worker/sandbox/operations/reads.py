@@ -20,7 +20,7 @@ NOT_FOUND = raw(404)
 
 
 @dataclass(frozen=True, slots=True)
-class Entity:
+class ReadableEntity:
     """One kind of entity: where it is kept, on which domain it is seen, which queries it has."""
 
     table: Callable[[World], Table]
@@ -53,22 +53,22 @@ def _risk_seen(call: Call, row: Row) -> bool:
 
 
 ENTITIES = {
-    "user": Entity(_USERS, f"{_NAMED} finds"),
-    "account": Entity(lambda w: w.accounts, f"{_NAMED} finds deps ldeps", ("demo",), _USERS),
-    "tradingpermission": Entity(lambda w: w.permissions, _OF_USER, ("demo",), _USERS),
-    "contactinfo": Entity(lambda w: w.contacts, "item items deps ldeps", ("live",), _USERS),
-    "tradovatesubscription": Entity(lambda w: w.subscriptions, _OF_USER, ("live",), _USERS),
-    "tradovatesubscriptionplan": Entity(lambda w: w.plans, _NAMED),
-    "userplugin": Entity(lambda w: w.plugins, _OF_USER, ("live",), _USERS),
-    "entitlement": Entity(lambda w: w.entitlements, "item items list find"),
-    "marketdatasubscription": Entity(lambda w: w.market_data, _OF_USER, ("live",), _USERS),
-    "marketdatasubscriptionplan": Entity(lambda w: w.market_data_plans, _NAMED),
-    "adminalertsignal": Entity(lambda w: w.signals, _OF_USER, master=lambda w: w.alerts, only=_signal_seen),
-    "adminalert": Entity(lambda w: w.alerts, f"{_NAMED} finds"),
-    "accountriskstatus": Entity(
+    "user": ReadableEntity(_USERS, f"{_NAMED} finds"),
+    "account": ReadableEntity(lambda w: w.accounts, f"{_NAMED} finds deps ldeps", ("demo",), _USERS),
+    "tradingpermission": ReadableEntity(lambda w: w.permissions, _OF_USER, ("demo",), _USERS),
+    "contactinfo": ReadableEntity(lambda w: w.contacts, "item items deps ldeps", ("live",), _USERS),
+    "tradovatesubscription": ReadableEntity(lambda w: w.subscriptions, _OF_USER, ("live",), _USERS),
+    "tradovatesubscriptionplan": ReadableEntity(lambda w: w.plans, _NAMED),
+    "userplugin": ReadableEntity(lambda w: w.plugins, _OF_USER, ("live",), _USERS),
+    "entitlement": ReadableEntity(lambda w: w.entitlements, "item items list find"),
+    "marketdatasubscription": ReadableEntity(lambda w: w.market_data, _OF_USER, ("live",), _USERS),
+    "marketdatasubscriptionplan": ReadableEntity(lambda w: w.market_data_plans, _NAMED),
+    "adminalertsignal": ReadableEntity(lambda w: w.signals, _OF_USER, master=lambda w: w.alerts, only=_signal_seen),
+    "adminalert": ReadableEntity(lambda w: w.alerts, f"{_NAMED} finds"),
+    "accountriskstatus": ReadableEntity(
         lambda w: w.risk_statuses, _OF_USER, ("demo",), lambda w: w.accounts, _risk_seen, of_risks=True
     ),
-    "useraccountautoliq": Entity(
+    "useraccountautoliq": ReadableEntity(
         lambda w: w.auto_liqs, _OF_USER, ("demo",), lambda w: w.accounts, _risk_seen, of_risks=True
     ),
 }
@@ -96,7 +96,7 @@ def _missing(call: Call, name: str, title: str) -> Reply:
     return violations(call.config, [(name, f"{title} should be specified")])
 
 
-def _item(entity: Entity, call: Call) -> Reply:
+def _item(entity: ReadableEntity, call: Call) -> Reply:
     row_id = _id(call, "id")
     if row_id is None:
         return _missing(call, "id", "Id")
@@ -105,7 +105,7 @@ def _item(entity: Entity, call: Call) -> Reply:
     return Reply(data=found[0]) if found else NOT_FOUND
 
 
-def _items(entity: Entity, call: Call) -> Reply:
+def _items(entity: ReadableEntity, call: Call) -> Reply:
     ids = _ids(call, "ids")
     if ids is None:
         return _missing(call, "ids", "Ids")
@@ -116,7 +116,7 @@ def _items(entity: Entity, call: Call) -> Reply:
     return Reply(data=found[::-1] if call.config.items_reversed else found)
 
 
-def _find(entity: Entity, call: Call) -> Reply:
+def _find(entity: ReadableEntity, call: Call) -> Reply:
     name = call.query.get("name", call.body.get("name"))
     if not name:
         return _missing(call, "name", "Name")
@@ -139,7 +139,7 @@ def _nothing(call: Call) -> Reply:
             return raw(200)
 
 
-def _finds(entity: Entity, call: Call) -> Reply:
+def _finds(entity: ReadableEntity, call: Call) -> Reply:
     if not call.config.finds_supported:
         return NOT_FOUND
     value: Any = call.query.get("names", call.body.get("names"))
@@ -156,11 +156,11 @@ def _finds(entity: Entity, call: Call) -> Reply:
     return Reply(data=rows[::-1] if call.config.finds_reversed else rows)
 
 
-def _list(entity: Entity, call: Call) -> Reply:
+def _list(entity: ReadableEntity, call: Call) -> Reply:
     return Reply(data=entity.rows(call, entity.table(call.world).visible()))
 
 
-def _dependents(entity: Entity, call: Call, masters: list[int]) -> Reply:
+def _dependents(entity: ReadableEntity, call: Call, masters: list[int]) -> Reply:
     table, master_table = entity.table(call.world), entity.master
     if call.config.deps_unknown_master == "404" and master_table is not None:
         known = master_table(call.world)
@@ -171,17 +171,17 @@ def _dependents(entity: Entity, call: Call, masters: list[int]) -> Reply:
     return Reply(data=[*strange, *found])
 
 
-def _deps(entity: Entity, call: Call) -> Reply:
+def _deps(entity: ReadableEntity, call: Call) -> Reply:
     master = _id(call, "masterid")
     return _missing(call, "masterid", "Masterid") if master is None else _dependents(entity, call, [master])
 
 
-def _ldeps(entity: Entity, call: Call) -> Reply:
+def _ldeps(entity: ReadableEntity, call: Call) -> Reply:
     masters = _ids(call, "masterids")
     return _missing(call, "masterids", "Masterids") if masters is None else _dependents(entity, call, masters)
 
 
-def _suggest(entity: Entity, call: Call) -> Reply:
+def _suggest(entity: ReadableEntity, call: Call) -> Reply:
     wanted, most = call.query.get("t", call.body.get("t")), _id(call, "l")
     if not wanted:
         return _missing(call, "t", "T")
@@ -195,7 +195,7 @@ def _suggest(entity: Entity, call: Call) -> Reply:
     return Reply(data=found[:most])
 
 
-_VERBS: dict[str, Callable[[Entity, Call], Reply]] = {
+_VERBS: dict[str, Callable[[ReadableEntity, Call], Reply]] = {
     "item": _item,
     "items": _items,
     "find": _find,
@@ -207,7 +207,7 @@ _VERBS: dict[str, Callable[[Entity, Call], Reply]] = {
 }
 
 
-def _operation(entity: Entity, verb: str) -> Operation:
+def _operation(entity: ReadableEntity, verb: str) -> Operation:
     answer = _VERBS[verb]
     return Operation(lambda call: answer(entity, call), writes=False, risks="Read" if entity.of_risks else "")
 

@@ -33,12 +33,12 @@ from worker.operate.console.pause_pages import PausePages
 from worker.operate.console.reconcile_page import ReconcilePage
 from worker.operate.console.render import HEADERS, Renderer
 from worker.operate.console.session import Signer
-from worker.operate.console.why import World, world_of
+from worker.operate.console.why import CallConditions, world_of
 from worker.operate.dead_letter_reading import DeadLetterReader
 from worker.operate.dead_letter_settling import DeadLetterSettling
 from worker.operate.event_again import EventReader
 from worker.operate.flow_repair import FlowRepair
-from worker.operate.holding import Holding
+from worker.operate.holding import HoldActions
 from worker.partner.operations import OPERATIONS
 from worker.settings import RunSettings
 
@@ -86,7 +86,7 @@ class Console:
         lists = Lists(self.database, render)
         letters = DeadLetterPages(DeadLetterSettling(reader, self.producer), kafka, render)
         flows = FlowPages(self.database, render, FlowRepair(self.ledger, events), self._world, self.wake)
-        pausing = PausePages(Holding(self.database), render, self.wake)
+        pausing = PausePages(HoldActions(self.database), render, self.wake)
         page, action = guard.page, guard.action
         dead = "/dead-letters/{topic}/{partition:int}/{offset:int}"
         self.routes = [
@@ -122,7 +122,7 @@ class Console:
         end = window_end(now) if self.settings.tradovate_maintenance else None
         return {} if end is None else {name: end for name, each in OPERATIONS.items() if each.limits.maintenance}
 
-    async def _world(self) -> World:
+    async def _world(self) -> CallConditions:
         stands = await standing(self.database, self.budget)
         return world_of(stands, self._windows(stands.now))
 

@@ -16,7 +16,7 @@ from schemas.times import Clock
 from worker.cli._output import printable
 from worker.ledger.audit import Line
 
-__all__ = ["COLUMNS", "Format", "Writer"]
+__all__ = ["COLUMNS", "Format", "LineWriter"]
 
 
 class Format(StrEnum):
@@ -38,7 +38,7 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the beginning of a formula. Tabs and line ends, which do too, are written as escapes."""
 
 
-class Writer:
+class LineWriter:
     """Writes lines to standard output, as UTF-8 whatever the terminal's encoding is."""
 
     def __init__(self, form: Format, clock: Clock, *, bom: bool = False) -> None:

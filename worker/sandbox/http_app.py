@@ -19,7 +19,7 @@ from worker.sandbox.served_hosts import Arrival, Places
 from worker.sandbox.socket_edge import run_socket
 
 if TYPE_CHECKING:
-    from worker.sandbox.core import Exchange
+    from worker.sandbox.core import ServedCall
     from worker.sandbox.operation import Domain
 
 __all__ = ["CUT_EXTENSION", "ConnectionCutError", "Sandbox"]
@@ -79,7 +79,7 @@ class Sandbox:
         return reply
 
     async def _pause(
-        self, core: Core, exchange: Exchange, seconds: float, gone: Callable[[float], Awaitable[bool]]
+        self, core: Core, exchange: ServedCall, seconds: float, gone: Callable[[float], Awaitable[bool]]
     ) -> None:
         begun = time.monotonic()
         if await gone(seconds):

@@ -22,7 +22,7 @@ _WIDE = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"), (code
 _HINT = f"the columns are {', '.join(COLUMNS)}"
 
 
-class FileUnusable(OperatorError):
+class ImportFileRefused(OperatorError):
     """The file cannot be read, or not from here on. What was done stands."""
 
     def __init__(self, sentence: str, code: int = 2) -> None:
@@ -44,12 +44,12 @@ Line = Given | Refused
 
 
 def lines(stream: BinaryIO, account_name: Callable[[str], str], note: Callable[[str], None]) -> Iterator[Line]:
-    """The lines of a file; `note` gets what an operator should know of it. Raises `FileUnusable`."""
+    """The lines of a file; `note` gets what an operator should know of it. Raises `ImportFileRefused`."""
     begins, buffered = _begins(stream)
     encoding = next((name for mark, name in _WIDE if begins.startswith(mark)), "utf-8")
     first = begins.decode(encoding, errors="ignore").lstrip("\ufeff \t\r\n")[:1]
     if first == "[":
-        raise FileUnusable("The file is one JSON array; give one object a line: `jq -c '.[]' FILE`.")
+        raise ImportFileRefused("The file is one JSON array; give one object a line: `jq -c '.[]' FILE`.")
     text = io.TextIOWrapper(buffered, encoding, errors="surrogateescape", newline="")
     found = _json_lines(text, note) if first == "{" else _table(text, note)
     try:
@@ -85,7 +85,7 @@ def _table(text: io.TextIOWrapper, note: Callable[[str], None]) -> Iterator[tupl
         if head.strip():
             break
     else:
-        raise FileUnusable(f"The file is empty; its first line must name the columns: {_HINT}.")
+        raise ImportFileRefused(f"The file is empty; its first line must name the columns: {_HINT}.")
     delimiter = None
     if head.strip().lower().startswith("sep=") and len(head.strip()) == len("sep=;"):
         delimiter, head, before = head.strip()[-1], next(text, ""), before + 1
@@ -101,7 +101,7 @@ def _table(text: io.TextIOWrapper, note: Callable[[str], None]) -> Iterator[tupl
             return
         except csv.Error as error:
             sentence = f"Line {number} and what follows cannot be read ({error}): a quote may not be closed."
-            raise FileUnusable(f"{sentence} The lines before it are done.", 1) from None
+            raise ImportFileRefused(f"{sentence} The lines before it are done.", 1) from None
         if not any(cell.strip() for cell in row):
             continue
         if len(row) > len(cells) and any(cell.strip() for cell in row[len(cells) :]):
@@ -132,12 +132,12 @@ def _header(cells: Sequence[str], note: Callable[[str], None]) -> list[str | Non
     columns = _columns(cells)
     named = [name for name in columns if name is not None]
     if not named:
-        raise FileUnusable(f"The first line names no column that is known; {_HINT}.")
+        raise ImportFileRefused(f"The first line names no column that is known; {_HINT}.")
     if twice := next((name for name in named if named.count(name) > 1), None):
-        raise FileUnusable(f"The column {twice} is there twice.")
+        raise ImportFileRefused(f"The column {twice} is there twice.")
     _misspelt([cell for cell, name in zip(cells, columns, strict=True) if name is None], named, note)
     if "traderId" not in named or not {"userId", "userName"} & set(named):
-        raise FileUnusable(f"The file needs the columns traderId, and userId or userName; {_HINT}.")
+        raise ImportFileRefused(f"The file needs the columns traderId, and userId or userName; {_HINT}.")
     return columns
 
 
@@ -146,7 +146,7 @@ def _misspelt(others: Sequence[str], named: Sequence[str], note: Callable[[str],
     missing = {_folded(name): name for name in COLUMNS if name not in named}
     for cell in others:
         if near := get_close_matches(_folded(cell), missing, n=1, cutoff=0.8):
-            raise FileUnusable(f'There is no column "{cell.strip()[:40]}"; did you mean {missing[near[0]]}?')
+            raise ImportFileRefused(f'There is no column "{cell.strip()[:40]}"; did you mean {missing[near[0]]}?')
     if unused := [cell.strip()[:40] for cell in others if cell.strip()]:
         note(f"Columns that are not used: {', '.join(unused)}.")
 

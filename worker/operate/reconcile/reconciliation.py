@@ -16,10 +16,10 @@ from worker.ledger import reconcile_runs, reconcile_view
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.ledger.differences import Difference
 from worker.ledger.reconcile_results import RunSeen
-from worker.ledger.reconcile_runs import LEASE, Run
+from worker.ledger.reconcile_runs import LEASE, ReconcileRun
 from worker.ledger.reconcile_view import LedgerTrader
-from worker.operate.reconcile.compare import Rules, compare
-from worker.operate.reconcile.reading import Known, Reading, Reads
+from worker.operate.reconcile.compare import CompareRules, compare
+from worker.operate.reconcile.reading import Known, PageReading, Reads
 from worker.operate.reconcile.standing import standing
 from worker.operate.reconcile.unknown_accounts import unknown_accounts
 from worker.partner.operation import Unreadable
@@ -52,16 +52,16 @@ class Reconciliation:
     page: int = PAGE
     _counted: int = field(default=0)
 
-    async def begin(self) -> Run:
+    async def begin(self) -> ReconcileRun:
         """Begins a run, or goes on with one that was interrupted. Raises `RunTaken`."""
 
-        async def work(connection: Connection) -> Run:
+        async def work(connection: Connection) -> ReconcileRun:
             await self.database.clock.read(connection)
             return await reconcile_runs.begin(connection, days=self.days, listed=self.listed, by=self.by)
 
         return await self.database.atomically(work)
 
-    async def run(self, run: Run) -> RunSeen:
+    async def run(self, run: ReconcileRun) -> RunSeen:
         """Compares everything that is left of the run, and ends it. Whatever ends this earlier leaves the run to the
         next command. Raises `RunTaken`, what the reads raise, and `DatabaseError`.
         """
@@ -81,7 +81,7 @@ class Reconciliation:
                 async with self.database.connection() as connection:
                     await reconcile_runs.give_back(connection, run)
 
-    async def _work(self, run: Run) -> RunSeen:
+    async def _work(self, run: ReconcileRun) -> RunSeen:
         began, cursor = time.monotonic(), run.cursor
         while traders := await self._page(cursor):
             cursor = traders[-1].trader_id
@@ -95,7 +95,7 @@ class Reconciliation:
             await self._write(run, found, None, 0, 0)
         return await self.database.atomically(lambda connection: reconcile_runs.finish(connection, run))
 
-    async def _compare_found_again(self, run: Run) -> None:
+    async def _compare_found_again(self, run: ReconcileRun) -> None:
         """What was found a while ago may have been fixed since."""
         after: str | None = None
         while ids := await self._found_so_far(run, after):
@@ -111,7 +111,7 @@ class Reconciliation:
         async with self.database.connection() as connection:
             return await reconcile_view.again(connection, trader_ids)
 
-    async def _found_so_far(self, run: Run, after: str | None) -> list[str]:
+    async def _found_so_far(self, run: ReconcileRun, after: str | None) -> list[str]:
         async with self.database.connection() as connection:
             return await reconcile_runs.found_so_far(connection, run, after, self.page)
 
@@ -134,8 +134,8 @@ class Reconciliation:
 
     async def _compare_once(self, traders: Sequence[LedgerTrader]) -> tuple[dict[str, Sequence[Difference]], set[int]]:
         known = [Known(each, standing(each)) for each in traders]
-        rules = Rules(self.database.clock.now(), self.days, self.entitlement_id)
-        reading = await Reading.of(self.reads, rules, known)
+        rules = CompareRules(self.database.clock.now(), self.days, self.entitlement_id)
+        reading = await PageReading.of(self.reads, rules, known)
         found: dict[str, Sequence[Difference]] = {}
         for each in known:
             if each.user in reading.unread:
@@ -151,7 +151,7 @@ class Reconciliation:
 
     async def _write(
         self,
-        run: Run,
+        run: ReconcileRun,
         found: Sequence[Difference],
         cursor: str | None,
         traders: int,
@@ -177,7 +177,7 @@ class Reconciliation:
         await self.database.atomically(work)
         self._counted = calls
 
-    async def _keep(self, run: Run) -> None:
+    async def _keep(self, run: ReconcileRun) -> None:
         """Keeps the run for this command. Raises `RunTaken`."""
         while True:
             await asyncio.sleep(EXTEND_EVERY)
