@@ -16,7 +16,7 @@
     │   │   ├── ExportIncomplete    cli/_flows_export.py                 the database failed before the last line
     │   │   ├── SchemaUnusable      cli/db.py                            `run` would not start on this schema
     │   │   ├── ReplayIncomplete    cli/dlq.py                           Kafka has not accepted some dead letters
-    │   │   ├── FileMissing         cli/send.py                          no file with events, and no pipe
+    │   │   ├── FileMissing         cli/_errors.py                       no file with events, and no pipe
     │   │   ├── NothingToSend       cli/send.py                          a file without an event
     │   │   ├── EventsRefused       cli/send.py                          some events are bad, and none was sent
     │   │   ├── SendInterrupted     cli/send.py                          Kafka failed after some events

@@ -11,7 +11,7 @@ from worker.engine.flows.passed import Subaccount
 from worker.engine.flows.purchased import Purchased
 from worker.engine.flows.requested import PermissionRequest
 from worker.engine.flows.reset import Reset
-from worker.engine.flows.risk import RiskChange
+from worker.engine.flows.risk import RiskUpdate
 from worker.engine.flows.signed import Entitlement
 
 FLOWS: Mapping[str, Flow] = {
@@ -25,7 +25,7 @@ FLOWS: Mapping[str, Flow] = {
         Assignment(),
         PermissionRequest(),
         Reset(),
-        RiskChange(),
+        RiskUpdate(),
         LOCKED,
         UNLOCKED,
     )

@@ -33,7 +33,7 @@ RETRY_FOR = timedelta(minutes=2)
 """For how long one reading of the limits is sent; then they are read again. Shorter than `FRESH`."""
 
 
-class RiskChange:
+class RiskUpdate:
     """Limits are changed."""
 
     topic = "risk.changed"
