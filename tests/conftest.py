@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 import hypothesis
 import pytest
+import structlog
 from xdist.remote import Producer
 
 from tests.support.kafka import Broker, KafkaServer, why_no_java
@@ -32,6 +33,10 @@ from worker.ledger import schema
 # A small machine under load may take long over one example; what hangs is ended by the time limit of the test.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
+
+# A program that has not set up its log draws tracebacks with the values of all variables: seconds for a long one.
+_PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
 
 # What is collected lives as long as the run: the collector of garbage would look at all of it again and again.
 gc.disable()
@@ -77,6 +82,8 @@ _ON_BOTH = {
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test of such a module runs twice."""
+    if metafunc.definition.get_closest_marker("slow"):
+        return  # what takes long sends no statement that others of the module do not send
     if metafunc.module.__name__ in _ON_BOTH and "databases" in metafunc.fixturenames:
         metafunc.parametrize("databases", ["embedded", "system"], indirect=True, scope="session")
 

@@ -86,7 +86,7 @@ class Simulation:
         failed = self.fails(numbers, now)
         reply = self.reply if failed else Answer({"results": rows})
         operation, items = OPERATIONS[self.operation], [self.item] * len(steps)
-        _, result = read_reply(operation, reply, items)
+        _, result = read_reply(operation, reply, items, denied=True)  # the token is good
         sent = sent_steps(operation, steps, items)
         moves = after_call(self._timing(steps), rules_of(operation), result, sent, seconds=0.0, call_id=call_id)
         if failed:

@@ -25,11 +25,12 @@ def restored() -> Iterator[None]:
     """Leaves the process's logging as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    ours = structlog.get_config()
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
+    structlog.configure(**ours)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:

@@ -123,10 +123,12 @@ def test_every_good_item_is_done_and_no_bad_one_is(bad: set[int], count: int) ->
 
 def test_a_missing_permission_of_the_key_is_distinguished_from_another_firms_item() -> None:
     """401 whenever one item is in the call: the others go through; 401 for all: all wait, and none is rejected."""
-    settled = Simulation(poison(42), reply=Unauthorized("Access is denied"))
-    settled.arrive(100)
-    settled.run(HOUR)
-    assert not settled.given_up
+    for fails, done in ((poison(42), set(range(100)) - {42}), (outage(2 * HOUR), set[int]())):
+        settled = Simulation(fails, reply=Unauthorized("Access is denied"))
+        settled.arrive(100)
+        settled.run(HOUR)
+        assert set(settled.done) == done
+        assert not settled.given_up
 
 
 def test_a_step_that_fails_by_itself_and_asks_for_several_things_is_divided() -> None:
