@@ -131,6 +131,7 @@ class SmallWorld:
         self.flows: dict[uuid.UUID, FlowRow] = {}
         self.steps: dict[int, Step] = {}
         self.outcomes: list[Outcome] = []
+        self.made: list[tuple[str, uuid.UUID]] = []  # calls that reached the partner, in their order: whose they were
         self.late: dict[int, Callable[[], Reply]] = {}
         self._numbers = itertools.count(1)
         self._places = itertools.count(1)
@@ -208,6 +209,8 @@ class SmallWorld:
             if step.state is StepState.WAITING:
                 step.due = self.now
             elif not lost_lately or step.memory.retrying.look_ups:
+                if step.id in self.late:  # the settle time has passed
+                    self.happen(step.id)
                 step.state = StepState.REFUSED
                 number = next(self._numbers)
                 self.steps[number] = Step(number, flow_id, PLAN, StepState.WAITING, self.now, step.trader_key)
@@ -280,6 +283,7 @@ class SmallWorld:
         body = orjson.dumps(operation.request([item]))
 
         def effect() -> Reply:
+            self.made.append((operation.name, step.flow_id))
             return self.partner(operation.domain, operation.path, b"", body)
 
         match fate:
