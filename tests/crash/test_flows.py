@@ -54,6 +54,33 @@ async def test_a_kill_in_a_revocation_leaves_nobody_trading(real_stage: Stages) 
 
 @pytest.mark.crash
 @at_once
+async def test_a_kill_in_a_lock_or_a_change_of_limits_loses_neither(real_stage: Stages) -> None:
+    """Killed between the call and its record, the account is locked all the same, and its limits are the event's."""
+
+    async def one(topic: str, point: str, **event: Any) -> None:
+        firm, outcome = await _killed(real_stage, point, topic, {"accountId": None, **event})
+        assert outcome["status"] == "succeeded", point
+        world, account = firm.stage.partner.sandbox.core.world, outcome["accountId"]
+        if topic == "account.locked":
+            assert world.risk_statuses.rows[account]["adminAction"] == "LockTradingImmediately"
+        else:
+            assert world.auto_liqs.rows[account]["dailyLossAutoLiq"] == 900
+        one_outcome_an_event(firm.stage)
+        await nothing_stuck(firm.stage)
+        never_together(firm.stage)
+
+    lock = {"action": "lock", "reason": "r"}
+    await together(
+        {
+            "locked before": one("account.locked", "before_call:1", **lock),
+            "locked after": one("account.locked", "after_call:1", **lock),
+            "changed after": one("risk.changed", "after_call:1", postTradeRisk={"dailyLossAutoLiq": 900}),
+        }
+    )
+
+
+@pytest.mark.crash
+@at_once
 async def test_a_kill_in_an_entitlement_buys_it_once(real_stage: Stages) -> None:
     """The entitlement is there once, whatever point a replica is killed at."""
 
