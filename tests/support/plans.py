@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -99,12 +98,12 @@ class _Explaining(Connection):
         if alone:
             await super().begin()
         await super().execute("savepoint explained")
-        text = await super().fetchval(f"explain (analyze, buffers, timing off, format json) {query}", *arguments)
+        found = await super().fetchval(f"explain (analyze, buffers, timing off, format json) {query}", *arguments)
         await super().execute("rollback to explained")
         if alone:
             await super().roll_back()
-        (found,) = json.loads(text)
-        self._seen.append(Seen(query, found["Plan"], found["Execution Time"]))
+        plan = found[0]
+        self._seen.append(Seen(query, plan["Plan"], plan["Execution Time"]))
 
 
 @dataclass

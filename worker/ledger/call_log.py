@@ -17,6 +17,7 @@ from worker.ledger import holds, host_table
 from worker.ledger.budget import HOUR, Budget, Closed, Wanted, room_for
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
+from worker.ledger.statement import Part, Rows
 from worker.replies import Answer, Misdirected, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 BEGIN_LOCK = 5_471_903_311_867_204_029
@@ -131,8 +132,7 @@ async def finish_call(
                 STREAK,
             )
         case Answer() | Refusal() if call["kind"] != "session":
-            await conn.execute(_CALMED)
-            await conn.execute(host_table.PROVEN, call_id)
+            await calm(conn, call_id)
         case _:
             pass
 
@@ -178,13 +178,36 @@ FAIR = (Answer, Refusal)
 """Replies that say nothing of the session, of lock-outs or of penalties."""
 
 
-async def finish_answered(conn: Connection, call_id: int, reply: Reply) -> None:
-    """What `finish_call` does for an ordinary call with a reply of `FAIR`.
+def ended_rows(call: tuple[int, Reply] | None) -> Rows:
+    """The rows of `ENDED_CALL`."""
+    if call is None:
+        return ()
+    return [dict(zip(("id", "result", "http_status", "error"), _over(*call), strict=True))]
 
-    Its locks come after those of traders, orders and steps: a transaction that holds a call or the session waits for
-    none of these.
+
+ENDED_CALL = Part(
+    "ended_call",
     """
-    await conn.execute(_OVER, *_over(call_id, reply))
+with ended as materialized (
+    select * from json_to_recordset(:rows) as ended (id bigint, result text, http_status int, error text))
+update call set finished_at = clock_timestamp(), result = ended.result, http_status = ended.http_status,
+    error = ended.error
+from ended
+where call.id = any(array(select id from ended)) and call.id = ended.id and finished_at is null
+returning exists (select from session where streak <> 0)
+    or exists (select from host where doubt is not null or hops > 0) as calms
+""",
+    "bool_or(calms)",
+)
+"""What `finish_call` does for an ordinary call with a reply of `FAIR`; true when `calm` has something to do.
+
+Its locks come after those of traders, orders and steps: a transaction that holds a call or the session waits for none
+of these.
+"""
+
+
+async def calm(conn: Connection, call_id: int) -> None:
+    """After a reply of `FAIR`: the session is not suspect for the calls before, and the host is the right one."""
     await conn.execute(_CALMED)
     await conn.execute(host_table.PROVEN, call_id)
 

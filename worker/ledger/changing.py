@@ -6,10 +6,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from worker.engine.changes import Changes
-from worker.ledger import departures, flows, orders, outbox, steps, traders, turns
+from worker.ledger import call_log, departures, flows, orders, outbox, statement, steps, traders, turns
 from worker.ledger.crypto import Vault
-from worker.ledger.database import Connection
+from worker.ledger.database import Again, Connection
 from worker.ledger.rows import OutcomeRow
+from worker.replies import Reply
 
 
 async def write(
@@ -20,26 +21,46 @@ async def write(
     source: str,
     *,
     lease: uuid.UUID | None = None,
+    call: tuple[int, Reply] | None = None,
 ) -> Sequence[OutcomeRow]:
-    """Writes all of it, in the order of locks. Raises `Again` when a race was lost.
+    """Writes all of it, in the order of locks, nearly all in one statement. Raises `Again` when a race was lost.
 
     `lease`: under which the moved steps are held. `ranks`: of the operations. `source`: the `ce_source` of outcomes.
-    Returns the outcomes, leased to this replica.
+    `call`: an ordinary one with a reply of `call_log.FAIR`, which has ended. Returns the outcomes, leased to this
+    replica.
     """
-    await flows.add(connection, changes.new_flows, vault)
-    await traders.write(connection, changes.traders)
-    await orders.write(connection, changes.orders)
     await departures.write(connection, changes.departures, changes.withdrawn)
     await turns.write(connection, changes.turns)
-    await steps.move(connection, lease, changes.moved)
     await steps.close(connection, changes.closed)
-    await steps.replace_waits(
-        connection, [step for step in changes.new_steps if step.replaces is not None], ranks, changes.now
+    replaced = [step for step in changes.new_steps if step.replaces is not None]
+    await statement.run(connection, [(steps.REPLACED_WAITS, steps.planned_rows(replaced, ranks, changes.now))])
+    new = [step for step in changes.new_steps if step.replaces is None]
+    outcomes = outbox.Written.of(changes.outcomes, source)
+    done = await statement.run(
+        connection,
+        [
+            (flows.NEW_FLOWS, flows.new_rows(changes.new_flows, vault)),
+            (traders.CHANGED_TRADERS, traders.changed_rows(changes.traders)),
+            (orders.ORDERS, orders.written_rows(changes.orders)),
+            (steps.MOVED_STEPS, steps.moved_rows(changes.moved, lease)),
+            (flows.CHANGED_FLOWS, flows.changed_rows(changes.flows, changes.now)),
+            (steps.NEW_STEPS, steps.planned_rows(new, ranks, changes.now)),
+            (outbox.NEW_OUTCOMES, outcomes.rows),
+            (steps.WOKEN_STEPS, steps.woken_rows(changes.wakes, changes.now)),
+            (steps.OTHER_STEPS, steps.other_rows(changes.new_trader_keys, lease)),
+            (call_log.ENDED_CALL, call_log.ended_rows(call)),
+        ],
     )
-    await flows.write(connection, changes.flows, changes.now)
-    await steps.add(connection, [step for step in changes.new_steps if step.replaces is None], ranks)
-    written = await outbox.add(connection, changes.outcomes, source)
-    await steps.wake(connection, changes.wakes, changes.now)
+    for part, rows in (
+        (flows.NEW_FLOWS, changes.new_flows),
+        (orders.ORDERS, changes.orders),
+        (steps.MOVED_STEPS, changes.moved),
+    ):
+        if done.get(part.name, 0) != len(rows):
+            raise Again  # another transaction was quicker
     await turns.oust(connection, changes.ousted)
-    await steps.change_trader_keys(connection, changes.new_trader_keys)
-    return written
+    if done.get(steps.OTHER_STEPS.name):
+        await steps.change_trader_keys(connection, changes.new_trader_keys)
+    if call is not None and done.get(call_log.ENDED_CALL.name):
+        await call_log.calm(connection, call[0])
+    return outcomes.added(done.get(outbox.NEW_OUTCOMES.name) or ())

@@ -7,6 +7,7 @@ parameters are refused. There each statement is prepared where it runs, in a tra
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,7 +119,20 @@ _ARRAYS = ("bigint", "boolean", "bytea", "float8", "int", "jsonb", "smallint", "
 """What our statements send and get lists of."""
 
 
+def _in_json(value: Any) -> str:
+    if isinstance(value, uuid.UUID):  # the driver has a kind of its own
+        return str(value)
+    raise TypeError(type(value).__name__)
+
+
 async def _prepare(raw: RawConnection) -> None:
+    await raw.set_type_codec(
+        "json",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: orjson.dumps(value, default=_in_json),
+        decoder=orjson.loads,
+    )
     await raw.set_type_codec(
         "jsonb",
         schema="pg_catalog",

@@ -28,7 +28,7 @@ from worker.engine.rows import Accepted, Claimed, Finish, FlowRow, Move
 from worker.engine.states import StepState
 from worker.errors import Interruption
 from worker.ledger import changing, flows, snapshots, steps
-from worker.ledger.call_log import FAIR, finish_answered, finish_call
+from worker.ledger.call_log import FAIR, finish_call
 from worker.ledger.clock import DatabaseClock
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database, DatabaseError
@@ -100,10 +100,15 @@ class Ledger:
         planner: Planner,
         lease: uuid.UUID | None = None,
         then: Callable[[Connection, Changes], Awaitable[None]] | None = None,
+        call: tuple[int, Reply] | None = None,
     ) -> Sequence[OutcomeRow]:
-        """Writes what the planner has decided, and does `then`. Raises `Again` when a race was lost."""
+        """Writes what the planner has decided, with an ordinary `call` that has ended, and does `then`. Raises `Again`
+        when a race was lost.
+        """
         changes = planner.changes()
-        outcomes = await changing.write(connection, changes, self.vault, self.ranks, self.source, lease=lease)
+        outcomes = await changing.write(
+            connection, changes, self.vault, self.ranks, self.source, lease=lease, call=call
+        )
         if then is not None:
             await then(connection, changes)
         return outcomes
@@ -236,9 +241,7 @@ class Ledger:
             planner = await self.planner(connection, [step.flow for step, move in ours if isinstance(move, Finish)])
             planned = planner.record(ours)
             then = next_call.begin if next_call is not None else None
-            outcomes = await self.write(connection, planner, lease, then)
-            if call is not None and answered:
-                await finish_answered(connection, *call)
+            outcomes = await self.write(connection, planner, lease, then, call if answered else None)
             return outcomes, planned
 
         with self.giving_up(next_call.leases if next_call is not None else ()):

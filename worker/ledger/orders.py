@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from worker.engine.rows import OrderRow
-from worker.ledger.columns import columns
-from worker.ledger.database import Again, Connection
+from worker.ledger.database import Connection
+from worker.ledger.statement import Part, Rows, bytes_in_json
 
 _COLUMNS = (
     "kind, order_id, flow_id, state, details, trader_id, user_id, account_id, permission_id, facts, error_code,"
@@ -42,16 +42,9 @@ async def lock_of_traders(
     return [OrderRow(*row) for row in found]
 
 
-async def write(connection: Connection, orders: Sequence[OrderRow]) -> None:
-    """Writes orders that are new or have changed. Raises `Again` when another transaction was quicker.
-
-    The primary key closes the race of two events that name a new order at once: the second one finds an owner that is
-    not the one it read, writes nothing, and its transaction is run again.
-    """
-    if orders:
-        written = await connection.fetch(_WRITE, *columns(orders, *_COLUMNS.replace(" ", "").split(",")))
-        if len(written) != len(orders):
-            raise Again
+def written_rows(orders: Sequence[OrderRow]) -> Rows:
+    """The rows of `ORDERS`."""
+    return [{**order._asdict(), "details": bytes_in_json(order.details)} for order in orders]
 
 
 _LOCK = f"""
@@ -83,14 +76,21 @@ where (kind, order_id) in (
 order by kind, order_id for update
 """  # noqa: S608 - a constant of ours
 
-_WRITE = f"""
+ORDERS = Part(
+    "orders",
+    f"""
 insert into business_order as owned ({_COLUMNS})
-select * from unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::bigint[],
-    $8::bigint[], $9::bigint[], $10::jsonb[], $11::text[], $12::text[], $13::timestamptz[])
+select {_COLUMNS} from json_to_recordset(:rows) as written (kind text, order_id text, flow_id uuid, state text,
+    details bytea, trader_id text, user_id bigint, account_id bigint, permission_id bigint, facts jsonb,
+    error_code text, error_text text, asked_at timestamptz)
 on conflict (kind, order_id) do update set flow_id = excluded.flow_id, state = excluded.state,
     details = excluded.details, trader_id = excluded.trader_id, user_id = excluded.user_id,
     account_id = excluded.account_id, permission_id = excluded.permission_id, facts = excluded.facts,
     error_code = excluded.error_code, error_text = excluded.error_text, asked_at = excluded.asked_at
 where owned.flow_id = excluded.flow_id or owned.state = 'failed'
 returning 1
-"""  # noqa: S608 - a constant of ours
+""",  # noqa: S608 - a constant of ours
+)
+"""Orders that are new or have changed. The primary key closes the race of two events that name a new order at once: the
+second one finds an owner that is not the one it read, and its row is not written.
+"""

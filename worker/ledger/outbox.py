@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from schemas.base import utc_text
 from schemas.outcomes import Outcome
 from worker.engine.changes import NewOutcome
 from worker.ledger.database import Connection, Database
 from worker.ledger.rows import NOT_OURS, OutcomeRow
+from worker.ledger.statement import Part, Rows, bytes_in_json
 
 OUTCOME_LEASE = 10.0
 """Seconds that the replica which wrote an outcome has to publish it before another one may. With the sweep's two it is
@@ -70,35 +72,47 @@ class Outbox:
             )
 
 
-async def add(connection: Connection, outcomes: Sequence[NewOutcome], source: str) -> Sequence[OutcomeRow]:
-    """Adds outcomes, leased to this replica, and returns them; repeats (the same outcome id) are left out.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Outcomes as they are written. `source`: the `ce_source` of their headers."""
 
-    `source`: the `ce_source` of their headers.
-    """
-    if not outcomes:
-        return ()
-    rows = [
-        (
-            new.outcome.outcome_id,
-            new.flow_id,
-            new.outcome.topic,
-            new.outcome.event_id,
-            new.outcome.status.value,
-            _record_key(new),
-            _headers(new.outcome, source, new.trace),
-            new.outcome.to_json(),
-        )
-        for new in outcomes
-    ]
-    accepted = [new.accepted_at for new in outcomes]
-    until = time.monotonic() + OUTCOME_LEASE
-    added = await connection.fetch(_ADD, *(list(each) for each in zip(*rows, strict=True)), OUTCOME_LEASE)
-    leased = {row["outcome_id"]: (row["id"], until if row["ours"] else NOT_OURS) for row in added}
-    return [
-        OutcomeRow(leased[outcome_id][0], topic, status, key, headers, body, leased[outcome_id][1], flow_id, at)
-        for (outcome_id, flow_id, topic, _, status, key, headers, body), at in zip(rows, accepted, strict=True)
-        if outcome_id in leased
-    ]
+    outcomes: Sequence[OutcomeRow]  # without their ids
+    rows: Rows  # of `NEW_OUTCOMES`
+
+    @classmethod
+    def of(cls, outcomes: Sequence[NewOutcome], source: str) -> Written:
+        """The outcomes, leased to this replica from now on."""
+        until = time.monotonic() + OUTCOME_LEASE
+        made: list[OutcomeRow] = []
+        rows: list[Mapping[str, Any]] = []
+        for new in outcomes:
+            outcome, key, body = new.outcome, _record_key(new), new.outcome.to_json()
+            topic, status, headers = outcome.topic, outcome.status.value, _headers(outcome, source, new.trace)
+            made.append(OutcomeRow(0, topic, status, key, headers, body, until, new.flow_id, new.accepted_at))
+            rows.append(
+                {
+                    "outcome_id": outcome.outcome_id,
+                    "flow_id": new.flow_id,
+                    "topic": topic,
+                    "event_id": outcome.event_id,
+                    "status": status,
+                    "record_key": bytes_in_json(key),
+                    "headers": headers,
+                    "body": bytes_in_json(body),
+                    "lease": OUTCOME_LEASE,
+                }
+            )
+        return cls(made, rows)
+
+    def added(self, result: Sequence[tuple[str, int, bool]]) -> Sequence[OutcomeRow]:
+        """Those that were added, by what `NEW_OUTCOMES` has returned; repeats (the same outcome id) are left out."""
+        leased = {outcome_id: (row_id, ours) for outcome_id, row_id, ours in result}
+        found = ((row, leased.get(each["outcome_id"])) for row, each in zip(self.outcomes, self.rows, strict=True))
+        return [
+            replace(row, id=there[0], until=row.until if there[1] else NOT_OURS)
+            for row, there in found
+            if there is not None
+        ]
 
 
 async def leave(connection: Connection, outcomes: Sequence[OutcomeRow]) -> None:
@@ -130,13 +144,19 @@ def _headers(outcome: Outcome, source: str, trace: Mapping[str, str]) -> dict[st
 
 # While an earlier outcome of its flow is not noted as published, an outcome is leased to no replica. The
 # replica that publishes the earlier one claims it next: `pending` never comes after the final one.
-_ADD = """
+NEW_OUTCOMES = Part(
+    "new_outcomes",
+    """
 insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until)
-select ended.*, clock_timestamp() + make_interval(secs => case when (
-    select true from outcome as earlier where earlier.flow_id = ended.flow_id and earlier.published_at is null limit 1)
-    then 0 else $9::float8 end)
-from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[], $8::bytea[])
-    as ended (outcome_id, flow_id, topic, event_id, status, record_key, headers, body)
+select outcome_id, flow_id, topic, event_id, status, record_key, headers, body,
+    clock_timestamp() + make_interval(secs => case when (
+        select true from outcome as earlier
+        where earlier.flow_id = ended.flow_id and earlier.published_at is null limit 1)
+        then 0 else ended.lease end)
+from json_to_recordset(:rows) as ended (outcome_id text, flow_id uuid, topic text, event_id text, status text,
+    record_key bytea, headers jsonb, body bytea, lease float8)
 on conflict (outcome_id) do nothing
 returning outcome_id, id, lease_until > clock_timestamp() as ours
-"""
+""",
+    "json_agg(json_build_array(outcome_id, id, ours))",
+)

@@ -12,39 +12,51 @@ from typing import Any
 
 from worker.engine.changes import ClosedStep, MovedStep, NewStep
 from worker.engine.states import PLAN, StepState
-from worker.ledger.columns import column, columns
-from worker.ledger.database import Again, Connection
+from worker.ledger.columns import columns
+from worker.ledger.database import Connection
+from worker.ledger.statement import Part, Rows
 
 
-async def add(connection: Connection, steps: Sequence[NewStep], ranks: Mapping[str, int]) -> None:
-    """Adds steps. `ranks`: of each operation, 0 goes first."""
-    if steps:
-        await connection.execute(_ADD, [step.flow_id for step in steps], *_planned(steps, ranks))
+def planned_rows(steps: Sequence[NewStep], ranks: Mapping[str, int], now: datetime) -> Rows:
+    """The rows of `NEW_STEPS` and `REPLACED_WAITS`. `ranks`: of each operation, 0 goes first."""
+    return [
+        {
+            "replaces": step.replaces,
+            "flow_id": step.flow_id,
+            "operation": step.operation,
+            "rank": ranks.get(step.operation, 0),
+            "state": step.state,
+            "trader_key": step.trader_key,
+            "due": step.due,
+            "waits_for": step.waits_for or None,
+            "alike": step.alike,
+            "weight": step.weight,
+            "ended_at": step.due if step.state in (StepState.DONE, StepState.REFUSED) else None,
+            "now": now,
+        }
+        for step in steps
+    ]
 
 
-async def replace_waits(
-    connection: Connection, steps: Sequence[NewStep], ranks: Mapping[str, int], now: datetime
-) -> None:
-    """Waiting steps that turn into what comes after them; one that an operator has ended meanwhile stays as it is."""
-    if steps:
-        await connection.execute(
-            _REPLACE, [step.replaces for step in steps], *_planned(steps, ranks), now, HISTORY_MOST
-        )
-
-
-async def move(connection: Connection, lease: uuid.UUID | None, steps: Sequence[MovedStep]) -> None:
-    """Steps after their call or look-up. Raises `Again` when one of them is no longer under `lease`."""
-    if not steps:
-        return
-    moved = await connection.fetch(
-        _MOVE,
-        lease,
-        *columns(steps, "id", "state", "attempts", "due", "spent"),
-        *columns(steps, "memory", "batch_id", "result", "trader_key", "ended_at", "history"),
-        HISTORY_MOST,
-    )
-    if len(moved) != len(steps):
-        raise Again
+def moved_rows(steps: Sequence[MovedStep], lease: uuid.UUID | None) -> Rows:
+    """The rows of `MOVED_STEPS`, after a call or look-up. One that is no longer under `lease` is not written."""
+    return [
+        {
+            "lease": lease,
+            "id": step.id,
+            "state": step.state,
+            "attempts": step.attempts,
+            "due": step.due,
+            "spent": step.spent,
+            "memory": step.memory,
+            "batch_id": step.batch_id,
+            "result": step.result,
+            "trader_key": step.trader_key,
+            "ended_at": step.ended_at,
+            "history": step.history,
+        }
+        for step in steps
+    ]
 
 
 async def close(connection: Connection, steps: Sequence[ClosedStep]) -> None:
@@ -53,10 +65,14 @@ async def close(connection: Connection, steps: Sequence[ClosedStep]) -> None:
         await connection.execute(_CLOSE, *columns(steps, "id", "state"))
 
 
-async def wake(connection: Connection, keys: Sequence[str], now: datetime) -> None:
-    """Makes the steps due that wait for what has happened."""
-    if keys:
-        await connection.execute(_WAKE, list(keys), now)
+def woken_rows(keys: Sequence[str], now: datetime) -> Rows:
+    """The rows of `WOKEN_STEPS`: steps that wait for what has happened are due now."""
+    return [{"key": key, "now": now} for key in keys]
+
+
+def other_rows(keys: Mapping[str, str], lease: uuid.UUID | None) -> Rows:
+    """The rows of `OTHER_STEPS`: keys of traders that get another one."""
+    return [{"key": key, "lease": lease} for key in keys]
 
 
 async def change_trader_keys(connection: Connection, keys: Mapping[str, str]) -> None:
@@ -98,66 +114,62 @@ async def open_steps(connection: Connection, flow_id: uuid.UUID) -> Sequence[Any
     return rows
 
 
-def _planned(steps: Sequence[NewStep], ranks: Mapping[str, int]) -> Sequence[list[Any]]:
-    """The columns operation, rank, state, trader_key, due, waits_for, alike, weight, ended_at."""
-    return [
-        [step.operation for step in steps],
-        [ranks.get(step.operation, 0) for step in steps],
-        *columns(steps, "state", "trader_key", "due"),
-        column(_SEPARATOR.join(step.waits_for) if step.waits_for else None for step in steps),
-        *columns(steps, "alike", "weight"),
-        column(step.due if step.state in (StepState.DONE, StepState.REFUSED) else None for step in steps),
-    ]
-
-
 HISTORY_MOST = 200
 """Entries of a step's history: a step that is tried for a day with the longest back-off has some 300 of them, and the
 first ones tell as much."""
 
-_SEPARATOR = "\x1f"
-"""Between the keys of a wait: an array of arrays cannot be unnested by one."""
+_PLANNED = """flow_id uuid, operation text, rank smallint, state text, trader_key text, due timestamptz,
+    waits_for text[], alike text, weight smallint, ended_at timestamptz"""
 
-_ADD = r"""
+NEW_STEPS = Part(
+    "new_steps",
+    f"""
 insert into step (flow_id, operation, rank, state, trader_key, due, arrived, waits_for, alike, weight, ended_at)
-select flow_id, operation, rank, state, trader_key, due, due, string_to_array(waits_for, e'\x1f'), alike, weight,
-    ended_at
-from unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::timestamptz[], $7::text[], $8::text[],
-    $9::smallint[], $10::timestamptz[])
-    as planned (flow_id, operation, rank, state, trader_key, due, waits_for, alike, weight, ended_at)
-"""
+select flow_id, operation, rank, state, trader_key, due, due, waits_for, alike, weight, ended_at
+from json_to_recordset(:rows) as planned ({_PLANNED})
+returning 1
+""",  # noqa: S608 - a constant of ours
+)
 
-_REPLACE = r"""
+REPLACED_WAITS = Part(
+    "replaced_waits",
+    f"""
+with planned as materialized (
+    select * from json_to_recordset(:rows) as planned (replaces bigint, now timestamptz, {_PLANNED}))
 update step set operation = planned.operation, rank = planned.rank, state = planned.state,
-    trader_key = planned.trader_key, due = planned.due, arrived = planned.due,
-    waits_for = string_to_array(planned.waits_for, e'\x1f'), alike = planned.alike, weight = planned.weight,
-    ended_at = planned.ended_at, lease = null, lease_until = null,
+    trader_key = planned.trader_key, due = planned.due, arrived = planned.due, waits_for = planned.waits_for,
+    alike = planned.alike, weight = planned.weight, ended_at = planned.ended_at, lease = null, lease_until = null,
     history = case
-        when jsonb_array_length(step.history) >= $12::int
-            or planned.state = 'waiting'
-            and step.waits_for is not distinct from string_to_array(planned.waits_for, e'\x1f')
+        when jsonb_array_length(step.history) >= {HISTORY_MOST}
+            or planned.state = 'waiting' and step.waits_for is not distinct from planned.waits_for
         then step.history
-        else step.history
-            || jsonb_build_object('at', $11::timestamptz, 'waited', coalesce(to_jsonb(step.waits_for), '[]'))
+        else step.history || jsonb_build_object('at', planned.now, 'waited', coalesce(to_jsonb(step.waits_for), '[]'))
         end
-from unnest($1::bigint[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::timestamptz[], $7::text[], $8::text[],
-    $9::smallint[], $10::timestamptz[])
-    as planned (id, operation, rank, state, trader_key, due, waits_for, alike, weight, ended_at)
-where step.id = planned.id and step.state = 'waiting'
-"""
+from planned
+where step.id = any(array(select replaces from planned)) and step.id = planned.replaces and step.state = 'waiting'
+returning 1
+""",  # noqa: S608 - constants of ours
+)
+"""Waiting steps that turn into what comes after them; one that an operator has ended meanwhile stays as it is."""
 
-_MOVE = """
+MOVED_STEPS = Part(
+    "moved_steps",
+    f"""
+with moved as materialized (
+    select * from json_to_recordset(:rows) as moved (lease uuid, id bigint, state text, attempts int, due timestamptz,
+        spent float8, memory jsonb, batch_id bigint, result jsonb, trader_key text, ended_at timestamptz,
+        history jsonb))
 update step set state = moved.state, attempts = moved.attempts, due = moved.due, arrived = moved.due,
     spent = moved.spent, memory = moved.memory, batch_id = moved.batch_id, result = moved.result,
     trader_key = coalesce(moved.trader_key, step.trader_key), ended_at = moved.ended_at, lease = null,
     lease_until = null,
-    history = case when moved.history is null or jsonb_array_length(step.history) >= $13::int then step.history
+    history = case when moved.history is null or jsonb_array_length(step.history) >= {HISTORY_MOST} then step.history
         else step.history || moved.history end
-from unnest($2::bigint[], $3::text[], $4::int[], $5::timestamptz[], $6::float8[], $7::jsonb[], $8::bigint[],
-    $9::jsonb[], $10::text[], $11::timestamptz[], $12::jsonb[])
-    as moved (id, state, attempts, due, spent, memory, batch_id, result, trader_key, ended_at, history)
-where step.id = moved.id and step.lease is not distinct from $1::uuid
+from moved
+where step.id = any(array(select id from moved)) and step.id = moved.id and step.lease is not distinct from moved.lease
 returning 1
-"""
+""",  # noqa: S608 - constants of ours
+)
 
 _CLOSE = """
 update step set state = closed.state, ended_at = clock_timestamp(), lease = null, lease_until = null, memory = '{}',
@@ -168,13 +180,29 @@ where step.id = closed.id
 
 # Each key is looked for by itself, and `offset 0` keeps it so: planned in one piece, these may read all open steps. Of
 # an array whose length is not known the planner expects ten ids, and takes the index.
-_WAKE = """
-update step set due = $2::timestamptz
+WOKEN_STEPS = Part(
+    "woken_steps",
+    """
+with happened as materialized (select * from json_to_recordset(:rows) as happened (key text, now timestamptz))
+update step set due = happened.now from (select now from happened limit 1) as happened
 where id = any(array(
-    select found.id from unnest($1::text[]) as happened (key) cross join lateral (
+    select found.id from happened cross join lateral (
         select id from step where waits_for @> array[happened.key] offset 0) as found))
-    and state = 'waiting' and due > $2::timestamptz
-"""
+    and state = 'waiting' and due > happened.now
+returning 1
+""",
+)
+
+OTHER_STEPS = Part(
+    "other_steps",
+    """
+select true from json_to_recordset(:rows) as known (key text, lease uuid) cross join lateral (
+    select from step where trader_key = known.key and ended_at is null and lease is distinct from known.lease
+    offset 0) as found
+limit 1
+""",
+)
+"""Whether there are steps under these keys of traders, besides those under the lease. Mostly there are none."""
 
 _CHANGE_TRADER_KEYS = """
 update step set trader_key = known.new_key

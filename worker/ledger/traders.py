@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from worker.engine.rows import TraderRow
-from worker.ledger.columns import columns
 from worker.ledger.database import Connection
+from worker.ledger.statement import Part, Rows, bytes_in_json
 
 
 async def add(connection: Connection, trader_ids: Sequence[str]) -> None:
@@ -33,10 +33,9 @@ async def of_users(connection: Connection, user_ids: Collection[int]) -> Sequenc
     return [TraderRow(*row) for row in await connection.fetch(_OF_USERS, list(user_ids))]
 
 
-async def write(connection: Connection, traders: Sequence[TraderRow]) -> None:
-    """Writes traders that have changed."""
-    if traders:
-        await connection.execute(_WRITE, *columns(traders, "trader_id", "user_id", "user_name", "made_here", "maker"))
+def changed_rows(traders: Sequence[TraderRow]) -> Rows:
+    """The rows of `CHANGED_TRADERS`."""
+    return [{**trader._asdict(), "user_name": bytes_in_json(trader.user_name)} for trader in traders]
 
 
 # Each key is looked for by itself (`offset 0`): planned in one piece, these may read the whole table.
@@ -56,10 +55,16 @@ select found.* from unnest($1::bigint[]) as named (user_id) cross join lateral (
     where user_id = named.user_id offset 0) as found
 """
 
-_WRITE = """
+CHANGED_TRADERS = Part(
+    "changed_traders",
+    """
+with changed as materialized (
+    select * from json_to_recordset(:rows)
+        as changed (trader_id text, user_id bigint, user_name bytea, made_here boolean, maker uuid))
 update trader set user_id = changed.user_id, user_name = changed.user_name, made_here = changed.made_here,
     maker = changed.maker
-from unnest($1::text[], $2::bigint[], $3::bytea[], $4::boolean[], $5::uuid[])
-    as changed (trader_id, user_id, user_name, made_here, maker)
-where trader.trader_id = changed.trader_id
-"""
+from changed
+where trader.trader_id = any(array(select trader_id from changed)) and trader.trader_id = changed.trader_id
+returning 1
+""",
+)
