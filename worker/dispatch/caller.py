@@ -100,8 +100,10 @@ class Caller:
         """Why results of calls cannot be written, or None."""
         return self.writer.trouble
 
-    async def send(self, operation: Operation, batch: Batch, token: Token) -> Sequence[OutcomeRow]:
-        """Sends a batch that has been claimed and records what came of it."""
+    async def send(
+        self, operation: Operation, batch: Batch, token: Token, left: Callable[[], None] = lambda: None
+    ) -> Sequence[OutcomeRow]:
+        """Sends a batch that has been claimed and records what came of it. `left`: see `PartnerClient.post`."""
         steps = list(batch.steps)
         if batch.ticket is not None:
             steps.sort(key=lambda step: 0 if step.memory.ticket is None else step.memory.ticket.place)
@@ -120,6 +122,7 @@ class Caller:
                         sent,
                         token=token,
                         send_before=batch.begun + BEGUN_WITHIN,
+                        left=left,
                     )
                 except asyncio.CancelledError:
                     reply = Unclear("the worker was stopped")

@@ -96,11 +96,12 @@ async def read(
     return {row["flow_id"]: flow_of(row, event) for row, event in events if event is not None}
 
 
-async def known(connection: Connection, keys: Sequence[Key]) -> Mapping[Key, KnownEvent]:
-    """What the ledger has of events, by topic and event id."""
+async def known(connection: Connection, keys: Sequence[Key]) -> tuple[datetime, Mapping[Key, KnownEvent]]:
+    """The database's time, and what the ledger has of events, by topic and event id."""
     rows = await connection.fetch(_KNOWN, [topic for topic, _ in keys], [event_id for _, event_id in keys])
-    return {
-        (row["topic"], row["event_id"]): KnownEvent(row["content"], row["partition"], row["offset"]) for row in rows
+    there = [row for row in rows if row["topic"] is not None]
+    return rows[0]["now"], {
+        (row["topic"], row["event_id"]): KnownEvent(row["content"], row["partition"], row["offset"]) for row in there
     }
 
 
@@ -196,8 +197,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _READ = f"select {FLOW_COLUMNS}, f.body from flow f where f.id = any($1)"  # noqa: S608 - a constant of ours
 
 _KNOWN = """
-select topic, event_id, content, partition, "offset" from flow
-where (topic, event_id) in (select * from unnest($1::text[], $2::text[]))
+select clock_timestamp() as now, found.* from (values (true)) as one left join (
+    select topic, event_id, content, partition, "offset" from flow
+    where (topic, event_id) in (select * from unnest($1::text[], $2::text[]))) as found on true
 """
 
 _NOTE_PLACES = """

@@ -39,7 +39,7 @@ class Imports:
         async def work(connection: Connection) -> Said:
             now = await self.database.clock.read(connection)
             named = [line.names for line in lines]
-            snapshot = await snapshots.load_named(connection, named, self.vault, now)
+            snapshot = await snapshots.load_named(connection, named, self.vault, self.database.clock, now)
             overlay(snapshot, named)
             return known(snapshot, lines)
 
@@ -68,7 +68,7 @@ class Imports:
     ) -> tuple[Said, Importing]:
         now = await self.database.clock.read(connection)
         named = [holding.names for holding in holdings]
-        snapshot = await snapshots.load_named(connection, named, self.vault, now, new=new)
+        snapshot = await snapshots.load_named(connection, named, self.vault, self.database.clock, now, new=new)
         overlay(snapshot, named)
         importing = Importing(snapshot, now)
         return [importing.add(holding) for holding in holdings], importing

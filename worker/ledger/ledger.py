@@ -91,8 +91,7 @@ class Ledger:
 
     async def planner(self, connection: Connection, touched: Sequence[FlowRow], *, new: bool = False) -> Planner:
         """A planner for these flows, with all that they share with others, locked. `new`: they are not written yet."""
-        now = await self.clock.read(connection)
-        return Planner(await snapshots.load(connection, touched, self.vault, now, new=new), self.rules)
+        return Planner(await snapshots.load(connection, touched, self.vault, self.clock, new=new), self.rules)
 
     async def write(
         self,
@@ -163,13 +162,14 @@ class Ledger:
         refusals: Sequence[RefusedRecord],
         next_call: NextCall | None = None,
     ) -> tuple[Intake, Sequence[FlowRow]]:
-        now = await self.clock.read(connection)  # the time that it takes to write them is part of their linger
         batch = {(event.topic, event.event_id) for event in events}
         refused = {(each.outcome.topic, each.outcome.event_id): each for each in reversed(refusals)}
-        known = await flows.known(connection, [*batch, *refused])
+        # The time that it takes to write them is part of their linger.
+        now, known = await flows.known(connection, [*batch, *refused])
+        self.clock.set(now)
         found = sort_out(events, known, self.vault)
         new = [self._new_flow(event, now) for event in found.new]
-        planner = Planner(await snapshots.load(connection, new, self.vault, now, new=True), self.rules)
+        planner = Planner(await snapshots.load(connection, new, self.vault, self.clock, now, new=True), self.rules)
         for flow in new:
             planner.accept(flow)
         for key, each in refused.items():

@@ -15,16 +15,25 @@ from worker.engine.flows.base import Names
 from worker.engine.rows import FlowRow
 from worker.engine.snapshot import Snapshot
 from worker.ledger import departures, orders, traders, turns
+from worker.ledger.clock import DatabaseClock
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
 
 
 async def load(
-    connection: Connection, flows: Sequence[FlowRow], vault: Vault, now: datetime, *, new: bool = False
+    connection: Connection,
+    flows: Sequence[FlowRow],
+    vault: Vault,
+    clock: DatabaseClock,
+    now: datetime | None = None,
+    *,
+    new: bool = False,
 ) -> Snapshot:
-    """Locks and reads what the flows name. `new`: traders that are not in the ledger yet get a row."""
+    """Locks and reads what the flows name. `now`: the database's time, if it has been read; else it is read here, and
+    set. `new`: traders that are not in the ledger yet get a row.
+    """
     named = [touched_by(flow) for flow in flows]
-    snapshot = await load_named(connection, named, vault, now, new=new)
+    snapshot = await load_named(connection, named, vault, clock, now, new=new)
     in_turn = [(flow.id, names) for flow, names in zip(flows, named, strict=True) if names.in_turn is not None]
     queues = set().union(*(snapshot.turn_keys(names) for _, names in in_turn))
     snapshot.turns = await turns.load(connection, queues, [flow_id for flow_id, _ in in_turn], len(in_turn) * new)
@@ -32,15 +41,22 @@ async def load(
 
 
 async def load_named(
-    connection: Connection, named: Sequence[Names], vault: Vault, now: datetime, *, new: bool = False
+    connection: Connection,
+    named: Sequence[Names],
+    vault: Vault,
+    clock: DatabaseClock,
+    now: datetime | None = None,
+    *,
+    new: bool = False,
 ) -> Snapshot:
     """The same of what is named otherwise."""
-    snapshot = Snapshot(vault, now)
     trader_ids = sorted({names.trader_id for names in named if names.trader_id is not None})
     user_ids = sorted({names.user_id for names in named if names.user_id is not None})
-    if new:
-        await traders.add(connection, trader_ids)
-    for trader in await traders.lock(connection, trader_ids, user_ids):
+    locked, read = await traders.lock(connection, trader_ids, user_ids, new=new)
+    if now is None and read is not None:
+        clock.set(read)
+    snapshot = Snapshot(vault, now or read or await clock.read(connection))
+    for trader in locked:
         snapshot.add_trader(trader)
     owned = set().union(*(names.user_ids for names in named)) - snapshot.by_user.keys()
     for trader in await traders.of_users(connection, owned):

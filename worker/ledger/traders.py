@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from worker.engine.rows import TraderRow
 from worker.ledger.database import Connection
 from worker.ledger.statement import Part, Rows, bytes_in_json
 
 
-async def add(connection: Connection, trader_ids: Sequence[str]) -> None:
-    """Adds the traders that are not there yet."""
-    if trader_ids:
-        await connection.execute(
-            "insert into trader (trader_id) select unnest($1::text[]) on conflict do nothing", trader_ids
-        )
-
-
-async def lock(connection: Connection, trader_ids: Sequence[str], user_ids: Sequence[int]) -> Sequence[TraderRow]:
+async def lock(
+    connection: Connection, trader_ids: Sequence[str], user_ids: Sequence[int], *, new: bool = False
+) -> tuple[Sequence[TraderRow], datetime | None]:
     """Locks these traders, and those whose users these are: an event that names the user alone is about the same
-    trader, and must wait for the lock. Locked in the order of their ids.
+    trader, and must wait for the lock. Locked in the order of their ids. `new`: those that are not there are added.
+
+    Besides, the database's time, if there are any.
     """
     if not trader_ids and not user_ids:
-        return ()
-    return [TraderRow(*row) for row in await connection.fetch(_LOCK, trader_ids, user_ids)]
+        return (), None
+    rows = await connection.fetch(_ADD_AND_LOCK if new else _LOCK, trader_ids, user_ids)
+    if new and not {row["trader_id"] for row in rows}.issuperset(trader_ids):
+        # The race: another transaction has added one, and was committed after this statement had begun.
+        rows = await connection.fetch(_LOCK, trader_ids, user_ids)
+    return [TraderRow(*row[:5]) for row in rows], rows[0]["now"] if rows else None
 
 
 async def of_users(connection: Connection, user_ids: Collection[int]) -> Sequence[TraderRow]:
@@ -40,7 +41,7 @@ def changed_rows(traders: Sequence[TraderRow]) -> Rows:
 
 # Each key is looked for by itself (`offset 0`): planned in one piece, these may read the whole table.
 _LOCK = """
-select trader_id, user_id, user_name, made_here, maker from trader
+select trader_id, user_id, user_name, made_here, maker, clock_timestamp() as now from trader
 where trader_id in (
     select unnest($1::text[])
     union
@@ -48,6 +49,14 @@ where trader_id in (
         select trader_id from trader where user_id = named.user_id offset 0) as found)
 order by trader_id for update
 """
+
+_ADD_AND_LOCK = f"""
+with added as (
+    insert into trader (trader_id) select unnest($1::text[]) on conflict do nothing
+    returning trader_id, user_id, user_name, made_here, maker, clock_timestamp() as now),
+there as ({_LOCK})
+select * from added union all select * from there
+"""  # noqa: S608 - a constant of ours
 
 _OF_USERS = """
 select found.* from unnest($1::bigint[]) as named (user_id) cross join lateral (

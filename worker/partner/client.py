@@ -139,10 +139,11 @@ class PartnerClient:
         token: Token,
         send_before: float | None = None,
         reading: bool = False,
+        left: Callable[[], None] = lambda: None,
     ) -> Reply:
         """POSTs `body` (JSON) to the token's host. `send_before` (of `clock`): when it has passed before the first byte
         is written, the reply is `NotSent`. `reading` for endpoints that only read (getAccountTradingPermissions and
-        the like).
+        the like). `left` is called when the last byte has left, if it does.
         """
         exchange = await self.exchange(
             "POST",
@@ -153,6 +154,7 @@ class PartnerClient:
             host=token.hosts.get(domain),
             send_before=send_before,
             reading=reading,
+            left=left,
         )
         return exchange.reply
 
@@ -193,12 +195,13 @@ class PartnerClient:
         send_before: float | None = None,
         reading: bool,
         locks_out: bool = True,
+        left: Callable[[], None] = lambda: None,
     ) -> Exchange:
         """One call to `host` (None: the configured one), with the partner's clock beside the reply.
 
         Not `locks_out`: a 423 or 429 to this call does not lock out (contract 5.5: the renewal after a lock-out).
         """
-        call = _Call(READ_LIMIT if reading else SEND_LIMIT, send_before, self._clock, self._lockout)
+        call = _Call(READ_LIMIT if reading else SEND_LIMIT, send_before, self._clock, self._lockout, left)
         url = self._addresses.base(domain, host).rstrip("/") + "/" + path.lstrip("/")
         began = self._clock()
         broken: str | None = asyncio.CancelledError.__name__
@@ -282,8 +285,14 @@ class _Call:
     """One request on its way: what has been sent of it, and what has come back."""
 
     def __init__(
-        self, limit: int, send_before: float | None, clock: Callable[[], float], lockout: LockOut | None
+        self,
+        limit: int,
+        send_before: float | None,
+        clock: Callable[[], float],
+        lockout: LockOut | None,
+        left: Callable[[], None],
     ) -> None:
+        self._left = left
         self._limit = limit
         self._send_before = send_before
         self._clock = clock
@@ -316,6 +325,8 @@ class _Call:
         if event.endswith(".send_request_headers.started"):
             self.check()
             self.sent = True
+        elif event.endswith(".send_request_body.complete"):
+            self._left()
         elif event.endswith(".send_request_headers.failed") and isinstance(
             info.get("exception"), httpcore.LocalProtocolError
         ):

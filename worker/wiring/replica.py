@@ -215,7 +215,7 @@ class Replica:
 
     def _taken(self, outcomes: Sequence[OutcomeRow]) -> None:
         self.publisher.hand(outcomes)
-        self.dispatcher.wake.set()
+        self.dispatcher.look()
 
     def _counted(self, topic: str, result: str, count: int) -> None:
         self.metrics.events.labels(topic, result).inc(count)
