@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -73,9 +73,9 @@ def _retry_blindly() -> None:
 
 def _drop_lease_check() -> None:
     """A former holder of a lease may write."""
-    checked = "step.lease is not distinct from $1::uuid"
-    assert checked in steps._MOVE
-    _put(steps, "_MOVE", steps._MOVE.replace(checked, "($1::uuid is null or step.id > 0)"))
+    checked, part = "step.lease is not distinct from moved.lease", steps.MOVED_STEPS
+    assert checked in part.sql
+    _put(steps, "MOVED_STEPS", replace(part, sql=part.sql.replace(checked, "true")))
 
 
 def _commit_before_ledger() -> None:

@@ -26,7 +26,8 @@ def named_by(flow: FlowRow) -> Names:
 
 def touched_by(flow: FlowRow) -> Names:
     """Whom and what a flow names, and what it has come across at Tradovate: what the ledger must lock and load."""
-    return widened(named_by(flow), flow.facts)
+    names = flow.named or named_by(flow)
+    return widened(names, flow.facts) if "seen" in flow.facts else names
 
 
 def item_of(flow: FlowRow, operation: str, rules: Rules, now: datetime) -> Item:

@@ -83,6 +83,20 @@ class Accepted:
     came: datetime | None = None  # when it was published, by its record; None: not known
     draft: FlowRow | None = None  # the flow that it becomes, without its id and its times; None: not made yet
 
+    def drafted(self, draft: FlowRow) -> Accepted:
+        """The same event with its draft."""
+        return Accepted(
+            self.topic,
+            self.event_id,
+            self.event,
+            self.record_key,
+            self.partition,
+            self.offset,
+            self.trace,
+            self.came,
+            draft,
+        )
+
 
 @dataclass(slots=True)
 class FlowRow:

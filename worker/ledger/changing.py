@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 
@@ -35,7 +36,7 @@ async def write(
     replaced = [step for step in changes.new_steps if step.replaces is not None]
     await statement.run(connection, [(steps.REPLACED_WAITS, steps.planned_rows(replaced, ranks, changes.now))])
     new = [step for step in changes.new_steps if step.replaces is None]
-    outcomes = outbox.Written.of(changes.outcomes, source)
+    outcomes, begun = outbox.new_rows(changes.outcomes, source), time.monotonic()
     done = await statement.run(
         connection,
         [
@@ -45,7 +46,7 @@ async def write(
             (steps.MOVED_STEPS, steps.moved_rows(changes.moved, lease)),
             (flows.CHANGED_FLOWS, flows.changed_rows(changes.flows, changes.now)),
             (steps.NEW_STEPS, steps.planned_rows(new, ranks, changes.now)),
-            (outbox.NEW_OUTCOMES, outcomes.rows),
+            (outbox.NEW_OUTCOMES, outcomes),
             (steps.WOKEN_STEPS, steps.woken_rows(changes.wakes, changes.now)),
             (steps.OTHER_STEPS, steps.other_rows(changes.new_trader_keys, lease)),
             (call_log.ENDED_CALL, call_log.ended_rows(call)),
@@ -63,4 +64,4 @@ async def write(
         await steps.change_trader_keys(connection, changes.new_trader_keys)
     if call is not None and done.get(call_log.ENDED_CALL.name):
         await call_log.calm(connection, call[0])
-    return outcomes.added(done.get(outbox.NEW_OUTCOMES.name) or ())
+    return outbox.added(changes.outcomes, outcomes, done.get(outbox.NEW_OUTCOMES.name) or (), begun)

@@ -10,7 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -153,7 +153,7 @@ class Ledger:
 
     def drafted(self, accepted: Accepted) -> Accepted:
         """The event with what `accept` makes of it before it asks the database. Raises whatever goes wrong."""
-        return replace(accepted, draft=self._draft(accepted))
+        return accepted.drafted(self._draft(accepted))
 
     async def _accept(
         self,

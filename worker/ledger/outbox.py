@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from schemas.base import utc_text
 from schemas.outcomes import Outcome
@@ -72,47 +71,46 @@ class Outbox:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Outcomes as they are written. `source`: the `ce_source` of their headers."""
+def new_rows(outcomes: Sequence[NewOutcome], source: str) -> Rows:
+    """The rows of `NEW_OUTCOMES`, which leases them to this replica. `source`: the `ce_source` of their headers."""
+    return [
+        {
+            "outcome_id": new.outcome.outcome_id,
+            "flow_id": new.flow_id,
+            "topic": new.outcome.topic,
+            "event_id": new.outcome.event_id,
+            "status": new.outcome.status.value,
+            "record_key": bytes_in_json(_record_key(new)),
+            "headers": _headers(new.outcome, source, new.trace),
+            "body": bytes_in_json(new.outcome.to_json()),
+            "lease": OUTCOME_LEASE,
+        }
+        for new in outcomes
+    ]
 
-    outcomes: Sequence[OutcomeRow]  # without their ids
-    rows: Rows  # of `NEW_OUTCOMES`
 
-    @classmethod
-    def of(cls, outcomes: Sequence[NewOutcome], source: str) -> Written:
-        """The outcomes, leased to this replica from now on."""
-        until = time.monotonic() + OUTCOME_LEASE
-        made: list[OutcomeRow] = []
-        rows: list[Mapping[str, Any]] = []
-        for new in outcomes:
-            outcome, key, body = new.outcome, _record_key(new), new.outcome.to_json()
-            topic, status, headers = outcome.topic, outcome.status.value, _headers(outcome, source, new.trace)
-            made.append(OutcomeRow(0, topic, status, key, headers, body, until, new.flow_id, new.accepted_at))
-            rows.append(
-                {
-                    "outcome_id": outcome.outcome_id,
-                    "flow_id": new.flow_id,
-                    "topic": topic,
-                    "event_id": outcome.event_id,
-                    "status": status,
-                    "record_key": bytes_in_json(key),
-                    "headers": headers,
-                    "body": bytes_in_json(body),
-                    "lease": OUTCOME_LEASE,
-                }
-            )
-        return cls(made, rows)
-
-    def added(self, result: Sequence[tuple[str, int, bool]]) -> Sequence[OutcomeRow]:
-        """Those that were added, by what `NEW_OUTCOMES` has returned; repeats (the same outcome id) are left out."""
-        leased = {outcome_id: (row_id, ours) for outcome_id, row_id, ours in result}
-        found = ((row, leased.get(each["outcome_id"])) for row, each in zip(self.outcomes, self.rows, strict=True))
-        return [
-            replace(row, id=there[0], until=row.until if there[1] else NOT_OURS)
-            for row, there in found
-            if there is not None
-        ]
+def added(
+    outcomes: Sequence[NewOutcome], rows: Rows, result: Sequence[tuple[str, int, bool]], begun: float
+) -> Sequence[OutcomeRow]:
+    """The outcomes that were added, by what `NEW_OUTCOMES` has returned; repeats (the same outcome id) are left out.
+    `begun`: monotonic seconds, before that statement.
+    """
+    there = {outcome_id: (row_id, ours) for outcome_id, row_id, ours in result}
+    return [
+        OutcomeRow(
+            found[0],
+            row["topic"],
+            row["status"],
+            _record_key(new),
+            row["headers"],
+            bytes.fromhex(row["body"][2:]),
+            begun + OUTCOME_LEASE if found[1] else NOT_OURS,
+            new.flow_id,
+            new.accepted_at,
+        )
+        for new, row in zip(outcomes, rows, strict=True)
+        if (found := there.get(row["outcome_id"])) is not None
+    ]
 
 
 async def leave(connection: Connection, outcomes: Sequence[OutcomeRow]) -> None:
