@@ -180,9 +180,11 @@ class Poll:
         return gathered
 
     def more_waits(self) -> bool:
-        """Whether records are known to lie behind those that have been fetched."""
-        places = [(self.consumer.last_stable_offset(tp), self._position(tp)) for tp in self._assigned()]
-        return any(end is not None and place is not None and end > place for end, place in places)
+        """Whether records are known to lie behind those that have been fetched. Asked several times for each event,
+        of all partitions: the consumer's own methods would take half a millisecond for them.
+        """
+        assignment = self._current()
+        return assignment is not None and any(_waits(assignment.state_value(tp)) for tp in assignment.tps)
 
     async def _one_by_one(self, max_records: int) -> Records:
         """Records of one partition, each in its turn: a joint poll that raises costs all of them what it had taken. Of
@@ -269,6 +271,12 @@ class Poll:
     def _state(self, tp: TopicPartition) -> Any:
         assignment = self._current()
         return assignment.state_value(tp) if assignment is not None else None
+
+
+def _waits(state: Any) -> bool:
+    """Whether a partition's last stable offset lies behind its position."""
+    end, place = state.lso, state._position  # noqa: SLF001 - `consumer.position` waits for one
+    return end is not None and place is not None and end > place
 
 
 def _is_another(known: str | None, topic: TopicNow | None) -> bool:
