@@ -23,7 +23,8 @@ async def remember(connection: Connection, flow_ids: Sequence[uuid.UUID]) -> Non
 _SIGNED = """
 update trader set signed_at = greatest(trader.signed_at, f.asked_at),
     entitlement_id = coalesce((f.facts ->> 'entitlementId')::bigint, trader.entitlement_id)
-from (select * from flow where id = any($1::uuid[]) offset 0) as f cross join lateral (select trader_id from trader where user_id = f.user_id offset 0) as its
+from (select * from flow where id = any($1::uuid[]) offset 0) as f cross join lateral (
+    select trader_id from trader where user_id = f.user_id offset 0) as its
 where f.topic = 'md.signed' and f.error_code is distinct from 'cancelled'
     and trader.trader_id = its.trader_id
 """
