@@ -38,6 +38,7 @@ async def test_a_healthy_house_passes_every_check(real_stage: Stages, tmp_path: 
     code, checks, _ = await _ask(stage, PRODUCTS_FILE=str(catalogue))
     assert code == 0, checks
     assert checks["template of EVAL-50K"]["seen"] == "11 TEMPLATE50K"
+    assert checks["risk limits"]["verdict"] == "ok"
     assert {"settings", "database", "database schema", "kafka", "topics", "kafka permissions", "consumer group"} <= set(
         checks
     )

@@ -41,6 +41,15 @@ async def test_a_wrong_host_is_found_and_left_while_doctor_looks(stage: Stages, 
     assert at.state["sessions"]["renewals"] == 1
 
 
+async def test_a_key_that_may_not_read_risks_is_a_warning(stage: Stages, tmp_path: Any) -> None:
+    """The line names the permission class, and the events that need it."""
+    catalogue = tmp_path / "products.toml"
+    catalogue.write_text('["EVAL-50K"]\ntemplateAccountId = 11\ninitialBalance = 50000\n')
+    _, checks, _ = await _ask(await stage(SandboxConfig(risks_permission="Denied")), PRODUCTS_FILE=str(catalogue))
+    assert checks["risk limits"]["verdict"] == "warning"
+    assert "Risks: FullAccess" in checks["risk limits"]["mend"]
+
+
 async def test_a_host_that_stays_wrong_is_a_failure(stage: Stages, tmp_path: Any) -> None:
     """The line says what it answers; the exit code is 1."""
     at = await stage(SandboxConfig(api_hosts="never", wrong_host="421"))

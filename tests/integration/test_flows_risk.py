@@ -82,7 +82,7 @@ async def test_events_of_one_account_are_executed_in_the_order_of_their_acceptan
 
 
 async def test_one_bad_account_and_a_small_limit_of_items_spoil_no_change(stage: Stages) -> None:
-    """A batch that is refused as a whole is split, whatever refuses it; who is to blame is told so."""
+    """A batch that is refused as a whole is split, whatever refuses it; the outcome of the bad one says so."""
     firm = Firm(await stage())
     firm.switch(auto_liqs_max_items=7, unknown_auto_liq="404", risk_rows="when_set")
     changed = {"postTradeRisk": {"dailyLossAutoLiq": 900}}

@@ -54,7 +54,14 @@ class Partner:
                 "all": "wait for the end of the lock-out",
             }.get(none.scope, "correct TRADOVATE_LIVE_URL or wait; `tradovate-worker holds list` tells more")
             yield failed("tradovate login", none.why, mend)
-            for check in ("subscription plan", "template accounts", "entitlement", "alert", "permissions of the key"):
+            for check in (
+                "subscription plan",
+                "template accounts",
+                "risk limits",
+                "entitlement",
+                "alert",
+                "permissions of the key",
+            ):
                 yield skipped(check, "no session")
             return
         if shared is not None:
@@ -67,6 +74,7 @@ class Partner:
             yield finding
         yield await self._entitlement()
         yield await self._alert()
+        yield await self._risks(products)
         yield await self._permissions()
         if self._unauthorized and not self._allowed:
             yield failed(
@@ -105,6 +113,17 @@ class Partner:
                 yield failed(check, f"account {template} is not there on DEMO", "mend it in PRODUCTS_FILE")
             else:
                 yield ok(check, f"{template} {found[0].get('name')}")
+
+    async def _risks(self, products: Mapping[str, Account]) -> Finding:
+        """Whether the key may read risks, by an account that is the firm's. What it may change, no read shows."""
+        check, events = "risk limits", "`risk.changed`, `account.locked` and `account.unlocked`"
+        template = next((account.template_account_id for account in products.values()), None)
+        if template is None:
+            return skipped(check, "no PRODUCTS_FILE: no account of the firm is known to ask for")
+        found = await self._rows(Domain.DEMO, "/accountRiskStatus/deps", masterid=template)
+        if isinstance(found, str):
+            return warning(check, found, f"give the API key Risks: FullAccess at Tradovate, if you use {events}")
+        return ok(check, f"the key may read them; {events} need Risks: FullAccess")
 
     async def _entitlement(self) -> Finding:
         wanted = self.settings.tradovate_tprop_entitlement_id
