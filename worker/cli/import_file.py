@@ -17,10 +17,11 @@ import typer
 
 from worker import _forms as forms
 from worker.cli._app import example, group
-from worker.cli._errors import FileMissing, FileUnusable
+from worker.cli._errors import FileMissing, FileUnusable, OptionRefused
 from worker.cli._output import warn
 from worker.cli._partner import ReadingSettings, partner_reader, report_waits
 from worker.cli._progress import progress
+from worker.cli._rebuild import RebuildSettings, rebuild
 from worker.engine.flows.names import account_name
 from worker.ledger.imports import Imports
 from worker.operate.import_file.checking import Checks
@@ -50,21 +51,23 @@ class ImportSettings(ReadingSettings):
         "tradovate-worker import traders.csv --dry-run",
         "tradovate-worker import traders.csv --report refused.csv",
         "psql -qtA -f traders.sql | tradovate-worker import -",
+        "tradovate-worker import --from-outcomes",
     )
 )
 def import_(
     file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE", help="CSV with a header, or JSON Lines; - is standard input.", show_default=False
-        ),
-    ],
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="CSV with a header, or JSON Lines; - is standard input."),
+    ] = None,
     *,
     report: Annotated[
         Path | None,
         typer.Option("--report", metavar="FILE", help="Write the refused lines there too, as CSV.", show_default=False),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the lines, and write nothing.")] = False,
+    from_outcomes: Annotated[
+        bool, typer.Option("--from-outcomes", help="In place of a file: rebuild a lost ledger from the outcome topics.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, and write nothing.")] = False,
 ) -> int:
     """Load traders and accounts that exist at Tradovate, so that this worker continues with them.
 
@@ -72,6 +75,12 @@ def import_(
     there are any. What is right goes into the ledger as if this worker had created it; what Tradovate says otherwise
     is reported by line, with exit code 1. It may be interrupted: the same command continues.
     """
+    if from_outcomes:
+        if file is not None or report is not None:
+            raise OptionRefused("--from-outcomes", "reads the outcome topics: leave out FILE and --report")
+        return asyncio.run(rebuild(load(RebuildSettings), dry_run=dry_run))
+    if file is None:
+        raise FileMissing("traders")
     settings = load(ImportSettings)
     with ExitStack() as stack:
         stream, total = _opened(file, stack)

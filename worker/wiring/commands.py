@@ -13,12 +13,14 @@ from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
 from worker.ledger.environment import check_environment
 from worker.ledger.ledger import Ledger
+from worker.ledger.rebuilding import Rebuilds
 from worker.operate.dead_letter_reading import DeadLetterReader
 from worker.operate.dead_letter_settling import DeadLetterSettling
 from worker.operate.event_again import EventReader
 from worker.operate.flow_export import CONNECTIONS
 from worker.operate.flow_repair import FlowRepair
 from worker.operate.holding import HoldActions
+from worker.process.starting import check_ledger
 from worker.products import load_products
 from worker.settings import (
     DatabaseSettings,
@@ -34,11 +36,13 @@ __all__ = [
     "DeadLetterSettings",
     "FlowReadSettings",
     "FlowRepairSettings",
+    "RebuildSettings",
     "Repairing",
     "dead_letters",
     "flow_ledger",
     "flow_repair",
     "holding",
+    "rebuilds",
 ]
 
 
@@ -58,6 +62,10 @@ class DeadLetterSettings(KafkaSettings, DatabaseSettings):
 
     secret_key: forms.SecretKeys | None = None
     """Only for a letter that the ledger keeps."""
+
+
+class RebuildSettings(KafkaSettings, LedgerSettings, EnvironmentSettings):
+    """What `import --from-outcomes` uses: Kafka and the ledger. Tradovate is not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +129,15 @@ async def _closed(database: Database) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def rebuilds(settings: RebuildSettings, *, dry_run: bool) -> AsyncIterator[Rebuilds | None]:
+    """What rebuilds a ledger; None for a dry run. Raises `StartRefused`, `OtherEnvironment`, `DatabaseError`."""
+    async with _closed(Database(settings.database_url.get_secret_value(), size=2)) as database:
+        if dry_run:
+            await check_environment(database, settings.tradovate_environment.value)
+            yield None
+            return
+        await check_ledger(settings, settings, database)
+        yield Rebuilds(database, Vault([key.get_secret_value() for key in settings.secret_keys]))

@@ -1,0 +1,169 @@
+"""Outcomes off their topics, as rows of a ledger that was lost. Pure.
+
+An outcome has ids and no personal data, which is all that an ended flow keeps. What the ledger knows otherwise stands;
+of two outcomes of one order the later one counts. An event whose last outcome is `pending` leaves no flow: when its
+topic is read again, it is accepted again, and finds here what it had got.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from schemas.outcomes import ErrorCode, Outcome, Status
+from worker.engine.changes import Changes
+from worker.engine.flows import FLOWS
+from worker.engine.flows.base import ENDED, Names
+from worker.engine.flows.passed import KIND as PASSED
+from worker.engine.flows.purchased import KIND as PURCHASED
+from worker.engine.rows import OrderRow, TraderRow
+from worker.engine.shared import Shared
+from worker.engine.snapshot import Snapshot
+
+_KINDS = {"trader.purchased": PURCHASED, "trader.passed": PASSED}
+
+_NOT_ITS_ORDER = frozenset({ErrorCode.CONFLICT, ErrorCode.INVALID, ErrorCode.RESTRICTED_COUNTRY, ErrorCode.NOT_FOUND})
+"""Codes of events that may never have had their order or trader: the ids in such an outcome may be another's."""
+
+
+_FACTS = (
+    "userId", "accountId", "accountName", "tradingPermissionId", "tradingPermissionIds", "requestId", "requestStatus",
+    "entitlementId", "warnings",
+)  # fmt: skip
+"""Fields of an outcome that are facts of its flow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An outcome with its record. `finals`: how many final outcomes of its event have been read, this one included."""
+
+    outcome: Outcome
+    flow_id: uuid.UUID
+    key: bytes | None
+    headers: Mapping[str, str]
+    body: bytes
+    finals: int = 1
+
+    @property
+    def names(self) -> Names:
+        """What the ledger has to load and lock for it."""
+        outcome, (kind, order_id) = self.outcome, self.order_key or (PURCHASED, None)
+        return Names(
+            trader_id=outcome.trader_id,
+            user_id=outcome.user_id,
+            order_id=order_id,
+            order_kind=kind,
+            account_id=outcome.account_id,
+            departs=outcome.topic == "trader.left",
+        )
+
+    @property
+    def order_key(self) -> tuple[str, str] | None:
+        """Kind and id of the order that its event asked for."""
+        kind = _KINDS.get(self.outcome.topic)
+        if kind is None:
+            return None
+        if self.outcome.order_id is None:
+            return f"{kind}/event", self.outcome.event_id
+        return kind, self.outcome.order_id
+
+    @property
+    def final(self) -> bool:
+        """Whether its flow has ended."""
+        return self.outcome.status is not Status.PENDING
+
+    @property
+    def accepted_at(self) -> datetime:
+        """When its event was accepted: a flow's id begins with that time (UUID version 7)."""
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self.flow_id.int >> 80)
+        return at if self.flow_id.version == 7 and at <= self.outcome.occurred_at else self.outcome.occurred_at
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What its flow has learned, under the names of facts."""
+        ids = (
+            "userId",
+            "accountId",
+            "accountName",
+            "tradingPermissionId",
+            "requestId",
+            "requestStatus",
+            "entitlementId",
+        )
+        body = self.outcome.model_dump(mode="json", by_alias=True)
+        found = {name: body[name] for name in (*ids, "tradingPermissionIds", "warnings") if body[name]}
+        return {**found, ENDED: True} if self.final else found
+
+
+class Rebuilding:
+    """The outcomes of one transaction, in their order, against `snapshot`: locked, with rows of all named traders."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._shared = Shared(snapshot)
+
+    def add(self, heard: Heard) -> None:
+        """Keeps what an outcome says of its trader, its order and its departure."""
+        outcome = heard.outcome
+        if outcome.error_code not in _NOT_ITS_ORDER:
+            self._learn_user(outcome)
+            self._put_order(heard)
+        if outcome.topic == "trader.left" and outcome.status is Status.SUCCEEDED:
+            keys = self._shared.rows.trader_keys(heard.names)
+            at = outcome.occurred_at
+            self._shared.note_departure(heard.flow_id, keys, heard.accepted_at, at)
+            self._shared.end_departure(heard.flow_id, withdrawn=False)
+
+    def _learn_user(self, outcome: Outcome) -> None:
+        if outcome.trader_id is None or outcome.user_id is None:
+            return
+        theirs = self._shared.rows.by_user.get(outcome.user_id)
+        row = self._shared.rows.traders.setdefault(outcome.trader_id, TraderRow(outcome.trader_id))
+        if row.maker is None and theirs is None:
+            names = Names(trader_id=outcome.trader_id, user_id=outcome.user_id)
+            self._shared.learn_user(names, outcome.user_id, made_here=False)
+
+    def _put_order(self, heard: Heard) -> None:
+        outcome, key = heard.outcome, heard.order_key
+        if key is None or (not heard.final and outcome.request_id is None):
+            return
+        state = outcome.status.value if heard.final else "failed"  # its next owner adopts what it got
+        before = self._shared.rows.orders.get(key)
+        if before is not None:
+            living, later = before.details is not None, before.asked_at > outcome.occurred_at
+            if living or later or (before.state == "succeeded" and state != "succeeded"):
+                return
+        self._shared.put_order(
+            OrderRow(
+                *key,
+                flow_id=heard.flow_id,
+                state=state,
+                details=None,
+                trader_id=outcome.trader_id,
+                user_id=outcome.user_id,
+                account_id=outcome.account_id,
+                permission_id=outcome.trading_permission_id,
+                facts={name: value for name, value in heard.facts.items() if name != ENDED},
+                error_code=None if outcome.error_code is None else outcome.error_code.value,
+                error_text=outcome.error_text,
+                asked_at=outcome.occurred_at,
+            )
+        )
+
+    def changes(self, now: datetime) -> Changes:
+        """What the transaction writes, but for the flows."""
+        shared = self._shared
+        return Changes(
+            now,
+            traders=shared.changed_traders(),
+            orders=shared.changed_orders(),
+            departures=shared.changed_departures(),
+            wakes=sorted(shared.wakes()),
+            new_trader_keys={f"t:{trader_id}": f"u:{user_id}" for trader_id, user_id in shared.new_users.items()},
+        )
+
+
+TOPICS = tuple(FLOWS)
+"""Input topics whose outcomes are read; purchases first, which make traders known."""

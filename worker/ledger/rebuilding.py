@@ -1,0 +1,118 @@
+"""Writes what outcomes off their topics say: flows that have ended, their outcomes, traders, orders and departures.
+
+Such a flow stands at no offset (`NOWHERE`) until its event is read again, and is then known for a repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.engine.rebuilt import Heard, Rebuilding
+from worker.ledger import changing, signals, snapshots
+from worker.ledger.columns import column
+from worker.ledger.crypto import Vault
+from worker.ledger.database import Connection, Database
+
+NOWHERE = -1
+"""Partition and offset of a flow whose event's place is not known."""
+
+SIGNED, BRIDGED = "md.signed", "mda-"
+"""The bridge's events: their ids name the alert signals that need not be published again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilds:
+    """Raises `DatabaseError`."""
+
+    database: Database
+    vault: Vault
+
+    async def write(self, heard: Sequence[Heard]) -> int:
+        """Writes these outcomes, one of each event, all or none; how many of their events the ledger did not have."""
+
+        async def work(connection: Connection) -> int:
+            now = await self.database.clock.read(connection)
+            named = [each.names for each in heard]
+            snapshot = await snapshots.load_named(connection, named, self.vault, now, new=True)
+            rebuilding = Rebuilding(snapshot)
+            for each in sorted(heard, key=lambda each: each.outcome.occurred_at):
+                rebuilding.add(each)
+            final = [each for each in heard if each.final]
+            added = await _add_flows(connection, final)
+            await changing.write(connection, rebuilding.changes(now), self.vault, {}, "")
+            ids = [each.outcome.event_id for each in heard if each.outcome.topic == SIGNED]
+            numbers = [each.removeprefix(BRIDGED) for each in ids if each.startswith(BRIDGED)]
+            await signals.note(connection, SIGNED, [int(each) for each in numbers if each.isascii() and each.isdigit()])
+            return added
+
+        return await self.database.atomically(work)
+
+
+async def _add_flows(connection: Connection, heard: Sequence[Heard]) -> int:
+    outcomes = [each.outcome for each in heard]
+    added = await connection.fetch(
+        _ADD_FLOWS,
+        column(each.flow_id for each in heard),
+        column(each.topic for each in outcomes),
+        column(each.event_id for each in outcomes),
+        column(each.key for each in heard),
+        column(each.trader_id for each in outcomes),
+        column(each.user_id for each in outcomes),
+        column(each.order_id for each in outcomes),
+        column(each.account_id for each in outcomes),
+        column(each.status.value for each in outcomes),
+        column(each.finals for each in heard),
+        column(each.attempts for each in outcomes),
+        column(each.facts for each in heard),
+        column(each.error_code and each.error_code.value for each in outcomes),
+        column(each.error_text for each in outcomes),
+        column(each.accepted_at for each in heard),
+        column(each.occurred_at for each in outcomes),
+    )
+    written = {row["id"] for row in added}
+    published = [each for each in heard if each.flow_id in written]
+    if published:
+        await connection.execute(
+            _ADD_OUTCOMES,
+            column(each.outcome.outcome_id for each in published),
+            column(each.flow_id for each in published),
+            column(each.outcome.topic for each in published),
+            column(each.outcome.event_id for each in published),
+            column(each.outcome.status.value for each in published),
+            column(each.key for each in published),
+            column(each.headers for each in published),
+            column(each.body for each in published),
+            column(each.outcome.occurred_at for each in published),
+        )
+    return sum(row["added"] for row in added)
+
+
+# A flow that this ledger has made stands. One that was rebuilt is written again by a later outcome of its event, which
+# follows an operator's retry: each of them is a round more.
+_ADD_FLOWS = f"""
+insert into flow (id, topic, event_id, record_key, partition, "offset", trader_id, user_id, order_id, account_id, state,
+    round, attempts, facts, error_code, error_text, asked_at, created_at, ended_at)
+select heard.id, heard.topic, heard.event_id, heard.record_key, {NOWHERE}, {NOWHERE}, heard.trader_id, heard.user_id,
+    heard.order_id, heard.account_id, heard.state, heard.finals - 1, heard.attempts, heard.facts, heard.error_code,
+    heard.error_text, heard.accepted_at, heard.accepted_at, heard.ended_at
+from unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::text[], $8::bigint[],
+    $9::text[], $10::int[], $11::int[], $12::jsonb[], $13::text[], $14::text[], $15::timestamptz[], $16::timestamptz[])
+    as heard (id, topic, event_id, record_key, trader_id, user_id, order_id, account_id, state, finals, attempts, facts,
+        error_code, error_text, accepted_at, ended_at)
+on conflict (topic, event_id) do update set state = excluded.state, round = flow.round + excluded.round + 1,
+    attempts = excluded.attempts, facts = excluded.facts, error_code = excluded.error_code,
+    error_text = excluded.error_text, trader_id = excluded.trader_id, user_id = excluded.user_id,
+    account_id = excluded.account_id, ended_at = excluded.ended_at
+where flow.partition = {NOWHERE} and flow.id = excluded.id and flow.ended_at < excluded.ended_at
+returning id, xmax = 0 as added
+"""  # noqa: S608 - a constant of ours
+
+_ADD_OUTCOMES = """
+insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until, created_at,
+    published_at)
+select outcome_id, flow_id, topic, event_id, status, record_key, headers, body, at, at, at
+from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[], $8::bytea[],
+    $9::timestamptz[]) as heard (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, at)
+on conflict (outcome_id) do nothing
+"""

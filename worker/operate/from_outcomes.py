@@ -1,0 +1,101 @@
+"""`import --from-outcomes`: a lost ledger out of the outcome topics, read from their beginning to their end of now."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from pydantic import ValidationError
+
+from schemas.outcomes import Outcome
+from worker.engine.rebuilt import TOPICS, Heard
+from worker.kafka.admin import existing_topics
+from worker.kafka.errors import kafka_errors
+from worker.kafka.read import Record, reading
+from worker.kafka.topics import outcome_topic
+from worker.ledger.rebuilding import Rebuilds
+from worker.settings import KafkaSettings
+
+BLOCK = 500
+"""Events that are written in one transaction."""
+
+
+@dataclass(slots=True)
+class OutcomesRead:
+    """What the outcome topics said. `pending`: events without a final outcome, by topic and id."""
+
+    outcomes: int = 0
+    events: int = 0  # that the ledger did not have
+    others: int = 0  # records that are no outcome of an accepted event
+    pending: dict[tuple[str, str], None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Rebuild:
+    """Reads without a consumer group: nothing is committed. Without `rebuilds` nothing is written either."""
+
+    settings: KafkaSettings
+    rebuilds: Rebuilds | None
+    found: OutcomesRead = field(default_factory=OutcomesRead)
+    _block: dict[tuple[str, str], Heard] = field(default_factory=dict)
+
+    async def run(self, done: Callable[[int], None]) -> OutcomesRead:
+        """Raises `KafkaUnavailable`, `TopicsMissing`, `DatabaseError`. `done`: called with how many records more."""
+        with kafka_errors(self.settings):
+            topics = {state.topic: state for state in await existing_topics(self.settings, _OUTCOMES)}
+            async with reading(self.settings) as reader:
+                for state in (topics[name] for name in _OUTCOMES if name in topics):
+                    await self._read(reader.scan(state.topic, state.partitions), done)
+        return self.found
+
+    async def _read(self, records: AsyncIterator[Record], done: Callable[[int], None]) -> None:
+        async for record in records:
+            done(1)
+            heard = heard_of(record)
+            if heard is None:
+                self.found.others += 1
+                continue
+            self._hear(heard)
+            if len(self._block) == BLOCK:
+                await self._write()
+        await self._write()
+
+    def _hear(self, heard: Heard) -> None:
+        """Of an event's outcomes in a block the last one counts. The same event has the same key, and one partition."""
+        self.found.outcomes += 1
+        key = heard.outcome.topic, heard.outcome.event_id
+        before = self._block.pop(key, None)
+        if before is not None and before.outcome.occurred_at > heard.outcome.occurred_at:
+            heard, before = before, heard
+        if before is not None and before.final and before.outcome.outcome_id != heard.outcome.outcome_id:
+            heard = replace(heard, finals=before.finals + heard.final)
+        self._block[key] = heard
+        if heard.final:
+            self.found.pending.pop(key, None)
+        else:
+            self.found.pending[key] = None
+
+    async def _write(self) -> None:
+        block, self._block = list(self._block.values()), {}
+        if block and self.rebuilds is not None:
+            self.found.events += await self.rebuilds.write(block)
+
+
+_OUTCOMES = [outcome_topic(topic) for topic in TOPICS]
+
+
+def heard_of(record: Record) -> Heard | None:
+    """The outcome in a record; None when it is none of this program's, or of a record that became no flow."""
+    try:
+        outcome = Outcome.model_validate_json(record.value or b"")
+        flow_id = uuid.UUID(outcome.flow_id or "")
+    except (ValidationError, ValueError):
+        return None
+    if outcome_topic(outcome.topic) != record.topic or outcome.topic not in TOPICS:
+        return None
+    return Heard(outcome, flow_id, record.key, _texts(record.headers), record.value or b"")
+
+
+def _texts(headers: tuple[tuple[str, bytes | None], ...]) -> Mapping[str, str]:
+    return {name: value.decode(errors="replace") for name, value in headers if value is not None}
