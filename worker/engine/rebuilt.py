@@ -20,7 +20,7 @@ from worker.engine.flows.base import ENDED, Names
 from worker.engine.flows.passed import KIND as PASSED
 from worker.engine.flows.purchased import KIND as PURCHASED
 from worker.engine.rows import OrderRow, TraderRow
-from worker.engine.shared import Shared
+from worker.engine.shared_rows import Shared
 from worker.engine.snapshot import Snapshot
 
 _KINDS = {"trader.purchased": PURCHASED, "trader.passed": PASSED}
@@ -37,7 +37,7 @@ _FACTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class PastOutcome:
     """An outcome with its record. `finals`: how many final outcomes of its event have been read, this one included."""
 
     outcome: Outcome
@@ -104,7 +104,7 @@ class Rebuilding:
     def __init__(self, snapshot: Snapshot) -> None:
         self._shared = Shared(snapshot)
 
-    def add(self, heard: Heard) -> None:
+    def add(self, heard: PastOutcome) -> None:
         """Keeps what an outcome says of its trader, its order and its departure."""
         outcome = heard.outcome
         if outcome.error_code not in _NOT_ITS_ORDER:
@@ -125,7 +125,7 @@ class Rebuilding:
             names = Names(trader_id=outcome.trader_id, user_id=outcome.user_id)
             self._shared.learn_user(names, outcome.user_id, made_here=False)
 
-    def _put_order(self, heard: Heard) -> None:
+    def _put_order(self, heard: PastOutcome) -> None:
         outcome, key = heard.outcome, heard.order_key
         if key is None or (not heard.final and outcome.request_id is None):
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.engine.rebuilt import Heard, Rebuilding
+from worker.engine.rebuilt import PastOutcome, Rebuilding
 from worker.ledger import changing, signals, snapshots
 from worker.ledger.columns import column
 from worker.ledger.crypto import Vault
@@ -28,7 +28,7 @@ class Rebuilds:
     database: Database
     vault: Vault
 
-    async def write(self, heard: Sequence[Heard]) -> int:
+    async def write(self, heard: Sequence[PastOutcome]) -> int:
         """Writes these outcomes, one of each event, all or none; how many of their events the ledger did not have."""
 
         async def work(connection: Connection) -> int:
@@ -49,7 +49,7 @@ class Rebuilds:
         return await self.database.atomically(work)
 
 
-async def _add_flows(connection: Connection, heard: Sequence[Heard]) -> int:
+async def _add_flows(connection: Connection, heard: Sequence[PastOutcome]) -> int:
     outcomes = [each.outcome for each in heard]
     added = await connection.fetch(
         _ADD_FLOWS,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pydantic import ValidationError
 
 from schemas.outcomes import Outcome
-from worker.engine.rebuilt import TOPICS, Heard
+from worker.engine.rebuilt import TOPICS, PastOutcome
 from worker.kafka.admin import existing_topics
 from worker.kafka.errors import kafka_errors
 from worker.kafka.read import Record, reading
@@ -38,7 +38,7 @@ class Rebuild:
     settings: KafkaSettings
     rebuilds: Rebuilds | None
     found: OutcomesRead = field(default_factory=OutcomesRead)
-    _block: dict[tuple[str, str], Heard] = field(default_factory=dict)
+    _block: dict[tuple[str, str], PastOutcome] = field(default_factory=dict)
 
     async def run(self, done: Callable[[int], None]) -> OutcomesRead:
         """Raises `KafkaUnavailable`, `TopicsMissing`, `DatabaseError`. `done`: called with how many records more."""
@@ -52,7 +52,7 @@ class Rebuild:
     async def _read(self, records: AsyncIterator[Record], done: Callable[[int], None]) -> None:
         async for record in records:
             done(1)
-            heard = heard_of(record)
+            heard = past_outcome(record)
             if heard is None:
                 self.found.others += 1
                 continue
@@ -61,7 +61,7 @@ class Rebuild:
                 await self._write()
         await self._write()
 
-    def _hear(self, heard: Heard) -> None:
+    def _hear(self, heard: PastOutcome) -> None:
         """Of an event's outcomes in a block the last one counts. The same event has the same key, and one partition."""
         self.found.outcomes += 1
         key = heard.outcome.topic, heard.outcome.event_id
@@ -85,7 +85,7 @@ class Rebuild:
 _OUTCOMES = [outcome_topic(topic) for topic in TOPICS]
 
 
-def heard_of(record: Record) -> Heard | None:
+def past_outcome(record: Record) -> PastOutcome | None:
     """The outcome in a record; None when it is none of this program's, or of a record that became no flow."""
     try:
         outcome = Outcome.model_validate_json(record.value or b"")
@@ -94,7 +94,7 @@ def heard_of(record: Record) -> Heard | None:
         return None
     if outcome_topic(outcome.topic) != record.topic or outcome.topic not in TOPICS:
         return None
-    return Heard(outcome, flow_id, record.key, _texts(record.headers), record.value or b"")
+    return PastOutcome(outcome, flow_id, record.key, _texts(record.headers), record.value or b"")
 
 
 def _texts(headers: tuple[tuple[str, bytes | None], ...]) -> Mapping[str, str]:
