@@ -34,7 +34,7 @@ class Rebuilds:
         async def work(connection: Connection) -> int:
             now = await self.database.clock.read(connection)
             named = [each.names for each in heard]
-            snapshot = await snapshots.load_named(connection, named, self.vault, now, new=True)
+            snapshot = await snapshots.load_named(connection, named, self.vault, self.database.clock, now, new=True)
             rebuilding = Rebuilding(snapshot)
             for each in sorted(heard, key=lambda each: each.outcome.occurred_at):
                 rebuilding.add(each)
