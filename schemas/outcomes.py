@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final
 
 import orjson
@@ -36,6 +37,10 @@ class ErrorCode(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Fact:
+    """Marks a field that a flow learns while it runs, under the same name."""
+
+
 class Outcome(BaseModel):
     """What became of an event. Every field is always there; ids are filled in as far as they are known."""
 
@@ -65,27 +70,27 @@ class Outcome(BaseModel):
     """The shop's id of the order."""
     trader_id: str | None = None
     """The shop's id of the trader."""
-    user_id: int | None = None
+    user_id: Annotated[int | None, Fact] = None
     """The user at Tradovate."""
-    account_id: int | None = None
+    account_id: Annotated[int | None, Fact] = None
     """The account at Tradovate."""
-    account_name: str | None = None
+    account_name: Annotated[str | None, Fact] = None
     """The account's name at Tradovate."""
-    trading_permission_id: int | None = None
+    trading_permission_id: Annotated[int | None, Fact] = None
     """The trading permission at Tradovate."""
-    trading_permission_ids: tuple[int, ...] = ()
+    trading_permission_ids: Annotated[tuple[int, ...], Fact] = ()
     """All trading permissions that the event was about; of a trader.failed: those that are revoked now."""
-    request_id: int | None = None
+    request_id: Annotated[int | None, Fact] = None
     """The subaccount request at Tradovate."""
-    request_status: str | None = None
+    request_status: Annotated[str | None, Fact] = None
     """Tradovate's status of the subaccount request, such as InReview or Approved."""
-    entitlement_id: int | None = None
+    entitlement_id: Annotated[int | None, Fact] = None
     """The entitlement at Tradovate."""
     error_code: ErrorCode | None = None
     """Null unless the event failed or is in doubt."""
     error_text: str | None = None
     """What went wrong, in Tradovate's words or ours, with personal data replaced by ***."""
-    warnings: tuple[str, ...] = ()
+    warnings: Annotated[tuple[str, ...], Fact] = ()
     """What went wrong without failing the event."""
     attempts: Annotated[int, Field(ge=0)] = 0
     """The highest number of times that one call was sent for it."""
@@ -128,6 +133,15 @@ class Outcome(BaseModel):
             }
         )
 
+
+FACTS: Final[Mapping[str, type]] = MappingProxyType(
+    {
+        str(field.alias): next((kind for kind in (int, str) if field.annotation == kind | None), tuple)
+        for field in Outcome.model_fields.values()
+        if Fact in field.metadata
+    }
+)
+"""The fields of an outcome that a flow learns while it runs, each with its type: a number, a text, or several."""
 
 _OUTCOME: Final = {
     "outcomeId": "9b1f6c3f1f0b4d0c8a7e5d2c4b6a8f10",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 import orjson
+from pydantic.alias_generators import to_camel
 
 from schemas.base import Wire
 from schemas.privacy import personal_values
@@ -22,6 +23,17 @@ class Ids(NamedTuple):
     user_id: int | None = None
     account_id: int | None = None
 
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Ids:
+        """Those that stand in a body as a shop writes it, good or not."""
+        return cls(*(body.get(to_camel(name)) for name in cls._fields))
+
+    @property
+    def key(self) -> str | None:
+        """A key that keeps a trader's events in their order: the trader, the user, the account or else the order."""
+        found = self.trader_id or self.user_id or self.account_id or self.order_id
+        return None if found is None else str(found)
+
 
 class Event(Wire):
     """An input event's body. Its id is not part of it: it may stand in a header or an envelope (contract 3)."""
@@ -35,9 +47,8 @@ class Event(Wire):
 
     @property
     def key(self) -> str | None:
-        """A key that keeps a trader's events in their order: the trader, the user, the account or else the order."""
-        found = self.ids.trader_id or self.ids.user_id or self.ids.account_id or self.ids.order_id
-        return None if found is None else str(found)
+        """See `Ids.key`."""
+        return self.ids.key
 
     @property
     def ids(self) -> Ids:

@@ -10,22 +10,14 @@ from enum import Enum
 from typing import Any
 
 from schemas.events import TraderPassed
-from schemas.outcomes import ErrorCode, Status
+from schemas.outcomes import FACTS, ErrorCode, Status
 from worker.engine.flows.base import ADOPTING, End
 from worker.engine.planner import Planner
 from worker.engine.rows import FlowRow, OpenStep
 from worker.engine.states import StepState
 from worker.errors import OperatorError
 
-SETTABLE: Mapping[str, type] = {
-    "userId": int,
-    "accountId": int,
-    "accountName": str,
-    "tradingPermissionId": int,
-    "requestId": int,
-    "requestStatus": str,
-    "entitlementId": int,
-}
+SETTABLE: Mapping[str, type] = {name: kind for name, kind in FACTS.items() if kind is not tuple}
 """What an operator who resolves a flow may set: ids of its outcome. Numbers are Tradovate's ids, 1 to 2^63 - 1."""
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import orjson
 
-from worker.engine.operator import SETTABLE
+from schemas.outcomes import FACTS
 from worker.engine.states import PLAN
 from worker.ledger import holds
 from worker.ledger.browse import Summary
 from worker.ledger.database import Connection
 
-SHOWN = (*SETTABLE, "tradingPermissionIds", "warnings")
+SHOWN = tuple(FACTS)
 """Facts that may be shown: those that an outcome tells."""
 
 _SHOWN_OF_STEPS = (*SHOWN, "found", "accounts")

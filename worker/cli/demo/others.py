@@ -6,6 +6,19 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from schemas.events import (
+    AccountAssigned,
+    AccountLocked,
+    AccountReset,
+    AccountUnlocked,
+    MdSigned,
+    PermissionRequested,
+    RiskChanged,
+    TraderFailed,
+    TraderLeft,
+    TraderPassed,
+    TraderPurchased,
+)
 from worker.cli.demo.purchases import NEW_ORDER, NEW_USER, new_user, purchase
 from worker.cli.demo.samples import Expect, Of, Sample
 
@@ -24,7 +37,7 @@ def _failed() -> list[Sample]:
     return [
         Sample(
             "a broken rule: the account of an order",
-            "trader.failed",
+            TraderFailed.topic,
             {"eventId": "demo-14", "traderId": "trader-alice", "orderId": "700002", "reason": "daily loss"},
             Expect(values={"tradingPermissionIds": [Of("demo-2", "tradingPermissionId")]}),
             effects=revoked,
@@ -32,7 +45,7 @@ def _failed() -> list[Sample]:
         ),
         Sample(
             "a broken rule: a permission",
-            "trader.failed",
+            TraderFailed.topic,
             {
                 "eventId": "demo-15",
                 "traderId": "trader-dave",
@@ -43,14 +56,14 @@ def _failed() -> list[Sample]:
         ),
         Sample(
             "a broken rule that overtakes its purchase",
-            "trader.failed",
+            TraderFailed.topic,
             {"eventId": "demo-16", "traderId": "trader-judy", "orderId": late["orderId"]},
             Expect(values={"tradingPermissionIds": [Of("demo-17", "tradingPermissionId")]}),
             effects=revoked,
         ),
         Sample(
             "the purchase that it waits for",
-            "trader.purchased",
+            TraderPurchased.topic,
             late,
             effects={**NEW_USER, **NEW_ORDER},
             behind="demo-16",
@@ -62,7 +75,7 @@ def _left() -> list[Sample]:
     return [
         Sample(
             "a trader leaves at once",
-            "trader.left",
+            TraderLeft.topic,
             {"eventId": "demo-18", "traderId": "trader-erin", "immediate": True},
             Expect(values={"userId": Of("demo-9", "userId")}),
             effects={"cancels": 2, "revocations": 1},
@@ -77,7 +90,7 @@ def _signed() -> list[Sample]:
     return [
         Sample(
             "a trader signs the Market Data Agreement at Tradovate",
-            "md.signed",
+            MdSigned.topic,
             {"eventId": "demo-19", "userId": Of("demo-1", "userId")},
             entitled,
             effects={"entitlements": 1},
@@ -85,14 +98,14 @@ def _signed() -> list[Sample]:
         ),
         Sample(
             "published before it is signed",
-            "md.signed",
+            MdSigned.topic,
             {"eventId": "demo-20", "userId": heidi},
             entitled,
             effects={"entitlements": 1},
         ),
         Sample(
             "the signature that it waits for",
-            "md.signed",
+            MdSigned.topic,
             {"eventId": "demo-21", "userId": heidi},
             entitled,
             behind="demo-20",
@@ -104,7 +117,7 @@ def _signed() -> list[Sample]:
 def _passed() -> Sample:
     return Sample(
         "a trader passed, with three documents",
-        "trader.passed",
+        TraderPassed.topic,
         {
             "eventId": "demo-22",
             "traderId": "trader-grace",
@@ -123,14 +136,14 @@ def _accounts(seeded: Sequence[int], accounts: Sequence[int], trade_date: str) -
     return [
         Sample(
             "an account for a user",
-            "account.assigned",
+            AccountAssigned.topic,
             {"eventId": "demo-23", "accountId": accounts[0], "userId": seeded[0]},
             Expect(values={"accountId": accounts[0], "userId": seeded[0]}),
             effects={"permissions": 1},
         ),
         Sample(
             "an account holder asks for a trader",
-            "permission.requested",
+            PermissionRequested.topic,
             {
                 "eventId": "demo-24",
                 "accountId": accounts[1],
@@ -142,7 +155,7 @@ def _accounts(seeded: Sequence[int], accounts: Sequence[int], trade_date: str) -
         ),
         Sample(
             "back to the open of the day",
-            "account.reset",
+            AccountReset.topic,
             {"eventId": "demo-25", "orderId": "700012", "tradeDate": trade_date},
             Expect(values={"accountId": Of("demo-12", "accountId")}),
             effects={"resets": 1},
@@ -159,7 +172,7 @@ def _risk() -> list[Sample]:
     return [
         Sample(
             "tighter limits for an account",
-            "risk.changed",
+            RiskChanged.topic,
             {"eventId": "demo-26", "orderId": "700011", "postTradeRisk": {"dailyLossAutoLiq": 900}},
             account,
             effects={"risk_changes": 1},
@@ -167,7 +180,7 @@ def _risk() -> list[Sample]:
         ),
         Sample(
             "an account is locked",
-            "account.locked",
+            AccountLocked.topic,
             {
                 "eventId": "demo-27",
                 "accountId": Of("demo-11", "accountId"),
@@ -180,7 +193,7 @@ def _risk() -> list[Sample]:
         ),
         Sample(
             "and unlocked",
-            "account.unlocked",
+            AccountUnlocked.topic,
             {"eventId": "demo-28", "orderId": "700011", "reason": "identity confirmed"},
             account,
             effects={"admin_actions": 1},
@@ -194,19 +207,10 @@ def _file(text: str) -> str:
 
 
 _APPLICATION: Mapping[str, Any] = {
-    "riskCategoryId": 5,
-    "marginType": "Speculator",
+    **TraderPassed.examples[0]["application"],
     "transferAmount": 1000.0,
-    "authorizedIndividual": True,
     "firstName": "Grace",
     "lastName": "Demo",
-    "country": "US",
-    "state": "TX",
-    "streetAddress1": "1 Main St",
-    "city": "Austin",
-    "zipCode": "78701",
     "phone": "+15125550122",
-    "citizenship": "US",
     "taxIdentifier": "900000022",
-    "birthDate": "1987-06-05",
 }

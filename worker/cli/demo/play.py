@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from schemas.events import Ids
 from worker.cli._outcome_reader import OutcomeArrival, OutcomeReader, reading
 from worker.cli.demo.desk import Desk
 from worker.cli.demo.parts import Stage
@@ -151,8 +152,9 @@ class _Play:
 
     async def _produce(self, sample: Sample) -> None:
         event = filled(sample.event, self.seen.final) if sample.needs else sample.event
-        key = str(event.get("traderId") or event.get("userId") or event["eventId"]).encode()
-        await self.producer.send(sample.topic, value=orjson.dumps(event), key=key)
+        key = Ids.of(event).key
+        value, record_key = orjson.dumps(event), None if key is None else key.encode()
+        await self.producer.send(sample.topic, value=value, key=record_key)
 
     def _sign(self, sample: Sample) -> None:
         made = self.desk.sign(filled(sample.event, self.seen.final)["userId"])

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from schemas.events import TraderPurchased
 from worker.cli.demo.samples import Expect, Sample
 
-PURCHASED = "trader.purchased"
+PURCHASED = TraderPurchased.topic
+
+_EXAMPLE = TraderPurchased.examples[0]
 
 CATALOGUE = """["EVAL-50K"]
 templateAccountId = 11
@@ -38,11 +41,7 @@ FAULTS: Sequence[Mapping[str, Any]] = (
 )
 """What goes wrong at Tradovate."""
 
-ACCOUNT: Mapping[str, Any] = {
-    "templateAccountId": 11,
-    "initialBalance": 50000,
-    "postTradeRisk": {"dailyLossAutoLiq": 1000, "trailingMaxDrawdown": 2500},
-}
+ACCOUNT: Mapping[str, Any] = _EXAMPLE["account"]
 
 NEW_USER = {"users_by_name": 1, "users_by_email": 1}
 NEW_ORDER = {"accounts_by_name": 1, "permissions": 1}
@@ -72,14 +71,7 @@ def new_user(name: str) -> dict[str, Any]:
 
 def contact(country: str = "US", phone: str = "+15125550100") -> dict[str, Any]:
     """Contact data."""
-    return {
-        "streetAddress1": "1 Main St",
-        "city": "Austin",
-        "state": "TX",
-        "postCode": "78701",
-        "country": country,
-        "phone": phone,
-    }
+    return {**_EXAMPLE["contactInfo"], "country": country, "phone": phone}
 
 
 def purchases(seeded: Sequence[int]) -> list[Sample]:
