@@ -9,26 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
 from urllib.parse import urlencode
 
-import httpcore
 import httpx
 
-from schemas.cleaning import clean
-from worker.errors import Interruption
 from worker.partner.classify import classify
-from worker.partner.egress import Egress, tls_fault
+from worker.partner.egress import Egress
 from worker.partner.hosts import Addresses, redirected
+from worker.partner.http_call import HttpCall
 from worker.partner.lockout import LockOut
 from worker.partner.token import Token
-from worker.replies import Domain, NotSent, Query, Reply, Silence, Unclear
+from worker.replies import Domain, NotSent, Query, Reply, Silence
 
 __all__ = ["Exchange", "PartnerClient", "Watch", "classify"]
 
@@ -44,14 +39,8 @@ CONNECT_SECONDS = 10.0
 CONNECTIONS = 64
 """More than the calls that any replica has in flight: nobody waits for the pool."""
 
-NEEDS_NO_BODY = (423, 429)
-"""Statuses that say all: a lock-out must not wait for a body that drips, nor be forgotten because one is cut."""
-
 Watch = Callable[[str, str, float, int | None, str | None], None]
 """Method, address without the query (which may name a trader), seconds, status if any came, name of what broke it."""
-
-_UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
-_NOT_CONNECTED = (*_UNREACHABLE, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +49,6 @@ class Exchange:
 
     reply: Reply
     date: datetime | None = None
-
-
-class _HeldBack(Interruption):
-    """The call must not be sent: the time for it has passed, or this process has just been locked out."""
-
-
-class _TooLong(Interruption):
-    """The answer is longer than any that makes sense."""
 
 
 class PartnerClient:
@@ -100,7 +81,7 @@ class PartnerClient:
         self._clock = clock
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
         self._client = httpx.AsyncClient(
-            **({"transport": transport} if transport is not None else _leaving(egress or Egress.of())),
+            **({"transport": transport} if transport is not None else (egress or Egress.of()).client_options()),
             # The call is bounded as a whole, since phases alone never end if a server drips. The handshakes (TCP, TLS)
             # have bounds of their own that end first: a TLS handshake that is cancelled from outside leaks its socket.
             timeout=httpx.Timeout(None, connect=min(CONNECT_SECONDS, 0.45 * timeout_seconds)),
@@ -201,7 +182,7 @@ class PartnerClient:
 
         Not `locks_out`: a 423 or 429 to this call does not lock out (contract 5.5: the renewal after a lock-out).
         """
-        call = _Call(READ_LIMIT if reading else SEND_LIMIT, send_before, self._clock, self._lockout, left)
+        call = HttpCall(READ_LIMIT if reading else SEND_LIMIT, send_before, self._clock, self._lockout, left)
         url = self._addresses.base(domain, host).rstrip("/") + "/" + path.lstrip("/")
         began = self._clock()
         broken: str | None = asyncio.CancelledError.__name__
@@ -212,18 +193,12 @@ class PartnerClient:
                 request.extensions["trace"] = call.trace
                 await call.read(await self._client.send(request, stream=True))
             broken = None
-        except _HeldBack as held:
-            broken = _HeldBack.__name__
-            return Exchange(NotSent(str(held)))
-        except _TooLong:
-            broken = "TooLong"
-            return Exchange(Unclear("an answer that is too long", call.status))
         except Exception as error:  # noqa: BLE001 - whatever the wire does has a name here, nothing is swallowed
-            broken = None if call.complete else type(error).__name__
+            broken = None if call.complete else call.fault(error)
             if not call.complete:
-                return Exchange(self._broken(call, error))
+                return Exchange(call.reply(error, self._timeout, traced=self._traced))
         finally:
-            if broken != _HeldBack.__name__:
+            if call.held_back is None:
                 self._watch(method, url, self._clock() - began, call.status, broken)
         if call.status == 407:
             return Exchange(NotSent("the proxy wants a user and password: see TRADOVATE_PROXY_URL", unreachable=True))
@@ -248,130 +223,3 @@ class PartnerClient:
         if body is not None:
             headers["Content-Type"] = "application/json"
         return self._client.build_request(method, url, content=body, headers=headers)
-
-    def _broken(self, call: _Call, error: Exception) -> Reply:
-        """A call that ended without a whole answer. Only what surely never left is `NotSent`.
-
-        A pooled connection that the server closed just before our request looks like one that it closed just after
-        carrying it out. The pool discards a connection on which a close has already arrived, and neither httpx nor
-        httpcore sends a request twice; what remains is `Unclear`.
-        """
-        why = type(error).__name__
-        if isinstance(error, _NOT_CONNECTED):
-            said = tls_fault(error) or clean(str(error)) or why
-            if isinstance(error, httpx.ProxyError):
-                said = f"the proxy answered {said}"
-            return NotSent(f"no connection ({said})", unreachable=isinstance(error, _UNREACHABLE))
-        if self._traced and not call.sent:
-            late = isinstance(error, TimeoutError)
-            return NotSent(f"no connection in time ({why})" if late else why, unreachable=late)
-        if isinstance(error, TimeoutError):
-            return Unclear(f"no whole answer within {self._timeout:g} s")
-        return Unclear(f"the connection broke ({why})")
-
-
-def _leaving(egress: Egress) -> dict[str, Any]:
-    """Trust and proxy in the library's words."""
-    if egress.proxy is None:
-        return {"verify": egress.trust}
-    secure = egress.proxy.startswith("https:")
-    return {
-        "verify": egress.trust,
-        "proxy": httpx.Proxy(egress.proxy, ssl_context=egress.trust if secure else None),
-    }
-
-
-class _Call:
-    """One request on its way: what has been sent of it, and what has come back."""
-
-    def __init__(
-        self,
-        limit: int,
-        send_before: float | None,
-        clock: Callable[[], float],
-        lockout: LockOut | None,
-        left: Callable[[], None],
-    ) -> None:
-        self._left = left
-        self._limit = limit
-        self._send_before = send_before
-        self._clock = clock
-        self._lockout = lockout
-        self.sent = False  # a byte may have left
-        self.complete = False
-        self.status: int | None = None
-        self.date: datetime | None = None
-        self.location: str | None = None
-        self.body = bytearray()
-
-    def check(self) -> None:
-        """Raises `_HeldBack` when the lease under which this call was claimed has ended, or in a lock-out."""
-        if self._send_before is not None and self._clock() >= self._send_before:
-            raise _HeldBack("the time to send it had passed")
-        if self._lockout is not None and (why := self._lockout.why_silent) is not None:
-            raise _HeldBack(why)
-
-    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Called by httpcore at each stage of the request; what it raises stops the request.
-
-        The race: a process that is frozen (SIGSTOP, a paused VM) after it claimed work wakes up when its lease has
-        run out and another replica may have looked the work up, found nothing, and sent it. So the last thing before
-        the first byte is a look at the clock. What remains is a freeze between this line and the kernel's write, some
-        microseconds, against the settle time that the other replica waits before it looks.
-        """
-        request = info.get("request")
-        if request is not None and request.method == b"CONNECT":
-            return  # to the proxy: nothing of the call leaves before the tunnel stands
-        if event.endswith(".send_request_headers.started"):
-            self.check()
-            self.sent = True
-        elif event.endswith(".send_request_body.complete"):
-            self._left()
-        elif event.endswith(".send_request_headers.failed") and isinstance(
-            info.get("exception"), httpcore.LocalProtocolError
-        ):
-            self.sent = False  # headers that cannot be written, found before the first byte
-
-    async def read(self, response: httpx.Response) -> None:
-        """Reads the answer up to the limit; raises `_TooLong`, or whatever the wire raises."""
-        try:
-            self.status = response.status_code
-            self.date = _date(response.headers.get("Date"))
-            self.location = response.headers.get("Location")
-            if self.status in NEEDS_NO_BODY:
-                self.complete = True
-                return
-            if response.is_stream_consumed:  # a transport that hands over whole bodies: those of tests
-                self.body += response.content
-                self.complete = True
-                return
-            decoder = _decoder(response.headers.get("Content-Encoding", ""))
-            async for chunk in response.aiter_raw():
-                self.body += chunk if decoder is None else decoder.decompress(chunk, self._limit + 1)
-                if len(self.body) > self._limit or (decoder is not None and decoder.unconsumed_tail):
-                    raise _TooLong
-            if decoder is not None and not decoder.eof and self.body:
-                raise zlib.error("cut short")
-            self.complete = True
-        finally:
-            await response.aclose()
-
-
-def _decoder(encoding: str) -> Any:
-    """Gzip only, in bounded steps: httpx's own decoders would blow a few kilobytes of `gzip, gzip` up to gigabytes."""
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
-        return None
-    if encoding == "gzip":
-        return zlib.decompressobj(wbits=31)
-    raise zlib.error("an encoding that was not asked for")
-
-
-def _date(header: str | None) -> datetime | None:
-    if header is None:
-        return None
-    try:
-        date = parsedate_to_datetime(header)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-    return date.replace(tzinfo=UTC) if date.tzinfo is None else date

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -36,6 +37,16 @@ class Egress:
         if ca_file is not None:
             trust.load_verify_locations(ca_file)
         return cls(trust, proxy)
+
+    def client_options(self) -> dict[str, Any]:
+        """Trust and proxy in the HTTP library's words."""
+        if self.proxy is None:
+            return {"verify": self.trust}
+        secure = self.proxy.startswith("https:")
+        return {
+            "verify": self.trust,
+            "proxy": httpx.Proxy(self.proxy, ssl_context=self.trust if secure else None),
+        }
 
 
 def tls_fault(error: BaseException) -> str | None:
