@@ -39,7 +39,7 @@ _WALLS: dict[str, set[str]] = {
 }
 """What each package may import. Packages that are not here may import all others: wiring, cli."""
 
-_FREE = {"wiring", "cli", "__main__", "settings", "_forms", "_loading", "_interrupt"}
+_FREE = {"wiring", "cli", "__main__", "settings", "_forms", "_loading", "_tradovate_settings", "_interrupt"}
 
 
 def _imports(path: Path) -> Iterator[str]:

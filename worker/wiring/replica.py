@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from schemas.events import Account
-from schemas.outcomes import Status
 from worker.backoff import Schedule
 from worker.dispatch.caller import Caller
 from worker.dispatch.dispatcher import Dispatcher
@@ -39,27 +37,27 @@ from worker.partner.client import PartnerClient
 from worker.partner.lockout import LockOut
 from worker.partner.observed_forms import USERS, ObservedForms
 from worker.partner.operations import OPERATIONS
-from worker.process.exit_deadline import LATEST, exit_at_the_latest
+from worker.process.exit_deadline import exit_at_the_latest
 from worker.process.start_refused import CannotListen
 from worker.process.starting import (
     StartChecks,
-    ended,
     partner_client,
     partner_egress,
     replica_name,
     session_keeper,
-    within,
 )
 from worker.process.upkeep import Upkeep
 from worker.products import load_products
 from worker.session import SessionKeeper
-from worker.session.lockouts import write_lockout, write_lockouts
+from worker.session.lockouts import write_lockouts
 from worker.settings import RunSettings
 from worker.telemetry.health import Health
 from worker.telemetry.http_server import Served, application, serve
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.tracing import Tracing
 from worker.wiring.flow_rules import flow_rules, urgency
+from worker.wiring.observed import Observed
+from worker.wiring.stopping import stop_in_order
 
 if TYPE_CHECKING:
     from worker.operate.console.routes import Console
@@ -77,12 +75,6 @@ their plans warm sooner."""
 KEPT = 4
 """Of these, for what begins calls: survey, traffic, a claim or the beginning of a read, the session. However slow the
 statements are that accept and record, a revocation that is due is sent."""
-
-STOP_WITHIN = LATEST - 1.0
-"""Seconds from SIGTERM in which a stop in good order ends."""
-
-_DRAIN = 15.0
-"""Of these, for calls in flight; the rest is for recording, publishing and leaving the group."""
 
 
 @dataclass(slots=True)
@@ -138,15 +130,16 @@ class Replica:
             urgency(),
             lockout=settings.tradovate_lockout_seconds,
         )
+        observed = Observed(self.metrics, self.tracing, self.ledger.clock)
         self.lockout = LockOut(settings.lockout)
         self.database.when_back = self.lockout.ledger_is_back
         self.client = partner_client(settings, self.lockout, partner_egress(settings), self.tracing.http)
         first = replace(self.ledger, database=self.database.first)
-        self.session = session_keeper(settings, first.database, vault, self.client, budget, self.name, self._observe)
+        self.session = session_keeper(settings, first.database, vault, self.client, budget, self.name, observed.called)
         claims = Claims(first, budget, self.name, settings.tradovate_timeout_seconds + LEASE_MARGIN)
         self.producer = RecordProducer(settings, self.database.clock.now_if_known)
         outbox = Outbox(self.database)
-        self.publisher = Publisher(outbox, self.producer, names, published=self._published, crash=self.crash)
+        self.publisher = Publisher(outbox, self.producer, names, published=observed.published, crash=self.crash)
         caller = Caller(
             self.ledger,
             claims,
@@ -156,7 +149,7 @@ class Replica:
             rules,
             schedule,
             settings.settle,
-            observe=self._observe,
+            observe=observed.called,
             tracing=self.tracing,
             crash=self.crash,
             seen=ObservedForms(names={USERS: settings.tradovate_name}),
@@ -181,14 +174,14 @@ class Replica:
             self.database,
             vault,
             names,
-            counted=lambda topic, reason: self.metrics.dead_letters.labels(topic, reason).inc(),
+            counted=observed.dead_letter,
         )
         self.intake = EventIntake(
             self.ledger,
             letters,
             self.products,
             self._taken,
-            counted=self._counted,
+            counted=observed.accepted,
             traces=self.tracing.intake,
             crash=self.crash,
             following=lambda events: self.dispatcher.first_calls(events) if self.subscriber.alone(shortest) else None,
@@ -216,28 +209,6 @@ class Replica:
     def _taken(self, outcomes: Sequence[OutcomeRow]) -> None:
         self.publisher.hand(outcomes)
         self.dispatcher.look()
-
-    def _counted(self, topic: str, result: str, count: int) -> None:
-        self.metrics.events.labels(topic, result).inc(count)
-
-    def _published(self, row: OutcomeRow, partition: int, seconds: float) -> None:
-        self.metrics.outcomes.labels(row.topic, row.status).inc()
-        if row.accepted_at is not None and row.status != Status.PENDING:
-            took = self.ledger.clock.now() - row.accepted_at
-            self.metrics.outcome_seconds.labels(row.topic).observe(max(took.total_seconds(), 0.0))
-        self.tracing.published(
-            outcome_topic(row.topic),
-            row.status,
-            row.headers,
-            partition=partition,
-            message_id=row.headers["ce_id"],
-            seconds=seconds,
-        )
-
-    def _observe(self, operation: str, result: str, items: int, seconds: float) -> None:
-        self.metrics.calls.labels(operation, result).inc()
-        self.metrics.call_items.labels(operation).observe(items)
-        self.metrics.call_seconds.labels(operation).observe(seconds)
 
     async def run(self, ready: Callable[[str], None] | None = None) -> None:
         """Until `stopping` is set. Raises `StartRefused`; waits for Kafka and PostgreSQL as long as they are away."""
@@ -275,7 +246,7 @@ class Replica:
             stopped.cancel()
         finally:
             self.stopping.set()
-            await self._stop(loops)
+            await stop_in_order(self, loops)
 
     async def _prepared(self) -> bool:
         """Checks what the start depends on; false when stopped while waiting for it."""
@@ -284,40 +255,6 @@ class Replica:
 
     def _waits(self, reason: str | None) -> None:
         self.waits_for = reason
-
-    async def _stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
-        """In order: no new records, no new calls, calls in flight over, their outcomes published, all closed."""
-        began = time.monotonic()
-        log.info("run.stopping", in_flight=self.dispatcher.in_flight)
-        by_name = {task.get_name(): task for task in loops}
-        self.dispatcher.wake.set()
-
-        async def for_most(work: Awaitable[object], seconds: float, spare: float = 5.0) -> None:
-            await within(work, min(seconds, max(0.1, STOP_WITHIN - spare - (time.monotonic() - began))))
-
-        await for_most(self.subscriber.stop(), 5.0)
-        if "dispatch" in by_name:
-            await for_most(asyncio.wait({by_name["dispatch"]}), 2.0)
-            await for_most(self.dispatcher.drain(_DRAIN), _DRAIN + 2)
-        if "publish" in by_name:
-            self.publisher.finish()
-            await for_most(asyncio.wait({by_name["publish"]}), 3.0)
-        if "upkeep" in by_name:
-            await for_most(asyncio.wait({by_name["upkeep"]}), 1.0)  # it takes this replica off the ledger's list
-        await for_most(write_lockout(self.lockout, self.database), 1.0)  # one that nobody else knows of
-        await ended(loops, self.database)
-        for work in (
-            self.session.aclose(),
-            self.producer.stop(),
-            self.client.aclose(),
-            self.database.close(),
-            *([self.console.aclose()] if self.console is not None else []),
-            self.tracing.close(),
-        ):
-            await for_most(work, 2.0, spare=1.0)
-        if self.served is not None:
-            await for_most(self.served.stop(), 2.0, spare=1.0)
-        log.info("run.stopped", seconds=round(time.monotonic() - began, 2))
 
 
 def _freeze() -> None:
