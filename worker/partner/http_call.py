@@ -38,7 +38,8 @@ class HttpCall:
     """One request on its way: what has been sent of it, and what has come back.
 
     `limit`: bytes of an answer. `send_before` (of `clock`, monotonic seconds): after that nothing is sent any more.
-    `left` is called when the request has been written. `held_back`: why it was not sent, if it must not be; `complete`: the whole answer is there.
+    `left` is called when the request has been written. `held_back`: why it was not sent, if it must not be;
+    `complete`: the whole answer is there.
     """
 
     def __init__(
