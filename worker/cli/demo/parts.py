@@ -37,7 +37,7 @@ Report = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DemoPart:
     """A program of ours in a process of its own: `run` or `bridge`."""
 
     name: str
@@ -56,8 +56,8 @@ class Stage:
 
     partner: RunningSandbox
     seeded: Mapping[str, Sequence[int]]
-    worker: Part
-    bridge: Part
+    worker: DemoPart
+    bridge: DemoPart
     desk: Desk
     settings: Mapping[str, str]
 
@@ -129,7 +129,9 @@ def _settings(home: Path, partner: RunningSandbox, bootstrap_servers: str, datab
 
 
 @asynccontextmanager
-async def _started(name: str, home: Path, settings: Mapping[str, str]) -> AsyncIterator[Coroutine[None, None, Part]]:
+async def _started(
+    name: str, home: Path, settings: Mapping[str, str]
+) -> AsyncIterator[Coroutine[None, None, DemoPart]]:
     """Starts `run` or `bridge`; what comes is to be awaited once, and is the part when it listens."""
     log = home / f"{name}.log"
     kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
@@ -154,7 +156,7 @@ async def _started(name: str, home: Path, settings: Mapping[str, str]) -> AsyncI
         await _stop(process)
 
 
-async def _listening(name: str, process: asyncio.subprocess.Process, log: Path) -> Part:
+async def _listening(name: str, process: asyncio.subprocess.Process, log: Path) -> DemoPart:
     assert process.stdout is not None
     try:
         async with asyncio.timeout(READY_SECONDS):
@@ -164,10 +166,10 @@ async def _listening(name: str, process: asyncio.subprocess.Process, log: Path) 
     if not line:
         await process.wait()
         raise DemoFailed(name, PartFault.NOT_STARTED, _last_line(log))
-    return Part(name, process, line, log)
+    return DemoPart(name, process, line, log)
 
 
-async def _ready(client: httpx.AsyncClient, part: Part) -> None:
+async def _ready(client: httpx.AsyncClient, part: DemoPart) -> None:
     """Returns when the part could work. A bridge is ready before its sockets are: what it misses, it fetches."""
     said = "nothing"
     try:
