@@ -21,10 +21,11 @@ from tests.bench.scaling import replicas
 from tests.bench.servers import Servers
 from tests.bench.sizes import Sizes
 from tests.bench.speed import burst, calls, lone
+from tests.bench.statements import statements
 from tests.support.postgres import why_no_system_postgres
 
 PARTS: dict[str, Callable[[Servers, Sizes], Awaitable[list[Figure]]]] = {
-    each.__name__: each for each in (lone, burst, calls, backlog, replicas, ledger)
+    each.__name__: each for each in (lone, burst, calls, statements, backlog, replicas, ledger)
 }
 
 DAY = "day"

@@ -16,8 +16,7 @@ from schemas.events import TOPICS
 from tests.support.fullness import RECENT_CALLS, fill
 from tests.support.plans import Explaining, Seen
 from tests.support.postgres import Databases
-from tests.support.work import ACCOUNTS, CANCEL, RESET, REVOKE, USERS, Work, departures, failures, purchases, resets
-from worker.engine.states import StepState
+from tests.support.work import ITEMS, USERS, Work, hundred_events, purchases
 from worker.ledger import (
     browse,
     holds,
@@ -41,12 +40,6 @@ from worker.partner.operations import OPERATIONS
 
 FULL = 100_000
 """Flows that have ended. Another fifth is open."""
-
-ITEMS = 100
-"""Events in a batch."""
-
-CREATED = {"accountId": 8_000_000, "accountName": "EVAL", "tradingPermissionId": 9_000_000}
-"""What createEvaluationAccounts returns for an item."""
 
 Ledgers = Callable[..., str]
 
@@ -98,27 +91,7 @@ def reads_no_more(seen: Sequence[Seen], rows: int) -> None:
 
 async def test_a_hundred_events_read_what_they_are_about(database: Explaining) -> None:
     """From intake to outcome, with results that are not known, repeats, wake-ups and traders whose user gets known."""
-    work = Work(database)
-    await work.accept("trader.purchased", purchases(0, ITEMS))
-    assert await work.send(USERS, {"userId": 7_000_000}) == ITEMS
-    assert await work.send(ACCOUNTS, CREATED) == ITEMS
-    await work.accept("trader.purchased", purchases(0, ITEMS))
-    await work.accept("trader.failed", failures(0, ITEMS))
-    assert await work.send(REVOKE, {}) == ITEMS
-    await work.accept("account.reset", resets(ITEMS, ITEMS))
-    await work.accept("trader.purchased", purchases(ITEMS, ITEMS))
-    await work.put_off(USERS, StepState.UNKNOWN)
-    await work.look_up(USERS)
-    await work.put_off(USERS, StepState.DUE)
-    assert await work.send(USERS, {"userId": 7_000_000}) == ITEMS
-    assert await work.send(ACCOUNTS, CREATED) == ITEMS
-    assert await work.ledger.replan() is not None
-    assert await work.send(RESET, {}) == ITEMS
-    await work.accept("trader.left", departures(0, ITEMS))
-    await work.put_off(CANCEL, StepState.DUE)
-    await work.accept("trader.purchased", purchases(ITEMS, ITEMS))
-    await work.ledger.reap(timedelta(seconds=15))
-    assert len(work.outcomes) == 3 * ITEMS
+    await hundred_events(database)
     reads_no_more(database.seen, 12 * ITEMS)
 
 

@@ -15,7 +15,7 @@ _EXPLAINED = ("select", "insert", "update", "delete", "with")
 
 @dataclass(frozen=True)
 class Seen:
-    """A statement, its plan, what it read and how long it took."""
+    """A statement, its plan, what it read, and how long it took the server to plan and run it."""
 
     query: str
     plan: Mapping[str, Any]
@@ -103,7 +103,7 @@ class _Explaining(Connection):
         if alone:
             await super().roll_back()
         plan = found[0]
-        self._seen.append(Seen(query, plan["Plan"], plan["Execution Time"]))
+        self._seen.append(Seen(query, plan["Plan"], plan["Planning Time"] + plan["Execution Time"]))
 
 
 @dataclass

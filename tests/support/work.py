@@ -128,3 +128,37 @@ def resets(first: int, count: int) -> list[dict[str, Any]]:
         {"eventId": f"r-{number}", "orderId": str(100_000 + number), "tradeDate": date(2026, 11, 20)}
         for number in range(first, first + count)
     ]
+
+
+ITEMS = 100
+"""Events in a batch: those of a full call."""
+
+_CREATED = {"accountId": 8_000_000, "accountName": "EVAL", "tradingPermissionId": 9_000_000}
+"""What createEvaluationAccounts returns for an item."""
+
+
+async def hundred_events(database: Database) -> None:
+    """Events of several topics, a hundred in each statement, with all that may become of them: results that are not
+    known, repeats, wake-ups, traders whose user gets known.
+    """
+    work = Work(database)
+    await work.accept("trader.purchased", purchases(0, ITEMS))
+    assert await work.send(USERS, {"userId": 7_000_000}) == ITEMS
+    assert await work.send(ACCOUNTS, _CREATED) == ITEMS
+    await work.accept("trader.purchased", purchases(0, ITEMS))
+    await work.accept("trader.failed", failures(0, ITEMS))
+    assert await work.send(REVOKE, {}) == ITEMS
+    await work.accept("account.reset", resets(ITEMS, ITEMS))
+    await work.accept("trader.purchased", purchases(ITEMS, ITEMS))
+    await work.put_off(USERS, StepState.UNKNOWN)
+    await work.look_up(USERS)
+    await work.put_off(USERS, StepState.DUE)
+    assert await work.send(USERS, {"userId": 7_000_000}) == ITEMS
+    assert await work.send(ACCOUNTS, _CREATED) == ITEMS
+    assert await work.ledger.replan() is not None
+    assert await work.send(RESET, {}) == ITEMS
+    await work.accept("trader.left", departures(0, ITEMS))
+    await work.put_off(CANCEL, StepState.DUE)
+    await work.accept("trader.purchased", purchases(ITEMS, ITEMS))
+    await work.ledger.reap(timedelta(seconds=15))
+    assert len(work.outcomes) == 3 * ITEMS
