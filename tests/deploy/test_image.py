@@ -5,6 +5,7 @@ they make is run as the image's user on a file system that is read-only.
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -134,7 +135,7 @@ def built(request: pytest.FixtureRequest) -> Iterator[Built]:
     """The build stage's steps, carried out: each RUN to the letter, each COPY as .dockerignore lets it through."""
     if subprocess.run([*_PRIVATE, "mount -t tmpfs tmpfs /opt"], capture_output=True, check=False).returncode:
         lacks(request, "mounts of one's own are not allowed here: the image's steps were not carried out")
-    home = Path(tempfile.mkdtemp(prefix="tradovate-image-", dir="/var/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="image-", dir=_cache()))
     home.chmod(0o755)
     for name in ("opt", "src", "secrets/secrets", "empty"):
         (home / name).mkdir(parents=True)
@@ -145,10 +146,59 @@ def built(request: pytest.FixtureRequest) -> Iterator[Built]:
         (home / "python").symlink_to(python)
     # Where a Python under /usr/local finds its own library, as the base image notes it too.
     subprocess.run([*_PRIVATE, f'{_MOUNTS}\nldconfig -C "$1/ld.so.cache"', "sh", str(home)], check=True)
-    stage = _stages()[0]
+    try:
+        _build(home, _stages()[0])
+        yield Built(home)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _cache() -> Path:
+    place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tradovate-worker"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _build(home: Path, stage: Sequence[tuple[str, str]]) -> None:
+    """Carries out the steps. As an engine does, it keeps what they made of the dependencies and takes it again, as long
+    as steps, files and Python are the same.
+    """
     here = Path(_only(stage, "WORKDIR"))
     work = home / "src" / here.relative_to("/usr/src")
     work.mkdir(parents=True)
+    at = next(number for number, step in enumerate(stage) if step[0] == "COPY" and "requirements" not in step[1])
+    so_far = hashlib.sha256(repr((stage[:at], sys.version, str(_python_of_the_image().resolve()))).encode())
+    for word, argument in stage[:at]:
+        if word == "COPY":
+            for source in argument.split()[:-1]:
+                so_far.update((ROOT / source).read_bytes())
+    layer = _cache() / f"layer-{so_far.hexdigest()[:16]}"
+    if not layer.exists():
+        for word, argument in stage[:at]:
+            _step(word, argument, home, work)
+        _keep(home, layer)
+    else:
+        for name in ("opt", "src"):
+            shutil.rmtree(home / name)
+            # Links: what is installed later makes files of its own.
+            subprocess.run(["cp", "-a", "--link", layer / name, home / name], check=True)
+    for word, argument in stage[at:]:
+        _step(word, argument, home, work)
+
+
+def _keep(home: Path, layer: Path) -> None:
+    for old in layer.parent.glob("layer-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    fresh = Path(tempfile.mkdtemp(prefix="fresh-", dir=layer.parent))
+    for name in ("opt", "src"):
+        subprocess.run(["cp", "-a", home / name, fresh / name], check=True)
+    with suppress(OSError):  # another run was quicker
+        fresh.rename(layer)
+    shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _step(word: str, argument: str, home: Path, work: Path) -> None:
+    stage = _stages()[0]
     environment = {
         **os.environ,
         **_environment(stage),
@@ -157,24 +207,19 @@ def built(request: pytest.FixtureRequest) -> Iterator[Built]:
     }
     for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"):
         environment.pop(name, None)
-    try:
-        for word, argument in stage:
-            if word == "COPY":
-                _copy(argument, work)
-            if word == "RUN":
-                script = f'{_MOUNTS}\nmount --bind "$1/src" /usr/src\ncd {here}\n{argument}'
-                done = subprocess.run(
-                    [*_PRIVATE, script, "sh", str(home)],
-                    env=environment,
-                    capture_output=True,
-                    text=True,
-                    timeout=_BUILD_SECONDS,
-                    check=False,
-                )
-                assert done.returncode == 0, f"{argument}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
-        yield Built(home)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    if word == "COPY":
+        _copy(argument, work)
+    if word == "RUN":
+        script = f'{_MOUNTS}\nmount --bind "$1/src" /usr/src\ncd {_only(stage, "WORKDIR")}\n{argument}'
+        done = subprocess.run(
+            [*_PRIVATE, script, "sh", str(home)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_BUILD_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{argument}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
 
 
 def _copy(argument: str, work: Path) -> None:
