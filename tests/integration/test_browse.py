@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import asyncpg
 import pytest
 
+from tests.support.postgres import Databases
 from worker.ledger import browse
 from worker.ledger.browse import FlowState
 from worker.ledger.database import Connection, Database
@@ -29,17 +31,33 @@ from flow where state = 'open'
 """
 
 
+@pytest.fixture(scope="session")
+def grown_template(databases: Databases) -> Iterator[str]:
+    """A ledger with 40,000 flows, to be copied."""
+    name = f"grown_{uuid.uuid4().hex}"
+    asyncio.run(_grow(databases.create(name, databases.ledger_template)))
+    yield name
+    databases.drop(name)
+
+
+async def _grow(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(_GROWN)
+    await connection.execute(_STEPS)
+    await connection.execute("insert into trader (trader_id, user_id) values ('cust-10', 10)")
+    await connection.execute("analyze flow")
+    await connection.close()
+
+
 @pytest.fixture
-async def grown(ledgers: Callable[[], str]) -> AsyncIterator[Connection]:
+async def grown(databases: Databases, grown_template: str) -> AsyncIterator[Connection]:
     """A ledger with 40,000 flows."""
-    database = Database(ledgers(), size=1)
+    name = f"browse_{uuid.uuid4().hex}"
+    database = Database(databases.create(name, grown_template), size=1)
     async with database.connection() as connection:
-        await connection.execute(_GROWN)
-        await connection.execute(_STEPS)
-        await connection.execute("insert into trader (trader_id, user_id) values ('cust-10', 10)")
-        await connection.execute("analyze flow")
         yield connection
     await database.close()
+    databases.drop(name)
 
 
 class _Explained:

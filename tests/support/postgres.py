@@ -104,9 +104,14 @@ class Databases:
         self._loop.close()
 
     def _run(self, statement: str) -> None:
-        assert self._connection is not None
         with self._one:
-            self._wait(self._connection.execute(statement))
+            self._wait(self._execute(statement))
+
+    async def _execute(self, statement: str) -> None:
+        assert self._connection is not None
+        if self._connection.is_closed():  # by a test that took the server for its own: the others go on
+            self._connection = await asyncpg.connect(self.server.url)
+        await self._connection.execute(statement)
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -19,6 +19,7 @@ _MOST = 8
 TOGETHER = (
     "tests/browser/test_console.py",
     "tests/deploy/test_image.py",
+    "tests/integration/test_browse.py",
     "tests/integration/test_plans.py",
     "tests/schemas/test_types.py",
 )
