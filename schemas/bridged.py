@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from schemas.base import PERSONAL, Id, Key
+from schemas.base import PERSONAL, Id
 from schemas.events import Examples
 
 
@@ -68,7 +68,7 @@ class RiskStatus(_Lenient):
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
     auto_liq_counter: int | None = None
-    """How often the account has been liquidated."""
+    """How often the account has been liquidated. This and the fields up to adminTimestamp make a change."""
     auto_liq_started: str | None = None
     """When the last liquidation began: a time as Tradovate writes it."""
     auto_liq_stopped: str | None = None
@@ -95,14 +95,15 @@ _NORMAL: Final = {"autoLiqCounter": 0, "liquidateOnly": None, "userTriggeredLiqO
 class AccountRiskStatus(Bridged):
     """A change of an account's risk status on DEMO. It says what happened; whether the trader failed, you decide.
 
-    Published with BRIDGE_RISK_STATUS=on. Drop repeats by eventId.
+    Published with BRIDGE_RISK_STATUS=on. Drop repeats by eventId. `before` is as it was published last, or as the
+    account was first seen; it is empty for a new account that was first heard of by its change.
     """
 
     topic: ClassVar[str] = "account.risk_status"
     key_is: ClassVar[str] = "The account's id"
     examples: ClassVar[Examples] = (
         {
-            "eventId": "risk-98765-1",
+            "eventId": "risk-98765-1-5f2c0d9be1a47c63",
             "accountId": 98765,
             "userTriggered": False,
             "before": _NORMAL,
@@ -110,12 +111,12 @@ class AccountRiskStatus(Bridged):
         },
     )
 
-    event_id: Key
-    """The same change always has the same."""
+    event_id: Annotated[str, Field(pattern="^risk-[0-9]+-[0-9]+-[0-9a-f]{16}$")]
+    """Account, number of the change, digest of what changed: the same change always has the same."""
     account_id: Id
     """The account at Tradovate (DEMO)."""
     user_triggered: bool
-    """Whether the trader caused the change: then it is no breach of a limit."""
+    """Whether the trader restricted the account (userTriggeredLiqOnly): then it is no breach of a limit."""
     before: RiskStatus
     now: RiskStatus
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from tests.support.events import purchase
-from tests.support.firm import Firm
+from tests.support.firm import Firm, application
 from tests.support.oracle import never_together
 from tests.support.spine import Stages
 from tests.support.waiting import eventually
@@ -64,6 +65,73 @@ async def test_a_refused_assignment_says_why(stage: Stages) -> None:
         "rejected",
         "Account not found",
     )
+
+
+async def graduated(firm: Firm) -> tuple[int, int]:
+    """A trader whose subaccount is approved: the user, and the account on LIVE."""
+    ((user, _, _),) = firm.seed()
+    request = await firm.send("trader.passed", userId=user, application=application())
+    made = await firm.outcome_with(request, "pending")
+    firm.review(made["requestId"], "Approved")
+    account: int = firm.stage.partner.sandbox.core.world.requests.rows[made["requestId"]]["accountId"]
+    return user, account
+
+
+def on_live(firm: Firm, permission_id: int) -> dict[str, Any]:
+    """A permission of LIVE as the partner has it."""
+    row: dict[str, Any] = firm.stage.partner.sandbox.core.world.live_permissions.rows[permission_id]
+    return row
+
+
+@pytest.mark.parametrize("fault", ["", "cut_after", "late"])
+async def test_a_graduates_account_is_assigned_on_live(stage: Stages, fault: str) -> None:
+    """One permission on LIVE and none on DEMO, also when the answer is lost; the same pair again gets the same id."""
+    firm = Firm(await stage())
+    firm.switch(same_permission_again="second")
+    await firm.stage.replica()
+    user, account = await graduated(firm)
+    if fault:
+        more = {"seconds": 0.3, "answer": "504"} if fault == "late" else {}
+        firm.stage.fault(fault, CREATE, times=1, domain="live", **more)
+    outcome = await firm.outcome("account.assigned", accountId=account, userId=user, domain="LIVE")
+    again = await firm.outcome("account.assigned", accountId=account, userId=user, domain="LIVE")
+    assert (outcome["status"], outcome["accountId"], outcome["userId"]) == ("succeeded", account, user)
+    assert again["tradingPermissionId"] == outcome["tradingPermissionId"]
+    assert on_live(firm, outcome["tradingPermissionId"])["accountId"] == account
+    assert firm.stage.effects["permissions"] == {f"live:{account}:{user}": 1}
+    assert {call["domain"] for call in firm.stage.calls(CREATE)} == {"live"}
+
+
+async def test_an_account_that_is_not_on_that_domain_is_refused(stage: Stages) -> None:
+    """An account of LIVE is unknown on DEMO, and the other way around."""
+    firm = Firm(await stage())
+    await firm.stage.replica()
+    user, live = await graduated(firm)
+    ((_, demo, _),) = firm.seed(permission=None)
+    for account, domain in ((live, "DEMO"), (demo, "LIVE")):
+        outcome = await firm.outcome("account.assigned", accountId=account, userId=user, domain=domain)
+        assert (outcome["status"], outcome["errorCode"]) == ("failed", "rejected")
+    assert firm.stage.effects["permissions"] == {}
+
+
+async def test_a_permission_of_live_is_left_by_a_failure_and_ended_by_a_departure(stage: Stages) -> None:
+    """Revocations are on DEMO, where another permission has the same number; cancelEverything ends it on LIVE."""
+    firm = Firm(await stage())
+    await firm.stage.replica()
+    user, account = await graduated(firm)
+    given = await firm.outcome("account.assigned", accountId=account, userId=user, domain="LIVE")
+    permission = given["tradingPermissionId"]
+    strangers = firm.permission(permission)
+    assert strangers["userId"] == user  # the numbers of the two domains are equal here
+    failed = await firm.outcome("trader.failed", traderId="grace", tradingPermissionIds=[permission])
+    assert (failed["status"], failed["errorCode"], failed["tradingPermissionIds"]) == ("failed", "not_found", [])
+    assert f"Permission {permission} is on LIVE" in failed["errorText"]
+    assert firm.permission(permission)["status"] == "Accepted"
+    left = await firm.outcome("trader.left", userId=user, immediate=True)
+    assert left["status"] == "succeeded"
+    assert on_live(firm, permission)["status"] == "Revoked"
+    read = {call["path"] for call in firm.stage.calls() if call["domain"] == "live"}
+    assert {"/tradingpermission/deps", "/tradingpermission/ldeps"} & read
 
 
 @pytest.mark.parametrize("again", ["error_text", "existing"])

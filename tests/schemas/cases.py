@@ -301,6 +301,8 @@ BAD: Final[tuple[tuple[str, str, object], ...]] = (
     ("passed abroad", "application.nationalId", 12),
     ("assigned", "accountId", ABSENT),
     ("assigned", "userId", "1"),
+    ("assigned", "domain", "live"),
+    ("assigned", "domain", None),
     ("requested", "ctaContact", ""),
     ("requested", "ctaEmail", ABSENT),
     ("requested", "accountId", None),

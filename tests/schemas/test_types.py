@@ -80,7 +80,7 @@ def test_types_have_the_names_of_their_records(tools: Made) -> None:
     parts = {
         "NewUser", "UserRef", "ContactInfo", "Account", "Application", "PreTradeRisk", "PreTradeRiskParameter",
         "PostTradeRisk", "RiskStatus", "Country", "ProductType", "TotalBy", "VerificationStatus", "TrailingMode",
-        "MarginType", "RiskChange", "LockAction", "OutcomeStatus", "ErrorCode",
+        "AccountDomain", "MarginType", "RiskChange", "LockAction", "OutcomeStatus", "ErrorCode",
     }  # fmt: skip
     assert set(re.findall(r"^export (?:interface|type) (\w+)", tools.modelina, re.MULTILINE)) == records | parts
     by_json2ts = "\n".join(tools.json2ts.values())

@@ -54,6 +54,7 @@ def view(
     departures: Sequence[DepartureView] = (),
     unproven: Iterable[str] = (),
     queue: Queue | None = None,
+    on_live: Iterable[int] = (),
 ) -> View:
     """The view of a flow of `topic` on `event`, `after` it was accepted at `at`."""
     model = EVENTS[topic].model_validate_json(orjson.dumps(event))
@@ -73,6 +74,7 @@ def view(
         departures,
         frozenset(unproven),
         queue,
+        frozenset(on_live),
     )
 
 

@@ -105,6 +105,7 @@ ENDS: Mapping[str, Sequence[Result]] = {
         NO, OUT, DOUBT,
     ),
     "createTradingPermission": (Succeeded({"tradingPermissionId": 21}), NO, OUT, DOUBT),
+    "createTradingPermission@live": (Succeeded({"tradingPermissionId": 21}), NO, OUT, DOUBT),
     "updateContactInfo": (DONE, NO),
     "revokeTradingPermissions": (DONE, NO, DOUBT, APART),
     "revokeTradingPermissions@find": (found("Accepted"), found("Revoked"), NOTHING, OUT),

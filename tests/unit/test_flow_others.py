@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.events import EVENTS
 from schemas.outcomes import ErrorCode, Status
 from tests.support.firm import application
 from tests.support.views import NOW, RULES, learn, order, plan, sent, view
@@ -286,3 +287,33 @@ def test_a_retry_resets_again() -> None:
     """What ended before is retried when an operator says so."""
     asked = {"accountId": 11, "tradeDate": "2026-11-20"}
     assert sent(plan(RESET, asked, {"ended": True, "accountId": 11})).operation == "resetDemoAccountState"
+
+
+# -- account.assigned on LIVE
+
+
+@pytest.mark.parametrize(
+    ("domain", "operation"),
+    [({}, "createTradingPermission"), ({"domain": "DEMO"}, "createTradingPermission"),
+     ({"domain": "LIVE"}, "createTradingPermission@live")],
+)  # fmt: skip
+def test_an_account_is_assigned_on_its_domain(domain: dict[str, str], operation: str) -> None:
+    """DEMO unless the event says LIVE; it is looked for before it is made on both."""
+    send = sent(plan("account.assigned", {"accountId": 11, "userId": 5, **domain}))
+    assert (send.operation, send.look_first) == (operation, True)
+
+
+def test_an_account_of_live_is_an_order_of_trader_passed() -> None:
+    """Its number may be that of another trader's account on DEMO, which it must not be taken for."""
+    event = EVENTS["account.assigned"].model_validate({"accountId": 11, "userId": 5, "domain": "LIVE"})
+    names = FLOWS["account.assigned"].names(event)
+    assert (names.order_kind, names.on_live, names.gives) == ("passed", True, True)
+
+
+def test_a_departure_is_verified_by_permissions_that_were_made_on_live() -> None:
+    """If the ledger has one of the trader's; what is not there is not read."""
+    asked = {"userId": 5, "immediate": True}
+    for on_live in ((), (21,)):
+        planned = plan(LEFT, asked, on_live=on_live)
+        shown = view(LEFT, asked, planned.facts)
+        assert FLOWS[LEFT].item(shown, LIVE, RULES)["_permitted_on_live"] is bool(on_live)

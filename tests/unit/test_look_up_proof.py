@@ -33,6 +33,7 @@ ITEMS: list[tuple[Operation, dict[str, Any]]] = [
     (USERS, {"name": "jane", "email": "jane@example.com"}),
     (ACCOUNTS, {"name": "EVAL1", "userId": 5, "templateAccountId": 3, "_derived": "EVAL1"}),
     (PERMISSION, {"accountId": 11, "userId": 5}),
+    (OPERATIONS["createTradingPermission@live"], {"accountId": 11, "userId": 5}),
     (REQUEST, {"accountId": 11, "ctaContact": "x", "ctaEmail": "x@y"}),
     (REVOKE, {"tradingPermissionIds": [9]}),
     (FIND, {"_accounts": [11], "_name": "EVAL1", "_ids": [9]}),

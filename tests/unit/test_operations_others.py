@@ -266,8 +266,9 @@ def test_the_urgent_go_first() -> None:
 def test_who_waits_out_maintenance() -> None:
     """Contract 5.9: users, accounts, permissions, subaccount requests and resets; all else goes."""
     assert {operation.name for operation in OPERATIONS.values() if operation.limits.maintenance} == {
-        "createEvaluationUsers", "createEvaluationAccounts", "createTradingPermission", "requestTradingPermission",
-        "checkDuplicate", "createPartnerSubaccountRequest", "resetDemoAccountState",
+        "createEvaluationUsers", "createEvaluationAccounts", "createTradingPermission",
+        "createTradingPermission@live", "requestTradingPermission", "checkDuplicate", "createPartnerSubaccountRequest",
+        "resetDemoAccountState",
     }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ PROVEN: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
         {"results": [{"accountId": 1, "tradingPermissionId": 3}, {"accountId": 2, "tradingPermissionId": 4}]},
     ),
     "createTradingPermission": ([{"accountId": 11, "userId": 7}], {"tradingPermission": PERMISSION}),
+    "createTradingPermission@live": ([{"accountId": 11, "userId": 7}], {"tradingPermission": PERMISSION}),
     "requestTradingPermission": (
         [{"accountId": 11, "ctaContact": "x", "ctaEmail": "a@b"}],
         {"tradingPermission": {**PERMISSION, "status": "Requested"}},

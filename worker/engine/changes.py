@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from schemas.outcomes import Outcome
-from worker.engine.rows import DepartureRow, FlowRow, OrderRow, TraderRow, TurnRow
+from worker.engine.rows import DepartureRow, FlowRow, LivePermissionRow, OrderRow, TraderRow, TurnRow
 from worker.engine.states import StepState
 
 
@@ -77,6 +77,7 @@ class Changes:
     withdrawn: Sequence[uuid.UUID] = ()  # flows whose departures are deleted
     turns: Sequence[TurnRow] = ()
     ousted: Sequence[uuid.UUID] = ()  # flows whose step ends, if no call of it can take effect any more
+    live_permissions: Sequence[LivePermissionRow] = ()
     moved: Sequence[MovedStep] = ()
     new_steps: Sequence[NewStep] = ()
     closed: Sequence[ClosedStep] = ()

@@ -31,7 +31,7 @@ from worker.engine.flows.base import (
     Wait,
     proven_key,
 )
-from worker.engine.rows import Claimed, Finish, FlowRow, Move, OrderRow
+from worker.engine.rows import Claimed, Finish, FlowRow, LivePermissionRow, Move, OrderRow
 from worker.engine.shared_rows import Shared
 from worker.engine.snapshot import Snapshot
 from worker.engine.states import PLAN, StepState
@@ -56,6 +56,7 @@ class Planner:
     _closed: list[ClosedStep] = field(default_factory=list)
     _new: dict[uuid.UUID, FlowRow] = field(default_factory=dict)
     _changed: dict[uuid.UUID, FlowRow] = field(default_factory=dict)
+    _live_permissions: list[LivePermissionRow] = field(default_factory=list)
     _outcomes: list[NewOutcome] = field(default_factory=list)
     _wakes: set[str] = field(default_factory=set)
     _ousted: list[uuid.UUID] = field(default_factory=list)
@@ -159,6 +160,7 @@ class Planner:
             shared.departure_views(keys, flow.id),
             shared.unproven(keys) if names.departs else frozenset(),
             shared.turns.queue(flow.id) if names.in_turn is not None else None,
+            shared.on_live(names),
         )
 
     def introduce(self, flow: FlowRow) -> View:
@@ -298,7 +300,10 @@ class Planner:
         self._publish(flow, end.status, flow.error_code, flow.error_text)
         self.shared.drop_maker(flow.trader_id, flow.id)
         self.shared.rows.turns.end(flow.id)
-        if self.names(flow).departs:
+        names, permission = self.names(flow), flow.facts.get("tradingPermissionId")
+        if names.on_live and permission is not None and names.account_id is not None and names.user_id is not None:
+            self._live_permissions.append(LivePermissionRow(permission, names.account_id, names.user_id))
+        if names.departs:
             withdrawn = end.error_code is ErrorCode.CANCELLED or "begun" not in flow.facts
             self.shared.end_departure(flow.id, withdrawn=withdrawn)
         row = self._own_order(flow)
@@ -348,6 +353,7 @@ class Planner:
             withdrawn=shared.withdrawn,
             turns=shared.rows.turns.changed(),
             ousted=self._ousted,
+            live_permissions=self._live_permissions,
             moved=[moved_step(step, move, self.now, self._new_key(step.flow)) for step, move in self._moved],
             new_steps=[step.written(self.now, wakes, self._new_key(step.flow)) for step in self._steps],
             closed=self._closed,

@@ -46,6 +46,14 @@ class OrderRow(NamedTuple):
     asked_at: datetime  # when the owner was asked for it
 
 
+class LivePermissionRow(NamedTuple):
+    """A trading permission that was made on LIVE."""
+
+    permission_id: int
+    account_id: int
+    user_id: int
+
+
 class DepartureRow(NamedTuple):
     """A departure under one key of its trader."""
 

@@ -1,6 +1,6 @@
 """What a transaction's flows share with others: traders, orders and departures. Locked and loaded by the ledger.
 
-Pure: the ledger adds the rows (`add_trader`, `add_order`, `add_departure`, `add_unproven`); the planner reads them, and
+Pure: the ledger adds the rows (`add_trader`, `add_order`, ...); the planner reads them, and
 keeps what it changes in a copy.
 """
 
@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Protocol
 
 from worker.engine.flows.base import DepartureView, Names, OrderView, TraderView
-from worker.engine.rows import DepartureRow, OrderRow, TraderRow
+from worker.engine.rows import DepartureRow, LivePermissionRow, OrderRow, TraderRow
 from worker.engine.turns import AccountTurns
 
 
@@ -41,6 +41,7 @@ class Snapshot:
     departures: dict[tuple[str, uuid.UUID], DepartureRow] = field(default_factory=dict)
     _unproven: list[tuple[str, str]] = field(default_factory=list)  # trader key, operation
     turns: AccountTurns = field(default_factory=AccountTurns)
+    _live_permissions: list[LivePermissionRow] = field(default_factory=list)
 
     def copy(self) -> Snapshot:
         """Another one with the same rows (which never change themselves)."""
@@ -53,6 +54,7 @@ class Snapshot:
             dict(self.departures),
             self._unproven,
             self.turns.copy(),
+            self._live_permissions,
         )
 
     def add_trader(self, row: TraderRow) -> None:
@@ -72,6 +74,10 @@ class Snapshot:
     def add_unproven(self, trader_key: str, operation: str) -> None:
         """Adds a step of the trader that was sent and has no known result yet."""
         self._unproven.append((trader_key, operation))
+
+    def add_live_permission(self, row: LivePermissionRow) -> None:
+        """Adds a trading permission that was made on LIVE."""
+        self._live_permissions.append(row)
 
     def users(self, named: Iterable[Names]) -> set[int]:
         """The users that are named, or are known to be the traders that are."""
@@ -194,6 +200,17 @@ class Snapshot:
         """The operations of one trader that were sent and have no known result yet."""
         wanted = set(keys)
         return frozenset(operation for key, operation in self._unproven if key in wanted)
+
+    def on_live(self, names: Names) -> frozenset[int]:
+        """Trading permissions that were made on LIVE: those that are named, and those of a trader who leaves."""
+        if not self._live_permissions:
+            return frozenset()
+        users = self.users([names]) if names.departs else set()
+        return frozenset(
+            row.permission_id
+            for row in self._live_permissions
+            if row.permission_id in names.permission_ids or row.user_id in users
+        )
 
 
 def kind_of(order_kind: str) -> str:

@@ -7,7 +7,18 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from worker.engine.changes import Changes
-from worker.ledger import call_log, departures, flows, orders, outbox, statement, steps, traders, turns
+from worker.ledger import (
+    call_log,
+    departures,
+    flows,
+    live_permissions,
+    orders,
+    outbox,
+    statement,
+    steps,
+    traders,
+    turns,
+)
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Again, Connection
 from worker.ledger.rows import OutcomeRow
@@ -32,6 +43,7 @@ async def write(
     """
     await departures.write(connection, changes.departures, changes.withdrawn)
     await turns.write(connection, changes.turns)
+    await live_permissions.add(connection, changes.live_permissions)
     await steps.close(connection, changes.closed)
     replaced = [step for step in changes.new_steps if step.replaces is not None]
     await statement.run(connection, [(steps.REPLACED_WAITS, steps.planned_rows(replaced, ranks, changes.now))])

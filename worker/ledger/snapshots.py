@@ -14,7 +14,7 @@ from worker.engine.event_flow import touched_by
 from worker.engine.flows.base import Names
 from worker.engine.rows import FlowRow
 from worker.engine.snapshot import Snapshot
-from worker.ledger import departures, orders, traders, turns
+from worker.ledger import departures, live_permissions, orders, traders, turns
 from worker.ledger.clock import DatabaseClock
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
@@ -74,6 +74,9 @@ async def load_named(
     ]
     for order in found:
         snapshot.add_order(order)
+    leavers = snapshot.users(names for names in named if names.departs)
+    for permission in await live_permissions.find(connection, permissions, leavers):
+        snapshot.add_live_permission(permission)
     leaving = set().union(*(snapshot.trader_keys(names) for names in named if names.departs))
     given = set().union(*(snapshot.trader_keys(names) for names in named if names.gives))
     for departure in await departures.lock(connection, leaving | given):

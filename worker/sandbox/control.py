@@ -195,8 +195,8 @@ class Control:
 
     def seed(self, data: dict[str, Any]) -> dict[str, list[int]]:
         """Put entities there that nobody made by a call: `users` (name, email), `accounts` (name, balance; or how many
-        of names of their own), `permissions` (accountId, userId, status), `subscriptions` (userId, cancelledRenewal),
-        `plugins` (userId, entitlementId); `foreign: true` makes users, accounts and permissions another
+        of names of their own), `liveAccounts` (name), `permissions` (accountId, userId, status), `subscriptions`
+        (userId, cancelledRenewal), `plugins` (userId, entitlementId); `foreign: true` makes users, accounts and permissions another
         organization's.
         """
         return desk_changes.seed(self._sandbox.core.world, data, self._sandbox.clock())
@@ -249,7 +249,8 @@ class Control:
         world = self._sandbox.core.world
         if data.get("requestId") not in world.requests.rows:
             raise KeyError(f"no request {data.get('requestId')}")
-        request = review(world, data["requestId"], data["status"], data.get("message"), data.get("accountId"))
+        now = self._sandbox.clock()
+        request = review(world, data["requestId"], data["status"], data.get("message"), data.get("accountId"), now)
         return {name: request[name] for name in ("id", "status", "message", "accountId")}
 
     def risk(self, data: dict[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def seed(world: World, data: dict[str, Any], now: float) -> dict[str, list[int]]
     return {
         "userIds": [row["id"] for row in users],
         "accountIds": [row["id"] for row in accounts],
+        "liveAccountIds": [world.add_live_account(each["name"], now)["id"] for each in data.get("liveAccounts", [])],
         "tradingPermissionIds": [row["id"] for row in permissions],
         "tradovateSubscriptionIds": [row["id"] for row in subscriptions],
         "userPluginIds": [row["id"] for row in plugins],

@@ -17,7 +17,7 @@ class Effects:
     users_by_email: Counter[str] = field(default_factory=Counter)
     accounts_by_name: Counter[str] = field(default_factory=Counter)
     permissions: Counter[str] = field(default_factory=Counter)
-    """By `accountId:userId`."""
+    """By `accountId:userId`, on LIVE `live:accountId:userId`."""
     entitlements: Counter[str] = field(default_factory=Counter)
     """By `userId:entitlementId`."""
     subaccount_requests: Counter[str] = field(default_factory=Counter)
@@ -27,7 +27,7 @@ class Effects:
     contact_updates: Counter[str] = field(default_factory=Counter)
     """By user id; writing contact data again is harmless."""
     revocations: Counter[str] = field(default_factory=Counter)
-    """By permission id; only those that were live before."""
+    """By permission id, on LIVE `live:id`; only those that were active before."""
     cancels: Counter[str] = field(default_factory=Counter)
     """By `domain:userId`; calls that named the user."""
     resets: Counter[str] = field(default_factory=Counter)

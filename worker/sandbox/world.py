@@ -111,6 +111,8 @@ class World:
         self.risk_unseen: dict[tuple[bool, int], tuple[float, Row]] = {}
         self.permissions = Table(54321, master="userId")
         self.permissions_of_account: dict[int, list[int]] = defaultdict(list)
+        self.live_accounts = Table(7_000_000, master="userId")
+        self.live_permissions = Table(54321, master="userId")
         self.contacts = Table(12081, master="userId")
         self.plans = Table(301)
         self.subscriptions = Table(61001, master="userId")
@@ -216,8 +218,18 @@ class World:
         self.auto_liqs.add({}, foreign=foreign, row_id=account["id"])
         return account
 
-    def add_permission(self, account_id: int, user: Row, status: str, now: float, *, foreign: bool = False) -> Row:
-        permission = self.permissions.add(
+    def add_live_account(self, name: str, now: float, account_id: int | None = None) -> Row:
+        """Make an account of LIVE, as an approved subaccount is one."""
+        return self.live_accounts.add(
+            {"name": name, "userId": ADMIN_ID, "accountType": "Customer", "active": True, "timestamp": iso(now)},
+            row_id=account_id,
+        )
+
+    def add_permission(
+        self, account_id: int, user: Row, status: str, now: float, *, foreign: bool = False, live: bool = False
+    ) -> Row:
+        table = self.live_permissions if live else self.permissions
+        permission = table.add(
             {
                 "userId": user["id"],
                 "accountId": account_id,
@@ -230,7 +242,8 @@ class World:
             },
             foreign=foreign,
         )
-        self.permissions_of_account[account_id].append(permission["id"])
+        if not live:
+            self.permissions_of_account[account_id].append(permission["id"])
         return permission
 
     def permissions_on(self, account_id: int) -> list[Row]:

@@ -142,6 +142,19 @@ def _accounts(seeded: Sequence[int], accounts: Sequence[int], trade_date: str) -
             effects={"permissions": 1},
         ),
         Sample(
+            "the account on LIVE for a trader who passed",
+            "account.assigned",
+            {
+                "eventId": "demo-30",
+                "accountId": Of("demo-22", "accountId"),
+                "userId": Of("demo-22", "userId"),
+                "domain": "LIVE",
+            },
+            Expect(values={"accountId": Of("demo-22", "accountId")}),
+            effects={"permissions": 1},
+            after="demo-22",
+        ),
+        Sample(
             "an account holder asks for a trader",
             PermissionRequested.topic,
             {

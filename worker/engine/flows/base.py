@@ -114,6 +114,7 @@ class View(NamedTuple):
     departures: Sequence[DepartureView] = ()  # of the trader, by other events
     unproven: frozenset[str] = frozenset()  # operations of the trader's other flows: sent, and the result is unknown
     queue: Queue | None = None  # of events that are executed one after the other
+    on_live: frozenset[int] = frozenset()  # trading permissions made here on LIVE: named ones, or a departing trader's
 
     @property
     def asked(self) -> datetime:
@@ -193,6 +194,7 @@ class Names(NamedTuple):
     departs: bool = False  # the event is a departure
     in_turn: str | None = None  # events of its account are executed one after the other; the subject of this one
     must_act: bool = False  # one that is executed in turn, and does something that no later one does
+    on_live: bool = False  # the account, and the trading permission that the flow makes, are on LIVE
 
 
 def widened(names: Names, facts: Facts) -> Names:

@@ -23,6 +23,7 @@ GIVES: Mapping[str, str] = {
     "createEvaluationUsers": "LIVE",
     "createEvaluationAccounts": "DEMO",
     "createTradingPermission": "DEMO",
+    "createTradingPermission@live": "LIVE",
     "requestTradingPermission": "DEMO",
     "addEntitlementSubscription": "LIVE",
     "addEntitlementSubscription@again": "LIVE",

@@ -39,8 +39,17 @@ class Scope:
 
     @property
     def ids(self) -> Sequence[int]:
-        """The permissions that the event names."""
-        return self.event.trading_permission_ids or ()
+        """The permissions that the event names, and that may be on DEMO."""
+        return [each for each in self.event.trading_permission_ids or () if each not in self.on_live]
+
+    @property
+    def on_live(self) -> frozenset[int]:
+        """Those that the event names and this worker has made on LIVE. Only permissions of DEMO are revoked: one of the
+        same number there is another trader's, unless an order of this trader has got it, or it is on an account that
+        the event means.
+        """
+        own = {each.permission_id for each in self.view.known if not self._anothers(each)} | self.memory.found.keys()
+        return self.view.on_live.intersection(self.event.trading_permission_ids or ()) - own
 
     # Whose it is
 
@@ -204,6 +213,8 @@ class Scope:
 
     def _missing(self) -> Iterable[str]:
         memory, looked_up = self.memory, self.memory.looked_up
+        for each in sorted(self.on_live):
+            yield f"Permission {each} is on LIVE, where none is revoked; trader.left cancels it."
         for each in self.ids:
             if each in looked_up.permission_ids and each not in memory.found and each not in memory.revoked:
                 yield f"Permission {each} was not found."

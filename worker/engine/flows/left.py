@@ -80,6 +80,8 @@ class Departure:
         if not isinstance(user, int):
             return Planned(user, facts)
         facts = {**facts, "userId": user}
+        if view.on_live:
+            facts = {**facts, "onLive": True}
         if "since" not in facts:
             # A departure that came before its trader was seen has overtaken what made the trader known.
             facts = {**facts, "since": (view.asked if first else view.now).isoformat()}
@@ -107,8 +109,8 @@ class Departure:
         return {**facts, "lost": {**facts.get("lost", {}), operation: [result.code.value, result.text]}}
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
-        """The user."""
-        return {"userId": view.facts["userId"]}
+        """The user, and whether this worker has made a trading permission on LIVE for them."""
+        return {"userId": view.facts["userId"], "_permitted_on_live": "onLive" in view.facts}
 
 
 def _let_finish(view: View, facts: Facts, rules: Rules) -> tuple[Wait | None, Facts]:

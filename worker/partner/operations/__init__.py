@@ -7,7 +7,7 @@ from worker.partner.operations.accounts import CREATE_ACCOUNTS
 from worker.partner.operations.contact import UPDATE_CONTACT
 from worker.partner.operations.departures import CANCEL_DEMO, CANCEL_LIVE
 from worker.partner.operations.entitlements import ADD_ENTITLEMENT, ADD_ENTITLEMENT_AGAIN
-from worker.partner.operations.permissions import CREATE_PERMISSION, REQUEST_PERMISSION
+from worker.partner.operations.permissions import CREATE_PERMISSION, CREATE_PERMISSION_LIVE, REQUEST_PERMISSION
 from worker.partner.operations.resets import RESET
 from worker.partner.operations.revocations import FIND_PERMISSIONS, REVOKE
 from worker.partner.operations.risk import LOCK, READ_LIMITS, READ_LOCK, READ_UNLOCK, UNLOCK, UPDATE_LIMITS
@@ -25,6 +25,7 @@ OPERATIONS: Mapping[str, Operation] = {
         CANCEL_DEMO,
         ADD_ENTITLEMENT,
         CREATE_PERMISSION,
+        CREATE_PERMISSION_LIVE,
         REQUEST_PERMISSION,
         CREATE_ACCOUNTS,
         CREATE_USERS,

@@ -39,14 +39,9 @@ def user(item: Item) -> Sequence[Entity]:
     return (Entity(Domain.LIVE, "user", item["userId"], "user"),)
 
 
-def account(item: Item) -> Sequence[Entity]:
+def account(item: Item, domain: Domain = Domain.DEMO) -> Sequence[Entity]:
     """Needs its account."""
-    return (Entity(Domain.DEMO, "account", item["accountId"], "account"),)
-
-
-def account_and_user(item: Item) -> Sequence[Entity]:
-    """Needs both."""
-    return (*account(item), *user(item))
+    return (Entity(domain, "account", item["accountId"], "account"),)
 
 
 def nothing(_item: Item) -> Sequence[Entity]:

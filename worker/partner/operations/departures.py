@@ -86,7 +86,9 @@ _ENTITIES: Mapping[Domain, Mapping[str, Ended]] = {
     },
     Domain.DEMO: {"tradingPermission": _permission_ended},
 }
-"""What each domain keeps of a user, and when it counts as gone."""
+"""What each domain keeps of a user, and when it counts as gone. A user to whom this worker has given an account of LIVE
+has a trading permission there too.
+"""
 
 ENDED: Mapping[str, Ended] = {entity: ended for each in _ENTITIES.values() for entity, ended in each.items()}
 """The same by entity: whether a row has ended on a day, so that nothing renews. May raise `Unreadable`."""
@@ -97,8 +99,12 @@ def _declare(name: str, domain: Domain) -> Operation:
         """Gone is what is not there, or is marked as ended: the vendor does not say which of both it will be."""
         today = day_in_chicago(reader.now())
         results: dict[int, Result] = {item["userId"]: Succeeded() for item in items}
-        for entity, ended in _ENTITIES[domain].items():
-            for user_id, rows in (await dependents(reader, domain, entity, results)).items():
+        permitted = [item["userId"] for item in items if item.get("_permitted_on_live")]
+        entities = [(entity, ended, list(results)) for entity, ended in _ENTITIES[domain].items()]
+        if domain is Domain.LIVE and permitted:
+            entities.append(("tradingPermission", _permission_ended, permitted))
+        for entity, ended, users in entities:
+            for user_id, rows in (await dependents(reader, domain, entity, users)).items():
                 try:
                     gone = all(ended(row, today) for row in readable(rows))
                 except Unreadable as unreadable:

@@ -1,4 +1,6 @@
-"""createTradingPermission and requestTradingPermission (DEMO): a trader on an account that exists."""
+"""createTradingPermission (DEMO, and LIVE after a graduation) and requestTradingPermission (DEMO): a trader on an
+account that exists.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from schemas.permission_status import PERMISSION_ENDED, PERMISSION_LIVE
-from worker.partner.bulk_reads import readable
-from worker.partner.operation import Batching, Item, Limits, Operation, Reader, Recovery, Resend, Response, plain
-from worker.partner.operations._shared import Rank, account, account_and_user, adopted, alike, each, verified
-from worker.partner.operations.accounts import best_permission, permissions_of, permissions_on
+from worker.partner.bulk_reads import dependents, readable
+from worker.partner.operation import (
+    Batching,
+    Entity,
+    Item,
+    Limits,
+    Operation,
+    Reader,
+    Recovery,
+    Resend,
+    Response,
+    plain,
+)
+from worker.partner.operations._shared import Rank, account, adopted, alike, each, user, verified
+from worker.partner.operations.accounts import best_permission, permissions_on
 from worker.partner.single_reads import Row, is_id, same_name
 from worker.replies import Domain
 from worker.results import NotExecuted, Result, Succeeded, Unknown
@@ -55,32 +68,39 @@ def _found(permissions: Sequence[Row], item: Item) -> Result:
     return NotExecuted(others=tuple(sorted(row["id"] for row in ended)))
 
 
-async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
-    """By the user's permissions on that account."""
-    permissions = await permissions_of(reader, {item["userId"] for item in items})
+def _create(name: str, domain: Domain) -> Operation:
+    def needs(item: Item) -> Sequence[Entity]:
+        return (*account(item, domain), *user(item))
 
-    async def one(item: Item) -> Result:
-        own = readable(permissions[item["userId"]])
-        return _found([row for row in own if row.get("accountId") == item["accountId"]], item)
+    async def look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
+        """By the user's permissions on that account, on that domain: numbers of the other one may be equal."""
+        permissions = await dependents(reader, domain, "tradingPermission", {item["userId"] for item in items})
 
-    return await each(items, one)
+        async def one(item: Item) -> Result:
+            own = readable(permissions[item["userId"]])
+            return _found([row for row in own if row.get("accountId") == item["accountId"]], item)
+
+        return await each(items, one)
+
+    return Operation(
+        name=name,
+        domain=domain,
+        path="/user/createtradingpermission",
+        request=_request,
+        response=Response({"tradingPermission": dict}, _made("accountId", "userId")),
+        batching=Batching(joined=True),
+        recovery=Recovery(
+            resend=Resend.AFTER_LOOK_UP,  # a second one on the same account is not known to be refused
+            needs=needs,
+            look_up=look_up,
+            rejection=verified,
+        ),
+        limits=Limits(rank=Rank.PERMISSION, maintenance=True),
+    )
 
 
-CREATE_PERMISSION = Operation(
-    name="createTradingPermission",
-    domain=Domain.DEMO,
-    path="/user/createtradingpermission",
-    request=_request,
-    response=Response({"tradingPermission": dict}, _made("accountId", "userId")),
-    batching=Batching(joined=True),
-    recovery=Recovery(
-        resend=Resend.AFTER_LOOK_UP,  # a second one on the same account is not known to be refused
-        needs=account_and_user,
-        look_up=_look_up,
-        rejection=verified,
-    ),
-    limits=Limits(rank=Rank.PERMISSION, maintenance=True),
-)
+CREATE_PERMISSION = _create("createTradingPermission", Domain.DEMO)
+CREATE_PERMISSION_LIVE = _create("createTradingPermission@live", Domain.LIVE)
 
 
 async def _look_up_request(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:

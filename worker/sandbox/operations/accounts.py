@@ -78,23 +78,25 @@ def _make(call: Call, item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _permit(call: Call, account_id: int, user: Row) -> Row:
-    call.effects.permissions[f"{account_id}:{user['id']}"] += 1
-    return call.world.add_permission(account_id, user, call.config.permission_status, call.now)
+    on_live = call.domain == "live"
+    call.effects.permissions[f"{'live:' if on_live else ''}{account_id}:{user['id']}"] += 1
+    return call.world.add_permission(account_id, user, call.config.permission_status, call.now, live=on_live)
 
 
 def create_trading_permission(call: Call) -> Reply:
-    """Let a trader onto an account that exists (create trading permission page)."""
+    """Let a trader onto an account that exists, of either domain (create trading permission, demo-to-live pages)."""
     problems = check(call.body, {"accountId": int, "userId": int})
     if problems:
         return violations(call.config, problems)
-    account = call.world.accounts.get(call.body["accountId"])
-    user = known_on_demo(call, call.body["userId"])
+    world, on_live = call.world, call.domain == "live"
+    account = (world.live_accounts if on_live else world.accounts).get(call.body["accountId"])
+    user = world.users.get(call.body["userId"]) if on_live else known_on_demo(call, call.body["userId"])
     if account is None or user is None:
         return refusal(message(call.config, "unknown_account" if account is None else "unknown_user"))
     live = [
         row
-        for row in call.world.permissions_on(account["id"])
-        if row["userId"] == user["id"] and row["status"] in LIVE_PERMISSION
+        for row in (world.live_permissions if on_live else world.permissions).of(user["id"])
+        if row["accountId"] == account["id"] and row["status"] in LIVE_PERMISSION
     ]
     if live and call.config.same_permission_again == "error_text":
         return refusal(message(call.config, "permission_exists"))
@@ -115,6 +117,6 @@ def account_permissions(call: Call) -> Reply:
 
 OPERATIONS = {
     "/user/createevaluationaccounts": Operation(create_evaluation_accounts, domain="demo", items="accounts"),
-    "/user/createtradingpermission": Operation(create_trading_permission, domain="demo"),
+    "/user/createtradingpermission": Operation(create_trading_permission),
     "/user/getaccounttradingpermissions": Operation(account_permissions, domain="demo", writes=False),
 }

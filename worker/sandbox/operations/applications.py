@@ -150,21 +150,28 @@ def request_status(call: Call) -> Reply:
     if request is None:
         return refusal(message(call.config, "request_unknown"))
     if call.config.review_step_seconds:
-        advance(request, int((call.now - request["at"]) / call.config.review_step_seconds))
+        advance(call.world, request, int((call.now - request["at"]) / call.config.review_step_seconds), call.now)
     more = {name: request[name] for name in ("message", "accountId") if request[name] is not None}
     return ok(call.config, requestId=request["id"], status=request["status"], **more)
 
 
-def advance(request: Row, steps: int) -> None:
+def advance(world: World, request: Row, steps: int, now: float) -> None:
     """Let a review that goes by itself stand where it stands after so many steps."""
     if request["status"] in ("Approved", "Denied"):
         return
     request["status"] = REVIEW_STEPS[min(steps, len(REVIEW_STEPS) - 1)]
     if request["status"] == "Approved":
-        request["accountId"] = LIVE_ACCOUNT_BASE + request["id"]
+        _open(world, request, LIVE_ACCOUNT_BASE + request["id"], now)
 
 
-def review(world: World, request_id: int, status: str, text: str | None, account_id: int | None) -> Row:
+def _open(world: World, request: Row, account_id: int, now: float) -> None:
+    """The account of an approved request; nobody has a trading permission on it yet."""
+    request["accountId"] = account_id
+    if account_id not in world.live_accounts.rows:
+        world.add_live_account(f"LIVE{account_id}", now, account_id)
+
+
+def review(world: World, request_id: int, status: str, text: str | None, account_id: int | None, now: float) -> Row:
     """Decide a request as the partner's compliance does.
 
     :raises KeyError: no such request.
@@ -173,7 +180,7 @@ def review(world: World, request_id: int, status: str, text: str | None, account
     request["status"] = status
     request["message"] = text
     if status == "Approved":
-        request["accountId"] = account_id or LIVE_ACCOUNT_BASE + request_id
+        _open(world, request, account_id or LIVE_ACCOUNT_BASE + request_id, now)
     return request
 
 

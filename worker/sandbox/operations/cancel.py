@@ -32,7 +32,7 @@ def cancel_everything(call: Call) -> Reply:
     users = [user_id for user_id in dict.fromkeys(ids) if call.world.users.get(user_id) is not None]
     for user_id in users:
         call.effects.cancels[f"{call.domain}:{user_id}"] += 1
-    live, demo = call.domain == "live", call.domain == "demo"
+    live = call.domain == "live"
     world, today = call.world, trade_date(call.now)
     month = today["year"], today["month"]
     cancelled: dict[str, list[int]] = {
@@ -58,8 +58,8 @@ def cancel_everything(call: Call) -> Reply:
         ),
         "tradingPermissionIds": [
             row["id"]
-            for user_id in (users if demo and flags["tradingPermissions"] else [])
-            for row in world.permissions.of(user_id)
+            for user_id in (users if flags["tradingPermissions"] else [])
+            for row in (world.live_permissions if live else world.permissions).of(user_id)
             if revoke(call, row)
         ],
     }

@@ -23,8 +23,9 @@ def revoke(call: Call, permission: Row) -> bool:
         return False
     permission["status"] = "Revoked"
     permission["updated"] = iso(call.now)
-    call.effects.revocations[str(permission["id"])] += 1
-    call.hub.entity(call.config, "demo", "tradingPermission", "Updated", permission)
+    on_live = call.domain == "live"
+    call.effects.revocations[f"{'live:' if on_live else ''}{permission['id']}"] += 1
+    call.hub.entity(call.config, call.domain, "tradingPermission", "Updated", permission)
     return True
 
 

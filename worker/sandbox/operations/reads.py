@@ -29,6 +29,14 @@ class ReadableEntity:
     master: Callable[[World], Table] | None = None
     only: Callable[[Call, Row], bool] | None = None
     of_risks: bool = False
+    on_live: Callable[[World], Table] | None = None
+    """The table of LIVE, where that is another one than DEMO's."""
+
+    def table_of(self, call: Call) -> Table:
+        """The table that the call's domain reads."""
+        return (
+            self.on_live(call.world) if self.on_live is not None and call.domain == "live" else self.table(call.world)
+        )
 
     def rows(self, call: Call, rows: Iterable[Row]) -> list[Row]:
         """Return those of `rows` that are seen on the call's domain, today."""
@@ -54,8 +62,12 @@ def _risk_seen(call: Call, row: Row) -> bool:
 
 ENTITIES = {
     "user": ReadableEntity(_USERS, f"{_NAMED} finds"),
-    "account": ReadableEntity(lambda w: w.accounts, f"{_NAMED} finds deps ldeps", ("demo",), _USERS),
-    "tradingpermission": ReadableEntity(lambda w: w.permissions, _OF_USER, ("demo",), _USERS),
+    "account": ReadableEntity(
+        lambda w: w.accounts, f"{_NAMED} finds deps ldeps", master=_USERS, on_live=lambda w: w.live_accounts
+    ),
+    "tradingpermission": ReadableEntity(
+        lambda w: w.permissions, _OF_USER, master=_USERS, on_live=lambda w: w.live_permissions
+    ),
     "contactinfo": ReadableEntity(lambda w: w.contacts, "item items deps ldeps", ("live",), _USERS),
     "tradovatesubscription": ReadableEntity(lambda w: w.subscriptions, _OF_USER, ("live",), _USERS),
     "tradovatesubscriptionplan": ReadableEntity(lambda w: w.plans, _NAMED),
@@ -100,7 +112,7 @@ def _item(entity: ReadableEntity, call: Call) -> Reply:
     row_id = _id(call, "id")
     if row_id is None:
         return _missing(call, "id", "Id")
-    row = entity.table(call.world).get(row_id)
+    row = entity.table_of(call).get(row_id)
     found = entity.rows(call, [] if row is None else [row])
     return Reply(data=found[0]) if found else NOT_FOUND
 
@@ -111,7 +123,7 @@ def _items(entity: ReadableEntity, call: Call) -> Reply:
         return _missing(call, "ids", "Ids")
     if 0 < call.config.items_max_ids < len(ids):
         return NOT_FOUND
-    table = entity.table(call.world)
+    table = entity.table_of(call)
     found = entity.rows(call, [row for row in map(table.get, dict.fromkeys(ids)) if row is not None])
     return Reply(data=found[::-1] if call.config.items_reversed else found)
 
@@ -120,7 +132,7 @@ def _find(entity: ReadableEntity, call: Call) -> Reply:
     name = call.query.get("name", call.body.get("name"))
     if not name:
         return _missing(call, "name", "Name")
-    table = entity.table(call.world)
+    table = entity.table_of(call)
     rows = entity.rows(call, (row for row in table.named(str(name)) if row["id"] not in table.foreign))
     return Reply(data=rows[0]) if rows else _nothing(call)
 
@@ -148,7 +160,7 @@ def _finds(entity: ReadableEntity, call: Call) -> Reply:
     names = value if isinstance(value, list) else str(value).split("\n" if call.config.finds_repeats else ",")
     if 0 < call.config.finds_max_names < len(names):
         return NOT_FOUND
-    table = entity.table(call.world)
+    table = entity.table_of(call)
     found = [row for name in dict.fromkeys(names) for row in table.named(str(name)) if row["id"] not in table.foreign]
     rows = entity.rows(call, found)
     if not rows and call.config.finds_nothing != "list":
@@ -157,11 +169,11 @@ def _finds(entity: ReadableEntity, call: Call) -> Reply:
 
 
 def _list(entity: ReadableEntity, call: Call) -> Reply:
-    return Reply(data=entity.rows(call, entity.table(call.world).visible()))
+    return Reply(data=entity.rows(call, entity.table_of(call).visible()))
 
 
 def _dependents(entity: ReadableEntity, call: Call, masters: list[int]) -> Reply:
-    table, master_table = entity.table(call.world), entity.master
+    table, master_table = entity.table_of(call), entity.master
     if call.config.deps_unknown_master == "404" and master_table is not None:
         known = master_table(call.world)
         if any(known.get(master) is None for master in masters):
@@ -188,7 +200,7 @@ def _suggest(entity: ReadableEntity, call: Call) -> Reply:
     if most is None:
         return _missing(call, "l", "L")
     needle = str(wanted).casefold()
-    rows = entity.rows(call, entity.table(call.world).visible())
+    rows = entity.rows(call, entity.table_of(call).visible())
     found = [
         row for row in rows if any(isinstance(value, str) and needle in value.casefold() for value in row.values())
     ]

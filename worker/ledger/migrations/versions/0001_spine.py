@@ -134,6 +134,15 @@ create index account_turn_open on account_turn (key, subject, place) where not e
 create index account_turn_begun on account_turn (key, subject, place) where begun_at is not null;
 create index account_turn_flow on account_turn (flow_id);
 
+-- Trading permissions that were made on LIVE (account.assigned after a graduation). Only those of DEMO are revoked,
+-- where another one may have the same number; and a departure on LIVE is verified by these too. Kept for ever.
+create table live_permission (
+    permission_id bigint primary key,
+    account_id    bigint not null,
+    user_id       bigint not null
+);
+create index live_permission_user on live_permission (user_id);
+
 -- One Tradovate operation of a flow, or a wait. States and moves: see README.md beside the ledger's code.
 -- The replica that holds `lease` may write the row until `lease_until`; every later write names the lease it was given.
 create table step (
@@ -453,7 +462,7 @@ def downgrade() -> None:
     """Drops them all: the ledger is gone."""
     op.execute(
         "drop table difference, reconciliation, replay, dead_letter, note, replica, leader, risk_change, risk_status,"
-        " signal, host, session, hold, call, outcome, step, account_turn, departure, flow, business_order, trader,"
-        " ledger"
+        " signal, host, session, hold, call, outcome, step, account_turn, live_permission, departure, flow,"
+        " business_order, trader, ledger"
     )
     op.execute("drop sequence account_place")
