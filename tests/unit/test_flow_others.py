@@ -299,8 +299,9 @@ def test_a_retry_resets_again() -> None:
 )  # fmt: skip
 def test_an_account_is_assigned_on_its_domain(domain: dict[str, str], operation: str) -> None:
     """DEMO unless the event says LIVE; it is looked for before it is made on both."""
-    send = sent(plan("account.assigned", {"accountId": 11, "userId": 5, **domain}))
-    assert (send.operation, send.look_first) == (operation, True)
+    planned = plan("account.assigned", {"accountId": 11, "userId": 5, **domain})
+    assert (sent(planned).operation, sent(planned).look_first) == (operation, True)
+    assert planned.facts.get("domain") == ("LIVE" if operation.endswith("@live") else None)
 
 
 def test_an_account_of_live_is_an_order_of_trader_passed() -> None:

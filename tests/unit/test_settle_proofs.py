@@ -141,11 +141,11 @@ def test_an_answer_that_proves_nothing_is_recorded_as_unclear() -> None:
 
 
 def test_needs_are_read_where_the_entity_is() -> None:
-    """Users on LIVE, accounts and trading permissions on DEMO."""
+    """Users on LIVE, accounts and trading permissions on the operation's own domain, which is DEMO but for a graduate's."""
     for operation in SENT:
         for entity in operation.recovery.needs(item_of(operation)):
-            demo = entity.kind in ("account", "tradingPermission")
-            assert entity.domain is (Domain.DEMO if demo else Domain.LIVE)
+            own = entity.kind in ("account", "tradingPermission")
+            assert entity.domain is (operation.domain if own else Domain.LIVE)
 
 
 JSON = st.recursive(

@@ -196,8 +196,8 @@ class Control:
     def seed(self, data: dict[str, Any]) -> dict[str, list[int]]:
         """Put entities there that nobody made by a call: `users` (name, email), `accounts` (name, balance; or how many
         of names of their own), `liveAccounts` (name), `permissions` (accountId, userId, status), `subscriptions`
-        (userId, cancelledRenewal), `plugins` (userId, entitlementId); `foreign: true` makes users, accounts and permissions another
-        organization's.
+        (userId, cancelledRenewal), `plugins` (userId, entitlementId); `foreign: true` makes users, accounts and
+        permissions another organization's.
         """
         return desk_changes.seed(self._sandbox.core.world, data, self._sandbox.clock())
 

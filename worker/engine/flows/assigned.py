@@ -39,6 +39,8 @@ class Assignment:
         if "tradingPermissionId" in facts:
             return Planned(SUCCEEDED, facts)
         event = _event(view)
+        if event.domain == "LIVE":
+            facts = {**facts, "domain": event.domain}  # `reconcile` reads it when the event is gone
         alike = f"{event.account_id}:{event.user_id}"  # the same pair twice is one request
         return Planned(stopped(view) or Send(PERMISSION[event.domain], look_first=True, alike=alike), facts)
 
