@@ -141,7 +141,7 @@ def test_an_answer_that_proves_nothing_is_recorded_as_unclear() -> None:
 
 
 def test_needs_are_read_where_the_entity_is() -> None:
-    """Users on LIVE, accounts and trading permissions on the operation's own domain, which is DEMO but for a graduate's."""
+    """Users on LIVE; accounts and trading permissions on the domain of the operation."""
     for operation in SENT:
         for entity in operation.recovery.needs(item_of(operation)):
             own = entity.kind in ("account", "tradingPermission")
