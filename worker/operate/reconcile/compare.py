@@ -187,14 +187,14 @@ def _signature(
         yield Difference(
             Kind.ENTITLEMENT_MISSING, text, trader.trader_id, trader.user_id, entitlement_id=entitlement, fix=fix
         )
-    bought = min((each for each in trades if each.order_id is not None), key=lambda each: each.asked, default=None)
+    bought = min((each for each in trades if each.bought), key=lambda each: each.asked, default=None)
     # Who has the entitlement has signed, before this ledger was there.
     has = bool(held) if rules.entitlement_id is None else rules.entitlement_id in held
     if bought is None or standing.has_signed or has or rules.now - bought.asked <= timedelta(days=rules.days):
         return
     text = (
-        f"Trader {trader.trader_id} bought{_bought(bought)} on {day_in_chicago(bought.asked)} and has not signed the"
-        " Market Data Agreement."
+        f"Trader {trader.trader_id} bought account {bought.account_id}{_bought(bought)} on"
+        f" {day_in_chicago(bought.asked)} and has not signed the Market Data Agreement."
     )
     yield _about(Kind.UNSIGNED, text, trader, bought)
 

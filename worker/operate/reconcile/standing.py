@@ -15,6 +15,9 @@ from worker.ledger.reconcile_view import FlowSeen, LedgerTrader, OrderSeen
 
 FAILED, LEFT, SIGNED, ASSIGNED = "trader.failed", "trader.left", "md.signed", "account.assigned"
 
+PURCHASE = "purchased"
+"""Orders of this kind have an id of the shop's; `purchased/import` stands for an account that has none."""
+
 SUBACCOUNT = "passed"
 """Orders of this kind are funded accounts on LIVE, which `reconcile` does not compare."""
 
@@ -38,8 +41,9 @@ class Grant:
     account_id: int
     account_name: str | None
     permission_id: int | None
-    order_id: str | None  # None: it was assigned
+    order_id: str | None  # None: it was assigned, or imported without an order
     asked: datetime
+    bought: bool = True
     ended: Ended | None = None
 
 
@@ -107,7 +111,7 @@ def _grants(trader: LedgerTrader) -> Iterable[Grant]:
             yield _bought(trader, order, given)
     for account_id, flow in assigned.items():
         taken = _taken(trader, account_id, flow.permission_id, None, flow.asked_at)
-        yield Grant(account_id, None, flow.permission_id, None, flow.asked_at, taken)
+        yield Grant(account_id, None, flow.permission_id, None, flow.asked_at, bought=False, ended=taken)
 
 
 def _bought(trader: LedgerTrader, order: OrderSeen, given: FlowSeen | None) -> Grant:
@@ -122,7 +126,8 @@ def _bought(trader: LedgerTrader, order: OrderSeen, given: FlowSeen | None) -> G
         ended = _taken(trader, order.account_id, order.permission_id, order.order_id, given.asked_at)
     else:
         ended = _taken(trader, order.account_id, order.permission_id, order.order_id, None, order.asked_at) or ended
-    return Grant(order.account_id, order.account_name, permission, order.order_id, order.asked_at, ended)
+    named = order.order_id if order.kind == PURCHASE else None
+    return Grant(order.account_id, order.account_name, permission, named, order.asked_at, ended=ended)
 
 
 def _taken(
