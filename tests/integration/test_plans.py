@@ -25,6 +25,9 @@ from worker.ledger import (
     pacing_figures,
     page_queries,
     prune,
+    reconcile_results,
+    reconcile_runs,
+    reconcile_view,
     replays,
     replicas,
     signals,
@@ -34,6 +37,7 @@ from worker.ledger.audit import Line
 from worker.ledger.browse import FlowState
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
+from worker.ledger.differences import Difference, Kind
 from worker.ledger.story import story_of
 from worker.operate.flow_export import export
 from worker.partner.operations import OPERATIONS
@@ -158,3 +162,22 @@ async def test_the_flows_under_way_are_counted_without_the_others(database: Expl
     """The metrics read the open flows and their steps, a fifth of this ledger, and none that have ended."""
     await state_summary.open_flows(database)
     reads_no_more(database.seen, FULL)  # a fifth of the flows and steps, each seen by an index and by a join
+
+
+async def test_a_comparison_reads_the_traders_of_its_page(database: Explaining) -> None:
+    """A page of `reconcile`, the same traders again, accounts of nobody, what was found."""
+    async with database.transaction() as connection:
+        run = await reconcile_runs.begin(connection, days=7, listed=False, by="a test")
+        page = await reconcile_view.page(connection, "old-5", ITEMS)
+        again = await reconcile_view.again(connection, [each.trader_id for each in page])
+        assert again == page
+        await reconcile_view.known_accounts(connection, range(2_000_000, 2_000_000 + ITEMS))
+        await reconcile_view.making_since(connection)
+        found = [Difference(Kind.UNSIGNED, "a sentence", each.trader_id) for each in page]
+        await reconcile_runs.write_page(connection, run, found, cursor="x", traders=ITEMS, unread=0, calls=1)
+        await reconcile_runs.found_so_far(connection, run, None, ITEMS)
+        ended = await reconcile_runs.finish(connection, run)
+        assert len(await reconcile_results.differences(connection, ended.id, Kind.UNSIGNED)) == len(page)
+        await reconcile_results.event_topics(connection, ended.id)
+        await reconcile_results.figures(connection)
+    reads_no_more(database.seen, 12 * ITEMS)

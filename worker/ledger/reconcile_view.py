@@ -162,11 +162,14 @@ array(select value::bigint from jsonb_array_elements_text(coalesce(facts -> 'tra
 (facts ->> 'entitlementId')::bigint, facts ->> 'domain'
 """
 
+# By trader or user alone: with their topics in the same condition, the planner may read all events of these topics.
 _FLOWS = f"""
 select named.trader_id, found.* from unnest($1::text[], $2::bigint[]) as named (trader_id, user_id) cross join lateral (
-    (select {_FLOW} from flow where trader_id = named.trader_id and topic = any(array{list(TOPICS)}) offset 0)
+    select {_FLOW} from (select * from flow where trader_id = named.trader_id offset 0) as its
+    where topic = any(array{list(TOPICS)})
     union
-    (select {_FLOW} from flow where user_id = named.user_id and topic = any(array{list(TOPICS)}) offset 0)) as found
+    select {_FLOW} from (select * from flow where user_id = named.user_id offset 0) as its
+    where topic = any(array{list(TOPICS)}) offset 0) as found
 order by named.trader_id, found.id
 """  # noqa: S608 - constants of ours
 
@@ -182,8 +185,8 @@ order by named.trader_id, found.since, found.flow_id
 _KNOWN_ACCOUNTS = """
 select named.account_id from unnest($1::bigint[]) as named (account_id)
 where exists (select from business_order o where o.account_id = named.account_id offset 0)
-or exists (select from flow f where f.account_id = named.account_id and f.topic = 'account.assigned'
-    and f.state <> 'failed' offset 0)
+or exists (select from (select * from flow where account_id = named.account_id offset 0) as f
+    where f.topic = 'account.assigned' and f.state <> 'failed')
 """
 
 # An open flow's ids are facts (`flows.write`).
