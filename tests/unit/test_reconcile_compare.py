@@ -11,7 +11,7 @@ import pytest
 
 from worker.ledger.differences import Difference, Kind
 from worker.ledger.reconcile_view import DepartureSeen, FlowSeen, LedgerTrader, OrderSeen
-from worker.operate.reconcile.compare import Rules, Tradovate, compare
+from worker.operate.reconcile.compare import CompareRules, Tradovate, compare
 from worker.operate.reconcile.standing import standing
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -68,7 +68,7 @@ def differences(
 ) -> Sequence[Difference]:
     values = {"signed_at": None, "entitlement_id": None, **trader}
     row = LedgerTrader("cust", USER, orders=orders, flows=flows, departures=departures, **values)
-    return compare(row, standing(row), tradovate, Rules(NOW, 7, T_PROP))
+    return compare(row, standing(row), tradovate, CompareRules(NOW, 7, T_PROP))
 
 
 def kinds(*given: Any, **more: Any) -> list[Kind]:

@@ -1,6 +1,6 @@
 """What flows leave behind when they are pruned: that a trader has failed, left or signed is known for ever.
 
-Without it, `reconcile` would miss what Tradovate has rightly ended. All statements may be repeated.
+Without it, `reconcile` would miss what Tradovate has rightly ended. All of it may be repeated.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
+from worker.ledger.columns import column
 from worker.ledger.database import Connection
 
 
@@ -15,55 +16,81 @@ async def remember(connection: Connection, flow_ids: Sequence[uuid.UUID]) -> Non
     """Notes with orders and traders what these flows, which have ended, have changed. In the transaction that deletes
     them.
     """
-    for statement in (_SIGNED, _FAILED, _LEFT, _SIGNED_BEFORE, _ASSIGNED):
-        await connection.execute(statement, flow_ids)
+    for found, written in (
+        (_SIGNED, _SET_SIGNED),
+        (_FAILED, _SET_ENDED),
+        (_LEFT, _SET_ENDED),
+        (_SIGNED_BEFORE, _CLEAR_SIGNED),
+        (_ASSIGNED, _CLEAR_ENDED),
+    ):
+        rows = await connection.fetch(found, flow_ids)
+        if rows:
+            await connection.execute(written, *map(column, zip(*rows, strict=True)))
 
 
-# The flows are found by their ids (`offset 0`): planned in one piece, the index of a topic may be read besides.
-_SIGNED = """
-update trader set signed_at = greatest(trader.signed_at, f.asked_at),
-    entitlement_id = coalesce((f.facts ->> 'entitlementId')::bigint, trader.entitlement_id)
-from (select * from flow where id = any($1::uuid[]) offset 0) as f cross join lateral (
-    select trader_id from trader where user_id = f.user_id offset 0) as its
-where f.topic = 'md.signed' and f.error_code is distinct from 'cancelled'
-    and trader.trader_id = its.trader_id
-"""
+# Each row is looked for by itself, and `offset 0` keeps it so: planned in one piece, these may read the whole table.
+_FLOW = "unnest($1::uuid[]) as gone (id) cross join lateral (select * from flow where id = gone.id offset 0) as f"
+_DEPARTURE = f"{_FLOW} cross join lateral (select * from departure where flow_id = f.id offset 0) as d"  # noqa: S608
+
+_SIGNED = f"""
+select its.trader_id, max(f.asked_at),
+    (array_agg((f.facts ->> 'entitlementId')::bigint order by f.asked_at desc))[1]
+from {_FLOW} cross join lateral (select trader_id from trader where user_id = f.user_id offset 0) as its
+where f.topic = 'md.signed' and f.error_code is distinct from 'cancelled' group by 1
+"""  # noqa: S608 - constants of ours, like those below
 
 # The same rule as in operate/reconcile/standing.py: what ended as `conflict` was another's, for example.
-_FAILED = """
-update business_order o set ended_at = greatest(o.ended_at, f.ended_at)
-from (select * from flow where id = any($1::uuid[]) offset 0) as f cross join lateral (
-    select kind, order_id from business_order
-    where trader_id = f.trader_id and (
-        f.facts -> 'tradingPermissionIds' @> to_jsonb(permission_id)
-        or ((f.state = 'succeeded' or f.error_code in ('rejected', 'gave_up', 'in_doubt'))
-            and (account_id = f.account_id or order_id = f.order_id)))
-    offset 0) as its
-where f.topic = 'trader.failed' and o.kind = its.kind and o.order_id = its.order_id
-"""
+_FAILED = f"""
+select its.kind, its.order_id, max(f.ended_at)
+from {_FLOW} cross join lateral (
+    select kind, order_id, account_id, permission_id from business_order where trader_id = f.trader_id offset 0) as its
+where f.topic = 'trader.failed' and (
+    f.facts -> 'tradingPermissionIds' @> to_jsonb(its.permission_id)
+    or ((f.state = 'succeeded' or f.error_code in ('rejected', 'gave_up', 'in_doubt'))
+        and (its.account_id = f.account_id or its.order_id = f.order_id)))
+group by 1, 2
+"""  # noqa: S608
 
-_LEFT = """
-update business_order o set ended_at = greatest(o.ended_at, d.begun_at)
-from departure d join flow f on f.id = d.flow_id cross join lateral (
+_LEFT = f"""
+select its.kind, its.order_id, max(d.begun_at)
+from {_DEPARTURE} cross join lateral (
     select kind, order_id, asked_at from business_order where trader_id = f.trader_id
     union select kind, order_id, asked_at from business_order where user_id = f.user_id
     offset 0) as its
-where d.flow_id = any($1::uuid[]) and d.begun_at is not null and its.asked_at <= d.since
-    and o.kind = its.kind and o.order_id = its.order_id
+where d.begun_at is not null and its.asked_at <= d.since group by 1, 2
+"""  # noqa: S608
+
+_SIGNED_BEFORE = f"""
+select its.trader_id, max(d.since)
+from {_DEPARTURE} cross join lateral (select trader_id from trader where user_id = f.user_id offset 0) as its
+where d.begun_at is not null group by 1
+"""  # noqa: S608
+
+_ASSIGNED = f"""
+select its.kind, its.order_id, max(f.asked_at)
+from {_FLOW} cross join lateral (
+    select kind, order_id, user_id from business_order where account_id = f.account_id offset 0) as its
+where f.topic = 'account.assigned' and f.state = 'succeeded' and its.user_id = f.user_id group by 1, 2
+"""  # noqa: S608
+
+_SET_SIGNED = """
+update trader set signed_at = greatest(signed_at, at), entitlement_id = coalesce(entitlement, entitlement_id)
+from unnest($1::text[], $2::timestamptz[], $3::bigint[]) as its (id, at, entitlement) where trader_id = its.id
 """
 
-_SIGNED_BEFORE = """
+_CLEAR_SIGNED = """
 update trader set signed_at = null, entitlement_id = null
-from departure d join flow f on f.id = d.flow_id cross join lateral (
-    select trader_id from trader where user_id = f.user_id offset 0) as its
-where d.flow_id = any($1::uuid[]) and d.begun_at is not null and trader.trader_id = its.trader_id
-    and trader.signed_at <= d.since
+from unnest($1::text[], $2::timestamptz[]) as its (id, at) where trader_id = its.id and signed_at <= its.at
 """
 
-_ASSIGNED = """
+_SET_ENDED = """
+update business_order o set ended_at = greatest(o.ended_at, its.at)
+from unnest($1::text[], $2::text[], $3::timestamptz[]) as its (kind, id, at)
+where o.kind = its.kind and o.order_id = its.id
+"""
+
+_CLEAR_ENDED = """
 update business_order o set ended_at = null
-from (select * from flow where id = any($1::uuid[]) offset 0) as f cross join lateral (
-    select kind, order_id from business_order where account_id = f.account_id and user_id = f.user_id offset 0) as its
-where f.topic = 'account.assigned' and f.state = 'succeeded'
-    and o.kind = its.kind and o.order_id = its.order_id and o.ended_at < f.asked_at
+from unnest($1::text[], $2::text[], $3::timestamptz[]) as its (kind, id, at)
+where o.kind = its.kind and o.order_id = its.id and o.ended_at < its.at
 """
