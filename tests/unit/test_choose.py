@@ -260,3 +260,12 @@ def test_nothing_urgent_lingers() -> None:
     """No operation that is more urgent than accounts waits for others to share its call, departures excepted."""
     urgent = [each for each in OPERATIONS.values() if each.limits.rank < OPERATIONS[ACCOUNTS].limits.rank]
     assert {each.vendor for each in urgent if each.batching.lingers} == {"cancelEverything"}
+
+
+def test_reads_before_a_call_linger_and_look_ups_after_one_do_not() -> None:
+    """A stream of changes reads the limits of many at once; what became of a call is known as soon as it can be."""
+    used = situation(linger=5.0)
+    starts, again = choose([lane("updateUserAutoLiqs@read", 3, 1.0, StepState.UNKNOWN)], OPERATIONS, used)
+    assert (starts, again) == ([], NOW + timedelta(seconds=4))
+    assert choose([lane("updateUserAutoLiqs", 3, 1.0, StepState.UNKNOWN)], OPERATIONS, used)[0]
+    assert choose([lane("updateUserAutoLiqs@read", 1, 0.0, StepState.UNKNOWN)], OPERATIONS, situation())[0]

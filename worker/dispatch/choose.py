@@ -91,7 +91,8 @@ def choose(
 def _ready(lane: Lane, operation: Operation, situation: Situation) -> tuple[int, datetime | None]:
     """How many items may go now, and when the rest may."""
     rest = lane.ready % operation.batching.most
-    if not rest or not operation.batching.lingers or lane.batch_id is not None or lane.state is StepState.UNKNOWN:
+    looks = lane.state is StepState.UNKNOWN and not operation.only_looks  # what became of a call is not put off
+    if not rest or not operation.batching.lingers or lane.batch_id is not None or looks:
         return lane.ready, None
     linger = situation.linger(lane.operation)
     if linger <= situation.shortest and not situation.coming(lane.operation):

@@ -53,12 +53,16 @@ async def oust(connection: Connection, flow_ids: Sequence[uuid.UUID]) -> None:
         await connection.execute(_OUST, list(flow_ids))
 
 
-# In the order of the locks' numbers: that of the keys would be another one where two keys have the same number.
-_LOCK = """
-select pg_advisory_xact_lock(locks.number) from (
-    select distinct hashtextextended(key, 0) as number from unnest($1::text[]) as named (key)
+_BUCKETS = 256
+"""Locks that all queues share, by a hash of the key: the server has room for some six thousand locks altogether
+(`max_locks_per_transaction`), and a batch of 500 events may name as many accounts."""
+
+# In the order of the locks' numbers: two transactions that take several cannot wait for each other.
+_LOCK = f"""
+select pg_advisory_xact_lock(1953853806, locks.number) from (
+    select distinct (hashtextextended(key, 0) & {_BUCKETS - 1})::int as number from unnest($1::text[]) as named (key)
     order by 1 offset 0) as locks
-"""
+"""  # noqa: S608 - a constant of ours; 1953853806 ("turn") keeps these numbers apart from other locks
 
 # Each key and subject is looked for by itself (`offset 0`): planned in one piece, these may read the whole table.
 _READ = f"""

@@ -176,6 +176,11 @@ class Operation:
         """The vendor's name: metrics and `pause` use it."""
         return self.name.partition("@")[0]
 
+    @property
+    def only_looks(self) -> bool:
+        """Whether it reads and is never sent: there is no response that could prove anything."""
+        return not self.response.promises
+
 
 def plain(item: Item) -> dict[str, Any]:
     """The item as it leaves: without our own `_` keys."""

@@ -154,6 +154,10 @@ READ_LIMITS = Operation(
     path=UPDATE_LIMITS.path,
     request=_never,
     response=Response({}, _never, _words),
+    batching=Batching(
+        most=MOST,
+        lingers=True,  # or each event of a steady stream would cost a read of its own
+    ),
     recovery=Recovery(
         resend=Resend.ALWAYS,  # it only looks, and is never sent
         needs=account,
