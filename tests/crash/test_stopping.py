@@ -86,7 +86,7 @@ async def test_a_database_that_hangs_holds_up_neither_health_nor_the_end(fragile
     await first.ready()
     await on.buy(purchase(1))
     await on.outcome("e-1")
-    await eventually(lambda: on.rows("select from outcome where published_at is not null"))  # else it is published again
+    await eventually(lambda: on.rows("select from outcome where published_at is not null"))  # or it comes again
     with frozen(on.database_url):
         if busy:
             await on.buy(purchase(2))

@@ -1,0 +1,70 @@
+"""What a transaction changes beside its own flows, and what it sees of another one that runs at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from tests.support.events import purchase
+from tests.support.waiting import eventually
+from tests.support.work import USERS, Work, purchases
+from worker.engine.rows import Finish
+from worker.ledger import traders
+from worker.ledger.database import Database
+from worker.replies import Answer
+from worker.results import Succeeded
+
+
+@pytest.fixture
+async def work(ledgers: Callable[[], str]) -> AsyncIterator[Work]:
+    """A replica's hands on an empty ledger."""
+    database = Database(ledgers())
+    yield Work(database)
+    await database.close()
+
+
+async def test_all_steps_of_a_trader_get_the_key_of_a_user_that_becomes_known(work: Work) -> None:
+    """The step of another order of the trader has it at once, so that no call names the trader beside it."""
+    await work.accept("trader.purchased", [purchase(1, trader=7), purchase(2, trader=7)])
+    await work.send(USERS, {"userId": 1_000})
+    async with work.database.connection() as connection:
+        rows = await connection.fetch("select flow_id, trader_key from step where ended_at is null")
+    assert len({row["flow_id"] for row in rows}) == 2
+    (key,) = {row["trader_key"] for row in rows}
+    assert key.startswith("u:")
+
+
+async def test_an_ordinary_reply_ends_what_was_suspected_of_session_and_host(work: Work) -> None:
+    """The count of replies that a closed session would give begins anew, and the host is the right one."""
+    await work.accept("trader.purchased", purchases(1, 1))
+    (batch,) = await work.claim(USERS)
+    async with work.database.connection() as connection:
+        await connection.execute("update session set streak = 1")
+        await connection.execute("update host set doubt = 'an empty 404', hops = 1")
+    moves = [(step, Finish(Succeeded({"userId": 1_000}))) for step in batch.steps]
+    await work.ledger.record(batch.lease, moves, (batch.call_id, Answer({})))
+    async with work.database.connection() as connection:
+        assert await connection.fetchval("select streak from session") == 0
+        left = await connection.fetch("select domain from host where doubt is not null")
+    assert [row["domain"] for row in left] == ["demo"]
+
+
+async def test_a_trader_whom_another_transaction_has_just_added_is_seen(work: Work) -> None:
+    """Of two first events of a trader the second one waits for the first, and reads what it has written."""
+    async with work.database.transaction() as first, work.database.transaction() as second:
+        await traders.lock(first, ["cust-1"], [], new=True)
+        waiting = asyncio.create_task(traders.lock(second, ["cust-1"], [], new=True))
+        async with work.database.connection() as beside:
+            await eventually(
+                lambda: beside.fetch(
+                    "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+                )
+            )
+        await first.execute("update trader set user_id = 29721 where trader_id = 'cust-1'")
+        await first.commit()
+        locked, now = await waiting
+        assert [(row.trader_id, row.user_id) for row in locked] == [("cust-1", 29721)]
+        assert now is not None
+        await first.begin()
