@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import worker
 from worker import errors
-from worker.errors import Interruption, WorkerError
+from worker.errors import Interruption, OperatorError, WorkerError
 
 _ROOT = Path(worker.__file__).parent.parent
 _LINE = re.compile(r"^ {4}(?P<bars>[│├└─ ]*)(?P<name>[A-Z]\w+)(?: +(?P<path>\S+\.py)\b)?")
@@ -68,3 +69,22 @@ def test_a_private_error_only_interrupts() -> None:
     """A class that only its module knows is an `Interruption`: what leaves a module has a public name."""
     private = {each for each in _exceptions() if each.__name__.startswith("_")}
     assert {each.__name__ for each in private if not issubclass(each, Interruption)} == set()
+
+
+def _ready_texts() -> Iterator[str]:
+    """Texts with a space in them that are given to an operator's error where it is raised, outside of the commands."""
+    ours = {each.__name__ for each in _exceptions() if issubclass(each, OperatorError)}
+    for path in sorted(Path(worker.__file__).parent.rglob("*.py")):
+        if "cli" in path.relative_to(Path(worker.__file__).parent).parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ours:
+                for given in (*node.args, *(keyword.value for keyword in node.keywords)):
+                    text = given.value if isinstance(given, ast.Constant) and isinstance(given.value, str) else ""
+                    if isinstance(given, ast.JoinedStr) or " " in text:
+                        yield f"{path.name}:{node.lineno}: {ast.unparse(given)}"
+
+
+def test_an_error_for_an_operator_carries_fields() -> None:
+    """An error that an operator reads says what is wrong in fields; its sentence is made of them where it is shown."""
+    assert list(_ready_texts()) == []

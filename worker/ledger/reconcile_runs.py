@@ -9,7 +9,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
 from schemas.times import utc_text
@@ -26,8 +27,29 @@ GOES_ON_FOR = timedelta(hours=24)
 """An interrupted run that began earlier is dropped: what was compared then says too little."""
 
 
+class Taken(Enum):
+    """How another command has a run."""
+
+    AT_WORK = (
+        "Another reconcile is at work, since {since} ({by}): wait until it has ended; the console shows what it found."
+    )
+    JUST_BEGUN = "Another reconcile has just begun: wait until it has ended; the console shows what it found."
+    TAKEN_OVER = "Another reconcile has taken this run over: wait until that one has ended."
+
+
 class RunTaken(OperatorError):
-    """Another `reconcile` is at work, or has taken this run over: a sentence that names the fix."""
+    """Another `reconcile` is at work, `since` when and `by` whom if that is known, or has taken this run over."""
+
+    def __init__(self, how: Taken, since: datetime | None = None, by: str = "") -> None:
+        super().__init__(how.name)
+        self.how = how
+        self.since = since
+        self.by = by
+
+    @property
+    def sentence(self) -> str:
+        """For an operator."""
+        return self.how.value.format(since="" if self.since is None else utc_text(self.since), by=self.by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +79,7 @@ async def begin(connection: Connection, *, days: int, listed: bool, by: str) -> 
         GOES_ON_FOR,
     )
     if row is not None and row["taken"]:
-        raise RunTaken(
-            f"Another reconcile is at work, since {utc_text(row['started_at'])} ({row['by']}):"
-            " wait until it has ended; the console shows what it found."
-        )
+        raise RunTaken(Taken.AT_WORK, row["started_at"], row["by"])
     if row is not None and row["same"]:
         await connection.execute(
             "update reconciliation set by = $2, lease = $3, lease_until = clock_timestamp() + $4::interval"
@@ -84,7 +103,7 @@ async def begin(connection: Connection, *, days: int, listed: bool, by: str) -> 
         LEASE,
     )
     if begun is None:
-        raise RunTaken("Another reconcile has just begun: wait until it has ended; the console shows what it found.")
+        raise RunTaken(Taken.JUST_BEGUN)
     return ReconcileRun(begun, lease, None, 0, resumed=False)
 
 
@@ -176,7 +195,7 @@ async def finish(connection: Connection, run: ReconcileRun) -> RunSeen:
 
 async def _written(row: Any) -> None:
     if row is None:
-        raise RunTaken("Another reconcile has taken this run over: wait until that one has ended.")
+        raise RunTaken(Taken.TAKEN_OVER)
 
 
 _FINISH = f"""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any, TypeVar
 
 import orjson
@@ -38,7 +39,7 @@ from worker.replies import Domain, Misdirected, NotSent, Query, Reply, Silence, 
 from worker.session import NoSession, SessionKeeper, Token
 from worker.session.lockouts import write_lockout
 
-__all__ = ["ById", "Dependents", "PartnerReader", "ReadsEnded", "Row", "Unreadable"]
+__all__ = ["ById", "Dependents", "PartnerReader", "ReadsEnd", "ReadsEnded", "Row", "Unreadable"]
 
 T = TypeVar("T")
 
@@ -67,8 +68,35 @@ SESSION_LOOK = 2.0
 """Seconds for which a token is used without asking whether it is to be renewed, as a replica does."""
 
 
+_STANDS = "What was done stands: the same command continues."
+
+
+class ReadsEnd(Enum):
+    """Why a command cannot read on, for an operator."""
+
+    NO_SESSION = "There is no session at Tradovate ({detail}): `tradovate-worker doctor` names the fix."
+    NOT_PERMITTED = "{detail}: give the API key that permission at Tradovate."
+    UNREADABLE = f"{{Detail}}. {_STANDS}"
+    CHANGES = f"The host, or the session, changes faster than it can be read. {_STANDS}"
+    NO_ANSWER = f"Tradovate has not answered {{detail}} {{tries}} times in a row. {_STANDS}"
+
+
 class ReadsEnded(OperatorError):
-    """A command cannot read on. What it has done stands, and the same command continues."""
+    """A command cannot read on. What it has done stands, and the same command continues.
+
+    `detail`: why there is no session, what is not permitted, which read has no answer, or what is wrong with it.
+    """
+
+    def __init__(self, end: ReadsEnd, detail: str = "") -> None:
+        super().__init__(end.name, detail)
+        self.end = end
+        self.detail = detail
+
+    @property
+    def sentence(self) -> str:
+        """For an operator."""
+        detail = self.detail.rstrip(".")
+        return self.end.value.format(detail=detail, Detail=f"{detail[:1].upper()}{detail[1:]}", tries=TRIES)
 
 
 @dataclass(slots=True)
@@ -141,8 +169,8 @@ class PartnerReader:
                 await self._doubt(doubted)
                 await self._wait(self.delays.delay(attempt), doubted.sentence)
             except Unreadable as error:
-                raise ReadsEnded(_sentence(error.sentence)) from error
-        raise ReadsEnded(_sentence("The host, or the session, changes faster than it can be read"))
+                raise ReadsEnded(ReadsEnd.UNREADABLE, error.sentence) from error
+        raise ReadsEnded(ReadsEnd.CHANGES)
 
     # What bulk reads use: see `partner.operation.Reader`
 
@@ -179,7 +207,7 @@ class PartnerReader:
                 case _:
                     return reply
             await self._wait(self.delays.delay(attempt), f"{path.strip('/')}: {why}")
-        raise ReadsEnded(_sentence(f"Tradovate has not answered {path.strip('/')} {TRIES} times in a row"))
+        raise ReadsEnded(ReadsEnd.NO_ANSWER, path.strip("/"))
 
     async def _sent(
         self, domain: Domain, path: str, query: Mapping[str, Query], body: bytes | None
@@ -219,9 +247,7 @@ class PartnerReader:
                 token = current or await self.session.ensure()
             except NoSession as none:
                 if none.scope == holds.LOGIN:
-                    raise ReadsEnded(
-                        f"There is no session at Tradovate ({none.why}): `tradovate-worker doctor` names the fix."
-                    ) from None
+                    raise ReadsEnded(ReadsEnd.NO_SESSION, none.why) from None
                 await self._wait_until(none.until, self.now(), none.why)
                 continue
             if current is None:
@@ -285,7 +311,3 @@ class PartnerReader:
         if self._waits is not None:
             self._waits = None
             self.report(None)
-
-
-def _sentence(why: str) -> str:
-    return f"{why[:1].upper()}{why[1:].rstrip('.')}. What was done stands: the same command continues."

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from schemas.permission_status import PERMISSION_ENDED
 from worker.engine.imported import Given, Holding
-from worker.operate.partner_reader import Dependents, PartnerReader, ReadsEnded, Row, Unreadable
+from worker.operate.partner_reader import Dependents, PartnerReader, ReadsEnd, ReadsEnded, Row, Unreadable
 from worker.partner.operation import NotPermitted, Reader
 from worker.partner.single_reads import folded, is_id
 from worker.replies import Answer, Domain
@@ -68,7 +68,7 @@ class Checks:
     async def _of_users(self, domain: Domain, entity: str, users: set[int]) -> Dependents:
         found = await self.reader.of_users(domain, entity, sorted(users)) if users else {}
         if len(found) > 1 and all(isinstance(rows, NotPermitted) for rows in found.values()):
-            raise ReadsEnded(f"{next(iter(found.values()))}: give the API key that permission at Tradovate.")
+            raise ReadsEnded(ReadsEnd.NOT_PERMITTED, str(next(iter(found.values()))))
         return found
 
     async def _there(self, users: set[int]) -> Mapping[int, bool | str]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
 from typing import Any, BinaryIO, cast
 
 from worker.engine.imported import Given
@@ -22,12 +23,42 @@ _WIDE = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"), (code
 _HINT = f"the columns are {', '.join(COLUMNS)}"
 
 
-class ImportFileRefused(OperatorError):
-    """The file cannot be read, or not from here on. What was done stands."""
+class FileFault(Enum):
+    """Why a file cannot be imported, for an operator."""
 
-    def __init__(self, sentence: str, code: int = 2) -> None:
-        super().__init__(sentence)
-        self.code = code
+    ARRAY = "The file is one JSON array; give one object a line: `jq -c '.[]' FILE`."
+    EMPTY = "The file is empty; its first line must name the columns: {hint}."
+    NO_COLUMNS = "The first line names no column that is known; {hint}."
+    COLUMN_TWICE = "The column {column} is there twice."
+    COLUMNS_MISSING = "The file needs the columns traderId, and userId or userName; {hint}."
+    COLUMN_MISSPELT = 'There is no column "{column}"; did you mean {meant}?'
+    BROKEN = (
+        "Line {line} and what follows cannot be read ({reason}): a quote may not be closed. The lines before it are"
+        " done."
+    )
+
+
+class ImportFileRefused(OperatorError):
+    """The file cannot be read, or not from here on. What was done stands.
+
+    `column`: the one that is wrong; `meant`: a known one; `line`: from 1; `reason`: the parser's.
+    """
+
+    def __init__(self, fault: FileFault, *, column: str = "", meant: str = "", line: int = 0, reason: str = "") -> None:
+        super().__init__(fault.name)
+        self.fault = fault
+        self.column = column
+        self.meant = meant
+        self.line = line
+        self.reason = reason
+        self.code = 1 if fault is FileFault.BROKEN else 2
+
+    @property
+    def sentence(self) -> str:
+        """For an operator."""
+        return self.fault.value.format(
+            hint=_HINT, column=self.column, meant=self.meant, line=self.line, reason=self.reason
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +80,7 @@ def lines(stream: BinaryIO, account_name: Callable[[str], str], note: Callable[[
     encoding = next((name for mark, name in _WIDE if begins.startswith(mark)), "utf-8")
     first = begins.decode(encoding, errors="ignore").lstrip("\ufeff \t\r\n")[:1]
     if first == "[":
-        raise ImportFileRefused("The file is one JSON array; give one object a line: `jq -c '.[]' FILE`.")
+        raise ImportFileRefused(FileFault.ARRAY)
     text = io.TextIOWrapper(buffered, encoding, errors="surrogateescape", newline="")
     found = _json_lines(text, note) if first == "{" else _table(text, note)
     try:
@@ -85,7 +116,7 @@ def _table(text: io.TextIOWrapper, note: Callable[[str], None]) -> Iterator[tupl
         if head.strip():
             break
     else:
-        raise ImportFileRefused(f"The file is empty; its first line must name the columns: {_HINT}.")
+        raise ImportFileRefused(FileFault.EMPTY)
     delimiter = None
     if head.strip().lower().startswith("sep=") and len(head.strip()) == len("sep=;"):
         delimiter, head, before = head.strip()[-1], next(text, ""), before + 1
@@ -100,8 +131,7 @@ def _table(text: io.TextIOWrapper, note: Callable[[str], None]) -> Iterator[tupl
         except StopIteration:
             return
         except csv.Error as error:
-            sentence = f"Line {number} and what follows cannot be read ({error}): a quote may not be closed."
-            raise ImportFileRefused(f"{sentence} The lines before it are done.", 1) from None
+            raise ImportFileRefused(FileFault.BROKEN, line=number, reason=str(error)) from None
         if not any(cell.strip() for cell in row):
             continue
         if len(row) > len(cells) and any(cell.strip() for cell in row[len(cells) :]):
@@ -132,12 +162,12 @@ def _header(cells: Sequence[str], note: Callable[[str], None]) -> list[str | Non
     columns = _columns(cells)
     named = [name for name in columns if name is not None]
     if not named:
-        raise ImportFileRefused(f"The first line names no column that is known; {_HINT}.")
+        raise ImportFileRefused(FileFault.NO_COLUMNS)
     if twice := next((name for name in named if named.count(name) > 1), None):
-        raise ImportFileRefused(f"The column {twice} is there twice.")
+        raise ImportFileRefused(FileFault.COLUMN_TWICE, column=twice)
     _misspelt([cell for cell, name in zip(cells, columns, strict=True) if name is None], named, note)
     if "traderId" not in named or not {"userId", "userName"} & set(named):
-        raise ImportFileRefused(f"The file needs the columns traderId, and userId or userName; {_HINT}.")
+        raise ImportFileRefused(FileFault.COLUMNS_MISSING)
     return columns
 
 
@@ -146,7 +176,7 @@ def _misspelt(others: Sequence[str], named: Sequence[str], note: Callable[[str],
     missing = {_folded(name): name for name in COLUMNS if name not in named}
     for cell in others:
         if near := get_close_matches(_folded(cell), missing, n=1, cutoff=0.8):
-            raise ImportFileRefused(f'There is no column "{cell.strip()[:40]}"; did you mean {missing[near[0]]}?')
+            raise ImportFileRefused(FileFault.COLUMN_MISSPELT, column=cell.strip()[:40], meant=missing[near[0]])
     if unused := [cell.strip()[:40] for cell in others if cell.strip()]:
         note(f"Columns that are not used: {', '.join(unused)}.")
 
