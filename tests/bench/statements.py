@@ -18,7 +18,7 @@ SMALL, LARGE = 1_000, 100_000
 
 
 async def statements(servers: Servers, sizes: Sizes) -> list[Figure]:
-    """Planning and running, as the server counts it; the ledger is filled anew in each round."""
+    """Planning and running, as the server counts it; the ledger is filled again in each round."""
     found: dict[str, list[float]] = {}
     for _ in range(sizes.rounds):
         for flows in (0, SMALL, LARGE):

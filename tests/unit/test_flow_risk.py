@@ -152,7 +152,7 @@ def test_who_gives_way_to_a_newer_event_says_what_is_known() -> None:
 
 
 def test_a_new_round_waits_for_its_turn_again() -> None:
-    """An operator's retry comes after what was accepted meanwhile, and begins anew."""
+    """An operator's retry comes after what was accepted meanwhile, and begins again."""
     facts = {**ANSWERED, "ended": True}
     behind = Queue(5, "action", begun=False, others=(TurnView(view(LOCKED, LOCK).flow_id, 4, "action", NOW, False),))
     assert not isinstance(plan(LOCKED, LOCK, facts, queue=behind).decision, End)
