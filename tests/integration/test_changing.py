@@ -37,7 +37,7 @@ async def test_all_steps_of_a_trader_get_the_key_of_a_user_that_becomes_known(wo
 
 
 async def test_an_ordinary_reply_ends_what_was_suspected_of_session_and_host(work: Work) -> None:
-    """The count of replies that a closed session would give begins anew, and the host is the right one."""
+    """The count of replies that a closed session would give begins again, and the host is the right one."""
     await work.accept("trader.purchased", purchases(1, 1))
     (batch,) = await work.claim(USERS)
     async with work.database.connection() as connection:
