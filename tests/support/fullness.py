@@ -32,6 +32,11 @@ insert into step (flow_id, operation, rank, state, trader_key, due, attempts, ca
 select lpad(to_hex(i), 32, '0')::uuid, o, 4, 'done', 'u:' || (1000000 + i), now() - interval '400 days' * i / $n, 1,
     array[i], now() - interval '400 days' * i / $n
 from generate_series(1, $n) i, unnest(array['createEvaluationUsers', 'createEvaluationAccounts']) o;
+-- an account each, and one that is locked and unlocked all the time
+insert into account_turn (key, place, flow_id, subject, begun_at, ended, ousted, must_act)
+select k, i, lpad(to_hex(i), 32, '0')::uuid, 'action', now(), true, false, false
+from generate_series(1, $n) i, unnest(array['a:' || (2000000 + i), 'a:1']) k;
+select setval('account_place', $n);
 insert into outcome (outcome_id, flow_id, topic, event_id, status, headers, body, lease_until, created_at, published_at)
 select 'old-' || i, lpad(to_hex(i), 32, '0')::uuid, 'trader.purchased', 'old-' || i, 'succeeded', '{{}}', '{{}}',
     now() - interval '400 days' * i / $n, now() - interval '400 days' * i / $n, now() - interval '400 days' * i / $n

@@ -24,6 +24,7 @@ from worker.replies import Answer
 from worker.results import Succeeded
 
 USERS, ACCOUNTS = "createEvaluationUsers", "createEvaluationAccounts"
+LOCK, UNLOCK = "setAdminAutoLiqAction", "setAdminAutoLiqAction@unlock"
 REVOKE, RESET, CANCEL = "revokeTradingPermissions", "resetDemoAccountState", "cancelEverything"
 
 
@@ -130,6 +131,14 @@ def resets(first: int, count: int) -> list[dict[str, Any]]:
     ]
 
 
+def locks(first: int, count: int) -> list[dict[str, Any]]:
+    """Locks of the accounts of these purchases."""
+    return [
+        {"eventId": f"k-{number}", "orderId": str(100_000 + number), "action": "lock", "reason": "a test"}
+        for number in range(first, first + count)
+    ]
+
+
 ITEMS = 100
 """Events in a batch: those of a full call."""
 
@@ -157,8 +166,13 @@ async def hundred_events(database: Database) -> None:
     assert await work.send(ACCOUNTS, _CREATED) == ITEMS
     assert await work.ledger.replan() is not None
     assert await work.send(RESET, {}) == ITEMS
+    await work.accept("account.locked", locks(ITEMS, ITEMS))
+    await work.accept("account.unlocked", [{**lock, "action": None} for lock in locks(ITEMS, ITEMS)])
+    assert await work.send(LOCK, {"shown": 1}) == ITEMS
+    assert await work.ledger.replan() is not None
+    assert await work.send(UNLOCK, {"shown": 1}) == ITEMS
     await work.accept("trader.left", departures(0, ITEMS))
     await work.put_off(CANCEL, StepState.DUE)
     await work.accept("trader.purchased", purchases(ITEMS, ITEMS))
     await work.ledger.reap(timedelta(seconds=15))
-    assert len(work.outcomes) == 3 * ITEMS
+    assert len(work.outcomes) == 5 * ITEMS
