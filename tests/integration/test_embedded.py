@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer
 
+from tests.support.postgres import Databases
 from tests.support.processes import Process
 from tests.support.waiting import eventually, eventually_sync
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
@@ -106,3 +107,12 @@ async def test_embedded_kafka_carries_records(embedded_kafka: EmbeddedKafka, top
         assert (record.key, record.value, record.headers) == (b"cust-77", b"{}", (("ce_id", b"e-1"),))
     finally:
         await consumer.stop()
+
+
+def test_databases_are_made_after_the_server_has_cut_its_connections(own_postgres: EmbeddedPostgres) -> None:
+    """A server that restarts costs one test and not all that come after it."""
+    with Databases(own_postgres) as databases:
+        databases.create("before")
+        own_postgres.down()
+        own_postgres.up()
+        assert "/after?" in databases.create("after", "before")

@@ -43,6 +43,7 @@ async def test_what_was_given_up_is_read_again(
     await on.wire.send(purchase(0), partition=0)
     on.events.append(purchase(0))
     await on.all_ended()
+    await oracle.nothing_stuck(on)  # that it was published is noted: nobody publishes it again
     await eventually(lambda: committed(on))
     await asyncio.to_thread(own_postgres.down)
     await on.wire.send(purchase(1), partition=0)

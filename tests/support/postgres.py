@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import asyncpg
 
 from tests.support.processes import Process, free_port
-from tests.support.waiting import eventually_sync
+from tests.support.waiting import eventually, eventually_sync
 from worker.embedded import EmbeddedPostgres
 from worker.ledger import schema
 
@@ -109,9 +109,15 @@ class Databases:
 
     async def _execute(self, statement: str) -> None:
         assert self._connection is not None
-        if self._connection.is_closed():  # by a test that took the server for its own: the others go on
-            self._connection = await asyncpg.connect(self.server.url)
+        if self._connection.is_closed():  # the server has restarted its sessions: the other tests go on
+            self._connection = await eventually(self._connected, 20)
         await self._connection.execute(statement)
+
+    async def _connected(self) -> asyncpg.Connection[asyncpg.Record]:
+        try:
+            return await asyncpg.connect(self.server.url)
+        except (OSError, asyncpg.CannotConnectNowError) as away:
+            raise AssertionError from away
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -39,14 +39,18 @@ def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
 @asynccontextmanager
 async def against(server: Server, timeout: float = 5, scheme: str = "http") -> AsyncIterator[PartnerClient]:
     """A client whose partner is this raw server."""
+    serving: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
         try:
             await server(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"{scheme}://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1/"
@@ -56,6 +60,11 @@ async def against(server: Server, timeout: float = 5, scheme: str = "http") -> A
     finally:
         await client.aclose()
         listening.close()
+        # A connection that is still open when the test ends would be found by a later one, which would be blamed.
+        running = [task for task in serving if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def post(client: PartnerClient, send_before: float | None = None) -> Reply:
