@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.support.bridges import BridgeStage
@@ -179,3 +180,23 @@ async def test_changes_wait_while_the_ledger_is_away(
     own_postgres.up()
     bodies = await published(stage, 3)
     assert [each["now"]["autoLiqCounter"] for each in bodies] == [1, 2, 3]
+
+
+async def test_twenty_thousand_accounts_do_not_disturb_signatures(risky: BridgeStage) -> None:
+    """They are published while the ledger takes no status; no connection ends, and none is opened or asked twice."""
+    risky.switch(sync_messages=1, idle_seconds=10.0)
+    accounts = risky.accounts(20_000)
+    connection = await asyncpg.connect(risky.database_url)
+    async with connection.transaction():
+        await connection.execute("lock table risk_status in access exclusive mode")
+        risky.begin()
+        await eventually(lambda: risky.sockets["synced"] == 2, 20)
+        await risky.bridged(risky.sign(*risky.users(20)), 30)
+    await connection.close()
+    await known(risky, 20_003)
+    risky.drop()
+    await eventually(lambda: risky.sockets["synced"] == 4, 20)
+    risky.risk("auto_liq", accounts[-1])
+    [body] = await published(risky, 1)
+    assert body["accountId"] == accounts[-1]
+    assert risky.sockets["opened"] == risky.sockets["synced"] == 4
