@@ -22,6 +22,7 @@ from worker.ledger import (
     holds,
     kept_dead_letters,
     leader,
+    live_permissions,
     pacing_figures,
     page_queries,
     prune,
@@ -30,6 +31,7 @@ from worker.ledger import (
     reconcile_view,
     replays,
     replicas,
+    risk_statuses,
     signals,
     state_summary,
 )
@@ -132,6 +134,14 @@ async def test_a_page_reads_what_it_shows(database: Explaining) -> None:
         await kept_dead_letters.kept_at(connection, "trader.purchased", 0, 1)
         await replays.settled(connection, "trader.purchased", [replays.Place(0, at, 0) for at in range(ITEMS)])
         await signals.known(connection, "md.signed", range(ITEMS))
+        await risk_statuses.known(connection, range(ITEMS))
+        await risk_statuses.keep(connection, {at: (2, {}) for at in range(ITEMS)})
+        await risk_statuses.add_changes(connection, [(at, 2, {}, {}) for at in range(ITEMS)])
+        waiting = await risk_statuses.unpublished(connection, ITEMS)
+        await risk_statuses.published(connection, [each.id for each in waiting])
+        await risk_statuses.oldest_unpublished(connection)
+        await risk_statuses.accounts_are_known(connection)
+        await live_permissions.find(connection, range(ITEMS), range(ITEMS))
     reads_no_more(database.seen, 40 * ITEMS)
 
 

@@ -78,6 +78,8 @@ from generate_series(1, $n / 2) i, unnest(array['createEvaluationUsers', 'create
 insert into hold (scope, reason, until, cleared_at)
 select 'endpoint:e' || i, 'a penalty ticket', now() - interval '1 day', now() from generate_series(1, $n / 100) i;
 insert into signal (topic, id) select 'md.signed', i from generate_series(1, $n) i;
+insert into risk_status (account_id, version, status) select i, 1, '{}' from generate_series(1, $n) i;
+insert into live_permission select i, i, i from generate_series(1, $n / 10) i;
 """
 
 _RECENT = """

@@ -53,6 +53,11 @@ def test_all_is_well_in_one_line() -> None:
         (HeadlineFacts(NOW, wrong_hosts=["DEMO's calls wait: HTTP 421"]), Level.BAD, "DEMO's calls wait: HTTP 421."),
         (HeadlineFacts(NOW, in_doubt=1), Level.BAD, "1 flow is in doubt"),
         (HeadlineFacts(NOW, bridges=0), Level.BAD, "No bridge is at work"),
+        (
+            HeadlineFacts(NOW, risk_waits=timedelta(minutes=3)),
+            Level.NOTICE,
+            "Changes of risk statuses have waited for 3 min",
+        ),
         (HeadlineFacts(NOW, bridges=2, bridge_leads=False), Level.BAD, "No bridge is at work"),
         (
             HeadlineFacts(NOW, held=[hold("pause:all", None)]),

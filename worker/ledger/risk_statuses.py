@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from worker.ledger.database import Connection
@@ -78,6 +79,14 @@ async def unpublished(connection: Connection, most: int) -> list[Row]:
 async def published(connection: Connection, ids: Sequence[int]) -> None:
     """These changes are on their topic."""
     await connection.execute("delete from risk_change where id = any($1::bigint[])", list(ids))
+
+
+async def oldest_unpublished(connection: Connection) -> timedelta | None:
+    """How long the oldest change has waited to be published; None when none waits."""
+    waited: timedelta | None = await connection.fetchval(
+        "select clock_timestamp() - created_at from risk_change order by id limit 1"
+    )
+    return waited
 
 
 async def accounts_are_known(connection: Connection) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -12,7 +14,11 @@ from tests.support.bridges import BridgeStage
 from tests.support.waiting import eventually
 from worker.bridge.bridge import Bridge
 from worker.bridge.bridge_health import BridgeHealth
+from worker.bridge.risk_intake import RiskIntake
+from worker.bridge.risk_recorder import RiskRecorder
 from worker.embedded import EmbeddedPostgres
+from worker.ledger import leader, risk_statuses
+from worker.ledger.database import Database
 
 TOPIC = "account.risk_status"
 
@@ -200,3 +206,24 @@ async def test_twenty_thousand_accounts_do_not_disturb_signatures(risky: BridgeS
     [body] = await published(risky, 1)
     assert body["accountId"] == accounts[-1]
     assert risky.sockets["opened"] == risky.sockets["synced"] == 4
+
+
+async def test_a_bridge_that_does_not_lead_records_nothing(ledger_url: str) -> None:
+    """What it heard before it lost the lead must not come after what the other one has heard since."""
+    database = Database(ledger_url)
+    intake, lease = RiskIntake(), uuid.uuid4()
+    recorder = RiskRecorder(database, intake, lambda: lease)
+    intake.heard([{"id": 5, "autoLiqCounter": 1}], initial=True)
+    await intake.run_once()
+    try:
+        async with database.connection() as connection:
+            await leader.take(connection, "another", uuid.uuid4(), timedelta(seconds=60))
+        assert not await recorder.run_once()
+        async with database.connection() as connection:
+            assert await risk_statuses.known(connection, [5]) == {}
+            await connection.execute("update leader set lease = $1", lease)
+        assert await recorder.run_once()
+        async with database.connection() as connection:
+            assert (await risk_statuses.known(connection, [5]))[5][0] == 0
+    finally:
+        await database.close()

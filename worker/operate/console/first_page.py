@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from worker.kafka.backlog import backlog
 from worker.kafka.topics import INPUT_TOPICS
-from worker.ledger import kept_dead_letters, leader, page_queries
+from worker.ledger import kept_dead_letters, leader, page_queries, risk_statuses
 from worker.ledger.budget import Budget
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.ledger.host_table import DomainHost
@@ -126,6 +126,7 @@ class Overview:
             await self._read_minutes(connection, stands.now)
             present = await page_queries.replicas(connection)
             leads = await leader.holder(connection)
+            risk_waits = await risk_statuses.oldest_unpublished(connection)
             dead = left(
                 offsets.dead, await page_queries.replayed(connection), await kept_dead_letters.waiting(connection)
             )
@@ -146,7 +147,7 @@ class Overview:
         wrong = [f"{each.domain.value.upper()}'s calls wait: {each.trouble}" for each in hosts if each.held]
         return Glance(
             stands.now,
-            headline(replace(facts, wrong_hosts=wrong)),
+            headline(replace(facts, wrong_hosts=wrong, risk_waits=risk_waits)),
             stands,
             self.budget.hourly,
             flows,

@@ -60,6 +60,10 @@ LATE = timedelta(minutes=30)
 """A flow that is older than that and waits for nothing named is worth a look: retries reach five minutes by then."""
 
 
+RISK_LATE = timedelta(minutes=1)
+"""A change of a risk status is published within a second."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeadlineFacts:
     """What the line is made of; None: not known."""
@@ -76,6 +80,7 @@ class HeadlineFacts:
     missing: Sequence[str] = ()  # replicas that were there until not long ago
     bridges: int | None = None  # None: no bridge has ever been seen
     bridge_leads: bool = True
+    risk_waits: timedelta | None = None  # how long the oldest change of a risk status has waited for its topic
     kafka: str | None = None  # why it cannot be reached
     wrong_hosts: Sequence[str] = ()  # domains whose calls wait because their host is wrong, each with why
     dead_letters: int | None = None  # that are open: neither put back nor dismissed
@@ -115,6 +120,10 @@ def _notices(facts: HeadlineFacts) -> list[Remark]:
     if facts.oldest is not None and facts.oldest > LATE:
         text = f"The oldest flow has waited for {_minutes(facts.oldest)}. {facts.oldest_why}"
         said.append(Remark(text, f"/flows/{facts.oldest_flow}" if facts.oldest_flow else OLDEST))
+    if facts.risk_waits is not None and facts.risk_waits >= RISK_LATE:
+        waited = _minutes(facts.risk_waits)
+        text = f"Changes of risk statuses have waited for {waited}: their topic accepts none, or no bridge is at work."
+        said.append(Remark(text, PRESENT))
     if facts.missing:
         verb = "does" if len(facts.missing) == 1 else "do"
         said.append(Remark(f"{', '.join(facts.missing)} {verb} not answer any more.", PRESENT))
