@@ -14,8 +14,11 @@ from worker.ledger.prune import forget_doubtful, prune
 
 KEEP, KEEP_LETTERS = timedelta(days=400), timedelta(days=14)
 
-FOR_EVER = {"trader", "business_order", "signal"}
+FOR_EVER = {"trader", "business_order", "signal", "risk_status", "live_permission"}
 """Their keys are what "once" rests on (contract 2, LEDGER_KEEP_DAYS)."""
+
+PUBLISHED = {"risk_change"}
+"""Their rows are deleted when Kafka has acknowledged them."""
 
 OF_FIXED_SIZE = {"ledger", "session", "leader", "host", "alembic_version"}
 """Their rows are made with the schema, and none is added."""
@@ -77,7 +80,7 @@ async def test_no_other_table_grows_for_ever(database: Database) -> None:
     """A row that is older than LEDGER_KEEP_DAYS is deleted from every table, but for those that are named here."""
     async with database.connection() as connection:
         rows = await connection.fetch("select relname from pg_stat_user_tables")
-    assert {row["relname"] for row in rows} == {*OLD, *FOR_EVER, *OF_FIXED_SIZE}
+    assert {row["relname"] for row in rows} == {*OLD, *FOR_EVER, *PUBLISHED, *OF_FIXED_SIZE}
     assert await written(database, "401 days") == dict.fromkeys(OLD, 0)
 
 

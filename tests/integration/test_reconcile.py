@@ -303,3 +303,15 @@ def shown(database: Database) -> Callable[[Request], Awaitable[Response]]:
         return await page.page(request, session)
 
     return answer
+
+
+async def test_a_killed_run_is_taken_over(firm: RunningFirm) -> None:
+    """Its command extends the lease no more: then another one goes on, and the first one can write nothing."""
+    async with firm.reader() as reader:
+        first = reconciliation(reader)
+        run = await first.begin()
+        await firm.rows("update reconciliation set lease_until = now() - interval '1 second'")
+        second = await reconciliation(reader).begin()
+        assert (second.id, second.resumed) == (run.id, True)
+        with pytest.raises(RunTaken):
+            await first.run(run)

@@ -72,7 +72,11 @@ def reconcile(
     """
     settings = load(ReconcileSettings)
     _prepare(csv, events)
-    return asyncio.run(_reconcile(settings, days, csv, events, listed=listed, as_json_=as_json_))
+    try:
+        return asyncio.run(_reconcile(settings, days, csv, events, listed=listed, as_json_=as_json_))
+    except KeyboardInterrupt:
+        warn("Interrupted: the same command continues.")
+        raise
 
 
 def _prepare(csv: Path | None, events: Path | None) -> None:

@@ -186,7 +186,7 @@ _KNOWN_ACCOUNTS = """
 select named.account_id from unnest($1::bigint[]) as named (account_id)
 where exists (select from business_order o where o.account_id = named.account_id offset 0)
 or exists (select from (select * from flow where account_id = named.account_id offset 0) as f
-    where f.topic = 'account.assigned' and f.state <> 'failed')
+    where f.topic = 'account.assigned' and f.state <> 'failed' and f.facts ->> 'domain' is distinct from 'LIVE')
 """
 
 # An open flow's ids are facts (`flows.write`).

@@ -70,7 +70,8 @@ _ASSIGNED = f"""
 select its.kind, its.order_id, max(f.asked_at)
 from {_FLOW} cross join lateral (
     select kind, order_id, user_id from business_order where account_id = f.account_id offset 0) as its
-where f.topic = 'account.assigned' and f.state = 'succeeded' and its.user_id = f.user_id group by 1, 2
+where f.topic = 'account.assigned' and f.state = 'succeeded' and its.user_id = f.user_id
+    and f.facts ->> 'domain' is distinct from 'LIVE' group by 1, 2
 """  # noqa: S608
 
 _SET_SIGNED = """

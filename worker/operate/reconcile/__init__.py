@@ -1,1 +1,1 @@
-"""`reconcile`: where the ledger and Tradovate differ. See README.md."""
+"""`reconcile`: where the ledger and Tradovate differ (README.md)."""
