@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -121,23 +121,28 @@ async def import_lines(
 ) -> int:
     """Imports the lines of a file of `total` lines, if that is known; `write` gets the rows of the report."""
     prefix = settings.tradovate_account_prefix
-    found = lines(stream, lambda order_id: account_name(prefix, order_id), warn)
-    if total is None:
-        found = _interruptible(found)
     counts, shown = Counts(), _Shown(write)
     async with partner_reader(settings, "import", report_waits) as reader, rehearsing(dry_run=dry_run) as rehearsal:
         run = Run(Imports(reader.database, reader.vault), Checks(reader), rehearsal)
-        try:
-            with progress("Lines", total) as advance:
-                async for refused in run.blocks(found, counts):
-                    shown.block(refused, counts, reader.calls, advance)
-        finally:
-            done = "Would import" if dry_run else "Imported"
-            print(
-                f"{done} {counts.imported} of {counts.lines} lines; {counts.known} were known already,"
-                f" {counts.refused} refused; {reader.calls} calls."
-            )
+        with closing(lines(stream, lambda order_id: account_name(prefix, order_id), warn)) as read:
+            found = _interruptible(read) if total is None else read
+            try:
+                with progress("Lines", total) as advance:
+                    async for refused in run.blocks(found, counts):
+                        shown.block(refused, counts, reader.calls, advance)
+            except BaseException:
+                if counts.lines:  # what was done stands
+                    _sum_up(counts, reader.calls, dry_run=dry_run)
+                raise
+        _sum_up(counts, reader.calls, dry_run=dry_run)
     return 1 if counts.refused else 0
+
+
+def _sum_up(counts: Counts, calls: int, *, dry_run: bool) -> None:
+    print(
+        f"{'Would import' if dry_run else 'Imported'} {counts.imported} of {counts.lines} lines;"
+        f" {counts.known} were known already, {counts.refused} refused; {calls} calls."
+    )
 
 
 class _Shown:

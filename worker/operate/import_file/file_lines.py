@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -74,7 +74,9 @@ class Refused:
 Line = Given | Refused
 
 
-def lines(stream: BinaryIO, account_name: Callable[[str], str], note: Callable[[str], None]) -> Iterator[Line]:
+def lines(
+    stream: BinaryIO, account_name: Callable[[str], str], note: Callable[[str], None]
+) -> Generator[Line, None, None]:
     """The lines of a file; `note` gets what an operator should know of it. Raises `ImportFileRefused`."""
     begins, buffered = _begins(stream)
     encoding = next((name for mark, name in _WIDE if begins.startswith(mark)), "utf-8")

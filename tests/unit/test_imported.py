@@ -1,0 +1,162 @@
+"""What a proven line of `import`, and an outcome of a lost ledger, mean beside what the ledger knows."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from schemas.outcomes import Outcome
+from tests.support.running_firm import in_this_process
+from worker.engine.flows.base import order_key, trader_key
+from worker.engine.imported import Given, Holding, Importing, ImportVerdict
+from worker.engine.rebuilt import PastOutcome, Rebuilding
+from worker.engine.rows import OrderRow, TraderRow
+from worker.engine.snapshot import Snapshot
+from worker.ledger.crypto import Vault
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+VAULT = Vault(["a key of the tests that is long enough"])
+FLOW = uuid.uuid4()
+
+LINE = Given(number=2, trader_id="t", user_id=7, order_id="1", account_id=9)
+HOLDING = Holding(LINE, 7, "jane", 9, "EVAL1", 11)
+
+
+def order(order_id: str = "1", **changes: Any) -> OrderRow:
+    row = OrderRow("purchased", order_id, FLOW, "succeeded", b"x", "t", 7, 9, 11, {}, None, None, NOW)
+    return row._replace(**changes)
+
+
+def snapshot(*rows: TraderRow | OrderRow) -> Snapshot:
+    made = Snapshot(VAULT, NOW)
+    made.add_trader(TraderRow("t"))
+    for row in rows:
+        (made.add_trader if isinstance(row, TraderRow) else made.add_order)(row)  # type: ignore[arg-type]
+    return made
+
+
+def test_a_new_line_wakes_what_waits_for_its_trader_and_its_order() -> None:
+    """Events that came before the import go on at once."""
+    importing = Importing(snapshot(), NOW)
+    assert importing.add(HOLDING) is ImportVerdict.IMPORTED
+    changes = importing.changes()
+    assert set(changes.wakes) == {trader_key("t"), order_key("purchased", "1")}
+    assert changes.new_trader_keys == {"t:t": "u:7"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ((TraderRow("t", 7), order()), ImportVerdict.KNOWN),
+        ((TraderRow("t", 7), order(state="failed", account_id=None)), ImportVerdict.IMPORTED),
+        ((TraderRow("t", 7), order(state="open", account_id=None)), "is an event's, which is open"),
+        ((TraderRow("t", 7), order(state="in_doubt")), "is an event's, which is in doubt"),
+        ((TraderRow("t", 7), order(account_id=8)), "has another account already, 8"),
+        ((order(trader_id="x"),), "Order 1 is another trader's"),
+        ((order("2", trader_id="x"),), "Account 9 is trader x's"),
+        ((order("2", account_id=8, trader_id="x"),), "Account 9 is trader x's"),  # by the trading permission
+        ((order("2"),), "Account 9 is order 2's"),
+        ((order("9", kind="purchased/import"),), ImportVerdict.IMPORTED),  # it gets its order id now
+        ((order("2", kind="passed", trader_id="x"),), ImportVerdict.IMPORTED),  # an account of LIVE
+        ((TraderRow("t", 8),), "known with another Tradovate user"),
+        ((TraderRow("x", 7),), "User 7 is trader x's already"),
+        ((TraderRow("t", maker=FLOW),), "just being created"),
+    ],
+)
+def test_what_the_ledger_knows_stands(rows: tuple[TraderRow | OrderRow, ...], said: ImportVerdict | str) -> None:
+    """One user is one trader, one account is one order, and an event at work is not disturbed."""
+    importing = Importing(snapshot(*rows), NOW)
+    found = importing.add(HOLDING)
+    if isinstance(said, ImportVerdict):
+        assert found is said
+    else:
+        assert isinstance(found, str)
+        assert said in found
+        assert not importing.changes().orders
+
+
+def past(seconds: int = 0, **changes: Any) -> PastOutcome:
+    body = {
+        "outcomeId": f"o{seconds}",
+        "eventId": "e",
+        "topic": "trader.purchased",
+        "flowId": str(FLOW),
+        "status": "succeeded",
+        "orderId": "1",
+        "traderId": "t",
+        "userId": 7,
+        "accountId": 9,
+        "occurredAt": (NOW + timedelta(seconds=seconds)).isoformat(),
+        **changes,
+    }
+    return PastOutcome(Outcome.model_validate(body), FLOW, None, {}, b"")
+
+
+def rebuilt(*outcomes: PastOutcome, known: tuple[TraderRow | OrderRow, ...] = ()) -> tuple[Any, Any]:
+    rebuilding = Rebuilding(snapshot(*known))
+    for each in outcomes:
+        rebuilding.add(each)
+    changes = rebuilding.changes(NOW)
+    return {row.trader_id: row.user_id for row in changes.traders}, [
+        (row.state, row.account_id) for row in changes.orders
+    ]
+
+
+FAILED: dict[str, Any] = {"status": "failed", "errorCode": "rejected", "accountId": 8}
+
+
+def test_the_last_outcome_of_an_order_counts_and_its_success_stays() -> None:
+    """A failure is replaced by what came of the next event; a later failure takes nothing away."""
+    assert rebuilt(past(0, **FAILED), past(1)) == ({"t": 7}, [("succeeded", 9)])
+    assert rebuilt(past(0), past(1, **FAILED)) == ({"t": 7}, [("succeeded", 9)])
+    assert rebuilt(past(1), past(0, accountId=8)) == ({"t": 7}, [("succeeded", 9)])
+
+
+def test_outcomes_about_another_trader_teach_nothing() -> None:
+    """The ids of a conflict may be another trader's; what the ledger has made itself stands."""
+    conflict = past(0, status="failed", errorCode="conflict", errorText="x")
+    assert rebuilt(conflict) == ({}, [])
+    assert rebuilt(past(), known=(TraderRow("x", 7),)) == ({}, [("succeeded", 9)])
+    assert rebuilt(past(), known=(TraderRow("t", 7), order())) == ({}, [])
+
+
+def test_a_request_under_way_is_left_to_the_event_that_is_read_again() -> None:
+    """Money is not asked for a second time: the request is found as what a failed owner left behind."""
+    asked = past(0, topic="trader.passed", status="pending", requestId=5, requestStatus="InReview", accountId=None)
+    rebuilding = Rebuilding(snapshot())
+    rebuilding.add(asked)
+    (row,) = rebuilding.changes(NOW).orders
+    assert (row.kind, row.state, row.facts["requestId"]) == ("passed", "failed", 5)
+    assert not replace(asked).final
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "Name a FILE with the traders"),
+        (("/nowhere.csv",), "/nowhere.csv cannot be read"),
+        (("x.csv", "--from-outcomes"), "leave out FILE and --report"),
+    ],
+)
+async def test_wrong_usage_is_one_line_with_the_fix(arguments: tuple[str, ...], sentence: str) -> None:
+    """Nothing is begun."""
+    ended = await in_this_process(
+        {
+            "TRADOVATE_NAME": "n",
+            "TRADOVATE_PASSWORD": "p",
+            "TRADOVATE_APP_ID": "a",
+            "TRADOVATE_APP_VERSION": "1",
+            "TRADOVATE_CID": "1",
+            "TRADOVATE_SEC": "s",
+            "TRADOVATE_DEVICE_ID": "d",
+            "SECRET_KEY": "k" * 32,
+        },
+        "import",
+        *arguments,
+    )
+    assert ended.code == 2
+    assert sentence in ended.refusal
