@@ -106,10 +106,11 @@ async def torture(
 ) -> Report:
     """Runs a seed. Breaches are printed with their timelines while the system is still there."""
     dice = random.Random(seed)
-    chosen = {name: dice.choice(answers) for name, answers in SWITCHES.items()}
+    chosen: dict[str, Any] = {name: dice.choice(answers) for name, answers in SWITCHES.items()}
+    chosen |= {"review_step_seconds": 5.0, "partner_ms": 20.0}
     if broken in BREAKS:
         chosen |= BREAKS[broken].switches
-    config = SandboxConfig(review_step_seconds=5.0, partner_ms=20.0, **chosen)
+    config = SandboxConfig(**chosen)
     began = time.monotonic()
     async with system(config, broken, INPUT_TOPICS) as made:
         report_line = say if verbose else (lambda _line: None)
