@@ -26,6 +26,8 @@ MIX: Mapping[str, int] = {
     "reset": 3,
     "assign": 3,
     "request": 3,
+    "risk": 4,
+    "lock": 4,
     "repeat": 5,
     "other details": 3,
     "id reused": 2,
@@ -111,6 +113,8 @@ class Shop:
             "reset": self._reset,
             "assign": self._assign,
             "request": self._request,
+            "risk": self._risk,
+            "lock": self._lock,
             "repeat": self._repeat,
             "other details": self._other_details,
             "id reused": self._id_reused,
@@ -220,6 +224,20 @@ class Shop:
         contact = {"ctaContact": f"Advisora{account}x", "ctaEmail": f"advisora{account}x@example.com"}
         self.secrets |= set(contact.values())
         return [self._event("permission.requested", str(account), accountId=account, **contact)]
+
+    def _risk(self) -> list[Any]:
+        order = self._order(lambda _order, trader: not trader.left)
+        limits = {"dailyLossAutoLiq": self.dice.randrange(500, 2_000)}
+        return [self._event("risk.changed", order, orderId=order, postTradeRisk=limits)] if order else []
+
+    def _lock(self) -> list[Any]:
+        account = self._account(self._order(lambda _order, trader: not trader.left))
+        if account is None:
+            return []
+        if self.dice.random() < 0.4:
+            return [self._event("account.unlocked", str(account), accountId=account, reason="checked")]
+        action = self.dice.choice(["lock", "liquidate", "close_only"])
+        return [self._event("account.locked", str(account), accountId=account, action=action, reason="a breach")]
 
     def _repeat(self) -> list[Any]:
         return [self.dice.choice(list(self.sent.values()))] if self.sent else []
