@@ -37,12 +37,15 @@ log = structlog.get_logger()
 @dataclass(frozen=True)
 class Break:
     """`apply` changes the code of this process. `switches`: of the partner, so that it can be seen. `weights`: of the
-    misfortunes that show it, in place of their usual ones.
+    misfortunes that show it, in place of their usual ones, and `every` how many seconds there are between two, on the
+    average. `settings`: of the members.
     """
 
     apply: Callable[[], None]
     switches: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, int] = field(default_factory=dict)
+    every: float = 0.9
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def _put(owner: object, name: str, value: object) -> None:
@@ -187,10 +190,10 @@ BREAKS: Mapping[str, Break] = {
     "skip-look-up": Break(_skip_look_up, _TWICE),
     "retry-blindly": Break(_retry_blindly, _TWICE),
     "drop-lease-check": Break(_drop_lease_check, {**_TWICE, "partner_ms": 1_500.0}, {"freeze": 300}),
-    "commit-before-ledger": Break(_commit_before_ledger, {}, {"kill": 60, "database crash": 40}),
+    "commit-before-ledger": Break(_commit_before_ledger, {}, {"kill": 150, "database crash": 100}, 0.4),
     "forget-lock-out": Break(_forget_lock_out, {}, {"lock-out": 10}),
-    "lose-outcomes": Break(_lose_outcomes, {}, {"broker killed": 10, "kill": 60}),
-    "no-budget": Break(_no_budget),
+    "lose-outcomes": Break(_lose_outcomes, {"partner_ms": 500.0}, {"kill": 150, "broker killed": 30}, 0.4),
+    "no-budget": Break(_no_budget, settings={"TRADOVATE_MINUTE_BUDGET": "40"}),
     "log-events": Break(_log_events),
     "never-catch-up": Break(_never_catch_up, {}, {"sockets dropped": 30}),
     "forget-signals": Break(_forget_signals, {}, {"sockets dropped": 30}),

@@ -13,11 +13,8 @@ from tests.torture.listener import FINAL
 from tests.torture.shop import Shop
 from tests.torture.system import System
 
-HOURLY, MINUTELY = 4500, 600
-"""TRADOVATE_HOURLY_BUDGET and TRADOVATE_MINUTE_BUDGET, as they are by default."""
-
 GRACE = 1.0
-"""Seconds from the first 429 on in which calls that were under way may still arrive."""
+"""Seconds after the first 429 was sent in which calls may still arrive that were under way."""
 
 REVOKED_WITHIN = 30.0
 """Seconds from the moment from which a revocation could be sent."""
@@ -128,7 +125,8 @@ def _agrees(system: System, shop: Shop) -> Iterator[Breach]:
 def _calls(system: System) -> Iterator[Breach]:
     core = system.partner.sandbox.core
     times = [record.at for record in core.calls.records]
-    for name, span, most in (("hour", 3600.0, HOURLY), ("minute", 60.0, MINUTELY)):
+    for name, span, setting in (("hour", 3600.0, "HOURLY"), ("minute", 60.0, "MINUTE")):
+        most = int(system.env[f"TRADOVATE_{setting}_BUDGET"])
         window: deque[float] = deque()
         highest = 0
         for at in times:
@@ -143,7 +141,7 @@ def _calls(system: System) -> Iterator[Breach]:
         if not record.locked_out:
             first = None
         elif first is None:
-            first = record.at
+            first = record.ended_at or record.at
         elif record.at > first + GRACE:
             yield Breach("no call in a lock-out", f"{record.path}, {record.at - first:.1f} s after the first 429")
     used = {record.token_id.partition(".")[0] for record in core.calls.records if record.token_id is not None}

@@ -108,11 +108,13 @@ async def torture(
     dice = random.Random(seed)
     chosen: dict[str, Any] = {name: dice.choice(answers) for name, answers in SWITCHES.items()}
     chosen |= {"review_step_seconds": 5.0, "partner_ms": 20.0}
+    settings: Mapping[str, str] = {}
     if broken in BREAKS:
         chosen |= BREAKS[broken].switches
+        settings, every = BREAKS[broken].settings, min(every, BREAKS[broken].every)
     config = SandboxConfig(**chosen)
     began = time.monotonic()
-    async with system(config, broken, INPUT_TOPICS) as made:
+    async with system(config, broken, INPUT_TOPICS, settings) as made:
         report_line = say if verbose else (lambda _line: None)
         report_line(f"seed {seed}: ready after {time.monotonic() - began:.0f} s; {chosen}")
         shop = Shop(made, random.Random(seed + 1_000_000), rate, waits_long=not broken)

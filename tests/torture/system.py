@@ -42,6 +42,8 @@ happens in three minutes.
 """
 
 SETTINGS = {
+    "TRADOVATE_HOURLY_BUDGET": "4500",
+    "TRADOVATE_MINUTE_BUDGET": "600",
     "TRADOVATE_TIMEOUT_SECONDS": f"{TIMEOUT:g}",
     "TRADOVATE_SETTLE_SECONDS": f"{SETTLE:g}",
     "TRADOVATE_LOCKOUT_SECONDS": f"{LOCKOUT:g}",
@@ -245,8 +247,13 @@ def _runs(member: Member) -> bool:
 
 
 @asynccontextmanager
-async def system(config: SandboxConfig, broken: str, topics: tuple[str, ...]) -> AsyncIterator[System]:
-    """Starts all of it, and ends all of it. Raises `RuntimeError` where a part is missing on this machine."""
+async def system(
+    config: SandboxConfig, broken: str, topics: tuple[str, ...], changes: Mapping[str, str]
+) -> AsyncIterator[System]:
+    """Starts all of it, and ends all of it. `changes`: to the members' settings.
+
+    Raises `RuntimeError` where a part is missing on this machine.
+    """
     if why := why_no_system_postgres():
         raise RuntimeError(why)
     kafka_links = [Link(free_port()) for _ in MEMBERS]
@@ -263,6 +270,7 @@ async def system(config: SandboxConfig, broken: str, topics: tuple[str, ...]) ->
         made.standby._place = in_memory()
         await asyncio.to_thread(made.standby.start)
         await _start_partner(made)
+        made.env |= changes
         settings = load(RunSettings, env={**made.env, "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers})
         await ensure_topics(settings, ALL_TOPICS)
         made.listener = Listener(broker.bootstrap_servers, TopicNames(settings.kafka_topic_prefix), topics, PARTITIONS)
