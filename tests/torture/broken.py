@@ -196,7 +196,7 @@ BREAKS: Mapping[str, Break] = {
     "no-budget": Break(_no_budget, settings={"TRADOVATE_MINUTE_BUDGET": "40"}),
     "log-events": Break(_log_events),
     "never-catch-up": Break(_never_catch_up, {}, {"sockets dropped": 30}),
-    "forget-signals": Break(_forget_signals, {}, {"sockets dropped": 30}),
+    "forget-signals": Break(_forget_signals, {}, {"kill": 150, "sockets dropped": 30}, 0.4),
     "never-reap": Break(_never_reap),
     "log-in-often": Break(_log_in_often),
 }
