@@ -13,8 +13,10 @@ from tests.torture.listener import FINAL
 from tests.torture.shop import Shop
 from tests.torture.system import System
 
-GRACE = 1.0
-"""Seconds after the first 429 was sent in which calls may still arrive that were under way."""
+GRACE = 5.5
+"""Seconds after the first 429 was sent in which calls may still arrive: those that were begun in the ledger before leave
+within five seconds or not at all.
+"""
 
 REVOKED_WITHIN = 30.0
 """Seconds from the moment from which a revocation could be sent."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -36,7 +37,7 @@ MEMBERS = ("run", "run", "run", "bridge", "bridge")
 
 PARTITIONS = 3
 
-TIMEOUT, SETTLE, LOCKOUT = 2.0, 0.3, 3.0
+TIMEOUT, SETTLE, LOCKOUT = 2.0, 0.3, 10.0
 """Seconds: TRADOVATE_TIMEOUT_SECONDS, TRADOVATE_SETTLE_SECONDS and TRADOVATE_LOCKOUT_SECONDS. Short, so that much
 happens in three minutes.
 """
@@ -141,7 +142,8 @@ class System:
         """Starts every member again that has no process, and notes those that ended by themselves."""
         for member in self.members:
             if member.process is not None and member.process.returncode is not None:
-                if not member.stopping or member.process.returncode != 0:
+                # A process that has just begun does not handle SIGTERM yet.
+                if not member.stopping or member.process.returncode not in (0, -signal.SIGTERM):
                     said = member.process.stderr[-1500:]
                     self.ended_by_itself.append(f"{member.name}: exit code {member.process.returncode}\n{said}")
                 self.keep_log(member)
