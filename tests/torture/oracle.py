@@ -14,7 +14,7 @@ from tests.torture.shop import Shop
 from tests.torture.system import System
 
 GRACE = 5.5
-"""Seconds after the first 429 was sent in which calls may still arrive: those that were begun in the ledger before leave
+"""Seconds after the first 429 was sent in which calls may still arrive: those that had been begun in the ledger leave
 within five seconds or not at all.
 """
 
