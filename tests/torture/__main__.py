@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=0, help="run until so many kills and freezes have happened")
     parser.add_argument("--every", type=float, default=0.9, help="seconds between misfortunes, on the average (0.9)")
     parser.add_argument("--rate", type=float, default=5.0, help="events a second (5)")
-    parser.add_argument("--break", dest="broken", choices=sorted(BREAKS), help="run a program that is broken")
+    parser.add_argument("--break", dest="broken", choices=[NOT_BROKEN, *BREAKS], help="run a program that is broken")
     parser.add_argument("--breaks", action="store_true", help="run each broken program; all must be found")
     parser.add_argument("--verbose", action="store_true", help="print every misfortune")
     given = parser.parse_args()
