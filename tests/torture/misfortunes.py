@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.support.wrong_clocks import WrongClock
 from tests.torture.links import Way
-from tests.torture.system import LOCKOUT, Member, System
+from tests.torture.system import LOCKED, LOCKOUT, Member, System
 
 KINDS: Mapping[str, int] = {
     "kill": 30,
@@ -323,10 +323,10 @@ class Fate:
 
     async def _lockout(self, _dice: random.Random) -> str:
         self._careful = True
-        self.system.control.lockout(LOCKOUT * 0.8)
+        self.system.control.lockout(LOCKED)
         await self._lasts(LOCKOUT + 2)
         self._careful = False
-        return f"{LOCKOUT * 0.8:.1f} s"
+        return f"{LOCKED:.1f} s"
 
     async def _moved(self, dice: random.Random) -> str:
         domain = dice.choice(["live", "demo"])

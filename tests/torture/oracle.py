@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tests.torture.listener import FINAL
 from tests.torture.shop import Shop
 from tests.torture.system import System
+from worker.sandbox.recorded_calls import CallRecord
 
 GRACE = 5.5
 """Seconds after the first 429 was sent in which calls may still arrive: those that had been begun in the ledger leave
@@ -138,18 +139,23 @@ def _calls(system: System) -> Iterator[Breach]:
             highest = max(highest, len(window))
         if highest > most:
             yield Breach("the budget", f"{highest} calls in a rolling {name}; the budget is {most}")
-    first: float | None = None
-    for record in core.calls.records:
-        if not record.locked_out:
-            first = None
-        elif first is None:
-            first = record.ended_at or record.at
-        elif record.at > first + GRACE:
-            yield Breach("no call in a lock-out", f"{record.path}, {record.at - first:.1f} s after the first 429")
+    for silence in _lock_outs(core.calls.records):
+        since = silence[0].ended_at or silence[0].at
+        late = [f"{record.path} {record.at - since:+.1f} s" for record in silence if record.at > since + GRACE]
+        if late:
+            early_ones = [f"{record.path} {record.at - since:+.1f} s" for record in silence[:10]]
+            yield Breach("no call in a lock-out", f"{late}, after the first 429; the first ones: {early_ones}")
     used = {record.token_id.partition(".")[0] for record in core.calls.records if record.token_id is not None}
     for number in core.sessions.evicted:
         if str(number) in used:
             yield Breach("no login closes a session in use", f"session {number} was closed by a third login")
+
+
+def _lock_outs(records: Iterable[CallRecord]) -> Iterator[list[CallRecord]]:
+    """The calls that were answered 429 in each lock-out."""
+    for locked_out, some in itertools.groupby(records, key=lambda record: record.locked_out):
+        if locked_out:
+            yield list(some)
 
 
 async def private(system: System, shop: Shop, seen: Iterable[tuple[str, str]]) -> list[Breach]:

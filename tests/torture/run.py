@@ -19,7 +19,7 @@ from tests.torture.broken import BREAKS
 from tests.torture.misfortunes import KINDS, Fate, script
 from tests.torture.oracle import REVOKED_WITHIN, Breach, early, judge, private
 from tests.torture.shop import Shop
-from tests.torture.system import MEMBERS, System, system
+from tests.torture.system import LOCKED, MEMBERS, System, system
 from worker.kafka.topics import INPUT_TOPICS
 from worker.sandbox import SandboxConfig
 
@@ -107,7 +107,7 @@ async def torture(
     """Runs a seed. Breaches are printed with their timelines while the system is still there."""
     dice = random.Random(seed)
     chosen: dict[str, Any] = {name: dice.choice(answers) for name, answers in SWITCHES.items()}
-    chosen |= {"review_step_seconds": 5.0, "partner_ms": 20.0}
+    chosen |= {"review_step_seconds": 5.0, "partner_ms": 20.0, "lockout_seconds": LOCKED}
     settings: Mapping[str, str] = {}
     if broken in BREAKS:
         chosen |= BREAKS[broken].switches

@@ -42,6 +42,11 @@ TIMEOUT, SETTLE, LOCKOUT = 2.0, 0.3, 10.0
 happens in three minutes.
 """
 
+LOCKED = 0.8 * LOCKOUT
+"""Seconds of silence that the partner asks for, from the last call on: less than the members keep, as at Tradovate, where
+both are an hour and a call that had been begun comes seconds later.
+"""
+
 SETTINGS = {
     "TRADOVATE_HOURLY_BUDGET": "4500",
     "TRADOVATE_MINUTE_BUDGET": "600",
