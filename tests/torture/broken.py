@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from worker.engine.steps import after_call
 from worker.engine.steps.timing import StepRules, Timing
 from worker.intake.accept import EventIntake
 from worker.intake.subscriber import Subscriber
-from worker.ledger import signals, steps
+from worker.ledger import leases, ledger, signals
 from worker.ledger.budget import Budget
 from worker.ledger.ledger import Ledger
 from worker.outbox import batches, publisher
@@ -75,10 +75,16 @@ def _retry_blindly() -> None:
 
 
 def _drop_lease_check() -> None:
-    """A former holder of a lease may write."""
-    checked, part = "step.lease is not distinct from moved.lease", steps.MOVED_STEPS
-    assert checked in part.sql
-    _put(steps, "MOVED_STEPS", replace(part, sql=part.sql.replace(checked, "true")))
+    """A step is taken from the replica that works on it, whose lease has not run out."""
+    real = leases.reap
+
+    async def reap(connection: Any, settle: timedelta) -> int:
+        await connection.execute(
+            "update step set lease_until = clock_timestamp() - interval '1 s' where lease is not null"
+        )
+        return await real(connection, settle)
+
+    _put(ledger, "reap", reap)
 
 
 def _commit_before_ledger() -> None:
@@ -185,7 +191,7 @@ NOT_BROKEN = "nothing"
 BREAKS: Mapping[str, Break] = {
     "skip-look-up": Break(_skip_look_up, _TWICE),
     "retry-blindly": Break(_retry_blindly, _TWICE),
-    "drop-lease-check": Break(_drop_lease_check, {**_TWICE, "partner_ms": 1_500.0}, {"freeze": 300}),
+    "drop-lease-check": Break(_drop_lease_check, {**_TWICE, "partner_ms": 1_000.0}),
     "commit-before-ledger": Break(_commit_before_ledger, {}, {"kill": 150, "database crash": 100}, 0.4),
     "forget-lock-out": Break(_forget_lock_out, {}, {"lock-out": 10}),
     "lose-outcomes": Break(_lose_outcomes, {"partner_ms": 500.0}, {"kill": 150, "broker killed": 30}, 0.4),

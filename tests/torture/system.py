@@ -43,8 +43,8 @@ happens in three minutes.
 """
 
 LOCKED = 0.8 * LOCKOUT
-"""Seconds of silence that the partner asks for, from the last call on: less than the members keep, as at Tradovate, where
-both are an hour and a call that had been begun comes seconds later.
+"""Seconds of silence that the partner asks for, from the last call on. The members keep more: what had been begun may
+come five seconds later, and at Tradovate that is little beside an hour.
 """
 
 SETTINGS = {
