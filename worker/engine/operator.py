@@ -127,5 +127,5 @@ def retry(
 
 def _end(planner: Planner, flow: FlowRow, end: End) -> None:
     flow.round += 1
-    planner.introduce(flow)
+    planner.views.introduce(flow)
     planner.end(flow, end)

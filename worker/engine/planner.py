@@ -14,24 +14,23 @@ from typing import Any
 
 import structlog
 
-from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
+from schemas.outcomes import ErrorCode, Outcome, Status
 from worker.engine.changes import Changes, ClosedStep, NewOutcome
-from worker.engine.event_flow import touched_by
+from worker.engine.flow_views import FlowViews
 from worker.engine.flows import FLOWS
 from worker.engine.flows.base import (
     ENDED,
     LEFT,
     End,
     Facts,
-    Names,
     Planned,
     Rules,
     Send,
-    View,
     Wait,
     proven_key,
 )
-from worker.engine.rows import Claimed, Finish, FlowRow, LivePermissionRow, Move, OrderRow
+from worker.engine.outcome import outcome_of
+from worker.engine.rows import Claimed, Finish, FlowRow, LivePermissionRow, Move
 from worker.engine.shared_rows import Shared
 from worker.engine.snapshot import Snapshot
 from worker.engine.states import PLAN, StepState
@@ -51,6 +50,7 @@ class Planner:
     snapshot: Snapshot
     rules: Rules
     shared: Shared = field(init=False)
+    views: FlowViews = field(init=False)
     _steps: list[PlannedStep] = field(default_factory=list)
     _moved: list[tuple[Claimed, Move]] = field(default_factory=list)
     _closed: list[ClosedStep] = field(default_factory=list)
@@ -63,6 +63,7 @@ class Planner:
 
     def __post_init__(self) -> None:
         self.shared = Shared(self.snapshot)
+        self.views = FlowViews(self.shared, self.now)
 
     @property
     def now(self) -> datetime:
@@ -100,7 +101,7 @@ class Planner:
 
     def _advance(self, flow: FlowRow, step: Claimed, result: Result) -> None:
         flow.attempts = max(flow.attempts, step.attempts)
-        view = self.introduce(flow)
+        view = self.views.introduce(flow)
         # A departure that has begun may wait for what came of this step.
         self._wakes.update(proven_key(each.flow_id) for each in view.departures if each.begun and not each.ended)
         learned = self._ask(flow, lambda: FLOWS[flow.topic].learn(view, step.operation, result))
@@ -117,7 +118,7 @@ class Planner:
 
         `look_first`: operations that are looked up before they are sent, since a former round may have made it.
         """
-        view = self.introduce(flow)
+        view = self.views.introduce(flow)
         planned = self._ask(flow, lambda: FLOWS[flow.topic].plan(view, self.rules))
         assert isinstance(planned, Planned)
         decision = planned.decision
@@ -133,78 +134,9 @@ class Planner:
 
     # The parts
 
-    def names(self, flow: FlowRow) -> Names:
-        """Whom and what the flow names: its event, and what it has come across since."""
-        return touched_by(flow)
-
-    def view(self, flow: FlowRow) -> View:
-        """What the flow may look at."""
-        names, shared = self.names(flow), self.shared.rows
-        order = None
-        row = self._own_order(flow)
-        if row is not None:
-            mine = row.flow_id == flow.id
-            order = shared.order_view(row, names.trader_id, None if mine else FLOWS[flow.topic].details(flow.event))
-        keys = shared.trader_keys(names) if names.departs or (names.gives and shared.departures) else ()
-        return View(
-            flow.id,
-            flow.event,
-            flow.facts,
-            shared.trader_view(names),
-            order,
-            [shared.order_view(each) for each in shared.references(names) if each.flow_id != flow.id],
-            flow.created_at,
-            self.now,
-            shared.owners(names),
-            flow.asked_at,
-            shared.departure_views(keys, flow.id),
-            shared.unproven(keys) if names.departs else frozenset(),
-            shared.turns.queue(flow.id) if names.in_turn is not None else None,
-            shared.on_live(names),
-        )
-
-    def introduce(self, flow: FlowRow) -> View:
-        """What the flow may look at. Its ids go into the outcome, and say which calls name its trader."""
-        names = self.names(flow)
-        if names.in_turn is not None:
-            self.shared.rows.turns.join(flow.id, self.shared.rows.turn_keys(names))
-        view = self.view(flow)
-        if flow.user_id is None:
-            flow.user_id = view.trader.user_id
-        if flow.trader_id is None:
-            flow.trader_id = view.trader.trader_id
-        meant = self._meant(flow)
-        if meant is not None:
-            flow.order_id = flow.order_id or meant.order_id
-            flow.account_id = meant.account_id if flow.account_id is None else flow.account_id
-            if meant.user_id is not None:
-                flow.owner_key = f"u:{meant.user_id}"
-        return view
-
-    def _meant(self, flow: FlowRow) -> OrderRow | None:
-        """The one order that the event means by another id than its own, and which is its trader's."""
-        names = self.names(flow)
-        if names.owns_order or names.of_trader:
-            return None
-        rows = [
-            row
-            for row in self.shared.rows.references(names)
-            if "/" not in row.kind  # placed without an order id
-            and names.trader_id in (None, row.trader_id)
-            and names.user_id in (None, row.user_id)
-        ]
-        return rows[0] if len(rows) == 1 else None
-
-    def _own_order(self, flow: FlowRow) -> OrderRow | None:
-        """The order that the flow's event asks for, whichever flow owns it."""
-        names = self.names(flow)
-        if not names.owns_order or names.order_id is None:
-            return None
-        return self.shared.rows.orders.get((names.order_kind, names.order_id))
-
     def take_order(self, flow: FlowRow, *, reopen: bool = False) -> None:
         """The flow takes its order if it has one and may; see `Shared.take_order`."""
-        names = self.names(flow)
+        names = self.views.names(flow)
         if names.owns_order and names.order_id is not None:
             details = FLOWS[flow.topic].details(flow.event)
             left = self.shared.take_order(names, flow.id, details, flow.asked_at, reopen=reopen)
@@ -213,7 +145,7 @@ class Planner:
 
     def take_turn(self, flow: FlowRow) -> None:
         """The flow gets the last place among the events of its account, if it is executed in turn with them."""
-        names = self.names(flow)
+        names = self.views.names(flow)
         if names.in_turn is not None:
             self.shared.rows.turns.take(
                 flow.id, self.shared.rows.turn_keys(names), names.in_turn, must_act=names.must_act
@@ -232,7 +164,7 @@ class Planner:
         """The flow has new facts: its order, its trader and its departure get what is theirs of them."""
         flow.facts = dict(facts)
         flow.attempts = max(flow.attempts, flow.facts.get("sent", 0))
-        names = self.names(flow)
+        names = self.views.names(flow)
         user_id = flow.facts.get("userId")
         if user_id is not None:
             flow.user_id = user_id
@@ -251,7 +183,7 @@ class Planner:
         self._changed[flow.id] = flow
 
     def _learn_order(self, flow: FlowRow) -> None:
-        row = self._own_order(flow)
+        row = self.views.own_order(flow)
         if row is None or row.flow_id != flow.id:
             return
         learned = row._replace(user_id=flow.user_id, facts=flow.facts)
@@ -300,44 +232,20 @@ class Planner:
         self._publish(flow, end.status, flow.error_code, flow.error_text)
         self.shared.drop_maker(flow.trader_id, flow.id)
         self.shared.rows.turns.end(flow.id)
-        names, permission = self.names(flow), flow.facts.get("tradingPermissionId")
+        names, permission = self.views.names(flow), flow.facts.get("tradingPermissionId")
         if names.on_live and permission is not None and names.account_id is not None and names.user_id is not None:
             self._live_permissions.append(LivePermissionRow(permission, names.account_id, names.user_id))
         if names.departs:
             withdrawn = end.error_code is ErrorCode.CANCELLED or "begun" not in flow.facts
             self.shared.end_departure(flow.id, withdrawn=withdrawn)
-        row = self._own_order(flow)
+        row = self.views.own_order(flow)
         if row is not None and row.flow_id == flow.id:
             self.shared.put_order(
                 row._replace(state=flow.state, facts=flow.facts, error_code=flow.error_code, error_text=flow.error_text)
             )
 
     def _publish(self, flow: FlowRow, status: Status, code: str | None, text: str | None) -> None:
-        facts = flow.facts
-        permission = facts.get("tradingPermissionId")
-        meant = self._meant(flow)
-        outcome = Outcome.model_construct(
-            outcome_id=outcome_id(flow.topic, flow.event_id, status, code, facts.get("requestStatus"), flow.round),
-            event_id=flow.event_id,
-            topic=flow.topic,
-            flow_id=str(flow.id),
-            status=status,
-            order_id=flow.order_id,
-            trader_id=flow.trader_id,
-            user_id=flow.user_id,
-            account_id=flow.account_id,
-            account_name=facts.get("accountName") or (meant.facts.get("accountName") if meant is not None else None),
-            trading_permission_id=permission,
-            trading_permission_ids=tuple(facts.get("tradingPermissionIds") or ([permission] if permission else ())),
-            request_id=facts.get("requestId"),
-            request_status=facts.get("requestStatus"),
-            entitlement_id=facts.get("entitlementId"),
-            error_code=ErrorCode(code) if code else None,
-            error_text=text,
-            warnings=tuple(facts.get("warnings", ())),
-            attempts=flow.attempts,
-            occurred_at=self.now,
-        )
+        outcome = outcome_of(flow, status, code, text, self.now, self.views.meant(flow))
         self._outcomes.append(NewOutcome(outcome, flow.id, flow.record_key, dict(flow.trace or {}), flow.created_at))
 
     def changes(self) -> Changes:
