@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,9 +13,11 @@ from schemas.outcomes import ErrorCode, Status
 from tests.support.reader import FakeReader, look
 from tests.support.views import NOW, RULES, learn, order, plan, sent, view
 from worker.engine.flows import FLOWS, locked, risk
-from worker.engine.flows.base import SUCCEEDED, End, Planned, Queue, TurnView
+from worker.engine.flows.base import SUCCEEDED, End, Planned, Queue, TurnView, turn_key
+from worker.operate.wait_words import wait_key
 from worker.partner.operations import OPERATIONS
 from worker.partner.operations import risk as operations
+from worker.partner.permission_classes import access_of
 from worker.results import NotExecuted, Rejected, Succeeded, Unknown
 
 RISK, LOCKED, UNLOCKED = "risk.changed", "account.locked", "account.unlocked"
@@ -157,6 +160,13 @@ def test_a_new_round_waits_for_its_turn_again() -> None:
     behind = Queue(5, "action", begun=False, others=(TurnView(view(LOCKED, LOCK).flow_id, 4, "action", NOW, False),))
     assert not isinstance(plan(LOCKED, LOCK, facts, queue=behind).decision, End)
     assert sent(plan(LOCKED, LOCK, facts, queue=behind._replace(others=()))).operation == SET
+
+
+def test_texts_name_the_permission_class_and_the_event_before() -> None:
+    """What the API key needs; what a flow waits for."""
+    assert {access_of(each.path) for each in OPERATIONS.values() if each.limits.rank == 55} == {"Risks: FullAccess"}
+    assert access_of("/userAccountAutoLiq/ldeps") == access_of("/accountRiskStatus/deps") == "Risks: Read"
+    assert wait_key(turn_key(uuid.UUID(int=9))).startswith("its turn: an earlier event of the account")
 
 
 # -- what the reads say

@@ -46,6 +46,9 @@ EVENTS: list[tuple[str, dict[str, Any]]] = [
     ("account.assigned", {"accountId": 11, "userId": 5}),
     ("account.reset", {"orderId": "100", "tradeDate": "2026-11-20"}),
     ("md.signed", {"userId": 5}),
+    ("risk.changed", {"orderId": "100", "postTradeRisk": {"dailyLossAutoLiq": 900}}),
+    ("account.locked", {"orderId": "100", "action": "lock", "reason": "r"}),
+    ("account.unlocked", {"orderId": "100", "accountId": 11, "reason": "r"}),
 ]
 BARE: dict[str, Any] = {"account_id": None, "permission_id": None, "facts": {}}
 MAKER = uuid.UUID(int=55)
