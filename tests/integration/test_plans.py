@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from schemas.events import TOPICS
@@ -59,6 +60,21 @@ def full_template(databases: Databases) -> Iterator[str]:
     databases.drop(name)
 
 
+@pytest.fixture(scope="session")
+def analysed_template(databases: Databases, full_template: str) -> Iterator[str]:
+    """The same ledger, which the server has analysed."""
+    name = f"analysed_{uuid.uuid4().hex}"
+    asyncio.run(_analyse(databases.create(name, full_template)))
+    yield name
+    databases.drop(name)
+
+
+async def _analyse(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute("analyze")
+    await connection.close()
+
+
 async def _fill(url: str) -> None:
     database = Database(url)
     async with database.transaction() as connection:
@@ -71,15 +87,12 @@ async def _fill(url: str) -> None:
 
 @pytest.fixture(params=["empty", "full", "full and analysed"])
 async def database(
-    request: pytest.FixtureRequest, databases: Databases, full_template: str
+    request: pytest.FixtureRequest, databases: Databases, full_template: str, analysed_template: str
 ) -> AsyncIterator[Explaining]:
     """A ledger whose statements are explained."""
+    templates = {"empty": databases.ledger_template, "full": full_template, "full and analysed": analysed_template}
     name = f"plans_{uuid.uuid4().hex}"
-    url = databases.create(name, databases.ledger_template if request.param == "empty" else full_template)
-    database = Explaining(url)
-    if "analysed" in request.param:
-        async with Database.connection(database) as connection:
-            await connection.execute("analyze")
+    database = Explaining(databases.create(name, templates[request.param]))
     yield database
     await database.close()
     databases.drop(name)
