@@ -20,8 +20,10 @@ help: ## print this list
 demo: $(READY) ## see everything work, on this machine alone, in less than a minute
 	@$(BIN)/tradovate-worker demo $(ARGS)
 
+# What pytest makes of the tests' code is kept for the next run, whatever the caller's environment says: a sixth of a
+# minute of CPU time.
 test: $(READY) ## run the tests; what they need besides (Java, Maven, Node, PostgreSQL, PgBouncer …) they name
-	@$(BIN)/python -m pytest --numprocesses auto --durations 10 $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --durations 10 $(ARGS)
 
 lint: $(READY) ## check the style
 	@$(BIN)/ruff check .
