@@ -100,6 +100,8 @@ async def test_lines_that_are_right_are_imported_and_every_other_one_is_reported
         assert await firm.rows("select order_id from business_order where asked_at = '2025-03-01T00:00:00Z'") == [
             {"order_id": "1"}
         ]
+        shown = await firm.command("flows", "show", "2")
+        assert f"imported, or its flow has been pruned; it is succeeded: trader c, user {users[2]}" in shown.refusal
         traders = {row["trader_id"]: row["user_id"] for row in await firm.rows("select * from trader")}
         assert traders == {"a": users[0], "b": users[1], "c": users[2], "d": users[3], "e": alone, "f": users[5]}
 

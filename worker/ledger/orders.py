@@ -14,6 +14,15 @@ _COLUMNS = (
 )
 
 
+async def purchase(connection: Connection, order_id: str) -> OrderRow | None:
+    """The purchase of that id; not locked."""
+    row = await connection.fetchrow(
+        f"select {_COLUMNS} from business_order where kind = 'purchased' and order_id = $1",  # noqa: S608 - ours
+        order_id,
+    )
+    return None if row is None else OrderRow(*row)
+
+
 async def lock(connection: Connection, keys: Collection[tuple[str, str]]) -> Sequence[OrderRow]:
     """Locks the orders of these kinds and ids, in this order."""
     if not keys:

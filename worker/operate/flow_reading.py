@@ -9,8 +9,9 @@ from datetime import datetime
 
 from schemas.cleaning import clean
 from schemas.events import TOPICS
+from worker.engine.rows import OrderRow
 from worker.errors import OperatorError, quoted
-from worker.ledger import browse, page_queries
+from worker.ledger import browse, orders, page_queries
 from worker.ledger.browse import FlowState, Summary
 from worker.ledger.database import Connection
 from worker.ledger.story import Story, story_of
@@ -36,15 +37,23 @@ _MOST_SEARCHED = 500
 
 
 class FlowNotFound(OperatorError):
-    """No flow, event or order has the id `name`."""
+    """No flow, event or order has the id `name`; or only an `order` has it, and no flow of that is in the ledger."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, order: OrderRow | None = None) -> None:
         super().__init__(name)
         self.name = name
+        self.order = order
 
     @property
     def sentence(self) -> str:
-        """For an operator."""
+        """For an operator; of an order what is known of it."""
+        if self.order is not None:
+            order = self.order
+            return (
+                f"Order {quoted(self.name)} was imported, or its flow has been pruned; it is {order.state}:"
+                f" trader {order.trader_id}, user {order.user_id}, account {order.account_id},"
+                f" trading permission {order.permission_id}."
+            )
         return f"There is no flow, event or order {quoted(self.name)}: `tradovate-worker flows list` shows the newest."
 
 
@@ -122,7 +131,7 @@ async def flows_named(connection: Connection, name: str) -> list[Summary]:
     """The flows that a flow, event or order id means, newest first. Raises `FlowNotFound` when there is none."""
     found = await browse.matches(connection, clean(name))
     if not found:
-        raise FlowNotFound(name)
+        raise FlowNotFound(name, await orders.purchase(connection, clean(name)))
     return found
 
 
