@@ -93,7 +93,7 @@ inline after_call(s, said, set) {
 #endif
     :: said == ticket -> MOVE(s, in_flight, due); BACK(s, plain, (set == BOTH -> together : alone))
     :: said == not_executed -> MOVE(s, in_flight, due); BACK(s, plain, free)
-    :: said == not_executed -> MOVE(s, in_flight, refused); END(s, failed)     /* its time is over */
+    :: said == not_executed -> MOVE(s, in_flight, refused); END(s, failed)     /* it has been tried for too long */
     :: said == no_answer ->
         if
 #ifdef BREAK_UNKNOWN        /* what has no answer is sent again */
