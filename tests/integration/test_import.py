@@ -133,8 +133,11 @@ async def test_a_thousand_accounts_cost_forty_calls_at_most_and_two_imports_at_o
         assert "Order 0 is another trader's already" in dry.stderr
         assert not await firm.rows("select from trader")
         before = firm.calls
-        one = await firm.command("import", "-", stdin=_lines(1000))
+        one = await firm.command("import", "-", "--by", "ada", stdin=_lines(1000))
         assert (one.code, one.stderr) == (0, "")
+        assert await firm.rows("select action, by, subject from note") == [
+            {"action": "import", "by": "ada", "subject": "lines of standard input: 1000"}
+        ]
         assert firm.calls - before <= 40
         await firm.rows("delete from business_order where order_id < '5' returning 1")
         await firm.rows("delete from trader where trader_id < 't5' returning 1")

@@ -16,7 +16,7 @@ from tests.support.commands import Ended
 from tests.support.stage import FAST
 from worker.backoff import Schedule
 from worker.cli._partner import ReadingSettings, partner_reader
-from worker.cli.import_file import ImportSettings, import_lines
+from worker.cli.import_file import ImportSettings, ImportSource, import_lines
 from worker.cli.main import main
 from worker.ledger.database import Database
 from worker.operate.partner_reader import PartnerReader
@@ -94,7 +94,9 @@ class RunningFirm:
     def import_task(self, content: bytes) -> asyncio.Task[int]:
         """Begins an import in this very loop, so that it can be cancelled as by Ctrl-C; its exit code."""
         settings = load(ImportSettings, env=self.env)
-        return asyncio.create_task(import_lines(settings, BytesIO(content), None, None, dry_run=False))
+        return asyncio.create_task(
+            import_lines(settings, ImportSource("a file", BytesIO(content), None), "ada", None, dry_run=False)
+        )
 
     async def rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """What a statement returns."""

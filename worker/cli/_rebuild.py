@@ -14,9 +14,9 @@ _MOST_NAMED = 20
 """Events without a final outcome that are named one by one."""
 
 
-async def rebuild(settings: RebuildSettings, *, dry_run: bool) -> int:
+async def rebuild(settings: RebuildSettings, *, by: str, dry_run: bool) -> int:
     """Reads the outcome topics and writes what they say to the ledger. It asks Tradovate nothing."""
-    async with rebuilds(settings, dry_run=dry_run) as writing:
+    async with rebuilds(settings, by, dry_run=dry_run) as writing:
         run = Rebuild(settings, writing)
         with progress("Outcomes", None) as advance:
             found = await run.run(advance)

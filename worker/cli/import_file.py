@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -18,6 +19,7 @@ import typer
 from worker import _forms as forms
 from worker.cli._app import example, group
 from worker.cli._errors import FileMissing, FileUnusable, OptionRefused
+from worker.cli._note import By, name_from
 from worker.cli._output import warn
 from worker.cli._partner import ReadingSettings, partner_reader, report_waits
 from worker.cli._progress import progress
@@ -27,6 +29,7 @@ from worker.ledger.imports import Imports
 from worker.operate.import_file.checking import Checks
 from worker.operate.import_file.file_lines import Line, Refused, lines
 from worker.operate.import_file.running import Counts, Run, rehearsing
+from worker.operate.operator_note import one_line
 from worker.settings import load
 
 app = group()
@@ -68,6 +71,7 @@ def import_(
         bool, typer.Option("--from-outcomes", help="In place of a file: rebuild a lost ledger from the outcome topics.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, and write nothing.")] = False,
+    by: By = None,
 ) -> int:
     """Load traders and accounts that exist at Tradovate, so that this worker continues with them.
 
@@ -78,14 +82,15 @@ def import_(
     if from_outcomes:
         if file is not None or report is not None:
             raise OptionRefused("--from-outcomes", "reads the outcome topics: leave out FILE and --report")
-        return asyncio.run(rebuild(load(RebuildSettings), dry_run=dry_run))
+        return asyncio.run(rebuild(load(RebuildSettings), by=name_from(by), dry_run=dry_run))
     if file is None:
         raise FileMissing("traders")
     settings = load(ImportSettings)
     with ExitStack() as stack:
         stream, total = _opened(file, stack)
         write = None if report is None else _report(report, stack)
-        return asyncio.run(import_lines(settings, stream, total, write, dry_run=dry_run))
+        source = ImportSource("standard input" if file == _STDIN else file.name, stream, total)
+        return asyncio.run(import_lines(settings, source, name_from(by), write, dry_run=dry_run))
 
 
 def _opened(file: Path, stack: ExitStack) -> tuple[BinaryIO, int | None]:
@@ -116,18 +121,27 @@ def _report(report: Path, stack: ExitStack) -> Write:
     return write
 
 
+@dataclass(frozen=True, slots=True)
+class ImportSource:
+    """What is imported. `total`: how many lines it has, if that can be seen."""
+
+    name: str
+    stream: BinaryIO
+    total: int | None
+
+
 async def import_lines(
-    settings: ImportSettings, stream: BinaryIO, total: int | None, write: Write | None, *, dry_run: bool
+    settings: ImportSettings, source: ImportSource, by: str, write: Write | None, *, dry_run: bool
 ) -> int:
-    """Imports the lines of a file of `total` lines, if that is known; `write` gets the rows of the report."""
+    """Imports the lines of a file; `write` gets the rows of the report."""
     prefix = settings.tradovate_account_prefix
     counts, shown = Counts(), _Shown(write)
     async with partner_reader(settings, "import", report_waits) as reader, rehearsing(dry_run=dry_run) as rehearsal:
-        run = Run(Imports(reader.database, reader.vault), Checks(reader), rehearsal)
-        with closing(lines(stream, lambda order_id: account_name(prefix, order_id), warn)) as read:
-            found = _interruptible(read) if total is None else read
+        run = Run(Imports(reader.database, reader.vault, one_line(source.name), by), Checks(reader), rehearsal)
+        with closing(lines(source.stream, lambda order_id: account_name(prefix, order_id), warn)) as read:
+            found = _interruptible(read) if source.total is None else read
             try:
-                with progress("Lines", total) as advance:
+                with progress("Lines", source.total) as advance:
                     async for refused in run.blocks(found, counts):
                         shown.block(refused, counts, reader.calls, advance)
             except BaseException:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from worker.engine.flows.base import Names
 from worker.engine.imported import Given, Holding, Importing, ImportVerdict, known
 from worker.engine.snapshot import Snapshot
-from worker.ledger import changing, snapshots
+from worker.ledger import changing, notes, snapshots
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
 
@@ -28,10 +28,12 @@ def _as_it_is(_snapshot: Snapshot, _named: Sequence[Names]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Imports:
-    """Raises `DatabaseError`."""
+    """Raises `DatabaseError`. `file`, `by`: what is imported and who does it, for the note that is kept."""
 
     database: Database
     vault: Vault
+    file: str
+    by: str
 
     async def known(self, lines: Sequence[Given], overlay: Overlay = _as_it_is) -> Said:
         """What the ledger alone says of lines."""
@@ -59,6 +61,8 @@ class Imports:
         async def work(connection: Connection) -> Said:
             said, importing = await self._decide(connection, holdings, _as_it_is, new=True)
             await changing.write(connection, importing.changes(), self.vault, {}, "")
+            if new := sum(each is ImportVerdict.IMPORTED for each in said):
+                await notes.of_import(connection, f"lines of {self.file}: {new}", self.by)
             return said
 
         return await self.database.atomically(work)

@@ -32,6 +32,11 @@ async def of_hold(connection: Connection, scope: str, action: str, by: str, reas
     )
 
 
+async def of_import(connection: Connection, what: str, by: str) -> None:
+    """An operator's `import` wrote to the ledger: `what` it was."""
+    await connection.execute("insert into note (subject, action, by, reason) values ($1, 'import', $2, '')", what, by)
+
+
 async def of_letters(
     connection: Connection,
     topic: str,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.engine.rebuilt import PastOutcome, Rebuilding
-from worker.ledger import changing, signals, snapshots
+from worker.ledger import changing, notes, signals, snapshots
 from worker.ledger.columns import column
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
@@ -23,10 +23,11 @@ SIGNED, BRIDGED = "md.signed", "mda-"
 
 @dataclass(frozen=True, slots=True)
 class Rebuilds:
-    """Raises `DatabaseError`."""
+    """Raises `DatabaseError`. `by`: who does it, for the note that is kept."""
 
     database: Database
     vault: Vault
+    by: str
 
     async def write(self, heard: Sequence[PastOutcome]) -> int:
         """Writes these outcomes, one of each event, all or none; how many of their events the ledger did not have."""
@@ -44,6 +45,8 @@ class Rebuilds:
             ids = [each.outcome.event_id for each in heard if each.outcome.topic == SIGNED]
             numbers = [each.removeprefix(BRIDGED) for each in ids if each.startswith(BRIDGED)]
             await signals.note(connection, SIGNED, [int(each) for each in numbers if each.isascii() and each.isdigit()])
+            if added:
+                await notes.of_import(connection, f"events of the outcome topics: {added}", self.by)
             return added
 
         return await self.database.atomically(work)

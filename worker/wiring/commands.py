@@ -132,7 +132,7 @@ async def _closed(database: Database) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def rebuilds(settings: RebuildSettings, *, dry_run: bool) -> AsyncIterator[Rebuilds | None]:
+async def rebuilds(settings: RebuildSettings, by: str, *, dry_run: bool) -> AsyncIterator[Rebuilds | None]:
     """What rebuilds a ledger; None for a dry run. Raises `StartRefused`, `OtherEnvironment`, `DatabaseError`."""
     async with _closed(Database(settings.database_url.get_secret_value(), size=2)) as database:
         if dry_run:
@@ -140,4 +140,4 @@ async def rebuilds(settings: RebuildSettings, *, dry_run: bool) -> AsyncIterator
             yield None
             return
         await check_ledger(settings, settings, database)
-        yield Rebuilds(database, Vault([key.get_secret_value() for key in settings.secret_keys]))
+        yield Rebuilds(database, Vault([key.get_secret_value() for key in settings.secret_keys]), by)

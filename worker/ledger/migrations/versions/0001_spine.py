@@ -356,7 +356,7 @@ create table replica (
 );
 
 -- What operators did, and why; and the holds that the program put and ended (actions `hold` and `release`). Rows are
--- never changed. `subject`: the scope of a hold, or the position of a dead letter of `topic`.
+-- never changed. `subject`: the scope of a hold, the position of a dead letter of `topic`, or what was imported.
 create table note (
     id      bigint generated always as identity primary key,
     at      timestamptz not null default now(),
