@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 from worker.embedded import EmbeddedPostgres
 from worker.kafka.admin import ensure_topics
 from worker.kafka.producer import PlainRecord, RecordProducer
+from worker.kafka.topics import INPUT_TOPICS
 from worker.telemetry.health import UNREAD_FOR
 
 FAILED = "trader.failed"
@@ -291,7 +292,7 @@ async def test_a_broker_that_has_gone_is_reported(restartable_stage: Stages, own
     here = await on.replica()
     await asyncio.to_thread(own_kafka.kill)
     await unread(here, PURCHASED, "no broker answers")
-    assert len(here.replica.watch.unread()) == 8
+    assert len(here.replica.watch.unread()) == len(INPUT_TOPICS)
     await asyncio.to_thread(own_kafka.start)
     await on.buy(purchase(1))
     await on.all_ended(90)

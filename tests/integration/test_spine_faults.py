@@ -195,7 +195,7 @@ async def test_a_ticket_keeps_nothing_of_its_body(stage: Stages) -> None:
     assert len(held["body_digest"]) == 36  # an HMAC-SHA256, and four bytes that tell which key made it
     assert set(held.keys()) == {
         "id", "scope", "reason", "until", "ticket", "body_digest", "batch_id", "fingerprint", "created_at",
-        "cleared_at", "cleared_reason",
+        "cleared_at", "cleared_reason", "by", "cleared_by",
     }  # fmt: skip
 
 
