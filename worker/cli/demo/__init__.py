@@ -6,10 +6,10 @@ import asyncio
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from worker.cli.demo.others import others
 from worker.cli.demo.parts import Stage, staged
 from worker.cli.demo.play import play
 from worker.cli.demo.purchases import plain_purchases, purchases
+from worker.cli.demo.running_firm import running_firm
 from worker.cli.demo.samples import Sample
 from worker.cli.demo.show import Show
 from worker.cli.demo.verdict import SeenRecords, effects, wrong_with
@@ -83,7 +84,9 @@ async def _demo(show: Show, home: Path, servers: str, url: str, events: int, *, 
             chosen = [*purchases(users), *others(users, accounts, today), *plain_purchases(events)]
             show.heading("Events in, outcomes out")
             seen = await play(stage, chosen, show)
-            code = _verdict(show, stage, chosen, seen)
+            state = stage.partner.sandbox.control.state()
+            differs = await running_firm(show, stage, home)
+            code = _verdict(show, state, chosen, seen, differs)
             if keep:
                 await _keep(show, stage)
     except asyncio.CancelledError:
@@ -92,8 +95,9 @@ async def _demo(show: Show, home: Path, servers: str, url: str, events: int, *, 
     return code
 
 
-def _verdict(show: Show, stage: Stage, chosen: Sequence[Sample], seen: SeenRecords) -> int:
-    state = stage.partner.sandbox.control.state()
+def _verdict(
+    show: Show, state: Mapping[str, Any], chosen: Sequence[Sample], seen: SeenRecords, differs: Sequence[str]
+) -> int:
     calls = state["calls"]
     names = {name.lower(): name for name in OPERATIONS}
     show.heading("What it took")
@@ -106,6 +110,7 @@ def _verdict(show: Show, stage: Stage, chosen: Sequence[Sample], seen: SeenRecor
     problems = [f"{sample.event_id} ({sample.title}): {why}" for sample in chosen if (why := wrong_with(sample, seen))]
     problems += [f"{effect.name}: {effect.found}, not {effect.wanted}" for effect in found if not effect.right]
     problems += [f"made twice: {family}" for family in state["twice"]]
+    problems += differs
     show.heading("Verdict")
     for problem in problems[:_MOST_SHOWN]:
         show.say(problem, "red")

@@ -29,7 +29,7 @@ READY_SECONDS = 45.0
 STOP_SECONDS = 10.0
 """With nothing in flight a worker stops in under a second."""
 
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 """All that worker and bridge get of this environment: a real TRADOVATE_PASSWORD must not reach it."""
 
 Report = Callable[[str, str], None]
@@ -134,7 +134,7 @@ async def _started(
 ) -> AsyncIterator[Coroutine[None, None, DemoPart]]:
     """Starts `run` or `bridge`; what comes is to be awaited once, and is the part when it listens."""
     log = home / f"{name}.log"
-    kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
+    kept = {key: os.environ[key] for key in KEPT if key in os.environ}
     with log.open("wb") as said:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
