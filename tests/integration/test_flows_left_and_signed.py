@@ -41,7 +41,7 @@ async def test_a_departure_ends_everything_on_both_domains(stage: Stages) -> Non
 
 async def test_a_departure_by_user_waits_for_the_traders_account(stage: Stages) -> None:
     """An account that is being made for the trader whose user leaves is there before everything is cancelled."""
-    firm = Firm(await stage())
+    firm = Firm(await stage(RETRY_CAP_SECONDS="30"))  # how long a departure lets what is being made finish
     on = firm.stage
     replica = (await on.replica()).replica
     async with replica.database.transaction() as connection:
