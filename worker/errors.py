@@ -49,7 +49,7 @@
     │   ├── KafkaUnavailable        kafka/errors.py                      Kafka does not do what an operator asked for
     │   ├── NoController            kafka/admin.py                       no broker is the cluster's controller
     │   ├── TopicNotFound           outbox/batches.py                    no broker returned a topic's partitions
-    │   ├── TopicRefuses            bridge/signal_publisher.py           a topic did not accept a record
+    │   ├── TopicRefuses            bridge/topic_publisher.py            a topic did not accept a record
     │   ├── NoSession               session/identity.py                  no session at Tradovate, and none to be had
     │   ├── HeldBack                partner/socket.py                    no request now: budget, session or a hold
     │   └── CannotLook              partner/operation.py                 a look-up cannot go on now

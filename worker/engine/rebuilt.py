@@ -29,13 +29,6 @@ _NOT_ITS_ORDER = frozenset({ErrorCode.CONFLICT, ErrorCode.INVALID, ErrorCode.RES
 """Codes of events that may never have had their order or trader: the ids in such an outcome may be another's."""
 
 
-_FACTS = (
-    "userId", "accountId", "accountName", "tradingPermissionId", "tradingPermissionIds", "requestId", "requestStatus",
-    "entitlementId", "warnings",
-)  # fmt: skip
-"""Fields of an outcome that are facts of its flow."""
-
-
 @dataclass(frozen=True, slots=True)
 class PastOutcome:
     """An outcome with its record. `finals`: how many final outcomes of its event have been read, this one included."""

@@ -97,13 +97,13 @@ def new_bridge(
         )
         demo.risk = RiskFeed(intake, database)
         publisher = RiskPublisher(
-            database,
-            producers[ACCOUNT_RISK_STATUS],
-            names,
-            lambda: leadership.leads,
-            metrics.risk_bridged.inc,
-            tracing,
-            crash,
+            database=database,
+            producer=producers[ACCOUNT_RISK_STATUS],
+            names=names,
+            leading=lambda: leadership.leads,
+            published=metrics.risk_bridged.inc,
+            tracing=tracing,
+            crash=crash,
         )
         recorder = RiskRecorder(database, intake, lambda: leadership.lease, demo.start_over, publisher.recorded)
         return RiskTasks(demo.risk, recorder, publisher)
@@ -139,12 +139,12 @@ def new_bridge(
             line.changed = catch_up.changed
         publishers = [
             SignalPublisher(
-                topic,
-                database,
-                producers[topic],
-                names,
-                inboxes[topic],
-                lambda: leadership.leads,
+                topic=topic,
+                database=database,
+                producer=producers[topic],
+                names=names,
+                inbox=inboxes[topic],
+                leading=lambda: leadership.leads,
                 published=published,
                 tracing=tracing,
                 crash=crash,
