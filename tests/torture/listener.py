@@ -11,10 +11,10 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from tests.support.stage import FINAL
 from worker.kafka.topics import TopicNames, dead_letter_topic, outcome_topic
 
 SIGNED = "md.signed"
-FINAL = frozenset({"succeeded", "failed", "in_doubt"})
 
 
 @dataclass

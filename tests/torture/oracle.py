@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.torture.listener import FINAL
+from tests.support.stage import FINAL
 from tests.torture.shop import Shop
 from tests.torture.system import System
 from worker.sandbox.recorded_calls import CallRecord

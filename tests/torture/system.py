@@ -97,7 +97,6 @@ class System:
     config: SandboxConfig
     broken: str
     broker: KafkaServer
-    broker_ports: list[int]
     primary: EmbeddedPostgres
     primary_port: int
     standby_port: int
@@ -269,7 +268,7 @@ async def system(
     # A crash is of the server, not of the machine: what was committed is in the system's cache, fsync or not.
     primary = system_postgres("fsync=off", "wal_keep_size=512MB", "max_connections=200", port=primary_port)
     primary._place = in_memory()
-    made = System(config, broken, broker, ports, primary, primary_port, standby_port)
+    made = System(config, broken, broker, primary, primary_port, standby_port)
     try:
         await asyncio.gather(asyncio.to_thread(broker.start), asyncio.to_thread(primary.start))
         await schema.upgrade(await asyncio.to_thread(primary.create_database, "torture"))
