@@ -79,17 +79,6 @@ _MOST = "left join lateral (select max(attempts) as most from step where flow_id
 
 _OF_STATE = f"(f.state <> 'open' or $3::text is null or {WORKING} = $3)"
 
-# Pairs of topic and state are compared as rows, each with its ids: asked for a topic, a state and an order by id, the
-# planner walks all flows from the newest on until it has met enough of them, or the last.
-_NEWEST = f"""
-select {_COLUMNS} from unnest($1::text[]) t cross join unnest($2::text[]) st cross join lateral (
-    select f.* from flow f {_STEP}
-    where (f.topic, f.state, f.id) < (t, st, coalesce($4, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
-    and (f.topic, f.state, f.id) >= (t, st, '00000000-0000-0000-0000-000000000000'::uuid)
-    and {_OF_STATE} order by f.topic desc, f.state desc, f.id desc limit $5) f {_STEP} {_MOST}
-order by f.id desc limit $5
-"""  # noqa: S608 - constants of ours
-
 _OF_TRADER = """
 select id from flow where trader_id = $6
 union select id from flow where user_id = (select user_id from trader where trader_id = $6)
@@ -100,6 +89,27 @@ _OF_ORDER = "select id from flow where order_id = $6"
 # The ids come first, and each flow is then read by its own (`offset 0` keeps it so): planned in one piece, this may
 # walk all flows to find the few.
 _BY_ID = "cross join lateral (select * from flow where id = found.id offset 0) as f"
+
+
+# Pairs of topic and state are compared as rows, each with its ids: asked for a topic, a state and an order by id, the
+# planner walks all flows from the newest on until it has met enough of them, or the last. Only ids are read of each
+# pair, out of the index; a page's flows, and only these, are then read whole.
+def _newest(step: str, of_state: str) -> str:
+    return f"""
+select {_COLUMNS} from (
+    select f.id from unnest($1::text[]) t cross join unnest($2::text[]) st cross join lateral (
+        select f.id from flow f {step}
+        where (f.topic, f.state, f.id) < (t, st, coalesce($4, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+        and (f.topic, f.state, f.id) >= (t, st, '00000000-0000-0000-0000-000000000000'::uuid)
+        and {of_state} order by f.topic desc, f.state desc, f.id desc limit $5) f
+    order by f.id desc limit $5) as found {_BY_ID} {_STEP} {_MOST}
+order by f.id desc
+"""  # noqa: S608 - constants of ours
+
+
+_NEWEST = _newest("", "$3::text is null")
+_NEWEST_OPEN = _newest(_STEP, _OF_STATE)
+"""Whether an open flow waits shows in its step, which is read only if that is asked."""
 
 _FILTERED = """
 select {columns} from ({ids}) as found {by_id} {step} {most} where f.topic = any($1) and f.state = any($2)
@@ -134,7 +144,8 @@ async def newest(
     only = opened[0] if len(opened) == 1 else None
     arguments = [list(topics), stored, only, before, limit]
     if trader_id is None and order_id is None:
-        return [_summary(row) for row in await connection.fetch(_NEWEST, *arguments)]
+        query = _NEWEST if only is None else _NEWEST_OPEN
+        return [_summary(row) for row in await connection.fetch(query, *arguments)]
     ids, more = (_OF_ORDER, "") if trader_id is None else (_OF_TRADER, "")
     keys = [order_id if trader_id is None else trader_id]
     if trader_id is not None and order_id is not None:

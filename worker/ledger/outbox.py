@@ -153,7 +153,7 @@ select outcome_id, flow_id, topic, event_id, status, record_key, headers, body,
         then 0 else ended.lease end)
 from json_to_recordset(:rows) as ended (outcome_id text, flow_id uuid, topic text, event_id text, status text,
     record_key bytea, headers jsonb, body bytea, lease float8)
-on conflict (outcome_id) do nothing
+on conflict do nothing
 returning outcome_id, id, lease_until > clock_timestamp() as ours
 """,
     "json_agg(json_build_array(outcome_id, id, ours))",

@@ -117,5 +117,5 @@ insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, h
 select outcome_id, flow_id, topic, event_id, status, record_key, headers, body, at, at, at
 from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[], $8::bytea[],
     $9::timestamptz[]) as heard (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, at)
-on conflict (outcome_id) do nothing
+on conflict do nothing
 """

@@ -65,7 +65,7 @@ create index business_order_trader on business_order (trader_id) where trader_id
 
 -- The work that one event asks for. `body` is the event, encrypted; it is null once the flow has ended. `content` is a
 -- keyed hash of what the event says: it stays, so that another event under the same id is known for one.
--- (topic, event_id) closes the race of one event delivered to two replicas.
+-- (event_id, topic) closes the race of one event delivered to two replicas.
 create table flow (
     id          uuid primary key,           -- time-ordered
     topic       text not null,
@@ -89,7 +89,7 @@ create table flow (
     asked_at    timestamptz not null,           -- when the event was published, or an operator asked again
     created_at  timestamptz not null default now(),
     ended_at    timestamptz,
-    unique (topic, event_id)
+    unique (event_id, topic)
 ) with (fillfactor = 50);
 create index flow_open on flow (topic, created_at) where state = 'open';
 create index flow_ended on flow (ended_at) where state in ('succeeded', 'failed');
@@ -182,11 +182,13 @@ create index step_calls on step using gin (call_ids) where ended_at is not null;
 create index step_waits on step using gin (waits_for) with (fastupdate = off) where waits_for is not null;
 
 -- What is to be published, written in the transaction that ended the flow. `lease_until` keeps two replicas from
--- publishing the same row; the outcome id follows from event and result, so that a repeat is recognised as one.
+-- publishing the same row; the outcome id follows from event and result, so that a repeat is recognised as one. It is
+-- unique within its flow, and so everywhere: an index of these ids alone would be written at random places, each a page
+-- to read and, after a checkpoint, to log as a whole.
 create table outcome (
     id           bigint generated always as identity primary key,
-    outcome_id   text not null unique,
-    flow_id      uuid,
+    outcome_id   text not null,
+    flow_id      uuid,                      -- null: of a record that became no flow
     topic        text not null,
     event_id     text not null,
     status       text not null,
@@ -199,7 +201,8 @@ create table outcome (
 );
 create index outcome_unpublished on outcome (id) where published_at is null;
 create index outcome_held on outcome (flow_id) where published_at is null;  -- they hold back the next of their flow
-create index outcome_flow on outcome (flow_id);
+create unique index outcome_flow on outcome (flow_id, outcome_id);
+create unique index outcome_refused on outcome (outcome_id) where flow_id is null;
 create index outcome_created on outcome (created_at);
 
 -- One row a call: the rolling hour's budget, the audit trail and a metric in one. Written before the bytes leave.
