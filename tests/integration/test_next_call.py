@@ -12,6 +12,7 @@ from tests.support.events import purchase
 from tests.support.spine import Stages
 from tests.support.stage import Stage
 from tests.support.work import ACCOUNTS, USERS
+from worker.dispatch.operation_rules import kind_of
 from worker.engine.rows import Accepted, Finish
 from worker.engine.states import StepState
 from worker.ledger import holds
@@ -32,7 +33,7 @@ class Hands:
     generation: int
 
     def next_call(self) -> NextCall:
-        kinds = {name: self.replica.dispatcher.kind(OPERATIONS[name]) for name in (USERS, ACCOUNTS)}
+        kinds = {name: kind_of(OPERATIONS[name], self.replica.dispatcher.claims.budget) for name in (USERS, ACCOUNTS)}
         return NextCall(self.replica.dispatcher.claims, kinds, self.generation)
 
     async def accept(self, next_call: NextCall) -> None:

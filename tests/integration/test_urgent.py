@@ -16,6 +16,7 @@ from tests.support.spine import Stages
 from tests.support.stage import Stage
 from tests.support.waiting import eventually, others_turn
 from worker.dispatch.choose import IN_FLIGHT, URGENT_ONLY
+from worker.dispatch.operation_rules import kind_of
 from worker.engine.states import StepState
 from worker.ledger import holds
 from worker.ledger.budget import Closed, Wanted
@@ -149,7 +150,7 @@ async def test_the_most_urgent_is_next_behind_the_lock(stage: Stages) -> None:
 
     async def send() -> Any:
         lane = Lane(REVOKE, StepState.DUE, None, 1, now, now)
-        return await claims.sends(replica.dispatcher.kind(revoke), lane, 100, generation)
+        return await claims.sends(kind_of(revoke, claims.budget), lane, 100, generation)
 
     ((generation, now),) = await on.rows("select generation, clock_timestamp() from session")
     async with replica.database.transaction() as connection:

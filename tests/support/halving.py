@@ -12,7 +12,7 @@ from uuid import UUID
 
 from schemas.events import EVENTS
 from worker.backoff import Schedule
-from worker.dispatch.step_rules import rules_of, sent_steps
+from worker.dispatch.operation_rules import rules_of, sent_steps
 from worker.engine.memory import EMPTY, Memory
 from worker.engine.rows import Claimed, Finish, FlowRow, Later, Move
 from worker.engine.states import StepState

@@ -20,7 +20,7 @@ import orjson
 from schemas.events import EVENTS
 from schemas.outcomes import Outcome, Status
 from worker.backoff import Schedule
-from worker.dispatch.step_rules import rules_of, sent_steps
+from worker.dispatch.operation_rules import rules_of, sent_steps
 from worker.engine import operator
 from worker.engine.event_flow import draft, item_of, new_flow
 from worker.engine.flows.base import DepartureView, Rules

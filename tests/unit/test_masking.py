@@ -16,7 +16,7 @@ import worker
 from schemas.events import EVENTS
 from tests.support.reader import FakeReader
 from tests.unit.test_settle_proofs import SENT, TIMING, item_of, step_of
-from worker.dispatch.step_rules import rules_of, sent_steps
+from worker.dispatch.operation_rules import rules_of, sent_steps
 from worker.engine.event_flow import item_of as item_of_flow
 from worker.engine.flows.base import Rules
 from worker.engine.flows.failed_facts import FailedMemory, Revoking, State

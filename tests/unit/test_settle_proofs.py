@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.outcomes import ErrorCode
 from tests.support.halving import FLOW, ITEM
 from worker.backoff import Schedule
-from worker.dispatch.step_rules import rules_of, sent_steps
+from worker.dispatch.operation_rules import rules_of, sent_steps
 from worker.engine.memory import EMPTY, CheckingNeeds, Memory, Retrying, Verifying
 from worker.engine.rows import Claimed, Finish, Later, Move
 from worker.engine.states import StepState

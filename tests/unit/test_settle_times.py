@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.events import EVENTS
 from worker.backoff import Schedule
-from worker.dispatch.step_rules import rules_of
+from worker.dispatch.operation_rules import rules_of
 from worker.engine.memory import EMPTY
 from worker.engine.rows import Claimed, Finish, FlowRow, Later
 from worker.engine.states import StepState

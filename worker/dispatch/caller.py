@@ -16,8 +16,8 @@ import structlog
 
 from worker.backoff import Schedule
 from worker.dispatch.look_up_reader import LookUpReader, with_ticket
+from worker.dispatch.operation_rules import rules_of, sent_steps
 from worker.dispatch.result_writer import Writer
-from worker.dispatch.step_rules import rules_of, sent_steps
 from worker.engine.event_flow import item_of
 from worker.engine.flows.base import Rules
 from worker.engine.rows import Claimed, Found, Later, Move
@@ -84,7 +84,7 @@ class Caller:
     observe: Callable[[str, str, int, float], None] = lambda *_: None
     tracing: Tracing = field(default_factory=Tracing)
     crash: Callable[[str], None] = lambda _point: None
-    following: Callable[[int, Sequence[str]], Following | None] = lambda *_: None  # see `Dispatcher.following`
+    following: Callable[[int, Sequence[str]], Following | None] = lambda *_: None  # see `LoneCalls.after`
     begun: Callable[[Following], None] = lambda _following: None
     feeding: Counter[str] = field(default_factory=Counter)  # by operation: calls in flight that bring steps of it
     _cannot_look: Counter[str] = field(default_factory=Counter)  # by operation: look-ups in a row that were not made

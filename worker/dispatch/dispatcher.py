@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,16 +11,18 @@ from datetime import datetime, timedelta
 import structlog
 
 from worker.dispatch.caller import Caller, Following
-from worker.dispatch.choose import IN_FLIGHT, URGENT_ONLY, Situation, Start, choose, slots
+from worker.dispatch.choose import IN_FLIGHT, Situation, Start, choose, slots
 from worker.dispatch.held_lanes import HeldLanes
+from worker.dispatch.lone_calls import LONE, LoneCalls
 from worker.dispatch.maintenance import window_end
+from worker.dispatch.operation_rules import kind_of
 from worker.dispatch.pacing import FULL, SAMPLE, Left, Pace, Stream
+from worker.dispatch.wake_up import WakeUp
 from worker.engine.states import PLAN, StepState
 from worker.ledger.budget import SESSION_SCOPE, Closed
-from worker.ledger.claims import CallKind, Claims
+from worker.ledger.claims import Claims
 from worker.ledger.database import DatabaseError
 from worker.ledger.ledger import SURVEYED, Ledger
-from worker.ledger.next_call import NextCall
 from worker.ledger.pacing_figures import Traffic, traffic
 from worker.ledger.rows import Batch, Lane, OutcomeRow
 from worker.partner.operation import Operation
@@ -29,10 +30,6 @@ from worker.session import NoSession, SessionKeeper, Token
 from worker.telemetry.log_on_change import LastReported
 
 log = structlog.get_logger()
-
-LONE = 4
-"""Steps that are few: their next call is begun in the transaction that records their result. With more of them that
-transaction would hold the lock under which all calls begin for too long."""
 
 LOOK_AGAIN = 0.5
 """Seconds after which the ledger is looked at even if nothing has happened here: another replica's work, an operator's
@@ -44,10 +41,6 @@ come meanwhile."""
 
 REAP_EVERY = 1.0
 """Seconds between looks for leases that ran out; part of the 15 s within which work goes on elsewhere."""
-
-QUIET = 0.005
-"""Seconds for which a look waits at most while the call or the outcome of a lone flow is on its way out: it would take
-the processor, here and at the database, for two or three milliseconds."""
 
 ASIDE_SECONDS = 0.2
 """The longest wait of the loop for planning and reaping, which take some ten milliseconds."""
@@ -71,19 +64,21 @@ class Dispatcher:
     publish: Callable[[Sequence[OutcomeRow]], None]
     maintenance: bool = True
     coming: Callable[[], bool] = lambda: False  # more events are seen to be coming
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: WakeUp = field(default_factory=WakeUp)
+    lone_calls: LoneCalls = field(init=False)
     progress: float = field(default_factory=time.monotonic)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _held: HeldLanes = field(default_factory=HeldLanes)
     _said: LastReported = field(default_factory=LastReported)
     _beside: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _reaped: float = 0.0
-    _quiet_until: float = 0.0
-    _idle: frozenset[str] = frozenset()  # operations of which a lone step could be sent at the last look, at once
 
     def __post_init__(self) -> None:
         """The caller begins what follows a call."""
-        self.caller.following, self.caller.begun = self.following, self.send_begun
+        self.lone_calls = LoneCalls(
+            self.claims, self.session, self.operations, self.caller.feeding, lambda: len(self._tasks), self.coming
+        )
+        self.caller.following, self.caller.begun = self.lone_calls.after, self.send_begun
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; then begins nothing more and returns (see `drain`)."""
@@ -96,20 +91,13 @@ class Dispatcher:
                 if self._said.changed("database", error.reason):
                     log.warning("dispatch.database_away", error=error.reason)
             self.progress = time.monotonic()
-            await self._sleep(seconds)
+            await self.wake.wait(min(max(seconds, 0.0005), LOOK_AGAIN))
 
     @property
     def trouble(self) -> str | None:
         """Why the ledger does not let this loop, or a call that has ended, go on; None when it does."""
         said = (self._said.now(name) for name in ("database", "reap", "replan"))
         return self.caller.trouble or next((str(why) for why in said if why is not None), None)
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(min(max(seconds, 0.0005), LOOK_AGAIN)):
-                await self.wake.wait()
-        except TimeoutError:
-            return
 
     async def run_once(self) -> float:
         """One look at the ledger; begins what may begin. Returns the seconds until the next look at the latest."""
@@ -130,7 +118,7 @@ class Dispatcher:
             wait = await self._begin_ready(ready, seen)
         else:
             wait = LOOK_AGAIN
-            self._note_idle((), self._situation(seen))
+            self.lone_calls.note((), self._situation(seen))
         if planned and "replan" not in self._beside:
             return 0.0
         return wait if next_due is None else min(wait, self._seconds_until(next_due))
@@ -189,7 +177,7 @@ class Dispatcher:
     async def _begin_all(self, lanes: Sequence[Lane], seen: Traffic, token: Token) -> float:
         surveyed = time.monotonic()
         situation = self._situation(seen)
-        self._note_idle(lanes, situation)
+        self.lone_calls.note(lanes, situation)
         starts, again = choose(lanes, self.operations, situation)
         look_again = False
         for start in starts:
@@ -212,61 +200,13 @@ class Dispatcher:
             return 0.0
         return LOOK_AGAIN if again is None else self._seconds_until(again)
 
-    def _note_idle(self, lanes: Sequence[Lane], situation: Situation) -> None:
-        """Notes which operations a lone step could be sent of at once, if little is due and nothing is seen to come."""
-        if sum(lane.ready for lane in lanes) > LONE:
-            self._idle = frozenset()
-            return
-
-        def at_once(operation: Operation) -> bool:
-            lane = Lane(operation.name, StepState.DUE, None, 1, situation.now, situation.now)
-            lingers = operation.batching.lingers and situation.linger(operation.name) > situation.shortest
-            return not lingers and situation.held(lane) is None
-
-        self._idle = frozenset(name for name, operation in self.operations.items() if at_once(operation))
-
-    def first_calls(self, events: int) -> Following | None:
-        """For a transaction that accepts so many events, which came alone: the calls that it may begin itself."""
-        return self._following(events, ())
-
-    def following(self, steps: int, feeds: Sequence[str]) -> Following | None:
-        """For a transaction that records the results of so many steps: the calls that it may begin itself.
-
-        `feeds`: the operations that the call which has just ended brings steps of.
-        """
-        return None if self.coming() else self._following(steps, feeds)
-
-    def _following(self, steps: int, feeds: Sequence[str]) -> Following | None:
-        """None if something else waits, or may come."""
-        token, free = self.session.current(), IN_FLIGHT - URGENT_ONLY - len(self._tasks)
-        if token is None or not 0 < steps <= LONE <= free or not self._idle or self.claims.turns.busy:
-            return None
-        others = Counter(self.caller.feeding)
-        others.subtract(feeds)
-        kinds = {name: self.kind(self.operations[name]) for name in self._idle if others[name] <= 0}
-        return Following(NextCall(self.claims, kinds, token.generation), token)
-
     def send_begun(self, following: Following) -> None:
         """Sends the calls that a transaction has begun."""
         for name, batch in following.next_call.batches:
             operation = self.operations[name]
             self._held.begun(operation, StepState.DUE, time.monotonic())
-            self._spawn(self.caller.send(operation, batch, following.token, self._quiet_over))
-            self._quiet()
-
-    def look(self) -> None:
-        """Something may be due: the loop looks at the ledger, at once or when what is on its way out has left."""
-        if time.monotonic() >= self._quiet_until:
-            self.wake.set()
-
-    def _quiet(self) -> None:
-        self._quiet_until = time.monotonic() + QUIET
-        asyncio.get_running_loop().call_later(QUIET, self._quiet_over)
-
-    def _quiet_over(self) -> None:
-        if self._quiet_until:
-            self._quiet_until = 0.0
-            self.wake.set()
+            self._spawn(self.caller.send(operation, batch, following.token, self.wake.left))
+            self.wake.quiet()
 
     def _situation(self, seen: Traffic) -> Situation:
         now, here = self.ledger.clock.now(), time.monotonic()
@@ -317,25 +257,10 @@ class Dispatcher:
         return len(batches)
 
     async def _claimed(self, operation: Operation, start: Start, calls: int, token: Token) -> Sequence[Batch] | Closed:
-        kind = self.kind(operation)
+        kind = kind_of(operation, self.claims.budget)
         if start.lane.state is StepState.UNKNOWN:
             return await self.claims.looks(kind, start.lane, start.items, token.generation)
         return await self.claims.sends(kind, start.lane, start.items, token.generation, calls)
-
-    def kind(self, operation: Operation) -> CallKind:
-        """What the ledger must know of the operation to begin calls of it."""
-        budget = self.claims.budget
-        return CallKind(
-            operation.name,
-            operation.domain,
-            operation.limits.rank,
-            operation.batching.most,
-            operation.limits.reserve,
-            operation.limits.hour(budget.hourly),
-            operation.limits.minute(budget.minute),
-            operation.batching.joined,
-            operation.recovery.fresh_for,
-        )
 
     def _spawn(self, work: Awaitable[Sequence[OutcomeRow]]) -> None:
         task = asyncio.create_task(self._guarded(work))
@@ -346,12 +271,12 @@ class Dispatcher:
         outcomes = await work
         self.publish(outcomes)
         if 0 < len(outcomes) <= LONE:
-            self._quiet()
+            self.wake.quiet()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._held.unblocked()
-        self.look()
+        self.wake.soon()
         if not task.cancelled() and task.exception() is not None:
             # The lease runs out and the steps are looked up: nothing is lost, but this should be seen.
             log.error("dispatch.call_failed", exc_info=task.exception())

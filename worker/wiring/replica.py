@@ -184,7 +184,9 @@ class Replica:
             counted=observed.accepted,
             traces=self.tracing.intake,
             crash=self.crash,
-            following=lambda events: self.dispatcher.first_calls(events) if self.subscriber.alone(shortest) else None,
+            following=lambda events: (
+                self.dispatcher.lone_calls.of_events(events) if self.subscriber.alone(shortest) else None
+            ),
             begun=self.dispatcher.send_begun,
         )
         self.subscriber = Subscriber(settings, list(FLOWS), self.intake, look, self.stopping)
@@ -208,7 +210,7 @@ class Replica:
 
     def _taken(self, outcomes: Sequence[OutcomeRow]) -> None:
         self.publisher.hand(outcomes)
-        self.dispatcher.look()
+        self.dispatcher.wake.soon()
 
     async def run(self, ready: Callable[[str], None] | None = None) -> None:
         """Until `stopping` is set. Raises `StartRefused`; waits for Kafka and PostgreSQL as long as they are away."""

@@ -1,4 +1,4 @@
-"""What the engine needs of an operation's declaration and of a call's items."""
+"""What the engine and the ledger need of an operation's declaration, and of a call's items."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from worker.engine.rows import Claimed
 from worker.engine.steps.after_call import Sent
 from worker.engine.steps.timing import StepRules
+from worker.ledger.budget import Budget
+from worker.ledger.claims import CallKind
 from worker.partner.operation import Item, Operation, Resend
 
 
@@ -19,6 +21,21 @@ def rules_of(operation: Operation) -> StepRules:
         batches=operation.batching.most > 1,
         retry_for=operation.recovery.retry_for,
         retry_from=operation.recovery.retry_from,
+    )
+
+
+def kind_of(operation: Operation, budget: Budget) -> CallKind:
+    """What calls of it are, for the ledger that begins them. A share of the budget becomes calls an hour and minute."""
+    return CallKind(
+        operation.name,
+        operation.domain,
+        operation.limits.rank,
+        operation.batching.most,
+        operation.limits.reserve,
+        operation.limits.hour(budget.hourly),
+        operation.limits.minute(budget.minute),
+        operation.batching.joined,
+        operation.recovery.fresh_for,
     )
 
 
