@@ -19,7 +19,7 @@ from tests.support.spine import Stages
 from tests.support.stage import Here, Stage
 from tests.support.waiting import eventually
 from worker.engine.operator import NotPossible, Obstacle
-from worker.ledger import holds
+from worker.ledger import ended_counts, holds
 from worker.ledger.operator_actions import OperatorActions
 from worker.partner.operations import OPERATIONS
 
@@ -154,15 +154,19 @@ async def test_a_cancelled_flow_tells_what_has_become_known_since(stage: Stages)
 
 
 async def test_of_two_retries_at_once_one_is_made(stage: Stages) -> None:
-    """Two people who retry a flow in the same moment start one round."""
+    """Two people who retry a flow in the same moment start one round; of ended flows it is counted as the last one."""
     on = await stage()
     here = await on.replica()
     event = await failed(on)
+    await on.rows("update flow set ended_at = ended_at - interval '1 hour'")
+    assert await ended_counts.count_on(here.replica.database)
     found, mend = await flow_id(on, "e-1"), mender(here)
     done = await asyncio.gather(*(mend.retry(found, event, "why", "test") for _ in range(4)), return_exceptions=True)
     assert sum(isinstance(each, NotPossible) for each in done) == 3
     await eventually(lambda: len(on.wire.outcomes_of("e-1")) == 2, 20)
     assert [row["round"] for row in await on.rows("select round from flow")] == [1]
+    counted = await ended_counts.ended_flows(here.replica.database)
+    assert {state: flows for (_, state), flows in counted.items()} == {"failed": 0, "succeeded": 1}
     assert len(await on.rows("select 1 from note")) == 1
     await oracle.nothing_stuck(on)
     oracle.once_in_effect(on)

@@ -20,6 +20,7 @@ from tests.support.postgres import Databases
 from tests.support.work import ITEMS, USERS, Work, hundred_events, purchases
 from worker.ledger import (
     browse,
+    ended_counts,
     holds,
     kept_dead_letters,
     leader,
@@ -121,6 +122,7 @@ async def test_a_page_reads_what_it_shows(database: Explaining) -> None:
     budget = Budget()
     await state_summary.standing(database, budget)
     await state_summary.doubts(database)
+    await ended_counts.ended_flows(database)
     await pacing_figures.traffic(database, list(OPERATIONS), budget, full=100, sample=10)
     async with database.connection() as connection:
         newest = await browse.newest(connection)
@@ -178,6 +180,7 @@ async def test_upkeep_reads_what_it_forgets(database: Explaining) -> None:
     await replicas.seen(database, "here", "worker", None)
     await prune.forget_doubtful(database)
     await prune.prune(database, timedelta(days=399), timedelta(days=14))
+    await ended_counts.count_on(database)
     reads_no_more(database.seen, 12 * ITEMS)
 
 

@@ -8,9 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from worker.ledger import replicas
+from tests.support.work import USERS, Work, purchases
+from worker.ledger import ended_counts, replicas
 from worker.ledger.database import Connection, Database
-from worker.ledger.prune import forget_doubtful, prune
+from worker.ledger.prune import PRUNE_LOCK, Pruned, forget_doubtful, prune, prune_flows
 
 KEEP, KEEP_LETTERS = timedelta(days=400), timedelta(days=14)
 
@@ -20,8 +21,8 @@ FOR_EVER = {"trader", "business_order", "signal", "risk_status", "live_permissio
 PUBLISHED = {"risk_change"}
 """Their rows are deleted when Kafka has acknowledged them."""
 
-OF_FIXED_SIZE = {"ledger", "session", "leader", "host", "alembic_version"}
-"""Their rows are made with the schema, and none is added."""
+OF_FIXED_SIZE = {"ledger", "session", "leader", "host", "alembic_version", "ended_count"}
+"""Their rows are made with the schema, or there is one for each topic and state."""
 
 FLOW = "'00000000-0000-0000-0000-000000000001'"
 
@@ -109,3 +110,75 @@ async def test_a_flow_in_doubt_loses_its_personal_data_after_thirty_days(databas
         rows = await connection.fetch("select event_id from flow where body is null")
         assert [row["event_id"] for row in rows] == ["doubt, old"]
         assert await connection.fetchval("select count(*) from flow") == len(ages)
+
+
+async def ended(connection: Connection, number: int, state: str, age: timedelta) -> None:
+    """A flow that ended so long ago."""
+    await connection.execute(
+        'insert into flow (id, topic, event_id, partition, "offset", trader_id, order_id, state, asked_at, ended_at)'
+        " values ($1, 'trader.purchased', $2, 0, 0, $3, $4, $5, now(), now() - $6::interval)",
+        UUID(int=number), f"old-{number}", f"cust-{number}", str(100_000 + number), state, age,
+    )  # fmt: skip
+    await connection.execute(
+        "insert into step (flow_id, operation, rank, state, trader_key, due, ended_at)"
+        " values ($1, 'createEvaluationUsers', 0, 'done', $2, now(), now())",
+        UUID(int=number), f"t:cust-{number}",
+    )  # fmt: skip
+
+
+async def test_what_has_ended_is_counted_once_and_pruned_from_the_count(database: Database) -> None:
+    """The metric of ended flows is exact before and after they are counted, pruned, and counted again."""
+    ages = {"succeeded": (401, 399, 0), "failed": (401, 0), "in_doubt": (500, 0)}
+    numbers = iter(range(1, 100))
+    async with database.transaction() as connection:
+        for state, days in ages.items():
+            for day in days:
+                await ended(connection, next(numbers), state, timedelta(days=day))
+
+    async def counted(succeeded: int, failed: int) -> None:
+        found = {state: count for (_, state), count in (await ended_counts.ended_flows(database)).items() if count}
+        assert found == {"succeeded": succeeded, "failed": failed, "in_doubt": 2}
+
+    await counted(3, 2)
+    assert await ended_counts.count_on(database)  # the three that ended long ago
+    assert not await ended_counts.count_on(database)
+    await counted(3, 2)
+    await prune(database, KEEP, KEEP_LETTERS)
+    await counted(2, 1)
+    async with database.transaction() as connection:
+        await ended_counts.count_again(connection)
+    await counted(2, 1)
+    assert await ended_counts.count_on(database)
+    await counted(2, 1)
+
+
+async def test_work_goes_on_beside_a_transaction_that_prunes(database: Database) -> None:
+    """While flows are being deleted, new events of the same traders are accepted and their steps are sent: nothing that
+    they lock is locked.
+    """
+    many = 100
+    async with database.transaction() as connection:
+        for number in range(many):
+            await ended(connection, number, "succeeded", timedelta(days=401))
+            await connection.execute("insert into trader (trader_id) values ($1)", f"cust-{number}")
+    async with database.transaction() as pruning:
+        assert await prune_flows(pruning, KEEP) == many
+        work = Work(database)
+        await work.accept("trader.purchased", purchases(0, many))
+        assert await work.send(USERS, {"userId": 7_000_000}) == many
+
+
+async def test_pruning_waits_for_nobody(database: Database) -> None:
+    """A flow that an operator retries at this moment is left for the next time, and so is everything while another
+    replica prunes; with little time, the rest is left.
+    """
+    async with database.transaction() as connection:
+        for number in range(3):
+            await ended(connection, number, "failed", timedelta(days=401))
+    async with database.transaction() as other:
+        await other.execute("select pg_advisory_xact_lock($1)", PRUNE_LOCK)
+        assert await prune(database, KEEP, KEEP_LETTERS) == Pruned(0)
+    async with database.transaction() as other:
+        await other.execute("select 1 from flow where id = $1 for update", UUID(int=1))
+        assert await prune(database, KEEP, KEEP_LETTERS, seconds=0) == Pruned(2, more=True)
+    assert await prune(database, KEEP, KEEP_LETTERS) == Pruned(1)

@@ -263,7 +263,7 @@ async def test_what_has_been_pruned_is_known(firm: RunningFirm) -> None:
     firm.seed(plugins=[{"userId": users[3], "entitlementId": T_PROP}])
     _, before = await compared(firm)
     async with firm.reader() as reader:
-        assert await prune(reader.database, timedelta(days=400), timedelta(days=14)) > 0
+        assert (await prune(reader.database, timedelta(days=400), timedelta(days=14))).rows > 0
     assert not await firm.rows("select 1 from flow")
     _, after = await compared(firm)
     assert kinds(after) == kinds(before) == [

@@ -19,7 +19,7 @@ from worker.engine.operator import NotPossible, Obstacle
 from worker.engine.planner import Planner
 from worker.engine.rows import FlowRow, OpenStep
 from worker.engine.states import StepState
-from worker.ledger import flows, notes, outbox, steps
+from worker.ledger import ended_counts, flows, notes, outbox, steps
 from worker.ledger.database import Again, Connection
 from worker.ledger.ledger import Ledger
 from worker.ledger.rows import OutcomeRow
@@ -68,6 +68,7 @@ class OperatorActions:
             given = None if event is None else FLOWS[event.topic].freeze(event, self.ledger.rules)
             flow, planner, found = await self._begin(connection, flow_id, ("failed", "in_doubt"), given)
             operator.retry(planner, flow, found, self.looked_up, not_made=not_made)
+            await ended_counts.reopened(connection, flow_id)
             outcomes = await self._write(connection, planner, flow_id, "retry", by, reason)
             if given is not None and flow.state in ("open", "in_doubt"):
                 await flows.put_body(connection, flow, self.ledger.vault)

@@ -1,30 +1,52 @@
-"""What the ledger forgets. Keys of orders, traders and signals stay for ever."""
+"""What the ledger forgets. Keys of orders, traders and signals stay for ever.
+
+Rows are deleted in small transactions, by one replica at a time. Partitions that are dropped as a whole would not be
+cheaper: a day is a few seconds of deleting, autovacuum gives the room to the next day's rows, every claim would have
+to plan for each partition of the call log, and the user of a worker has no right to create tables.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
-from worker.ledger import call_log, holds, kept_dead_letters, notes, reconcile_results, replays
+from worker.ledger import call_log, ended_counts, holds, kept_dead_letters, notes, reconcile_results, replays
 from worker.ledger.database import Connection, Database
 from worker.ledger.remembered import remember
 
-BITE = 5000
-"""Rows a transaction: tens of milliseconds, so that pruning is never noticed."""
+BITE = 500
+"""Flows a transaction, each with some five rows of other tables: tens of milliseconds, so that what waits for a lock
+that it holds, or for the disk, does not notice."""
+
+PRUNE_LOCK = 5_471_903_311_867_204_030
+"""Advisory transaction lock of the replica that prunes: two would delete the same rows, one waiting for the other."""
 
 DOUBT_KEEPS = timedelta(days=30)
 """How long a flow in doubt keeps its personal data for the operator who resolves it (contract 5.13)."""
 
 
-async def prune(database: Database, keep: timedelta, keep_letters: timedelta) -> int:
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many flows and other rows were deleted, and whether some are left for the next time."""
+
+    rows: int
+    more: bool = False
+
+
+async def prune(database: Database, keep: timedelta, keep_letters: timedelta, *, seconds: float = math.inf) -> Pruned:
     """Deletes ended flows (with their steps, outcomes and notes), calls, holds, notes of no flow, runs of `reconcile`,
     and outcomes of records that became no flow, when they are older than `keep`; dead letters older than
-    `keep_letters`; which dead letters were put back or dismissed, when that is older than both. Returns how many.
+    `keep_letters`; which dead letters were put back or dismissed, when that is older than both.
 
-    Flows in doubt stay until an operator has resolved them.
+    Flows in doubt stay until an operator has resolved them. After `seconds` no other transaction begins; nothing is
+    done while another replica prunes.
     """
     kept = (
-        (_flows, keep),
+        (prune_flows, keep),
         (_refusals, keep),
         (call_log.prune, keep),
         (holds.prune, keep),
@@ -33,37 +55,48 @@ async def prune(database: Database, keep: timedelta, keep_letters: timedelta) ->
         (kept_dead_letters.prune, keep_letters),
         (replays.prune, max(keep, keep_letters)),  # a letter that its topic still has must not be put back twice
     )
-    return sum([await _all(database, some, each) for some, each in kept])
+    rows, ends = 0, time.monotonic() + seconds
+    for some, each in kept:
+        while gone := await _bite(database, some, each):
+            rows += gone
+            if time.monotonic() >= ends:
+                return Pruned(rows, more=True)
+    return Pruned(rows)
 
 
-async def _all(database: Database, some: Callable[[Connection, timedelta], Awaitable[int]], keep: timedelta) -> int:
-    """Repeats `some`, which deletes a few rows and says how many, until nothing is left that is older than `keep`."""
-    pruned = 0
-    while True:
-        async with database.transaction() as connection:
-            gone = await some(connection, keep)
-        pruned += gone
-        if not gone:
-            return pruned
+async def _bite(database: Database, some: Callable[[Connection, timedelta], Awaitable[int]], keep: timedelta) -> int:
+    async with database.transaction() as connection:
+        if not await connection.fetchval("select pg_try_advisory_xact_lock($1)", PRUNE_LOCK):
+            return 0
+        return await some(connection, keep)
 
 
-async def _flows(connection: Connection, keep: timedelta) -> int:
+async def prune_flows(connection: Connection, keep: timedelta) -> int:
+    """Deletes some of the flows that ended longer than `keep` ago, with what belongs to them; how many flows."""
+    # A flow that an operator retries at this moment is locked, and stays.
     rows = await connection.fetch(
-        "select id from flow where state in ('succeeded', 'failed') and ended_at < now() - $1::interval"
-        " order by ended_at limit $2",
+        "select id, topic, state, ended_at from flow where state in ('succeeded', 'failed')"
+        " and ended_at < now() - $1::interval order by ended_at limit $2 for update skip locked",
         keep,
         BITE,
     )
     ids = [row["id"] for row in rows]
     if ids:
+        # What others may wait for, traders and orders, is locked last.
+        for table in ("step", "outcome", "note", "account_turn"):
+            await _delete(connection, table, "flow_id", ids)
         await remember(connection, ids)
-        await connection.execute("delete from flow using unnest($1::uuid[]) as n (id) where flow.id = n.id", ids)
-        for table in ("step", "outcome", "note", "departure", "account_turn"):
-            await connection.execute(
-                f"delete from {table} using unnest($1::uuid[]) as n (id) where flow_id = n.id",  # noqa: S608
-                ids,
-            )
+        await _delete(connection, "departure", "flow_id", ids)
+        await _delete(connection, "flow", "id", ids)
+        await ended_counts.leave(connection, rows)
     return len(ids)
+
+
+async def _delete(connection: Connection, table: str, column: str, ids: Sequence[UUID]) -> None:
+    await connection.execute(
+        f"delete from {table} using unnest($1::uuid[]) as n (id) where {table}.{column} = n.id",  # noqa: S608
+        ids,
+    )
 
 
 async def _refusals(connection: Connection, keep: timedelta) -> int:

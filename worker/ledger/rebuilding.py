@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.engine.rebuilt import PastOutcome, Rebuilding
-from worker.ledger import changing, notes, signals, snapshots
+from worker.ledger import changing, ended_counts, notes, signals, snapshots
 from worker.ledger.columns import column
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
@@ -41,6 +41,8 @@ class Rebuilds:
                 rebuilding.add(each)
             final = [each for each in heard if each.final]
             added = await _add_flows(connection, final)
+            if final:
+                await ended_counts.count_again(connection)
             await changing.write(connection, rebuilding.changes(now), self.vault, {}, "")
             ids = [each.outcome.event_id for each in heard if each.outcome.topic == SIGNED]
             numbers = [each.removeprefix(BRIDGED) for each in ids if each.startswith(BRIDGED)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
+from worker.ledger import orders, traders
 from worker.ledger.columns import column
 from worker.ledger.database import Connection
 
@@ -16,14 +17,19 @@ async def remember(connection: Connection, flow_ids: Sequence[uuid.UUID]) -> Non
     """Notes with orders and traders what these flows, which have ended, have changed. In the transaction that deletes
     them.
     """
-    for found, written in (
-        (_SIGNED, _SET_SIGNED),
-        (_FAILED, _SET_ENDED),
-        (_LEFT, _SET_ENDED),
-        (_SIGNED_BEFORE, _CLEAR_SIGNED),
-        (_ASSIGNED, _CLEAR_ENDED),
+    signed, before = await connection.fetch(_SIGNED, flow_ids), await connection.fetch(_SIGNED_BEFORE, flow_ids)
+    failed, left = await connection.fetch(_FAILED, flow_ids), await connection.fetch(_LEFT, flow_ids)
+    assigned = await connection.fetch(_ASSIGNED, flow_ids)
+    # In the order of all transactions: a replica may be at work for the same traders.
+    await traders.lock(connection, sorted({row[0] for row in (*signed, *before)}), ())
+    await orders.lock(connection, {(row[0], row[1]) for row in (*failed, *left, *assigned)})
+    for rows, written in (
+        (signed, _SET_SIGNED),
+        (failed, _SET_ENDED),
+        (left, _SET_ENDED),
+        (before, _CLEAR_SIGNED),
+        (assigned, _CLEAR_ENDED),
     ):
-        rows = await connection.fetch(found, flow_ids)
         if rows:
             await connection.execute(written, *map(column, zip(*rows, strict=True)))
 

@@ -25,8 +25,6 @@ from step s join flow f on f.id = s.flow_id
 where s.ended_at is null and f.state = 'open' group by 1, 2
 """  # noqa: S608 - a constant of ours
 
-_ENDED = "select topic, state, count(*) as flows from flow where state <> 'open' group by 1, 2"
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -98,9 +96,3 @@ async def open_flows(database: Database) -> tuple[Mapping[tuple[str, str], int],
     for row in rows:
         oldest[row["topic"]] = max(oldest.get(row["topic"], 0.0), row["oldest"])
     return counts, oldest
-
-
-async def ended_flows(database: Database) -> Mapping[tuple[str, str], int]:
-    """Ended flows by (topic, state). Reads the whole table: ask rarely."""
-    async with database.connection() as connection:
-        return {(row["topic"], row["state"]): row["flows"] for row in await connection.fetch(_ENDED)}

@@ -11,7 +11,8 @@ from worker.ledger import reconcile_results
 from worker.ledger.budget import Budget
 from worker.ledger.call_log import not_permitted
 from worker.ledger.database import DatabaseError
-from worker.ledger.state_summary import ended_flows, open_flows
+from worker.ledger.ended_counts import ended_flows
+from worker.ledger.state_summary import open_flows
 from worker.telemetry.http_server import Probes
 from worker.telemetry.metrics import Sparing
 from worker.telemetry.reachability import Reach

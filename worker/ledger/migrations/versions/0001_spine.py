@@ -19,9 +19,18 @@ TABLES = """
 create table ledger (
     one         boolean primary key default true check (one),
     environment text,
-    created_at  timestamptz not null default now()
+    created_at  timestamptz not null default now(),
+    counted_to  timestamptz not null default '1970-01-01'  -- flows that ended before are in `ended_count`
 );
 insert into ledger default values;
+
+-- How many flows have succeeded or failed, for the metrics: see `worker/ledger/ended_counts.py`.
+create table ended_count (
+    topic text not null,
+    state text not null,
+    flows bigint not null,
+    primary key (topic, state)
+);
 
 -- Which Tradovate user a trader of the shop is. Kept for ever: a known trader keeps their user.
 -- `maker` is the flow that is making the user just now: two first orders of one trader race for it, one gets it,
@@ -466,6 +475,6 @@ def downgrade() -> None:
     op.execute(
         "drop table difference, reconciliation, replay, dead_letter, note, replica, leader, risk_change, risk_status,"
         " signal, host, session, hold, call, outcome, step, account_turn, live_permission, departure, flow,"
-        " business_order, trader, ledger"
+        " business_order, trader, ended_count, ledger"
     )
     op.execute("drop sequence account_place")
