@@ -6,15 +6,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.outcomes import Outcome
 from worker.engine.rows import DepartureRow, FlowRow, LivePermissionRow, OrderRow, TraderRow, TurnRow
 from worker.engine.states import StepState
 
 
-@dataclass(frozen=True, slots=True)
-class NewStep:
+class NewStep(NamedTuple):
     """The next step of a flow; `replaces`: the waiting step that turns into it."""
 
     flow_id: uuid.UUID
@@ -28,8 +27,7 @@ class NewStep:
     replaces: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MovedStep:
+class MovedStep(NamedTuple):
     """A step under the caller's lease, as it is after its call or look-up."""
 
     id: int
@@ -45,16 +43,14 @@ class MovedStep:
     history: Mapping[str, Any] | None  # an entry of what the step has gone through
 
 
-@dataclass(frozen=True, slots=True)
-class ClosedStep:
+class ClosedStep(NamedTuple):
     """A step that an operator's action ends."""
 
     id: int
     state: StepState
 
 
-@dataclass(frozen=True, slots=True)
-class NewOutcome:
+class NewOutcome(NamedTuple):
     """An outcome to be published. `flow_id` is None for a record that became no flow."""
 
     outcome: Outcome

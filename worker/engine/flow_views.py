@@ -10,6 +10,7 @@ from worker.engine.flows import FLOWS
 from worker.engine.flows.base import Names, View
 from worker.engine.rows import FlowRow, OrderRow
 from worker.engine.shared_rows import Shared
+from worker.engine.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,10 @@ class FlowViews:
         """Whom and what the flow names: its event, and what it has come across since."""
         return touched_by(flow)
 
-    def view(self, flow: FlowRow) -> View:
-        """What the flow may look at."""
-        names, shared = self.names(flow), self.shared.rows
+    def _view(self, flow: FlowRow, names: Names) -> View:
+        shared = self.shared.rows
         order = None
-        row = self.own_order(flow)
+        row = _own_order(shared, names)
         if row is not None:
             mine = row.flow_id == flow.id
             order = shared.order_view(row, names.trader_id, None if mine else FLOWS[flow.topic].details(flow.event))
@@ -36,7 +36,8 @@ class FlowViews:
             flow.id,
             flow.event,
             flow.facts,
-            shared.trader_view(names),
+            # Under which name the user signs in matters only to a flow that does not know the user yet.
+            shared.trader_view(names, by_name="userId" not in flow.facts),
             order,
             [shared.order_view(each) for each in shared.references(names) if each.flow_id != flow.id],
             flow.created_at,
@@ -54,12 +55,12 @@ class FlowViews:
         names = self.names(flow)
         if names.in_turn is not None:
             self.shared.rows.turns.join(flow.id, self.shared.rows.turn_keys(names))
-        view = self.view(flow)
+        view = self._view(flow, names)
         if flow.user_id is None:
             flow.user_id = view.trader.user_id
         if flow.trader_id is None:
             flow.trader_id = view.trader.trader_id
-        meant = self.meant(flow)
+        meant = self._meant(names)
         if meant is not None:
             flow.order_id = flow.order_id or meant.order_id
             flow.account_id = meant.account_id if flow.account_id is None else flow.account_id
@@ -69,7 +70,9 @@ class FlowViews:
 
     def meant(self, flow: FlowRow) -> OrderRow | None:
         """The one order that the event means by another id than its own, and which is its trader's."""
-        names = self.names(flow)
+        return self._meant(self.names(flow))
+
+    def _meant(self, names: Names) -> OrderRow | None:
         if names.owns_order or names.of_trader:
             return None
         rows = [
@@ -83,7 +86,10 @@ class FlowViews:
 
     def own_order(self, flow: FlowRow) -> OrderRow | None:
         """The order that the flow's event asks for, whichever flow owns it."""
-        names = self.names(flow)
-        if not names.owns_order or names.order_id is None:
-            return None
-        return self.shared.rows.orders.get((names.order_kind, names.order_id))
+        return _own_order(self.shared.rows, self.names(flow))
+
+
+def _own_order(rows: Snapshot, names: Names) -> OrderRow | None:
+    if not names.owns_order or names.order_id is None:
+        return None
+    return rows.orders.get((names.order_kind, names.order_id))

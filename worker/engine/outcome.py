@@ -14,7 +14,7 @@ def outcome_of(
     """`text`: the `errorText`, which is masked already. `meant`: the order that the event means by another id."""
     facts = flow.facts
     permission = facts.get("tradingPermissionId")
-    return Outcome.model_construct(
+    return Outcome(
         outcome_id=outcome_id(flow.topic, flow.event_id, status, code, facts.get("requestStatus"), flow.round),
         event_id=flow.event_id,
         topic=flow.topic,

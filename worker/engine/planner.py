@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -123,7 +123,7 @@ class Planner:
         assert isinstance(planned, Planned)
         decision = planned.decision
         if look_first is not None and isinstance(decision, Send) and look_first(decision.operation):
-            planned = Planned(replace(decision, look_first=True), planned.facts)
+            planned = Planned(decision._replace(look_first=True), planned.facts)
         self._apply(flow, planned, replaces)
 
     # What an operator's action changes: see `operator.py`
@@ -186,11 +186,10 @@ class Planner:
         row = self.views.own_order(flow)
         if row is None or row.flow_id != flow.id:
             return
-        learned = row._replace(user_id=flow.user_id, facts=flow.facts)
-        if flow.facts.get("accountId") is not None:  # until then, what a former owner got is kept
-            learned = learned._replace(
-                account_id=flow.facts["accountId"], permission_id=flow.facts.get("tradingPermissionId")
-            )
+        account, permission = flow.facts.get("accountId"), flow.facts.get("tradingPermissionId")
+        if account is None:  # until then, what a former owner got is kept
+            account, permission = row.account_id, row.permission_id
+        learned = row._replace(user_id=flow.user_id, facts=flow.facts, account_id=account, permission_id=permission)
         # Whose it is follows from its trader; anything else that it got must be found by the next event.
         self.shared.put_order(learned, write=row.trader_id is None or not _OF_THE_TRADER.issuperset(flow.facts))
 

@@ -95,15 +95,16 @@ class Snapshot:
             found |= {each for each in (names.trader_id, row and row.trader_id) if each is not None}
         return found
 
-    def trader_view(self, names: Names) -> TraderView:
-        """The trader that an event names, by trader id or else by user id."""
+    def trader_view(self, names: Names, *, by_name: bool) -> TraderView:
+        """The trader that an event names, by trader id or else by user id. `by_name`: the login name is compared."""
         row = self.traders.get(names.trader_id) if names.trader_id is not None else None
         theirs = self.by_user.get(names.user_id) if names.user_id is not None else None
         row = row or theirs
         if row is None:
             return TraderView(names.trader_id)
         other_name = (
-            names.user_name is not None
+            by_name
+            and names.user_name is not None
             and row.user_name is not None
             and self.digests.differs(row.user_name, login_bytes(names.user_name))
         )
@@ -112,6 +113,8 @@ class Snapshot:
 
     def owners(self, names: Names) -> dict[int, str]:
         """The users that are named and known, and whose they are."""
+        if not names.user_ids and names.user_id is None:
+            return {}
         named = {*names.user_ids, *((names.user_id,) if names.user_id is not None else ())}
         return {user_id: self.by_user[user_id].trader_id for user_id in named if user_id in self.by_user}
 
@@ -165,14 +168,14 @@ class Snapshot:
 
         A purchase's account is on DEMO and a subaccount is on LIVE, and their numbers may be equal.
         """
-        permissions = set(names.permission_ids)
-        accounts = {*names.account_ids, *((names.account_id,) if names.account_id is not None else ())}
-        if not (permissions or accounts or names.of_trader):
+        if not (names.permission_ids or names.account_ids or names.account_id is not None or names.of_trader):
             # Most events name an order and no more: a batch of 500 must not compare each with each.
             own = self.orders.get((names.order_kind, names.order_id)) if names.order_id is not None else None
             if own is not None:
                 yield own
             return
+        permissions = set(names.permission_ids)
+        accounts = {*names.account_ids, *((names.account_id,) if names.account_id is not None else ())}
         users, traders = self.users([names]), self.trader_ids([names])
         for row in self.orders.values():
             if kind_of(row.kind) != kind_of(names.order_kind):
@@ -188,6 +191,8 @@ class Snapshot:
 
     def departure_views(self, keys: Iterable[str], but: uuid.UUID) -> tuple[DepartureView, ...]:
         """The departures under any of `keys`, by other flows than `but`."""
+        if not self.departures:
+            return ()
         wanted = set(keys)
         found = {
             row.flow_id: DepartureView(row.flow_id, row.since, row.begun_at, row.ended)

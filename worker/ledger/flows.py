@@ -143,7 +143,7 @@ def new_rows(flows: Sequence[FlowRow], vault: Vault) -> Rows:
 def _sealed(flow: FlowRow, vault: Vault) -> str | None:
     if flow.state not in ("open", "in_doubt"):
         return None
-    return vault.seal(flow.kept or flow.event.keep()).decode("ascii")  # PostgreSQL reads such text as these bytes
+    return bytes_in_json(vault.seal(flow.kept or flow.event.keep()))
 
 
 def changed_rows(flows: Sequence[FlowRow], now: datetime) -> Rows:

@@ -122,8 +122,7 @@ class View(NamedTuple):
         return self.came or self.since
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """The next step is this operation. `at`: not before. `look_first`: it may be there already, look before sending.
 
     `makes_user`: from now on this flow is the one that makes the trader's user. `alike`: this step shares a call only
@@ -139,8 +138,7 @@ class Send:
     weight: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Nothing to do until one of `keys` happens, or `until` at the latest; then it is planned again.
 
     `ousts`: the flow that has to end without a result of its own, if no call of it can take effect any more.
@@ -152,8 +150,7 @@ class Wait:
     ousts: uuid.UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """The flow has ended, and this is its final outcome."""
 
     status: Status
@@ -164,12 +161,11 @@ class End:
 Decision = Send | Wait | End
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """A decision with the facts as they are now."""
 
     decision: Decision
-    facts: Facts = field(default_factory=dict)
+    facts: Facts = MappingProxyType({})
     wakes: Sequence[str] = ()  # keys that other flows may wait for, and that have just happened
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from worker.engine.changes import MovedStep, NewStep
 from worker.engine.rows import Claimed, Finish, FlowRow, Later, Move
@@ -13,8 +12,7 @@ from worker.engine.states import StepState, check_move
 from worker.results import Succeeded
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedStep:
+class PlannedStep(NamedTuple):
     """A step as it was planned. Its key, and whether it is woken, follow from all that the transaction changes."""
 
     flow: FlowRow
@@ -91,9 +89,11 @@ def moved_step(step: Claimed, move: Move, now: datetime, new_key: str | None) ->
 
 def _history(move: Move, now: datetime) -> Mapping[str, Any] | None:
     """The entry of the step's history: what a look-up found, and when the step is due again."""
+    if isinstance(move, Finish) and move.found is None:
+        return None
     entry: dict[str, Any] = {"at": now.isoformat()}
     if move.found is not None:
         entry["found"] = move.found.value
     if isinstance(move, Later):
         return entry | {"state": move.state.value, "due": (now + move.wait).isoformat()}
-    return entry if move.found is not None else None
+    return entry
