@@ -140,6 +140,11 @@ Timeout = Annotated[
     Field(gt=0, le=86_400, allow_inf_nan=False),
     ValueForm("a number of seconds, more than 0, at most a day", "60"),
 ]
+SessionTimeout = Annotated[
+    float,
+    Field(ge=1, le=300, allow_inf_nan=False),
+    ValueForm("a number of seconds, 1 to 300, within the limits of the broker (6 or more by default)", "10"),
+]
 Milliseconds = Annotated[
     float,
     Field(ge=0, le=86_400_000, allow_inf_nan=False),

@@ -106,6 +106,8 @@ class KafkaSettings(Group):
         ValueForm("the path of the client's certificate, needed with KAFKA_SSL_KEY_FILE", "/etc/ssl/client.pem"),
     ] = None
     kafka_ssl_key_file: forms.File | None = None
+    kafka_session_timeout_seconds: forms.SessionTimeout = 10
+    """After so long without a heartbeat another replica reads what a dead one read; it beats three times meanwhile."""
     kafka_topic_partitions: forms.Partitions = 12
     """Twelve replicas can share a topic, and twelve divides by two, three, four and six."""
     kafka_topic_replication: forms.Replication = 1

@@ -169,3 +169,14 @@ async def test_a_domain_that_stays_is_returned_where_it_is() -> None:
         moved = sandbox.move("live")
         hosts = (await client.get(f"{sandbox.live_url}/auth/renewAccessToken", headers=headers)).json()["apiHosts"]
         assert (hosts["live"], hosts["demo"]) == (f"127.0.0.1:{moved}", f"127.0.0.1:{sandbox.port}")
+
+
+async def test_a_host_that_was_left_may_still_take_renewals() -> None:
+    """With `login_anywhere` the former host of LIVE renews the token and names the new one, and takes no other call."""
+    async with served() as (sandbox, client, headers):
+        moved = sandbox.move("live")
+        sandbox.sandbox.control.switch({"wrong_host": "404", "login_anywhere": True})
+        former = f"http://127.0.0.1:{sandbox.port}/live/v1"
+        renewed = await client.get(f"{former}/auth/renewAccessToken", headers=headers)
+        assert renewed.json()["apiHosts"]["live"] == f"127.0.0.1:{moved}"
+        assert (await client.get(f"{former}/auth/me", headers=headers)).status_code == 404

@@ -41,6 +41,9 @@ _READ_AT_START = (
 )  # fmt: skip
 """How variables begin that the loader, an interpreter or a library reads once, when it starts."""
 
+_CLOCKS = ("LD_PRELOAD", "FAKETIME", "DONT_FAKE_MONOTONIC")
+"""How those of them begin that make a clock wrong (see `wrong_clocks`): what starts with them has a base with them."""
+
 _MESSAGE_BYTES = 256 * 1024
 """Room for the environment and the arguments of a start."""
 
@@ -48,10 +51,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def can_be_warm(env: Mapping[str, str], usual: Mapping[str, str]) -> bool:
-    """Whether a start with this environment is the same from the base, which has the `usual` one. Linux alone."""
+    """Whether a start with this environment is the same from a base, which has the `usual` one. Linux alone."""
     if sys.platform != "linux" or "COVERAGE_PROCESS_START" in env:
         return False
-    own = {name for name, value in env.items() if usual.get(name) != value}
+    own = {name for name, value in env.items() if usual.get(name) != value and not name.startswith(_CLOCKS)}
     return not any(name.startswith(_READ_AT_START) for name in own)
 
 
@@ -132,7 +135,9 @@ class _Base:
         self.close()
 
 
-_base: _Base | None = None
+_bases: dict[frozenset[tuple[str, str]], _Base] = {}
+"""By what makes their clock wrong."""
+
 _one = threading.Lock()
 
 
@@ -141,13 +146,14 @@ def start(
     streams: Sequence[IO[bytes]],
 ) -> WarmProcess:  # fmt: skip
     """Starts `python -m module …`. `usual`: the environment of the base. `streams`: input, output, errors."""
-    global _base  # noqa: PLW0603 - one for each test run
     order = {"module": module, "arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}
+    clock = {name: value for name, value in env.items() if name.startswith(_CLOCKS)}
+    key = frozenset(clock.items())
     with _one:
-        if _base is None:
-            _base = _Base(usual)
-            atexit.register(_base.close)
-        return _base.start(order, [stream.fileno() for stream in streams])
+        if key not in _bases:
+            _bases[key] = _Base({**usual, **clock})
+            atexit.register(_bases[key].close)
+        return _bases[key].start(order, [stream.fileno() for stream in streams])
 
 
 # -- the base itself ---------------------------------------------------------------------------------------------------

@@ -37,14 +37,12 @@ log = structlog.get_logger()
 @dataclass(frozen=True)
 class Break:
     """`apply` changes the code of this process. `switches`: of the partner, so that it can be seen. `weights`: of the
-    misfortunes that show it, in place of their usual ones, and `every` how many seconds there are between two, on the
-    average. `settings`: of the members.
+    misfortunes that show it, in place of their usual ones. `settings`: of the members.
     """
 
     apply: Callable[[], None]
     switches: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, int] = field(default_factory=dict)
-    every: float = 0.9
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -192,13 +190,13 @@ BREAKS: Mapping[str, Break] = {
     "skip-look-up": Break(_skip_look_up, _TWICE),
     "retry-blindly": Break(_retry_blindly, _TWICE),
     "drop-lease-check": Break(_drop_lease_check, {**_TWICE, "partner_ms": 1_000.0}),
-    "commit-before-ledger": Break(_commit_before_ledger, {}, {"kill": 150, "database crash": 100}, 0.4),
+    "commit-before-ledger": Break(_commit_before_ledger, {}, {"database crash": 100}),
     "forget-lock-out": Break(_forget_lock_out, {}, {"lock-out": 10}),
-    "lose-outcomes": Break(_lose_outcomes, {"partner_ms": 500.0}, {"kill": 150, "broker killed": 30}, 0.4),
+    "lose-outcomes": Break(_lose_outcomes, {"partner_ms": 500.0}, {"broker killed": 30}),
     "no-budget": Break(_no_budget, settings={"TRADOVATE_MINUTE_BUDGET": "40"}),
     "log-events": Break(_log_events),
     "never-catch-up": Break(_never_catch_up, {}, {"sockets dropped": 30}),
-    "forget-signals": Break(_forget_signals, {}, {"kill": 150, "sockets dropped": 30}, 0.4),
+    "forget-signals": Break(_forget_signals, {}, {"sockets dropped": 30}),
     "never-reap": Break(_never_reap),
     "log-in-often": Break(_log_in_often),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Self
@@ -36,6 +37,8 @@ class Link:
 
     target: int
     port: int = 0
+    watcher: Callable[[Way, bytes, int], Callable[[], None]] | None = None
+    """Is shown each piece of data before it passes, with the client's port; what it returns is called afterwards."""
     _ways: dict[Way, _Direction] = field(default_factory=lambda: {way: _Direction() for way in Way})
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -83,7 +86,8 @@ class Link:
         back: asyncio.StreamWriter | None = None
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self.target)
-            ways = [self._pump(reader, back, Way.THERE), self._pump(there, writer, Way.BACK)]
+            port = writer.get_extra_info("peername")[1]
+            ways = [self._pump(reader, back, Way.THERE, port), self._pump(there, writer, Way.BACK, port)]
             running = [asyncio.ensure_future(way) for way in ways]
             try:
                 await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
@@ -98,15 +102,18 @@ class Link:
                 if end is not None:
                     end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way, port: int) -> None:
         direction = self._ways[way]
         while data := await reader.read(65_536):
             if direction.delay:
                 await let_time_pass(direction.delay)
             if not direction.open.is_set():
                 data = await self._held_back(reader, direction, data)
+            passed = self.watcher(way, data, port) if self.watcher is not None else None
             writer.write(data)
             await writer.drain()
+            if passed is not None:
+                passed()
         writer.write_eof()
 
     async def _held_back(self, reader: asyncio.StreamReader, direction: _Direction, data: bytes) -> bytes:

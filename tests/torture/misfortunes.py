@@ -1,48 +1,21 @@
-"""What goes wrong, and when: a script that follows from a seed.
-
-Every kind has a weight. Kinds that cost a renewal of the session are limited: Tradovate allows fifteen an hour.
-"""
+"""What goes wrong, but for kills and freezes: each misfortune of the script happens beside those that are under way."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.wrong_clocks import WrongClock
+from tests.support.waiting import let_time_pass
+from tests.torture.blows import Blows
 from tests.torture.links import Way
-from tests.torture.system import LOCKED, LOCKOUT, Member, System
-
-KINDS: Mapping[str, int] = {
-    "kill": 30,
-    "freeze": 12,
-    "stop": 5,
-    "wrong clock": 3,
-    "broker restart": 2,
-    "broker killed": 2,
-    "database crash": 3,
-    "link cut": 8,
-    "link slow": 5,
-    "link reset": 5,
-    "partner status": 8,
-    "partner cut": 6,
-    "partner late": 5,
-    "partner garbled": 4,
-    "partner slow": 4,
-    "partner refuses a batch": 3,
-    "ticket": 4,
-    "sockets dropped": 4,
-    "session lost": 3,
-    "lock-out": 2,
-    "moved": 2,
-}
-
-RENEWING = frozenset({"session lost", "lock-out", "moved"})
-MOST_RENEWALS = 7
-"""In one run: each may take a renewal by each of two kinds of process, of twelve an hour."""
+from tests.torture.script import CLOCKS, Blow, Misfortune
+from tests.torture.system import LOCKED, LOCKOUT, System
 
 WRITES = (
     "/user/createEvaluationUsers",
@@ -57,55 +30,24 @@ WRITES = (
 )
 """Operations that a fault of the partner may concern; `*` is every call."""
 
-CLOCKS = (-86_400.0, -3_600.0, -40.0, 40.0, 3_600.0, 86_400.0)
-"""Seconds by which a clock is wrong."""
-
-
-@dataclass(frozen=True)
-class Misfortune:
-    """`at`: seconds after the start. `dice`: decides what remains open, the same in each run of a seed."""
-
-    at: float
-    kind: str
-    dice: int
-
-
-def script(seed: int, seconds: float, every: float, weights: Mapping[str, int] = KINDS) -> list[Misfortune]:
-    """The misfortunes of a run; one about each `every` seconds."""
-    dice = random.Random(seed)
-    found: list[Misfortune] = []
-    at, renewals = 1.0, 0
-    while at < seconds:
-        kind = dice.choices(list(weights), list(weights.values()))[0]
-        if kind in RENEWING:
-            renewals += 1
-        if kind not in RENEWING or renewals <= MOST_RENEWALS:
-            found.append(Misfortune(at, kind, dice.getrandbits(32)))
-        at += dice.uniform(0.2, 1.8) * every
-    return found
-
 
 @dataclass
 class Fate:
-    """Lets misfortunes happen. `clocks`: wrong clocks of the members, where libfaketime is installed."""
+    """Lets misfortunes happen."""
 
     system: System
-    clocks: Mapping[int, WrongClock]
+    blows: Blows
     happened: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """What happened, by kind, but for kills and freezes."""
     calm: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once nothing may go wrong any more: what lasts ends at once."""
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
-    _careful: bool = False
-    """A lock-out is being received: the process that receives it must live to write it down. `worker/README.md` says
-    what happens otherwise.
-    """
 
     def begin(self, what: Misfortune) -> None:
         """Lets it happen, beside the others that are under way."""
         dice = random.Random(what.dice)
         ways: Mapping[str, Callable[[random.Random], Awaitable[str]]] = {
-            "kill": self._kill,
-            "freeze": self._freeze,
             "stop": self._stop,
             "wrong clock": self._wrong_clock,
             "broker restart": self._broker_restart,
@@ -128,12 +70,26 @@ class Fate:
         }
 
         async def happen() -> None:
-            if self._careful and what.kind in ("kill", "freeze", "stop", "database crash", "link cut", "lock-out"):
+            if self.blows.careful and what.kind in ("stop", "database crash", "link cut", "lock-out"):
                 return
+            self.counts[what.kind] += 1
             what_happened = await ways[what.kind](dice)
             self.happened.append(f"{what.at:6.1f} s  {what.kind}: {what_happened}")
 
-        task = asyncio.create_task(happen())
+        self._begin(happen())
+
+    def strike(self, blow: Blow) -> None:
+        """Lets a member be hit, as soon as the moment comes."""
+
+        async def happen() -> None:
+            what_happened = await self.blows.strike(blow, self.calm)
+            if what_happened:
+                self.happened.append(f"{blow.at:6.1f} s  {what_happened}")
+
+        self._begin(happen())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._ended)
 
@@ -154,46 +110,12 @@ class Fate:
         except TimeoutError:
             return
 
-    def _member(self, dice: random.Random) -> Member | None:
-        able = [
-            each
-            for each in self.system.members
-            if each.process is not None and each.process.returncode is None and not each.frozen and not each.stopping
-        ]
-        return dice.choice(able) if able else None
-
-    async def _kill(self, dice: random.Random) -> str:
-        member = self._member(dice)
-        if member is None or member.process is None:
-            return "nobody was there"
-        member.process.kill()
-        self.system.kills += 1
-        self.system.keep_log(member)
-        if dice.random() < 0.2 and member.number in self.clocks:
-            clock = self.clocks[member.number]
-            clock.set(dice.choice(CLOCKS))
-            member.clock = clock
-        self.system.start_member(member)
-        return member.name
-
-    async def _freeze(self, dice: random.Random) -> str:
-        member = self._member(dice)
-        if member is None or member.process is None:
-            return "nobody was there"
-        process, seconds = member.process, dice.uniform(2.0, 16.0)  # a lease lasts about seven
-        process.freeze()
-        member.frozen = True
-        self.system.freezes += 1
-        await self._lasts(seconds)
-        if member.process is process:
-            process.thaw()
-            member.frozen = False
-        return f"{member.name} for {seconds:.1f} s"
-
     async def _stop(self, dice: random.Random) -> str:
-        member = self._member(dice)
-        if member is None or member.process is None:
+        able = [each for each in self.system.members if each.able]
+        if not able:
             return "nobody was there"
+        member = dice.choice(able)
+        assert member.process is not None
         member.stopping = True
         member.process.signal(signal.SIGTERM)
         return member.name
@@ -322,11 +244,16 @@ class Fate:
         return "sessions closed from outside"
 
     async def _lockout(self, _dice: random.Random) -> str:
-        self._careful = True
+        # The process that receives it must live to write it down: `worker/README.md` says what happens otherwise.
+        if await self.system.locked_out():
+            return "it was one already"
+        self.blows.careful = True
         self.system.control.lockout(LOCKED)
-        await self._lasts(LOCKOUT + 2)
-        self._careful = False
-        return f"{LOCKED:.1f} s"
+        began = time.monotonic()
+        while time.monotonic() - began < LOCKOUT + 2 and not self.calm.is_set() and not await self.system.locked_out():
+            await let_time_pass(0.05)
+        self.blows.careful = False
+        return f"{LOCKED:.1f} s, known after {time.monotonic() - began:.1f} s"
 
     async def _moved(self, dice: random.Random) -> str:
         domain = dice.choice(["live", "demo"])

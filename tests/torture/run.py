@@ -6,20 +6,22 @@ import asyncio
 import random
 import sys
 import time
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tests.support.processes import worker
 from tests.support.waiting import eventually, let_time_pass
 from tests.support.wrong_clocks import WrongClock
+from tests.torture.blows import Blows
 from tests.torture.broken import BREAKS
-from tests.torture.misfortunes import KINDS, Fate, script
+from tests.torture.misfortunes import Fate
 from tests.torture.oracle import REVOKED_WITHIN, Breach, early, judge, private
+from tests.torture.report import Report, ReportFile
+from tests.torture.script import KINDS, blows, script
 from tests.torture.shop import Shop
-from tests.torture.system import LOCKED, MEMBERS, System, system
+from tests.torture.system import LOCKED, System, system
 from worker.kafka.topics import INPUT_TOPICS
 from worker.sandbox import SandboxConfig
 
@@ -43,6 +45,12 @@ CALM_WHEN_BROKEN = 40.0
 LOOK_EVERY = 3.0
 """Seconds between two looks of the oracle at a program that is broken on purpose: the first breach ends the run."""
 
+SHORT_WAITS = 75.0
+"""Seconds before the end from which no event is sent whose flow takes a minute where nothing is wrong."""
+
+PARTNER_MS = (20.0, 100.0, 300.0)
+"""How long the partner takes for a call."""
+
 SWITCHES: Mapping[str, tuple[Any, ...]] = {
     "account_names_unique": (True, False),
     "permission_with_account": (True, False),
@@ -63,117 +71,111 @@ SWITCHES: Mapping[str, tuple[Any, ...]] = {
 """What the vendor leaves open: each run has one answer to each."""
 
 
-@dataclass
-class Report:
-    """What came of one run, or of several."""
+@dataclass(frozen=True)
+class Plan:
+    """A run follows from it. `seconds` of trouble; `every` so many seconds a misfortune, `blows` kills and freezes a
+    second, `rate` events a second, each on the average; `broken`: the name of a break, or empty.
+    """
 
-    runs: int = 0
-    seconds: float = 0.0
-    events: int = 0
-    misfortunes: int = 0
-    kills: int = 0
-    freezes: int = 0
-    calls: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    breaches: list[Breach] = field(default_factory=list)
+    seed: int
+    seconds: float
+    every: float
+    blows: float
+    rate: float
+    broken: str = ""
 
-    def add(self, other: Report) -> None:
-        """Adds another one."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
-
-    def lines(self) -> list[str]:
-        """For people."""
-        statuses = ", ".join(f"{status} {count}" for status, count in sorted(self.outcomes.items()))
-        return [
-            f"runs          {self.runs}, {self.seconds:.0f} s",
-            f"misfortunes   {self.misfortunes}, of which {self.kills} kills and {self.freezes} freezes",
-            f"events        {self.events}: {statuses}",
-            f"calls         {self.calls}",
-            f"breaches      {len(self.breaches)}",
-        ]
+    @property
+    def command(self) -> str:
+        """What repeats the run."""
+        given = f"--seed {self.seed} --seconds {self.seconds:g} --every {self.every:g} --blows {self.blows:g}"
+        broken = f" --break {self.broken}" if self.broken else ""
+        return f'make torture ARGS="{given} --rate {self.rate:g}{broken}"'
 
 
-async def torture(
-    seed: int,
-    seconds: float,
-    *,
-    every: float,
-    rate: float,
-    broken: str,
-    folder: Path,
-    verbose: bool,
-) -> Report:
-    """Runs a seed. Breaches are printed with their timelines while the system is still there."""
-    dice = random.Random(seed)
+async def torture(plan: Plan, clocks: Mapping[int, WrongClock], file: ReportFile, *, verbose: bool) -> Report:
+    """Runs it. Breaches are printed with their timelines while the system is still there."""
+    dice = random.Random(plan.seed)
     chosen: dict[str, Any] = {name: dice.choice(answers) for name, answers in SWITCHES.items()}
-    chosen |= {"review_step_seconds": 5.0, "partner_ms": 20.0, "lockout_seconds": LOCKED}
-    settings: Mapping[str, str] = {}
-    if broken in BREAKS:
-        chosen |= BREAKS[broken].switches
-        settings, every = BREAKS[broken].settings, min(every, BREAKS[broken].every)
-    config = SandboxConfig(**chosen)
+    chosen |= {"review_step_seconds": 5.0, "partner_ms": dice.choice(PARTNER_MS), "lockout_seconds": LOCKED}
+    # Where no host that the members know takes a login, no program could find the new one.
+    chosen |= {"login_anywhere": True}
+    broken = BREAKS.get(plan.broken)
+    if broken is not None:
+        chosen |= broken.switches
     began = time.monotonic()
-    async with system(config, broken, INPUT_TOPICS, settings) as made:
-        report_line = say if verbose else (lambda _line: None)
-        report_line(f"seed {seed}: ready after {time.monotonic() - began:.0f} s; {chosen}")
-        shop = Shop(made, random.Random(seed + 1_000_000), rate, waits_long=not broken)
+    settings = broken.settings if broken is not None else {}
+    async with system(SandboxConfig(**chosen), plan.broken, INPUT_TOPICS, settings) as made:
+        if verbose:
+            say(f"seed {plan.seed}: ready after {time.monotonic() - began:.0f} s; {chosen}")
+        shop = Shop(made, random.Random(plan.seed + 1_000_000), plan.rate)
         await shop.start()
-        fate = Fate(made, _clocks(folder))
-        breaches = await _trouble(made, shop, fate, seed, seconds, every)
-        report_line("\n".join(fate.happened))
+        fate = Fate(made, Blows(made, clocks))
+
+        def report(breaches: list[Breach]) -> Report:
+            return Report(
+                seeds=[plan.seed],
+                seconds=time.monotonic() - began,
+                kills=Counter({moment.value: count for moment, count in fate.blows.kills.items()}),
+                freezes=Counter({moment.value: count for moment, count in fate.blows.freezes.items()}),
+                long_freezes=fate.blows.long_freezes,
+                others=fate.counts,
+                events=len(shop.sent) + len(shop.signatures),
+                outcomes=Counter(each["status"] for each in made.listener.outcomes),
+                calls=made.partner.sandbox.core.calls.total,
+                breaches=breaches,
+            )
+
+        breaches = await _trouble(made, shop, fate, plan, lambda: file.note(report([])))
+        if verbose:
+            say("\n".join(fate.happened))
+            say(f"nobody was there for {fate.blows.missed} kills and freezes")
         if not breaches:
             breaches = await _calm(made, shop)
             breaches += judge(made, shop)
             pages = [(f"the metrics of {each.name}", await made.page(each, "metrics")) for each in made.members]
             breaches += await private(made, shop, pages)
         await shop.stop()
-        await _print(made, breaches, f"--seed {seed} --seconds {seconds:g} --every {every:g} --rate {rate:g}", broken)
-        return Report(
-            runs=1,
-            seconds=time.monotonic() - began,
-            events=len(shop.sent) + len(shop.signatures),
-            misfortunes=len(fate.happened),
-            kills=made.kills,
-            freezes=made.freezes,
-            calls=made.partner.sandbox.core.calls.total,
-            outcomes=Counter(each["status"] for each in made.listener.outcomes),
-            breaches=breaches,
-        )
+        await _print(made, breaches, plan)
+        return report(breaches)
 
 
-def _clocks(folder: Path) -> Mapping[int, WrongClock]:
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-    if not found:
-        say("No libfaketime (Debian: apt-get install faketime): no clock will be wrong.")
-        return {}
-    clocks = {number: WrongClock(found[0], folder / f"clock{number}") for number in range(1, len(MEMBERS) + 1)}
-    for clock in clocks.values():
-        clock.set(0)
-    return clocks
-
-
-async def _trouble(made: System, shop: Shop, fate: Fate, seed: int, seconds: float, every: float) -> list[Breach]:
-    """The shop sends while the script goes by. Returns what was found early, of a program that is broken on purpose."""
-    weights = {**KINDS, **(BREAKS[made.broken].weights if made.broken in BREAKS else {})}
-    waiting = script(seed, seconds, every, weights)
+async def _trouble(made: System, shop: Shop, fate: Fate, plan: Plan, note: Callable[[], None]) -> list[Breach]:
+    """The shop sends while the scripts go by. Returns what was found early, of a program that is broken on purpose."""
+    weights = {**KINDS, **(BREAKS[plan.broken].weights if plan.broken in BREAKS else {})}
+    others = deque(script(plan.seed, plan.seconds, plan.every, weights))
+    hits = deque(blows(plan.seed, plan.seconds, plan.blows))
     began = time.monotonic()
-    next_event, next_look = 0.0, LOOK_EVERY
-    while (now := time.monotonic() - began) < seconds:
-        while waiting and waiting[0].at <= now:
-            fate.begin(waiting.pop(0))
-        if now >= next_event and made.broker_up:
-            await asyncio.wait({asyncio.create_task(shop.send_one())}, timeout=2)
-            next_event = max(next_event + 1 / shop.rate, now - 2)
+    next_look = LOOK_EVERY
+    breaches: list[Breach] = []
+    selling = asyncio.create_task(_sell(made, shop, plan, began))
+    while (now := time.monotonic() - began) < plan.seconds:
+        while others and others[0].at <= now:
+            fate.begin(others.popleft())
+        while hits and hits[0].at <= now:
+            fate.strike(hits.popleft())
         made.revive()
-        if made.broken and now >= next_look:
+        note()
+        if plan.broken and now >= next_look:
             next_look = now + LOOK_EVERY
             if breaches := list(early(made, shop)):
-                await fate.end()
-                return breaches
-        await let_time_pass(0.01)
+                break
+        await let_time_pass(0.005)
+    shop.closed = True
     await fate.end()
-    return []
+    await made.start_broker()  # the shop's last event has to get there
+    await selling
+    return breaches
+
+
+async def _sell(made: System, shop: Shop, plan: Plan, began: float) -> None:
+    """Sends events at a steady rate; what could not be sent while the broker was away is not made up for."""
+    next_event = 0.0
+    while (now := time.monotonic() - began) < plan.seconds and not shop.closed:
+        if now >= next_event and made.broker_up:
+            shop.waits_long = not plan.broken and plan.seconds - now > SHORT_WAITS
+            await shop.send_one()
+            next_event = max(next_event + 1 / shop.rate, now - 2)
+        await let_time_pass(0.005)
 
 
 async def _calm(made: System, shop: Shop) -> list[Breach]:
@@ -220,14 +222,16 @@ async def _calm(made: System, shop: Shop) -> list[Breach]:
 MOST_TIMELINES = 5
 
 
-async def _print(made: System, breaches: list[Breach], arguments: str, broken: str) -> None:
+async def _print(made: System, breaches: list[Breach], plan: Plan) -> None:
     """Each breach with the timeline of its key, and the command that repeats the run."""
-    again = f"python -m tests.torture {arguments}{f' --break {broken}' if broken else ''}"
-    for number, breach in enumerate(breaches):
-        say(f"\nBREACH  {breach.promise}: {breach.what}\n  again: {again}")
-        if breach.key is not None and number < MOST_TIMELINES and not broken:
-            env = {**made.env, "DATABASE_URL": made.database_url}
-            env["KAFKA_BOOTSTRAP_SERVERS"] = made.broker.bootstrap_servers
-            with worker("flows", "show", breach.key, env=env) as shown:
-                await eventually(lambda: shown.returncode is not None, 30)
-                say(shown.stdout or shown.stderr)
+    timelines = 0
+    for breach in breaches:
+        say(f"\nBREACH  seed {plan.seed}  {breach.promise}: {breach.what}\n  again: {plan.command}")
+        if breach.key is None or timelines >= MOST_TIMELINES or plan.broken:
+            continue
+        timelines += 1
+        env = {**made.env, "DATABASE_URL": made.database_url}
+        env["KAFKA_BOOTSTRAP_SERVERS"] = made.broker.bootstrap_servers
+        with worker("flows", "show", breach.key, env=env) as shown:
+            await eventually(lambda: shown.returncode is not None, 30)
+            say(shown.stdout or shown.stderr)

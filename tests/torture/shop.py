@@ -77,6 +77,8 @@ class Shop:
     rate: float
     waits_long: bool = True
     """Whether it sends events whose flows take a minute even where nothing is wrong."""
+    closed: bool = False
+    """Whether it sends no more."""
     sent: dict[str, Sent] = field(default_factory=dict)
     reused: int = 0
     secrets: set[str] = field(default_factory=set)

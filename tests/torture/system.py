@@ -48,6 +48,7 @@ come five seconds later, and at Tradovate that is little beside an hour.
 """
 
 SETTINGS = {
+    "KAFKA_SESSION_TIMEOUT_SECONDS": "2",
     "TRADOVATE_HOURLY_BUDGET": "4500",
     "TRADOVATE_MINUTE_BUDGET": "600",
     "TRADOVATE_TIMEOUT_SECONDS": f"{TIMEOUT:g}",
@@ -75,6 +76,9 @@ class Member:
     process: Process | None = None
     frozen: bool = False
     stopping: bool = False
+    killed: bool = False
+    down_until: float = 0.0
+    """By the monotonic clock: it is not started before."""
     logs: list[str] = field(default_factory=list)
     """What processes said that have ended."""
 
@@ -82,6 +86,11 @@ class Member:
     def name(self) -> str:
         """As in the report."""
         return f"{self.kind} {self.number}"
+
+    @property
+    def able(self) -> bool:
+        """Whether it runs, and nothing has been done to it."""
+        return _runs(self) and not (self.frozen or self.stopping or self.killed)
 
     @property
     def said(self) -> str:
@@ -110,8 +119,6 @@ class System:
     broker_up: bool = True
     ended_by_itself: list[str] = field(default_factory=list)
     """Members whose process ended with nobody having asked for it."""
-    kills: int = 0
-    freezes: int = 0
 
     @property
     def database_url(self) -> str:
@@ -133,7 +140,8 @@ class System:
             **(member.clock.env if member.clock is not None else {}),
         }
         command = [sys.executable, "-m", "tests.torture.program", member.kind, *([self.broken] if self.broken else [])]
-        member.process, member.frozen, member.stopping = Process(command, env), False, False
+        member.process = Process(command, env)
+        member.frozen = member.stopping = member.killed = False
 
     def keep_log(self, member: Member) -> None:
         """Keeps what its process said, which has ended."""
@@ -147,12 +155,20 @@ class System:
         for member in self.members:
             if member.process is not None and member.process.returncode is not None:
                 # A process that has just begun does not handle SIGTERM yet.
-                if not member.stopping or member.process.returncode not in (0, -signal.SIGTERM):
+                asked = member.stopping and member.process.returncode in (0, -signal.SIGTERM)
+                if not asked and not (member.killed and member.process.returncode == -signal.SIGKILL):
                     said = member.process.stderr[-1500:]
                     self.ended_by_itself.append(f"{member.name}: exit code {member.process.returncode}\n{said}")
                 self.keep_log(member)
-            if member.process is None:
+            if member.process is None and time.monotonic() >= member.down_until:
                 self.start_member(member)
+
+    async def locked_out(self) -> bool:
+        """Whether the members know of a lock-out."""
+        query = "select from hold where scope = 'all' and cleared_at is null and until > clock_timestamp()"
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return bool(await self.rows(query))
+        return False
 
     async def crash_database(self) -> None:
         """The primary dies; the members find only the standby, which is read-only."""
@@ -203,6 +219,7 @@ class System:
                 member.frozen = False
             if member.clock is not None:
                 member.clock.set(0)
+            member.down_until = 0.0
         await self.start_database()
         await self.start_broker()
         await eventually(lambda: not any(member.stopping and _runs(member) for member in self.members), 40)
@@ -262,7 +279,7 @@ async def system(
     """
     if why := why_no_system_postgres():
         raise RuntimeError(why)
-    kafka_links = [Link(free_port()) for _ in MEMBERS]
+    kafka_links = [Link(0, port=free_port()) for _ in MEMBERS]
     broker, ports = _broker(kafka_links)
     primary_port, standby_port = free_port(), free_port()
     # A crash is of the server, not of the machine: what was committed is in the system's cache, fsync or not.

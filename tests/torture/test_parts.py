@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from tests.support.waiting import eventually
 from tests.torture.links import Link, Way
-from tests.torture.misfortunes import KINDS, MOST_RENEWALS, RENEWING, script
+from tests.torture.moments import Moment, of_database, of_kafka, of_partner
+from tests.torture.script import BRIDGE_MOMENTS, KINDS, MOST_RENEWALS, RENEWING, REPLICA_MOMENTS, blows, script
 
 
 @asynccontextmanager
@@ -101,3 +103,34 @@ def test_a_script_follows_from_its_seed() -> None:
     assert set(found) == set(KINDS)
     for seed in range(20):
         assert sum(each.kind in RENEWING for each in script(seed, 180, 0.9)) <= MOST_RENEWALS
+
+
+def test_blows_are_as_dense_as_asked_for() -> None:
+    """Kills and freezes come at their rate, at every moment that a member's work has, and follow from the seed."""
+    assert blows(5, 180, 4) == blows(5, 180, 4) != blows(6, 180, 4)
+    found = [each for seed in range(20) for each in blows(seed, 180, 4)]
+    assert 3.5 < len(found) / (20 * 180) < 4.5
+    assert {each.moment for each in found} == {*REPLICA_MOMENTS, *BRIDGE_MOMENTS}
+    kinds = Counter((each.kind, each.freeze > 0) for each in found)
+    assert min(kinds.values()) > len(found) / 50, kinds
+
+
+@pytest.mark.parametrize(
+    ("moment", "of", "way", "data"),
+    [
+        (Moment.CALL_SENT, of_partner, Way.THERE, b"POST /live/v1/user/createEvaluationUsers HTTP/1.1\r\n"),
+        (Moment.LOOK_UP, of_partner, Way.THERE, b"GET /demo/v1/account/find?name=EVAL1 HTTP/1.1\r\n"),
+        (None, of_partner, Way.THERE, b"POST /live/v1/auth/accesstokenrequest HTTP/1.1\r\n"),
+        (Moment.ANSWERED, of_partner, Way.BACK, b"HTTP/1.1 200 OK\r\n"),
+        (Moment.SIGNAL, of_partner, Way.BACK, b'\x81\x20a[{"e":"props","d":{"entityType":"adminAlertSignal"'),
+        (Moment.TRANSACTION, of_database, Way.THERE, b"Q\x00\x00\x00\x0abegin\x00"),
+        (Moment.COMMIT, of_database, Way.THERE, b"Q\x00\x00\x00\x0bcommit\x00"),
+        (Moment.PUBLISHING, of_kafka, Way.THERE, b"\x00\x00\x01\x00\x00\x00\x00\x07"),
+        (Moment.OFFSETS, of_kafka, Way.THERE, b"\x00\x00\x01\x00\x00\x08\x00\x07"),
+    ],
+)
+def test_moments_are_seen_in_what_passes_a_link(
+    moment: Moment | None, of: Callable[[Way, bytes], Moment | None], way: Way, data: bytes
+) -> None:
+    """A call, a look-up, a transaction and a record that is published are known by their bytes."""
+    assert of(way, data) is moment

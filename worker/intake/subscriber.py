@@ -101,8 +101,8 @@ class Subscriber:
             ack_policy=AckPolicy.MANUAL,
             max_records=MOST_RECORDS,
             max_poll_interval_ms=_NEVER,
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=3_000,
+            session_timeout_ms=int(settings.kafka_session_timeout_seconds * 1_000),
+            heartbeat_interval_ms=int(settings.kafka_session_timeout_seconds * 300),
             rebalance_timeout_ms=30_000,  # above the time a batch takes; the default is the session time-out
             fetch_max_bytes=8 * 1024 * 1024,  # with a backlog, what is fetched ahead is most of a replica's memory
             max_partition_fetch_bytes=1024 * 1024,

@@ -77,6 +77,9 @@ class SandboxConfig:
     """Changes to the values of `apiHosts`, by key: what a login that went wrong may return."""
     wrong_host: Literal["redirect", "404", "405", "421"] = "redirect"
     """Unknown: what a host answers that the organization has left: a 307 with Location, or a status without a body."""
+    login_anywhere: bool = False
+    """Unknown: whether a host that the organization has left still takes logins and renewals (everyone's first login
+    goes to the shared host, observed), and returns where it is now."""
     failed_logins_an_hour: int = 5
     """Wrong passwords in a rolling hour before a captcha penalty (rate limits page)."""
 

@@ -145,11 +145,16 @@ class App:
         sandbox, arrival = self._sandbox, _arrival(scope)
         if not sandbox.places.wrong(request.domain, arrival):
             return None
+        if sandbox.config.login_anywhere and request.path.lower() in _LOGINS:
+            return None
         raw_path, query = scope.get("raw_path", scope["path"].encode()), scope["query_string"]
         target = (raw_path + (b"?" + query if query else b"")).decode("latin-1")
         reply = sandbox.places.answer(sandbox.config, request.domain, arrival, target)
         sandbox.core.misdirected(request, reply.status, sandbox.clock())
         return reply
+
+
+_LOGINS = ("/auth/accesstokenrequest", "/auth/renewaccesstoken")
 
 
 def _arrival(scope: Scope) -> Arrival:
