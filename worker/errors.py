@@ -56,6 +56,7 @@
     ├── Unreadable                  partner/operation.py                 a read was answered with something else
     │   ├── NotPermitted            partner/operation.py                 401 with a good token
     │   └── HostDoubted             partner/operation.py                 a host answers 404 to every read
+    ├── FactsUnreadable             engine/facts.py                      what a flow has learned is not of its type
     ├── DatabaseError               ledger/errors.py                     anything that went wrong at the database
     │   ├── DatabaseUnavailable     ledger/errors.py                     it cannot serve now: wait, then retry
     │   │   └── Again               ledger/errors.py                     a lost race: run the transaction again

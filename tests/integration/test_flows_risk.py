@@ -162,7 +162,7 @@ async def test_limits_that_were_read_long_ago_are_read_again_before_they_are_sen
     old = "created_at - interval '5 minutes'"
     await firm.stage.rows(f"update step set created_at = {old} where operation = 'updateUserAutoLiqs'")  # noqa: S608
     await firm.stage.rows(
-        "update flow set facts = jsonb_set(facts, '{read}', to_jsonb((now() - interval '5 minutes')::text))"
+        "update flow set facts = jsonb_set(facts, '{reading,at}', to_jsonb(now() - interval '5 minutes'))"
     )
     await firm.stage.rows("update hold set cleared_at = now()")
     assert (await firm.ended(changed))["status"] == "succeeded"

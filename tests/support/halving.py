@@ -13,6 +13,7 @@ from uuid import UUID
 from schemas.events import EVENTS
 from worker.backoff import Schedule
 from worker.dispatch.operation_rules import rules_of, sent_steps
+from worker.engine.flows.purchased_facts import PurchasedFacts
 from worker.engine.memory import EMPTY, Memory
 from worker.engine.rows import Claimed, Finish, FlowRow, Later, Move
 from worker.engine.states import StepState
@@ -27,7 +28,8 @@ from worker.results import NotExecuted, Succeeded
 
 EVENT = EVENTS["trader.purchased"].model_validate(EVENTS["trader.purchased"].examples[0])
 NOW = datetime.now(UTC)
-FLOW = FlowRow(UUID(int=1), "trader.purchased", EVENT, "e-1", None, 0, 0, None, "t", None, "1", None, NOW, NOW)
+START = PurchasedFacts()
+FLOW = FlowRow(UUID(int=1), "trader.purchased", EVENT, "e-1", None, 0, 0, None, "t", None, "1", None, NOW, NOW, START)
 ITEM = {"name": "E1", "userId": 1, "templateAccountId": 2}
 SETTLE = 15.0
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
 from schemas.events import EVENTS
-from worker.engine.flows import FLOWS
-from worker.engine.flows.base import DepartureView, Facts, OrderView, Planned, Queue, Rules, Send, TraderView, View
+from worker.engine.facts import Facts, facts_of, stored_facts
+from worker.engine.flows import FLOWS, ORDER_FACTS
+from worker.engine.flows.base import DepartureView, OrderView, Planned, Queue, Rules, Send, TraderView, View
 from worker.results import Result
 
 NOW = datetime(2026, 11, 18, 16, 0, tzinfo=UTC)
@@ -21,9 +22,11 @@ RULES = Rules(account_prefix="EVAL", plan_id=301, entitlement_id=31)
 
 FLOW = uuid.UUID(int=7)
 
+Given = Facts | Mapping[str, Any] | None
+
 
 def order(order_id: str = "100", *, trader: str | None = "t", kind: str = "purchased", **changes: Any) -> OrderView:
-    """An order that succeeded with account 11 and permission 21."""
+    """An order that succeeded with account 11 and permission 21; `facts` as they are stored."""
     given: dict[str, Any] = {
         "flow_id": uuid.UUID(int=8),
         "state": "succeeded",
@@ -35,13 +38,15 @@ def order(order_id: str = "100", *, trader: str | None = "t", kind: str = "purch
         "error_code": None,
         "error_text": None,
     }
-    return OrderView(order_id=order_id, trader_id=trader, kind=kind, **{**given, **changes})
+    given |= changes
+    given["facts"] = facts_of(ORDER_FACTS[kind], given["facts"], order_id)
+    return OrderView(order_id=order_id, trader_id=trader, kind=kind, **given)
 
 
 def view(
     topic: str,
     event: dict[str, Any],
-    facts: Facts | None = None,
+    facts: Given = None,
     *,
     user: int | None = None,
     trader: TraderView | None = None,
@@ -56,14 +61,14 @@ def view(
     queue: Queue | None = None,
     on_live: Iterable[int] = (),
 ) -> View:
-    """The view of a flow of `topic` on `event`, `after` it was accepted at `at`."""
+    """The view of a flow of `topic` on `event`, `after` it was accepted at `at`; `facts`: or as they are stored."""
     model = EVENTS[topic].model_validate_json(orjson.dumps(event))
     shown = trader or TraderView(event.get("traderId"), user)
     frozen = FLOWS[topic].freeze(model, RULES)
     return View(
         FLOW,
         frozen,
-        facts or {},
+        facts if isinstance(facts, Facts) else facts_of(FLOWS[topic].facts, facts or {}, topic),
         shown,
         own,
         known,
@@ -78,16 +83,21 @@ def view(
     )
 
 
-def plan(topic: str, event: dict[str, Any], facts: Facts | None = None, **more: Any) -> Planned:
+def plan(topic: str, event: dict[str, Any], facts: Given = None, **more: Any) -> Planned:
     """What the flow decides."""
     return FLOWS[topic].plan(view(topic, event, facts, **more), RULES)
 
 
-def learn(topic: str, event: dict[str, Any], facts: Facts, operation: str, end: Result, **more: Any) -> Planned:
+def learn(topic: str, event: dict[str, Any], facts: Given, operation: str, end: Result, **more: Any) -> Planned:
     """What the flow decides after a step's end."""
     shown = view(topic, event, facts, **more)
     learned = FLOWS[topic].learn(shown, operation, end)
     return learned if isinstance(learned, Planned) else plan(topic, event, learned, **more)
+
+
+def known(planned: Planned) -> Mapping[str, Any]:
+    """What the flow has learned, as it is stored."""
+    return stored_facts(planned.facts)
 
 
 def sent(planned: Planned) -> Send:

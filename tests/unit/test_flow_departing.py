@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from schemas.outcomes import ErrorCode
 from tests.support.firm import application
-from tests.support.views import NOW, learn, order, plan, sent
-from worker.engine.flows.base import SUCCEEDED, DepartureView, End, Facts, Planned, Wait
+from tests.support.views import NOW, known, learn, order, plan, sent
+from worker.engine.facts import changed
+from worker.engine.flows.base import SUCCEEDED, DepartureView, End, Planned, Wait
 from worker.engine.flows.departing import COMES_BACK, GIVES, DepartureVerdict, verdict
 from worker.partner.operations import OPERATIONS
 from worker.results import Rejected, Succeeded
@@ -23,7 +24,7 @@ LEFT = "trader.left"
 LIVE, DEMO = "cancelEverything", "cancelEverything@demo"
 MINUTE = timedelta(minutes=1)
 
-GIVING: dict[str, tuple[dict[str, Any], Facts]] = {
+GIVING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "trader.purchased": (
         {
             "orderId": "100",
@@ -127,10 +128,10 @@ def test_a_purchase_that_came_before_may_finish_for_a_moment() -> None:
         waiting = plan(LEFT, asked, user=5, known=[unfinished])
         assert isinstance(waiting.decision, Wait)
         assert list(waiting.decision.keys) == ["order:purchased:100"]
-        assert "begun" not in waiting.facts
+        assert "begun" not in known(waiting)
         begun = plan(LEFT, asked, waiting.facts, user=5, known=[unfinished], after=timedelta(seconds=30))
         assert sent(begun).operation == LIVE
-        assert begun.facts["begun"] == (NOW + timedelta(seconds=30)).isoformat()
+        assert known(begun)["begun"] == "2026-11-18T16:00:30Z"
 
 
 def test_a_purchase_that_came_later_is_not_waited_for() -> None:
@@ -144,11 +145,11 @@ def test_a_domain_is_done_when_no_result_is_unknown() -> None:
     """What was sent before and may still take effect is waited for, and the domain is looked at once more."""
     asked = {"userId": 5, "immediate": True}
     planned = learn(LEFT, asked, plan(LEFT, asked).facts, LIVE, Succeeded({}))
-    assert planned.facts["done"] == [LIVE]
+    assert known(planned)["live"]["done"]
     unproven = ["createEvaluationAccounts", "addEntitlementSubscription"]
     planned = learn(LEFT, asked, planned.facts, DEMO, Succeeded({}), unproven=unproven)
     assert isinstance(planned.decision, Wait)
-    assert (planned.facts["done"], planned.decision.until) == ([LIVE], NOW + timedelta(seconds=15))
+    assert ("done" in known(planned)["demo"], planned.decision.until) == (False, NOW + timedelta(seconds=15))
     again = plan(LEFT, asked, planned.facts)
     assert (sent(again).operation, sent(again).look_first) == (DEMO, True)
     assert learn(LEFT, asked, again.facts, DEMO, Succeeded({})).decision == SUCCEEDED
@@ -160,7 +161,7 @@ def test_a_result_that_is_unknown_on_one_domain_does_not_keep_the_other() -> Non
     unproven = ["createEvaluationAccounts"]
     first = plan(LEFT, asked, unproven=unproven)
     planned = learn(LEFT, asked, first.facts, LIVE, Succeeded({}), unproven=unproven)
-    assert planned.facts["done"] == [LIVE]
+    assert known(planned)["live"]["done"]
     assert sent(planned).operation == DEMO
 
 
@@ -168,9 +169,9 @@ def test_a_trader_who_is_seen_later_was_overtaken() -> None:
     """What makes the trader known came before the departure, in whatever order the topics were read."""
     asked = {"traderId": "t", "immediate": True}
     waiting = plan(LEFT, asked)
-    assert "since" not in waiting.facts
+    assert "since" not in known(waiting)
     seen = plan(LEFT, asked, waiting.facts, user=5, after=MINUTE)
-    assert seen.facts["since"] == (NOW + MINUTE).isoformat()
+    assert known(seen)["since"] == "2026-11-18T16:01:00Z"
 
 
 def test_a_retry_keeps_what_is_done() -> None:
@@ -179,5 +180,5 @@ def test_a_retry_keeps_what_is_done() -> None:
     planned = learn(LEFT, asked, plan(LEFT, asked).facts, LIVE, Succeeded({}))
     ended = learn(LEFT, asked, planned.facts, DEMO, Rejected("no"))
     assert end_of(ended).error_code is ErrorCode.REJECTED
-    again = plan(LEFT, asked, {**ended.facts, "ended": True}, after=MINUTE)
-    assert (sent(again).operation, again.facts["since"]) == (DEMO, NOW.isoformat())
+    again = plan(LEFT, asked, changed(ended.facts, ended=True), after=MINUTE)
+    assert (sent(again).operation, known(again)["since"]) == (DEMO, "2026-11-18T16:00:00Z")

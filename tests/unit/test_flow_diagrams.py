@@ -16,8 +16,9 @@ import pytest
 
 from schemas.events import EVENTS
 from tests.support.firm import application
-from tests.support.views import NOW, order, view
+from tests.support.views import NOW, known, order, view
 from tests.support.views import RULES as DEFAULTS
+from worker.engine.facts import stored_facts
 from worker.engine.flows import FLOWS
 from worker.engine.flows.base import DepartureView, End, Planned, Queue, Send, TurnView, View, Wait
 from worker.engine.flows.departing import GIVES
@@ -39,7 +40,7 @@ DOUBT = Unknown("who knows")
 DONE = Succeeded({})
 NOTHING = Succeeded({"found": [], "accounts": []})
 NAMED = frozenset({"trader.failed"})
-"""Flows that name their states (fact `state`). They are drawn with planning as a node, through which each plan goes."""
+"""Flows that name their states (fact `situation`). Drawn with planning as a node, through which each plan goes."""
 
 FORGOTTEN = (
     "polls",
@@ -151,14 +152,14 @@ def situations(topic: str, event: dict[str, Any], facts: Mapping[str, Any]) -> I
     ]
     users = (5,) if topic in ("trader.failed", "account.reset") or topic in IN_TURN else (None, 5)
     if topic in IN_TURN:
-        for known, after in product(orders, (timedelta(0), timedelta(days=2))):
+        for there, after in product(orders, (timedelta(0), timedelta(days=2))):
             for queue in queues(IN_TURN[topic], facts):
-                yield view(topic, event, facts, user=5, known=known, after=after, queue=queue)
+                yield view(topic, event, facts, user=5, known=there, after=after, queue=queue)
         return
     for user, after in product(users, (timedelta(0), timedelta(days=2))):
-        for known in [()] if own else orders:
+        for there in [()] if own else orders:
             for other in others if own and not facts else [None]:
-                yield view(topic, event, facts, user=user, known=known, own=other, after=after)
+                yield view(topic, event, facts, user=user, known=there, own=other, after=after)
         for departure in DEPARTURES:
             yield view(topic, event, facts, user=user, after=after, departures=[departure], unproven=GIVES)
 
@@ -169,7 +170,7 @@ IN_TURN = {"risk.changed": "limits", "account.locked": "action", "account.unlock
 
 def queues(subject: str, facts: Mapping[str, Any]) -> Iterator[Queue]:
     """It is the event's turn, or another event is before it, or has been executed although it came later."""
-    if facts.keys() & {"read", "answered", "rounds", "tries", "shown"}:
+    if facts.keys() & {"reading", "answered", "rounds", "tries", "shown"}:
         yield Queue(5, subject, begun=True)
         if subject == "action":
             yield Queue(5, subject, begun=True, ousted=True)
@@ -190,7 +191,7 @@ def node(topic: str, planned: Planned) -> str:
     """The state: by the flow's own name if it has one, else by the step's operation."""
     match planned.decision:
         case Send() | Wait() if topic in NAMED:
-            return str(planned.facts["state"])
+            return str(known(planned)["situation"]["state"])
         case Send(operation=operation):
             return operation.replace("@", "_")
         case Wait():
@@ -207,7 +208,7 @@ def moves(topic: str) -> set[tuple[str, str]]:
     def reach(origin: str, event: dict[str, Any], planned: Planned, *, by_plan: bool = True) -> None:
         state = node(topic, planned)
         made.update([(origin, "planning"), ("planning", state)] if by_plan and topic in NAMED else [(origin, state)])
-        key = (state, {name: planned.facts[name] for name in planned.facts if name not in FORGOTTEN})
+        key = (state, {name: value for name, value in known(planned).items() if name not in FORGOTTEN})
         once = orjson.dumps([key, event], option=orjson.OPT_SORT_KEYS)
         if once not in seen and not isinstance(planned.decision, End):
             seen.add(once)
@@ -219,17 +220,17 @@ def moves(topic: str) -> set[tuple[str, str]]:
     while ahead:
         origin, event, planned = ahead.pop()
         if isinstance(planned.decision, Wait):
-            for shown in situations(topic, event, planned.facts):
+            for shown in situations(topic, event, known(planned)):
                 reach(origin, event, flow.plan(shown, RULES))
             continue
         assert isinstance(planned.decision, Send)
         for end in ends(planned.decision.operation):
-            for shown in situations(topic, event, planned.facts):
+            for shown in situations(topic, event, known(planned)):
                 learned = flow.learn(shown, planned.decision.operation, end)
                 if isinstance(learned, Planned):
                     reach(origin, event, learned, by_plan=False)
                     continue
-                for later in situations(topic, event, learned):
+                for later in situations(topic, event, stored_facts(learned)):
                     reach(origin, event, flow.plan(later, RULES))
     return made
 

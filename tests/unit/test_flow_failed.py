@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from schemas.outcomes import ErrorCode
-from tests.support.views import NOW, learn, order, plan, sent, view
+from tests.support.views import NOW, known, learn, order, plan, sent, view
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import SUCCEEDED, End, Planned, Wait
+from worker.engine.flows.base import SUCCEEDED, End, Planned, Send, Wait
 from worker.results import NotExecuted, Rejected, Succeeded
 
 TOPIC = "trader.failed"
@@ -40,9 +40,9 @@ def test_what_the_ledger_knows_goes_without_a_look() -> None:
     """The order's permission is revoked by the first call; the rest of its account is looked for after that."""
     asked = event(orderId="100")
     first = plan(TOPIC, asked, known=[order()])
-    assert (sent(first).operation, first.facts["revoking"]) == (REVOKE, [21])
+    assert (sent(first).operation, known(first)["situation"]["permissionIds"]) == (REVOKE, [21])
     after = learn(TOPIC, asked, first.facts, REVOKE, Succeeded({}), known=[order()])
-    assert (sent(after).operation, after.facts["looking"]["accounts"]) == (FIND, [11])
+    assert (sent(after).operation, known(after)["situation"]["accountIds"]) == (FIND, [11])
 
 
 def test_a_purchase_under_way_is_waited_for() -> None:
@@ -61,7 +61,7 @@ def test_an_unknown_order_is_looked_for_by_its_name_and_then_waited_for() -> Non
     """At once by the name that follows from it, then for UNKNOWN_WAIT_SECONDS, then it is not found."""
     asked = event(orderId="100")
     first = plan(TOPIC, asked)
-    assert first.facts["looking"] == {"accounts": [], "ids": [], "name": "EVAL100"}
+    assert known(first)["situation"] == {"state": "looking_up", "name": "EVAL100"}
     nothing = learn(TOPIC, asked, first.facts, FIND, found())
     waiting = read(nothing, asked)
     assert isinstance(waiting.decision, Wait)
@@ -77,10 +77,10 @@ def test_every_permission_of_an_own_account_is_revoked_for_each_user() -> None:
     answer = found([21, 5, 11, "Accepted"], [22, 6, 11, "Accepted"], accounts=(11,))
     own = learn(TOPIC, asked, looked.facts, FIND, answer, known=[order(permission_id=None)])
     revoking = read(own, asked, known=[order(permission_id=None)], owners={6: "other"})
-    assert revoking.facts["revoking"] == [21, 22]
+    assert known(revoking)["situation"]["permissionIds"] == [21, 22]
     unknown = learn(TOPIC, asked, plan(TOPIC, asked).facts, FIND, answer)
     revoking = read(unknown, asked, owners={6: "other"})
-    assert revoking.facts["revoking"] == [21]
+    assert known(revoking)["situation"]["permissionIds"] == [21]
     rest = learn(TOPIC, asked, revoking.facts, REVOKE, Succeeded({}), owners={6: "other"})
     assert ended(rest).error_code is ErrorCode.CONFLICT
     assert "22" in (ended(rest).error_text or "")
@@ -100,7 +100,7 @@ def test_already_revoked_is_done() -> None:
     looked = learn(TOPIC, asked, plan(TOPIC, asked).facts, FIND, found([31, 5, 11, "Revoked"]))
     done = read(looked, asked)
     assert done.decision == SUCCEEDED
-    assert (done.facts["tradingPermissionIds"], done.facts["tradingPermissionId"]) == ([31], 31)
+    assert (known(done)["tradingPermissionIds"], known(done)["tradingPermissionId"]) == ([31], 31)
 
 
 def test_a_refusal_of_several_is_asked_one_by_one() -> None:
@@ -108,21 +108,25 @@ def test_a_refusal_of_several_is_asked_one_by_one() -> None:
     asked = event(tradingPermissionIds=[31, 32])
     rows = [[31, 5, 11, "Accepted"], [32, 5, 12, "Accepted"]]
     both = read(learn(TOPIC, asked, plan(TOPIC, asked).facts, FIND, found(*rows)), asked)
-    assert (both.facts["revoking"], sent(both).weight) == ([31, 32], 2)
+    assert (known(both)["situation"]["permissionIds"], sent(both).weight) == ([31, 32], 2)
     one = learn(TOPIC, asked, both.facts, REVOKE, Rejected("no"))
-    assert one.facts["revoking"] == [31]
+    assert known(one)["situation"]["permissionIds"] == [31]
     other = learn(TOPIC, asked, one.facts, REVOKE, Rejected("no"))
-    assert other.facts["revoking"] == [32]
+    assert known(other)["situation"]["permissionIds"] == [32]
     end = learn(TOPIC, asked, other.facts, REVOKE, Succeeded({}))
     assert (ended(end).error_code, ended(end).error_text) == (ErrorCode.REJECTED, "Permission 31: no")
-    assert end.facts["tradingPermissionIds"] == [32]
+    assert known(end)["tradingPermissionIds"] == [32]
 
 
 def test_a_retry_forgets_what_went_wrong_and_keeps_what_is_revoked() -> None:
     """An operator's retry looks again for what was refused or missing."""
     asked = event(tradingPermissionIds=[31, 32])
-    again = plan(TOPIC, asked, {"tradingPermissionIds": [31], "refused": {"32": ["rejected", "no"]}, "ended": True})
-    assert again.facts["looking"]["ids"] == [32]
+    again = plan(
+        TOPIC,
+        asked,
+        {"tradingPermissionIds": [31], "refused": {"32": {"code": "rejected", "text": "no"}}, "ended": True},
+    )
+    assert known(again)["situation"]["permissionIds"] == [32]
 
 
 def test_a_thousand_permissions_leave_room_for_others() -> None:
@@ -146,15 +150,15 @@ def test_what_fails_together_is_revoked_one_by_one_and_what_fails_alone_comes_la
     asked = event(tradingPermissionIds=[31, 32, 33])
     rows = [[each, 5, each, "Approved"] for each in (31, 32, 33)]
     looked = read(learn_found(asked, *rows), asked)
-    assert looked.facts["revoking"] == [31, 32, 33]
+    assert known(looked)["situation"]["permissionIds"] == [31, 32, 33]
     fails, tried = NotExecuted("no result", divide=True), []
     planned = learn(TOPIC, asked, looked.facts, REVOKE, fails)
-    while "revoking" in planned.facts:
-        (one,) = planned.facts["revoking"]
-        tried.append((one, planned.facts["others"]))
-        last = one == 31 and not planned.facts["others"]
+    while isinstance(planned.decision, Send):
+        (one,) = known(planned)["situation"]["permissionIds"]
+        tried.append((one, known(planned)["situation"].get("othersWait", False)))
+        last = one == 31 and not known(planned)["situation"].get("othersWait", False)
         end = NotExecuted("no result") if last else fails if one == 31 else Succeeded({})
         planned = learn(TOPIC, asked, planned.facts, REVOKE, end)
     assert tried == [(31, True), (32, True), (33, True), (31, False)]
     assert ended(planned).error_code is ErrorCode.GAVE_UP
-    assert planned.facts["tradingPermissionIds"] == [32, 33]
+    assert known(planned)["tradingPermissionIds"] == [32, 33]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.chicago import CHICAGO
-from tests.support.views import learn, plan
+from tests.support.views import known, learn, plan
+from worker.engine.facts import changed
 from worker.engine.flows.base import Wait
 from worker.engine.flows.days import day_end, departure_due, renewal_after
 from worker.results import Succeeded
@@ -98,11 +99,11 @@ def test_what_is_done_after_the_renewal_is_said(done: str, warned: bool) -> None
     after = chicago(f"2026-11-30T{done}") - came
     planned = plan(LEFT, asked, at=came)
     planned = learn(LEFT, asked, planned.facts, LIVE, Succeeded({}), at=came, after=after)
-    assert [("30 November 2026" in each) for each in planned.facts.get("warnings", ())] == [True] * warned
+    assert [("30 November 2026" in each) for each in known(planned).get("warnings", ())] == [True] * warned
 
 
 def test_a_retry_does_not_wait_for_another_days_end() -> None:
     """What came on a day that has ended is executed at once when an operator asks for it again."""
     failed = plan(LEFT, {"traderId": "t"}, at=chicago("2026-11-18T10:00"), after=timedelta(days=1))
-    again = plan(LEFT, {"traderId": "t"}, {**failed.facts, "ended": True}, user=5, after=timedelta(days=2))
+    again = plan(LEFT, {"traderId": "t"}, changed(failed.facts, ended=True), user=5, after=timedelta(days=2))
     assert not isinstance(again.decision, Wait)

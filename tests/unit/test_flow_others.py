@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from schemas.events import EVENTS
 from schemas.outcomes import ErrorCode, Status
 from tests.support.firm import application
-from tests.support.views import NOW, RULES, learn, order, plan, sent, view
+from tests.support.views import NOW, RULES, known, learn, order, plan, sent, view
 from worker.engine.flows import FLOWS
 from worker.engine.flows.base import SUCCEEDED, End, Planned, TraderView, Wait
 from worker.engine.flows.passed import poll_after
+from worker.engine.flows.passed_facts import PassedFacts
 from worker.results import NotExecuted, Rejected, Succeeded
 
 LEFT, SIGNED, PASSED, RESET = "trader.left", "md.signed", "trader.passed", "account.reset"
@@ -81,7 +82,7 @@ def test_a_signature_wakes_the_others_of_its_user_once() -> None:
     """Only when it is new: two that wait would wake each other for ever."""
     first = plan(SIGNED, {"userId": 5})
     assert list(first.wakes) == ["signed:5"]
-    assert (sent(first).look_first, sent(first).alike, first.facts["entitlementId"]) == (True, "5:31", 31)
+    assert (sent(first).look_first, sent(first).alike, known(first)["entitlementId"]) == (True, "5:31", 31)
     again = learn(SIGNED, {"userId": 5}, first.facts, sent(first).operation, REFUSED)
     assert list(wait_of(again).keys) == ["signed:5"]
     assert not again.wakes
@@ -108,7 +109,7 @@ def test_the_back_off_grows_to_an_hour_and_ends_after_a_day() -> None:
     assert end_of(planned).error_text == "Live account is required"
     assert timedelta(minutes=30) < longest <= timedelta(hours=1)
     assert timedelta(hours=23, minutes=59) < now <= timedelta(days=1)
-    assert planned.facts["sent"] > 20
+    assert known(planned)["sent"] > 20
 
 
 def test_time_in_a_lock_out_does_not_count() -> None:
@@ -131,7 +132,7 @@ def test_tries_that_come_due_by_themselves_are_less_urgent() -> None:
 
 def test_the_events_own_entitlement_wins() -> None:
     """The setting is a default."""
-    assert plan(SIGNED, {"userId": 5, "entitlementId": 99}).facts["entitlementId"] == 99
+    assert plan(SIGNED, {"userId": 5, "entitlementId": 99}).facts.entitlement_id == 99
 
 
 # -- trader.passed
@@ -175,7 +176,7 @@ def test_a_request_with_other_terms_is_taken_on_with_a_warning() -> None:
     left = {"userId": 5, "requestId": 3, "requestStatus": "InReview", "requestedAt": NOW.isoformat(), "terms": "x"}
     planned = plan(PASSED, passed(), {"left": left})
     assert sent(planned).operation == "getPartnerSubaccountRequestStatus"
-    assert "other terms" in planned.facts["warnings"][0]
+    assert "other terms" in known(planned)["warnings"][0]
 
 
 def test_pending_is_reported_once_for_each_status() -> None:
@@ -191,13 +192,13 @@ def test_pending_is_reported_once_for_each_status() -> None:
             reported.append(sent(planned).pending)
     assert reported == [True, False, True, False]
     assert planned.decision == SUCCEEDED
-    assert planned.facts["warnings"] == ["Tradovate approved the request and gave no account id."]
+    assert known(planned)["warnings"] == ["Tradovate approved the request and gave no account id."]
 
 
 @given(st.integers(0, 20_000), st.floats(0, 3 * 86_400))
 def test_the_rhythm_of_the_polls(polls: int, age: float) -> None:
     """Thirty to sixty seconds in the first ten minutes, then ever more seldom, never beyond fifteen minutes."""
-    facts = {"requestedAt": NOW.isoformat(), "polls": polls}
+    facts = PassedFacts(requested_at=NOW, polls=polls)
     seconds = poll_after(view(PASSED, passed(), after=timedelta(seconds=age)), facts).total_seconds()
     if age < 600:
         assert 30 <= seconds <= 60
@@ -271,7 +272,7 @@ def test_resets_share_a_call_by_their_day() -> None:
     step = plan(RESET, {"accountId": 11, "tradeDate": "2026-11-20"})
     assert sent(step).alike == "2026-11-20"
     by_order = plan(RESET, {"orderId": "100", "tradeDate": "2026-11-20"}, known=[order()])
-    assert (by_order.facts["accountId"], by_order.facts["traderId"]) == (11, "t")
+    assert (known(by_order)["accountId"], known(by_order)["traderId"]) == (11, "t")
 
 
 def test_a_reset_of_an_order_without_an_account_is_not_found() -> None:
@@ -301,7 +302,7 @@ def test_an_account_is_assigned_on_its_domain(domain: dict[str, str], operation:
     """DEMO unless the event says LIVE; it is looked for before it is made on both."""
     planned = plan("account.assigned", {"accountId": 11, "userId": 5, **domain})
     assert (sent(planned).operation, sent(planned).look_first) == (operation, True)
-    assert planned.facts.get("domain") == ("LIVE" if operation.endswith("@live") else None)
+    assert known(planned).get("domain") == ("LIVE" if operation.endswith("@live") else None)
 
 
 def test_an_account_of_live_is_an_order_of_trader_passed() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.outcomes import ErrorCode, Status
 from tests.support.reader import FakeReader, look
-from tests.support.views import NOW, RULES, learn, order, plan, sent, view
+from tests.support.views import NOW, RULES, known, learn, order, plan, sent, view
 from worker.engine.flows import FLOWS, locked, risk
 from worker.engine.flows.base import SUCCEEDED, End, Planned, Queue, TurnView, turn_key
 from worker.operate.wait_words import wait_key
@@ -26,7 +26,7 @@ LOCK = {"accountId": 11, "action": "lock", "reason": "r"}
 SET, READ_ACTION = "setAdminAutoLiqAction", "setAdminAutoLiqAction@read"
 UPDATE, READ = "updateUserAutoLiqs", "updateUserAutoLiqs@read"
 BEGUN = Queue(1, "action", begun=True)
-ANSWERED = {"accountId": 11, "answered": "2026-11-18T16:00:00.000Z", "reads": 0, "rounds": 1}
+ANSWERED = {"accountId": 11, "answered": {"timestamp": "2026-11-18T16:00:00.000Z"}, "rounds": 1}
 
 
 def end_of(planned: Planned) -> End:
@@ -81,7 +81,7 @@ def test_a_lock_is_sent_with_its_reason_and_the_order_says_which_account() -> No
     asked = {"orderId": "100", "action": "close_only", "reason": "r"}
     planned = plan(LOCKED, asked, known=[order()])
     assert sent(planned).operation == SET
-    assert (planned.facts["accountId"], planned.facts["userId"]) == (11, 5)
+    assert (known(planned)["accountId"], known(planned)["userId"]) == (11, 5)
     item = FLOWS[LOCKED].item(view(LOCKED, asked, planned.facts), SET, RULES)
     assert OPERATIONS[SET].request([item]) == {
         "accountId": 11, "adminAction": "LiquidateOnlyModeImmediately", "adminActionReasonCode": "Other",
@@ -121,15 +121,15 @@ def test_what_somebody_did_after_the_answer_stands() -> None:
     later = Succeeded({"shown": False, "adminAction": "Normal", "adminTimestamp": "2026-11-18T16:00:01.000Z"})
     planned = learn(LOCKED, LOCK, ANSWERED, READ_ACTION, later)
     assert planned.decision == SUCCEEDED
-    assert len(planned.facts["warnings"]) == 1
+    assert len(known(planned)["warnings"]) == 1
     before = Succeeded({"shown": False, "adminAction": "Normal", "adminTimestamp": "2026-11-18T15:59:59.000Z"})
     assert sent(learn(LOCKED, LOCK, ANSWERED, READ_ACTION, before)).operation == READ_ACTION
 
 
 def test_a_third_value_is_not_overwritten() -> None:
     """Neither what was asked for nor what was there: somebody has set it, or Tradovate has changed it."""
-    facts = {**learn(RISK, CHANGE, {}, READ, seen(False, dailyLossAutoLiq=1000)).facts, "answered": True}
-    facts |= {"reads": locked.READS - 1, "rounds": 1}
+    read = known(learn(RISK, CHANGE, {}, READ, seen(False, dailyLossAutoLiq=1000)))
+    facts = {**read, "answered": {"reads": locked.READS - 1}, "rounds": 1}
     planned = learn(RISK, CHANGE, facts, READ, seen(False, dailyLossAutoLiq=950))
     assert end_of(planned).status is Status.IN_DOUBT
     assert "dailyLossAutoLiq 950" in (end_of(planned).error_text or "")
@@ -149,7 +149,7 @@ def test_who_gives_way_to_a_newer_event_says_what_is_known() -> None:
     ousted = BEGUN._replace(ousted=True)
     answered = plan(UNLOCKED, {"accountId": 11, "reason": "r"}, ANSWERED, queue=ousted)
     assert answered.decision == SUCCEEDED
-    assert len(answered.facts["warnings"]) == 1
+    assert len(known(answered)["warnings"]) == 1
     unknown = plan(UNLOCKED, {"accountId": 11, "reason": "r"}, {"accountId": 11}, queue=ousted)
     assert end_of(unknown).error_code is ErrorCode.CANCELLED
 
@@ -245,6 +245,6 @@ async def test_a_hundred_accounts_are_read_at_once_and_a_missing_row_has_no_limi
 def test_a_step_that_gives_up_early_is_no_end() -> None:
     """Where RETRY_FOR_SECONDS is shorter than a reading's time, it is the limit."""
     short = replace(RULES, retry_for=timedelta(seconds=30))
-    facts = {**learn(RISK, CHANGE, {}, READ, seen(False)).facts, "tries": 1, "said": "silent"}
+    facts = {**known(learn(RISK, CHANGE, {}, READ, seen(False))), "tries": 1, "said": "silent"}
     planned = FLOWS[RISK].plan(view(RISK, CHANGE, facts), short)
     assert end_of(planned).error_code is ErrorCode.GAVE_UP

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.firm import application
 from tests.support.views import NOW, RULES, order, view
+from worker.engine.facts import DepartureDates
 from worker.engine.flows import FLOWS
 from worker.engine.flows.base import (
     DepartureView,
@@ -23,6 +24,7 @@ from worker.engine.flows.base import (
     order_key,
     trader_key,
 )
+from worker.engine.flows.purchased_facts import PurchasedFacts
 from worker.engine.rows import OrderRow, TraderRow
 from worker.engine.shared_rows import Shared
 from worker.engine.snapshot import Snapshot
@@ -65,7 +67,7 @@ def situations(topic: str, event: dict[str, Any]) -> Iterator[View]:
                 for departures in ((), (DEPARTURE,), (DEPARTURE._replace(begun=NOW),)):
                     yield view(
                         topic, event, trader=trader, own=own, known=() if owns else known, departures=departures,
-                        facts={"looked": {"name": True}} if topic == "trader.failed" else {},
+                        facts={"lookedUp": {"name": True}} if topic == "trader.failed" else {},
                     )  # fmt: skip
 
 
@@ -122,7 +124,7 @@ def order_row(**changes: Any) -> OrderRow:
     given = {"state": "open", "account_id": None, "permission_id": None, **changes}
     return OrderRow(
         "purchased", "100", uuid.UUID(int=8), given["state"], b"", "t", None, given["account_id"],
-        given["permission_id"], {}, None, None, NOW,
+        given["permission_id"], PurchasedFacts(), None, None, NOW,
     )  # fmt: skip
 
 
@@ -161,7 +163,7 @@ def test_a_trader_whose_user_is_known_or_no_longer_created_wakes() -> None:
 def test_a_departure_that_has_ended_wakes(withdrawn: bool) -> None:
     """Whether it was executed or withdrawn."""
     changed, flow_id = shared(), uuid.UUID(int=66)
-    changed.note_departure(flow_id, ["u:5"], NOW, NOW)
+    changed.note_departure(flow_id, ["u:5"], DepartureDates(NOW, NOW))
     assert changed.wakes() == set()
     changed.end_departure(flow_id, withdrawn=withdrawn)
     assert changed.wakes() == {departure_key(flow_id)}

@@ -5,7 +5,6 @@ who left can trade.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.support.small_world import Fate, SmallWorld
 from tests.support.views import RULES
-from worker.engine.flows.base import ADOPTING
 from worker.engine.flows.departing import GIVES
+from worker.engine.flows.purchased_facts import PurchasedFacts
 from worker.engine.states import StepState
 from worker.sandbox import SandboxConfig
 
@@ -140,8 +139,8 @@ class Firm(RuleBasedStateMachine):
                 bought = [
                     flow
                     for flow in self.world.flows.values()
-                    if flow.topic == "trader.purchased"
-                    and permission["accountId"] in (flow.facts.get("accountId"), _found(flow.facts))
+                    if isinstance(flow.facts, PurchasedFacts)
+                    and permission["accountId"] in (flow.facts.account_id, _found(flow.facts))
                 ]
                 assert any(self._comes_back(flow, user_id, ended) for flow in bought), permission
 
@@ -191,9 +190,9 @@ class Firm(RuleBasedStateMachine):
         self.who_has_left_is_out()
 
 
-def _found(facts: Mapping[str, Any]) -> int | None:
+def _found(facts: PurchasedFacts) -> int | None:
     """An account that was found and is being adopted."""
-    return None if ADOPTING not in facts else int(facts[ADOPTING]["accountId"])
+    return None if facts.adopting is None else facts.adopting.account_id
 
 
 class BareFirm(Firm):

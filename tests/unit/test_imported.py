@@ -12,6 +12,7 @@ import pytest
 from schemas.outcomes import Outcome
 from tests.support.running_firm import in_this_process
 from worker.engine.flows.base import order_key, trader_key
+from worker.engine.flows.purchased_facts import PurchasedFacts
 from worker.engine.imported import Given, Holding, Importing, ImportVerdict
 from worker.engine.rebuilt import PastOutcome, Rebuilding
 from worker.engine.rows import OrderRow, TraderRow
@@ -27,7 +28,7 @@ HOLDING = Holding(LINE, 7, "jane", 9, "EVAL1", 11)
 
 
 def order(order_id: str = "1", **changes: Any) -> OrderRow:
-    row = OrderRow("purchased", order_id, FLOW, "succeeded", b"x", "t", 7, 9, 11, {}, None, None, NOW)
+    row = OrderRow("purchased", order_id, FLOW, "succeeded", b"x", "t", 7, 9, 11, PurchasedFacts(), None, None, NOW)
     return row._replace(**changes)
 
 
@@ -130,7 +131,7 @@ def test_a_request_under_way_is_left_to_the_event_that_is_read_again() -> None:
     rebuilding = Rebuilding(snapshot())
     rebuilding.add(asked)
     (row,) = rebuilding.changes(NOW).orders
-    assert (row.kind, row.state, row.facts["requestId"]) == ("passed", "failed", 5)
+    assert (row.kind, row.state, row.facts.request_id) == ("passed", "failed", 5)
     assert not replace(asked).final
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.events import AccountAssigned
+from worker.engine.flows.assigned import AssignedFacts
 from worker.engine.rows import FlowRow
 from worker.ledger import kept_events
 from worker.ledger.kept_events import KeptEvents
@@ -17,7 +18,9 @@ from worker.ledger.kept_events import KeptEvents
 def flow(state: str = "open", round_: int = 0) -> FlowRow:
     event = AccountAssigned.model_validate({"accountId": 1, "userId": 2})
     at = datetime(2026, 11, 20, tzinfo=UTC)
-    row = FlowRow(uuid.uuid4(), "account.assigned", event, "e", None, 0, 0, None, None, 2, None, 1, at, at)
+    row = FlowRow(
+        uuid.uuid4(), "account.assigned", event, "e", None, 0, 0, None, None, 2, None, 1, at, at, AssignedFacts()
+    )
     row.state, row.round = state, round_
     return row
 

@@ -11,6 +11,7 @@ import pytest
 
 import worker.ledger
 from schemas.events import AccountAssigned
+from worker.engine.flows.assigned import AssignedFacts
 from worker.engine.memory import EMPTY
 from worker.engine.rows import Claimed, FlowRow, Later
 from worker.engine.states import MOVES, StepState
@@ -56,7 +57,9 @@ def test_no_step_is_written_after_a_move_that_is_not_allowed(before: StepState, 
     """What the table does not allow raises before it reaches the ledger, and its transaction is rolled back."""
     at = datetime(2026, 11, 20, tzinfo=UTC)
     event = AccountAssigned.model_validate({"accountId": 1, "userId": 2})
-    flow = FlowRow(uuid.uuid4(), "account.assigned", event, "e", None, 0, 0, None, None, 2, None, 1, at, at)
+    flow = FlowRow(
+        uuid.uuid4(), "account.assigned", event, "e", None, 0, 0, None, None, 2, None, 1, at, at, AssignedFacts()
+    )
     step = Claimed(1, "createTradingPermission", before, 1, 0.0, EMPTY, None, flow)
     later = Later(after, timedelta(0), 0.0, EMPTY)
     if after in MOVES[before]:

@@ -18,8 +18,11 @@ from tests.support.reader import FakeReader
 from tests.unit.test_settle_proofs import SENT, TIMING, item_of, step_of
 from worker.dispatch.operation_rules import rules_of, sent_steps
 from worker.engine.event_flow import item_of as item_of_flow
+from worker.engine.facts import changed
+from worker.engine.flows import FLOWS
 from worker.engine.flows.base import Rules
-from worker.engine.flows.failed_facts import FailedMemory, Revoking, State
+from worker.engine.flows.failed_facts import FailedFacts, Revoking, State
+from worker.engine.flows.risk import LimitsRead, RiskFacts
 from worker.engine.memory import Verifying
 from worker.engine.rows import FlowRow, Later, Move
 from worker.engine.states import StepState
@@ -113,13 +116,12 @@ def test_every_item_knows_what_is_personal_of_its_event(topic: str) -> None:
     """Of every topic: nothing that is called or looked up is without the values that its texts are masked by."""
     event = EVENTS[topic].model_validate(EVENTS[topic].examples[0])
     now = datetime.now(UTC)
-    facts = {
-        "userId": 5,
-        "accountId": 11,
-        "requestId": 3,
-        "limits": {},
-        **FailedMemory().facts(Revoking(State.REVOKING, (21,))),
-    }
+    kind = FLOWS[topic].facts
+    facts = changed(kind(), user_id=5, account_id=11, request_id=3)
+    if isinstance(facts, FailedFacts):
+        facts = changed(facts, situation=Revoking(State.REVOKING, (21,)))
+    if isinstance(facts, RiskFacts):
+        facts = changed(facts, reading=LimitsRead(now, {}))
     flow = FlowRow(UUID(int=1), topic, event, "e-1", None, 0, 0, None, "t", 5, "1", 11, now, now, facts)
     operations = {
         "trader.purchased": "updateContactInfo" if getattr(event, "contact_info", None) else "createTradingPermission",

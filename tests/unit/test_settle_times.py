@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from schemas.events import EVENTS
 from worker.backoff import Schedule
 from worker.dispatch.operation_rules import rules_of
+from worker.engine.flows.purchased_facts import PurchasedFacts
 from worker.engine.memory import EMPTY
 from worker.engine.rows import Claimed, Finish, FlowRow, Later
 from worker.engine.states import StepState
@@ -28,7 +29,8 @@ CONTACT = OPERATIONS["updateContactInfo"]
 
 EVENT = EVENTS["trader.purchased"].model_validate(EVENTS["trader.purchased"].examples[0])
 NOW = datetime(2026, 11, 18, 16, 0, tzinfo=UTC)
-FLOW = FlowRow(UUID(int=1), "trader.purchased", EVENT, "e-1", None, 0, 0, None, "t", None, "1", None, NOW, NOW)
+START = PurchasedFacts()
+FLOW = FlowRow(UUID(int=1), "trader.purchased", EVENT, "e-1", None, 0, 0, None, "t", None, "1", None, NOW, NOW, START)
 
 
 def times(operation: str, schedule: Schedule, draw: float, took: float = 0.0) -> list[float]:

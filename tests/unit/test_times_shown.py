@@ -18,10 +18,7 @@ _KEPT = {
     "operate/console/display.py": "the marks of the chart's axis, which says that it is UTC",
     "cli/demo/__init__.py": "a trade date",
     "engine/steps/written.py": "a step's history, which its reader parses",
-    "engine/flows/left.py": "facts, likewise",
-    "engine/flows/signed.py": "facts, likewise",
-    "engine/flows/passed.py": "facts, likewise",
-    "engine/flows/risk.py": "facts, likewise",
+    "engine/flows/left.py": "the day of a renewal, in a warning",
     "engine/flows/reset.py": "a trade date",
 }
 """Files that write a time for a program to parse, or no time that a person reads."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 
+from worker.engine.facts import facts_of
 from worker.engine.flows import FLOWS
 from worker.engine.flows.base import Item, Names, Rules, TraderView, View, widened
 from worker.engine.rows import Accepted, FlowRow
@@ -27,7 +28,7 @@ def named_by(flow: FlowRow) -> Names:
 def touched_by(flow: FlowRow) -> Names:
     """Whom and what a flow names, and what it has come across at Tradovate: what the ledger must lock and load."""
     names = flow.named or named_by(flow)
-    return widened(names, flow.facts) if "seen" in flow.facts else names
+    return widened(names, flow.facts)
 
 
 def item_of(flow: FlowRow, operation: str, rules: Rules, now: datetime) -> Item:
@@ -60,6 +61,7 @@ def draft(accepted: Accepted, rules: Rules, content: bytes) -> FlowRow:
         names.account_id,
         _NO_TIME,
         _NO_TIME,
+        facts_of(kind.facts, {}, accepted.topic),
         content=content,
         kept=event.keep(),
     )

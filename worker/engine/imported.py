@@ -16,6 +16,7 @@ from enum import Enum
 from worker.engine.changes import Changes
 from worker.engine.flows.base import Names
 from worker.engine.flows.purchased import KIND
+from worker.engine.flows.purchased_facts import PurchasedFacts
 from worker.engine.rows import OrderRow, TraderRow
 from worker.engine.shared_rows import Shared
 from worker.engine.snapshot import Snapshot, kind_of, login_bytes
@@ -147,7 +148,7 @@ def _known(rows: Snapshot, orders: _Orders, given: Given) -> ImportVerdict | str
     if order is None or order.state != "succeeded" or order.trader_id != given.trader_id:
         return None
     same_id = given.account_id in (None, order.account_id)
-    same_name = given.account_name in (None, order.facts.get("accountName"))
+    same_name = given.account_name in (None, order.facts.account_name)
     return ImportVerdict.KNOWN if same_id and same_name and order.user_id == trader.user_id else None
 
 
@@ -212,12 +213,6 @@ class Importing:
         before = self._orders.for_line(self._shared.rows, given, holding.account_id)
         if before is not None and before.state == "succeeded":
             return False
-        facts = {
-            "userId": holding.user_id,
-            "accountId": holding.account_id,
-            "accountName": holding.account_name,
-            "tradingPermissionId": holding.permission_id,
-        }
         row = OrderRow(
             *key,
             flow_id=uuid.uuid5(_SPACE, "\n".join(key)),
@@ -227,7 +222,12 @@ class Importing:
             user_id=holding.user_id,
             account_id=holding.account_id,
             permission_id=holding.permission_id,
-            facts={name: value for name, value in facts.items() if value is not None},
+            facts=PurchasedFacts(
+                user_id=holding.user_id,
+                account_id=holding.account_id,
+                account_name=holding.account_name,
+                trading_permission_id=holding.permission_id,
+            ),
             error_code=None,
             error_text=None,
             asked_at=given.purchased_at or self._now,

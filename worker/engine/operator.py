@@ -11,7 +11,8 @@ from typing import Any
 
 from schemas.events import TraderPassed
 from schemas.outcomes import FACTS, ErrorCode, Status
-from worker.engine.flows.base import ADOPTING, End
+from worker.engine.facts import changed
+from worker.engine.flows.base import End
 from worker.engine.planner import Planner
 from worker.engine.rows import FlowRow, OpenStep
 from worker.engine.states import StepState
@@ -19,11 +20,6 @@ from worker.errors import OperatorError
 
 SETTABLE: Mapping[str, type] = {name: kind for name, kind in FACTS.items() if kind is not tuple}
 """What an operator who resolves a flow may set: ids of its outcome. Numbers are Tradovate's ids, 1 to 2^63 - 1."""
-
-
-UNPROVEN = "unproven"
-"""The fact that a retried flow was in doubt: operations that a former round sent, and whose results are not known.
-Until they are looked up, the flow cannot be cancelled: its order would end as if nothing had been created."""
 
 
 class Obstacle(Enum):
@@ -73,10 +69,10 @@ def cancel(planner: Planner, flow: FlowRow, steps: Sequence[OpenStep], reason: s
     for step in steps:
         if step.state is StepState.IN_FLIGHT:
             raise NotPossible(Obstacle.CALL_UNDER_WAY)
-        unproven = step.attempts or step.operation in flow.facts.get(UNPROVEN, ())
+        unproven = step.attempts or step.operation in flow.facts.unproven
         if step.state is StepState.UNKNOWN and unproven:
             raise NotPossible(Obstacle.CALL_UNKNOWN)
-        if step.state is StepState.WAITING and ADOPTING in flow.facts:
+        if step.state is StepState.WAITING and flow.facts.adopts:
             # Ended now, the order would forget the account, and its next event could create another one.
             raise NotPossible(Obstacle.ACCOUNT_FOUND)
         # A wait that is being planned again is leased; the planner finds the lease gone and writes nothing.
@@ -90,7 +86,7 @@ def resolve(
     """Ends a flow in doubt as an operator says: `succeeded` or `failed`, with the ids of `facts` in its outcome."""
     for step in steps:
         planner.close(step.id, StepState.DONE if status is Status.SUCCEEDED else StepState.REFUSED)
-    planner.learn(flow, {**flow.facts, **facts})
+    planner.learn(flow, flow.facts.with_ids(facts))
     _end(planner, flow, End(status) if status is Status.SUCCEEDED else End(status, ErrorCode.CANCELLED, reason))
 
 
@@ -117,12 +113,12 @@ def retry(
     planner.take_order(flow, reopen=True)
     planner.take_turn(flow)
     if not_made:
-        flow.facts = {**flow.facts, "notMade": True}
+        flow.facts = changed(flow.facts, not_made=True)
     flow.state, flow.error_code, flow.error_text = "open", None, None
     flow.round += 1
     planner.plan(flow, look_first=looked_up)
     if unproven:
-        flow.facts = {**flow.facts, UNPROVEN: unproven}
+        flow.facts = changed(flow.facts, unproven=tuple(unproven))
 
 
 def _end(planner: Planner, flow: FlowRow, end: End) -> None:

@@ -13,9 +13,9 @@ def outcome_of(
 ) -> Outcome:
     """`text`: the `errorText`, which is masked already. `meant`: the order that the event means by another id."""
     facts = flow.facts
-    permission = facts.get("tradingPermissionId")
+    permission = facts.trading_permission_id
     return Outcome(
-        outcome_id=outcome_id(flow.topic, flow.event_id, status, code, facts.get("requestStatus"), flow.round),
+        outcome_id=outcome_id(flow.topic, flow.event_id, status, code, facts.request_status, flow.round),
         event_id=flow.event_id,
         topic=flow.topic,
         flow_id=str(flow.id),
@@ -24,15 +24,15 @@ def outcome_of(
         trader_id=flow.trader_id,
         user_id=flow.user_id,
         account_id=flow.account_id,
-        account_name=facts.get("accountName") or (meant.facts.get("accountName") if meant is not None else None),
+        account_name=facts.account_name or (meant.facts.account_name if meant is not None else None),
         trading_permission_id=permission,
-        trading_permission_ids=tuple(facts.get("tradingPermissionIds") or ([permission] if permission else ())),
-        request_id=facts.get("requestId"),
-        request_status=facts.get("requestStatus"),
-        entitlement_id=facts.get("entitlementId"),
+        trading_permission_ids=facts.trading_permission_ids or ((permission,) if permission else ()),
+        request_id=facts.request_id,
+        request_status=facts.request_status,
+        entitlement_id=facts.entitlement_id,
         error_code=ErrorCode(code) if code else None,
         error_text=text,
-        warnings=tuple(facts.get("warnings", ())),
+        warnings=facts.warnings,
         attempts=flow.attempts,
         occurred_at=now,
     )

@@ -10,25 +10,15 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import structlog
 
 from schemas.outcomes import ErrorCode, Outcome, Status
 from worker.engine.changes import Changes, ClosedStep, NewOutcome
+from worker.engine.facts import Facts, OrderFacts, changed
 from worker.engine.flow_views import FlowViews
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import (
-    ENDED,
-    LEFT,
-    End,
-    Facts,
-    Planned,
-    Rules,
-    Send,
-    Wait,
-    proven_key,
-)
+from worker.engine.flows.base import End, Planned, Rules, Send, Wait, of_type, proven_key
 from worker.engine.outcome import outcome_of
 from worker.engine.rows import Claimed, Finish, FlowRow, LivePermissionRow, Move
 from worker.engine.shared_rows import Shared
@@ -38,9 +28,6 @@ from worker.engine.steps.written import PlannedStep, moved_step
 from worker.results import Result
 
 log = structlog.get_logger()
-
-_OF_THE_TRADER = frozenset({"userId", "userFrom"})
-"""Facts that an order need not keep: they follow from its trader."""
 
 
 @dataclass(slots=True)
@@ -139,9 +126,8 @@ class Planner:
         names = self.views.names(flow)
         if names.owns_order and names.order_id is not None:
             details = FLOWS[flow.topic].details(flow.event)
-            left = self.shared.take_order(names, flow.id, details, flow.asked_at, reopen=reopen)
-            if left is not None:
-                flow.facts = {**flow.facts, LEFT: left}
+            facts = of_type(flow.facts, OrderFacts)
+            flow.facts = self.shared.take_order(names, flow.id, facts, details, flow.asked_at, reopen=reopen)
 
     def take_turn(self, flow: FlowRow) -> None:
         """The flow gets the last place among the events of its account, if it is executed in turn with them."""
@@ -160,41 +146,38 @@ class Planner:
             text = "The worker could not decide what comes next, by an error of its own; an operator must look."
             return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), flow.facts)
 
-    def learn(self, flow: FlowRow, facts: Mapping[str, Any]) -> None:
+    def learn(self, flow: FlowRow, facts: Facts) -> None:
         """The flow has new facts: its order, its trader and its departure get what is theirs of them."""
-        flow.facts = dict(facts)
-        flow.attempts = max(flow.attempts, flow.facts.get("sent", 0))
+        flow.facts = facts
+        flow.attempts = max(flow.attempts, facts.sent)
         names = self.views.names(flow)
-        user_id = flow.facts.get("userId")
-        if user_id is not None:
-            flow.user_id = user_id
-            self.shared.learn_user(names, user_id, made_here=flow.facts.get("userFrom") == "made")
+        if facts.user_id is not None:
+            flow.user_id = facts.user_id
+            self.shared.learn_user(names, facts.user_id, made_here=facts.made_user)
         if flow.trader_id is None:
-            flow.trader_id = flow.facts.get("traderId")
-        if flow.facts.get("accountId") is not None:
-            flow.account_id = flow.facts["accountId"]
+            flow.trader_id = facts.trader_id
+        if facts.account_id is not None:
+            flow.account_id = facts.account_id
         self._learn_order(flow)
-        if names.departs and "since" in flow.facts:
-            begun = flow.facts.get("begun")
-            since = datetime.fromisoformat(flow.facts["since"])
-            at = None if begun is None else datetime.fromisoformat(begun)
+        if facts.departure is not None:
             keys = self.shared.rows.trader_keys(names) | {f"u:{flow.user_id}"}
-            self.shared.note_departure(flow.id, keys, since, at)
+            self.shared.note_departure(flow.id, keys, facts.departure)
         self._changed[flow.id] = flow
 
     def _learn_order(self, flow: FlowRow) -> None:
         row = self.views.own_order(flow)
         if row is None or row.flow_id != flow.id:
             return
-        account, permission = flow.facts.get("accountId"), flow.facts.get("tradingPermissionId")
+        facts = of_type(flow.facts, OrderFacts)
+        account, permission = facts.account_id, facts.trading_permission_id
         if account is None:  # until then, what a former owner got is kept
             account, permission = row.account_id, row.permission_id
-        learned = row._replace(user_id=flow.user_id, facts=flow.facts, account_id=account, permission_id=permission)
+        learned = row._replace(user_id=flow.user_id, facts=facts, account_id=account, permission_id=permission)
         # Whose it is follows from its trader; anything else that it got must be found by the next event.
-        self.shared.put_order(learned, write=row.trader_id is None or not _OF_THE_TRADER.issuperset(flow.facts))
+        self.shared.put_order(learned, write=row.trader_id is None or not facts.only_of_trader)
 
     def _apply(self, flow: FlowRow, planned: Planned, replaces: int | None) -> None:
-        if planned.facts != flow.facts:
+        if planned.facts is not flow.facts and planned.facts != flow.facts:
             self.learn(flow, planned.facts)
         self._changed[flow.id] = flow
         self._wakes.update(planned.wakes)
@@ -224,23 +207,25 @@ class Planner:
 
     def end(self, flow: FlowRow, end: End) -> None:
         """The flow has ended: final state and outcome at once."""
-        flow.state, flow.facts = end.status.value, {**flow.facts, ENDED: True}
+        flow.state, flow.facts = end.status.value, changed(flow.facts, ended=True)
         flow.error_code = end.error_code.value if end.error_code else None
         flow.error_text = end.error_text
         self._changed[flow.id] = flow
         self._publish(flow, end.status, flow.error_code, flow.error_text)
         self.shared.drop_maker(flow.trader_id, flow.id)
         self.shared.rows.turns.end(flow.id)
-        names, permission = self.views.names(flow), flow.facts.get("tradingPermissionId")
+        names, permission = self.views.names(flow), flow.facts.trading_permission_id
         if names.on_live and permission is not None and names.account_id is not None and names.user_id is not None:
             self._live_permissions.append(LivePermissionRow(permission, names.account_id, names.user_id))
         if names.departs:
-            withdrawn = end.error_code is ErrorCode.CANCELLED or "begun" not in flow.facts
+            dates = flow.facts.departure
+            withdrawn = end.error_code is ErrorCode.CANCELLED or dates is None or dates.begun is None
             self.shared.end_departure(flow.id, withdrawn=withdrawn)
         row = self.views.own_order(flow)
         if row is not None and row.flow_id == flow.id:
+            facts = of_type(flow.facts, OrderFacts)
             self.shared.put_order(
-                row._replace(state=flow.state, facts=flow.facts, error_code=flow.error_code, error_text=flow.error_text)
+                row._replace(state=flow.state, facts=facts, error_code=flow.error_code, error_text=flow.error_text)
             )
 
     def _publish(self, flow: FlowRow, status: Status, code: str | None, text: str | None) -> None:

@@ -11,12 +11,12 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from schemas.outcomes import ErrorCode, Outcome, Status
 from worker.engine.changes import Changes
+from worker.engine.facts import DepartureDates, Facts, OrderFacts, changed
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import ENDED, Names
+from worker.engine.flows.base import Names, of_type
 from worker.engine.flows.passed import KIND as PASSED
 from worker.engine.flows.purchased import KIND as PURCHASED
 from worker.engine.rows import OrderRow, TraderRow
@@ -75,20 +75,21 @@ class PastOutcome:
         return at if self.flow_id.version == 7 and at <= self.outcome.occurred_at else self.outcome.occurred_at
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        """What its flow has learned, under the names of facts."""
-        ids = (
-            "userId",
-            "accountId",
-            "accountName",
-            "tradingPermissionId",
-            "requestId",
-            "requestStatus",
-            "entitlementId",
+    def facts(self) -> Facts:
+        """What its flow has learned, as far as the outcome says it."""
+        outcome = self.outcome
+        return FLOWS[outcome.topic].facts(
+            user_id=outcome.user_id,
+            account_id=outcome.account_id,
+            account_name=outcome.account_name,
+            trading_permission_id=outcome.trading_permission_id,
+            trading_permission_ids=outcome.trading_permission_ids,
+            request_id=outcome.request_id,
+            request_status=outcome.request_status,
+            entitlement_id=outcome.entitlement_id,
+            warnings=outcome.warnings,
+            ended=self.final,
         )
-        body = self.outcome.model_dump(mode="json", by_alias=True)
-        found = {name: body[name] for name in (*ids, "tradingPermissionIds", "warnings") if body[name]}
-        return {**found, ENDED: True} if self.final else found
 
 
 class Rebuilding:
@@ -106,7 +107,7 @@ class Rebuilding:
         if outcome.topic == "trader.left" and outcome.status is Status.SUCCEEDED:
             keys = self._shared.rows.trader_keys(heard.names)
             at = outcome.occurred_at
-            self._shared.note_departure(heard.flow_id, keys, heard.accepted_at, at)
+            self._shared.note_departure(heard.flow_id, keys, DepartureDates(heard.accepted_at, at))
             self._shared.end_departure(heard.flow_id, withdrawn=False)
 
     def _learn_user(self, outcome: Outcome) -> None:
@@ -138,7 +139,7 @@ class Rebuilding:
                 user_id=outcome.user_id,
                 account_id=outcome.account_id,
                 permission_id=outcome.trading_permission_id,
-                facts={name: value for name, value in heard.facts.items() if name != ENDED},
+                facts=changed(of_type(heard.facts, OrderFacts), ended=False),
                 error_code=None if outcome.error_code is None else outcome.error_code.value,
                 error_text=outcome.error_text,
                 asked_at=outcome.occurred_at,

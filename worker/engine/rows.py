@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from schemas.events import Event
 from schemas.outcomes import ErrorCode
-from worker.engine.flows.base import Facts, Names
+from worker.engine.facts import Facts, OrderFacts
+from worker.engine.flows.base import Names
 from worker.engine.memory import Memory
 from worker.engine.states import StepState
 from worker.results import Result, Succeeded
@@ -40,7 +41,7 @@ class OrderRow(NamedTuple):
     user_id: int | None
     account_id: int | None
     permission_id: int | None
-    facts: Facts
+    facts: OrderFacts
     error_code: str | None
     error_text: str | None
     asked_at: datetime  # when the owner was asked for it
@@ -124,7 +125,7 @@ class FlowRow:
     account_id: int | None
     created_at: datetime
     asked_at: datetime  # when the event was published, or an operator asked for it again
-    facts: dict[str, Any] = field(default_factory=dict)  # replaced, never changed in place
+    facts: Facts
     state: str = "open"
     round: int = 0
     attempts: int = 0

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from worker.engine.flows.base import LEFT, Facts, Names, departure_key, left_behind, order_key, trader_key
+from worker.engine.facts import DepartureDates, OrderFacts, changed
+from worker.engine.flows.base import Names, departure_key, order_key, trader_key
 from worker.engine.rows import DepartureRow, OrderRow, TraderRow
 from worker.engine.snapshot import Snapshot, login_bytes
 
@@ -31,10 +32,17 @@ class Shared:
         self.rows = self.before.copy()
 
     def take_order(
-        self, names: Names, flow_id: uuid.UUID, details: bytes, asked: datetime, *, reopen: bool = False
-    ) -> Facts | None:
-        """Makes the flow the order's owner if it has none yet, or if its owner has failed. Then returns what that one
-        left behind, as far as the ledger knows.
+        self,
+        names: Names,
+        flow_id: uuid.UUID,
+        facts: OrderFacts,
+        details: bytes,
+        asked: datetime,
+        *,
+        reopen: bool = False,
+    ) -> OrderFacts:
+        """Makes the flow the order's owner if it has none yet, or if its owner has failed. Returns the flow's `facts`,
+        with what a former owner left behind, as far as the ledger knows.
 
         `reopen`: the owner itself takes it up again after it had ended in doubt.
         """
@@ -43,12 +51,14 @@ class Shared:
         row = self.rows.orders.get(key)
         if row is None:
             self.put_order(
-                OrderRow(*key, flow_id, "open", digest, names.trader_id, None, None, None, {}, None, None, asked)
+                OrderRow(
+                    *key, flow_id, "open", digest, names.trader_id, None, None, None, type(facts)(), None, None, asked
+                )
             )
-            return None
+            return facts
         if row.state != "failed" and not (reopen and row.flow_id == flow_id):
-            return None
-        left = left_behind(names, {"userId": row.user_id, **row.facts})
+            return facts
+        left = row.facts.left_behind(row.user_id)
         if row.trader_id != names.trader_id:
             # What another trader's event left behind is that trader's until it has been looked at.
             row = row._replace(user_id=None, account_id=None, permission_id=None)
@@ -59,12 +69,12 @@ class Shared:
                 details=digest,
                 asked_at=asked,
                 trader_id=names.trader_id,
-                facts={LEFT: left},
+                facts=type(facts)(left=left),
                 error_code=None,
                 error_text=None,
             )
         )
-        return left
+        return changed(facts, left=left)
 
     def put_order(self, row: OrderRow, *, write: bool = True) -> None:
         """The order as it is now; without `write`, only this transaction's other flows see it."""
@@ -95,13 +105,11 @@ class Shared:
         if row is not None and row.maker == flow_id:
             self.rows.add_trader(row._replace(maker=None))
 
-    def note_departure(
-        self, flow_id: uuid.UUID, keys: Iterable[str], since: datetime, begun_at: datetime | None
-    ) -> None:
+    def note_departure(self, flow_id: uuid.UUID, keys: Iterable[str], dates: DepartureDates) -> None:
         """A departure is under way, under each key of its trader."""
         for key in keys:
-            row = self.rows.departures.get((key, flow_id)) or DepartureRow(key, flow_id, since, begun_at, ended=False)
-            self.rows.add_departure(row._replace(begun_at=begun_at, ended=False))
+            row = self.rows.departures.get((key, flow_id)) or DepartureRow(key, flow_id, *dates, ended=False)
+            self.rows.add_departure(row._replace(begun_at=dates.begun, ended=False))
 
     def end_departure(self, flow_id: uuid.UUID, *, withdrawn: bool) -> None:
         """A departure has ended. `withdrawn`: before it had begun, or by an operator."""

@@ -141,8 +141,9 @@ class Claims:
         for row in sorted(rows, key=lambda each: (each["call_id"], each["id"])):
             batch = batches.setdefault(row["call_id"], Batch(row["call_id"], row["lease"], [], ticket, begun))
             event = kept[row["flow_id"]][1] if row["kept"] else opened(row, self.ledger.vault)
-            if event is not None:
-                batch.steps.append(claimed_step(row, flow_of(row, event)))
+            flow = None if event is None else flow_of(row, event)
+            if flow is not None:
+                batch.steps.append(claimed_step(row, flow))
         return list(batches.values())
 
     async def looks(self, kind: CallKind, lane: Lane, items: int, generation: int) -> Sequence[Batch] | Closed:

@@ -12,6 +12,8 @@ import structlog
 from pydantic import ValidationError
 
 from schemas.events import EVENTS, Event
+from worker.engine.facts import FactsUnreadable, facts_of, stored_facts
+from worker.engine.flows import FLOWS
 from worker.engine.known_events import Key, KnownEvent
 from worker.engine.memory import Memory
 from worker.engine.rows import Accepted, Claimed, FlowRow
@@ -31,9 +33,16 @@ FLOW_COLUMNS = (
 """The columns that `flow_of` reads; `body` beside them is for a reader that does not have the event."""
 
 
-def flow_of(row: Any, event: Event) -> FlowRow:
-    """The flow in a row with `FLOW_COLUMNS`. While it is open, its ids are facts: columns are written when it ends."""
-    facts = row["facts"]
+def flow_of(row: Any, event: Event) -> FlowRow | None:
+    """The flow in a row with `FLOW_COLUMNS`. While it is open, its ids are facts: columns are written when it ends.
+
+    None when its facts cannot be read: then it is left out, as one without its event (`opened`).
+    """
+    try:
+        facts = facts_of(FLOWS[row["topic"]].facts, row["facts"], f"flow {row['flow_id']} ({row['topic']})")
+    except FactsUnreadable as error:
+        log.error("ledger.unreadable_flow", flow_id=str(row["flow_id"]), error=error.sentence)  # noqa: TRY400
+        return None
     user_id, account_id = row["user_id"], row["account_id"]
     return FlowRow(
         row["flow_id"],
@@ -44,10 +53,10 @@ def flow_of(row: Any, event: Event) -> FlowRow:
         row["partition"],
         row["offset"],
         row["trace"],
-        row["trader_id"] or facts.get("traderId"),
-        facts.get("userId") if user_id is None else user_id,
+        row["trader_id"] or facts.trader_id,
+        facts.user_id if user_id is None else user_id,
         row["order_id"],
-        facts.get("accountId") if account_id is None else account_id,
+        facts.account_id if account_id is None else account_id,
         row["created_at"],
         row["asked_at"],
         facts,
@@ -93,7 +102,8 @@ async def read(
     """Flows by id. `given`: their event, in place of bodies that are gone. Flows without an event are left out."""
     rows = await connection.fetch(_READ, list(ids))
     events = ((row, opened(row, vault) if given is None else given) for row in rows)
-    return {row["flow_id"]: flow_of(row, event) for row, event in events if event is not None}
+    found = (flow_of(row, event) for row, event in events if event is not None)
+    return {flow.id: flow for flow in found if flow is not None}
 
 
 async def known(connection: Connection, keys: Sequence[Key]) -> tuple[datetime, Mapping[Key, KnownEvent]]:
@@ -128,7 +138,7 @@ def new_rows(flows: Sequence[FlowRow], vault: Vault) -> Rows:
             "account_id": flow.account_id,
             "state": flow.state,
             "attempts": flow.attempts,
-            "facts": flow.facts,
+            "facts": stored_facts(flow.facts),
             "body": _sealed(flow, vault),
             "content": bytes_in_json(flow.content),
             "error_code": flow.error_code,
@@ -156,7 +166,7 @@ def changed_rows(flows: Sequence[FlowRow], now: datetime) -> Rows:
             "state": flow.state,
             "round": flow.round,
             "attempts": flow.attempts,
-            "facts": flow.facts,
+            "facts": stored_facts(flow.facts),
             "error_code": flow.error_code,
             "error_text": flow.error_text,
             "asked_at": flow.asked_at,

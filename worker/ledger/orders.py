@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
+from worker.engine.facts import facts_of, stored_facts
+from worker.engine.flows import ORDER_FACTS
 from worker.engine.rows import OrderRow
+from worker.engine.snapshot import kind_of
 from worker.ledger.database import Connection
 from worker.ledger.statement import Part, Rows, bytes_in_json
 
@@ -20,7 +24,7 @@ async def purchase(connection: Connection, order_id: str) -> OrderRow | None:
         f"select {_COLUMNS} from business_order where kind = 'purchased' and order_id = $1",  # noqa: S608 - ours
         order_id,
     )
-    return None if row is None else OrderRow(*row)
+    return None if row is None else _order(row)
 
 
 async def lock(connection: Connection, keys: Collection[tuple[str, str]]) -> Sequence[OrderRow]:
@@ -28,7 +32,7 @@ async def lock(connection: Connection, keys: Collection[tuple[str, str]]) -> Seq
     if not keys:
         return ()
     kinds, order_ids = [kind for kind, _ in sorted(keys)], [order_id for _, order_id in sorted(keys)]
-    return [OrderRow(*row) for row in await connection.fetch(_LOCK, kinds, order_ids)]
+    return [_order(row) for row in await connection.fetch(_LOCK, kinds, order_ids)]
 
 
 async def lock_by_what_they_got(
@@ -38,7 +42,7 @@ async def lock_by_what_they_got(
     if not accounts and not permissions:
         return ()
     found = await connection.fetch(_LOCK_BY_WHAT_THEY_GOT, sorted(accounts), sorted(permissions))
-    return [OrderRow(*row) for row in found]
+    return [_order(row) for row in found]
 
 
 async def lock_of_traders(
@@ -48,12 +52,21 @@ async def lock_of_traders(
     if not trader_ids and not user_ids:
         return ()
     found = await connection.fetch(_LOCK_OF_TRADERS, sorted(trader_ids), sorted(user_ids))
-    return [OrderRow(*row) for row in found]
+    return [_order(row) for row in found]
 
 
 def written_rows(orders: Sequence[OrderRow]) -> Rows:
     """The rows of `ORDERS`."""
-    return [{**order._asdict(), "details": bytes_in_json(order.details)} for order in orders]
+    return [
+        {**order._asdict(), "details": bytes_in_json(order.details), "facts": stored_facts(order.facts)}
+        for order in orders
+    ]
+
+
+def _order(row: Any) -> OrderRow:
+    """An order in a row with `_COLUMNS`. Raises `FactsUnreadable`."""
+    kind, order_id, facts = row["kind"], row["order_id"], row["facts"]
+    return OrderRow(*row)._replace(facts=facts_of(ORDER_FACTS[kind_of(kind)], facts, f"order {order_id} ({kind})"))
 
 
 _LOCK = f"""

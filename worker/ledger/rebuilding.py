@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from worker.engine.facts import stored_facts
 from worker.engine.rebuilt import PastOutcome, Rebuilding
 from worker.ledger import changing, ended_counts, notes, signals, snapshots
 from worker.ledger.columns import column
@@ -69,7 +70,7 @@ async def _add_flows(connection: Connection, heard: Sequence[PastOutcome]) -> in
         column(each.status.value for each in outcomes),
         column(each.finals for each in heard),
         column(each.attempts for each in outcomes),
-        column(each.facts for each in heard),
+        column(stored_facts(each.facts) for each in heard),
         column(each.error_code and each.error_code.value for each in outcomes),
         column(each.error_text for each in outcomes),
         column(each.accepted_at for each in heard),

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 
+from worker.engine.facts import OrderFacts
+from worker.engine.flows import passed, purchased
 from worker.engine.flows.assigned import Assignment
 from worker.engine.flows.base import Flow
 from worker.engine.flows.failed import Revocation
 from worker.engine.flows.left import Departure
 from worker.engine.flows.locked import LOCKED, UNLOCKED
 from worker.engine.flows.passed import Subaccount
+from worker.engine.flows.passed_facts import PassedFacts
 from worker.engine.flows.purchased import Purchased
+from worker.engine.flows.purchased_facts import PurchasedFacts
 from worker.engine.flows.requested import PermissionRequest
 from worker.engine.flows.reset import Reset
 from worker.engine.flows.risk import RiskUpdate
@@ -32,4 +36,7 @@ FLOWS: Mapping[str, Flow] = {
 }
 """In the contract's order."""
 
-__all__ = ["FLOWS", "Flow"]
+ORDER_FACTS: Mapping[str, type[OrderFacts]] = {purchased.KIND: PurchasedFacts, passed.KIND: PassedFacts}
+"""What the owner of an order learns, by the order's kind."""
+
+__all__ = ["FLOWS", "ORDER_FACTS", "Flow"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from schemas.outcomes import ErrorCode
-from worker.engine.flows.base import End, Facts, OrderView, Rules, View, Wait, failed, order_key
+from worker.engine.facts import F, changed
+from worker.engine.flows.base import End, OrderView, Rules, View, Wait, failed, order_key
 from worker.engine.flows.common import RECHECK
 from worker.engine.flows.purchased import KIND
 
@@ -43,13 +44,18 @@ def account_of(view: View, event: Refers, rules: Rules) -> int | Wait | End:
     return order.account_id
 
 
-def owner_facts(view: View, event: Refers, facts: Facts) -> Facts:
+def owner_facts(view: View, event: Refers, facts: F) -> F:
     """The facts with what the ledger knows of the account's owner."""
     owner = next((order for order in view.known if _meant(order, event)), None)
     if owner is None:
         return facts
-    found = {"userId": owner.user_id, "traderId": owner.trader_id, "accountName": owner.facts.get("accountName")}
-    return {**facts, **{name: value for name, value in found.items() if value is not None}}
+    name = owner.facts.account_name
+    return changed(
+        facts,
+        user_id=facts.user_id if owner.user_id is None else owner.user_id,
+        trader_id=facts.trader_id if owner.trader_id is None else owner.trader_id,
+        account_name=facts.account_name if name is None else name,
+    )
 
 
 def _meant(order: OrderView, event: Refers) -> bool:

@@ -5,20 +5,33 @@ On DEMO, or on LIVE after a graduation. The numbers of accounts and trading perm
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from schemas.events import AccountAssigned
+from worker.engine.facts import Facts, changed
 from worker.engine.flows import passed
-from worker.engine.flows.base import SUCCEEDED, Facts, Item, Names, Planned, Rules, Send, View
-from worker.engine.flows.common import ended_by, new_round, permitted
+from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, of_type
+from worker.engine.flows.common import ended_by, permitted
 from worker.engine.flows.departing import stopped
 from worker.results import Result, Succeeded
 
 PERMISSION = {"DEMO": "createTradingPermission", "LIVE": "createTradingPermission@live"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class AssignedFacts(Facts):
+    """The trading permission, once it is there."""
+
+    domain: Literal["LIVE"] | None = None
+    """Of an account on LIVE: `reconcile` reads it when the event is gone."""
+
+
 class Assignment:
     """An account is given to a user."""
 
     topic = "account.assigned"
+    facts = AssignedFacts
 
     def names(self, event: AccountAssigned) -> Names:
         """The account and the user. An account of LIVE is what an order of `trader.passed` has got."""
@@ -35,12 +48,12 @@ class Assignment:
 
     def plan(self, view: View, _rules: Rules) -> Planned:
         """Looks first, so that neither another event nor a topic read again makes a second permission."""
-        facts = new_round(view.facts, ())
-        if "tradingPermissionId" in facts:
+        facts = of_type(view.facts, AssignedFacts).new_round()
+        if facts.trading_permission_id is not None:
             return Planned(SUCCEEDED, facts)
-        event = _event(view)
+        event = of_type(view.event, AccountAssigned)
         if event.domain == "LIVE":
-            facts = {**facts, "domain": event.domain}  # `reconcile` reads it when the event is gone
+            facts = changed(facts, domain="LIVE")
         alike = f"{event.account_id}:{event.user_id}"  # the same pair twice is one request
         return Planned(stopped(view) or Send(PERMISSION[event.domain], look_first=True, alike=alike), facts)
 
@@ -48,14 +61,9 @@ class Assignment:
         """The permission's id, or the refusal."""
         if not isinstance(result, Succeeded):
             return ended_by(result, view.facts)
-        return permitted(view.facts, result.value)
+        return permitted(view.facts, result.value["tradingPermissionId"], result.value.get("permissionStatus"))
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
         """Account and user."""
-        event = _event(view)
+        event = of_type(view.event, AccountAssigned)
         return {"accountId": event.account_id, "userId": event.user_id}
-
-
-def _event(view: View) -> AccountAssigned:
-    assert isinstance(view.event, AccountAssigned)
-    return view.event

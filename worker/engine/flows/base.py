@@ -12,14 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from schemas.events import Event
 from schemas.outcomes import ErrorCode, Status
+from worker.engine.facts import NOTHING_SEEN, Facts
 from worker.results import Result
-
-Facts = Mapping[str, Any]
-"""What a flow has learned, in the outcome's field names (`userId`, `accountId`, ...), ids and partner texts only."""
 
 Item = Mapping[str, Any]
 
@@ -165,7 +163,7 @@ class Planned(NamedTuple):
     """A decision with the facts as they are now."""
 
     decision: Decision
-    facts: Facts = MappingProxyType({})
+    facts: Facts
     wakes: Sequence[str] = ()  # keys that other flows may wait for, and that have just happened
 
 
@@ -183,9 +181,6 @@ class Names(NamedTuple):
     of_trader: bool = False  # all orders of `order_kind` of that trader or user too
     account_ids: Sequence[int] = ()  # besides `account_id`
     user_ids: Sequence[int] = ()  # whose owners the flow wants to know
-    makes: str | None = None  # the fact that says that the order has got what it asks for
-    keeps: Sequence[str] = ()  # facts that the next owner of the order needs, to adopt what a failed one left behind
-    remembers: Sequence[str] = ()  # facts that the next owner needs even if the order got nothing that is known
     gives: bool = False  # the flow gives something to a trader, which one who leaves must not get
     departs: bool = False  # the event is a departure
     in_turn: str | None = None  # events of its account are executed one after the other; the subject of this one
@@ -194,14 +189,14 @@ class Names(NamedTuple):
 
 
 def widened(names: Names, facts: Facts) -> Names:
-    """What the event names, and what the flow has come across at Tradovate since (its fact `seen`)."""
-    seen = facts.get("seen")
-    if not seen:
+    """What the event names, and what the flow has come across at Tradovate since."""
+    seen = facts.seen
+    if seen is NOTHING_SEEN:
         return names
     return names._replace(
-        account_ids=(*names.account_ids, *seen.get("accounts", ())),
-        permission_ids=(*names.permission_ids, *seen.get("permissions", ())),
-        user_ids=(*names.user_ids, *seen.get("users", ())),
+        account_ids=(*names.account_ids, *seen.account_ids),
+        permission_ids=(*names.permission_ids, *seen.permission_ids),
+        user_ids=(*names.user_ids, *seen.user_ids),
     )
 
 
@@ -209,6 +204,11 @@ class Flow(Protocol):
     """One input topic's flow."""
 
     topic: str
+
+    @property
+    def facts(self) -> type[Facts]:
+        """The type of what it learns."""
+        ...
 
     def names(self, event: Any) -> Names:
         """Whom and what the event names."""
@@ -248,26 +248,6 @@ def order_key(kind: str, order_id: str) -> str:
     return f"order:{kind}:{order_id}"
 
 
-LEFT = "left"
-"""The fact that an order was restarted: what its former owner left behind, as far as the ledger knows."""
-
-ADOPTING = "adopting"
-"""The fact that an account was found that is ours by what Tradovate says: what the look-up returned. Whether the ledger
-knows it as another order's is seen when that is loaded; until then the flow cannot be cancelled."""
-
-ENDED = "ended"
-"""The fact that a flow had ended: it is planned again only when an operator has started a new round."""
-
-
-def left_behind(names: Names, facts: Facts) -> Facts:
-    """What an owner of an order leaves to the next one: what it got itself, or else what it had not adopted yet."""
-    if names.makes is not None and facts.get(names.makes) is not None:
-        left = {name: facts[name] for name in names.keeps if facts.get(name) is not None}
-    else:
-        left = facts.get(LEFT, {})
-    return {**left, **{name: facts[name] for name in names.remembers if facts.get(name)}}
-
-
 def departure_key(flow_id: uuid.UUID) -> str:
     """The wake key of a departure's end."""
     return f"departure:{flow_id}"
@@ -288,6 +268,10 @@ def trader_key(trader_id: str) -> str:
     return f"trader:{trader_id}"
 
 
-def warned(facts: Facts, text: str) -> dict[str, Any]:
-    """The facts with one warning more."""
-    return {**facts, "warnings": [*facts.get("warnings", ()), text]}
+E = TypeVar("E")
+
+
+def of_type(value: object, kind: type[E]) -> E:
+    """The event or the facts of a view, which are of the flow's own type."""
+    assert isinstance(value, kind)
+    return value

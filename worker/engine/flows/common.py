@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import Any
+from typing import TypeVar
 
 from schemas.countries import is_restricted
 from schemas.outcomes import ErrorCode, Status
 from worker.backoff import Schedule, draw_of
+from worker.engine.facts import F, Facts, changed
 from worker.engine.flows.base import (
-    ENDED,
     End,
-    Facts,
     OrderView,
     Planned,
     Rules,
@@ -21,29 +20,23 @@ from worker.engine.flows.base import (
     failed,
     order_key,
     trader_key,
-    warned,
 )
 from worker.results import Failure
+
+T = TypeVar("T")
 
 RECHECK = timedelta(minutes=5)
 """A wait for another flow ends when that flow wakes it; this is the net below, should a wake-up be lost."""
 
 
-def new_round(facts: Facts, keep: Iterable[str]) -> Facts:
-    """The facts to plan with: of a flow that had ended, what is in effect is kept, and what went wrong is forgotten."""
-    if ENDED not in facts:
-        return facts
-    return {name: facts[name] for name in keep if name in facts}
-
-
-def permitted(facts: Facts, value: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts with a trading permission. One that was found revoked or declined is no reason to create another."""
-    permission = value["tradingPermissionId"]
-    found = {**facts, "tradingPermissionId": permission}
-    status = value.get("permissionStatus")
+def permitted(facts: F, permission: int, status: str | None) -> F:
+    """The facts with a trading permission. One that was found revoked or declined (`status`) is no reason to create
+    another.
+    """
+    found = changed(facts, trading_permission_id=permission)
     if status is None:
         return found
-    return warned(found, f"Trading permission {permission} is {status}; no other one was created.")
+    return found.warned(f"Trading permission {permission} is {status}; no other one was created.")
 
 
 def ended_by(result: Failure, facts: Facts) -> Planned:
@@ -73,16 +66,15 @@ def known_user(view: View, rules: Rules, trader_id: str | None, user_id: int | N
     return Wait((trader_key(trader_id),), until)
 
 
-def follow(view: View, order: OrderView, copied: Iterable[str]) -> Planned:
+def follow(view: View, order: OrderView) -> Planned:
     """Another event asked for this order before: same details get the same ids, no call; others are a conflict."""
     if not order.same_details:
         text = f"Order {order.order_id} was already placed with other details; it is untouched."
         return Planned(failed(ErrorCode.CONFLICT, text), view.facts)
     if order.state == "open":
         return Planned(Wait((order_key(order.kind, order.order_id),), view.now + RECHECK), view.facts)
-    ids = {key: order.facts[key] for key in copied if key in order.facts}
     code = ErrorCode(order.error_code) if order.error_code else None
-    return Planned(End(Status(order.state), code, order.error_text), {**view.facts, **ids})
+    return Planned(End(Status(order.state), code, order.error_text), view.facts.with_ids_of(order.facts))
 
 
 def restricted(*countries: str | None) -> End | None:
@@ -108,6 +100,6 @@ def back_off(view: View, rules: Rules, tries: int, cap: timedelta) -> timedelta:
     return timedelta(seconds=schedule.delay(tries, lambda: jitter(view, tries)))
 
 
-def plus(facts: Facts, name: str, *values: Any) -> dict[str, Any]:
-    """The facts with `values` in the list `name` too, each once."""
-    return {**facts, name: list(dict.fromkeys([*facts.get(name, ()), *values]))}
+def plus(some: tuple[T, ...], *more: T) -> tuple[T, ...]:
+    """Some values and more of them, each once."""
+    return tuple(dict.fromkeys([*some, *more]))

@@ -13,28 +13,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from schemas.events import TraderFailed
-from worker.engine.flows.base import (
-    Facts,
-    Item,
-    Names,
-    Planned,
-    Rules,
-    Send,
-    View,
-    Wait,
-    order_key,
-)
-from worker.engine.flows.common import RECHECK, new_round
+from worker.engine.facts import Facts, Trouble, changed
+from worker.engine.flows.base import Item, Names, Planned, Rules, Send, View, Wait, of_type, order_key
+from worker.engine.flows.common import RECHECK
 from worker.engine.flows.failed_facts import (
-    KEPT,
     AwaitingOrder,
     AwaitingPurchase,
-    FailedMemory,
+    FailedFacts,
     LookingUp,
     Reading,
     Revoking,
     Situation,
-    Trouble,
 )
 from worker.engine.flows.failed_scope import Scope
 from worker.engine.flows.purchased import KIND
@@ -48,6 +37,7 @@ class Revocation:
     """A trader broke a rule."""
 
     topic = "trader.failed"
+    facts = FailedFacts
 
     def names(self, event: TraderFailed) -> Names:
         """The trader, and all that is to be revoked."""
@@ -68,43 +58,40 @@ class Revocation:
 
     def plan(self, view: View, rules: Rules) -> Planned:
         """Revokes what is known, looks up what is not, waits for an order under way, and ends."""
-        event = view.event
-        assert isinstance(event, TraderFailed)
-        scope = Scope(view, FailedMemory.of(new_round(view.facts, KEPT)), event)
-        scope = replace(scope, memory=scope.with_account())
+        scope = Scope(view, of_type(view.facts, FailedFacts).new_round(), of_type(view.event, TraderFailed))
+        scope = replace(scope, facts=scope.with_account())
         situation = scope.next(rules)
         if situation is not None:
-            return Planned(_decision(situation, view), scope.memory.facts(situation))
-        memory = scope.revoked()
-        only = {"tradingPermissionId": memory.revoked[0]} if len(memory.revoked) == 1 else {}
-        return Planned(scope.end(), {**memory.facts(), **only})
+            return Planned(_decision(situation, view), changed(scope.facts, situation=situation))
+        facts = scope.revoked()
+        ids = facts.trading_permission_ids
+        return Planned(scope.end(), changed(facts, trading_permission_id=ids[0] if len(ids) == 1 else None))
 
     def learn(self, view: View, _operation: str, result: Result) -> Planned | Facts:
         """What is revoked, what was found, what was refused."""
-        memory = FailedMemory.of(view.facts)
-        match memory.situation, result:
+        facts = of_type(view.facts, FailedFacts)
+        match facts.situation, result:
             case LookingUp() as looking, Succeeded(value=value):
-                memory = memory.with_found(looking, value["found"], value["accounts"])
                 # The ledger may know whose that is: the flow is planned when that is loaded and locked.
-                return Planned(_decision(Reading(), view), memory.facts(Reading()))
+                return Planned(Wait((), view.now), facts.with_found(looking, value["found"], value["accounts"]))
             case LookingUp(), Rejected() | NotExecuted() | Unknown() as failure:
-                return memory.with_failed_look_up(Trouble(failure.code, failure.text)).facts()
+                return facts.with_failed_look_up(Trouble(failure.code, failure.text))
             case Revoking(permission_ids=ids), Succeeded():
-                return memory.with_revoked(ids).facts()
+                return facts.with_revoked(ids)
             case Revoking() as revoking, Rejected() | NotExecuted() | Unknown() as failure:
                 divide = isinstance(failure, NotExecuted) and failure.divide
-                return memory.with_failure(revoking, Trouble(failure.code, failure.text), divide=divide).facts()
+                return facts.with_failure(revoking, Trouble(failure.code, failure.text), divide=divide)
             case _:
                 raise ValueError("a result of a step that the flow has not asked for")
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
         """The permissions to revoke; or what to look up."""
-        match FailedMemory.of(view.facts).situation:
+        match of_type(view.facts, FailedFacts).situation:
             case LookingUp(account_ids=accounts, permission_ids=ids, name=name):
                 return {"_accounts": accounts, "_name": name, "_ids": ids}
             case Revoking(permission_ids=ids, others_wait=others_wait):
                 return {"tradingPermissionIds": list(ids), "_others": others_wait}
-            case None:
+            case _:
                 raise ValueError("the flow asks for nothing")
 
 

@@ -1,8 +1,4 @@
-"""What a `trader.failed` remembers between its steps, and the state that it is in: typed values.
-
-A flow's facts are a mapping, stored as JSON. Those of this flow are read by `FailedMemory.of` and written by
-`FailedMemory.facts`, and nowhere else.
-"""
+"""What a `trader.failed` learns, and the state that it is in."""
 
 from __future__ import annotations
 
@@ -10,16 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field
 
 from schemas.outcomes import ErrorCode
-from worker.engine.flows.base import Facts
-
-REVOKED = "tradingPermissionIds"
-"""The fact, and the outcome's field: the permissions that are meant and are revoked now."""
-
-KEPT = (REVOKED, "accountName")
-"""Facts that stay when an operator retries the flow: what is in effect."""
+from worker.engine.facts import NOTHING_SEEN, STORED, Facts, Seen, Trouble, changed
+from worker.engine.flows.common import plus
 
 
 class State(StrEnum):
@@ -38,7 +31,9 @@ class State(StrEnum):
 class Revoking:
     """These permissions are being revoked. `others_wait`: more are to be revoked after them."""
 
-    state: State
+    __pydantic_config__: ClassVar = STORED
+
+    state: Literal[State.REVOKING, State.REVOKING_SINGLY, State.REVOKING_LAST]
     permission_ids: tuple[int, ...]
     others_wait: bool = False
 
@@ -47,7 +42,9 @@ class Revoking:
 class LookingUp:
     """Every permission on these accounts, these permissions, and the accounts of this name are looked up."""
 
-    state: ClassVar[State] = State.LOOKING_UP
+    __pydantic_config__: ClassVar = STORED
+
+    state: Literal[State.LOOKING_UP]
     account_ids: tuple[int, ...] = ()
     permission_ids: tuple[int, ...] = ()
     name: str | None = None
@@ -60,14 +57,18 @@ class LookingUp:
 class Reading:
     """What was found is loaded: it may belong to another trader."""
 
-    state: ClassVar[State] = State.READING
+    __pydantic_config__: ClassVar = STORED
+
+    state: Literal[State.READING]
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitingPurchase:
     """Purchases of these orders are under way and may still give the trader a permission."""
 
-    state: ClassVar[State] = State.AWAITING_PURCHASE
+    __pydantic_config__: ClassVar = STORED
+
+    state: Literal[State.AWAITING_PURCHASE]
     order_ids: tuple[str, ...]
 
 
@@ -75,7 +76,9 @@ class AwaitingPurchase:
 class AwaitingOrder:
     """The order is not known yet: the event may have overtaken its purchase."""
 
-    state: ClassVar[State] = State.AWAITING_ORDER
+    __pydantic_config__: ClassVar = STORED
+
+    state: Literal[State.AWAITING_ORDER]
     order_id: str
     until: datetime
 
@@ -84,16 +87,10 @@ Situation = Revoking | LookingUp | Reading | AwaitingPurchase | AwaitingOrder
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why something was not revoked or not looked up."""
-
-    code: ErrorCode
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class FoundPermission:
     """A trading permission as Tradovate has it. What is None was not readable."""
+
+    __pydantic_config__: ClassVar = STORED
 
     permission_id: int
     user_id: int | None
@@ -105,6 +102,8 @@ class FoundPermission:
 class LookedUp:
     """What has been looked up, and what was there. `accounts`: those that exist; `named`: those of the order's name."""
 
+    __pydantic_config__: ClassVar = STORED
+
     account_ids: tuple[int, ...] = ()
     permission_ids: tuple[int, ...] = ()
     name: bool = False
@@ -113,146 +112,68 @@ class LookedUp:
     failure: Trouble | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FailedMemory:
-    """All that the flow remembers. `account_id` and `account_name` are the order's, for the outcome."""
+@dataclass(frozen=True, kw_only=True)
+class FailedFacts(Facts):
+    """All that the flow has learned. `account_id` and `account_name` are the order's, for the outcome;
+    `trading_permission_ids` those that are meant and are revoked now.
+    """
 
-    account_id: int | None = None
-    account_name: str | None = None
-    revoked: tuple[int, ...] = ()
     failed_together: tuple[int, ...] = ()
     failed_singly: tuple[int, ...] = ()
     refused: Mapping[int, Trouble] = field(default_factory=dict)
     found: Mapping[int, FoundPermission] = field(default_factory=dict)
     looked_up: LookedUp = LookedUp()
-    situation: Revoking | LookingUp | None = None
-    """What the step asks for; None while the flow waits or is planned."""
+    situation: Annotated[Situation, Field(discriminator="state")] | None = None
+    """What the step asks for, or what is waited for; None when that has ended."""
 
-    @classmethod
-    def of(cls, facts: Facts) -> FailedMemory:
-        """What the facts say."""
-        looked: Facts = facts.get("looked", {})
-        rows = [FoundPermission(*row) for row in facts.get("found", ())]
-        return cls(
-            facts.get("accountId"),
-            facts.get("accountName"),
-            tuple(facts.get(REVOKED, ())),
-            tuple(facts.get("failedTogether", ())),
-            tuple(facts.get("failedSingly", ())),
-            {int(each): _trouble(trouble) for each, trouble in facts.get("refused", {}).items()},
-            {row.permission_id: row for row in rows},
-            LookedUp(
-                tuple(looked.get("accountIds", ())),
-                tuple(looked.get("permissionIds", ())),
-                looked.get("name", False),
-                tuple(looked.get("accounts", ())),
-                tuple(looked.get("named", ())),
-                _trouble(looked["failure"]) if "failure" in looked else None,
-            ),
-            _situation(facts),
+    @property
+    def seen(self) -> Seen:
+        """The permissions that were found, with their accounts and users: they may be another trader's."""
+        rows = self.found.values()
+        if not rows:
+            return NOTHING_SEEN
+        return Seen(
+            account_ids=tuple(sorted({row.account_id for row in rows if row.account_id is not None})),
+            permission_ids=tuple(sorted(self.found)),
+            user_ids=tuple(sorted({row.user_id for row in rows if row.user_id is not None})),
         )
 
-    def facts(self, situation: Situation | None = None) -> dict[str, Any]:
-        """The facts of the flow in this situation; None: while it is planned, or has ended."""
-        said: dict[str, Any] = {
-            "accountId": self.account_id,
-            "accountName": self.account_name,
-            "failedTogether": list(self.failed_together),
-            "failedSingly": list(self.failed_singly),
-            "refused": {str(each): [trouble.code.value, trouble.text] for each, trouble in self.refused.items()},
-            "found": [[row.permission_id, row.user_id, row.account_id, row.status] for row in self.found.values()],
-            "seen": _seen(self.found.values()),
-            "looked": _looked(self.looked_up),
-        }
-        facts = {name: value for name, value in said.items() if value not in (None, [], {})}
-        if self.revoked:
-            facts[REVOKED] = list(self.revoked)
-        if situation is None:
-            return facts
-        facts["state"] = situation.state.value
-        match situation:
-            case Revoking(permission_ids=ids, others_wait=others_wait):
-                facts |= {"revoking": list(ids), "others": others_wait}
-            case LookingUp(account_ids=accounts, permission_ids=ids, name=name):
-                facts["looking"] = {"accounts": list(accounts), "ids": list(ids), "name": name}
-            case Reading() | AwaitingPurchase() | AwaitingOrder():
-                pass  # what is waited for is found out when the flow is planned again
-        return facts
+    def kept(self) -> Self:
+        """What is in effect: the permissions that are revoked."""
+        return type(self)(account_name=self.account_name, trading_permission_ids=self.trading_permission_ids)
 
-    def with_revoked(self, permission_ids: Iterable[int]) -> FailedMemory:
+    def with_revoked(self, permission_ids: Iterable[int]) -> Self:
         """These permissions are revoked."""
-        return replace(self, revoked=_plus(self.revoked, permission_ids))
+        ids = plus(self.trading_permission_ids, *permission_ids)
+        return changed(self, trading_permission_ids=ids, situation=None)
 
-    def with_failure(self, revoking: Revoking, trouble: Trouble, *, divide: bool) -> FailedMemory:
+    def with_failure(self, revoking: Revoking, trouble: Trouble, *, divide: bool) -> Self:
         """A revocation has failed. `divide`: without a result, again and again; the permissions may be revoked apart.
 
         What was refused together is tried one by one: each may have been refused because of another one.
         """
         ids = revoking.permission_ids
         if len(ids) > 1 and (divide or trouble.code in (ErrorCode.REJECTED, ErrorCode.NOT_FOUND)):
-            return replace(self, failed_together=_plus(self.failed_together, ids))
+            return changed(self, failed_together=plus(self.failed_together, *ids), situation=None)
         if divide:
-            return replace(self, failed_singly=_plus(self.failed_singly, ids))
-        return replace(self, refused={**self.refused, **dict.fromkeys(ids, trouble)})
+            return changed(self, failed_singly=plus(self.failed_singly, *ids), situation=None)
+        return changed(self, refused={**self.refused, **dict.fromkeys(ids, trouble)}, situation=None)
 
-    def with_found(self, looking: LookingUp, rows: Iterable[Sequence[Any]], accounts: Sequence[int]) -> FailedMemory:
+    def with_found(self, looking: LookingUp, rows: Iterable[Sequence[Any]], accounts: Sequence[int]) -> Self:
         """A look-up has found these permissions, and that these accounts exist."""
         new, before = [FoundPermission(*row) for row in rows], self.looked_up
         looked_up = replace(
             before,
-            account_ids=_plus(before.account_ids, looking.account_ids),
-            permission_ids=_plus(before.permission_ids, looking.permission_ids),
-            accounts=_plus(before.accounts, accounts),
+            account_ids=plus(before.account_ids, *looking.account_ids),
+            permission_ids=plus(before.permission_ids, *looking.permission_ids),
+            accounts=plus(before.accounts, *accounts),
         )
         if looking.name is not None:
             named = tuple(each for each in accounts if each not in looking.account_ids)
             looked_up = replace(looked_up, name=True, named=named)
-        return replace(self, found={**self.found, **{row.permission_id: row for row in new}}, looked_up=looked_up)
+        found = {**self.found, **{row.permission_id: row for row in new}}
+        return changed(self, found=found, looked_up=looked_up, situation=Reading(State.READING))
 
-    def with_failed_look_up(self, trouble: Trouble) -> FailedMemory:
+    def with_failed_look_up(self, trouble: Trouble) -> Self:
         """A look-up has failed for good: nothing more is looked up."""
-        return replace(self, looked_up=replace(self.looked_up, failure=trouble))
-
-
-def _plus(some: tuple[int, ...], more: Iterable[int]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys([*some, *more]))
-
-
-def _trouble(said: Sequence[str]) -> Trouble:
-    return Trouble(ErrorCode(said[0]), said[1])
-
-
-def _seen(found: Iterable[FoundPermission]) -> dict[str, list[int]]:
-    """What the ledger has to load and lock: see `base.widened`."""
-    rows = list(found)
-    seen = {
-        "permissions": sorted(row.permission_id for row in rows),
-        "users": sorted({row.user_id for row in rows if row.user_id is not None}),
-        "accounts": sorted({row.account_id for row in rows if row.account_id is not None}),
-    }
-    return seen if rows else {}
-
-
-def _looked(looked: LookedUp) -> dict[str, Any]:
-    said: dict[str, Any] = {
-        "accountIds": list(looked.account_ids),
-        "permissionIds": list(looked.permission_ids),
-        "name": looked.name,
-        "accounts": list(looked.accounts),
-        "named": list(looked.named),
-    }
-    facts = {name: value for name, value in said.items() if value}
-    if looked.failure is not None:
-        facts["failure"] = [looked.failure.code.value, looked.failure.text]
-    return facts
-
-
-def _situation(facts: Facts) -> Revoking | LookingUp | None:
-    match facts.get("state"):
-        case State.LOOKING_UP:
-            looking = facts["looking"]
-            return LookingUp(tuple(looking["accounts"]), tuple(looking["ids"]), looking["name"])
-        case State.REVOKING | State.REVOKING_SINGLY | State.REVOKING_LAST as state:
-            return Revoking(State(state), tuple(facts["revoking"]), facts["others"])
-        case _:
-            return None
+        return changed(self, looked_up=replace(self.looked_up, failure=trouble), situation=None)

@@ -5,16 +5,17 @@ and how it ends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from schemas.events import TraderFailed
 from schemas.outcomes import ErrorCode, Status
 from schemas.permission_status import PERMISSION_ENDED
+from worker.engine.facts import changed
 from worker.engine.flows.base import SUCCEEDED, End, OrderView, Rules, View
 from worker.engine.flows.failed_facts import (
     AwaitingOrder,
     AwaitingPurchase,
-    FailedMemory,
+    FailedFacts,
     LookingUp,
     Revoking,
     Situation,
@@ -34,7 +35,7 @@ class Scope:
     """What the event means, as the ledger and the look-ups up to now say."""
 
     view: View
-    memory: FailedMemory
+    facts: FailedFacts
     event: TraderFailed
 
     @property
@@ -48,7 +49,7 @@ class Scope:
         same number there is another trader's, unless an order of this trader has got it, or it is on an account that
         the event means.
         """
-        own = {each.permission_id for each in self.view.known if not self._anothers(each)} | self.memory.found.keys()
+        own = {each.permission_id for each in self.view.known if not self._anothers(each)} | self.facts.found.keys()
         return self.view.on_live.intersection(self.event.trading_permission_ids or ()) - own
 
     # Whose it is
@@ -81,7 +82,7 @@ class Scope:
         """Whether the ledger knows a permission as another trader's."""
         if any(order.permission_id == permission and self._anothers(order) for order in self.view.known):
             return True
-        row = self.memory.found.get(permission)
+        row = self.facts.found.get(permission)
         if row is None or self._account_is_the_traders(row.account_id):
             return False
         owner = self.view.owners.get(row.user_id) if row.user_id is not None else None
@@ -95,21 +96,21 @@ class Scope:
 
     def _revoking(self) -> Revoking | None:
         """Together at first; one by one what failed together; at last what failed by itself too, one after another."""
-        memory, todo = self.memory, self._to_revoke()
+        facts, todo = self.facts, self._to_revoke()
         if not todo:
             return None
-        singly = [each for each in todo if each in memory.failed_together and each not in memory.failed_singly]
+        singly = [each for each in todo if each in facts.failed_together and each not in facts.failed_singly]
         if singly:
             return Revoking(State.REVOKING_SINGLY, (singly[0],), len(todo) > 1)
-        together = [each for each in todo if each not in memory.failed_together][:AT_ONCE]
+        together = [each for each in todo if each not in facts.failed_together][:AT_ONCE]
         if together:
             return Revoking(State.REVOKING, tuple(together), len(todo) > len(together))
         return Revoking(State.REVOKING_LAST, (todo[0],))
 
     def _to_revoke(self) -> list[int]:
-        memory = self.memory
-        found = [each for each, row in memory.found.items() if row.status not in PERMISSION_ENDED]
-        past = {*memory.revoked, *memory.refused}
+        facts = self.facts
+        found = [each for each, row in facts.found.items() if row.status not in PERMISSION_ENDED]
+        past = {*facts.trading_permission_ids, *facts.refused}
         wanted = dict.fromkeys([*self._known_ids(), *found])
         return [each for each in wanted if each not in past and not self.permission_is_anothers(each)]
 
@@ -125,14 +126,15 @@ class Scope:
                 yield order.permission_id
 
     def _looking_up(self, rules: Rules) -> LookingUp | None:
-        memory, done = self.memory, self.memory.looked_up
+        facts, done = self.facts, self.facts.looked_up
         if done.failure is not None:
             return None
-        past = {*done.permission_ids, *memory.revoked, *memory.refused}
+        past = {*done.permission_ids, *facts.trading_permission_ids, *facts.refused}
         name = None
         if self.event.order_id is not None and self._has_no_account() and not done.name:
             name = account_name(rules.account_prefix, self.event.order_id)
         looking = LookingUp(
+            State.LOOKING_UP,
             tuple(
                 each
                 for each in dict.fromkeys([self.event.account_id, self._account_of_the_order()])
@@ -159,35 +161,37 @@ class Scope:
 
     def _awaiting_purchase(self) -> AwaitingPurchase | None:
         making = [order for order in self.view.known if not self._anothers(order) and not _is_made(order)]
-        return AwaitingPurchase(tuple(order.order_id for order in making)) if making else None
+        return AwaitingPurchase(State.AWAITING_PURCHASE, tuple(order.order_id for order in making)) if making else None
 
     def _awaiting_order(self, rules: Rules) -> AwaitingOrder | None:
         until, order_id = self.view.since + rules.unknown_wait, self.event.order_id
-        unseen = order_id is not None and self.order is None and not self.memory.looked_up.named
-        return AwaitingOrder(order_id, until) if order_id is not None and unseen and self.view.now < until else None
+        unseen = self.order is None and not self.facts.looked_up.named
+        if order_id is None or not unseen or self.view.now >= until:
+            return None
+        return AwaitingOrder(State.AWAITING_ORDER, order_id, until)
 
     # How it ends
 
-    def with_account(self) -> FailedMemory:
-        """The memory with the account of the order, which the outcome names."""
+    def with_account(self) -> FailedFacts:
+        """The facts with the account of the order, which the outcome names."""
         order = self.order
         if order is None or self.order_is_anothers:
-            return self.memory
-        name = order.facts.get("accountName") or self.memory.account_name
+            return self.facts
+        name = order.facts.account_name or self.facts.account_name
         own = order.account_id if self.event.account_id is None and order.account_id is not None else None
-        return replace(self.memory, account_name=name, account_id=self.memory.account_id if own is None else own)
+        return changed(self.facts, account_name=name, account_id=self.facts.account_id if own is None else own)
 
-    def revoked(self) -> FailedMemory:
-        """The memory with what was revoked before this event, and is revoked now too."""
-        rows = self.memory.found.items()
-        return self.memory.with_revoked(
+    def revoked(self) -> FailedFacts:
+        """The facts with what was revoked before this event, and is revoked now too."""
+        rows = self.facts.found.items()
+        return self.facts.with_revoked(
             each for each, row in rows if row.status == "Revoked" and not self.permission_is_anothers(each)
         )
 
     def end(self) -> End:
         """Success, or the worst trouble with all of them in one sentence."""
-        memory, failure = self.memory, self.memory.looked_up.failure
-        troubles = [(trouble.code, f"Permission {each}: {trouble.text}") for each, trouble in memory.refused.items()]
+        facts, failure = self.facts, self.facts.looked_up.failure
+        troubles = [(trouble.code, f"Permission {each}: {trouble.text}") for each, trouble in facts.refused.items()]
         if failure is not None:
             troubles.append((failure.code, failure.text))
         troubles += [(ErrorCode.CONFLICT, text) for text in self._conflicts()]
@@ -205,18 +209,22 @@ class Scope:
             yield f"Order {self.event.order_id} is another trader's and untouched."
         if self._account_is_anothers(account):
             yield f"Account {account} is another trader's and untouched."
-        for each in sorted({*self.ids, *self.memory.found}):
-            row = self.memory.found.get(each)
+        for each in sorted({*self.ids, *self.facts.found}):
+            row = self.facts.found.get(each)
             said_by_account = row is not None and row.account_id == account and self._account_is_anothers(account)
             if self.permission_is_anothers(each) and not said_by_account:
                 yield f"Permission {each} is another trader's and untouched."
 
     def _missing(self) -> Iterable[str]:
-        memory, looked_up = self.memory, self.memory.looked_up
+        facts, looked_up = self.facts, self.facts.looked_up
         for each in sorted(self.on_live):
             yield f"Permission {each} is on LIVE, where none is revoked; trader.left cancels it."
         for each in self.ids:
-            if each in looked_up.permission_ids and each not in memory.found and each not in memory.revoked:
+            if (
+                each in looked_up.permission_ids
+                and each not in facts.found
+                and each not in facts.trading_permission_ids
+            ):
                 yield f"Permission {each} was not found."
         account = self.event.account_id
         if account is not None and account in looked_up.account_ids and account not in looked_up.accounts:

@@ -10,14 +10,17 @@ no such result was left.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any, ClassVar, Self
 
 from schemas.events import TraderLeft
 from schemas.outcomes import ErrorCode
+from worker.engine.facts import STORED, DepartureDates, Facts, Trouble, changed
 from worker.engine.flows.base import (
     SUCCEEDED,
     Decision,
-    Facts,
     Item,
     Names,
     OrderView,
@@ -27,17 +30,21 @@ from worker.engine.flows.base import (
     View,
     Wait,
     failed,
+    of_type,
     order_key,
     proven_key,
-    warned,
 )
-from worker.engine.flows.common import known_user, new_round, plus
+from worker.engine.flows.common import known_user
 from worker.engine.flows.days import departure_due, renewal_after
 from worker.engine.flows.departing import GIVES
 from worker.engine.flows.purchased import KIND
 from worker.results import Result, Succeeded
 
-CANCEL = {"cancelEverything": "LIVE", "cancelEverything@demo": "DEMO"}
+LIVE, DEMO = "LIVE", "DEMO"
+"""The domains, in the order in which they are cancelled."""
+
+CANCEL: Mapping[str, str] = {LIVE: "cancelEverything", DEMO: "cancelEverything@demo"}
+"""The operation of each domain."""
 
 PATIENCE = timedelta(minutes=5)
 """What one domain is tried for before it is the other one's turn; the operation gives up after so long."""
@@ -49,13 +56,70 @@ takes a second or two; one that is held up (maintenance, an outage, a pause) mus
 LOOK_AGAIN = timedelta(seconds=15)
 """Between two looks at whether the results of the trader's other calls are known, should a wake-up be lost."""
 
-_KEPT = ("userId", "came", "since", "begun", "cancelled", "done")
+
+@dataclass(frozen=True, slots=True)
+class Cancelling:
+    """What is known of one domain. `cancelled`: nothing is in force there; `done`: and nothing may appear any more.
+
+    `away`: how often it was tried for `PATIENCE` in vain; `lost`: why it is not tried any more.
+    """
+
+    __pydantic_config__: ClassVar = STORED
+
+    cancelled: bool = False
+    done: bool = False
+    away: int = 0
+    lost: Trouble | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftFacts(Facts):
+    """The departure's times, and how far each domain is."""
+
+    came: datetime | None = None
+    """When it was asked for. A retry does not wait for the end of its own day."""
+    since: datetime | None = None
+    """What was asked for later is of a trader who comes back. None: the trader is not known yet."""
+    until: datetime | None = None
+    """Until when what came before it may finish."""
+    begun: datetime | None = None
+    """Since when nothing more is given to the trader."""
+    on_live: bool = False
+    """This worker has made a trading permission on LIVE for the user."""
+    said: str | None = None
+    """What was said of the domain that was away last."""
+    live: Cancelling = Cancelling()
+    demo: Cancelling = Cancelling()
+
+    @property
+    def departure(self) -> DepartureDates | None:
+        """Its dates, once its trader is known."""
+        return None if self.since is None else DepartureDates(self.since, self.begun)
+
+    def kept(self) -> Self:
+        """What is done and cancelled stays so; a domain that was away or refused is tried again."""
+        live, demo = (Cancelling(each.cancelled, each.done) for each in (self.live, self.demo))
+        return type(self)(
+            user_id=self.user_id, came=self.came, since=self.since, begun=self.begun, live=live, demo=demo
+        )
+
+    @property
+    def domains(self) -> Mapping[str, Cancelling]:
+        """How far each domain is."""
+        return {LIVE: self.live, DEMO: self.demo}
+
+    def with_domain(self, domain: str, **changes: Any) -> Self:
+        """The facts with changes of one domain."""
+        if domain == LIVE:
+            return changed(self, live=replace(self.live, **changes))
+        return changed(self, demo=replace(self.demo, **changes))
 
 
 class Departure:
     """A trader goes for good."""
 
     topic = "trader.left"
+    facts = LeftFacts
 
     def names(self, event: TraderLeft) -> Names:
         """The trader, with all that they bought."""
@@ -71,57 +135,48 @@ class Departure:
 
     def plan(self, view: View, rules: Rules) -> Planned:
         """Waits for the day's end, then for purchases that are being made; then one domain after the other."""
-        event, facts = _event(view), new_round(view.facts, _KEPT)
-        first = "came" not in facts
-        if first:
-            facts = {**facts, "came": view.asked.isoformat()}  # a retry does not wait for the end of its own day
+        event, facts = of_type(view.event, TraderLeft), of_type(view.facts, LeftFacts).new_round()
+        first, came = facts.came is None, facts.came or view.asked
+        facts = changed(facts, came=came)
         # Once it is known, it stays: what has been asked for is not left halfway.
-        user = facts["userId"] if "userId" in facts else known_user(view, rules, event.trader_id, event.user_id)
+        user = facts.user_id or known_user(view, rules, event.trader_id, event.user_id)
         if not isinstance(user, int):
             return Planned(user, facts)
-        facts = {**facts, "userId": user}
-        if view.on_live:
-            facts = {**facts, "onLive": True}
-        if "since" not in facts:
-            # A departure that came before its trader was seen has overtaken what made the trader known.
-            facts = {**facts, "since": (view.asked if first else view.now).isoformat()}
-        came = datetime.fromisoformat(facts["came"])
+        # A departure that came before its trader was seen has overtaken what made the trader known.
+        since = facts.since or (view.asked if first else view.now)
+        facts = changed(facts, user_id=user, on_live=facts.on_live or bool(view.on_live), since=since)
         due = came if event.immediate else departure_due(came, rules.day_end)
         if view.now < due:
             return Planned(Wait((), due, pending=True), facts)
-        if "begun" not in facts:
-            wait, facts = _let_finish(view, facts, rules)
+        if facts.begun is None:
+            wait = _let_finish(view, since, facts.until or view.now + min(LET_FINISH, rules.retry_cap))
             if wait is not None:
-                return Planned(wait, facts)
-            facts = {**facts, "begun": view.now.isoformat()}
-        decision, facts = _next(view, facts, rules)
-        return Planned(decision, facts)
+                return Planned(wait, changed(facts, until=wait.until))
+            facts = changed(facts, begun=view.now)
+        facts = _with_lost(facts, rules)
+        return Planned(_next(view, facts), facts)
 
     def learn(self, view: View, operation: str, result: Result) -> Planned | Facts:
         """A domain is done, or was away for a while, or refused."""
-        facts = view.facts
+        facts = of_type(view.facts, LeftFacts)
+        domain = next(each for each, cancel in CANCEL.items() if cancel == operation)
         if isinstance(result, Succeeded):
-            facts = plus(facts, "cancelled", operation)
-            return facts if _unproven(view, operation) else _done(view, facts, operation)
+            facts = facts.with_domain(domain, cancelled=True)
+            return facts if _unproven(view, domain) else _done(view, facts, domain)
         if result.code is ErrorCode.GAVE_UP:
-            away = facts.get("away", {})
-            return {**facts, "away": {**away, operation: away.get(operation, 0) + 1}, "said": result.text}
-        return {**facts, "lost": {**facts.get("lost", {}), operation: [result.code.value, result.text]}}
+            return changed(facts.with_domain(domain, away=facts.domains[domain].away + 1), said=result.text)
+        return facts.with_domain(domain, lost=Trouble(result.code, result.text))
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
         """The user, and whether this worker has made a trading permission on LIVE for them."""
-        return {"userId": view.facts["userId"], "_permitted_on_live": "onLive" in view.facts}
+        facts = of_type(view.facts, LeftFacts)
+        return {"userId": facts.user_id, "_permitted_on_live": facts.on_live}
 
 
-def _let_finish(view: View, facts: Facts, rules: Rules) -> tuple[Wait | None, Facts]:
+def _let_finish(view: View, since: datetime, until: datetime) -> Wait | None:
     """A wait for purchases that came before the departure and are being made."""
-    since = datetime.fromisoformat(facts["since"])
     making = [order_key(KIND, order.order_id) for order in view.known if _being_made(order, since)]
-    until = datetime.fromisoformat(facts["until"]) if "until" in facts else None
-    until = until or view.now + min(LET_FINISH, rules.retry_cap)
-    if not making or view.now >= until:
-        return None, facts
-    return Wait(making, until), {**facts, "until": until.isoformat()}
+    return Wait(making, until) if making and view.now < until else None
 
 
 def _being_made(order: OrderView, since: datetime) -> bool:
@@ -130,42 +185,42 @@ def _being_made(order: OrderView, since: datetime) -> bool:
     return order.account_id is None or order.permission_id is None
 
 
-def _unproven(view: View, operation: str) -> bool:
-    """Whether something that was sent before may still appear on the operation's domain."""
-    return any(GIVES.get(each) == CANCEL[operation] for each in view.unproven)
+def _unproven(view: View, domain: str) -> bool:
+    """Whether something that was sent before may still appear on the domain."""
+    return any(GIVES.get(each) == domain for each in view.unproven)
 
 
-def _done(view: View, facts: Facts, operation: str) -> Facts:
-    came = datetime.fromisoformat(facts["came"])
-    renewed = renewal_after(came)
-    if CANCEL[operation] == "LIVE" and view.now >= renewed and operation not in facts.get("done", ()):
+def _done(view: View, facts: LeftFacts, domain: str) -> Facts:
+    assert facts.came is not None
+    renewed = renewal_after(facts.came)
+    if domain == LIVE and view.now >= renewed and not facts.live.done:
         day = f"{renewed:%d %B %Y}"
-        facts = warned(facts, f"It was done after 19:00 on {day}: what the user had then is billed for the next month.")
-    return plus(facts, "done", operation)
+        facts = facts.warned(f"It was done after 19:00 on {day}: what the user had then is billed for the next month.")
+    return facts.with_domain(domain, done=True)
 
 
-def _next(view: View, facts: Facts, rules: Rules) -> tuple[Decision, Facts]:
-    """The domain that is neither done nor lost and was away least often; or the end."""
-    away, lost = facts.get("away", {}), facts.get("lost", {})
+def _with_lost(facts: LeftFacts, rules: Rules) -> LeftFacts:
+    """The facts with the domains that have been away for too long."""
     patience = min(PATIENCE, rules.retry_for)
-    for operation, rounds in away.items():
-        if rounds * patience >= rules.retry_for and operation not in lost:
-            lost = {**lost, operation: [ErrorCode.GAVE_UP.value, facts["said"]]}
-    done, cancelled = facts.get("done", ()), facts.get("cancelled", ())
-    left = [each for each in CANCEL if each not in done and each not in lost]
-    ready = [each for each in left if each not in cancelled or not _unproven(view, each)]
+    for domain, each in facts.domains.items():
+        if each.lost is None and each.away and each.away * patience >= rules.retry_for:
+            facts = facts.with_domain(domain, lost=Trouble(ErrorCode.GAVE_UP, facts.said or ""))
+    return facts
+
+
+def _next(view: View, facts: LeftFacts) -> Decision:
+    """The domain that is neither done nor lost and was away least often; or the end."""
+    domains = facts.domains
+    left = [domain for domain, each in domains.items() if not each.done and each.lost is None]
+    ready = [domain for domain in left if not domains[domain].cancelled or not _unproven(view, domain)]
     if ready:
-        operation = min(ready, key=lambda each: away.get(each, 0))
-        return Send(operation, look_first=operation in cancelled), facts
+        domain = min(ready, key=lambda each: domains[each].away)
+        return Send(CANCEL[domain], look_first=domains[domain].cancelled)
     if left:
-        return Wait((proven_key(view.flow_id),), view.now + LOOK_AGAIN), facts
+        return Wait((proven_key(view.flow_id),), view.now + LOOK_AGAIN)
+    lost = [(domain, each.lost) for domain, each in domains.items() if each.lost is not None]
     if not lost:
-        return SUCCEEDED, facts
-    text = "; ".join(f"{CANCEL[operation]}: {said}" for operation, (_, said) in lost.items())
-    text += "".join(f" {CANCEL[operation]} is done." for operation in done)
-    return failed(ErrorCode(next(iter(lost.values()))[0]), text), facts
-
-
-def _event(view: View) -> TraderLeft:
-    assert isinstance(view.event, TraderLeft)
-    return view.event
+        return SUCCEEDED
+    text = "; ".join(f"{domain}: {trouble.text}" for domain, trouble in lost)
+    text += "".join(f" {domain} is done." for domain, each in domains.items() if each.done)
+    return failed(lost[0][1].code, text)

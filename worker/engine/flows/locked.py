@@ -9,13 +9,16 @@ has been executed and ends with a warning.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import ClassVar, Self
 
 from schemas.events import AccountLocked, AccountUnlocked
 from schemas.outcomes import ErrorCode, Status
+from worker.engine.facts import STORED, Facts, changed
 from worker.engine.flows.account_ref import account_of, owner_facts
-from worker.engine.flows.base import SUCCEEDED, End, Facts, Item, Names, Planned, Rules, Send, View, failed, warned
-from worker.engine.flows.common import back_off, ended_by, new_round
+from worker.engine.flows.base import SUCCEEDED, End, Item, Names, Planned, Rules, Send, View, failed, of_type
+from worker.engine.flows.common import back_off, ended_by
 from worker.engine.flows.turns import ACTION, OUSTED, held_up, ousted
 from worker.results import Result, Succeeded
 
@@ -32,7 +35,36 @@ READS = 6
 ROUNDS = 3
 """How often an action is set that was answered and is not shown; then an operator must look."""
 
-KEPT = ("userId", "traderId", "accountName")
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The partner has answered that it is set. `reads`: how often it was read since, and was not shown.
+
+    `timestamp`: of the change, by the partner's clock; None where it gave none.
+    """
+
+    __pydantic_config__: ClassVar = STORED
+
+    reads: int = 0
+    timestamp: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadBackFacts(Facts):
+    """Of what is set and read back. `rounds`: how often it was set and answered; `shown`: a read has shown it."""
+
+    answered: Answered | None = None
+    rounds: int = 0
+    shown: bool = False
+
+    def kept(self) -> Self:
+        """The account's owner."""
+        return type(self)(user_id=self.user_id, trader_id=self.trader_id, account_name=self.account_name)
+
+    def with_answer(self, timestamp: str | None = None) -> Self:
+        """It was answered once more."""
+        rounds = self.rounds + 1
+        return changed(self, answered=Answered(0, timestamp), rounds=rounds, sent=rounds)
 
 
 def read_again(reads: int) -> timedelta:
@@ -50,15 +82,17 @@ def not_shown(facts: Facts, text: str) -> Planned:
     return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), facts)
 
 
-def given_way(facts: Facts) -> Planned:
+def given_way(facts: ReadBackFacts) -> Planned:
     """A later event of the account has taken its place. What was answered has taken effect, if only for a moment."""
-    if "answered" in facts:
-        return Planned(SUCCEEDED, warned(facts, "A newer event of this account came before it could be read back."))
+    if facts.answered is not None:
+        return Planned(SUCCEEDED, facts.warned("A newer event of this account came before it could be read back."))
     return Planned(failed(ErrorCode.CANCELLED, OUSTED), facts)
 
 
 class AdminAction:
     """`lock`, `liquidate`, `close_only`; with the topic of unlocks: back to normal."""
+
+    facts = ReadBackFacts
 
     def __init__(self, topic: str, set_: str, read: str) -> None:
         self.topic, self._set, self._read = topic, set_, read
@@ -78,59 +112,60 @@ class AdminAction:
 
     def plan(self, view: View, rules: Rules) -> Planned:
         """When it is its turn it is set, then read until it is shown."""
-        event, facts = _event(view), owner_facts(view, _event(view), new_round(view.facts, KEPT))
-        if facts.get("shown"):
+        event = _event(view)
+        facts = owner_facts(view, event, of_type(view.facts, ReadBackFacts).new_round())
+        if facts.shown:
             return Planned(SUCCEEDED, facts)
         if ousted(view):
             return given_way(facts)
-        account = facts.get("accountId") or account_of(view, event, rules)
+        account = facts.account_id or account_of(view, event, rules)
         if not isinstance(account, int):
             return Planned(account, facts)
-        facts = {**facts, "accountId": account}
+        facts = changed(facts, account_id=account)
         waits = held_up(view)
         if waits is not None:
             return Planned(waits, facts)
-        if "answered" in facts:
-            return Planned(Send(self._read, look_first=True, at=view.now + read_again(facts["reads"])), facts)
-        return Planned(Send(self._set, at=after(view, rules, facts.get("rounds", 0))), facts)
+        if facts.answered is not None:
+            return Planned(Send(self._read, look_first=True, at=view.now + read_again(facts.answered.reads)), facts)
+        return Planned(Send(self._set, at=after(view, rules, facts.rounds)), facts)
 
     def learn(self, view: View, operation: str, result: Result) -> Planned | Facts:
         """Answered; shown; changed by somebody else; or not shown."""
-        facts = view.facts
+        facts = of_type(view.facts, ReadBackFacts)
         if operation == self._read:
             return _read_back(facts, result)
         if not isinstance(result, Succeeded):
             return ended_by(result, facts)
         if result.value.get("shown"):
-            return {**facts, "shown": True}
-        rounds = facts.get("rounds", 0) + 1
-        return {**facts, "answered": result.value.get("adminTimestamp"), "reads": 0, "rounds": rounds, "sent": rounds}
+            return changed(facts, shown=True)
+        return facts.with_answer(result.value.get("adminTimestamp"))
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
         """The account and the action."""
         event = _event(view)
         return {
-            "accountId": view.facts["accountId"],
+            "accountId": view.facts.account_id,
             "adminAction": "Normal" if isinstance(event, AccountUnlocked) else ACTIONS[event.action],
             "adminActionReasonCode": "Other",
             "adminActionReason": event.reason,
         }
 
 
-def _read_back(facts: Facts, result: Result) -> Planned | Facts:
+def _read_back(facts: ReadBackFacts, result: Result) -> Planned | Facts:
+    answered = facts.answered
+    assert answered is not None
     if not isinstance(result, Succeeded):
         return not_shown(facts, f"Tradovate has accepted it, and it could not be read back: {result.text}")
     if result.value["shown"]:
-        return {**facts, "shown": True}
+        return changed(facts, shown=True)
     action = result.value["adminAction"]
-    if _later(result.value["adminTimestamp"], facts["answered"]):
+    if _later(result.value["adminTimestamp"], answered.timestamp):
         text = f"Somebody changed the account after this event was executed: Tradovate shows {action}."
-        return Planned(SUCCEEDED, warned(facts, text))
-    reads = facts["reads"] + 1
-    if reads < READS:
-        return {**facts, "reads": reads}
-    if facts["rounds"] < ROUNDS:
-        return {name: value for name, value in facts.items() if name not in ("answered", "reads")}
+        return Planned(SUCCEEDED, facts.warned(text))
+    if answered.reads + 1 < READS:
+        return changed(facts, answered=replace(answered, reads=answered.reads + 1))
+    if facts.rounds < ROUNDS:
+        return changed(facts, answered=None)
     return not_shown(facts, f"Tradovate has accepted it {ROUNDS} times, and shows {action}.")
 
 

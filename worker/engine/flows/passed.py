@@ -7,7 +7,7 @@ request is never sent again by itself: the outcome is `in_doubt`, and a person l
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -15,12 +15,10 @@ import orjson
 from schemas.events import TraderPassed
 from schemas.outcomes import ErrorCode, Status
 from worker.backoff import spread
+from worker.engine.facts import Facts, changed
 from worker.engine.flows.base import (
-    ENDED,
-    LEFT,
     SUCCEEDED,
     End,
-    Facts,
     Item,
     Names,
     Planned,
@@ -28,10 +26,11 @@ from worker.engine.flows.base import (
     Send,
     View,
     failed,
-    warned,
+    of_type,
 )
-from worker.engine.flows.common import ended_by, follow, jitter, known_user, new_round, restricted, trade_date
+from worker.engine.flows.common import ended_by, follow, jitter, known_user, restricted, trade_date
 from worker.engine.flows.departing import stopped
+from worker.engine.flows.passed_facts import APPROVED, DENIED, PassedFacts, Reported
 from worker.results import Failure, Result, Succeeded
 
 KIND = "passed"
@@ -50,10 +49,6 @@ SOON, LATE = timedelta(minutes=10), timedelta(minutes=15)
 POLLS_FOR_ID = 3
 """Polls after which an approved request ends without its account's id: the vendor does not promise one."""
 
-_COPIED = ("userId", "requestId", "requestStatus", "accountId", "warnings")
-_LEFT = ("userId", "requestId", "requestStatus", "requestedAt", "uploaded", "terms")
-_KEPT = (*_LEFT, "cleared", "notMade", "reported")
-
 OTHER_TERMS = "The request was made by an earlier event of this order, with other terms; it is followed as it is."
 
 
@@ -61,6 +56,7 @@ class Subaccount:
     """A funded subaccount is asked for."""
 
     topic = "trader.passed"
+    facts = PassedFacts
 
     def names(self, event: TraderPassed) -> Names:
         """The trader, the order, and all that this trader passed before."""
@@ -71,8 +67,6 @@ class Subaccount:
             owns_order=True,
             order_kind=KIND,
             of_trader=True,
-            makes="requestId",
-            keeps=_LEFT,
             gives=True,
         )
 
@@ -89,38 +83,51 @@ class Subaccount:
         """Duplicate check, request, documents, then its review."""
         event, order = _event(view), view.order
         if order is not None and order.flow_id != view.flow_id:
-            return follow(view, order, _COPIED)
-        facts = _begin(view)
+            return follow(view, order)
+        facts = of_type(view.facts, PassedFacts).new_round()
         end = restricted(event.application.country, event.application.citizenship)
         if end is not None:
             return Planned(end, facts)
         # Once it is known, it stays: what has been asked for is not left halfway.
-        user = facts["userId"] if "userId" in facts else known_user(view, rules, event.trader_id, event.user_id)
+        user = facts.user_id or known_user(view, rules, event.trader_id, event.user_id)
         if not isinstance(user, int):
             return Planned(user, facts)
-        adopted = _adopted(event, {**facts, "userId": user})
+        adopted = _adopted(event, changed(facts, user_id=user), user)
         if isinstance(adopted, End):
             return Planned(adopted, facts)
         facts = adopted
-        if "requestId" not in facts:
-            cleared = facts.get("cleared") or facts.get("notMade") or _requested_before(view)
+        if facts.request_id is None:
+            cleared = facts.cleared or facts.not_made or _requested_before(view)
             return Planned(stopped(view) or Send(REQUEST if cleared else CHECK), facts)
         return _review(view, facts)
 
     def learn(self, view: View, operation: str, result: Result) -> Planned | Facts:
         """What each step tells; a refused document spoils nothing but itself."""
-        facts = dict(view.facts)
+        facts = of_type(view.facts, PassedFacts)
         if not isinstance(result, Succeeded):
-            return _failed(view, operation, result)
+            return _failed(view, facts, operation, result)
+        value = result.value
         match operation:
             case "checkDuplicate":
-                return {**facts, "cleared": True}
+                return changed(facts, cleared=True)
             case "createPartnerSubaccountRequest":
-                return {**facts, **result.value, "requestedAt": view.now.isoformat(), "terms": _digest(_event(view))}
+                return changed(
+                    facts,
+                    request_id=value["requestId"],
+                    request_status=value["requestStatus"],
+                    requested_at=view.now,
+                    terms=_digest(_event(view)),
+                )
             case "submitPartnerSubaccountDocument":
-                return {**facts, "uploaded": facts.get("uploaded", 0) + 1}
+                return changed(facts, uploaded=facts.uploaded + 1)
             case _:
-                return {**facts, **result.value, "polls": facts.get("polls", 0) + 1}
+                return changed(
+                    facts,
+                    polls=facts.polls + 1,
+                    request_status=value["requestStatus"],
+                    message=value.get("message", facts.message),
+                    account_id=value.get("accountId", facts.account_id),
+                )
 
     def item(self, view: View, operation: str, _rules: Rules) -> Item:
         """The partner's body of each of the four operations."""
@@ -132,70 +139,61 @@ class Subaccount:
             case "submitPartnerSubaccountDocument":
                 return _document(view)
             case _:
-                return {"subAccountRequestId": view.facts["requestId"]}
+                return {"subAccountRequestId": view.facts.request_id}
 
 
-def _begin(view: View) -> Facts:
-    """The facts to plan with: a new round forgets a denied request."""
-    facts = new_round(view.facts, (*_KEPT, LEFT))
-    if ENDED in view.facts and facts.get("requestStatus") == "Denied":
-        return {name: facts[name] for name in ("userId", "notMade") if name in facts}
-    return facts
-
-
-def _adopted(event: TraderPassed, facts: Facts) -> Facts | End:
+def _adopted(event: TraderPassed, facts: PassedFacts, user: int) -> PassedFacts | End:
     """The facts with the request that a former owner of the order made for this user; one for another is a conflict."""
-    left = facts.get(LEFT, {})
-    if "requestId" in facts or "requestId" not in left or left.get("requestStatus") == "Denied":
+    left = facts.left
+    if facts.request_id is not None or left is None or left.request_id is None or left.request_status == DENIED:
         return facts
-    if left.get("userId") != facts["userId"]:
-        text = f"Order {event.order_id} has subaccount request {left['requestId']}, which is another user's."
+    if left.user_id != user:
+        text = f"Order {event.order_id} has subaccount request {left.request_id}, which is another user's."
         return failed(ErrorCode.CONFLICT, text)
-    facts = {**facts, **left}
-    return facts if left.get("terms") in (None, _digest(event)) else warned(facts, OTHER_TERMS)
+    facts = facts.following(left)
+    return facts if left.terms in (None, _digest(event)) else facts.warned(OTHER_TERMS)
 
 
 def _requested_before(view: View) -> bool:
     """Whether this ledger knows a request of that trader: then it is another one that is asked for."""
-    return any(order.facts.get("requestId") is not None for order in view.known)
+    return any(order.facts.request_id is not None for order in view.known)
 
 
-def _review(view: View, facts: Facts) -> Planned:
-    event, status = _event(view), facts.get("requestStatus")
-    if status == "Denied":
-        text = facts.get("message") or "Tradovate denied the request and gave no reason."
+def _review(view: View, facts: PassedFacts) -> Planned:
+    event, status = _event(view), facts.request_status
+    if status == DENIED:
+        text = facts.message or "Tradovate denied the request and gave no reason."
         return Planned(failed(ErrorCode.REJECTED, text), facts)
-    if status == "Approved" and (facts.get("accountId") is not None or facts.get("polls", 0) >= POLLS_FOR_ID):
-        if facts.get("accountId") is None:
-            facts = warned(facts, "Tradovate approved the request and gave no account id.")
+    if status == APPROVED and (facts.account_id is not None or facts.polls >= POLLS_FOR_ID):
+        if facts.account_id is None:
+            facts = facts.warned("Tradovate approved the request and gave no account id.")
         return Planned(SUCCEEDED, facts)
     # One for the request, and one for each change; an approval or a denial is in the final outcome.
-    pending = "reported" not in facts or (status != facts["reported"] and status != "Approved")
+    pending = facts.reported is None or status not in (facts.reported.status, APPROVED)
     if pending:
-        facts = {**facts, "reported": status}
-    if event.files is not None and facts.get("uploaded", 0) < len(SLOTS):
+        facts = changed(facts, reported=Reported(status))
+    if event.files is not None and facts.uploaded < len(SLOTS):
         return Planned(Send(DOCUMENT, pending=pending), facts)
     return Planned(Send(STATUS, at=view.now + poll_after(view, facts), pending=pending), facts)
 
 
-def poll_after(view: View, facts: Facts) -> timedelta:
+def poll_after(view: View, facts: PassedFacts) -> timedelta:
     """How long until the next look at the review, jittered, so that requests made together are not polled together."""
-    polls = facts.get("polls", 0)
-    draw = jitter(view, polls)
-    age = view.now - datetime.fromisoformat(facts["requestedAt"]) if "requestedAt" in facts else timedelta(0)
+    draw = jitter(view, facts.polls)
+    age = timedelta(0) if facts.requested_at is None else view.now - facts.requested_at
     if age < SOON:
         return timedelta(seconds=spread(60.0, 0.5, draw))
     return timedelta(seconds=spread(min(age / 10, LATE).total_seconds(), 0.25, draw))
 
 
-def _failed(view: View, operation: str, result: Failure) -> Planned | Facts:
-    facts = dict(view.facts)
+def _failed(view: View, facts: PassedFacts, operation: str, result: Failure) -> Planned | Facts:
     match operation:
         case "submitPartnerSubaccountDocument":
-            number = facts.get("uploaded", 0)
-            return warned({**facts, "uploaded": number + 1}, f"Document {SLOTS[number][0]}: {result.text}")
+            text = f"Document {SLOTS[facts.uploaded][0]}: {result.text}"
+            return changed(facts, uploaded=facts.uploaded + 1).warned(text)
         case "checkDuplicate" if _requested_before(view):
-            return {**facts, "cleared": True}  # what looks like a duplicate is the request that the ledger knows
+            # What looks like a duplicate is the request that the ledger knows.
+            return changed(facts, cleared=True)
         case "checkDuplicate" if result.code is ErrorCode.IN_DOUBT:
             text = f"A request like this may exist, so it was not sent: {result.text}"
             return Planned(End(Status.IN_DOUBT, ErrorCode.IN_DOUBT, text), facts)
@@ -226,7 +224,7 @@ def _suspect(view: View) -> Item:
     terms = _event(view).application
     given = {"taxIdentifier": terms.tax_identifier, "nationalId": terms.national_id}
     return {
-        "userId": view.facts["userId"],
+        "userId": view.facts.user_id,
         "countryCode": terms.country,
         **{name: value for name, value in given.items() if value is not None},
     }
@@ -237,7 +235,7 @@ def _request(view: View) -> Item:
     terms, ids = event.application, event.document_ids
     slots = ("pOAFormDocId", "governmentDocId", "addressDocId")
     return {
-        "ctaUserId": view.facts["userId"],
+        "ctaUserId": view.facts.user_id,
         **terms.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"birth_date"}),
         "birthDate": trade_date(terms.birth_date),
         **(dict(zip(slots, ids, strict=True)) if ids else {}),
@@ -247,10 +245,10 @@ def _request(view: View) -> Item:
 def _document(view: View) -> Item:
     files = _event(view).files
     assert files is not None
-    number = view.facts.get("uploaded", 0)
+    number = of_type(view.facts, PassedFacts).uploaded
     kind, name = SLOTS[number]
     return {
-        "subAccountRequestId": view.facts["requestId"],
+        "subAccountRequestId": view.facts.request_id,
         "documentType": kind,
         "filename": f"{name}.{_extension(files[number])}",
         "base64data": files[number],
@@ -265,5 +263,4 @@ def _extension(data_uri: str) -> str:
 
 
 def _event(view: View) -> TraderPassed:
-    assert isinstance(view.event, TraderPassed)
-    return view.event
+    return of_type(view.event, TraderPassed)

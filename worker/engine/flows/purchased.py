@@ -10,21 +10,18 @@ the account is looked up, by its id if the ledger knows it, before another one c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from schemas.events import NewUser, TraderPurchased, UserRef
 from schemas.outcomes import ErrorCode
+from worker.engine.facts import Facts, changed
 from worker.engine.flows.base import (
-    ADOPTING,
-    ENDED,
-    LEFT,
     SUCCEEDED,
     Decision,
     End,
-    Facts,
     Item,
     Names,
     Planned,
@@ -33,12 +30,13 @@ from worker.engine.flows.base import (
     View,
     Wait,
     failed,
+    of_type,
     trader_key,
-    warned,
 )
 from worker.engine.flows.common import RECHECK, ended_by, follow, permitted, plus, restricted
 from worker.engine.flows.departing import stopped
 from worker.engine.flows.names import account_name, strong_password
+from worker.engine.flows.purchased_facts import Contact, FoundAccount, PurchasedFacts, PurchaseLeft, UserFrom
 from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
 KIND = "purchased"
@@ -48,13 +46,6 @@ ACCOUNTS = "createEvaluationAccounts"
 PERMISSION = "createTradingPermission"
 CONTACT = "updateContactInfo"
 
-_COPIED = ("userId", "accountId", "accountName", "tradingPermissionId", "warnings")
-_LEFT = ("userId", "accountId", "accountName", "tradingPermissionId", "terms")
-
-ASKED = "asked"
-"""The fact with the account names that the order has asked for, of the shop's choice, while it is not known what came
-of that. An order that ended so may have left an account that its next event gives another name."""
-
 OTHER_TERMS = "The account was created by an earlier event of this order, with other details; it was adopted as it is."
 
 
@@ -62,6 +53,7 @@ class Purchased:
     """A trader bought an evaluation."""
 
     topic = "trader.purchased"
+    facts = PurchasedFacts
 
     def names(self, event: TraderPurchased) -> Names:
         """The trader, the user if one is named, and the order."""
@@ -73,9 +65,6 @@ class Purchased:
             order_id=event.order_id,
             owns_order=True,
             order_kind=KIND,
-            makes="accountId",
-            keeps=_LEFT,
-            remembers=(ASKED,),
             gives=True,
         )
 
@@ -103,43 +92,57 @@ class Purchased:
         event = _event(view)
         order = view.order
         if order is not None and order.flow_id != view.flow_id:
-            return follow(view, order, _COPIED)
-        facts, contact = _begin(view.facts), event.contact_info
+            return follow(view, order)
+        facts, contact = of_type(view.facts, PurchasedFacts).new_round(), event.contact_info
         if contact is not None and (end := restricted(contact.country, contact.mailing_country)) is not None:
             return Planned(end, facts)
-        if "userId" not in facts:
+        if facts.user_id is None:
             found = _find_user(view, rules)
             if isinstance(found, Send | Wait | End):
                 return _give(view, facts, found)
-            facts = {**facts, **found}
+            user_id, user_from = found
+            facts = changed(facts, user_id=user_id, user_from=user_from)
         return _provide(view, facts)
 
     def learn(self, view: View, operation: str, result: Result) -> Planned | Facts:
         """Ids go into the facts; refused contact data is a warning; any other refusal ends the purchase."""
-        facts = dict(view.facts)
+        facts = of_type(view.facts, PurchasedFacts)
         match operation, result:
             case "updateContactInfo", Succeeded():
-                return {**facts, "contact": "done"}
+                return changed(facts, contact=Contact.DONE)
             case "updateContactInfo", Rejected(text=text) | NotExecuted(text=text) | Unknown(text=text):
-                return warned({**facts, "contact": "refused"}, f"Contact data: {text}")
+                return changed(facts, contact=Contact.REFUSED).warned(f"Contact data: {text}")
             case _, Rejected() | NotExecuted() | Unknown() as failure:
                 known = operation == ACCOUNTS and not isinstance(failure, Unknown)
-                return ended_by(failure, _known(facts) if known else facts)
-            case "createEvaluationUsers", Succeeded() as succeeded:
-                adopted = bool(succeeded.value.get("adopted"))
-                return {**facts, "userId": succeeded.value["userId"], "userFrom": "adopted" if adopted else "made"}
+                return ended_by(failure, changed(facts, asked=()) if known else facts)
+            case "createEvaluationUsers", Succeeded(value=value):
+                user_from = UserFrom.ADOPTED if value.get("adopted") else UserFrom.MADE
+                return changed(facts, user_id=value["userId"], user_from=user_from)
             case "createEvaluationAccounts", Succeeded(value=value) if value.get("adopted"):
                 # Whether the ledger knows it as another order's is seen when that is loaded.
-                seen = {"accounts": [value["accountId"]]}
-                return {**_known(facts), ADOPTING: dict(value), "seen": seen, "unread": True}
+                found = FoundAccount(
+                    value["accountId"],
+                    value["accountName"],
+                    value["tradingPermissionId"],
+                    value.get("permissionStatus"),
+                    unread=True,
+                )
+                return changed(facts, asked=(), adopting=found)
             case "createEvaluationAccounts", Succeeded(value=value):
-                return {**_known(facts), **_ids(value), "terms": _terms(_event(view))}
+                return changed(
+                    facts,
+                    asked=(),
+                    account_id=value["accountId"],
+                    account_name=value["accountName"],
+                    trading_permission_id=value["tradingPermissionId"],
+                    terms=_terms(_event(view)),
+                )
             case _, Succeeded(value=value):
-                return permitted(facts, value)
+                return permitted(facts, value["tradingPermissionId"], value.get("permissionStatus"))
 
     def item(self, view: View, operation: str, rules: Rules) -> Item:
         """The partner's request item for one of the four operations."""
-        event = _event(view)
+        event, facts = _event(view), of_type(view.facts, PurchasedFacts)
         match operation:
             case "createEvaluationUsers":
                 user = event.user
@@ -157,25 +160,25 @@ class Purchased:
                 assert account is not None
                 own = account_name(rules.account_prefix, event.order_id)
                 name = account.name or own
-                left = view.facts.get(LEFT)
-                others = set() if left is None else {own, *left.get(ASKED, ())} - {name}
+                left = facts.left
+                others = set() if left is None else {own, *left.asked} - {name}
                 return {
-                    "userId": view.facts["userId"],
+                    "userId": facts.user_id,
                     "name": name,
                     **account.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"name"}),
                     "_derived": own,
-                    "_left": None if left is None else left.get("accountId"),
+                    "_left": None if left is None else left.account_id,
                     "_asked": sorted(others),
                 }
             case "createTradingPermission":
-                return {"accountId": view.facts["accountId"], "userId": view.facts["userId"]}
+                return {"accountId": facts.account_id, "userId": facts.user_id}
             case "updateContactInfo":
                 contact = event.contact_info
                 assert contact is not None
                 user = event.user
                 names = {"firstName": user.first_name, "lastName": user.last_name} if isinstance(user, NewUser) else {}
                 return {
-                    "userId": view.facts["userId"],
+                    "userId": facts.user_id,
                     **names,
                     **contact.model_dump(mode="json", by_alias=True, exclude_none=True),
                 }
@@ -184,75 +187,57 @@ class Purchased:
 
 
 def _event(view: View) -> TraderPurchased:
-    assert isinstance(view.event, TraderPurchased)
-    return view.event
+    return of_type(view.event, TraderPurchased)
 
 
-def _begin(facts: Facts) -> Facts:
-    """The facts to plan with: in a new round nothing is known but what was left behind, which has to be verified."""
-    if ENDED not in facts:
-        return facts
-    return {LEFT: facts.get(LEFT, {}), **({"contact": "done"} if facts.get("contact") == "done" else {})}
-
-
-def _provide(view: View, facts: Facts) -> Planned:
+def _provide(view: View, facts: PurchasedFacts) -> Planned:
     """What the user gets: the account, its permission, contact data."""
     event = _event(view)
-    if "unread" in facts:
-        return Planned(Wait((), view.now), {name: facts[name] for name in facts if name != "unread"})
-    if ADOPTING in facts:
-        adopted = _adopted(view, facts)
+    if facts.adopting is not None:
+        if facts.adopting.unread:
+            return Planned(Wait((), view.now), changed(facts, adopting=replace(facts.adopting, unread=False)))
+        adopted = _adopted(view, facts, facts.adopting)
         if isinstance(adopted, End):
             return Planned(adopted, facts)
         facts = adopted
     # Whether something like it is there already has to be looked up, unless this flow made all that it is made of.
-    may_exist = LEFT in facts or facts.get("userFrom") != "made"
-    if "accountId" not in facts:
+    may_exist = facts.left is not None or facts.user_from is not UserFrom.MADE
+    if facts.account_id is None:
         # A name of the shop's own does not say whose account it is: it has to be seen that it was free before.
         given = event.account.name if event.account is not None else None
         if given is not None:
-            facts = plus(facts, ASKED, *facts.get(LEFT, {}).get(ASKED, ()), given)
+            left = facts.left or PurchaseLeft()
+            facts = changed(facts, asked=plus(facts.asked, *left.asked, given))
         return _give(view, facts, Send(ACCOUNTS, look_first=may_exist or given is not None))
-    if facts.get("tradingPermissionId") is None:
+    if facts.trading_permission_id is None:
         return _give(view, facts, Send(PERMISSION, look_first=may_exist))
-    if event.contact_info is not None and "contact" not in facts:
+    if event.contact_info is not None and facts.contact is None:
         return Planned(Send(CONTACT), facts)
     return Planned(SUCCEEDED, facts)
 
 
-def _give(view: View, facts: Facts, decision: Decision) -> Planned:
+def _give(view: View, facts: PurchasedFacts, decision: Decision) -> Planned:
     """The decision, if the trader may be given anything now."""
     if not isinstance(decision, Send):
         return Planned(decision, facts)
     return Planned(stopped(view, comes_back=True) or decision, facts)
 
 
-def _known(facts: Facts) -> dict[str, Any]:
-    """The facts when it is known what came of asking for an account."""
-    return {name: facts[name] for name in facts if name != ASKED}
-
-
-def _ids(value: Mapping[str, Any]) -> Facts:
-    return {name: value[name] for name in ("accountId", "accountName", "tradingPermissionId")}
-
-
-def _adopted(view: View, facts: Facts) -> Facts | End:
+def _adopted(view: View, facts: PurchasedFacts, found: FoundAccount) -> PurchasedFacts | End:
     """The facts with an account that was there already, unless the ledger knows it as another order's."""
-    value: Mapping[str, Any] = facts[ADOPTING]
-    account = value["accountId"]
-    trader = _event(view).trader_id
+    account, trader = found.account_id, _event(view).trader_id
     # What was imported without an order id is that trader's, and now it gets one.
     if any(order.account_id == account and (order.kind == KIND or order.trader_id != trader) for order in view.known):
         return failed(ErrorCode.CONFLICT, f"Account {account} is another order's.")
-    left, terms = facts.get(LEFT, {}), _terms(_event(view))
-    facts = {name: facts[name] for name in facts if name not in (ADOPTING, "seen")}
-    if value["tradingPermissionId"] is not None:
-        facts = permitted(facts, value)
-    if left.get("accountId") == account and left.get("terms") is not None:
-        facts = {**facts, "terms": left["terms"]}
-        if left["terms"] != terms:
-            facts = warned(facts, OTHER_TERMS)
-    return {**facts, **_ids(value)}
+    left, terms = facts.left or PurchaseLeft(), _terms(_event(view))
+    facts = changed(facts, adopting=None, account_id=account, account_name=found.account_name)
+    if found.permission_id is not None:
+        facts = permitted(facts, found.permission_id, found.permission_status)
+    if left.account_id == account and left.terms is not None:
+        facts = changed(facts, terms=left.terms)
+        if left.terms != terms:
+            facts = facts.warned(OTHER_TERMS)
+    return facts
 
 
 def _terms(event: TraderPurchased) -> str:
@@ -262,7 +247,7 @@ def _terms(event: TraderPurchased) -> str:
     return hashlib.sha256(orjson.dumps(given, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
-def _find_user(view: View, rules: Rules) -> Facts | Decision:
+def _find_user(view: View, rules: Rules) -> tuple[int, UserFrom] | Decision:
     """The trader's user: known, named by the event, or to be made by this flow or by the one that is at it."""
     event = _event(view)
     trader, user = view.trader, event.user
@@ -270,9 +255,9 @@ def _find_user(view: View, rules: Rules) -> Facts | Decision:
     if trader.user_id is not None:
         if (named is not None and named != trader.user_id) or trader.other_name:
             return failed(ErrorCode.CONFLICT, f"Trader {event.trader_id} is known with another Tradovate user.")
-        return {"userId": trader.user_id, "userFrom": "made" if trader.made_here else "known"}
+        return trader.user_id, UserFrom.MADE if trader.made_here else UserFrom.KNOWN
     if named is not None:
-        return {"userId": named, "userFrom": "given"}
+        return named, UserFrom.GIVEN
     if trader.maker not in (None, view.flow_id):
         return Wait((trader_key(event.trader_id),), view.now + RECHECK)
     if isinstance(user, NewUser):

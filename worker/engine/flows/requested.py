@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from schemas.events import PermissionRequested
-from worker.engine.flows.base import SUCCEEDED, Facts, Item, Names, Planned, Rules, Send, View
-from worker.engine.flows.common import ended_by, new_round, permitted
+from worker.engine.facts import Facts
+from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, of_type
+from worker.engine.flows.common import ended_by, permitted
 from worker.engine.flows.departing import stopped
 from worker.results import Result, Succeeded
 
@@ -15,6 +16,7 @@ class PermissionRequest:
     """A permission is asked for."""
 
     topic = "permission.requested"
+    facts = Facts
 
     def names(self, event: PermissionRequested) -> Names:
         """The account."""
@@ -30,8 +32,8 @@ class PermissionRequest:
 
     def plan(self, view: View, _rules: Rules) -> Planned:
         """Looks first: twenty refused requests an hour are all that the partner allows, and a repeat is refused."""
-        facts = new_round(view.facts, ())
-        if "tradingPermissionId" in facts:
+        facts = view.facts.new_round()
+        if facts.trading_permission_id is not None:
             return Planned(SUCCEEDED, facts)
         return Planned(stopped(view) or Send(REQUEST, look_first=True), facts)
 
@@ -39,10 +41,9 @@ class PermissionRequest:
         """The permission's id, or the refusal word by word."""
         if not isinstance(result, Succeeded):
             return ended_by(result, view.facts)
-        return permitted(view.facts, result.value)
+        return permitted(view.facts, result.value["tradingPermissionId"], result.value.get("permissionStatus"))
 
     def item(self, view: View, _operation: str, _rules: Rules) -> Item:
         """The account, and whom the permission is for."""
-        event = view.event
-        assert isinstance(event, PermissionRequested)
+        event = of_type(view.event, PermissionRequested)
         return {"accountId": event.account_id, "ctaContact": event.cta_contact, "ctaEmail": event.cta_email}
