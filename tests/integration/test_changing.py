@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.events import purchase
 from tests.support.waiting import eventually
-from tests.support.work import USERS, Work, purchases
+from tests.support.work import USERS, Work, failures, purchases
 from worker.engine.rows import Finish
 from worker.ledger import traders
 from worker.ledger.database import Database
+from worker.ledger.errors import DatabaseUnavailable
 from worker.replies import Answer
 from worker.results import Succeeded
 
@@ -68,3 +70,39 @@ async def test_a_trader_whom_another_transaction_has_just_added_is_seen(work: Wo
         assert [(row.trader_id, row.user_id) for row in locked] == [("cust-1", 29721)]
         assert now is not None
         await first.begin()
+
+
+async def test_a_result_of_a_call_whose_lease_another_replica_has_changes_nothing(work: Work) -> None:
+    """A replica that was away for longer than its lease must not write what came of its call: the step is another's."""
+    await work.accept("trader.purchased", purchases(1, 1))
+    (batch,) = await work.claim(USERS)
+    async with work.database.connection() as connection:
+        await connection.execute("update step set lease = gen_random_uuid() where lease = $1", batch.lease)
+    moves = [(step, Finish(Succeeded({"userId": 1_000}))) for step in batch.steps]
+    assert await work.ledger.record(batch.lease, moves, (batch.call_id, Answer({}))) == []
+    async with work.database.connection() as connection:
+        assert await connection.fetchval("select state from step where ended_at is null") == "in_flight"
+        assert await connection.fetchval("select facts from flow") == {}
+        assert await connection.fetchval("select user_id from trader") is None
+
+
+async def test_a_flow_with_facts_that_cannot_be_read_is_left_out(work: Work) -> None:
+    """Others go on, and the log names the flow and the field: nothing is decided by facts of another form."""
+    await work.accept("trader.purchased", purchases(1, 2))
+    async with work.database.connection() as connection:
+        bad = await connection.fetchval("update flow set facts = '{\"userid\": 5}' where event_id = 'e-1' returning id")
+    with capture_logs() as logs:
+        (batch,) = await work.claim(USERS)
+    assert [step.flow.event_id for step in batch.steps] == ["e-2"]
+    (entry,) = logs
+    assert f"flow {bad} (trader.purchased) cannot be read: userid" in entry["error"]
+
+
+async def test_an_order_with_facts_that_cannot_be_read_stops_what_concerns_it(work: Work) -> None:
+    """Nothing is decided about the order, the error names it, and other orders go on."""
+    await work.accept("trader.purchased", purchases(1, 1))
+    async with work.database.connection() as connection:
+        await connection.execute("update business_order set facts = '{\"userid\": 5}'")
+    with pytest.raises(DatabaseUnavailable, match=r"order 100001 \(purchased\).*userid"):
+        await work.accept("trader.failed", failures(1, 1))
+    await work.accept("trader.purchased", purchases(2, 1))

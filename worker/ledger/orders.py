@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from worker.engine.facts import facts_of, stored_facts
+from worker.engine.facts import FactsUnreadable, facts_of, stored_facts
 from worker.engine.flows import ORDER_FACTS
 from worker.engine.rows import OrderRow
 from worker.engine.snapshot import kind_of
 from worker.ledger.database import Connection
+from worker.ledger.errors import Cause, DatabaseUnavailable
 from worker.ledger.statement import Part, Rows, bytes_in_json
 
 _COLUMNS = (
@@ -64,9 +65,15 @@ def written_rows(orders: Sequence[OrderRow]) -> Rows:
 
 
 def _order(row: Any) -> OrderRow:
-    """An order in a row with `_COLUMNS`. Raises `FactsUnreadable`."""
-    kind, order_id, facts = row["kind"], row["order_id"], row["facts"]
-    return OrderRow(*row)._replace(facts=facts_of(ORDER_FACTS[kind_of(kind)], facts, f"order {order_id} ({kind})"))
+    """An order in a row with `_COLUMNS`. Raises `DatabaseUnavailable` if its facts are not of their type: nothing is
+    decided about an order that another release may have written.
+    """
+    kind, order_id = row["kind"], row["order_id"]
+    try:
+        facts = facts_of(ORDER_FACTS[kind_of(kind)], row["facts"], f"order {order_id} ({kind})")
+    except FactsUnreadable as error:
+        raise DatabaseUnavailable(Cause.SCHEMA, said=error.sentence) from None
+    return OrderRow(*row)._replace(facts=facts)
 
 
 _LOCK = f"""
