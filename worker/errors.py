@@ -52,17 +52,17 @@
     │   ├── TopicRefuses            bridge/topic_publisher.py            a topic did not accept a record
     │   ├── NoSession               session/identity.py                  no session at Tradovate, and none to be had
     │   ├── HeldBack                partner/socket.py                    no request now: budget, session or a hold
-    │   └── CannotLook              partner/operation.py                 a look-up cannot go on now
-    ├── Unreadable                  partner/operation.py                 a read was answered with something else
-    │   ├── NotPermitted            partner/operation.py                 401 with a good token
-    │   └── HostDoubted             partner/operation.py                 a host answers 404 to every read
+    │   └── CannotLook              partner/read_errors.py               a look-up cannot go on now
+    ├── Unreadable                  partner/read_errors.py               a read was answered with something else
+    │   ├── NotPermitted            partner/read_errors.py               401 with a good token
+    │   └── HostDoubted             partner/read_errors.py               a host answers 404 to every read
     ├── FactsUnreadable             engine/facts.py                      what a flow has learned is not of its type
     ├── DatabaseError               ledger/errors.py                     anything that went wrong at the database
     │   ├── DatabaseUnavailable     ledger/errors.py                     it cannot serve now: wait, then retry
     │   │   └── Again               ledger/errors.py                     a lost race: run the transaction again
     │   └── DataRefused             ledger/errors.py                     a value that can never be stored
     ├── SandboxError                the simulated partner was called or configured wrongly
-    │   ├── SwitchError             sandbox/config.py                    an unknown switch, or a wrong value of one
+    │   ├── SwitchError             sandbox/switches.py                  an unknown switch, or a wrong value of one
     │   ├── FaultError              sandbox/fault_rules.py               a fault rule that cannot be read
     │   ├── Malformed               sandbox/fields.py                    a body that gets HTTP 400
     │   └── ConnectionCutError      sandbox/http_app.py                  the connection ends without an answer

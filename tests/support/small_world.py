@@ -54,9 +54,9 @@ from worker.partner.response import read_reply
 from worker.replies import Domain, Query, Refusal, Reply, Unclear
 from worker.results import Unknown
 from worker.sandbox import Sandbox, SandboxConfig
-from worker.sandbox.config import with_switches
 from worker.sandbox.core import Request
 from worker.sandbox.http_app import _query
+from worker.sandbox.switches import with_switches
 
 T = TypeVar("T")
 

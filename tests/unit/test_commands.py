@@ -13,7 +13,7 @@ import pytest
 from aiokafka import errors as kafka
 
 from schemas.times import utc_text
-from worker.cli._errors import CommandRefused, FileUnusable, failure_of, one_of
+from worker.cli._errors import CommandRefused, FileUnusable, FileUse, failure_of, one_of
 from worker.cli._event_files import BadEvent, GivenEvent, judge, split
 from worker.cli._output import aligned, printable
 from worker.cli.holds import age, until
@@ -145,9 +145,9 @@ def test_failures_are_one_line_with_a_code() -> None:
     assert failure is not None
     assert failure.code == 2
     assert {"KAFKA_TOPIC_PARTITIONS", "KAFKA_BOOTSTRAP_SERVERS"} <= set(failure.sentence.split())
-    broken = failure_of(FileUnusable(Path("two\nlines"), OSError(2, "away"), "another"))
+    broken = failure_of(FileUnusable(Path("two\nlines"), OSError(2, "away"), FileUse.TRADERS))
     assert broken is not None
-    assert broken.sentence == "two lines cannot be read (away): name another."
+    assert broken.sentence == "two lines cannot be read (away): name a file with traders."
     assert failure_of(ZeroDivisionError()) is None
 
 

@@ -11,10 +11,13 @@ from schemas.outcomes import ErrorCode
 from tests.support.reader import ADMIN, FakeReader, look
 from worker.partner.look_up import look as look_with_proof
 from worker.partner.look_up import look_for_needed
-from worker.partner.operation import HostDoubted, NotPermitted, Operation
+from worker.partner.operation import Operation
 from worker.partner.operations import OPERATIONS
+from worker.partner.read_errors import HostDoubted, NotPermitted
 from worker.replies import Answer, Domain, Misdirected, Query, Reply, Unclear
 from worker.results import NotExecuted, Rejected, Succeeded, Unknown
+
+DENIED = NotPermitted("a read", "Users", "401")
 
 USERS = OPERATIONS["createEvaluationUsers"]
 ACCOUNTS = OPERATIONS["createEvaluationAccounts"]
@@ -99,7 +102,14 @@ async def test_a_later_read_of_its_own_is_proof_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [GONE, Misdirected("", 307), Misdirected("", 421), Unclear("HTTP 503", 503), NotPermitted("401")]
+    "answer",
+    [
+        GONE,
+        Misdirected("", 307),
+        Misdirected("", 421),
+        Unclear("HTTP 503", 503),
+        DENIED,
+    ],
 )
 async def test_a_control_that_is_not_answered_proves_nothing(answer: Any) -> None:
     """A redirect, a 5xx and a 401 are no answers of the right host."""
@@ -199,5 +209,5 @@ async def test_an_account_needs_its_user_and_its_template() -> None:
 
 async def test_what_may_not_be_read_is_unknown() -> None:
     """A 401 to the entity's read says neither."""
-    (found,) = await needed(RESET, FakeReader({"/account/item": NotPermitted("401")}), {"accountId": 11})
+    (found,) = await needed(RESET, FakeReader({"/account/item": DENIED}), {"accountId": 11})
     assert isinstance(found, Unknown)

@@ -29,7 +29,8 @@ from worker.engine.states import StepState
 from worker.engine.steps.after_call import after_call
 from worker.engine.steps.after_look_up import after_look_up
 from worker.partner.look_up import look, unread
-from worker.partner.operation import Item, Operation, Reader, Unreadable
+from worker.partner.operation import Item, Operation, Reader
+from worker.partner.read_errors import ReadFault, Unreadable
 from worker.partner.response import read_reply
 from worker.replies import Answer, Misdirected, Refusal, Reply, Unauthorized, Unclear
 from worker.results import Rejected, Result, Succeeded
@@ -97,7 +98,7 @@ async def test_no_text_of_a_look_up_has_a_personal_value() -> None:
     looked = replace(operation, recovery=replace(operation.recovery, look_up=look_up))
     items = [personal(item_of(operation))] * 2
     found = await look(looked, FakeReader({}), items)
-    found = [*found, *unread(Unreadable(SAID), items[:1])]
+    found = [*found, *unread(Unreadable(ReadFault.NO_ANSWER, "user/find", SAID), items[:1])]
     steps = [replace(step_of(operation), state=StepState.UNKNOWN, spent=90_000.0) for _ in found]
     moves = after_look_up(TIMING, rules_of(looked), list(zip(steps, found, strict=True)), 0.1)
     assert not [text for move in moves for text in texts(move) if NAME.lower() in text.lower()]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.reader import FakeReader, look
-from worker.partner.operation import NotPermitted, Unreadable
 from worker.partner.operations import OPERATIONS
+from worker.partner.read_errors import NotPermitted, Unreadable
 from worker.replies import Misdirected, Unclear
 from worker.results import NotExecuted, Succeeded, Unknown
 
@@ -282,9 +282,9 @@ async def test_a_user_of_another_firm_leaves_the_others_alone() -> None:
     """A read that is not permitted for one user makes that one unknown."""
 
     def deps(query: Mapping[str, Any]) -> Any:
-        return NotPermitted("401") if query["masterid"] == 2 else one(*PLUGINS)(query)
+        return NotPermitted("a read", "Users", "401") if query["masterid"] == 2 else one(*PLUGINS)(query)
 
-    reader = FakeReader({"/userPlugin/ldeps": NotPermitted("401"), "/userPlugin/deps": deps})
+    reader = FakeReader({"/userPlugin/ldeps": NotPermitted("a read", "Users", "401"), "/userPlugin/deps": deps})
     found = await look(ADD, reader, *WANTED[:3])
     assert [type(each) for each in found] == [Succeeded, Unknown, Succeeded]
 

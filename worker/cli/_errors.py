@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
 from pathlib import Path
 
 from worker.errors import OperatorError, Unavailable, quoted
@@ -47,20 +48,31 @@ class UnknownValue(CommandRefused):
         return f"{quoted(self.given)} is no {self.what}; {hint}"
 
 
+class OptionFault(Enum):
+    """What is wrong with an option, without its name."""
+
+    CSV_ONLY = "is for --format csv: JSON has none"
+    NOT_BEFORE = "is not before --until: nothing can be between them"
+    NO_TIME = "is no time: give a day, such as 2026-11-01, or a time, such as 2026-11-01T08:30:00Z"
+    NO_FACT = "has the form NAME=VALUE, for example --set accountId=98765"
+    NO_FILES = "reads the outcome topics: leave out FILE and --report"
+    TOGETHER = "and --offset name one dead letter together; leave out both for all"
+
+
 class OptionRefused(CommandRefused):
-    """An option has a wrong value, or does not go with the others. `why`: without the option's name."""
+    """An option has a wrong value, or does not go with the others."""
 
     code = WRONG_USAGE
 
-    def __init__(self, option: str, why: str) -> None:
-        super().__init__(option, why)
+    def __init__(self, option: str, fault: OptionFault) -> None:
+        super().__init__(option, fault.name)
         self.option = option
-        self.why = why
+        self.fault = fault
 
     @property
     def sentence(self) -> str:
         """For an operator."""
-        return f"{self.option} {self.why}."
+        return f"{self.option} {self.fault.value}."
 
 
 class FileMissing(CommandRefused):
@@ -78,24 +90,37 @@ class FileMissing(CommandRefused):
         return f"Name a FILE with the {self.content}, or pipe them in."
 
 
-class FileUnusable(CommandRefused):
-    """A file or directory that cannot be read, or written to. `wanted`: what to name in its place."""
+class FileUse(Enum):
+    """What a command needs a file or directory for: what to name in place of one that cannot be used."""
 
-    def __init__(
-        self, path: Path, error: OSError, wanted: str, *, writing: bool = False, code: int = WRONG_USAGE
-    ) -> None:
+    EVENTS = "a file with the events"
+    TRADERS = "a file with traders"
+    FAULTS = "a faults file"
+    REPORT = "another file for --report"
+    DIFFERENCES = "another place"
+    SCHEMAS = "another directory"
+
+    @property
+    def writes(self) -> bool:
+        """Whether the command writes it; else it reads it."""
+        return self in (FileUse.REPORT, FileUse.DIFFERENCES, FileUse.SCHEMAS)
+
+
+class FileUnusable(CommandRefused):
+    """A file or directory that cannot be read, or written to."""
+
+    def __init__(self, path: Path, error: OSError, use: FileUse, code: int = WRONG_USAGE) -> None:
         super().__init__(path, error)
         self.path = path
         self.error = error
-        self.wanted = wanted
-        self.writing = writing
+        self.use = use
         self.code = code
 
     @property
     def sentence(self) -> str:
         """With the system's reason."""
-        done = "written" if self.writing else "read"
-        return f"{self.path} cannot be {done} ({self.error.strerror}): name {self.wanted}."
+        done = "written" if self.use.writes else "read"
+        return f"{self.path} cannot be {done} ({self.error.strerror}): name {self.use.value}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import typer
 
 from schemas.cleaning import clean
 from worker.cli._app import example
-from worker.cli._errors import CommandRefused, OptionRefused
+from worker.cli._errors import CommandRefused, OptionFault, OptionRefused
 from worker.cli._export_lines import Format, LineWriter
 from worker.cli._output import warn
 from worker.cli._times import Local, clock_of, moment_of
@@ -59,11 +59,11 @@ def export(
     takes, and a server that takes no writes will do. README.md lists the columns.
     """
     if bom and form is not Format.CSV:
-        raise OptionRefused("--bom", "is for --format csv: JSON has none")
+        raise OptionRefused("--bom", OptionFault.CSV_ONLY)
     begin = None if since is None else moment_of(since, "--since", local=local)
     end = None if until is None else moment_of(until, "--until", local=local)
     if begin is not None and end is not None and begin >= end:
-        raise OptionRefused("--since", "is not before --until: nothing can be between them")
+        raise OptionRefused("--since", OptionFault.NOT_BEFORE)
     with _interruptible():
         count = asyncio.run(_export(form, begin, end, None if trader is None else clean(trader), local=local, bom=bom))
     if not count:

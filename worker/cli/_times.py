@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from schemas.times import Clock, local_text, utc_text
-from worker.cli._errors import OptionRefused
+from worker.cli._errors import OptionFault, OptionRefused
 
 Local = Annotated[bool, typer.Option("--local", help="Print times in this machine's zone, which they name.")]
 
@@ -27,8 +27,7 @@ def moment_of(text: str, option: str, *, local: bool) -> datetime:
         zoned = given if given.tzinfo is not None else given.astimezone() if local else given.replace(tzinfo=UTC)
         return zoned.astimezone(UTC)
     except (ValueError, OverflowError):
-        form = "is no time: give a day, such as 2026-11-01, or a time, such as 2026-11-01T08:30:00Z"
-        raise OptionRefused(option, form) from None
+        raise OptionRefused(option, OptionFault.NO_TIME) from None
 
 
 def text_of(value: object, clock: Clock) -> str:

@@ -12,7 +12,7 @@ import typer
 from worker.cli._app import example, group
 from worker.cli._complete import TopicArgument, completing
 from worker.cli._dead_letter_rows import COLUMNS, as_json, body, head, row, whole_json
-from worker.cli._errors import CommandRefused, OptionRefused, one_of
+from worker.cli._errors import CommandRefused, OptionFault, OptionRefused, one_of
 from worker.cli._note import By, name_from, note_from
 from worker.cli._output import print_json, printable, table, warn
 from worker.cli._progress import progress
@@ -147,7 +147,7 @@ def replay(
     """
     name = _input_topic(topic)
     if (partition is None) != (offset is None):
-        raise OptionRefused("--partition and --offset", "name one dead letter together; leave out both for all")
+        raise OptionRefused("--partition", OptionFault.TOGETHER)
     if partition is None or offset is None:
         done = asyncio.run(_replay_all(name, name_from(by), stored, again=again))
     else:

@@ -13,7 +13,7 @@ from schemas.cleaning import clean
 from worker.cli import _flows_export as export
 from worker.cli._app import example, group
 from worker.cli._complete import TopicOption, completing
-from worker.cli._errors import OptionRefused, one_of
+from worker.cli._errors import OptionFault, OptionRefused, one_of
 from worker.cli._flow_rows import COLUMNS, as_json, head, row, rows_of, story_json
 from worker.cli._note import By, note_from
 from worker.cli._output import print_json, printable, table, warn
@@ -180,7 +180,7 @@ def _fact(text: str) -> tuple[str, int | str]:
     """`NAME=VALUE` as the outcome's field and its value. Raises `OptionRefused` or `FactRefused`."""
     name, separator, value = text.partition("=")
     if not separator:
-        raise OptionRefused("--set", "has the form NAME=VALUE, for example --set accountId=98765")
+        raise OptionRefused("--set", OptionFault.NO_FACT)
     name = one_of(name, list(SETTABLE), "name that --set takes")
     return name, fact_of(name, value)
 

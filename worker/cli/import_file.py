@@ -18,7 +18,7 @@ import typer
 
 from worker import _forms as forms
 from worker.cli._app import example, group
-from worker.cli._errors import FileMissing, FileUnusable, OptionRefused
+from worker.cli._errors import FileMissing, FileUnusable, FileUse, OptionFault, OptionRefused
 from worker.cli._note import By, name_from
 from worker.cli._output import warn
 from worker.cli._partner import ReadingSettings, partner_reader, report_waits
@@ -81,7 +81,7 @@ def import_(
     """
     if from_outcomes:
         if file is not None or report is not None:
-            raise OptionRefused("--from-outcomes", "reads the outcome topics: leave out FILE and --report")
+            raise OptionRefused("--from-outcomes", OptionFault.NO_FILES)
         return asyncio.run(rebuild(load(RebuildSettings), by=name_from(by), dry_run=dry_run))
     if file is None:
         raise FileMissing("traders")
@@ -107,7 +107,7 @@ def _opened(file: Path, stack: ExitStack) -> tuple[BinaryIO, int | None]:
         if total is not None:
             stream.seek(0)
     except OSError as error:
-        raise FileUnusable(file, error, "a file with traders") from None
+        raise FileUnusable(file, error, FileUse.TRADERS) from None
     return stream, total
 
 
@@ -115,7 +115,7 @@ def _report(report: Path, stack: ExitStack) -> Write:
     try:
         opened = stack.enter_context(report.open("w", encoding="utf-8", newline="", buffering=1))
     except OSError as error:
-        raise FileUnusable(report, error, "another file for --report", writing=True) from None
+        raise FileUnusable(report, error, FileUse.REPORT) from None
     write: Write = csv.writer(opened).writerow
     write(("line", "traderId", "orderId", "reason"))
     return write

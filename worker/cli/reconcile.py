@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from worker.cli._app import example, group
-from worker.cli._errors import FileUnusable
+from worker.cli._errors import FileUnusable, FileUse
 from worker.cli._output import printable, warn
 from worker.cli._partner import ReadingSettings, partner_reader, report_waits
 from worker.cli._progress import progress
@@ -89,7 +89,7 @@ def _prepare(csv: Path | None, events: Path | None) -> None:
         if csv is not None:
             try_to_write(csv)
     except OSError as error:
-        raise FileUnusable(Path(str(error.filename)), error, "another place", writing=True) from None
+        raise FileUnusable(Path(str(error.filename)), error, FileUse.DIFFERENCES) from None
 
 
 async def _reconcile(

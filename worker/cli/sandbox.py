@@ -13,7 +13,7 @@ import typer
 
 from worker._interrupt import INTERRUPTED
 from worker.cli._app import example, group
-from worker.cli._errors import WRONG_USAGE, CommandRefused, FileUnusable
+from worker.cli._errors import WRONG_USAGE, CommandRefused, FileUnusable, FileUse
 from worker.errors import SandboxError
 from worker.sandbox import (
     FaultFile,
@@ -87,7 +87,7 @@ def _read(path: Path | None) -> FaultFile:
     try:
         return read_faults(path)
     except OSError as error:
-        raise FileUnusable(path, error, "a faults file") from None
+        raise FileUnusable(path, error, FileUse.FAULTS) from None
     except SandboxError as error:
         raise FaultsRefused(error) from None
 

@@ -9,7 +9,7 @@ import typer
 
 from schemas.export import export as write_all
 from worker.cli._app import example, group
-from worker.cli._errors import FAILED, FileUnusable
+from worker.cli._errors import FAILED, FileUnusable, FileUse
 
 app = group("JSON Schema of every record, and the AsyncAPI 3 document.", "tradovate-worker schemas export ./schemas")
 
@@ -22,6 +22,6 @@ def export(
     try:
         written = write_all(directory)
     except OSError as error:
-        raise FileUnusable(directory, error, "another directory", writing=True, code=FAILED) from None
+        raise FileUnusable(directory, error, FileUse.SCHEMAS, code=FAILED) from None
     print(f"Wrote {len(written)} files to {directory}.")
     return 0

@@ -16,7 +16,7 @@ from schemas.events import Account
 from worker import _forms as forms
 from worker.cli._app import example, group
 from worker.cli._complete import TopicArgument
-from worker.cli._errors import CommandRefused, FileMissing, FileUnusable, one_of
+from worker.cli._errors import CommandRefused, FileMissing, FileUnusable, FileUse, one_of
 from worker.cli._event_files import BadEvent, Ready, judge, split
 from worker.kafka.admin import existing_topics
 from worker.kafka.errors import ANSWER_SECONDS, KafkaUnavailable, kafka_errors
@@ -126,7 +126,7 @@ def _read(file: Path | None) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise FileUnusable(file, error, "a file with the events") from None
+        raise FileUnusable(file, error, FileUse.EVENTS) from None
 
 
 def _products(settings: SendSettings) -> Mapping[str, Account]:

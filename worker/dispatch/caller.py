@@ -39,8 +39,9 @@ from worker.ledger.rows import Batch, OutcomeRow
 from worker.partner.client import PartnerClient
 from worker.partner.look_up import look, look_for_needed, unread
 from worker.partner.observed_forms import ObservedForms
-from worker.partner.operation import CannotLook, HostDoubted, Item, Operation, Reader, Unreadable
+from worker.partner.operation import Item, Operation, Reader
 from worker.partner.permission_classes import access_of
+from worker.partner.read_errors import CannotLook, HostDoubted, Unreadable
 from worker.partner.response import read_reply
 from worker.replies import NotSent, Reply, Ticket, Unauthorized, Unclear
 from worker.results import Result, Unknown

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 
-from worker.engine.facts import facts_of
 from worker.engine.flows import FLOWS
 from worker.engine.flows.base import Item, Names, Rules, TraderView, View, widened
 from worker.engine.rows import Accepted, FlowRow
@@ -61,7 +60,7 @@ def draft(accepted: Accepted, rules: Rules, content: bytes) -> FlowRow:
         names.account_id,
         _NO_TIME,
         _NO_TIME,
-        facts_of(kind.facts, {}, accepted.topic),
+        kind.facts.at_start(),
         content=content,
         kept=event.keep(),
     )

@@ -131,17 +131,21 @@ class Facts:
     @property
     def only_of_trader(self) -> bool:
         """Whether all that is known follows from the trader: an order need not keep it."""
-        start: Facts = _start(type(self))
-        return changed(self, user_id=None) == start
+        return changed(self, user_id=None) == self.at_start()
 
     def new_round(self) -> Self:
         """The facts to plan with: of a flow that had ended, what is in effect is kept, the rest is forgotten."""
         return self.kept() if self.ended else self
 
+    @classmethod
+    def at_start(cls) -> Self:
+        """What a flow knows that has learned nothing: always the same object."""
+        start: Self = _start(cls)
+        return start
+
     def kept(self) -> Self:
         """What an operator's retry keeps: what is in effect."""
-        start: Self = _start(type(self))
-        return start
+        return self.at_start()
 
     def warned(self, text: str) -> Self:
         """The facts with one warning more."""
@@ -216,7 +220,6 @@ _STARTS: dict[type, Any] = {}
 
 
 def _start(kind: type) -> Any:
-    """What a flow knows at its start: always the same object."""
     if (found := _STARTS.get(kind)) is None:
         found = _STARTS[kind] = kind()
     return found

@@ -37,7 +37,7 @@ class FlowViews:
             flow.event,
             flow.facts,
             # Under which name the user signs in matters only to a flow that does not know the user yet.
-            shared.trader_view(names, by_name="userId" not in flow.facts),
+            shared.trader_view(names, by_name=flow.facts.user_id is None),
             order,
             [shared.order_view(each) for each in shared.references(names) if each.flow_id != flow.id],
             flow.created_at,

@@ -52,7 +52,18 @@ class Shared:
         if row is None:
             self.put_order(
                 OrderRow(
-                    *key, flow_id, "open", digest, names.trader_id, None, None, None, type(facts)(), None, None, asked
+                    *key,
+                    flow_id,
+                    "open",
+                    digest,
+                    names.trader_id,
+                    None,
+                    None,
+                    None,
+                    facts.at_start(),
+                    None,
+                    None,
+                    asked,
                 )
             )
             return facts

@@ -31,9 +31,10 @@ from worker.partner import bulk_reads
 from worker.partner.client import PartnerClient
 from worker.partner.look_up import proven
 from worker.partner.observed_forms import ObservedForms
-from worker.partner.operation import CannotLook, HostDoubted, NotPermitted, Reader, Unreadable
+from worker.partner.operation import Reader
 from worker.partner.operations import OPERATIONS
 from worker.partner.permission_classes import access_of
+from worker.partner.read_errors import CannotLook, HostDoubted, NotPermitted, Obstacle, ReadFault, Unreadable
 from worker.partner.single_reads import No, Row, page
 from worker.replies import Domain, Misdirected, NotSent, Query, Reply, Silence, Ticket, Unauthorized, Unclear
 from worker.session import NoSession, SessionKeeper, Token
@@ -152,7 +153,7 @@ class PartnerReader:
         async def whole(reader: Reader) -> Sequence[Row]:
             rows = await page(reader, domain, f"/{entity}/list")
             if isinstance(rows, No):
-                raise Unreadable(f"{entity}/list is not to be had ({rows.value})")
+                raise Unreadable(ReadFault.NOT_LISTED, f"{entity}/list", rows.value)
             return rows
 
         return await self.read(whole)
@@ -193,8 +194,7 @@ class PartnerReader:
             match reply:
                 case Unauthorized(text=text):
                     if not await self.session.reject(generation):
-                        needs = access_of(path)
-                        raise NotPermitted(f"{path} is not permitted to this API key, which needs {needs} ({text})")
+                        raise NotPermitted(path, access_of(path), text)
                     why = "the token was not accepted"
                 case Silence() | Ticket():
                     continue  # the gate is closed until that has ended
@@ -254,7 +254,7 @@ class PartnerReader:
                 self._looked = time.monotonic()
             self._generations.add(token.generation)
             if len(self._generations) > 1:
-                raise CannotLook("the token, and perhaps a host, has changed in the middle of the read")
+                raise CannotLook(Obstacle.OTHER_SESSION)
             if token.user_id is not None:
                 self.seen.user_id = token.user_id
             return token

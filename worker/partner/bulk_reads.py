@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from worker.partner.observed_forms import QueryForm
-from worker.partner.operation import NotPermitted, Reader, Unreadable
+from worker.partner.operation import Reader
+from worker.partner.read_errors import NotPermitted, Unreadable
 from worker.partner.single_reads import No, Page, Row, find, folded, is_id, item, one, page
 from worker.replies import Domain
 

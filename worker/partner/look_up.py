@@ -18,7 +18,8 @@ from schemas.outcomes import ErrorCode
 from worker.partner.bulk_reads import by_id
 from worker.partner.masking import mask_all, mask_each
 from worker.partner.observed_forms import ACCOUNTS, USERS, ObservedForms
-from worker.partner.operation import Entity, HostDoubted, Item, NotPermitted, Operation, Reader, Unreadable
+from worker.partner.operation import Entity, Item, Operation, Reader
+from worker.partner.read_errors import HostDoubted, NotPermitted, Unreadable
 from worker.replies import Answer, Domain, Misdirected, Query, Reply
 from worker.results import NotExecuted, Rejected, Result, Unknown
 

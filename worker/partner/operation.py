@@ -12,7 +12,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
-from worker.errors import Unavailable, WorkerError
 from worker.partner.observed_forms import ObservedForms
 from worker.replies import Domain, Query, Reply
 from worker.results import Rejected, Result, Unknown
@@ -48,30 +47,6 @@ class Reader(Protocol):
     async def post(self, domain: Domain, path: str, body: Mapping[str, Any]) -> Reply:
         """One POST of a reading endpoint (getAccountTradingPermissions and the like)."""
         ...
-
-
-class CannotLook(Unavailable):
-    """A look-up cannot go on now: no budget, a lock-out, no session. The items stay unknown."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-
-class Unreadable(WorkerError):
-    """A read was answered, but not with what was asked: the items stay unknown."""
-
-
-class NotPermitted(Unreadable):
-    """A read was answered 401 although the token is good: the key lacks a permission, or the id is not the firm's."""
-
-
-class HostDoubted(Unreadable):
-    """A host said 404 to all that was read: it may be the wrong one, and nothing is known to be absent."""
-
-    def __init__(self, domain: Domain) -> None:
-        super().__init__(f"{domain.upper()} answers 404 to every read: it may be the wrong host")
-        self.domain = domain
 
 
 Item = Mapping[str, Any]

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from worker.partner.operation import NotPermitted, Reader, Unreadable
-from worker.replies import Answer, Domain, Misdirected, Query, Refusal, Reply, Unclear
+from worker.partner.operation import Reader
+from worker.partner.read_errors import NotPermitted, ReadFault, Unreadable, no_answer
+from worker.replies import Answer, Domain, Misdirected, Query, Refusal, Unclear
 
 Row = Mapping[str, Any]
 
@@ -52,7 +53,7 @@ def rows(body: Any) -> list[Row]:
     found = body if isinstance(body, list) else [body]
     found = [row for row in found if row != {}]
     if not all(isinstance(row, Mapping) and (is_id(row.get("id")) or is_id(row.get("userId"))) for row in found):
-        raise Unreadable("the answer holds no entities")
+        raise Unreadable(ReadFault.NO_ENTITIES)
     return found
 
 
@@ -64,7 +65,7 @@ async def find(reader: Reader, domain: Domain, entity: str, name: str) -> Row | 
     found = await one(reader, domain, f"/{entity}/find", name=name)
     named = [row for row in found if same_name(row.get("name"), name) and is_id(row.get("id"))]
     if found and not named:
-        raise Unreadable(f"{entity}/find answered with another name")
+        raise Unreadable(ReadFault.OTHER_NAME, f"{entity}/find")
     return named[0] if named else None
 
 
@@ -76,14 +77,14 @@ async def one(reader: Reader, domain: Domain, path: str, **query: Query) -> list
         case Misdirected(status=404):
             return []
         case reply:
-            raise _unreadable(path, reply)
+            raise no_answer(path, reply)
 
 
 async def item(reader: Reader, domain: Domain, entity: str, entity_id: int) -> Row | None:
     """`/<entity>/item?id=`; None when it is not there. Raises `Unreadable` when the answer says neither."""
     found = await one(reader, domain, f"/{entity}/item", id=entity_id)
     if found and found[0].get("id") != entity_id:
-        raise Unreadable(f"{entity}/item answered with another id")
+        raise Unreadable(ReadFault.OTHER_ID, f"{entity}/item")
     return found[0] if found else None
 
 
@@ -106,8 +107,4 @@ async def page(reader: Reader, domain: Domain, path: str, **query: Query) -> Pag
         case Unclear(status=status) if status is not None and 400 <= status < 500 and status != 408:
             return No.REFUSED
         case reply:
-            raise _unreadable(path, reply)
-
-
-def _unreadable(path: str, reply: Reply) -> Unreadable:
-    return Unreadable(f"{path.strip('/')}: {type(reply).__name__}")
+            raise no_answer(path, reply)

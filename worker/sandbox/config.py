@@ -7,13 +7,10 @@ for. Its default is the likeliest reading. All switches can be changed while the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Literal
 
-from worker.errors import SandboxError
-
-__all__ = ["Nothing", "Refusal", "SandboxConfig", "SignalForm", "SwitchError", "switch_values", "with_switches"]
+__all__ = ["Nothing", "Refusal", "SandboxConfig", "SignalForm"]
 
 Refusal = Literal["item", "error_text", "violations", "http_400"]
 """How one bad item is reported: beside its own result, or as a refusal of the whole batch in one of three forms."""
@@ -24,10 +21,6 @@ Nothing = Literal["404", "null", "object", "empty", "list"]
 
 SignalForm = Literal["right", "bad_id", "no_user", "null_entity", "unknown_wrapper", "unknown_type", "cut_frame"]
 """How a signal is written on a socket; in all forms but `right` it cannot be read there."""
-
-
-class SwitchError(SandboxError):
-    """A switch that does not exist, or a value that it cannot take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,47 +281,3 @@ class SandboxConfig:
     """Unknown: whether a socket hears of signatures before its `syncrequest`."""
     max_sockets: int = 50
     """Sockets of one user; one more closes the oldest and revokes its token (connection page)."""
-
-
-_HINTS = get_type_hints(SandboxConfig)
-_NAMES = frozenset(item.name for item in fields(SandboxConfig))
-
-
-def switch_values(config: SandboxConfig) -> dict[str, Any]:
-    """Return every switch with its value, ready for JSON."""
-    return {item.name: getattr(config, item.name) for item in fields(config)}
-
-
-def with_switches(config: SandboxConfig, changes: Mapping[str, Any]) -> SandboxConfig:
-    """Return `config` with `changes` made.
-
-    :raises SwitchError: a name that is no switch, or a value that the switch cannot take.
-    """
-    for name, value in changes.items():
-        if name not in _NAMES:
-            raise SwitchError(f"{name} is no switch of the sandbox")
-        if not _fits(_HINTS[name], value):
-            raise SwitchError(f"{name} cannot be {value!r}: it takes {_form(_HINTS[name])}")
-    return replace(config, **dict(changes))
-
-
-def _fits(hint: Any, value: object) -> bool:
-    origin = get_origin(hint)
-    if origin is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in get_args(hint))
-    if origin in (Union, UnionType):
-        return any(_fits(choice, value) for choice in get_args(hint))
-    if origin is Mapping:
-        return isinstance(value, Mapping)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return origin is None and isinstance(value, hint)
-
-
-def _form(hint: Any) -> str:
-    origin = get_origin(hint)
-    if origin is Literal:
-        return ", ".join(map(repr, get_args(hint)))
-    return str(hint) if origin is not None else str(getattr(hint, "__name__", hint))

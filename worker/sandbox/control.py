@@ -10,8 +10,7 @@ import orjson
 
 from worker.errors import SandboxError
 from worker.sandbox import desk_changes
-from worker.sandbox.config import SwitchError, switch_values, with_switches
-from worker.sandbox.fault_rules import FaultError
+from worker.sandbox.fault_rules import FaultError, RuleFault
 from worker.sandbox.operation import Domain
 from worker.sandbox.operations.accounts import LIVE_PERMISSION
 from worker.sandbox.operations.alerts import NOISE_ALERT_ID, raise_alert, sign
@@ -19,6 +18,7 @@ from worker.sandbox.operations.applications import review
 from worker.sandbox.operations.cancel import ended
 from worker.sandbox.responses import Reply
 from worker.sandbox.risk_events import happen
+from worker.sandbox.switches import switch_values, with_switches
 from worker.sandbox.world import TEMPLATES
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Control:
         """Add one rule, or all of `faults`."""
         rules = data.get("faults", [data])
         if not isinstance(rules, list):
-            raise FaultError("faults should be a list")
+            raise FaultError(RuleFault.NO_LIST, "faults")
         return {"ids": [self._sandbox.core.faults.add(rule).id for rule in rules]}
 
     def switch(self, changes: dict[str, Any]) -> dict[str, Any]:
@@ -289,5 +289,5 @@ def _object(data: Any, path: str) -> dict[str, Any]:
     if isinstance(data, list) and path.rstrip("/").lower() == "/control/faults":
         return {"faults": data}
     if not isinstance(data, dict):
-        raise SwitchError("a control call takes an object")
+        raise FaultError(RuleFault.NO_CALL)
     return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,7 +14,7 @@ import orjson
 from worker.errors import SandboxError
 from worker.sandbox.config import Refusal
 
-__all__ = ["Action", "FaultError", "FaultFile", "FaultRule", "Faults", "read_faults"]
+__all__ = ["Action", "FaultError", "FaultFile", "FaultRule", "Faults", "RuleFault", "read_faults"]
 
 Action = Literal[
     "delay",  # `seconds` before the effect, or after it with `when = "after"`
@@ -51,8 +52,36 @@ Garbage = Literal[
 ]
 
 
+class RuleFault(Enum):
+    """What is wrong with a fault rule, or with a file of them."""
+
+    NO_OBJECT = "a fault is an object"
+    NO_CALL = "a control call takes an object"
+    NO_ACTION = "action should be specified"
+    NO_LIST = "{name} should be a list"
+    NO_FIELD = "{name} is no field of a fault"
+    OTHER_VALUE = "{name} should be one of {form}"
+    OTHER_FORM = "form of {name} should be one of {form}"
+    OTHER_TYPE = "{name} should be {form}"
+    NEGATIVE = "{name} should not be negative"
+    NO_DATA = "{name} cannot be read: {form}"
+    NO_FAULTS = "{name} should hold faults and switches"
+    OTHER_PARTS = "{name} should hold a list named faults and a table named switches, and no more"
+
+
 class FaultError(SandboxError):
-    """A fault rule that cannot be read, with the field that is wrong."""
+    """A fault rule that cannot be read. `name`: of the field that is wrong, or of the file; `form`: what it takes."""
+
+    def __init__(self, fault: RuleFault, name: str = "", form: str = "") -> None:
+        super().__init__(fault.name, name, form)
+        self.fault = fault
+        self.name = name
+        self.form = form
+
+    @property
+    def sentence(self) -> str:
+        """For who wrote the rule."""
+        return self.fault.value.format(name=self.name, form=self.form)
 
 
 @dataclass(slots=True)
@@ -128,13 +157,13 @@ def parse_rule(data: object) -> FaultRule:
     :raises FaultError: an unknown field, a wrong type, or a value outside its choices.
     """
     if not isinstance(data, dict):
-        raise FaultError("a fault is an object")
+        raise FaultError(RuleFault.NO_OBJECT)
     if "action" not in data:
-        raise FaultError("action should be specified")
+        raise FaultError(RuleFault.NO_ACTION)
     values: dict[str, Any] = {name: _value(name, value) for name, value in data.items()}
     forms = _FORMS.get(values["action"])
     if forms and values.setdefault("form", forms[0]) not in forms:
-        raise FaultError(f"form of {values['action']} should be one of {', '.join(forms)}")
+        raise FaultError(RuleFault.OTHER_FORM, values["action"], ", ".join(forms))
     rule = FaultRule(**values)
     rule.operation = "*" if rule.operation == "*" else "/" + rule.operation.casefold().strip("/")
     rule.dice.seed(rule.seed)
@@ -144,16 +173,16 @@ def parse_rule(data: object) -> FaultRule:
 def _value(name: str, value: Any) -> Any:
     """Return one field's value, checked."""
     if name not in _NAMES:
-        raise FaultError(f"{name} is no field of a fault")
+        raise FaultError(RuleFault.NO_FIELD, name)
     if name in _CHOICES:
         if str(value) not in _CHOICES[name]:
-            raise FaultError(f"{name} should be one of {', '.join(_CHOICES[name])}")
+            raise FaultError(RuleFault.OTHER_VALUE, name, ", ".join(_CHOICES[name]))
         return str(value)
     kinds, form = _KINDS.get(name, ((str,), "text"))
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise FaultError(f"{name} should be {form}")
+        raise FaultError(RuleFault.OTHER_TYPE, name, form)
     if isinstance(value, int | float) and value < 0:
-        raise FaultError(f"{name} should not be negative")
+        raise FaultError(RuleFault.NEGATIVE, name)
     return value
 
 
@@ -203,14 +232,14 @@ def read_faults(path: Path) -> FaultFile:
     try:
         data: Any = tomllib.loads(raw.decode()) if path.suffix == ".toml" else orjson.loads(raw)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, orjson.JSONDecodeError) as error:
-        raise FaultError(f"{path.name} cannot be read: {error}") from None
+        raise FaultError(RuleFault.NO_DATA, path.name, str(error)) from None
     if isinstance(data, list):
         data = {"faults": data}
     if not isinstance(data, dict):
-        raise FaultError(f"{path.name} should hold faults and switches")
+        raise FaultError(RuleFault.NO_FAULTS, path.name)
     rules, switches = data.get("faults", []), data.get("switches", {})
     if set(data) - {"faults", "switches"} or not isinstance(rules, list) or not isinstance(switches, dict):
-        raise FaultError(f"{path.name} should hold a list named faults and a table named switches, and no more")
+        raise FaultError(RuleFault.OTHER_PARTS, path.name)
     for rule in rules:
         parse_rule(rule)
     return FaultFile(rules, switches)

@@ -35,6 +35,11 @@ CUT_EXTENSION = "sandbox.cut"
 class ConnectionCutError(SandboxError, ConnectionResetError):
     """The partner ended the connection without an answer, where no transport is there to be cut."""
 
+    @property
+    def sentence(self) -> str:
+        """For a test's traceback."""
+        return "the sandbox cut the connection"
+
 
 class Sandbox:
     """The simulated partner: its state in `core`, its ASGI application in `app`, its control calls in `control`.
@@ -136,7 +141,7 @@ class App:
             return
         cut = scope.get("extensions", {}).get(CUT_EXTENSION)
         if cut is None:
-            raise ConnectionCutError("the sandbox cut the connection")
+            raise ConnectionCutError
         cut()
         while (await receive())["type"] != "http.disconnect":
             pass

@@ -7,9 +7,10 @@ import signal
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from worker.sandbox.config import SandboxConfig, with_switches
+from worker.sandbox.config import SandboxConfig
 from worker.sandbox.http_app import Sandbox
 from worker.sandbox.server import serve, settings_for
+from worker.sandbox.switches import with_switches
 
 if TYPE_CHECKING:
     from worker.sandbox.fault_rules import FaultFile

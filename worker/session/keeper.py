@@ -43,6 +43,9 @@ _SCOPES = (
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at the shared row: the most that a replica goes on with a token that another replaced."""
+TOO_FAST = "the session changes faster than it can be used"
+"""Why there is none, when other replicas have renewed it in between, again and again."""
+
 OTHERS_WAIT = timedelta(seconds=0.5)
 """How soon to ask again while another replica is at it."""
 
@@ -187,7 +190,7 @@ class SessionKeeper:
             task.add_done_callback(self._ended)
             await asyncio.shield(task)
             until = turn.began + OTHERS_WAIT
-        raise NoSession(until, "the session changes faster than it can be used", "retry")
+        raise NoSession(until, TOO_FAST, "retry")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

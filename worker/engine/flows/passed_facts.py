@@ -14,7 +14,7 @@ DENIED, APPROVED = "Denied", "Approved"
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """The status that the last `pending` outcome has told; None: the partner gave none."""
+    """The status that the last `pending` outcome has given; None: the partner gave none."""
 
     __pydantic_config__: ClassVar = STORED
 

@@ -87,7 +87,7 @@ class PurchasedFacts(OrderFacts):
     @property
     def only_of_trader(self) -> bool:
         """Whether no more is known than the user."""
-        return changed(self, user_id=None, user_from=None) == PurchasedFacts()
+        return changed(self, user_id=None, user_from=None) == self.at_start()
 
     def kept(self) -> PurchasedFacts:
         """Nothing is known in a new round but what was left behind, which has to be verified."""

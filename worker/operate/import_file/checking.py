@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from schemas.permission_status import PERMISSION_ENDED
 from worker.engine.imported import Given, Holding
 from worker.operate.partner_reader import Dependents, PartnerReader, ReadsEnd, ReadsEnded, Row, Unreadable
-from worker.partner.operation import NotPermitted, Reader
+from worker.partner.operation import Reader
+from worker.partner.read_errors import NotPermitted
 from worker.partner.single_reads import folded, is_id
 from worker.replies import Answer, Domain
 

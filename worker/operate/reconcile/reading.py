@@ -23,7 +23,7 @@ from worker.operate.reconcile.compare import (
     renewing,
 )
 from worker.operate.reconcile.standing import Grant, TraderStanding
-from worker.partner.operation import Unreadable
+from worker.partner.read_errors import Unreadable
 from worker.partner.single_reads import folded
 from worker.replies import Domain
 

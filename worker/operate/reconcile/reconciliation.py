@@ -22,7 +22,7 @@ from worker.operate.reconcile.compare import CompareRules, compare
 from worker.operate.reconcile.reading import Known, PageReading, Reads
 from worker.operate.reconcile.standing import standing
 from worker.operate.reconcile.unknown_accounts import unknown_accounts
-from worker.partner.operation import Unreadable
+from worker.partner.read_errors import Unreadable
 
 PAGE = 1000
 """Traders that are read together: ten full calls of each kind, whose last one is rarely empty. What a crash costs."""

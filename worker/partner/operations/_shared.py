@@ -8,7 +8,8 @@ from datetime import date
 from enum import IntEnum
 from typing import Any
 
-from worker.partner.operation import Entity, Item, Unreadable
+from worker.partner.operation import Entity, Item
+from worker.partner.read_errors import Unreadable
 from worker.partner.single_reads import is_id
 from worker.replies import Domain
 from worker.results import Rejected, Result, Succeeded, Unknown

@@ -19,10 +19,10 @@ from worker.partner.operation import (
     Recovery,
     Resend,
     Response,
-    Unreadable,
     plain,
 )
 from worker.partner.operations._shared import MOST, Rank, adopted, each, per_item, user, verified
+from worker.partner.read_errors import ReadFault, Unreadable, no_answer
 from worker.partner.single_reads import Row, folded, is_id, item, rows
 from worker.replies import Answer, Domain, Misdirected, Refusal
 from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
@@ -163,14 +163,14 @@ async def permissions_on(reader: Reader, account_id: int) -> list[Row] | None:
         case Answer(body=body) if isinstance(body, Mapping) and isinstance(body.get("tradingPermissions"), list):
             on_it: list[Row] = [{"accountId": account_id, **row} for row in rows(body["tradingPermissions"])]
             if not all(is_id(row.get("id")) for row in on_it):
-                raise Unreadable("a trading permission without an id")
+                raise Unreadable(ReadFault.NO_ID, "getAccountTradingPermissions")
             return on_it
         case Refusal() | Misdirected(status=404) as reply:
             if await item(reader, Domain.DEMO, "account", account_id) is None:
                 return None
         case reply:
             pass
-    raise Unreadable(f"getAccountTradingPermissions: {type(reply).__name__}")
+    raise no_answer("getAccountTradingPermissions", reply)
 
 
 def best_permission(permissions: Sequence[Row]) -> Row:

@@ -14,8 +14,9 @@ from typing import Any
 from schemas.chicago import day_in_chicago
 from schemas.permission_status import PERMISSION_ENDED
 from worker.partner.bulk_reads import dependents, readable
-from worker.partner.operation import Batching, Item, Limits, Operation, Reader, Recovery, Resend, Response, Unreadable
+from worker.partner.operation import Batching, Item, Limits, Operation, Reader, Recovery, Resend, Response
 from worker.partner.operations._shared import MOST, Rank, day_of, user
+from worker.partner.read_errors import ReadFault, Unreadable
 from worker.partner.single_reads import is_id
 from worker.replies import Domain
 from worker.results import NotExecuted, Result, Succeeded, Unknown
@@ -68,7 +69,7 @@ def _market_data_ended(row: Row, today: date) -> bool:
     if row.get("expired") is True:
         return True
     if type(year) is not int or type(month) is not int:
-        raise Unreadable(f"market data {row['id']} says of no month that it is for")
+        raise Unreadable(ReadFault.NO_MONTH, str(row["id"]))
     return (year, month) < (today.year, today.month)
 
 

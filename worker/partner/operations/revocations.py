@@ -7,20 +7,10 @@ from typing import Any, Never
 
 from schemas.permission_status import PERMISSION_ENDED
 from worker.partner.bulk_reads import by_id
-from worker.partner.operation import (
-    Batching,
-    Entity,
-    Item,
-    Limits,
-    Operation,
-    Reader,
-    Recovery,
-    Resend,
-    Response,
-    Unreadable,
-)
+from worker.partner.operation import Batching, Entity, Item, Limits, Operation, Reader, Recovery, Resend, Response
 from worker.partner.operations._shared import MOST, OK, Rank, each, nothing, simple, verified
 from worker.partner.operations.accounts import accounts_by_name, permissions_on
+from worker.partner.read_errors import Unreadable
 from worker.partner.single_reads import Row, folded, is_id
 from worker.replies import Domain
 from worker.results import NotExecuted, Result, Succeeded, Unknown
