@@ -160,6 +160,17 @@ async def test_a_page_reads_what_it_shows(database: Explaining) -> None:
     reads_no_more(database.seen, 40 * ITEMS)
 
 
+async def test_what_is_rare_is_not_looked_for_among_the_others(database: Explaining) -> None:
+    """A state, or a result of calls, that hardly any row has is found without a walk through those of another one."""
+    async with database.connection() as connection:
+        await browse.newest(connection, states=[FlowState.IN_DOUBT])
+        await browse.newest(connection, states=[FlowState.WAITING], topics=["account.reset"])
+        assert not await page_queries.calls(connection, operations=[USERS], results=["unclear", "ticket"])
+        await page_queries.operations_called(connection)
+    for each in database.seen:
+        assert each.blocks <= ITEMS, f"more than {ITEMS} blocks\n{each}"
+
+
 async def test_an_export_reads_what_it_shows(database: Explaining) -> None:
     """An export of an hour, and one of a trader, read what happened in that hour and to that trader."""
     await Work(database).accept("trader.purchased", purchases(0, ITEMS))

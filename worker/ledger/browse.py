@@ -90,26 +90,34 @@ _OF_ORDER = "select id from flow where order_id = $6"
 # walk all flows to find the few.
 _BY_ID = "cross join lateral (select * from flow where id = found.id offset 0) as f"
 
+_LAST = "'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid"
+_FIRST = "'00000000-0000-0000-0000-000000000000'::uuid"
 
-# Pairs of topic and state are compared as rows, each with its ids: asked for a topic, a state and an order by id, the
-# planner walks all flows from the newest on until it has met enough of them, or the last. Only ids are read of each
-# pair, out of the index; a page's flows, and only these, are then read whole.
-def _newest(step: str, of_state: str) -> str:
+
+def _newest(states: Sequence[FlowState]) -> str:
+    """Flows of these states, by topic: each state has an index of topics and ids. Only ids are read of each pair of
+    both; a page's flows, and only these, are then read whole.
+    """
+    # Compared as rows: asked for a topic and an order by id, the planner walks all flows from the newest on until it
+    # has met enough of them, or the last. With a third column in the row, the state, a probe that finds too few would
+    # go on through all the other states of its topic.
+    opened = [state for state in states if state.stored == "open"]
+    found = []
+    for stored in sorted({state.stored for state in states}):
+        # Whether an open flow waits shows in its step, which is read only if that is asked.
+        of_state = len(opened) == 1 and stored == "open"
+        step, also = (_STEP, f"and {WORKING} = '{opened[0].value}'") if of_state else ("", "")
+        found.append(f"""
+    select f.id from unnest($1::text[]) t cross join lateral (
+        select f.id from flow f {step}
+        where f.state = '{stored}' and (f.topic, f.id) < (t, coalesce($2, {_LAST})) and (f.topic, f.id) >= (t, {_FIRST})
+        {also} order by f.topic desc, f.id desc limit $3) f""")  # noqa: S608 - constants of ours
     return f"""
 select {_COLUMNS} from (
-    select f.id from unnest($1::text[]) t cross join unnest($2::text[]) st cross join lateral (
-        select f.id from flow f {step}
-        where (f.topic, f.state, f.id) < (t, st, coalesce($4, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
-        and (f.topic, f.state, f.id) >= (t, st, '00000000-0000-0000-0000-000000000000'::uuid)
-        and {of_state} order by f.topic desc, f.state desc, f.id desc limit $5) f
-    order by f.id desc limit $5) as found {_BY_ID} {_STEP} {_MOST}
+    select id from ({" union all ".join(found)}) as of_all order by id desc limit $3) as found {_BY_ID} {_STEP} {_MOST}
 order by f.id desc
 """  # noqa: S608 - constants of ours
 
-
-_NEWEST = _newest("", "$3::text is null")
-_NEWEST_OPEN = _newest(_STEP, _OF_STATE)
-"""Whether an open flow waits shows in its step, which is read only if that is asked."""
 
 _FILTERED = """
 select {columns} from ({ids}) as found {by_id} {step} {most} where f.topic = any($1) and f.state = any($2)
@@ -139,13 +147,12 @@ async def newest(
 
     `trader_id` finds flows that name the trader's Tradovate user in place of the trader, too.
     """
+    if trader_id is None and order_id is None:
+        return [_summary(row) for row in await connection.fetch(_newest(states), list(topics), before, limit)]
     stored = sorted({state.stored for state in states})
     opened = [state.value for state in states if state.stored == "open"]
     only = opened[0] if len(opened) == 1 else None
     arguments = [list(topics), stored, only, before, limit]
-    if trader_id is None and order_id is None:
-        query = _NEWEST if only is None else _NEWEST_OPEN
-        return [_summary(row) for row in await connection.fetch(query, *arguments)]
     ids, more = (_OF_ORDER, "") if trader_id is None else (_OF_TRADER, "")
     keys = [order_id if trader_id is None else trader_id]
     if trader_id is not None and order_id is not None:

@@ -229,11 +229,10 @@ async def signs_since(conn: Connection, operation: str, since: int) -> Signs:
     row = await conn.fetchrow(
         "select coalesce(max(id) filter (where result = any($3::text[])), 0) as answered,"
         " count(*) filter (where result <> all($3::text[])) as failed"
-        " from call where operation = $1 and result = any($4::text[]) and id > $2 and kind = 'send'",
-        operation,
+        " from call where operation || ' ' || result = any($1::text[]) and id > $2 and kind = 'send'",
+        [f"{operation} {result}" for result in (*_ANSWERED, *_FAILED)],
         since,
         _ANSWERED,
-        [*_ANSWERED, *_FAILED],
     )
     return Signs(row["answered"], row["failed"])
 

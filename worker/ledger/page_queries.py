@@ -23,11 +23,11 @@ _OLDEST = """
 select f.id, f.topic, f.event_id, f.order_id, f.trader_id, f.created_at, s.operation, s.state, s.due,
        coalesce(s.waits_for, '{}') as waits_for, s.lease_until, s.attempts
 from unnest($1::text[]) as t (topic) cross join lateral (
-    select * from flow f where f.state = 'open' and f.topic = t.topic order by f.topic, f.created_at limit 1) as f
+    select * from flow f where f.state = 'open' and f.topic = t.topic order by f.topic, f.id limit 1) as f
 left join lateral (
     select * from step where flow_id = f.id and state in ('waiting', 'due', 'in_flight', 'unknown')
     order by id desc limit 1) as s on true
-order by f.created_at limit 1
+order by f.id limit 1
 """
 
 
@@ -170,9 +170,9 @@ async def calls(
         select {_CALL} from (
             (select found.* from unnest($1::text[]) as o (operation) cross join unnest($2::text[]) as r (result)
              cross join lateral (
-                select * from call c where (c.operation, c.result, c.id) < (o.operation, r.result, $3)
-                and (c.operation, c.result, c.id) >= (o.operation, r.result, 0)
-                order by c.operation desc, c.result desc, c.id desc limit $4) as found)
+                select * from call c where (c.operation || ' ' || c.result, c.id) < (o.operation || ' ' || r.result, $3)
+                and (c.operation || ' ' || c.result, c.id) >= (o.operation || ' ' || r.result, 0)
+                order by c.operation || ' ' || c.result desc, c.id desc limit $4) as found)
             union all
             (select * from call c where $5 and c.operation = any($1) and c.result is null and c.id < $3
              order by c.id desc limit $4)
@@ -188,15 +188,18 @@ async def calls(
 
 
 async def operations_called(connection: Connection) -> list[str]:
-    """The operations that calls were made of, by as many probes."""
+    """The operations that calls were made of, by as many probes as there are operations and results."""
     rows = await connection.fetch(
         """
-        with recursive named as (
-            (select operation from call order by operation limit 1)
+        with recursive kind (name) as (
+            (select operation || ' ' || result from call where operation || ' ' || result is not null
+             order by operation || ' ' || result limit 1)
             union all
-            select (select c.operation from call c where c.operation > n.operation order by c.operation limit 1)
-            from named n where n.operation is not null
-        ) select operation from named where operation is not null
+            select (select c.operation || ' ' || c.result from call c where c.operation || ' ' || c.result > kind.name
+                    order by c.operation || ' ' || c.result limit 1)
+            from kind where kind.name is not null
+        ) select split_part(name, ' ', 1) as operation from kind where name is not null
+        union select operation from call where result is null order by operation
         """
     )
     return [row["operation"] for row in rows]

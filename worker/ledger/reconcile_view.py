@@ -193,7 +193,7 @@ or exists (select from (select * from flow where account_id = named.account_id o
 _MAKING_SINCE = """
 select min(created_at) from (
     (select created_at from flow where state = 'open' and topic = 'trader.purchased' and facts ->> 'accountId' is null
-     order by topic, created_at limit 1)
+     order by topic, id limit 1)
     union all
     (select min(created_at) from flow where state = 'in_doubt' and topic = 'trader.purchased' and account_id is null)
 ) as making

@@ -49,7 +49,8 @@ create table trader (
 create index trader_user on trader (user_id) where user_id is not null;
 
 -- One row an order for ever: who owns it now, what it asked for (keyed hash), what it got.
--- The primary key closes the race of two events that name the same order.
+-- The primary key closes the race of two events that name the same order. Room in each page: what an order got is
+-- written beside it, and old pages have no holes into which new orders go, each a page to read and to log as a whole.
 create table business_order (
     kind          text not null,
     order_id      text not null,
@@ -66,7 +67,7 @@ create table business_order (
     asked_at      timestamptz not null,     -- when the owner was asked for it
     ended_at      timestamptz,              -- its trader had failed or left by then: written when that flow is pruned
     primary key (kind, order_id)
-);
+) with (fillfactor = 50);
 create index business_order_account on business_order (account_id) where account_id is not null;
 create index business_order_permission on business_order (permission_id) where permission_id is not null;
 create index business_order_user on business_order (user_id) where user_id is not null;
@@ -99,16 +100,20 @@ create table flow (
     created_at  timestamptz not null default now(),
     ended_at    timestamptz,
     unique (event_id, topic)
-) with (fillfactor = 50);
-create index flow_open on flow (topic, created_at) where state = 'open';
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000,
+    vacuum_index_cleanup = on);
+-- Whatever topics and states an operator asks for, a page of them is a probe for each. An index for each state: those
+-- of the flows that are open stay small, whatever has ended.
+create index flow_open on flow (topic, id) where state = 'open';
+create index flow_in_doubt on flow (topic, id) where state = 'in_doubt';
+create index flow_succeeded on flow (topic, id) where state = 'succeeded';
+create index flow_failed on flow (topic, id) where state = 'failed';
 create index flow_ended on flow (ended_at) where state in ('succeeded', 'failed');
 create index flow_doubtful on flow (ended_at) where state = 'in_doubt';
 create index flow_order on flow (order_id) where order_id is not null;
 create index flow_trader on flow (trader_id) where trader_id is not null;
 create index flow_user on flow (user_id) where user_id is not null;
 create index flow_account on flow (account_id) where account_id is not null;
--- Whatever topics and states an operator asks for, a page of them is a few probes of this one.
-create index flow_kind on flow (topic, state, id);
 
 -- Traders who leave: from `begun_at` on nothing that was asked for before is given to them any more, and from `since`
 -- on their purchases wait for the end. One row for each key that the trader's steps may have, so that a claim finds it
@@ -154,6 +159,8 @@ create index live_permission_user on live_permission (user_id);
 
 -- One Tradovate operation of a flow, or a wait. States and moves: see README.md beside the ledger's code.
 -- The replica that holds `lease` may write the row until `lease_until`; every later write names the lease it was given.
+-- Queues are indexes here and in `flow` and `outcome`: what has left them is passed over until it is vacuumed.
+-- PostgreSQL's own rule would wait for a fifth of the table, months of work, and then leave the indexes as they are.
 create table step (
     id          bigint generated always as identity primary key,
     flow_id     uuid not null,              -- no foreign key: to check it is a look-up for each step
@@ -177,7 +184,8 @@ create table step (
     history     jsonb not null default '[]',  -- what it waited for, look-ups found and back-offs began: see rows.py
     created_at  timestamptz not null default clock_timestamp(),
     ended_at    timestamptz
-) with (fillfactor = 80);
+) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000,
+    vacuum_index_cleanup = on);
 create index step_flow on step (flow_id, id);
 create index step_due on step (state, operation, due, id)
     where state in ('due', 'unknown', 'waiting') and lease is null;
@@ -207,7 +215,7 @@ create table outcome (
     lease_until  timestamptz not null,
     created_at   timestamptz not null default now(),
     published_at timestamptz
-);
+) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000, vacuum_index_cleanup = on);
 create index outcome_unpublished on outcome (id) where published_at is null;
 create index outcome_held on outcome (flow_id) where published_at is null;  -- they hold back the next of their flow
 create unique index outcome_flow on outcome (flow_id, outcome_id);
@@ -231,8 +239,9 @@ create table call (
     error       text                        -- the partner's errorCode or our words: its texts may name persons
 );
 create index call_at on call (at);
--- The same for pages of calls, by operation and result.
-create index call_kind on call (operation, result, id);
+-- The same for pages of calls, by operation and result: one text, or a probe that finds too few of a result would go on
+-- through all the calls of its operation.
+create index call_kind on call ((operation || ' ' || result), id);
 create index call_open on call (id) where result is null;
 
 -- What keeps calls back: a lock-out (scope 'all'), a penalty ('endpoint:<operation>'), a rejected login ('login'),
