@@ -1,4 +1,4 @@
-"""While code is imported: Ctrl-C ends the program there and then. Needs next to nothing, to be there first."""
+"""How the program is interrupted, also while its code is still imported. Needs next to nothing, to be there first."""
 
 from __future__ import annotations
 
@@ -43,3 +43,22 @@ def _ended_by_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: it keeps what it has done, and gives back what it holds.
+
+    An orchestrator sends it at a job's deadline; to the first process of a container, as a command is there, it would
+    mean nothing at all. Where Ctrl-C is not heard, as in a shell's background job, SIGTERM ends the process at once.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler and before is signal.SIG_DFL
+    if not heard or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -88,6 +90,8 @@ def import_(
     settings = load(ImportSettings)
     with ExitStack() as stack:
         stream, total = _opened(file, stack)
+        if report is not None and _is_same(stream, report):
+            raise OptionRefused("--report", "is the file that is imported, which it would overwrite: name another one")
         write = None if report is None else _report(report, stack)
         source = ImportSource("standard input" if file == _STDIN else file.name, stream, total)
         return asyncio.run(import_lines(settings, source, name_from(by), write, dry_run=dry_run))
@@ -109,6 +113,14 @@ def _opened(file: Path, stack: ExitStack) -> tuple[BinaryIO, int | None]:
     except OSError as error:
         raise FileUnusable(file, error, FileUse.TRADERS) from None
     return stream, total
+
+
+def _is_same(stream: BinaryIO, report: Path) -> bool:
+    try:
+        read = os.fstat(stream.fileno())
+        return stat.S_ISREG(read.st_mode) and os.path.samestat(read, report.stat())
+    except OSError:  # there is no such report yet, or the stream is no file
+        return False
 
 
 def _report(report: Path, stack: ExitStack) -> Write:
@@ -153,9 +165,10 @@ async def import_lines(
 
 
 def _sum_up(counts: Counts, calls: int, *, dry_run: bool) -> None:
+    done = "Would import" if dry_run else "Imported"
     print(
-        f"{'Would import' if dry_run else 'Imported'} {counts.imported} of {counts.lines} lines;"
-        f" {counts.known} were known already, {counts.refused} refused; {calls} calls."
+        f"{done} {counts.imported} of {counts.lines} line{'s' * (counts.lines != 1)};"
+        f" {counts.known} were known already, {counts.refused} refused; {calls} call{'s' * (calls != 1)}."
     )
 
 

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from pathlib import Path
 
-from worker._interrupt import INTERRUPTED, importing
+from worker._interrupt import INTERRUPTED, importing, terminated_as_interrupted
 
 PROGRAM = "tradovate-worker"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted."""
+    _open_closed_streams()
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        with terminated_as_interrupted():
+            return _run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _open_closed_streams() -> None:
+    """A standard stream that the caller has closed (`<&-`) is there, and takes or gives nothing.
+
+    Besides, its number would go to the next connection, into which whatever writes to it would write.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the process ends
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 from worker.engine.changes import Changes
@@ -127,10 +127,20 @@ class _Orders:
         return next((row for row in self.of_account(account_id) if row.trader_id == given.trader_id), None)
 
 
-def known(rows: Snapshot, lines: Sequence[Given]) -> Sequence[ImportVerdict | str | None]:
+ZONES_DIFFER = timedelta(days=1)
+"""A day without a zone is taken as UTC's: it may begin some hours from now."""
+
+
+def known(rows: Snapshot, lines: Sequence[Given], now: datetime) -> Sequence[ImportVerdict | str | None]:
     """What the ledger alone says of each line: known, or refused with the reason; None: Tradovate has to be asked."""
     orders = _Orders(rows)
-    return [_known(rows, orders, given) for given in lines]
+    return [
+        # No departure would end what was bought after it.
+        "purchasedAt is in the future."
+        if given.purchased_at is not None and given.purchased_at > now + ZONES_DIFFER
+        else _known(rows, orders, given)
+        for given in lines
+    ]
 
 
 def _known(rows: Snapshot, orders: _Orders, given: Given) -> ImportVerdict | str | None:
@@ -230,7 +240,7 @@ class Importing:
             ),
             error_code=None,
             error_text=None,
-            asked_at=given.purchased_at or self._now,
+            asked_at=min(given.purchased_at or self._now, self._now),
         )
         self._shared.put_order(row)
         self._orders.add(row)

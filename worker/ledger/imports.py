@@ -43,7 +43,7 @@ class Imports:
             named = [line.names for line in lines]
             snapshot = await snapshots.load_named(connection, named, self.vault, self.database.clock, now)
             overlay(snapshot, named)
-            return known(snapshot, lines)
+            return known(snapshot, lines, now)
 
         return await self.database.atomically(work)
 

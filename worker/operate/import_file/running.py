@@ -13,7 +13,7 @@ from worker.engine.imported import Given, Holding, ImportVerdict
 from worker.ledger.imports import Imports, Overlay, Said
 from worker.ledger.rehearsal import Rehearsal
 from worker.operate.import_file.checking import Checks
-from worker.operate.import_file.file_lines import Line, Refused
+from worker.operate.import_file.file_lines import ImportFileRefused, Line, Refused
 
 BLOCK = 1000
 """Lines that are checked and written together: ten full calls of each kind, and a transaction of some 100 ms, behind
@@ -43,12 +43,21 @@ class Run:
     rehearsal: Rehearsal | None = None
 
     async def blocks(self, lines: Iterator[Line], counts: Counts) -> AsyncIterator[Sequence[Refused]]:
-        """Imports the lines; yields the refused ones of each block, in their order, when it is in the ledger."""
-        while block := list(islice(lines, BLOCK)):
-            refused = [line for line in block if isinstance(line, Refused)]
-            refused += await self._import([line for line in block if isinstance(line, Given)], counts)
-            counts.refused += len(refused)
-            yield sorted(refused, key=lambda line: line.number)
+        """Imports the lines; yields the refused ones of each block, in their order, when it is in the ledger.
+
+        Raises `ImportFileRefused` when the lines before it are in the ledger.
+        """
+        fault: ImportFileRefused | None = None
+        while fault is None:
+            block, fault = _block(lines)
+            if block:
+                refused = [line for line in block if isinstance(line, Refused)]
+                refused += await self._import([line for line in block if isinstance(line, Given)], counts)
+                counts.refused += len(refused)
+                yield sorted(refused, key=lambda line: line.number)
+            elif fault is None:
+                return
+        raise fault
 
     async def _import(self, lines: Sequence[Given], counts: Counts) -> Sequence[Refused]:
         refused: list[Refused] = []
@@ -85,6 +94,17 @@ class Run:
         written = iter(await self.imports.write(good) if good else ())
         # Another transaction may have been quicker with the same trader or order.
         return [next(written) if each is ImportVerdict.IMPORTED else each for each in said]
+
+
+def _block(lines: Iterator[Line]) -> tuple[Sequence[Line], ImportFileRefused | None]:
+    """The next lines, and why there are no more if the file cannot be read on."""
+    block: list[Line] = []
+    try:
+        for line in islice(lines, BLOCK):
+            block.append(line)  # noqa: PERF402 - what was read stays, whatever comes next
+    except ImportFileRefused as fault:
+        return block, fault
+    return block, None
 
 
 def _refused(line: Given, why: str) -> Refused:

@@ -24,6 +24,10 @@ _SCIENTIFIC = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?[eE][+-][0-9]{1,3}")
 _DATE_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}.*)?")
 
 
+_FIRST_YEAR = 2000
+"""Tradovate is younger. An empty date of a spreadsheet is one of 1899 or 1900, that of a database the year 1."""
+
+
 class _WrongLine(Interruption):
     """A line that cannot be read: the sentence says why."""
 
@@ -92,7 +96,7 @@ def _text(name: str, values: Mapping[str, Any]) -> str | None:
         raise _WrongLine(f"{name} must be a text.")
     if len(value) > MOST:
         raise _WrongLine(f"{name} is longer than {MOST} characters.")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    if any("\ud800" <= letter <= "\udfff" or letter == "\ufffd" for letter in value):
         raise _WrongLine(f"{name} is not UTF-8: save the file as CSV UTF-8.")
     if not value.isprintable():
         raise _WrongLine(f"{name} has a character that cannot be printed.")
@@ -130,6 +134,6 @@ def _time(name: str, values: Mapping[str, Any]) -> datetime | None:
             at = datetime.fromisoformat(value.upper())
         except ValueError:
             at = None
-    if at is None:
+    if at is None or at.year < _FIRST_YEAR:
         raise _WrongLine(f"{name} must be a date as 2026-11-20, or a time as 2026-11-20T23:00:00Z.")
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
