@@ -41,13 +41,22 @@ async def test_a_wrong_host_is_found_and_left_while_doctor_looks(stage: Stages, 
     assert at.state["sessions"]["renewals"] == 1
 
 
-async def test_a_key_that_may_not_read_risks_is_a_warning(stage: Stages, tmp_path: Any) -> None:
-    """The line names the permission class, and the events that need it."""
-    catalogue = tmp_path / "products.toml"
-    catalogue.write_text('["EVAL-50K"]\ntemplateAccountId = 11\ninitialBalance = 50000\n')
-    _, checks, _ = await _ask(await stage(SandboxConfig(risks_permission="Denied")), PRODUCTS_FILE=str(catalogue))
-    assert checks["risk limits"]["verdict"] == "warning"
-    assert "Risks: FullAccess" in checks["risk limits"]["mend"]
+async def test_a_key_that_may_not_read_risks_is_named_before_it_is_needed(stage: Stages) -> None:
+    """By an account of the ledger where no catalogue names one. It is a failure if the bridge is to publish risk
+    statuses, and a warning else; the line names the permission class, and what needs it.
+    """
+    at = await stage(SandboxConfig(risks_permission="Denied"))
+    _, checks, _ = await _ask(at)
+    assert checks["risk limits"]["verdict"] == "skipped"
+    await at.rows(
+        "insert into business_order (kind, order_id, flow_id, state, account_id, asked_at)"
+        " values ('purchased', '1', gen_random_uuid(), 'succeeded', 11, now())"
+    )
+    for switch, verdict in (("off", "warning"), ("on", "failed")):
+        _, checks, _ = await _ask(at, BRIDGE_RISK_STATUS=switch)
+        assert checks["risk limits"]["verdict"] == verdict
+        assert "account.locked" in checks["risk limits"]["mend"]
+    assert "Risks: Read" in checks["risk limits"]["mend"]
 
 
 async def test_a_host_that_stays_wrong_is_a_failure(stage: Stages, tmp_path: Any) -> None:

@@ -166,3 +166,21 @@ async def test_an_interrupted_import_goes_on_where_it_was(ledger_url: str) -> No
         assert (await firm.command("import", "-", stdin=_lines(2000))).code == 0
         assert firm.calls - calls <= 40
         assert await firm.rows("select count(*) as n from business_order") == [{"n": 2000}]
+
+
+async def test_what_stands_before_the_end_of_a_broken_file_is_imported(ledger_url: str, tmp_path: Path) -> None:
+    """A quote that is never closed ends the file there; and a report never takes the place of the file."""
+    async with running_firm(ledger_url) as firm:
+        firm.traders(2)
+        file = tmp_path / "traders.csv"
+        file.write_bytes(_lines(2) + b'"cust-2,' + b"x" * 100_000 + b"\n" + b"y" * 100_000)
+        content = file.read_bytes()
+        refused = await firm.command("import", str(file), "--report", str(file))
+        assert (refused.code, file.read_bytes()) == (2, content)
+        assert "--report is the file that is imported" in refused.stderr
+        ended = await firm.command("import", str(file))
+        assert (ended.code, ended.stdout) == (
+            1,
+            "Imported 2 of 2 lines; 0 were known already, 0 refused; 3 calls.\n",
+        ), ended.stderr
+        assert "Line 4 and what follows cannot be read" in ended.stderr

@@ -94,6 +94,11 @@ def test_json_lines_are_read_with_the_same_fields() -> None:
         ("t,7,,,2026-02-30", "purchasedAt must be a date as 2026-11-20"),
         ("t,7,o,8,,too much", "The line has 6 cells, and the first line names 5 columns"),
         ("t\udce4,7,,,", "traderId is not UTF-8"),
+        ("t,7,,,1899-12-30", "purchasedAt must be a date as 2026-11-20"),
+        ("t,7,,,0001-01-01T00:00:00+14:00", "purchasedAt must be a date as 2026-11-20"),
+        ("t;7;;;", "not separated by commas, as those of the first line are"),
+        (f"t,7,{'o' * 200_000},,", "A cell is longer than 131,072 characters"),
+        (f"t,7,{'o' * 9}{',' * 2_000_000}", "The line is longer than 1,048,576 characters"),
     ],
 )
 def test_a_line_that_cannot_be_right_is_refused_alone(row: str, sentence: str) -> None:
@@ -116,11 +121,17 @@ def test_a_line_that_cannot_be_right_is_refused_alone(row: str, sentence: str) -
         ('{"traderId": "t", ', "no JSON object"),
         ("[" * 100_000, "no JSON object"),
         ('"text"', "no JSON object"),
+        ('{"traderId": "t", "userId": 7, "acountId": 9}', 'no field "acountId"; did you mean accountId?'),
+        ('{"traderId": "t", "userId": 7, "trader ID": "x"}', "The field traderId is there twice"),
+        (f'{{"traderId": "t", "userId": 7, "x": "{"x" * 2_000_000}"}}', "The line is longer than 1,048,576 characters"),
     ],
 )
 def test_a_json_line_that_cannot_be_right_is_refused_alone(line: str, sentence: str) -> None:
-    """Types are not guessed."""
-    _, refused = read(b'{"traderId": "a", "userId": 1}\n' + line.encode())
+    """Types are not guessed; the lines around it are read, whatever people call their fields."""
+    before, refused, after = read(
+        b'{"traderId": "a", "userId": 1}\n' + line.encode() + b'\n{"TraderID": 2, "user_id": 3}'
+    )
+    assert (before, after) == (Given(number=1, trader_id="a", user_id=1), Given(number=3, trader_id="2", user_id=3))
     assert isinstance(refused, Refused)
     assert sentence in refused.sentence
 
@@ -135,10 +146,23 @@ def test_a_json_line_that_cannot_be_right_is_refused_alone(line: str, sentence: 
         (b"traderId,userId,trader id\n1,2,3\n", "The column traderId is there twice"),
         (b'[{"traderId": "t"}]', "one JSON array"),
         (b'traderId,userId\nt,"7\n' + b"x" * 200_000, "a quote may not be closed"),
-        (b'{"traderId": "t", "userId": 7, "acountId": 9}', "did you mean accountId?"),
+        (b'{\n "traderId": "t",\n "userId": 7\n}\n', "JSON objects of several lines"),
+        (b"PK\x03\x04\x14\x00workbook", "a workbook or an archive"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "no text in UTF-8"),
+        ("traderId,userId\n1,2\n".encode("utf-16-le"), "no text in UTF-8"),
+        ("traderId,userId\n1,2\n".encode("utf-32"), "no text in UTF-8"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_sentence(content: bytes, sentence: str) -> None:
     """A misspelt column would lose what it holds: it is refused before anything is done."""
     with pytest.raises(ImportFileRefused, match=sentence.replace("?", r"\?")):
         read(content)
+
+
+def test_a_file_of_utf_16_that_is_cut_off_loses_its_last_line_alone() -> None:
+    """Half a character at the end is no reason to stop."""
+    content = "traderId,userId,orderId\na,1,\nb,2,x".encode("utf-16")
+    first, refused = read(content[:-1])
+    assert first == Given(number=2, trader_id="a", user_id=1)
+    assert isinstance(refused, Refused)
+    assert "orderId is not UTF-8" in refused.sentence

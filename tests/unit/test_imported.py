@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,11 +14,13 @@ from schemas.outcomes import Outcome
 from tests.support.running_firm import in_this_process
 from worker.engine.flows.base import order_key, trader_key
 from worker.engine.flows.purchased_facts import PurchasedFacts
-from worker.engine.imported import Given, Holding, Importing, ImportVerdict
+from worker.engine.imported import Given, Holding, Importing, ImportVerdict, known
 from worker.engine.rebuilt import PastOutcome, Rebuilding
 from worker.engine.rows import OrderRow, TraderRow
 from worker.engine.snapshot import Snapshot
+from worker.kafka.read import Record
 from worker.ledger.crypto import Vault
+from worker.operate.from_outcomes import past_outcome
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 VAULT = Vault(["a key of the tests that is long enough"])
@@ -78,6 +81,46 @@ def test_what_the_ledger_knows_stands(rows: tuple[TraderRow | OrderRow, ...], sa
         assert isinstance(found, str)
         assert said in found
         assert not importing.changes().orders
+
+
+def test_nobody_buys_tomorrow() -> None:
+    """What is dated after now would outlive every departure: a date that may be another zone's today is now, others are
+    refused before Tradovate is asked.
+    """
+    later = replace(HOLDING.given, purchased_at=NOW + timedelta(hours=10))
+    importing = Importing(snapshot(), NOW)
+    importing.add(replace(HOLDING, given=later))
+    assert [row.asked_at for row in importing.changes().orders] == [NOW]
+    wrong = replace(later, purchased_at=NOW + timedelta(days=2))
+    assert known(snapshot(), [later, wrong], NOW) == [None, "purchasedAt is in the future."]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"userId": 2**63},
+        {"tradingPermissionIds": [0]},
+        {"traderId": "x" * 3000},
+        {"orderId": "a\x00b"},
+        {"warnings": ["\x00"]},
+        {"attempts": 2**31},
+        {"occurredAt": "0001-01-01T00:00:00+14:00"},
+        {"flowId": "none"},
+        {"topic": "trader.left"},
+    ],
+)
+def test_an_outcome_that_the_ledger_cannot_hold_is_passed_over(changes: dict[str, Any]) -> None:
+    """It would end every rebuild at the same record."""
+    good = past().outcome.model_dump(mode="json", by_alias=True)
+
+    def heard(value: dict[str, Any]) -> PastOutcome | None:
+        headers = (("a\x00", b"\x00\xff"),)
+        return past_outcome(Record("trader.purchased.outcome", 0, 0, 0, None, json.dumps(value).encode(), headers))
+
+    assert heard({**good, **changes}) is None
+    read = heard(good)
+    assert read is not None
+    assert read.headers == {"a": "\ufffd"}
 
 
 def past(seconds: int = 0, **changes: Any) -> PastOutcome:

@@ -28,6 +28,15 @@ async def purchase(connection: Connection, order_id: str) -> OrderRow | None:
     return None if row is None else _order(row)
 
 
+async def last_account(connection: Connection) -> int | None:
+    """The youngest account on DEMO that a purchase has brought or an import has found; None: there is none yet."""
+    account: int | None = await connection.fetchval(
+        "select account_id from business_order where account_id is not null and state = 'succeeded'"
+        " and kind in ('purchased', 'purchased/import') order by account_id desc limit 1"
+    )
+    return account
+
+
 async def lock(connection: Connection, keys: Collection[tuple[str, str]]) -> Sequence[OrderRow]:
     """Locks the orders of these kinds and ids, in this order."""
     if not keys:

@@ -5,6 +5,7 @@ Such a flow stands at no offset (`NOWHERE`) until its event is read again, and i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from worker.ledger.database import Connection, Database
 
 NOWHERE = -1
 """Partition and offset of a flow whose event's place is not known."""
+
+_DIGITS = re.compile("[0-9]{1,18}")
 
 SIGNED, BRIDGED = "md.signed", "mda-"
 """The bridge's events: their ids name the alert signals that need not be published again."""
@@ -31,28 +34,38 @@ class Rebuilds:
     by: str
 
     async def write(self, heard: Sequence[PastOutcome]) -> int:
-        """Writes these outcomes, one of each event, all or none; how many of their events the ledger did not have."""
+        """Writes these outcomes, one of each event, all or none; how many of their events the ledger did not have.
+
+        What it has already costs one look: so a run that was interrupted soon comes to where it was.
+        """
 
         async def work(connection: Connection) -> int:
-            now = await self.database.clock.read(connection)
-            named = [each.names for each in heard]
-            snapshot = await snapshots.load_named(connection, named, self.vault, self.database.clock, now, new=True)
-            rebuilding = Rebuilding(snapshot)
-            for each in sorted(heard, key=lambda each: each.outcome.occurred_at):
-                rebuilding.add(each)
-            final = [each for each in heard if each.final]
-            added = await _add_flows(connection, final)
-            if final:
-                await ended_counts.count_again(connection)
-            await changing.write(connection, rebuilding.changes(now), self.vault, {}, "")
-            ids = [each.outcome.event_id for each in heard if each.outcome.topic == SIGNED]
-            numbers = [each.removeprefix(BRIDGED) for each in ids if each.startswith(BRIDGED)]
-            await signals.note(connection, SIGNED, [int(each) for each in numbers if each.isascii() and each.isdigit()])
-            if added:
-                await notes.of_import(connection, f"events of the outcome topics: {added}", self.by)
-            return added
+            ids = [each.outcome.outcome_id for each in heard]
+            there = {row["outcome_id"] for row in await connection.fetch(_THERE, ids)}
+            new = [each for each in heard if each.outcome.outcome_id not in there]
+            return await self._add(connection, new) if new else 0
 
         return await self.database.atomically(work)
+
+    async def _add(self, connection: Connection, heard: Sequence[PastOutcome]) -> int:
+        now = await self.database.clock.read(connection)
+        named = [each.names for each in heard]
+        snapshot = await snapshots.load_named(connection, named, self.vault, self.database.clock, now, new=True)
+        rebuilding = Rebuilding(snapshot)
+        for each in sorted(heard, key=lambda each: each.outcome.occurred_at):
+            rebuilding.add(each)
+        final = [each for each in heard if each.final]
+        added = await _add_flows(connection, final)
+        if final:
+            await ended_counts.count_again(connection)
+        await changing.write(connection, rebuilding.changes(now), self.vault, {}, "")
+        ids = [each.outcome.event_id for each in heard if each.outcome.topic == SIGNED]
+        numbers = [each.removeprefix(BRIDGED) for each in ids if each.startswith(BRIDGED)]
+        # At most 18 digits: more need not fit in the ledger's column.
+        await signals.note(connection, SIGNED, [int(each) for each in numbers if _DIGITS.fullmatch(each)])
+        if added:
+            await notes.of_import(connection, f"events of the outcome topics: {added}", self.by)
+        return added
 
 
 async def _add_flows(connection: Connection, heard: Sequence[PastOutcome]) -> int:
@@ -93,6 +106,8 @@ async def _add_flows(connection: Connection, heard: Sequence[PastOutcome]) -> in
         )
     return sum(row["added"] for row in added)
 
+
+_THERE = "select outcome_id from outcome where outcome_id = any($1::text[])"
 
 # A flow that this ledger has made stands. One that was rebuilt is written again by a later outcome of its event, which
 # follows an operator's retry: each of them is a round more.

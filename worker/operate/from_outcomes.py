@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import ValidationError
 
+from schemas.cleaning import clean, cleaned
 from schemas.outcomes import Outcome
 from worker.engine.rebuilt import TOPICS, PastOutcome
 from worker.kafka.admin import existing_topics
@@ -15,6 +16,7 @@ from worker.kafka.errors import kafka_errors
 from worker.kafka.read import Record, reading
 from worker.kafka.topics import outcome_topic
 from worker.ledger.rebuilding import Rebuilds
+from worker.partner.single_reads import is_id
 from worker.settings import KafkaSettings
 
 BLOCK = 500
@@ -92,10 +94,41 @@ def past_outcome(record: Record) -> PastOutcome | None:
         flow_id = uuid.UUID(outcome.flow_id or "")
     except (ValidationError, ValueError):
         return None
-    if outcome_topic(outcome.topic) != record.topic or outcome.topic not in TOPICS:
+    if outcome_topic(outcome.topic) != record.topic or outcome.topic not in TOPICS or not _fits(outcome):
         return None
     return PastOutcome(outcome, flow_id, record.key, _texts(record.headers), record.value or b"")
 
 
+def _fits(outcome: Outcome) -> bool:
+    """Whether the ledger can hold it. One record that it refuses would end every run: others may write to the topic."""
+    ids = (
+        outcome.user_id,
+        outcome.account_id,
+        outcome.trading_permission_id,
+        outcome.request_id,
+        outcome.entitlement_id,
+        *outcome.trading_permission_ids,
+    )
+    names = outcome.outcome_id, outcome.event_id, outcome.order_id, outcome.trader_id
+    values = outcome.model_dump(mode="json", exclude={"occurred_at"})
+    return (
+        all(each is None or is_id(each) for each in ids)
+        and all(each is None or 0 < len(each) <= _LONGEST_ID for each in names)
+        and outcome.attempts < _MOST_ATTEMPTS
+        and _YEARS[0] <= outcome.occurred_at.year <= _YEARS[1]
+        and cleaned(values) == values
+    )
+
+
+_LONGEST_ID = 256
+"""Characters; those of events have 128, and an index takes some 2,700 bytes."""
+
+_MOST_ATTEMPTS = 2**31
+"""The ledger's column is a 32-bit number."""
+
+_YEARS = (2000, 9000)
+"""Neither end becomes a year that Python does not know when it is converted to another zone."""
+
+
 def _texts(headers: tuple[tuple[str, bytes | None], ...]) -> Mapping[str, str]:
-    return {name: value.decode(errors="replace") for name, value in headers if value is not None}
+    return {clean(name): clean(value.decode(errors="replace")) for name, value in headers if value is not None}

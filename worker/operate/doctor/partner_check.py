@@ -13,6 +13,7 @@ from typing import Any
 
 from schemas.events import Account
 from schemas.times import Clock, utc_text
+from worker.ledger import orders
 from worker.ledger.budget import SESSION_SCOPE, Budget, Closed, Wanted
 from worker.ledger.call_log import begin_calls, finish_call, not_permitted
 from worker.ledger.database import Database
@@ -117,13 +118,19 @@ class Partner:
     async def _risks(self, products: Mapping[str, Account]) -> Finding:
         """Whether the key may read risks, by an account that is the firm's. What it may change, no read shows."""
         check, events = "risk limits", "`risk.changed`, `account.locked` and `account.unlocked`"
-        template = next((account.template_account_id for account in products.values()), None)
-        if template is None:
-            return skipped(check, "no PRODUCTS_FILE: no account of the firm is known to ask for")
-        found = await self._rows(Domain.DEMO, "/accountRiskStatus/deps", masterid=template)
-        if isinstance(found, str):
-            return warning(check, found, f"give the API key Risks: FullAccess at Tradovate, if you use {events}")
-        return ok(check, f"the key may read them; {events} need Risks: FullAccess")
+        account = next((account.template_account_id for account in products.values()), None)
+        if account is None:
+            async with self.database.connection() as connection:
+                account = await orders.last_account(connection)
+        if account is None:
+            return skipped(check, "neither PRODUCTS_FILE nor the ledger names an account of the firm to ask for")
+        found = await self._rows(Domain.DEMO, "/accountRiskStatus/deps", masterid=account)
+        if not isinstance(found, str):
+            return ok(check, f"the key may read them; {events} need Risks: FullAccess")
+        if self.settings.bridge_risk_status:
+            mend = f"give the API key Risks: Read (FullAccess for {events}) at Tradovate, or set BRIDGE_RISK_STATUS=off"
+            return failed(check, found, mend)
+        return warning(check, found, f"give the API key Risks: FullAccess at Tradovate, if you use {events}")
 
     async def _entitlement(self) -> Finding:
         wanted = self.settings.tradovate_tprop_entitlement_id

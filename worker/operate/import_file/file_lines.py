@@ -95,7 +95,8 @@ def lines(
     shown = begins.decode(encoding, errors="ignore")
     if begins.startswith(_WORKBOOKS):
         raise ImportFileRefused(FileFault.WORKBOOK)
-    if begins.startswith(codecs.BOM_UTF32_LE) or "\0" in shown:
+    controls = sum(letter < " " and letter not in "\t\r\n" for letter in shown)
+    if begins.startswith(codecs.BOM_UTF32_LE) or controls * 20 > len(shown):  # of what is compressed it is a fifth
         raise ImportFileRefused(FileFault.NOT_TEXT)
     first = shown.lstrip("\ufeff \t\r\n")[:1]
     if first == "[":
