@@ -56,6 +56,7 @@ class OptionFault(Enum):
     NO_TIME = "is no time: give a day, such as 2026-11-01, or a time, such as 2026-11-01T08:30:00Z"
     NO_FACT = "has the form NAME=VALUE, for example --set accountId=98765"
     NO_FILES = "reads the outcome topics: leave out FILE and --report"
+    SAME_FILE = "is the file that is imported, which it would overwrite: name another one"
     TOGETHER = "and --offset name one dead letter together; leave out both for all"
 
 

@@ -91,7 +91,7 @@ def import_(
     with ExitStack() as stack:
         stream, total = _opened(file, stack)
         if report is not None and _is_same(stream, report):
-            raise OptionRefused("--report", "is the file that is imported, which it would overwrite: name another one")
+            raise OptionRefused("--report", OptionFault.SAME_FILE)
         write = None if report is None else _report(report, stack)
         source = ImportSource("standard input" if file == _STDIN else file.name, stream, total)
         return asyncio.run(import_lines(settings, source, name_from(by), write, dry_run=dry_run))

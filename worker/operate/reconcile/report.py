@@ -109,7 +109,15 @@ def event_file(folder: Path, topic: str) -> Path:
 
 @contextmanager
 def whole_file(file: Path) -> Iterator[IO[str]]:
-    """A file that takes its place when the block has ended well, on the disk; else nothing has changed."""
+    """A file that takes its place when the block has ended well, on the disk; else nothing has changed.
+
+    What a link leads to is replaced, not the link. A pipe, a terminal or a device is written to, as it is.
+    """
+    if _is_stream(file):
+        with file.open("w", encoding="utf-8", newline="") as text:
+            yield text
+        return
+    file = file.resolve()
     growing = _beside(file)
     try:
         with growing.open("x", encoding="utf-8", newline="") as text:
@@ -126,12 +134,19 @@ def try_to_write(file: Path) -> None:
     """Raises `OSError` unless `file` could be written now; it is not touched."""
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
-    probe = _beside(file)
+    if _is_stream(file):
+        return
+    probe = _beside(file.resolve())
     try:
         probe.touch(exist_ok=False)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(file)) from None
     probe.unlink()
+
+
+def _is_stream(file: Path) -> bool:
+    """`/dev/stdout` may lead to a file, which standard output then has in use."""
+    return file.is_relative_to("/dev") or (file.exists() and not file.is_file())
 
 
 def _beside(file: Path) -> Path:
