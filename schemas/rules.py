@@ -166,7 +166,7 @@ class ObjectRule(Rule):
 def _is_given(model: object, attribute: str) -> bool:
     """Whether a field has a value: null and an empty array are none."""
     value = getattr(model, attribute)
-    return value is not None and value != ()
+    return value is not None and not (isinstance(value, tuple) and not value)
 
 
 def at_least_one(**types: str) -> ObjectRule:
@@ -190,9 +190,10 @@ def at_least_one(**types: str) -> ObjectRule:
 def anything(**types: str) -> ObjectRule:
     """An object with these fields (wire name = JSON type) has to give one of them; none of them is an array."""
     *others, last = types
+    attributes = [to_snake(name) for name in types]
 
     def check(model: object, _context: object) -> None:
-        if not any(_is_given(model, to_snake(name)) for name in types):
+        if not any(_is_given(model, attribute) for attribute in attributes):
             raise broken("", "must set at least one field")
 
     return ObjectRule(

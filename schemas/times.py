@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Annotated, Final
 
 from pydantic import PlainSerializer
@@ -74,6 +75,7 @@ Clock = Callable[[datetime], str]
 """How an aware time is written."""
 
 
+@lru_cache(maxsize=16)  # the outcomes of a transaction have one time, in their headers as in their bodies
 def utc_text(moment: datetime) -> str:
     """An aware time as Tradovate, our outcomes, the console and the commands write it: UTC, milliseconds, `Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

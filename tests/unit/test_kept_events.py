@@ -29,7 +29,7 @@ def test_an_event_is_in_hand_until_it_is_taken() -> None:
     """The next call of its flow takes it, and personal data is held no longer than that."""
     hand, one = KeptEvents(), flow()
     hand.keep([one])
-    assert hand.take([one.id, uuid.uuid4()]) == {one.id: (0, one.event)}
+    assert hand.take([one.id, uuid.uuid4()]) == {one.id: (0, one.event, None)}
     assert hand.take([one.id]) == {}
 
 
@@ -45,7 +45,7 @@ def test_a_round_has_its_own_event() -> None:
     """An operator may have sent the flow into another round, with another event: the answer says whose this is."""
     hand, again = KeptEvents(), flow(round_=3)
     hand.keep([again])
-    assert hand.take([again.id]) == {again.id: (3, again.event)}
+    assert hand.take([again.id]) == {again.id: (3, again.event, None)}
 
 
 def test_what_is_in_hand_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, cast
@@ -36,8 +36,8 @@ class Broker:
     async def start(self) -> None:
         pass
 
-    async def partition(self, _topic: str, key: bytes) -> int:
-        return len(key) % PARTITIONS
+    async def partitions(self, _topic: str) -> Callable[[bytes], int]:
+        return lambda key: len(key) % PARTITIONS
 
     async def send_together(self, topic: str, partition: int, records: Sequence[PlainRecord]) -> None:
         if topic in self.silent:

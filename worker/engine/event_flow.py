@@ -17,10 +17,13 @@ def named_by(flow: FlowRow) -> Names:
     """
     names = flow.named
     if names is None:
-        names = FLOWS[flow.topic].names(flow.event)
-        if names.owns_order and names.order_id is None:
-            names = names._replace(order_kind=f"{names.order_kind}/event", order_id=flow.event_id)
-        flow.named = names
+        names = flow.named = _identified(FLOWS[flow.topic].names(flow.event), flow.event_id)
+    return names
+
+
+def _identified(names: Names, event_id: str) -> Names:
+    if names.owns_order and names.order_id is None:
+        return names._replace(order_kind=f"{names.order_kind}/event", order_id=event_id)
     return names
 
 
@@ -63,6 +66,7 @@ def draft(accepted: Accepted, rules: Rules, content: bytes) -> FlowRow:
         kind.facts.at_start(),
         content=content,
         kept=event.keep(),
+        named=_identified(names, accepted.event_id),
     )
 
 

@@ -78,8 +78,7 @@ class TurnRow(NamedTuple):
     must_act: bool = False  # never so: it does something that no later event does
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """An event that intake has parsed."""
 
     topic: str

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from pydantic import ValidationError
@@ -38,8 +38,7 @@ Headers = tuple[tuple[HeaderName, bytes | None], ...]
 NO_IDS: Final = Ids()
 
 
-@dataclass(frozen=True, slots=True)
-class RawRecord:
+class RawRecord(NamedTuple):
     """A record as it came. `topic` without the prefix; `timestamp_ms` since 1970."""
 
     topic: str
@@ -51,8 +50,7 @@ class RawRecord:
     headers: Headers = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """A good event."""
 
     topic: str

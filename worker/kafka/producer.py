@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
@@ -111,10 +112,10 @@ class RecordProducer:
             await self._discard(producer)
             raise
 
-    async def partition(self, topic: str, key: bytes | None) -> int:
-        """Where a record with this key goes."""
+    async def partitions(self, topic: str) -> Callable[[bytes | None], int]:
+        """Where the topic's records go, by their keys."""
         producer = await self._started()
-        return self._lead(sorted(await producer.partitions_for(topic)), key)
+        return partial(self._lead, sorted(await producer.partitions_for(topic)))
 
     async def send_together(self, topic: str, partition: int, records: Sequence[PlainRecord]) -> None:
         """Writes records to one partition as one batch, all or none of them.

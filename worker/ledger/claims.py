@@ -135,13 +135,14 @@ class Claims:
             [place for place, group in enumerate(groups, 1) for _ in group],
             list(leases[: len(groups)]),
             self.lease,
-            [kept[row["flow_id"]][0] if row["flow_id"] in kept else None for group in groups for row in group],
+            [kept[row["flow_id"]].round if row["flow_id"] in kept else None for group in groups for row in group],
         )
         batches: dict[int, Batch] = {}
         for row in sorted(rows, key=lambda each: (each["call_id"], each["id"])):
             batch = batches.setdefault(row["call_id"], Batch(row["call_id"], row["lease"], [], ticket, begun))
-            event = kept[row["flow_id"]][1] if row["kept"] else opened(row, self.ledger.vault)
-            flow = None if event is None else flow_of(row, event)
+            known = kept[row["flow_id"]] if row["kept"] else None
+            event = opened(row, self.ledger.vault) if known is None else known.event
+            flow = None if event is None else flow_of(row, event, known and known.named)
             if flow is not None:
                 batch.steps.append(claimed_step(row, flow))
         return list(batches.values())

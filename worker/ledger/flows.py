@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from schemas.events import EVENTS, Event
 from worker.engine.facts import FactsUnreadable, facts_of, stored_facts
 from worker.engine.flows import FLOWS
+from worker.engine.flows.base import Names
 from worker.engine.known_events import Key, KnownEvent
 from worker.engine.memory import Memory
 from worker.engine.rows import Accepted, Claimed, FlowRow
@@ -33,10 +34,11 @@ FLOW_COLUMNS = (
 """The columns that `flow_of` reads; `body` beside them is for a reader that does not have the event."""
 
 
-def flow_of(row: Any, event: Event) -> FlowRow | None:
+def flow_of(row: Any, event: Event, named: Names | None = None) -> FlowRow | None:
     """The flow in a row with `FLOW_COLUMNS`. While it is open, its ids are facts: columns are written when it ends.
 
-    None when its facts cannot be read: then it is left out, as one without its event (`opened`).
+    `named`: what the event names, if that has been asked before. None when its facts cannot be read: then it is left
+    out, as one without its event (`opened`).
     """
     try:
         facts = facts_of(FLOWS[row["topic"]].facts, row["facts"], f"flow {row['flow_id']} ({row['topic']})")
@@ -65,6 +67,7 @@ def flow_of(row: Any, event: Event) -> FlowRow | None:
         row["flow_attempts"],
         row["error_code"],
         row["error_text"],
+        named=named,
     )
 
 

@@ -41,7 +41,7 @@ async def lock(connection: Connection, keys: Collection[tuple[str, str]]) -> Seq
     """Locks the orders of these kinds and ids, in this order."""
     if not keys:
         return ()
-    kinds, order_ids = [kind for kind, _ in sorted(keys)], [order_id for _, order_id in sorted(keys)]
+    kinds, order_ids = zip(*sorted(keys), strict=True)
     return [_order(row) for row in await connection.fetch(_LOCK, kinds, order_ids)]
 
 

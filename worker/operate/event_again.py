@@ -62,7 +62,7 @@ class EventReader:
         record = await self._record(flow)
         if record is None:
             raise EventNotFound(NotFound.DELETED, flow)
-        match parse(RawRecord(*(getattr(record, name) for name in RawRecord.__slots__)), self.products):
+        match parse(RawRecord(*(getattr(record, name) for name in RawRecord._fields)), self.products):
             case Parsed(event_id=found, event=event) if found == flow.event_id:
                 # A topic that was created again has other records at the same offsets, and an id alone does not make
                 # them the same event.

@@ -49,14 +49,15 @@ async def _batches(producer: RecordProducer, topic: str, rows: Sequence[OutcomeR
     batches: dict[int, deque[Rows]] = {}
     filled: dict[int, int] = {}
     await producer.start()
+    try:
+        async with asyncio.timeout(_PARTITION_SECONDS):
+            partition_of = await producer.partitions(topic)
+    except TimeoutError:
+        raise TopicNotFound from None
     for row in rows:
         headers = [(name, text.encode()) for name, text in row.headers.items()]
         record = PlainRecord(row.record_key, row.body, headers)
-        try:
-            async with asyncio.timeout(_PARTITION_SECONDS):
-                partition = await producer.partition(topic, row.record_key)
-        except TimeoutError:
-            raise TopicNotFound from None
+        partition = partition_of(row.record_key)
         if filled.get(partition, MAX_BATCH_BYTES) + record.size > MAX_BATCH_BYTES:
             batches.setdefault(partition, deque()).append([])
             filled[partition] = 0

@@ -79,7 +79,10 @@ class Publisher:
         """
         for row in outcomes:
             if row.until != NOT_OURS:
-                self._topics.setdefault(row.topic, TopicOutbox(row.topic)).accept(row)
+                topic = self._topics.get(row.topic)
+                if topic is None:
+                    topic = self._topics[row.topic] = TopicOutbox(row.topic)
+                topic.accept(row)
             elif self._ledger_away is None:
                 self._sweep_at = 0.0
         if outcomes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 from schemas.outcomes import Status
 from worker.kafka.topics import outcome_topic
@@ -14,13 +16,20 @@ from worker.telemetry.tracing import Tracing
 __all__ = ["Observed"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Observed:
     """Each method is given to the part that calls it."""
 
     metrics: Metrics
     tracing: Tracing
     clock: DatabaseClock
+    _outcomes: Any = field(init=False)  # by topic and status
+    _outcome_seconds: Any = field(init=False)  # by topic
+
+    def __post_init__(self) -> None:
+        """The library looks for labels under a lock: once for each, and not for each outcome."""
+        self._outcomes = cache(self.metrics.outcomes.labels)
+        self._outcome_seconds = cache(self.metrics.outcome_seconds.labels)
 
     def accepted(self, topic: str, result: str, count: int) -> None:
         """Events of a topic that were read, by what became of them."""
@@ -38,10 +47,10 @@ class Observed:
 
     def published(self, row: OutcomeRow, partition: int, seconds: float) -> None:
         """An outcome that is on its topic, and how long that took."""
-        self.metrics.outcomes.labels(row.topic, row.status).inc()
+        self._outcomes(row.topic, row.status).inc()
         if row.accepted_at is not None and row.status != Status.PENDING:
             took = self.clock.now() - row.accepted_at
-            self.metrics.outcome_seconds.labels(row.topic).observe(max(took.total_seconds(), 0.0))
+            self._outcome_seconds(row.topic).observe(max(took.total_seconds(), 0.0))
         self.tracing.published(
             outcome_topic(row.topic),
             row.status,

@@ -64,6 +64,8 @@ def strictest(departures: Iterable[DepartureView], asked: datetime, *, comes_bac
 
 def stopped(view: View, *, comes_back: bool = False) -> Wait | End | None:
     """Why the flow may give nothing to its trader now; None if it may."""
+    if not view.departures:
+        return None
     match strictest(view.departures, view.asked, comes_back=comes_back):
         case DepartureVerdict.STOP:
             return failed(ErrorCode.CANCELLED, TEXT)
