@@ -39,7 +39,7 @@
     │   ├── ResolutionMissing       operate/console/flow_pages.py        a form does not say how a flow ended
     │   ├── RunTaken                ledger/reconcile_runs.py             another `reconcile` is at work
     │   ├── ImportFileRefused       operate/import_file/file_lines.py    a file of `import` cannot be read
-    │   ├── ReadsEnded              operate/partner_reader.py            a command's bulk reads cannot go on
+    │   ├── ReadsEnded              operate/reads_ended.py               a command's bulk reads cannot go on
     │   ├── FormTooLarge            operate/console/requests.py          more bytes than any form has
     │   ├── OtherEnvironment        ledger/environment.py                the ledger is another environment's
     │   ├── TopicsMissing           kafka/admin.py                       no topic that was asked for exists
@@ -51,7 +51,7 @@
     │   ├── TopicNotFound           outbox/batches.py                    no broker returned a topic's partitions
     │   ├── TopicRefuses            bridge/topic_publisher.py            a topic did not accept a record
     │   ├── NoSession               session/identity.py                  no session at Tradovate, and none to be had
-    │   ├── HeldBack                partner/socket.py                    no request now: budget, session or a hold
+    │   ├── HeldBack                partner/socket_calls.py              no request now: budget, session or a hold
     │   └── CannotLook              partner/read_errors.py               a look-up cannot go on now
     ├── Unreadable                  partner/read_errors.py               a read was answered with something else
     │   ├── NotPermitted            partner/read_errors.py               401 with a good token

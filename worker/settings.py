@@ -113,7 +113,7 @@ class KafkaSettings(Group):
     kafka_topic_replication: forms.Replication = 1
     """One, so that a single broker works out of the box; three in production."""
     kafka_topic_retention_hours: forms.Hours = 168
-    """A week: a weekend's outage leaves time to mend it. Input topics hold personal data that long."""
+    """A week: a weekend's outage leaves time to correct it. Input topics hold personal data that long."""
     kafka_dlq_retention_hours: forms.Hours = 336
     """Two weeks: an operator has to look at a dead letter, and may be on holiday."""
 

@@ -172,7 +172,7 @@ async def test_what_goes_on_for_hours_is_logged_once(stage: BridgeStage) -> None
 
 
 async def test_it_refuses_to_start_on_what_is_missing(stage: BridgeStage, postgres: EmbeddedPostgres) -> None:
-    """No schema, no topics, a ledger of the other environment: one line that names the mend, and the exit code."""
+    """No schema, no topics, a ledger of the other environment: one line that names the fix, and the exit code."""
     bare = f"bare_{uuid.uuid4().hex}"
     cases = [
         ({"KAFKA_TOPIC_PREFIX": "nobody."}, 1, "Topics are missing: md.signed, admin.alert. Run `tradovate-worker"),

@@ -1,4 +1,4 @@
-"""The commands as a user runs them: exit codes, one line for what an operator can mend, help, and what they print."""
+"""The commands as a user runs them: exit codes, one line for what an operator can fix, help, what they print."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_command_asks_only_for_what_it_uses(tmp_path: Path) -> None:
 
 
 def test_the_schema_is_brought_up_to_date(database_url: str) -> None:
-    """`db status` fails on an empty ledger and names the mend, `db upgrade` is that mend, and may come again."""
+    """`db status` fails on an empty ledger and names the fix, `db upgrade` is that fix, and may come again."""
     env = {"DATABASE_URL": database_url}
     code, out, err = ran("db", "status", env=env)
     assert code == 1
@@ -218,7 +218,7 @@ def test_calls_are_paused_and_resumed(database_url: str) -> None:
     assert code == 0
     assert "createEvaluationUsers" in out
     assert "createEvaluationUsers" in refused(1, "resume", env=env)
-    assert ran("holds", "clear", str(held[0]["id"]), "--reason", "mended", env=env)[0] == 0
+    assert ran("holds", "clear", str(held[0]["id"]), "--reason", "corrected", env=env)[0] == 0
     assert "holds list" in refused(1, "holds", "clear", str(held[0]["id"]), "--reason", "again", env=env)
     assert "holds list" in refused(1, "holds", "clear", str(10**30), "--reason", "x", env=env)
 

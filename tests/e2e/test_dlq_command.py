@@ -67,7 +67,7 @@ def own(letter: Heard) -> list[tuple[str, bytes | None]]:
     return [(name, value) for name, value in letter.headers if name not in OURS]
 
 
-async def test_a_dead_letter_that_is_put_back_after_the_mend_succeeds(real_stage: Stages, tmp_path: Path) -> None:
+async def test_a_dead_letter_that_is_put_back_after_the_fix_succeeds(real_stage: Stages, tmp_path: Path) -> None:
     """A purchase of an unknown product goes back to its place as it was, and then succeeds."""
     on = await real_stage()
     here = await on.replica()
@@ -250,6 +250,6 @@ async def test_a_replay_that_dies_before_it_is_noted_leaves_nothing_behind(stage
     ],
 )
 async def test_wrong_usage_is_reported_in_one_line(arguments: list[str], words: str) -> None:
-    """Wrong usage of `dlq` is exit 2 and one line with the mend, before anything is asked of Kafka."""
+    """Wrong usage of `dlq` is exit 2 and one line with the fix, before anything is asked of Kafka."""
     ended = await command({}, "dlq", *arguments)
     assert (ended.code, words in ended.refusal) == (2, True), ended.stderr

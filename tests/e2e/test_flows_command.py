@@ -259,8 +259,8 @@ async def test_show_tells_all_that_happened_and_nothing_personal(stage: Stages) 
         assert secret not in shown.stdout + json.dumps(by_flow)
 
 
-async def test_an_id_of_several_flows_shows_the_newest_and_mends_none(stage: Stages) -> None:
-    """Of two flows of one order `show` takes the newest and names the other; mending asks for the flow id."""
+async def test_an_id_of_several_flows_shows_the_newest_and_repairs_none(stage: Stages) -> None:
+    """Of two flows of one order `show` takes the newest and names the other; a repair asks for the flow id."""
     on = await stage()
     await on.replica()
     await on.buy(purchase(1))
@@ -292,7 +292,7 @@ async def test_an_id_of_several_flows_shows_the_newest_and_mends_none(stage: Sta
 async def test_what_an_operator_gets_wrong_is_reported_in_one_line(
     ledgers: Callable[[], str], arguments: list[str], code: int, words: str
 ) -> None:
-    """Wrong usage of `flows` is exit 2, an id that nobody knows exit 1, both in one line with the mend."""
+    """Wrong usage of `flows` is exit 2, an id that nobody knows exit 1, both in one line with the fix."""
     ended = await command({"DATABASE_URL": ledgers(), "SECRET_KEY": "k" * 32}, "flows", *arguments)
     assert (ended.code, words in ended.refusal) == (code, True), ended.stderr
 
@@ -301,7 +301,7 @@ async def test_what_an_operator_gets_wrong_is_reported_in_one_line(
 async def test_another_environment_than_the_ledgers_is_refused(
     ledgers: Callable[[], str], arguments: list[str]
 ) -> None:
-    """A ledger of production is not touched by a command for staging: exit 2, with both mends."""
+    """A ledger of production is not touched by a command for staging: exit 2, with both fixes."""
     url = ledgers()
     env = {"DATABASE_URL": url, "SECRET_KEY": "k" * 32}
     connection = await asyncpg.connect(url)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from worker.engine.steps.splitting import Signs
-from worker.ledger import budget, call_log, holds
+from worker.ledger import budget, budget_view, call_log, holds
 from worker.ledger.budget import Budget, Closed, Wanted
 from worker.ledger.call_log import Opened
 from worker.ledger.database import Connection, Database
@@ -88,7 +88,7 @@ async def test_a_call_that_never_left_costs_nothing(db: Database) -> None:
     for _ in range(3):
         await finish(db, NotSent("no connection"), budget=Budget(1))
     async with db.transaction() as conn:
-        assert (await budget.budget_view(conn, Budget(1))).used == 0
+        assert (await budget_view.budget_view(conn, Budget(1))).used == 0
 
 
 async def test_a_call_counts_from_its_end(db: Database) -> None:
@@ -96,9 +96,9 @@ async def test_a_call_counts_from_its_end(db: Database) -> None:
     await finish(db, Answer({}))
     async with db.transaction() as conn:
         await conn.execute("update call set at = at - interval '62 minutes'")
-        assert (await budget.budget_view(conn, Budget())).used == 1
+        assert (await budget_view.budget_view(conn, Budget())).used == 1
         await conn.execute("update call set finished_at = finished_at - interval '61 minutes'")
-        assert (await budget.budget_view(conn, Budget())).used == 0
+        assert (await budget_view.budget_view(conn, Budget())).used == 0
 
 
 async def test_an_endpoints_own_limit_is_kept(db: Database) -> None:
@@ -143,9 +143,9 @@ async def test_a_call_counts_for_the_minute_from_its_end(db: Database) -> None:
     await finish(db, Answer({}))
     async with db.transaction() as conn:
         await conn.execute("update call set at = at - interval '64 seconds'")
-        assert (await budget.budget_view(conn, Budget())).minute_used == 1
+        assert (await budget_view.budget_view(conn, Budget())).minute_used == 1
         await conn.execute("update call set finished_at = finished_at - interval '61 seconds'")
-        assert (await budget.budget_view(conn, Budget())).minute_used == 0
+        assert (await budget_view.budget_view(conn, Budget())).minute_used == 0
 
 
 async def test_two_pools_at_once_never_open_more_than_the_minutes_budget(db: Database, ledger_url: str) -> None:
@@ -319,7 +319,7 @@ async def test_the_view_tells_the_hour_and_the_minute(db: Database) -> None:
         await begin(conn, operation="updateContactInfo")
         await begin(conn, kind="look_up")
         await conn.execute("update call set at = at - interval '20 minutes' where operation = 'updateContactInfo'")
-        view = await budget.budget_view(conn, Budget(10, 5))
+        view = await budget_view.budget_view(conn, Budget(10, 5))
     assert (view.used, view.left) == (4, 6)
     assert (view.minute_used, view.minute_left) == (3, 2)
     assert view.free_again_at is not None
@@ -331,4 +331,4 @@ async def test_pruning_never_forgets_a_call_that_still_counts(db: Database) -> N
         await begin(conn, 3)
         await conn.execute("update call set at = at - interval '3 hours' where id = 1")
         assert await call_log.prune(conn, timedelta(0)) == 1
-        assert (await budget.budget_view(conn, Budget())).used == 2
+        assert (await budget_view.budget_view(conn, Budget())).used == 2

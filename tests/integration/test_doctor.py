@@ -68,8 +68,8 @@ async def test_a_shared_session_is_used_and_said_so(real_stage: Stages) -> None:
     assert stage.partner.sandbox.control.state()["sessions"]["logins"] == 1
 
 
-async def test_each_wrong_thing_is_named_with_its_mend(real_stage: Stages) -> None:
-    """A foreign plan, a missing topic and an unknown entitlement are three lines, each with what mends it."""
+async def test_each_wrong_thing_is_named_with_its_fix(real_stage: Stages) -> None:
+    """A foreign plan, a missing topic and an unknown entitlement are three lines, each with its fix."""
     stage = await real_stage()
     code, checks, _ = await _ask(
         stage,
@@ -128,7 +128,7 @@ async def test_a_broken_ledger_is_seen(real_stage: Stages) -> None:
 
 
 async def test_everything_away_is_two_lines_and_no_traceback(real_stage: Stages) -> None:
-    """Without database and broker each is named with its mend, and the rest is said to be skipped."""
+    """Without database and broker each is named with its fix, and the rest is said to be skipped."""
     stage = await real_stage()
     code, checks, output = await _ask(
         stage, DATABASE_URL="postgresql://127.0.0.1:9/none", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9"

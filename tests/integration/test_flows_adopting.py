@@ -37,7 +37,7 @@ async def resumed(here: Here, operation: str) -> None:
         await holds.resume(connection, operation)
 
 
-def mender(here: Here) -> OperatorActions:
+def operator(here: Here) -> OperatorActions:
     return OperatorActions(here.replica.ledger, lambda name: OPERATIONS[name].recovery.look_up is not None)
 
 
@@ -45,7 +45,7 @@ async def cancelled(firm: Firm, here: Here, event_id: str, operation: str) -> No
     """Cancels a flow when its step of `operation` waits to be sent."""
     await eventually(lambda: firm.stage.steps(f"operation = '{operation}' and state = 'due' and lease is null"))
     ((flow_id,),) = await firm.stage.rows("select id from flow where event_id = $1", event_id)
-    await mender(here).cancel(flow_id, "not wanted", "test")
+    await operator(here).cancel(flow_id, "not wanted", "test")
 
 
 async def left_behind(firm: Firm, here: Here, event: dict[str, Any]) -> dict[str, Any]:
@@ -157,7 +157,7 @@ async def test_an_account_on_which_nobody_has_a_permission_goes_to_the_next_trad
     assert (second["accountId"], second["traderId"]) == (left["accountId"], "cust-2")
     assert firm.permission(second["tradingPermissionId"])["userId"] == second["userId"]
     ((flow_id,),) = await firm.stage.rows("select id from flow where event_id = 'e-1'")
-    await mender(here).retry(flow_id, TraderPurchased.model_validate(first), "again", "test")
+    await operator(here).retry(flow_id, TraderPurchased.model_validate(first), "again", "test")
     await eventually(lambda: len(firm.stage.wire.outcomes_of("e-1")) == 2, 20)
     assert firm.stage.wire.outcomes_of("e-1")[-1]["errorCode"] == "conflict"
     once(firm)

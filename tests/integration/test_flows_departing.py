@@ -275,8 +275,8 @@ async def test_a_retry_of_what_a_departure_stopped(stage: Stages) -> None:
     await resumed(here, "createTradingPermission")
     bought = await firm.stage.outcome("e-1")
     ((flow_id,),) = await firm.stage.rows("select id from flow where event_id = 'e-1'")
-    mender = OperatorActions(here.replica.ledger, lambda name: OPERATIONS[name].recovery.look_up is not None)
-    await mender.retry(flow_id, TraderPurchased.model_validate(purchase(1)), "they stay", "test")
+    operator = OperatorActions(here.replica.ledger, lambda name: OPERATIONS[name].recovery.look_up is not None)
+    await operator.retry(flow_id, TraderPurchased.model_validate(purchase(1)), "they stay", "test")
     await eventually(lambda: len(firm.stage.wire.outcomes_of("e-1")) == 2, 20)
     again = firm.stage.wire.outcomes_of("e-1")[-1]
     assert (again["status"], again["accountId"]) == ("succeeded", bought["accountId"])

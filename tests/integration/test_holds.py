@@ -85,12 +85,12 @@ async def test_clearing_is_done_once_and_says_why(db: Database) -> None:
     """A hold that is cleared, or never was, cannot be cleared."""
     async with db.transaction() as conn:
         hold_id = await holds.put(conn, holds.LOGIN, "rejected", lasts=None, fingerprint="ab")
-        cleared = await holds.clear(conn, hold_id, "password mended")
+        cleared = await holds.clear(conn, hold_id, "password corrected")
         assert cleared is not None
         assert (cleared.scope, cleared.fingerprint) == (holds.LOGIN, "ab")
         assert await holds.clear(conn, hold_id, "again") is None
         assert await holds.clear(conn, 999, "what") is None
-        assert await conn.fetchval("select cleared_reason from hold") == "password mended"
+        assert await conn.fetchval("select cleared_reason from hold") == "password corrected"
 
 
 async def test_a_ticket_outlives_its_wait_until_it_is_spent_once(db: Database) -> None:

@@ -12,7 +12,7 @@ from worker.ledger import holds
 from worker.ledger.budget import Budget, Closed, Wanted
 from worker.ledger.call_log import Opened, begin_calls
 from worker.ledger.database import Database
-from worker.operate.partner_reader import ReadsEnded
+from worker.operate.reads_ended import ReadsEnded
 from worker.partner.bulk_reads import readable
 from worker.replies import Domain
 from worker.sandbox import SandboxConfig

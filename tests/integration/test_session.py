@@ -167,7 +167,7 @@ async def test_clearing_the_hold_allows_one_login(world: World) -> None:
     world.partner.login = says(401)
     await no_session(world.keeper())
     async with world.db.transaction() as conn:
-        assert await holds.clear(conn, (await world.held())[holds.LOGIN].id, "password mended")
+        assert await holds.clear(conn, (await world.held())[holds.LOGIN].id, "password corrected")
     await no_session(world.keeper())
     await no_session(world.keeper())
     assert len(world.partner.logins) == 2

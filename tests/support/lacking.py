@@ -10,7 +10,7 @@ _REASONS = pytest.StashKey[set[str]]()
 
 
 def lacks(request: pytest.FixtureRequest, reason: str) -> None:
-    """Skips the test, for a reason that says what did not run and what mends it."""
+    """Skips the test, for a reason that says what did not run and its fix."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason}; with CI=true this is never skipped")
     request.config.stash.setdefault(_REASONS, set()).add(reason)

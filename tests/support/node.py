@@ -24,7 +24,7 @@ _RUN_SECONDS = 120
 
 
 class NoNodeError(Exception):
-    """The tools cannot run here. The message says why, and what mends it."""
+    """The tools cannot run here. The message says why, and its fix."""
 
 
 def packages() -> Path:

@@ -54,8 +54,8 @@ from worker.partner.response import read_reply
 from worker.replies import Domain, Query, Refusal, Reply, Unclear
 from worker.results import Unknown
 from worker.sandbox import Sandbox, SandboxConfig
-from worker.sandbox.core import Request
 from worker.sandbox.http_app import _query
+from worker.sandbox.request import Request
 from worker.sandbox.switches import with_switches
 
 T = TypeVar("T")

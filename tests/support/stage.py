@@ -22,7 +22,8 @@ from worker.engine.flows import FLOWS
 from worker.kafka.admin import ensure_topics
 from worker.kafka.topics import dead_letter_topic, outcome_topic
 from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for
-from worker.sandbox.core import Request, ServedCall
+from worker.sandbox.core import ServedCall
+from worker.sandbox.request import Request
 from worker.settings import RunSettings, load
 from worker.wiring.replica import Replica
 

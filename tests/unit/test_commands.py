@@ -138,7 +138,7 @@ def test_a_mistyped_name_cannot_command_the_terminal() -> None:
 
 
 def test_failures_are_one_line_with_a_code() -> None:
-    """What an operator can mend is one line with its exit code; a fault of the program is not hidden."""
+    """What an operator can correct is one line with its exit code; a fault of the program is not hidden."""
     with pytest.raises(SettingsError) as wrong:
         load(KafkaSettings, {"KAFKA_TOPIC_PARTITIONS": "0", "KAFKA_BOOTSTRAP_SERVERS": "!"})
     failure = failure_of(wrong.value)
@@ -172,7 +172,7 @@ def test_the_database_is_away_in_a_sentence(error: Exception, fix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "mend"),
+    ("error", "fix"),
     [
         (kafka.KafkaConnectionError(), "KAFKA_BOOTSTRAP_SERVERS"),
         (kafka.TopicAuthorizationFailedError(), "ACL"),
@@ -180,9 +180,9 @@ def test_the_database_is_away_in_a_sentence(error: Exception, fix: str) -> None:
         (kafka.MessageSizeTooLargeError(), "max.message.bytes"),
     ],
 )
-def test_kafka_is_away_in_a_sentence(error: Exception, mend: str) -> None:
-    """Each way in which Kafka cannot be used names its own mend."""
-    assert mend in KafkaUnavailable.of(error, load(KafkaSettings, {})).sentence
+def test_kafka_is_away_in_a_sentence(error: Exception, fix: str) -> None:
+    """Each way in which Kafka cannot be used names its own fix."""
+    assert fix in KafkaUnavailable.of(error, load(KafkaSettings, {})).sentence
 
 
 def test_a_row_is_aligned_and_never_cut() -> None:

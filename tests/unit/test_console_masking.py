@@ -24,7 +24,7 @@ def shown(value: object, topic: str = TOPIC) -> str:
 
 
 def test_ids_and_limits_are_shown_and_persons_are_not() -> None:
-    """What an operator needs to mend the event stays; no value of a personal field does."""
+    """What an operator needs to correct the event stays; no value of a personal field does."""
     event = purchase(77, contact=True)
     text = shown(event)
     assert all(value in text for value in ("e-77", "100077", "cust-77", "50000", "dailyLossAutoLiq", "firstName"))

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from worker.partner.operations import OPERATIONS
 from worker.sandbox import SandboxConfig, with_switches
-from worker.sandbox.core import Core, Request
+from worker.sandbox.core import Core
 from worker.sandbox.limits import UserCallLimit, strip_ticket
 from worker.sandbox.operation import Domain
 from worker.sandbox.operations import OPERATIONS as SERVED
+from worker.sandbox.request import Request
 from worker.sandbox.served_hosts import Places
 from worker.sandbox.socket_connection import SocketConnection
 

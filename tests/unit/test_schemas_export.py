@@ -25,12 +25,12 @@ KEPT = Path(__file__).parents[2] / "schemas" / "export"
 
 
 def test_the_kept_documents_are_fresh() -> None:
-    """schemas/export holds, to the byte, what the models say today: `schemas export schemas/export` mends it."""
+    """schemas/export holds, to the byte, what the models say today: `schemas export schemas/export` corrects it."""
     assert {path.name: path.read_bytes() for path in KEPT.iterdir()} == documents()
 
 
 def test_the_table_of_the_readme_is_fresh() -> None:
-    """schemas/README.md lists what no schema says, as the rules are today: `make schemas` mends it."""
+    """schemas/README.md lists what no schema says, as the rules are today: `make schemas` corrects it."""
     assert README.read_text() == renewed(README.read_text())
 
 

@@ -23,7 +23,7 @@ from worker.bridge.signal_requests import SIGNALS
 from worker.bridge.unread_alerts import Missed
 from worker.ledger import signals
 from worker.ledger.database import DatabaseError
-from worker.partner.socket import HeldBack
+from worker.partner.socket_calls import HeldBack
 from worker.replies import Domain, Misdirected, NotSent, Refusal, Unauthorized
 
 log = structlog.get_logger()

@@ -17,8 +17,9 @@ from worker.bridge.signal_requests import SocketCalls
 from worker.ledger.database import DatabaseError
 from worker.partner.handshake import Dial
 from worker.partner.hosts import Addresses
-from worker.partner.socket import HeldBack, Socket
+from worker.partner.socket import Socket
 from worker.partner.socket_actions import Alert, ConnectionEnd, EndReason
+from worker.partner.socket_calls import HeldBack
 from worker.partner.socket_protocol import SocketTiming
 from worker.partner.token import Token
 from worker.replies import Domain

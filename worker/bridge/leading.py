@@ -17,7 +17,7 @@ from worker.bridge.signal_publisher import SignalPublisher
 from worker.bridge.signal_requests import CountedCalls
 from worker.kafka.topics import ACCOUNT_RISK_STATUS
 from worker.ledger.database import DatabaseError
-from worker.partner.socket import HeldBack
+from worker.partner.socket_calls import HeldBack
 from worker.replies import Answer, Domain
 from worker.session import SessionKeeper
 
@@ -111,7 +111,7 @@ class LeaderTasks:
             found = reply.body.get("id") if isinstance(reply, Answer) and isinstance(reply.body, Mapping) else None
             if isinstance(found, int) and found != self.mda_alert_id:
                 log.warning("bridge.alert_id_differs", setting=self.mda_alert_id, found=found,
-                            mend="set TRADOVATE_MDA_ALERT_ID")  # fmt: skip
+                            fix="set TRADOVATE_MDA_ALERT_ID")  # fmt: skip
             return
 
 

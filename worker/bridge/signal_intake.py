@@ -52,14 +52,14 @@ class SignalIntake:
         self.missed()
 
     def fetched(self, signal: Any) -> Outgoing | None:
-        """The record of a signal that was asked for; None when it cannot be read, which no further read would mend."""
+        """The record of a signal that was asked for; None when it cannot be read, as at any later read."""
         record = outgoing(signal, self.mda_alert_id, self.mda_alert_id) if isinstance(signal, Mapping) else None
         if record is None:
             self.counted("unreadable")
             name = signal.get("id") if isinstance(signal, Mapping) else signal
             # The same one comes with every fetch of its week.
             if self._said.changed(("fetched", name if isinstance(name, str | int) else None)):
-                log.error("bridge.signal_unreadable", mend="find the alert at Tradovate, and send its md.signed")
+                log.error("bridge.signal_unreadable", fix="find the alert at Tradovate, and send its md.signed")
         return record
 
     def offer(self, record: Outgoing) -> Offer:

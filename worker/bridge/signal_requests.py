@@ -19,7 +19,7 @@ from worker.ledger.call_log import begin_calls, finish_call, result_name
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.partner.client import PartnerClient
 from worker.partner.lockout import LockOut
-from worker.partner.socket import HeldBack, Permit
+from worker.partner.socket_calls import HeldBack, Permit
 from worker.partner.socket_protocol import SYNC
 from worker.partner.token import Token
 from worker.replies import Domain, Misdirected, Reply, Ticket, Unauthorized

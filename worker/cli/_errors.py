@@ -1,4 +1,4 @@
-"""What goes wrong for a reason that an operator can mend becomes one sentence and an exit code."""
+"""What goes wrong for a reason that an operator can correct becomes one sentence and an exit code."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from worker.settings import DatabaseSettings, load
 
 app = group("The ledger's schema: bring it up to date, or see how it stands.", "tradovate-worker db upgrade")
 
-_MENDS = {
+_FIXES = {
     schema.Fit.EMPTY: "The ledger has no tables yet: run `tradovate-worker db upgrade`.",
     schema.Fit.BEHIND: "The ledger's schema is behind: run `tradovate-worker db upgrade`.",
     schema.Fit.UNKNOWN: "The ledger's schema is newer than this program knows: use the newer program.",
@@ -32,7 +32,7 @@ class SchemaUnusable(CommandRefused):
     @property
     def sentence(self) -> str:
         """What to do about it."""
-        return _MENDS[self.fit]
+        return _FIXES[self.fit]
 
 
 @app.command(epilog=example("tradovate-worker db upgrade"))

@@ -46,7 +46,7 @@ class ReplayIncomplete(CommandRefused):
         why = too_large if error.cause is KafkaCause.TOO_LARGE else error.sentence
         return (
             f"{len(self.failed)} could not be put back, the first at partition {place.partition}, offset"
-            f" {place.offset}: {why} Run it again when that is mended: what was put back stays so."
+            f" {place.offset}: {why} Run it again when that is corrected: what was put back stays so."
         )
 
 

@@ -26,7 +26,7 @@ def doctor(
     local: Local = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> int:
-    """Check settings, database, Kafka and Tradovate, a line a check with its mend.
+    """Check settings, database, Kafka and Tradovate, a line a check with its fix.
 
     Exit code 1 if anything fails. It changes nothing at Tradovate or Kafka; in the ledger only the shared session, the
     call log, and the hold of a rejected login.
@@ -43,7 +43,8 @@ async def _doctor(clock: Clock, *, as_json: bool) -> int:
     if as_json:
         print_json(
             [
-                {"check": each.check, "verdict": each.verdict.value, "seen": each.seen, "mend": each.mend}
+                # Programs read this: the name of the field stays.
+                {"check": each.check, "verdict": each.verdict.value, "seen": each.seen, "mend": each.fix}
                 for each in findings
             ]
         )
@@ -53,6 +54,6 @@ async def _doctor(clock: Clock, *, as_json: bool) -> int:
 def _print(finding: Finding) -> None:
     line = Text(f"{finding.verdict.value:8}", style=_COLOURS[finding.verdict])
     line.append(f"{finding.check}: {printable(finding.seen)}", style="")
-    if finding.mend is not None:
-        line.append(f" - {printable(finding.mend)}", style="")
+    if finding.fix is not None:
+        line.append(f" - {printable(finding.fix)}", style="")
     console().print(line)

@@ -1,4 +1,4 @@
-"""`flows`: see what became of events, and mend what an operator has to mend."""
+"""`flows`: see what became of events, and repair what an operator has to repair."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from worker.telemetry.logging import configure
 from worker.wiring.commands import flow_ledger, flow_repair
 
 app = group(
-    "What became of events: list, show, export; and mending: retry, cancel, resolve.",
+    "What became of events: list, show, export; and repairing: retry, cancel, resolve.",
     "tradovate-worker flows list --state failed",
     "tradovate-worker flows show 100234",
 )

@@ -40,7 +40,7 @@ class FaultsRefused(CommandRefused):
     @property
     def sentence(self) -> str:
         """With what is wrong in it."""
-        return f"--faults: {self.error.sentence}; mend the file."
+        return f"--faults: {self.error.sentence}; correct the file."
 
 
 class AddressRefused(CommandRefused):

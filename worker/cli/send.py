@@ -63,8 +63,8 @@ class EventsRefused(CommandRefused):
     def sentence(self) -> str:
         """What is wrong with the only one, or how many are bad."""
         if len(self.bad) == 1:
-            return f"{self.bad[0].place}: {self.bad[0].sentence} Nothing was sent: mend it and send again."
-        return f"{len(self.bad)} of {self.total} events are bad, none was sent: mend them and send again."
+            return f"{self.bad[0].place}: {self.bad[0].sentence} Nothing was sent: correct it and send again."
+        return f"{len(self.bad)} of {self.total} events are bad, none was sent: correct them and send again."
 
 
 class SendInterrupted(CommandRefused):

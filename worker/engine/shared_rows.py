@@ -50,21 +50,9 @@ class Shared:
         key, digest = (names.order_kind, names.order_id), self.rows.digests.digest(details)
         row = self.rows.orders.get(key)
         if row is None:
+            start = facts.at_start()
             self.put_order(
-                OrderRow(
-                    *key,
-                    flow_id,
-                    "open",
-                    digest,
-                    names.trader_id,
-                    None,
-                    None,
-                    None,
-                    facts.at_start(),
-                    None,
-                    None,
-                    asked,
-                )
+                OrderRow(*key, flow_id, "open", digest, names.trader_id, None, None, None, start, None, None, asked)
             )
             return facts
         if row.state != "failed" and not (reopen and row.flow_id == flow_id):

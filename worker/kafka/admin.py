@@ -69,7 +69,7 @@ class TopicsNotCreated(OperatorError):
         said = "; ".join(f"{topic}: {reason}" for topic, reason in reasons.items())
         if len(reasons) > 1 and len(set(reasons.values())) == 1:
             said = f"{next(iter(reasons.values()))} (for all of {len(reasons)} topics)"
-        return f"The broker did not make all topics: {said}; mend that and run it again."
+        return f"The broker did not make all topics: {said}; correct that and run it again."
 
 
 class TopicsMissing(OperatorError):

@@ -26,7 +26,7 @@ class KafkaCause(Enum):
     TOPIC_MISSING = "The topic is missing: run `tradovate-worker topics create`."
     TOO_LARGE = "The broker takes no record that large: raise the topic's max.message.bytes, or send less."
     TOO_OLD = "The broker cannot do that; a later Apache Kafka can."
-    UNREACHABLE = "Kafka cannot be reached: start it, or mend KAFKA_BOOTSTRAP_SERVERS (and KAFKA_SECURITY_PROTOCOL)."
+    UNREACHABLE = "Kafka cannot be reached: start it, or correct KAFKA_BOOTSTRAP_SERVERS (and KAFKA_SECURITY_PROTOCOL)."
     UNREACHABLE_OR_USER = (
         "Kafka cannot be reached, or refuses the user: look at KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL, "
         "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD."

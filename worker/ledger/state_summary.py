@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from worker.ledger import holds, host_table
-from worker.ledger.budget import Budget, BudgetView, budget_view
+from worker.ledger.budget import Budget
+from worker.ledger.budget_view import BudgetView, budget_view
 from worker.ledger.database import Connection, Database
 
 WORKING = (

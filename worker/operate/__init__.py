@@ -1,1 +1,1 @@
-"""What operators use: the console and doctor."""
+"""What operators do, each action once, without printing (README.md)."""

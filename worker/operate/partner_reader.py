@@ -13,20 +13,19 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import Enum
 from typing import Any, TypeVar
 
 import orjson
 
 from schemas.times import utc_text
 from worker.backoff import Schedule
-from worker.errors import OperatorError
 from worker.ledger import holds
 from worker.ledger.budget import SESSION_SCOPE, Budget, Closed, Wanted
 from worker.ledger.call_log import Opened, begin_read, finish_read, steps_wait
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
 from worker.ledger.host_table import Sign, doubt
+from worker.operate.reads_ended import TRIES, ReadsEnd, ReadsEnded
 from worker.partner import bulk_reads
 from worker.partner.client import PartnerClient
 from worker.partner.look_up import proven
@@ -40,17 +39,13 @@ from worker.replies import Domain, Misdirected, NotSent, Query, Reply, Silence, 
 from worker.session import NoSession, SessionKeeper, Token
 from worker.session.lockouts import write_lockout
 
-__all__ = ["ById", "Dependents", "PartnerReader", "ReadsEnd", "ReadsEnded", "Row", "Unreadable"]
+__all__ = ["ById", "Dependents", "PartnerReader", "Row", "Unreadable"]
 
 T = TypeVar("T")
 
 ById = bulk_reads.ById
 Dependents = Mapping[int, list[Row] | Unreadable]
 """What each user has, or why that could not be read."""
-
-TRIES = 10
-"""Reads in a row without a result before the command gives up: with delays up to a minute, some five minutes of outage.
-It is an operator who waits, and the same command continues."""
 
 DELAYS = Schedule(base=1.0, cap=60.0)
 """Between two tries of a read without a result."""
@@ -67,37 +62,6 @@ LOOK_FOR_STEPS = 0.05
 
 SESSION_LOOK = 2.0
 """Seconds for which a token is used without asking whether it is to be renewed, as a replica does."""
-
-
-_STANDS = "What was done stands: the same command continues."
-
-
-class ReadsEnd(Enum):
-    """Why a command cannot read on, for an operator."""
-
-    NO_SESSION = "There is no session at Tradovate ({detail}): `tradovate-worker doctor` names the fix."
-    NOT_PERMITTED = "{detail}: give the API key that permission at Tradovate."
-    UNREADABLE = f"{{Detail}}. {_STANDS}"
-    CHANGES = f"The host, or the session, changes faster than it can be read. {_STANDS}"
-    NO_ANSWER = f"Tradovate has not answered {{detail}} {{tries}} times in a row. {_STANDS}"
-
-
-class ReadsEnded(OperatorError):
-    """A command cannot read on. What it has done stands, and the same command continues.
-
-    `detail`: why there is no session, what is not permitted, which read has no answer, or what is wrong with it.
-    """
-
-    def __init__(self, end: ReadsEnd, detail: str = "") -> None:
-        super().__init__(end.name, detail)
-        self.end = end
-        self.detail = detail
-
-    @property
-    def sentence(self) -> str:
-        """For an operator."""
-        detail = self.detail.rstrip(".")
-        return self.end.value.format(detail=detail, Detail=f"{detail[:1].upper()}{detail[1:]}", tries=TRIES)
 
 
 @dataclass(slots=True)

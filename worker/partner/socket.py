@@ -1,7 +1,7 @@
-"""One connection to a domain's socket: the thin driver around `frames.Wire`. It decides nothing.
+"""One connection to a domain's socket: the driver around `socket_protocol.py`. It decides nothing.
 
-Each request is written down in the ledger before it leaves (`Calls`), as every call is. The reader never waits for
-the ledger or for Kafka, and the heartbeat has a task of its own that waits for nothing else.
+Each request is written down in the ledger before it leaves (`socket_calls.py`), as every call is. The reader never
+waits for the ledger or for Kafka, and the heartbeat has a task of its own that waits for nothing else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 
 import orjson
@@ -18,7 +17,6 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from worker.errors import Unavailable
 from worker.partner.handshake import Dial, NotConnected
 from worker.partner.lockout import LockOut
 from worker.partner.socket_actions import (
@@ -36,6 +34,7 @@ from worker.partner.socket_actions import (
     Silenced,
     UnreadableFrame,
 )
+from worker.partner.socket_calls import Calls, HeldBack, Permit
 from worker.partner.socket_protocol import (
     AUTHORIZE,
     HEARTBEAT,
@@ -48,47 +47,12 @@ from worker.partner.socket_protocol import (
 from worker.partner.token import Token
 from worker.replies import Answer, Misdirected, NotSent, Reply, Silence, Ticket, Unclear
 
-__all__ = ["TOO_LARGE", "Calls", "Hearer", "HeldBack", "Permit", "Socket"]
+__all__ = ["TOO_LARGE", "Hearer", "Socket"]
 
 log = structlog.get_logger()
 
 TOO_LARGE = "a frame is too large"
 """What is said of a connection that ended because of such a frame."""
-
-
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """A call that has been written down and may be made. `ticket`: the penalty ticket that must go with it. `body`:
-    what identifies the body, which alone the ticket serves.
-    """
-
-    call_id: int
-    operation: str
-    token: Token
-    ticket: str | None = field(default=None, repr=False)
-    body: bytes = field(default=b"", repr=False)
-
-
-class HeldBack(Unavailable):
-    """No call now: no budget, no session, a hold. Ask again after `wait` seconds."""
-
-    def __init__(self, wait: float, why: str) -> None:
-        super().__init__(why)
-        self.wait = wait
-        self.why = why
-
-
-class Calls(Protocol):
-    """The ledger's side of a request."""
-
-    async def begin(self, operation: str, body: bytes = b"") -> Permit:
-        """Writes a request down before it leaves. `body`: see `Permit`.
-
-        Raises `HeldBack`, or what its `Calls` raise.
-        """
-
-    async def finish(self, permit: Permit, reply: Reply) -> None:
-        """Notes what came back."""
 
 
 class Hearer(Protocol):

@@ -14,10 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import orjson
-
 from schemas.cleaning import clean
-from worker.partner._json import NONSENSE, clean_json, parse_json
 from worker.partner.alerts import alerts_in
 from worker.partner.classify import classify
 from worker.partner.risk_rows import ENTITY_TYPE, rows_of_answer, rows_of_event
@@ -34,6 +31,7 @@ from worker.partner.socket_actions import (
     Silenced,
     UnreadableFrame,
 )
+from worker.partner.socket_frames import closing_of, json_of, refusal_of, whole_number
 from worker.replies import Answer, Misdirected, Refusal, Silence, Ticket, Unauthorized
 
 __all__ = ["AUTHORIZE", "HEARTBEAT", "RISK_SYNC_BODY", "SYNC", "SYNC_BODY", "Phase", "SocketProtocol", "SocketTiming"]
@@ -79,8 +77,6 @@ class Phase(StrEnum):
 
 
 _QUOTAS = {"connectionquotareached", "ipquotareached"}
-_KEPT_FIELDS = ("p-ticket", "p-time", "p-captcha", "p-message", "errorText", "errorCode", "violations", "ok")
-"""Of a body only what says no is looked at: initial data may be megabytes."""
 
 
 class SocketProtocol:
@@ -160,7 +156,7 @@ class SocketProtocol:
                 self.phase, self._next_beat = Phase.AUTHORIZING, now + self.timing.beat
                 return [Ask(AUTHORIZE)]
             case "c":
-                return [self._over(EndReason.CLOSED, _closing(text[1:]))]
+                return [self._over(EndReason.CLOSED, closing_of(text[1:]))]
             case "a":
                 return self._messages(text[1:])
             case "[":  # as the vendor's page on limits prints a lock-out
@@ -169,7 +165,7 @@ class SocketProtocol:
                 return [Rubbish("a frame of no known kind")]
 
     def _messages(self, text: str) -> list[Action]:
-        messages = _json(text)
+        messages = json_of(text)
         if not isinstance(messages, list):
             return [UnreadableFrame("a frame that is no list of messages")]  # an alert may have been in it
         actions: list[Action] = []
@@ -183,7 +179,7 @@ class SocketProtocol:
 
     def _message(self, message: Any) -> Iterator[Action]:
         if isinstance(message, str):  # the vendor sends objects; other SockJS servers send them as strings
-            message = _json(message)
+            message = json_of(message)
         if not isinstance(message, dict):
             yield UnreadableFrame("a message that is no object")
         elif "e" in message:
@@ -195,7 +191,7 @@ class SocketProtocol:
 
     def _event(self, kind: Any, body: Any) -> Iterator[Action]:
         if isinstance(body, str):
-            body = _json(body)
+            body = json_of(body)
         if kind == "props":
             yield from alerts_in(body)
             if rows := rows_of_event(body):
@@ -211,7 +207,7 @@ class SocketProtocol:
             yield UnreadableFrame("an event of a kind that is not known")
 
     def _answer(self, message: Mapping[str, Any]) -> Iterator[Action]:
-        number, status, body = _whole(message.get("i")), _whole(message["s"]), message.get("d")
+        number, status, body = whole_number(message.get("i")), whole_number(message["s"]), message.get("d")
         if status is None:
             yield Rubbish("an answer whose status is no number")
             return
@@ -222,7 +218,7 @@ class SocketProtocol:
             yield from self._unasked(number, status, body)
             return
         operation, _ = pending
-        reply = classify(status, _telling(body), reading=True)
+        reply = classify(status, refusal_of(body), reading=True)
         if operation == SYNC and self.risk and isinstance(reply, Unauthorized | Refusal):
             # The token was good a moment ago: the API key may not read risk statuses.
             yield Replied(operation, Refusal(reply.text, status))
@@ -272,33 +268,3 @@ class SocketProtocol:
     def _over(self, reason: EndReason, said: str = "") -> ConnectionEnd:
         self.phase = Phase.OVER
         return ConnectionEnd(reason, said)
-
-
-def _telling(body: Any) -> bytes:
-    if body is None:
-        return b""
-    if isinstance(body, dict):
-        body = {name: body[name] for name in _KEPT_FIELDS if name in body}
-    elif isinstance(body, list):
-        body = []
-    body = clean_json(body)
-    return b"{" if body is NONSENSE else orjson.dumps(body)
-
-
-def _closing(text: str) -> str:
-    """Code and reason of a `c` frame, as far as they can be read."""
-    message = _json(text)
-    return " ".join(clean(str(part)[:100]) for part in message[:2]) if isinstance(message, list) else ""
-
-
-def _whole(value: Any) -> int | None:
-    """A number that may stand in quotes. True is none, and neither is what no id or status can be."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _json(text: str) -> Any:
-    """The value of a text, not cleaned; None for what is not JSON, which nothing here tells from null."""
-    value = parse_json(text.encode("utf-8", "surrogatepass"))
-    return None if value is NONSENSE else value

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from worker.sandbox.effects import Effects
 from worker.sandbox.fault_rules import Faults
 from worker.sandbox.fields import Malformed
-from worker.sandbox.limits import Tickets, UserCallLimit, strip_ticket
+from worker.sandbox.limits import Tickets, UserCallLimit
 from worker.sandbox.mangle import instead, mangled, stopped
-from worker.sandbox.operation import Call, Domain, Operation
+from worker.sandbox.operation import Call, Operation
 from worker.sandbox.operations import OPERATIONS
 from worker.sandbox.recorded_calls import CallLog, CallRecord
+from worker.sandbox.request import Request, body_of, items_of, ticket_of
 from worker.sandbox.responses import Reply, denied, raw, refusal, text
 from worker.sandbox.sessions import Sessions
 from worker.sandbox.sockets import Hub
@@ -26,32 +25,13 @@ from worker.sandbox.world import World
 if TYPE_CHECKING:
     from worker.sandbox.config import SandboxConfig
     from worker.sandbox.fault_rules import FaultRule
-    from worker.sandbox.served_hosts import Arrival, Places
+    from worker.sandbox.served_hosts import Places
     from worker.sandbox.sessions import Token
-    from worker.sandbox.socket_connection import SocketConnection
 
-__all__ = ["Core", "Request", "ServedCall"]
+__all__ = ["Core", "ServedCall"]
 
 MAX_BODY = 5 * 1024 * 1024
 """Most bytes of a request (partner subaccount document page)."""
-
-_BATCH_FIELDS = ("users", "accounts", "tradingPermissionIds", "userIds", "accountIds", "items")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One call as it came. `path` is in lower case; `connection` is the socket that it came on."""
-
-    domain: Domain
-    path: str
-    query: dict[str, str] = field(default_factory=dict)
-    raw_query: bytes = b""
-    body: bytes = b""
-    bearer: str | None = None
-    subnet: str = "127.0.0"
-    via: str = "http"
-    connection: SocketConnection | None = None
-    arrival: Arrival | None = None
 
 
 @dataclass(slots=True)
@@ -94,7 +74,7 @@ class Core:
     def begin(self, request: Request, now: float) -> ServedCall:
         """Take a call in: it is logged and counted, and the faults that it meets are chosen."""
         self.tick(now)
-        body = _parse(request.body)
+        body = body_of(request.body)
         locked = self.budget.locked(now)
         verdict = self.budget.count(self.config, now)
         operation = OPERATIONS.get(request.path)
@@ -104,7 +84,7 @@ class Core:
             domain=request.domain,
             path=request.path,
             via=request.via,
-            items=_items(body),
+            items=items_of(body),
             token_id=self._token_id(request),
             in_flight=len(self.calls.in_flight),
             locked_out=locked,
@@ -113,7 +93,7 @@ class Core:
         )
         self.calls.begin(record)
         exchange = ServedCall(request, record, body, [])
-        exchange.ticket, exchange.bare = _ticket_of(request)
+        exchange.ticket, exchange.bare = ticket_of(request)
         if verdict != 200:
             exchange.ready = raw(verdict)
             return exchange
@@ -132,7 +112,7 @@ class Core:
             domain=request.domain,
             path=request.path,
             via=request.via,
-            items=_items(_parse(request.body)),
+            items=items_of(body_of(request.body)),
             token_id=self._token_id(request),
             in_flight=len(self.calls.in_flight),
             faults=["wrong_host"],
@@ -290,31 +270,3 @@ class Core:
         socket_token = request.connection.token if request.connection else None
         token = socket_token or self.sessions.tokens.get(request.bearer or "")
         return token.id if token else None
-
-
-def _parse(raw_body: bytes) -> dict[str, Any] | None:
-    if not raw_body.strip():
-        return {}
-    try:
-        body = orjson.loads(raw_body)
-    except orjson.JSONDecodeError:
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def _items(body: dict[str, Any] | None) -> int:
-    for name in _BATCH_FIELDS:
-        items = (body or {}).get(name)
-        if isinstance(items, list):
-            return len(items)
-    return 1
-
-
-def _ticket_of(request: Request) -> tuple[str | None, bytes]:
-    """Return the ticket that a call brings, and its bytes without it. Without a body, the query may bring it."""
-    if b'"p-ticket"' in request.body:
-        return strip_ticket(request.body)
-    if request.body or b"p-ticket=" not in request.raw_query:
-        return None, request.body or request.raw_query
-    parts = request.raw_query.split(b"&")
-    return request.query.get("p-ticket"), b"&".join(part for part in parts if not part.startswith(b"p-ticket="))

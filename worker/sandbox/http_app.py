@@ -13,7 +13,8 @@ from urllib.parse import parse_qsl
 from worker.errors import SandboxError
 from worker.sandbox.config import SandboxConfig
 from worker.sandbox.control import Control
-from worker.sandbox.core import Core, Request
+from worker.sandbox.core import Core
+from worker.sandbox.request import Request
 from worker.sandbox.responses import Reply
 from worker.sandbox.served_hosts import Arrival, Places
 from worker.sandbox.socket_edge import run_socket

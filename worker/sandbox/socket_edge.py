@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from worker.sandbox.core import Request
+from worker.sandbox.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,7 @@
 """The keeper of the one session that all replicas share: renews it, logs in again when nothing else helps.
 
-The decisions are in `rules`, the shared row is in `ledger.sessions`; here is the driver around them. One
-replica at a time renews or logs in (a lease in the row), each may.
+The decisions are in `renewal_rules.py`, the shared row is in `ledger/sessions.py`, what it says of the token in
+`known_token.py`; here is the driver around them. One replica at a time renews or logs in (a lease in the row).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -20,7 +19,7 @@ import structlog
 from worker.ledger import holds, sessions
 from worker.ledger.budget import Budget, Closed
 from worker.ledger.call_log import BEGIN_LOCK, begin_calls
-from worker.ledger.crypto import Sealed, Vault
+from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.ledger.host_table import DomainHost
 from worker.partner.client import PartnerClient
@@ -29,17 +28,11 @@ from worker.replies import Domain
 from worker.session import renewal_rules
 from worker.session.host_changes import HostRules, InUse, Reached
 from worker.session.identity import Credentials, Identity, NoSession, Token
+from worker.session.known_token import SCOPES, KnownToken
 from worker.session.login_request import LEASE_MARGIN, Sending, wanted
 from worker.session.recording import LOGIN, RENEWAL, Job, Notes
 
 __all__ = ["LOGIN", "RENEWAL", "Credentials", "NoSession", "SessionKeeper", "Token"]
-
-_SCOPES = (
-    holds.ALL,
-    holds.PAUSE_ALL,
-    holds.LOGIN,
-    *(scope(name) for name in (LOGIN, RENEWAL) for scope in (holds.pause_scope, holds.endpoint_scope)),
-)
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at the shared row: the most that a replica goes on with a token that another replaced."""
@@ -73,7 +66,6 @@ class SessionKeeper:
     ) -> None:
         self._db = db
         self._client = client
-        self._vault = vault
         self._replica = replica
         self._budget = budget
         self._clock = clock
@@ -85,8 +77,7 @@ class SessionKeeper:
         )
         self._one_at_a_time = asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
-        self._token: Token | None = None
-        self._usable_until = 0.0
+        self._known = KnownToken(vault, self._identity, self._places, clock)
         self._trouble: NoSession | None = None
         self._said: str | None = None  # why there is no session, as the log has it
         self._away: str | None = None  # why the ledger cannot be used, as the log has it
@@ -100,7 +91,7 @@ class SessionKeeper:
         """The token as last seen, without I/O; None when it has ended, is doubtful, was never seen, or in a lock-out
         that this process remembers and the ledger does not know yet.
         """
-        return self._token if self._clock() < self._usable_until and self._locked_out is None else None
+        return self._known.current() if self._locked_out is None else None
 
     def _check_lockout(self) -> None:
         if (why := self._locked_out) is not None:
@@ -118,8 +109,8 @@ class SessionKeeper:
     async def refresh(self) -> Token | None:
         """Reads the shared row; makes no call."""
         async with self._db.connection() as conn:
-            state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
-        return self._remember(state)
+            state = await sessions.load(conn, SCOPES, renewal=RENEWAL, login=LOGIN)
+        return self._known.remember(state)
 
     async def ensure(self) -> Token:
         """A token that may be used now; renews or logs in if that is due and allowed. Raises `NoSession`."""
@@ -128,7 +119,7 @@ class SessionKeeper:
                 self._check_lockout()
                 token = await self._ensure()
             except NoSession as none:
-                self._usable_until = 0.0
+                self._known.drop()
                 if none.scope != "lease" and none.why != self._said:  # said on change, not at every look
                     log.warning("session.none", why=none.why, scope=none.scope, until=none.until)
                     self._said = none.why
@@ -147,8 +138,8 @@ class SessionKeeper:
         """
         async with self._db.transaction() as conn:
             again = await sessions.reject(conn, generation)
-        if again and self._token is not None and self._token.generation == generation:
-            self._usable_until = 0.0
+        if again:
+            self._known.drop(generation)
         return again
 
     async def run(self) -> None:
@@ -199,10 +190,10 @@ class SessionKeeper:
 
     async def _turn(self) -> Token | Job:
         async with self._db.connection() as conn:
-            state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
+            state = await sessions.load(conn, SCOPES, renewal=RENEWAL, login=LOGIN)
         self._db.clock.set(state.now)
-        if renewal_rules.decide(self._facts(state), state.now) == renewal_rules.Use() and (
-            token := self._remember(state)
+        if renewal_rules.decide(self._known.facts(state), state.now) == renewal_rules.Use() and (
+            token := self._known.remember(state)
         ):
             return token
         claimed = await self._db.atomically(self._claim)
@@ -217,15 +208,15 @@ class SessionKeeper:
         """
         claimed_at = self._clock()
         await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
-        state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN, lock=True)
+        state = await sessions.load(conn, SCOPES, renewal=RENEWAL, login=LOGIN, lock=True)
         if not self._client.addresses.follow and await self._notes.not_asked(conn, None):
-            state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
-        facts = self._facts(state)
+            state = await sessions.load(conn, SCOPES, renewal=RENEWAL, login=LOGIN)
+        facts = self._known.facts(state)
         match renewal_rules.decide(facts, state.now):
             case renewal_rules.Use(forget):
                 if forget:
                     await sessions.drop_suspicion(conn, state.generation)
-                return self._use(state)
+                return self._known.use(state)
             case renewal_rules.UseWithoutAsking(until):
                 return await self._use_without_asking(conn, state, until)
             case renewal_rules.SessionWait() as wait:
@@ -252,7 +243,7 @@ class SessionKeeper:
             claimed_at + LEASE_MARGIN,
             state,
             Reached(host, Source.SETTINGS),
-            token=self._open(state) if operation == RENEWAL else None,
+            token=self._known.open(state) if operation == RENEWAL else None,
             ticket=await self._ticket(conn) if operation == LOGIN else None,
         )
 
@@ -261,8 +252,8 @@ class SessionKeeper:
     ) -> Token:
         """The token, though the renewal that would fetch the hosts cannot be made before `until`."""
         if await self._notes.not_asked(conn, until):
-            state = await sessions.load(conn, _SCOPES, renewal=RENEWAL, login=LOGIN)
-        return self._use(state)
+            state = await sessions.load(conn, SCOPES, renewal=RENEWAL, login=LOGIN)
+        return self._known.use(state)
 
     async def _ticket(self, conn: Connection) -> str | None:
         """The penalty ticket that this login must carry, taken out of the ledger."""
@@ -276,70 +267,3 @@ class SessionKeeper:
         if wait.scope == "lease":
             until = min(until or state.now, state.now + OTHERS_WAIT)
         return NoSession(until, wait.why, wait.scope)
-
-    def _facts(self, state: sessions.SessionState) -> renewal_rules.SessionFacts:
-        # A rejected login keeps back only those who would try the same credentials again.
-        held = [
-            hold
-            for hold in state.holds
-            if hold.scope != holds.LOGIN or hold.fingerprint is None or self._identity.made(hold.fingerprint)
-        ]
-        token = self._open(state) is not None
-        return renewal_rules.SessionFacts(
-            token=token,
-            issued_at=state.issued_at,
-            expires_at=state.expires_at,
-            suspect=state.suspect,
-            rejected=state.rejected,
-            renewal_failed=state.renewal_failed,
-            busy_until=state.lease_until,
-            everything=_worst(held, holds.ALL, holds.PAUSE_ALL),
-            renewal=_worst(held, holds.pause_scope(RENEWAL), holds.endpoint_scope(RENEWAL)),
-            login=_worst(held, holds.LOGIN, holds.pause_scope(LOGIN), holds.endpoint_scope(LOGIN)),
-            others=not token and state.token is not None and (state.expires_at or state.now) > state.now,
-            renewals=state.renewals,
-            renewals_free_at=state.renewals_free_at,
-            logins=state.logins,
-            last_login_at=state.last_login_at,
-            renew_after=state.renew_after,
-            login_after=state.login_after,
-            failure=state.failure,
-            ask_hosts=any(row.asks(state.now) for row in state.hosts),
-        )
-
-    def _open(self, state: sessions.SessionState) -> str | None:
-        """The token of the row, if it is of our user and a key of ours opens it."""
-        if state.token is None or not self._identity.owns(state.owner):
-            return None
-        if self._token is not None and self._token.generation == state.generation:
-            return self._token.value
-        try:
-            return self._vault.open(state.token).decode()
-        except Sealed:
-            return None
-
-    def _remember(self, state: sessions.SessionState) -> Token | None:
-        """Keeps the row's token for `current`, or nothing when it may not be used."""
-        value = self._open(state)
-        self._usable_until = 0.0
-        if value is None or state.issued_at is None or state.expires_at is None:
-            self._token = None
-            return None
-        hosts = self._places.hosts(state.hosts)
-        self._token = Token(value, state.generation, state.issued_at, state.expires_at, state.user_id, hosts)
-        if state.suspect or state.rejected or state.expires_at <= state.now:
-            return None
-        # Life left is counted on our own monotonic clock from the database's time: no wall clock matters.
-        self._usable_until = self._clock() + (state.expires_at - state.now).total_seconds()
-        return self._token
-
-    def _use(self, state: sessions.SessionState) -> Token:
-        token = self._remember(replace(state, suspect=False))
-        assert token is not None, "a token is used only while it lives"
-        return token
-
-
-def _worst(held: Sequence[holds.Hold], *scopes: str) -> renewal_rules.Block | None:
-    """Of these holds the one that lasts longest."""
-    hold = holds.longest([hold for hold in held if hold.scope in scopes])
-    return None if hold is None else renewal_rules.Block(hold.until, hold.reason, hold.scope)

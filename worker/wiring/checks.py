@@ -35,7 +35,7 @@ async def findings_of(clock: Clock) -> AsyncIterator[Finding]:
         yield skipped("database, kafka, tradovate", "the settings come first")
         return
     except CatalogueError as error:
-        yield failed("settings", error.sentence, "mend the catalogue")
+        yield failed("settings", error.sentence, "correct the catalogue")
         return
     configure("error", settings.log_format)  # what there is to say is said in the findings
     yield ok("settings", f"{settings.tradovate_environment.value}, {len(products)} products")

@@ -142,7 +142,7 @@ class FlowPages:
             error, status = f"The flow is {story.summary.state.replace('_', ' ')}: this cannot be done to it.", 409
         return self.render.page(
             request,
-            "mend.html",
+            "repair.html",
             session,
             status=status,
             flow=story.summary,

@@ -1,1 +1,1 @@
-"""`doctor`: one line a check, with its mend, in the order in which an operator sets the worker up."""
+"""`doctor`: one line a check, with its fix, in the order in which an operator sets the worker up."""

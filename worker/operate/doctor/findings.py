@@ -17,12 +17,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was checked, how it stands, what was seen, and what mends it."""
+    """One line: what was checked, how it stands, what was seen, and its fix."""
 
     check: str
     verdict: Verdict
     seen: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 def ok(check: str, seen: str) -> Finding:
@@ -30,14 +30,14 @@ def ok(check: str, seen: str) -> Finding:
     return Finding(check, Verdict.OK, seen)
 
 
-def failed(check: str, seen: str, mend: str) -> Finding:
+def failed(check: str, seen: str, fix: str) -> Finding:
     """The worker cannot do its work like this."""
-    return Finding(check, Verdict.FAILED, seen, mend)
+    return Finding(check, Verdict.FAILED, seen, fix)
 
 
-def warning(check: str, seen: str, mend: str) -> Finding:
+def warning(check: str, seen: str, fix: str) -> Finding:
     """It works, but an operator should look."""
-    return Finding(check, Verdict.WARNING, seen, mend)
+    return Finding(check, Verdict.WARNING, seen, fix)
 
 
 def skipped(check: str, why: str) -> Finding:

@@ -30,8 +30,8 @@ async def kafka(settings: KafkaSettings) -> AsyncIterator[Finding]:
         async with asyncio.timeout(ANSWERS_WITHIN):
             topics = await list_topics(settings)
     except (KafkaError, TimeoutError, OSError) as error:
-        mend = "start the broker, or mend KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL"
-        yield failed("kafka", f"cannot be reached ({type(error).__name__})", mend)
+        fix = "start the broker, or correct KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL"
+        yield failed("kafka", f"cannot be reached ({type(error).__name__})", fix)
         yield skipped("topics", "no Kafka")
         return
     yield ok("kafka", settings.kafka_bootstrap_servers)
@@ -52,15 +52,15 @@ def _topics(settings: KafkaSettings, topics: list[TopicState]) -> list[Finding]:
     if missing:
         findings.append(failed("topics", f"missing: {', '.join(missing)}", "run `tradovate-worker topics create`"))
     if hidden:
-        mend = "grant READ on input topics and WRITE on the others to KAFKA_SASL_USERNAME (either brings DESCRIBE)"
-        findings.append(failed("topics", f"this user may not see: {', '.join(hidden)}", mend))
+        fix = "grant READ on input topics and WRITE on the others to KAFKA_SASL_USERNAME (either brings DESCRIBE)"
+        findings.append(failed("topics", f"this user may not see: {', '.join(hidden)}", fix))
     for topic in topics:
         if not topic.exists:
             continue
         if topic.replication < settings.kafka_topic_replication:
             seen = f"{topic.partitions} partitions, replication {topic.replication}"
-            mend = f"raise its replication to KAFKA_TOPIC_REPLICATION={settings.kafka_topic_replication} at the broker"
-            findings.append(warning(f"topic {topic.topic}", seen, mend))
+            fix = f"raise its replication to KAFKA_TOPIC_REPLICATION={settings.kafka_topic_replication} at the broker"
+            findings.append(warning(f"topic {topic.topic}", seen, fix))
     there = [topic for topic in topics if topic.exists]
     if there and not missing and not hidden:
         fewest = min(topic.partitions for topic in there)
@@ -110,8 +110,8 @@ async def _group(settings: KafkaSettings) -> Finding:
 
 
 def _no_group(settings: KafkaSettings, error: str) -> Finding:
-    mend = f"grant READ on group {settings.kafka_group_id}, or mend KAFKA_GROUP_ID"
-    return failed("consumer group", f"{settings.kafka_group_id}: {error}", mend)
+    fix = f"grant READ on group {settings.kafka_group_id}, or correct KAFKA_GROUP_ID"
+    return failed("consumer group", f"{settings.kafka_group_id}: {error}", fix)
 
 
 async def _limits(settings: KafkaSettings, topics: list[TopicState]) -> Finding:
@@ -129,11 +129,11 @@ async def _limits(settings: KafkaSettings, topics: list[TopicState]) -> Finding:
     ]
     if not small:
         return ok("dead-letter sizes", f"all {len(pairs)} accept what their input topics accept")
-    mend = (
+    fix = (
         f"set max.message.bytes of each .dlq topic to that of its input topic plus {HEADER_BYTES} (`topics create` uses"
         f" {DEAD_LETTER_BYTES}); until then the ledger keeps larger ones"
     )
-    return warning("dead-letter sizes", "; ".join(small), mend)
+    return warning("dead-letter sizes", "; ".join(small), fix)
 
 
 async def _dead_letters(settings: KafkaSettings, topics: list[TopicState]) -> Finding:

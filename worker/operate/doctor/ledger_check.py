@@ -71,13 +71,13 @@ async def ledger_state(settings: RunSettings, ledger: Database, clock: Clock = u
         yield warning("budget", f"used up{free}", "wait, or raise TRADOVATE_HOURLY_BUDGET (Tradovate allows 5,000)")
     for hold in seen.holds:
         until = f"until {clock(hold.until)}" if hold.until else "until an operator clears it"
-        mend = f"`tradovate-worker holds clear {hold.id} --reason …` once the cause is gone"
+        fix = f"`tradovate-worker holds clear {hold.id} --reason …` once the cause is gone"
         if hold.scope == holds.PAUSE_ALL:
-            mend = "`tradovate-worker resume`"
+            fix = "`tradovate-worker resume`"
         elif hold.scope.startswith("pause:"):
-            mend = f"`tradovate-worker resume {hold.scope.removeprefix('pause:')}`"
+            fix = f"`tradovate-worker resume {hold.scope.removeprefix('pause:')}`"
         text = f"{hold.scope}: {hold.why}, {until}"
-        yield failed("holds", text, mend) if hold.scope in (holds.ALL, holds.LOGIN) else warning("holds", text, mend)
+        yield failed("holds", text, fix) if hold.scope in (holds.ALL, holds.LOGIN) else warning("holds", text, fix)
     if not seen.holds:
         yield ok("holds", "nothing is held back")
     if doubtful := await doubts(ledger):

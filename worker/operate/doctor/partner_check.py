@@ -49,12 +49,12 @@ class Partner:
         try:
             token = await self.session.ensure()
         except NoSession as none:
-            mend = {
+            fix = {
                 "login": "correct TRADOVATE_NAME, TRADOVATE_PASSWORD, TRADOVATE_CID and TRADOVATE_SEC, or do what"
                 " Tradovate asks for; then `tradovate-worker holds list` and `holds clear`",
                 "all": "wait for the end of the lock-out",
             }.get(none.scope, "correct TRADOVATE_LIVE_URL or wait; `tradovate-worker holds list` tells more")
-            yield failed("tradovate login", none.why, mend)
+            yield failed("tradovate login", none.why, fix)
             for check in (
                 "subscription plan",
                 "template accounts",
@@ -92,12 +92,12 @@ class Partner:
         plan = next((plan for plan in plans if plan.get("id") == wanted), None)
         if plan is None:
             known = ", ".join(f"{each.get('id')} {each.get('name')}" for each in plans[:10])
-            mend = (
+            fix = (
                 f"set TRADOVATE_SUBSCRIPTION_PLAN_ID to one of: {known}"
                 if known
                 else "ask Tradovate for the firm's plan"
             )
-            return failed("subscription plan", f"{wanted} is not among the firm's plans", mend)
+            return failed("subscription plan", f"{wanted} is not among the firm's plans", fix)
         return ok("subscription plan", f"{wanted} {plan.get('name')}")
 
     async def _templates(self, products: Mapping[str, Account]) -> AsyncIterator[Finding]:
@@ -111,7 +111,7 @@ class Partner:
             if isinstance(found, str):
                 yield failed(check, found, "see Tradovate's answer")
             elif not found:
-                yield failed(check, f"account {template} is not there on DEMO", "mend it in PRODUCTS_FILE")
+                yield failed(check, f"account {template} is not there on DEMO", "correct it in PRODUCTS_FILE")
             else:
                 yield ok(check, f"{template} {found[0].get('name')}")
 
@@ -144,7 +144,7 @@ class Partner:
         if isinstance(found, str):
             return failed("entitlement", found, "see Tradovate's answer")
         if not found:
-            return failed("entitlement", f"{wanted} is not there", "mend TRADOVATE_TPROP_ENTITLEMENT_ID")
+            return failed("entitlement", f"{wanted} is not there", "correct TRADOVATE_TPROP_ENTITLEMENT_ID")
         return ok("entitlement", f"{wanted} {found[0].get('name')}")
 
     async def _alert(self) -> Finding:

@@ -24,11 +24,11 @@ def places(settings: RunSettings, session: SessionKeeper, seen: Standing, clock:
         text = f"{each.rest}, WebSocket {each.socket} (from: {each.source.value})"
         if each.trouble is not None:
             trouble = f"{text}; {each.trouble}"
-            mend = "correct TRADOVATE_LIVE_URL and TRADOVATE_DEMO_URL, or add the right host to TRADOVATE_TRUSTED_HOSTS"
-            yield failed(check, trouble, mend) if each.held else warning(check, trouble, mend)
+            fix = "correct TRADOVATE_LIVE_URL and TRADOVATE_DEMO_URL, or add the right host to TRADOVATE_TRUSTED_HOSTS"
+            yield failed(check, trouble, fix) if each.held else warning(check, trouble, fix)
         elif each.ignored is not None:
-            mend = "add it to TRADOVATE_TRUSTED_HOSTS if it is Tradovate's, else ask Tradovate"
-            yield warning(check, f"{text}; {each.ignored}", mend)
+            fix = "add it to TRADOVATE_TRUSTED_HOSTS if it is Tradovate's, else ask Tradovate"
+            yield warning(check, f"{text}; {each.ignored}", fix)
         else:
             yield ok(check, text)
     yield _egress(settings)
@@ -51,8 +51,8 @@ def _password(seen: Standing, clock: Clock) -> Finding:
     if seen.password_until is None:
         return ok("password", "it has no end that Tradovate names")
     days = seen.password_seconds / _DAY
-    mend = "set another one at Tradovate, then TRADOVATE_PASSWORD on all replicas"
+    fix = "set another one at Tradovate, then TRADOVATE_PASSWORD on all replicas"
     if days <= 0:
-        return failed("password", f"it ended on {clock(seen.password_until)}", mend)
+        return failed("password", f"it ended on {clock(seen.password_until)}", fix)
     text = f"it ends on {clock(seen.password_until)}, in {days:.1f} days"
-    return warning("password", text, mend) if days < ENDS_SOON else ok("password", text)
+    return warning("password", text, fix) if days < ENDS_SOON else ok("password", text)

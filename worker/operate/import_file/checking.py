@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from schemas.permission_status import PERMISSION_ENDED
 from worker.engine.imported import Given, Holding
-from worker.operate.partner_reader import Dependents, PartnerReader, ReadsEnd, ReadsEnded, Row, Unreadable
+from worker.operate.partner_reader import Dependents, PartnerReader, Row, Unreadable
+from worker.operate.reads_ended import ReadsEnd, ReadsEnded
 from worker.partner.operation import Reader
 from worker.partner.read_errors import NotPermitted
 from worker.partner.single_reads import folded, is_id

@@ -1,4 +1,4 @@
-"""Mending beside replicas that work: whatever comes in between, a flow ends once a round, and nothing is left over."""
+"""Repairs beside replicas that work: whatever comes in between, a flow ends once a round, and nothing is left over."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from worker.ledger.operator_actions import OperatorActions
 from worker.partner.operations import OPERATIONS
 
 
-def mender(
+def repairer(
     here: Here, looked_up: Callable[[str], bool] = lambda name: OPERATIONS[name].recovery.look_up is not None
 ) -> OperatorActions:
     return OperatorActions(here.replica.ledger, looked_up)
@@ -72,14 +72,14 @@ async def test_cancelling_what_is_being_worked_on_loses_and_doubles_nothing(stag
     on.fault("delay", "*", seconds=0.02)
     events = [purchase(number, trader=number // 2, contact=True) for number in range(30)]
     await on.buy(*events)
-    mend, refused = mender(here), 0
+    repair, refused = repairer(here), 0
 
     async def cancel(event_id: str) -> None:
         nonlocal refused
         found = await flow_id(on, event_id)
         for _ in range(3):
             try:
-                await mend.cancel(found, "no more", "test")
+                await repair.cancel(found, "no more", "test")
             except NotPossible:
                 refused += 1
 
@@ -105,10 +105,10 @@ async def test_what_is_sent_is_not_cancelled(stage: Stages) -> None:
     await on.buy(purchase(1))
     await eventually(lambda: on.steps("state = 'in_flight'"))
     with pytest.raises(NotPossible, match=re.escape(Obstacle.CALL_UNDER_WAY.value[:30])):
-        await mender(here).cancel(await flow_id(on, "e-1"), "why", "test")
+        await repairer(here).cancel(await flow_id(on, "e-1"), "why", "test")
     await eventually(lambda: on.steps("state = 'unknown'"))
     with pytest.raises(NotPossible, match=re.escape(Obstacle.CALL_UNKNOWN.value[:30])):
-        await mender(here).cancel(await flow_id(on, "e-1"), "why", "test")
+        await repairer(here).cancel(await flow_id(on, "e-1"), "why", "test")
     assert (await on.outcome("e-1"))["status"] == "succeeded"
     oracle.once_in_effect(on)
 
@@ -128,7 +128,7 @@ async def test_a_step_that_ends_while_it_is_cancelled_takes_its_successor_along(
         " values ($1, 'createEvaluationUsers', 5, 'due', 't:cust-1', now())",
         found,
     )
-    cancelling = asyncio.create_task(mender(here).cancel(found, "no more", "test"))
+    cancelling = asyncio.create_task(repairer(here).cancel(found, "no more", "test"))
     waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
     await eventually(lambda: on.rows(waits))
     await move.commit()
@@ -149,7 +149,7 @@ async def test_a_cancelled_flow_tells_what_has_become_known_since(stage: Stages)
     flow = await flow_id(on, "e-1")
     await on.wire.send({"eventId": "l-1", "traderId": "cust-1", "userId": 777}, topic="trader.left")
     await eventually(lambda: on.rows("select 1 from trader where user_id = 777"))
-    await mender(here).cancel(flow, "a mistake", "ada")
+    await repairer(here).cancel(flow, "a mistake", "ada")
     assert (await on.outcome("e-1"))["userId"] == 777
 
 
@@ -160,8 +160,8 @@ async def test_of_two_retries_at_once_one_is_made(stage: Stages) -> None:
     event = await failed(on)
     await on.rows("update flow set ended_at = ended_at - interval '1 hour'")
     assert await ended_counts.count_on(here.replica.database)
-    found, mend = await flow_id(on, "e-1"), mender(here)
-    done = await asyncio.gather(*(mend.retry(found, event, "why", "test") for _ in range(4)), return_exceptions=True)
+    found, repair = await flow_id(on, "e-1"), repairer(here)
+    done = await asyncio.gather(*(repair.retry(found, event, "why", "test") for _ in range(4)), return_exceptions=True)
     assert sum(isinstance(each, NotPossible) for each in done) == 3
     await eventually(lambda: len(on.wire.outcomes_of("e-1")) == 2, 20)
     assert [row["round"] for row in await on.rows("select round from flow")] == [1]
@@ -179,7 +179,7 @@ async def test_what_nobody_can_look_up_is_sent_again_only_when_an_operator_says_
     on = await stage(RETRY_FOR_SECONDS="1")
     here = await on.replica()
     await doubtful(on)
-    found, blind = await flow_id(on, "e-1"), mender(here, lambda _operation: False)
+    found, blind = await flow_id(on, "e-1"), repairer(here, lambda _operation: False)
     with pytest.raises(NotPossible, match=re.escape(Obstacle.NOT_SEEN.value[:30])):
         await blind.retry(found, None, "why", "test")
     assert [row["state"] for row in await on.rows("select state from flow")] == ["in_doubt"]
@@ -194,7 +194,7 @@ async def test_a_flow_in_doubt_can_be_resolved_after_its_event_is_gone(stage: St
     here = await on.replica()
     await doubtful(on)
     await on.rows("update flow set body = null")
-    outcomes = await mender(here).resolve(
+    outcomes = await repairer(here).resolve(
         await flow_id(on, "e-1"), Status.FAILED, {"accountId": 77}, "nothing there", "test"
     )
     assert [row.status for row in outcomes] == ["failed"]
@@ -231,14 +231,14 @@ async def test_what_is_in_the_wrong_state_is_left_as_it_is(stage: Stages) -> Non
     here = await on.replica()
     await on.buy(purchase(1))
     await on.outcome("e-1")
-    found, mend = await flow_id(on, "e-1"), mender(here)
+    found, repair = await flow_id(on, "e-1"), repairer(here)
     for act in (
-        mend.cancel(found, "why", "test"),
-        mend.resolve(found, Status.SUCCEEDED, {}, "why", "test"),
-        mend.retry(found, None, "why", "test"),
+        repair.cancel(found, "why", "test"),
+        repair.resolve(found, Status.SUCCEEDED, {}, "why", "test"),
+        repair.retry(found, None, "why", "test"),
     ):
         with pytest.raises(NotPossible, match="The flow is"):
             await act
     with pytest.raises(NotPossible, match=re.escape(Obstacle.NO_FLOW.value[:30])):
-        await mend.cancel(uuid.uuid4(), "why", "test")
+        await repair.cancel(uuid.uuid4(), "why", "test")
     assert await on.rows("select 1 from note") == []
