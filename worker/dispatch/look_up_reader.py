@@ -18,7 +18,7 @@ from worker.ledger.claims import Claims
 from worker.partner.client import PartnerClient
 from worker.partner.observed_forms import ObservedForms
 from worker.partner.permission_classes import access_of
-from worker.partner.read_errors import CannotLook, HostDoubted, NotPermitted, Obstacle
+from worker.partner.read_errors import CannotLook, HostDoubted, LookObstacle, NotPermitted
 from worker.replies import Domain, NotSent, Query, Reply, Silence, Ticket, Unauthorized
 from worker.session import SessionKeeper
 
@@ -66,7 +66,7 @@ class LookUpReader:
         self._generations.add(token.generation)
         if len(self._generations) > 1:
             # What one host says is not there, another one must not prove.
-            raise CannotLook(Obstacle.OTHER_SESSION)
+            raise CannotLook(LookObstacle.OTHER_SESSION)
         if token.user_id is not None:
             self.seen.user_id = token.user_id
         endpoint, asked = path.strip("/"), body or orjson.dumps(query, option=orjson.OPT_SORT_KEYS)
@@ -83,7 +83,7 @@ class LookUpReader:
         if isinstance(opened, Closed):
             if opened.scope == SESSION_SCOPE:
                 await self.session.ensure()
-            raise CannotLook(Obstacle.NO_CALL, opened.why)
+            raise CannotLook(LookObstacle.NO_CALL, opened.why)
         started = time.monotonic()
         if body is None:
             # How a GET carries a ticket is not documented; a parameter that is not known does no harm.
@@ -97,11 +97,11 @@ class LookUpReader:
         match reply:
             case Unauthorized(text=text):
                 if await self.session.reject(token.generation):
-                    raise CannotLook(Obstacle.UNAUTHORIZED)
+                    raise CannotLook(LookObstacle.UNAUTHORIZED)
                 log.warning("dispatch.not_permitted", operation=self.operation, reads=path, needs=access_of(path))
                 raise NotPermitted(path, access_of(path), text)
             case Silence() | Ticket() | NotSent():
-                raise CannotLook(Obstacle.NO_CALL, type(reply).__name__)
+                raise CannotLook(LookObstacle.NO_CALL, type(reply).__name__)
             case _:
                 return reply
 

@@ -33,7 +33,7 @@ from worker.partner.observed_forms import ObservedForms
 from worker.partner.operation import Reader
 from worker.partner.operations import OPERATIONS
 from worker.partner.permission_classes import access_of
-from worker.partner.read_errors import CannotLook, HostDoubted, NotPermitted, Obstacle, ReadFault, Unreadable
+from worker.partner.read_errors import CannotLook, HostDoubted, LookObstacle, NotPermitted, ReadFault, Unreadable
 from worker.partner.single_reads import No, Row, page
 from worker.replies import Domain, Misdirected, NotSent, Query, Reply, Silence, Ticket, Unauthorized, Unclear
 from worker.session import NoSession, SessionKeeper, Token
@@ -218,7 +218,7 @@ class PartnerReader:
                 self._looked = time.monotonic()
             self._generations.add(token.generation)
             if len(self._generations) > 1:
-                raise CannotLook(Obstacle.OTHER_SESSION)
+                raise CannotLook(LookObstacle.OTHER_SESSION)
             if token.user_id is not None:
                 self.seen.user_id = token.user_id
             return token

@@ -8,7 +8,7 @@ from worker.errors import Unavailable, WorkerError
 from worker.replies import Domain, Reply
 
 
-class Obstacle(Enum):
+class LookObstacle(Enum):
     """Why a look-up cannot go on now. `detail`: what the ledger says, or the kind of a reply."""
 
     OTHER_SESSION = "the token, and perhaps a host, has changed in the middle of the look-up"
@@ -19,7 +19,7 @@ class Obstacle(Enum):
 class CannotLook(Unavailable):
     """A look-up cannot go on now: no budget, a lock-out, no session. The items stay unknown."""
 
-    def __init__(self, obstacle: Obstacle, detail: str = "") -> None:
+    def __init__(self, obstacle: LookObstacle, detail: str = "") -> None:
         super().__init__(obstacle.name, detail)
         self.obstacle = obstacle
         self.detail = detail
