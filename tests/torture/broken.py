@@ -16,6 +16,7 @@ import structlog
 
 from worker.bridge.catch_up import CatchUp
 from worker.dispatch import caller
+from worker.engine.flows import locked, risk
 from worker.engine.rows import Claimed, Move
 from worker.engine.steps import after_call
 from worker.engine.steps.timing import StepRules, Timing
@@ -180,6 +181,16 @@ def _log_in_often() -> None:
     _put(renewal_rules, "decide", often)
 
 
+def _forget_turns() -> None:
+    """Nobody waits for an earlier event of the same account."""
+
+    def held_up(_view: Any) -> None:
+        return
+
+    _put(locked, "held_up", held_up)
+    _put(risk, "held_up", held_up)
+
+
 _TWICE = {"account_names_unique": False, "emails_unique": False, "same_permission_again": "second"}
 """A partner that takes a second one without a word."""
 
@@ -199,4 +210,5 @@ BREAKS: Mapping[str, Break] = {
     "forget-signals": Break(_forget_signals, {}, {"sockets dropped": 30}),
     "never-reap": Break(_never_reap),
     "log-in-often": Break(_log_in_often),
+    "forget-turns": Break(_forget_turns),
 }

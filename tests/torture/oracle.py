@@ -5,6 +5,8 @@ personal values everything that was said or stored.
 from __future__ import annotations
 
 import itertools
+import subprocess
+import tempfile
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from tests.support.stage import FINAL
 from tests.torture.shop import Shop
 from tests.torture.system import System
+from tests.torture.turns import standing
 from worker.sandbox.recorded_calls import CallRecord
 
 GRACE = 5.5
@@ -39,6 +42,8 @@ def judge(system: System, shop: Shop) -> Iterator[Breach]:
     yield from _signatures(system, shop)
     yield from _agrees(system, shop)
     yield from _calls(system)
+    for ids, what in standing(system, shop):
+        yield Breach("the last lock, unlock or change of limits of an account stands", what, ids[0])
     for each in system.ended_by_itself:
         yield Breach("a member ends only when it is asked to", each)
 
@@ -170,10 +175,25 @@ async def private(system: System, shop: Shop, seen: Iterable[tuple[str, str]]) -
 
 
 def _seen(shop: Shop, texts: Mapping[str, str]) -> Iterator[Breach]:
+    kinds = _kinds(shop.secrets)
+    if not kinds or not _any_in(kinds.values(), texts.values()):
+        return
     for where, text in texts.items():
-        for kind, value in _kinds(shop.secrets).items():
+        for kind, value in kinds.items():
             if value in text or value.encode().hex() in text:
                 yield Breach("no personal value is seen", f"a value of the kind {kind} is in {where}")
+
+
+def _any_in(values: Iterable[str], texts: Iterable[str]) -> bool:
+    """Whether one of thousands of values is in megabytes of text: grep looks for all of them at once."""
+    with tempfile.NamedTemporaryFile("w") as wanted:
+        wanted.write("\n".join(form for value in values for form in (value, value.encode().hex())))
+        wanted.flush()
+        command = ["grep", "--text", "--quiet", "--fixed-strings", f"--file={wanted.name}"]
+        found = subprocess.run(command, input="\n".join(texts).encode(), env={"LC_ALL": "C"}, check=False)
+    if found.returncode not in (0, 1):
+        raise RuntimeError(f"grep failed: {found.returncode}")
+    return found.returncode == 0
 
 
 def _kinds(secrets: Iterable[str]) -> Mapping[str, str]:

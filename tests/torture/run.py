@@ -67,6 +67,20 @@ SWITCHES: Mapping[str, tuple[Any, ...]] = {
     "cancelled_in_deps": ("marked", "gone"),
     "api_hosts": ("always", "moved"),
     "old_token_after_renewal": (True, False),
+    "admin_action_answer": ("row", "bare"),
+    "auto_liqs_answer": ("rows", "reversed", "bare"),
+    "liquidate_shown": ("LiquidateImmediately", "LockTradingImmediately", "AgreedOnLiquidationByAutoLiq"),
+    "close_only_shown": ("LiquidateOnlyModeImmediately", "AgreedOnLiqOnlyModeByAutoLiq"),
+    "risk_rows": ("always", "when_set"),
+    "risk_update": ("merge", "replace"),
+    "finds_nothing": ("list", "404", "null"),
+    "finds_reversed": (True, False),
+    "success_error_text": ("absent", "null", "empty"),
+    "permission_status": ("Accepted", "Approved"),
+    "revoked_again": ("ok", "error_text"),
+    "revoke_atomic": (True, False),
+    "signal_shape": ("wrapped", "flat", "by_domain"),
+    "denied_body": ("text", "empty"),
 }
 """What the vendor leaves open: each run has one answer to each."""
 
@@ -97,6 +111,8 @@ async def torture(plan: Plan, clocks: Mapping[int, WrongClock], file: ReportFile
     dice = random.Random(plan.seed)
     chosen: dict[str, Any] = {name: dice.choice(answers) for name, answers in SWITCHES.items()}
     chosen |= {"review_step_seconds": 5.0, "partner_ms": dice.choice(PARTNER_MS), "lockout_seconds": LOCKED}
+    if chosen["admin_action_answer"] == "bare" and chosen["liquidate_shown"] == "LockTradingImmediately":
+        chosen["liquidate_shown"] = "LiquidateImmediately"  # neither answer nor look-up could ever prove a liquidation
     # Where no host that the members know takes a login, no program could find the new one.
     chosen |= {"login_anywhere": True}
     broken = BREAKS.get(plan.broken)

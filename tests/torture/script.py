@@ -11,6 +11,7 @@ Tradovate allows fifteen an hour.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -34,13 +35,16 @@ KINDS: Mapping[str, int] = {
     "ticket": 4,
     "sockets dropped": 4,
     "session lost": 3,
-    "lock-out": 2,
+    "lock-out": 1,
     "moved": 2,
 }
 
 RENEWING = frozenset({"session lost", "lock-out", "moved"})
 MOST_RENEWALS = 7
 """In one run: each may take a renewal by each of two kinds of process, of twelve an hour."""
+
+MOST_LOCK_OUTS = 3
+"""In one run: nothing is called for ten seconds each time, so that little can go wrong."""
 
 CLOCKS = (-86_400.0, -3_600.0, -40.0, 40.0, 3_600.0, 86_400.0)
 """Seconds by which a clock is wrong."""
@@ -68,7 +72,7 @@ BRIDGE_MOMENTS: Mapping[Moment, int] = {
 STORM, LULL = (2.0, 7.0), (4.0, 8.0)
 """Seconds, at least and at most. A lull has room for a rebalance."""
 
-IN_A_LULL = 0.3
+IN_A_LULL = 0.5
 """Blows in a lull, beside a storm's."""
 
 LONG_FREEZE, SHORT_FREEZE = (7.5, 14.0), (0.3, 2.5)
@@ -103,12 +107,12 @@ def script(seed: int, seconds: float, every: float, weights: Mapping[str, int] =
     """The misfortunes of a run but for the blows; one about each `every` seconds."""
     dice = random.Random(seed)
     found: list[Misfortune] = []
-    at, renewals = 1.0, 0
+    at, had = 1.0, Counter[str]()
     while at < seconds:
         kind = dice.choices(list(weights), list(weights.values()))[0]
-        if kind in RENEWING:
-            renewals += 1
-        if kind not in RENEWING or renewals <= MOST_RENEWALS:
+        had[kind] += 1
+        renewals = sum(had[each] for each in RENEWING)
+        if kind not in RENEWING or (renewals <= MOST_RENEWALS and had["lock-out"] <= MOST_LOCK_OUTS):
             found.append(Misfortune(at, kind, dice.getrandbits(32)))
         at += dice.uniform(0.2, 1.8) * every
     return found
@@ -135,7 +139,7 @@ def _times(dice: random.Random, seconds: float, rate: float) -> Iterator[tuple[f
 
 def _blow(dice: random.Random, at: float, *, storm: bool) -> Blow:
     freezes = dice.random() < (0.2 if storm else 0.35)
-    kind = "bridge" if dice.random() < (0.25 if storm or freezes else 1.0) else "run"
+    kind = "bridge" if dice.random() < (0.35 if storm or freezes else 1.0) else "run"
     moments = REPLICA_MOMENTS if kind == "run" else BRIDGE_MOMENTS
     moment = dice.choices(list(moments), list(moments.values()))[0]
     after = dice.choice([None, 0.0, 0.001, 0.005, 0.02, 0.1])

@@ -36,6 +36,13 @@ MIX: Mapping[str, int] = {
 """Kinds of events, and how often each comes, in parts of their sum."""
 
 
+IN_TURN = frozenset({"account.locked", "account.unlocked", "risk.changed"})
+"""Topics whose events about one account are executed one after another."""
+
+FEW = 5
+"""Accounts that get most of those events: so that several are about one account."""
+
+
 @dataclass(frozen=True)
 class Sent:
     """An event with an id of its own. `invalid`: it must end so."""
@@ -80,6 +87,10 @@ class Shop:
     closed: bool = False
     """Whether it sends no more."""
     sent: dict[str, Sent] = field(default_factory=dict)
+    offsets: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    """Where an event first stands: topic, partition, offset."""
+    heard_before: dict[str, frozenset[str]] = field(default_factory=dict)
+    """For events that have their turn on an account: those whose outcome was there before they were sent."""
     reused: int = 0
     secrets: set[str] = field(default_factory=set)
     """Personal values that must never be seen."""
@@ -127,7 +138,10 @@ class Shop:
 
     async def send(self, what: Sent | tuple[str, bytes, bytes]) -> None:
         """Puts an event, or topic, key and value of a record that is none, on its topic."""
+        first = isinstance(what, Sent) and what.event_id not in self.sent
         if isinstance(what, Sent):
+            if first and what.topic in IN_TURN:
+                self.heard_before[what.event_id] = self._heard()
             self.sent.setdefault(what.event_id, what)
             topic, key, value = what.topic, what.key, json.dumps(what.body).encode()
         else:
@@ -135,10 +149,15 @@ class Shop:
         name = self.system.listener.names.on_broker(topic)
         while True:
             try:
-                await self._producer.send_and_wait(name, value, key=key)
+                stands = await self._producer.send_and_wait(name, value, key=key)
             except KafkaError:
                 continue  # the shop's own producer is idempotent; a broker that is away comes back
+            if isinstance(what, Sent) and first:
+                self.offsets[what.event_id] = topic, stands.partition, stands.offset
             return
+
+    def _heard(self) -> frozenset[str]:
+        return frozenset(each for each in self.heard_before if self.system.listener.final(each) is not None)
 
     def final(self, sent: Sent) -> Mapping[str, Any] | None:
         """The final outcome of an event, as far as it was heard."""
@@ -228,18 +247,32 @@ class Shop:
         return [self._event("permission.requested", str(account), accountId=account, **contact)]
 
     def _risk(self) -> list[Any]:
-        order = self._order(lambda _order, trader: not trader.left)
+        order = self._one_of_few()
+        if order is None:
+            return []
+        return [self._limits(order) for _ in range(self.dice.randint(1, 3))]
+
+    def _limits(self, order: str) -> Sent:
         limits = {"dailyLossAutoLiq": self.dice.randrange(500, 2_000)}
-        return [self._event("risk.changed", order, orderId=order, postTradeRisk=limits)] if order else []
+        return self._event("risk.changed", order, orderId=order, postTradeRisk=limits)
 
     def _lock(self) -> list[Any]:
-        account = self._account(self._order(lambda _order, trader: not trader.left))
+        account = self._account(self._one_of_few())
         if account is None:
             return []
+        return [self._locked(account) for _ in range(self.dice.randint(1, 3))]
+
+    def _locked(self, account: int) -> Sent:
         if self.dice.random() < 0.4:
-            return [self._event("account.unlocked", str(account), accountId=account, reason="checked")]
+            return self._event("account.unlocked", str(account), accountId=account, reason="checked")
         action = self.dice.choice(["lock", "liquidate", "close_only"])
-        return [self._event("account.locked", str(account), accountId=account, action=action, reason="a breach")]
+        return self._event("account.locked", str(account), accountId=account, action=action, reason="a breach")
+
+    def _one_of_few(self) -> str | None:
+        """Mostly one of the newest orders that have an account."""
+        known = [order for order, sent in self.orders.items() if self.final(sent) is not None]
+        found = known[-FEW:] if self.dice.random() < 0.8 else known
+        return self.dice.choice(found) if found else None
 
     def _repeat(self) -> list[Any]:
         return [self.dice.choice(list(self.sent.values()))] if self.sent else []

@@ -32,10 +32,10 @@ from worker.ledger import schema
 from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for
 from worker.settings import RunSettings, load
 
-MEMBERS = ("run", "run", "run", "bridge", "bridge")
-"""Three replicas and two bridges."""
+MEMBERS = ("run",) * 5 + ("bridge",) * 3
+"""Replicas and bridges: enough of them that some work while others start."""
 
-PARTITIONS = 3
+PARTITIONS = 5
 
 TIMEOUT, SETTLE, LOCKOUT = 2.0, 0.3, 10.0
 """Seconds: TRADOVATE_TIMEOUT_SECONDS, TRADOVATE_SETTLE_SECONDS and TRADOVATE_LOCKOUT_SECONDS. Short, so that much

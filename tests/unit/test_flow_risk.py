@@ -204,14 +204,15 @@ async def test_limits_are_compared_by_what_they_mean(asked: Any, found: Any, sho
         ("LiquidateImmediately", "LockTradingImmediately", True, False),
         ("LiquidateImmediately", "Normal", False, False),
         ("LockTradingImmediately", "LiquidateImmediately", False, False),
-        ("LiquidateOnlyModeImmediately", "AgreedOnLiqOnlyModeByAutoLiq", True, False),
+        ("LiquidateImmediately", "AgreedOnLiquidationByAutoLiq", True, True),
+        ("LiquidateOnlyModeImmediately", "AgreedOnLiqOnlyModeByAutoLiq", True, True),
         ("Normal", None, True, True),
     ],
 )
 async def test_a_lock_that_is_there_proves_a_liquidation_only_after_an_answer(
     asked: str, action: str | None, answered: bool, unknown: bool
 ) -> None:
-    """It may be an older one: after a call without a result it is sent again, which is harmless."""
+    """It may be an older one, so that it is sent again; what comes of nothing but a liquidation is no older lock."""
     reader = FakeReader({"/accountRiskStatus/deps": [{"id": 11, "adminAction": action}]})
     item = {"accountId": 11, "adminAction": asked}
     (read,) = await look(OPERATIONS[READ_ACTION], reader, item)

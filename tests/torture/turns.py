@@ -1,0 +1,85 @@
+"""What stands of an account's locks, unlocks and limits: the last one that was executed, in the ledger's order.
+
+The order is known from outside where one event was accepted before another one without doubt: it stands before it in
+one partition; or its outcome was there when the other one was sent; or its flow is older by more than a transaction may
+last (a flow's id begins with the millisecond of its acceptance).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tests.torture.shop import Sent, Shop
+from tests.torture.system import System
+
+ACTIONS = {
+    "lock": "LockTradingImmediately",
+    "liquidate": "LiquidateImmediately",
+    "close_only": "LiquidateOnlyModeImmediately",
+}
+"""What an event asks for, in the partner's words (`setAdminAutoLiqAction`)."""
+
+SURELY_LATER = 6_000
+"""Milliseconds. The server ends a transaction that does nothing for five seconds."""
+
+
+def standing(system: System, shop: Shop) -> Iterator[tuple[Sequence[str], str]]:
+    """Accounts on which something else stands: the ids of the events that may, and what is wrong."""
+    world, config = system.partner.sandbox.core.world, system.partner.sandbox.core.config
+    shown = {"LiquidateImmediately": config.liquidate_shown, "LiquidateOnlyModeImmediately": config.close_only_shown}
+    asked: dict[tuple[str, int], list[tuple[Sent, Mapping[str, Any], Any]]] = defaultdict(list)
+    for sent in shop.sent.values():
+        outcome = shop.final(sent)
+        if outcome is None or outcome["accountId"] is None:
+            continue
+        if sent.topic in ("account.locked", "account.unlocked"):
+            action = ACTIONS[sent.body["action"]] if sent.topic == "account.locked" else "Normal"
+            asked["action", outcome["accountId"]].append((sent, outcome, shown.get(action, action)))
+        elif sent.topic == "risk.changed":
+            wanted = sent.body["postTradeRisk"]["dailyLossAutoLiq"]
+            asked["limits", outcome["accountId"]].append((sent, outcome, wanted))
+    for (subject, account), events in asked.items():
+        if subject == "action":
+            stands = world.risk_statuses.rows[account]["adminAction"]
+        else:
+            stands = world.auto_liqs.rows[account].get("dailyLossAutoLiq")
+        last = list(_last(shop, events))
+        if last and stands not in [value for _, value in last]:
+            ids = [sent.event_id for sent, _ in last]
+            yield ids, f"{subject} of account {account}: {stands} stands, and the last were {last_values(last)}"
+
+
+def last_values(last: Sequence[tuple[Sent, Any]]) -> str:
+    """For people."""
+    return ", ".join(f"{sent.event_id} ({value})" for sent, value in last)
+
+
+def _last(shop: Shop, events: Sequence[tuple[Sent, Mapping[str, Any], Any]]) -> Iterator[tuple[Sent, Any]]:
+    """Those of one subject and account that may be the last one in effect; nothing if none was executed."""
+    done = [(sent, outcome) for sent, outcome, _ in events if outcome["status"] == "succeeded"]
+    if not done:
+        return
+    for sent, outcome, value in events:
+        # What was sent and has another end may be in effect all the same.
+        if outcome["status"] != "succeeded" and outcome["attempts"] == 0:
+            continue
+        if not any(before(shop, (sent, outcome), other) for other in done if other[0] is not sent):
+            yield sent, value
+
+
+def before(shop: Shop, one: tuple[Sent, Mapping[str, Any]], other: tuple[Sent, Mapping[str, Any]]) -> bool:
+    """Whether the ledger accepted `one` before `other` without doubt."""
+    (first, ended), (second, _) = one, other
+    if first.event_id in shop.heard_before[second.event_id]:
+        return True
+    there, here = shop.offsets.get(first.event_id), shop.offsets.get(second.event_id)
+    if there is not None and here is not None and there[:2] == here[:2]:
+        return there[2] < here[2]
+    return _accepted(other[1]) - _accepted((first, ended)[1]) > SURELY_LATER
+
+
+def _accepted(outcome: Mapping[str, Any]) -> int:
+    """Epoch milliseconds."""
+    return int(outcome["flowId"].replace("-", "")[:12], 16)
