@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections import Counter
@@ -36,14 +35,13 @@ from worker.ledger.holds import Hold
 from worker.ledger.ledger import Ledger
 from worker.ledger.next_call import NextCall
 from worker.ledger.rows import Batch, OutcomeRow
+from worker.partner.batch_call import send_batch
 from worker.partner.client import PartnerClient
 from worker.partner.look_up import look, look_for_needed, unread
 from worker.partner.observed_forms import ObservedForms
 from worker.partner.operation import Item, Operation, Reader
-from worker.partner.permission_classes import access_of
 from worker.partner.read_errors import CannotLook, HostDoubted, Unreadable
-from worker.partner.response import read_reply
-from worker.replies import NotSent, Reply, Ticket, Unauthorized, Unclear
+from worker.replies import NotSent, Reply, Ticket
 from worker.results import Result, Unknown
 from worker.session import NoSession, SessionKeeper, Token
 from worker.telemetry.log_on_change import LastReported
@@ -116,28 +114,22 @@ class Caller:
         self.feeding.update(operation.batching.feeds)
         try:
             with self.tracing.calling(operation.vendor, "send", self._traced(steps)) as calling:
-                try:
-                    reply = await self.client.post(
-                        operation.domain,
-                        operation.path,
-                        sent,
-                        token=token,
-                        send_before=batch.begun + BEGUN_WITHIN,
-                        left=left,
-                    )
-                except asyncio.CancelledError:
-                    reply = Unclear("the worker was stopped")
-                reply, result = read_reply(operation, reply, items)
+                reply, result = await send_batch(
+                    self.client,
+                    operation,
+                    items,
+                    sent,
+                    token,
+                    send_before=batch.begun + BEGUN_WITHIN,
+                    denied=partial(self._denied, token),
+                    left=left,
+                )
                 calling.result = result_name(reply)
             seconds = time.monotonic() - started
             self.crash("after_call")
             if isinstance(reply, NotSent):  # that was no attempt
                 steps = [replace(step, attempts=step.attempts - 1) for step in steps]
             self.observe(operation.vendor, result_name(reply), len(items), seconds)
-            denied = isinstance(reply, Unauthorized) and await self._denied(token)
-            if denied:
-                log.warning("dispatch.not_permitted", operation=operation.vendor, needs=access_of(operation.path))
-                _, result = read_reply(operation, reply, items, denied=True)
             moves = after_call(
                 await self._timing(operation, steps),
                 rules_of(operation),
