@@ -11,7 +11,7 @@ from typing import Literal
 from schemas.events import AccountAssigned
 from worker.engine.facts import Facts, changed
 from worker.engine.flows import passed
-from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, of_type
+from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, WithoutOrder, of_type
 from worker.engine.flows.common import ended_by, permitted
 from worker.engine.flows.departing import stopped
 from worker.results import Result, Succeeded
@@ -27,7 +27,7 @@ class AssignedFacts(Facts):
     """Of an account on LIVE: `reconcile` reads it when the event is gone."""
 
 
-class Assignment:
+class Assignment(WithoutOrder):
     """An account is given to a user."""
 
     topic = "account.assigned"
@@ -37,14 +37,6 @@ class Assignment:
         """The account and the user. An account of LIVE is what an order of `trader.passed` has got."""
         names = Names(user_id=event.user_id, account_id=event.account_id, gives=True)
         return names._replace(order_kind=passed.KIND, on_live=True) if event.domain == "LIVE" else names
-
-    def details(self, _event: AccountAssigned) -> bytes:
-        """It asks for no order."""
-        return b""
-
-    def freeze(self, event: AccountAssigned, _rules: Rules) -> AccountAssigned:
-        """As it is."""
-        return event
 
     def plan(self, view: View, _rules: Rules) -> Planned:
         """Looks first, so that neither another event nor a topic read again makes a second permission."""

@@ -96,6 +96,9 @@ class Rules:
     products: Mapping[str, Any] = field(default_factory=dict)  # product id -> schemas.events.Account
 
 
+E = TypeVar("E")
+
+
 class View(NamedTuple):
     """All that a flow may look at when it decides."""
 
@@ -235,6 +238,18 @@ class Flow(Protocol):
         ...
 
 
+class WithoutOrder:
+    """A flow whose event asks for no order and is kept as it is: the part of `Flow` that is the same for most."""
+
+    def details(self, _event: Any) -> bytes:
+        """It asks for no order."""
+        return b""
+
+    def freeze(self, event: Any, _rules: Rules) -> Any:
+        """As it is."""
+        return event
+
+
 def failed(code: ErrorCode, text: str) -> End:
     """The flow ends as failed."""
     return End(Status.FAILED, code, text)
@@ -266,9 +281,6 @@ def turn_key(flow_id: uuid.UUID) -> str:
 def trader_key(trader_id: str) -> str:
     """The wake key of a trader whose user has become known, or whose making has ended."""
     return f"trader:{trader_id}"
-
-
-E = TypeVar("E")
 
 
 def of_type(value: object, kind: type[E]) -> E:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from schemas.events import TraderFailed
 from worker.engine.facts import Facts, Trouble, changed
-from worker.engine.flows.base import Item, Names, Planned, Rules, Send, View, Wait, of_type, order_key
+from worker.engine.flows.base import Item, Names, Planned, Rules, Send, View, Wait, WithoutOrder, of_type, order_key
 from worker.engine.flows.common import RECHECK
 from worker.engine.flows.failed_facts import (
     AwaitingOrder,
@@ -33,7 +33,7 @@ REVOKE = "revokeTradingPermissions"
 FIND = "revokeTradingPermissions@find"
 
 
-class Revocation:
+class Revocation(WithoutOrder):
     """A trader broke a rule."""
 
     topic = "trader.failed"
@@ -47,14 +47,6 @@ class Revocation:
             account_id=event.account_id,
             permission_ids=event.trading_permission_ids or (),
         )
-
-    def details(self, _event: TraderFailed) -> bytes:
-        """It asks for no order."""
-        return b""
-
-    def freeze(self, event: TraderFailed, _rules: Rules) -> TraderFailed:
-        """As it is."""
-        return event
 
     def plan(self, view: View, rules: Rules) -> Planned:
         """Revokes what is known, looks up what is not, waits for an order under way, and ends."""

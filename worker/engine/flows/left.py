@@ -29,6 +29,7 @@ from worker.engine.flows.base import (
     Send,
     View,
     Wait,
+    WithoutOrder,
     failed,
     of_type,
     order_key,
@@ -115,7 +116,7 @@ class LeftFacts(Facts):
         return changed(self, demo=replace(self.demo, **changes))
 
 
-class Departure:
+class Departure(WithoutOrder):
     """A trader goes for good."""
 
     topic = "trader.left"
@@ -124,14 +125,6 @@ class Departure:
     def names(self, event: TraderLeft) -> Names:
         """The trader, with all that they bought."""
         return Names(trader_id=event.trader_id, user_id=event.user_id, order_kind=KIND, of_trader=True, departs=True)
-
-    def details(self, _event: TraderLeft) -> bytes:
-        """It asks for no order."""
-        return b""
-
-    def freeze(self, event: TraderLeft, _rules: Rules) -> TraderLeft:
-        """As it is."""
-        return event
 
     def plan(self, view: View, rules: Rules) -> Planned:
         """Waits for the day's end, then for purchases that are being made; then one domain after the other."""

@@ -15,9 +15,22 @@ from typing import ClassVar, Self
 
 from schemas.events import AccountLocked, AccountUnlocked
 from schemas.outcomes import ErrorCode, Status
-from worker.engine.facts import STORED, Facts, changed
-from worker.engine.flows.account_ref import account_of, owner_facts
-from worker.engine.flows.base import SUCCEEDED, End, Item, Names, Planned, Rules, Send, View, failed, of_type
+from worker.engine.facts import STORED, F, Facts, changed
+from worker.engine.flows.account_ref import Refers, account_of, owner_facts
+from worker.engine.flows.base import (
+    SUCCEEDED,
+    End,
+    Item,
+    Names,
+    Planned,
+    Rules,
+    Send,
+    View,
+    Wait,
+    WithoutOrder,
+    failed,
+    of_type,
+)
 from worker.engine.flows.common import back_off, ended_by
 from worker.engine.flows.turns import ACTION, OUSTED, held_up, ousted
 from worker.results import Result, Succeeded
@@ -89,7 +102,15 @@ def given_way(facts: ReadBackFacts) -> Planned:
     return Planned(failed(ErrorCode.CANCELLED, OUSTED), facts)
 
 
-class AdminAction:
+def in_turn(view: View, event: Refers, facts: F, rules: Rules) -> tuple[F, Wait | End | None]:
+    """The facts with the event's account, and why the flow has to wait for that, or for its turn."""
+    account = facts.account_id or account_of(view, event, rules)
+    if not isinstance(account, int):
+        return facts, account
+    return changed(facts, account_id=account), held_up(view)
+
+
+class AdminAction(WithoutOrder):
     """`lock`, `liquidate`, `close_only`; with the topic of unlocks: back to normal."""
 
     facts = ReadBackFacts
@@ -102,14 +123,6 @@ class AdminAction:
         closes = getattr(event, "action", None) == "liquidate"
         return Names(order_id=event.order_id, account_id=event.account_id, in_turn=ACTION, must_act=closes)
 
-    def details(self, _event: AccountLocked | AccountUnlocked) -> bytes:
-        """It asks for no order."""
-        return b""
-
-    def freeze(self, event: AccountLocked | AccountUnlocked, _rules: Rules) -> AccountLocked | AccountUnlocked:
-        """As it is."""
-        return event
-
     def plan(self, view: View, rules: Rules) -> Planned:
         """When it is its turn it is set, then read until it is shown."""
         event = _event(view)
@@ -118,11 +131,7 @@ class AdminAction:
             return Planned(SUCCEEDED, facts)
         if ousted(view):
             return given_way(facts)
-        account = facts.account_id or account_of(view, event, rules)
-        if not isinstance(account, int):
-            return Planned(account, facts)
-        facts = changed(facts, account_id=account)
-        waits = held_up(view)
+        facts, waits = in_turn(view, event, facts, rules)
         if waits is not None:
             return Planned(waits, facts)
         if facts.answered is not None:

@@ -25,6 +25,7 @@ from worker.engine.flows.base import (
     Rules,
     Send,
     View,
+    WithoutOrder,
     failed,
     of_type,
 )
@@ -52,7 +53,7 @@ POLLS_FOR_ID = 3
 OTHER_TERMS = "The request was made by an earlier event of this order, with other terms; it is followed as it is."
 
 
-class Subaccount:
+class Subaccount(WithoutOrder):
     """A funded subaccount is asked for."""
 
     topic = "trader.passed"
@@ -74,10 +75,6 @@ class Subaccount:
         """Who, and the terms of the account; the trader's personal data do not count (contract 5.1)."""
         trader = event.trader_id if event.trader_id is not None else event.user_id
         return orjson.dumps({"trader": trader, **_terms(event)}, option=orjson.OPT_SORT_KEYS)
-
-    def freeze(self, event: TraderPassed, _rules: Rules) -> TraderPassed:
-        """As it is."""
-        return event
 
     def plan(self, view: View, rules: Rules) -> Planned:
         """Duplicate check, request, documents, then its review."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.events import PermissionRequested
 from worker.engine.facts import Facts
-from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, of_type
+from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, WithoutOrder, of_type
 from worker.engine.flows.common import ended_by, permitted
 from worker.engine.flows.departing import stopped
 from worker.results import Result, Succeeded
@@ -12,7 +12,7 @@ from worker.results import Result, Succeeded
 REQUEST = "requestTradingPermission"
 
 
-class PermissionRequest:
+class PermissionRequest(WithoutOrder):
     """A permission is asked for."""
 
     topic = "permission.requested"
@@ -21,14 +21,6 @@ class PermissionRequest:
     def names(self, event: PermissionRequested) -> Names:
         """The account."""
         return Names(account_id=event.account_id, gives=True)
-
-    def details(self, _event: PermissionRequested) -> bytes:
-        """It asks for no order."""
-        return b""
-
-    def freeze(self, event: PermissionRequested, _rules: Rules) -> PermissionRequested:
-        """As it is."""
-        return event
 
     def plan(self, view: View, _rules: Rules) -> Planned:
         """Looks first: twenty refused requests an hour are all that the partner allows, and a repeat is refused."""

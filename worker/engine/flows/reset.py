@@ -8,7 +8,7 @@ from typing import Self
 from schemas.events import AccountReset
 from worker.engine.facts import Facts, changed
 from worker.engine.flows.account_ref import account_of, owner_facts
-from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, of_type
+from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, WithoutOrder, of_type
 from worker.engine.flows.common import ended_by, trade_date
 from worker.results import Result, Succeeded
 
@@ -26,7 +26,7 @@ class ResetFacts(Facts):
         return type(self)(user_id=self.user_id, trader_id=self.trader_id)
 
 
-class Reset:
+class Reset(WithoutOrder):
     """An account goes back to the open of a trading day."""
 
     topic = "account.reset"
@@ -35,14 +35,6 @@ class Reset:
     def names(self, event: AccountReset) -> Names:
         """The account, the order."""
         return Names(order_id=event.order_id, account_id=event.account_id)
-
-    def details(self, _event: AccountReset) -> bytes:
-        """It asks for no order."""
-        return b""
-
-    def freeze(self, event: AccountReset, _rules: Rules) -> AccountReset:
-        """As it is."""
-        return event
 
     def plan(self, view: View, rules: Rules) -> Planned:
         """The account is found, by its order if need be, and goes with the others of the same trading day."""

@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 from schemas.events import RiskChanged
 from schemas.outcomes import ErrorCode
 from worker.engine.facts import STORED, Facts, changed
-from worker.engine.flows.account_ref import account_of, owner_facts
-from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, failed, of_type
+from worker.engine.flows.account_ref import owner_facts
+from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, WithoutOrder, failed, of_type
 from worker.engine.flows.common import ended_by
-from worker.engine.flows.locked import READS, ROUNDS, ReadBackFacts, after, not_shown, read_again
-from worker.engine.flows.turns import LIMITS, held_up
+from worker.engine.flows.locked import READS, ROUNDS, ReadBackFacts, after, in_turn, not_shown, read_again
+from worker.engine.flows.turns import LIMITS
 from worker.results import Result, Succeeded
 
 UPDATE, READ = "updateUserAutoLiqs", "updateUserAutoLiqs@read"
@@ -53,7 +53,7 @@ class RiskFacts(ReadBackFacts):
     said: str | None = None
 
 
-class RiskUpdate:
+class RiskUpdate(WithoutOrder):
     """Limits are changed."""
 
     topic = "risk.changed"
@@ -63,25 +63,13 @@ class RiskUpdate:
         """The account, the order."""
         return Names(order_id=event.order_id, account_id=event.account_id, in_turn=LIMITS)
 
-    def details(self, _event: RiskChanged) -> bytes:
-        """It asks for no order."""
-        return b""
-
-    def freeze(self, event: RiskChanged, _rules: Rules) -> RiskChanged:
-        """As it is."""
-        return event
-
     def plan(self, view: View, rules: Rules) -> Planned:
         """When it is its turn: read, send, read until it is shown."""
         event = of_type(view.event, RiskChanged)
         facts = owner_facts(view, event, of_type(view.facts, RiskFacts).new_round())
         if facts.shown:
             return Planned(SUCCEEDED, facts)
-        account = facts.account_id or account_of(view, event, rules)
-        if not isinstance(account, int):
-            return Planned(account, facts)
-        facts = changed(facts, account_id=account)
-        waits = held_up(view)
+        facts, waits = in_turn(view, event, facts, rules)
         if waits is not None:
             return Planned(waits, facts)
         if facts.answered is not None:

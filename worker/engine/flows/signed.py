@@ -13,7 +13,19 @@ from typing import ClassVar
 from schemas.events import MdSigned
 from schemas.outcomes import ErrorCode
 from worker.engine.facts import STORED, Facts, changed
-from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, Wait, failed, of_type
+from worker.engine.flows.base import (
+    SUCCEEDED,
+    Item,
+    Names,
+    Planned,
+    Rules,
+    Send,
+    View,
+    Wait,
+    WithoutOrder,
+    failed,
+    of_type,
+)
 from worker.engine.flows.common import back_off, ended_by
 from worker.engine.flows.departing import stopped
 from worker.results import Result, Succeeded
@@ -56,7 +68,7 @@ class SignedFacts(Facts):
     not_yet: NotYet | None = None
 
 
-class Entitlement:
+class Entitlement(WithoutOrder):
     """The Market Data Agreement is signed."""
 
     topic = "md.signed"
@@ -65,10 +77,6 @@ class Entitlement:
     def names(self, event: MdSigned) -> Names:
         """The user."""
         return Names(user_id=event.user_id, gives=True)
-
-    def details(self, _event: MdSigned) -> bytes:
-        """It asks for no order."""
-        return b""
 
     def freeze(self, event: MdSigned, rules: Rules) -> MdSigned:
         """With the entitlement of the settings, if the event names none: what was asked for does not change later."""
