@@ -90,7 +90,7 @@ class CallEnd(StrEnum):
     ANSWERED = "answered"  # each item has its own result
     REJECTED = "rejected"  # several items at once: any of them may be why
     FAILED = "failed"  # no item has a known result, or none was executed: any of them may be why
-    EMPTY = "empty"  # an empty 404 or 405: the same, and what an item needs may not be there
+    EMPTY = "empty"  # an empty 404 or 405: as FAILED, and what an item needs may be missing
     TICKET = "ticket"  # a penalty: the same body is sent again with the ticket
     CAPTCHA = "captcha"  # a penalty without a ticket
 

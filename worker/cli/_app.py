@@ -1,4 +1,4 @@
-"""A command group's typer application, made alike for all."""
+"""Makes the typer application of a group of commands, with the same options for every group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def group(help_text: str | None = None, *examples: str) -> typer.Typer:
     """An application whose only command is the command itself; with `help_text` and examples a group of several."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
     if help_text is not None:
-        # A callback keeps a group a group even while it has one command.
+        # Without a callback typer takes a group that has one command for that command.
         app.callback(help=help_text, epilog=example(*examples))(_nothing)
     return app
 

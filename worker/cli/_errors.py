@@ -142,7 +142,7 @@ def failure_of(error: BaseException) -> Failure | None:
         case OSError(strerror=str(reason)):
             return Failure(f"{_one_line(reason)}{f': {error.filename}' if error.filename else ''}.", FAILED)
         case _ if (message := getattr(error, "format_message", None)) is not None:
-            # Wrong usage, as typer tells it. Its classes have moved between its releases; their shape has not.
+            # Wrong usage, as typer reports it. Where its classes are differs between releases; this method does not.
             return Failure(_with_help(_one_line(message()), getattr(error, "ctx", None)), WRONG_USAGE)
         case _:
             return None

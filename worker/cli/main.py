@@ -45,7 +45,7 @@ def _run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that knows no arrows gets \u2192 rather than a traceback
             stream.reconfigure(errors="backslashreplace")
-    # Libraries warn through the standard logging, which would print: a command says what it has to say by itself.
+    # Warnings of libraries go to the standard logging, which would print them between the lines of a command.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         code = application().main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)

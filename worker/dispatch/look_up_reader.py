@@ -65,7 +65,7 @@ class LookUpReader:
         token = self.session.current() or await self.session.ensure()
         self._generations.add(token.generation)
         if len(self._generations) > 1:
-            # What one host says is not there, another one must not prove.
+            # Answers of two hosts are not combined: one host may not have what the other has.
             raise CannotLook(LookObstacle.OTHER_SESSION)
         if token.user_id is not None:
             self.seen.user_id = token.user_id

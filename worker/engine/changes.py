@@ -79,4 +79,4 @@ class Changes:
     closed: Sequence[ClosedStep] = ()
     outcomes: Sequence[NewOutcome] = ()
     wakes: Sequence[str] = ()  # steps of other flows that wait for one of these keys are due now
-    new_trader_keys: Mapping[str, str] = field(default_factory=dict)  # of steps: the one they have, the one they get
+    new_trader_keys: Mapping[str, str] = field(default_factory=dict)  # of steps: the present key, and the new one

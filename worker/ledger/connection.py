@@ -29,7 +29,7 @@ LIMITS: Mapping[str, str] = {
 }
 
 _BEGIN_POOLED = "begin; " + "".join(f"set local {name} = '{value}'; " for name, value in LIMITS.items())
-# The tag of a statement tells how many rows it found, and a statement without arguments is never prepared.
+# The status line of a statement says how many rows it found; a statement without arguments is never prepared.
 _CAN_WRITE = "select where not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'"
 _FOUND = "SELECT 1"
 

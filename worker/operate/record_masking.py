@@ -24,7 +24,7 @@ MOST_BYTES = 256 * 1024
 
 # CloudEvents' own fields, which are an envelope's, and nothing where they are further inside.
 _ENVELOPE = frozenset({"specversion", "id", "source", "type", "time", "datacontenttype", "traceparent"})
-_PROSE = frozenset({"reason", "traderReason", "description", "parameters"})  # written by people, about people
+_PROSE = frozenset({"reason", "traderReason", "description", "parameters"})  # free texts, which may name persons
 _HEADERS = re.compile(r"(ce_(id|type|source|time|specversion)|content-type|traceparent|tracestate|dlq-[a-z]+)")
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
 _LONGEST = 128  # characters: ids have no more

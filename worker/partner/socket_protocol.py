@@ -159,7 +159,7 @@ class SocketProtocol:
                 return [self._over(EndReason.CLOSED, closing_of(text[1:]))]
             case "a":
                 return self._messages(text[1:])
-            case "[":  # as the vendor's page on limits prints a lock-out
+            case "[":  # a lock-out, in the form in which the vendor's page on limits shows it
                 return self._messages(text)
             case _:
                 return [Rubbish("a frame of no known kind")]

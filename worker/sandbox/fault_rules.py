@@ -28,7 +28,7 @@ Action = Literal[
     "long_results",  # the effect is made, `count` results too many
     "swapped_results",  # the effect is made, the results come backwards
     "same_results",  # the effect is made, every result has the ids of the first
-    "poison",  # items that contain `contains` cannot be worked, reported as `form` says
+    "poison",  # items that contain `contains` fail, in the form that `form` says
     "error_text",  # HTTP 200 with `body` as errorText, nothing took effect
     "ticket",  # a penalty ticket of `seconds`, with `captcha` or without
     "expire_tokens",  # every token ends before this call

@@ -230,7 +230,7 @@ class SessionKeeper:
         opened = await begin_calls(conn, wanted(operation, self._replica), self._budget)
         if isinstance(opened, Closed):
             if operation == RENEWAL and not facts.suspect and not facts.rejected:
-                # It lives on, and the renewal comes when it may.
+                # The session is still valid: it is renewed as soon as the budget allows.
                 return await self._use_without_asking(conn, state, opened.until)
             return NoSession(opened.until, opened.why, opened.scope)
         lease = uuid.uuid4()

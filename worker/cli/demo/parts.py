@@ -105,7 +105,7 @@ async def staged(home: Path, bootstrap_servers: str, database_url: str, report: 
             try:
                 yield stage
             finally:
-                for part in (stage.worker, stage.bridge):  # both at once: each takes its time to end
+                for part in (stage.worker, stage.bridge):  # both at the same time: each needs some seconds to end
                     _ask_to_stop(part.process)
     finally:
         await database.close()

@@ -45,7 +45,7 @@ SLOTS = (("POAForm", "poa-form"), ("Id", "identity"), ("AddressVerificationFAFTA
 """Document types in the order in which the event gives them, and how their files are called."""
 
 SOON, LATE = timedelta(minutes=10), timedelta(minutes=15)
-"""Polled every 30 to 60 s in the first ten minutes, then ever more seldom, to every fifteen minutes (contract 5.8)."""
+"""Polled every 30 to 60 s in the first ten minutes, then less often, down to every fifteen minutes (contract 5.8)."""
 
 POLLS_FOR_ID = 3
 """Polls after which an approved request ends without its account's id: the vendor does not promise one."""

@@ -1,4 +1,4 @@
-"""From what a look-up found to what comes next for each of its steps. Pure.
+"""Decides what comes next for each step of a look-up, from what was found. Pure.
 
 Succeeded    the step took effect
 Rejected     it belongs to another, or what it needs is not there

@@ -3,8 +3,8 @@
 A call fails when nothing is known of any of its items, or when it was not executed and no item is known to be why. It
 may be one item's fault, or the partner's. So a batch is split after its second failure, once; a half that fails is
 split further at once only if the partner has answered a call of that operation since the whole failed, its other half
-most of all. Without such a sign a part must fail ever more often before it is split again, and a whole too if others
-fail beside it: while the partner is away for all, halving would only multiply the calls.
+most of all. Without such a sign a part must fail more often each time before it is split again, and a whole too if
+others fail beside it: while the partner is away for all, halving would only multiply the calls.
 
 What a step remembers of its failures is a `BatchFailures` in its memory.
 """
@@ -146,7 +146,7 @@ def _parts(call_id: int, moves: Mapping[int, Move], signs: Signs) -> Mapping[int
         assert isinstance(move, Later)
         parts[place] = replace(
             move,
-            # Where the partner is well there is nothing to wait for.
+            # The partner answers other calls, so there is nothing to wait for.
             wait=timedelta(0) if signed else move.wait,
             batch_id=(SharedBatch.FIRST_HALF if number < half else SharedBatch.SECOND_HALF).of(call_id),
             memory=split_off(move.memory, call_id),

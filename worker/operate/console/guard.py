@@ -1,4 +1,4 @@
-"""Who is asking: nobody gets further without the token, and nothing is changed by a form that is not ours.
+"""Who is asking: without the token no page is shown, and a form of another site changes nothing.
 
     page     signed in, or 303 to /sign-in
     action   signed in, or 401; with a cookie also the form's CSRF token, or 403
@@ -154,7 +154,7 @@ class Guard:
         if too_many := self._too_many(request):
             return too_many
         if request.headers.get("sec-fetch-site") == "cross-site":
-            # Else another site could spend the ten tries of its visitor's address.
+            # Otherwise another site could use up the ten tries of its visitor's address.
             return self.render.message(request, 403, "Not done", "The form was not sent from the console.")
         form = await _form(request)
         if form is None or not await self._right(request, form.get("token")):

@@ -1,4 +1,4 @@
-"""Is anything wrong? One line for the top of the first page, the worst first. Pure."""
+"""What is wrong now, in one line at the top of the first page, the worst first. Pure."""
 
 from __future__ import annotations
 

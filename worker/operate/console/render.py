@@ -1,4 +1,4 @@
-"""Templates into answers, each with the headers that shut a browser's doors. Every value is escaped by Jinja."""
+"""Renders templates into HTTP responses, each with the security headers of the console. Jinja escapes every value."""
 
 from __future__ import annotations
 

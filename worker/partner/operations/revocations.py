@@ -121,7 +121,7 @@ REVOKE = Operation(
         parts=lambda item: len(item["tradingPermissionIds"]) + bool(item.get("_others")),
     ),
     recovery=Recovery(
-        resend=Resend.AFTER_LOOK_UP,  # harmless to repeat, but the look tells at once whether the trader is out
+        resend=Resend.AFTER_LOOK_UP,  # harmless to repeat, but a look-up shows at once whether the trader still has it
         needs=_needs,
         look_up=_look_up,
         rejection=verified,  # one that is revoked already may be refused
