@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -27,6 +28,7 @@ from worker.operate.console.session import ConsoleSession
 from worker.operate.partner_reader import PartnerReader
 from worker.operate.reconcile.reconciliation import Reconciliation
 from worker.operate.reconcile.report import found
+from worker.sandbox import SandboxConfig
 
 T_PROP = 31
 
@@ -244,6 +246,24 @@ async def test_a_thousand_traders_cost_at_most_forty_calls(firm: RunningFirm) ->
     assert (run.traders, kinds(differences)) == (1000, [])
     assert run.calls <= 40
     assert firm.calls <= 40
+
+
+async def test_where_there_is_no_bulk_read_the_cost_is_said_first(ledger_url: str) -> None:
+    """Before the first page an operator learns that each user is a call; the list takes a few, and finds the same."""
+    async with running_firm(ledger_url, SandboxConfig(ldeps_supported=False)) as firm:
+        rows = LedgerRows(firm)
+        users, accounts, permissions = firm.traders(20)
+        for number, bought in enumerate(zip(users, accounts, permissions, strict=True)):
+            await rows.bought(f"cust-{number}", *bought)
+        change(firm, "tradingPermission", permissions[3], status="Revoked")
+        alone = await firm.command("reconcile", "--json")
+        assert "20 traders take 40 calls or more" in alone.stderr
+        calls = firm.calls
+        listed = await firm.command("reconcile", "--json", "--list")
+        assert "all that the organization has is listed" in listed.stderr
+        assert firm.calls - calls < 15
+        assert (alone.code, alone.stdout) == (listed.code, listed.stdout)
+        assert [each["kind"] for each in json.loads(alone.stdout)] == ["permission_missing"]
 
 
 async def test_what_has_been_pruned_is_known(firm: RunningFirm) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.support.reader import FakeReader, look
+from worker.partner.bulk_reads import dependents, listed_dependents
 from worker.partner.operations import OPERATIONS
 from worker.partner.read_errors import NotPermitted, Unreadable
-from worker.replies import Misdirected, Unclear
+from worker.replies import Domain, Misdirected, Unclear
 from worker.results import NotExecuted, Succeeded, Unknown
 
 USERS = OPERATIONS["createEvaluationUsers"]
@@ -59,12 +60,12 @@ def find(rows: list[dict[str, Any]], nothing: Any = GONE) -> Callable[[Mapping[s
     return lambda query: next((row for row in rows if row["name"].casefold() == query["name"].casefold()), nothing)
 
 
-def many(*rows: dict[str, Any], unknown: int | None = None) -> Callable[[Mapping[str, Any]], Any]:
-    """A bulk read by user, which fails for a user whom the partner does not know."""
+def many(*rows: dict[str, Any], unknown: int | None = None, most: int = 1000) -> Callable[[Mapping[str, Any]], Any]:
+    """A bulk read by user, which fails for a user whom the partner does not know, and for too many users."""
 
     def answer(query: Mapping[str, Any]) -> Any:
         asked = [int(each) for each in str(query["masterids"]).split(",")]
-        return GONE if unknown in asked else [row for row in rows if row["userId"] in asked]
+        return GONE if unknown in asked or len(asked) > most else [row for row in rows if row["userId"] in asked]
 
     return answer
 
@@ -261,6 +262,33 @@ async def test_one_unknown_user_spoils_the_bulk_read_of_a_quarter() -> None:
     found = await look(ADD, reader, *WANTED)
     assert [type(each) for each in found] == [Succeeded] * 90 + [NotExecuted] * 10
     assert len(reader.asked) <= 32
+
+
+@pytest.mark.parametrize(("most", "first", "then"), [(10, 21, 10), (30, 9, 4), (1000, 1, 1)])
+async def test_how_many_users_a_bulk_read_takes_is_learned_once(most: int, first: int, then: int) -> None:
+    """The first hundred shows it, and those after it take no call more than they need."""
+    reader = FakeReader({"/tradingPermission/ldeps": many(*PERMISSIONS, most=most)})
+    for calls in (first, then):
+        before = len(reader.asked)
+        found = await dependents(reader, Domain.DEMO, "tradingPermission", range(1, 101))
+        assert all(isinstance(each, list) and len(each) == 1 for each in found.values())
+        assert len(reader.asked) - before <= calls
+
+
+async def test_a_bulk_read_that_does_not_exist_is_tried_once() -> None:
+    """Each user is asked for alone; another page of them begins with that. A list says it of all in one call, if its
+    rows say whose they are.
+    """
+    reader = FakeReader({"/tradingPermission/deps": one(*PERMISSIONS)})
+    for spent in (9, 0):
+        before = len(reader.asked)
+        await dependents(reader, Domain.DEMO, "tradingPermission", range(1, 101))
+        assert len(reader.asked) - before <= 100 + spent
+    listing = FakeReader({"/tradingPermission/list": PERMISSIONS, "/userPlugin/list": [{"id": 1}]})
+    found = await listed_dependents(listing, Domain.DEMO, "tradingPermission", [1, 500])
+    assert found == {1: [PERMISSIONS[0]], 500: []}
+    assert await listed_dependents(listing, Domain.LIVE, "userPlugin", [1]) is None
+    assert await listed_dependents(listing, Domain.LIVE, "tradovateSubscription", [1]) is None
 
 
 async def test_rows_of_nobody_prove_nothing() -> None:

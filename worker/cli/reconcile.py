@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from worker.ledger import reconcile_view
 from worker.ledger.database import Database
 from worker.ledger.differences import Difference
 from worker.ledger.reconcile_results import RunSeen
+from worker.operate.partner_reader import PartnerReader
 from worker.operate.reconcile.reconciliation import Reconciliation
 from worker.operate.reconcile.report import (
     EVENT_TOPICS,
@@ -113,9 +115,21 @@ async def _reconcile(
         with progress("Comparing traders", total) as advance:
             advance(run.traders)
             work.advance = advance
+            work.one_by_one = partial(_one_by_one, total - run.traders, reads, listed=listed)
             ended = await work.run(run)
         await _report(reads.database, ended, csv, events, as_json_=as_json_)
     return 0 if _agree(ended) else 1
+
+
+def _one_by_one(traders: int, reads: PartnerReader, *, listed: bool) -> None:
+    if listed:
+        warn("Tradovate does not read several users in one call: all that the organization has is listed.")
+        return
+    calls, an_hour = 2 * traders, reads.budget.limit(reserve=False) - reads.budget.for_steps
+    warn(
+        f"Tradovate does not read several users in one call: {traders} traders take {calls} calls or more, at most"
+        f" {an_hour} of them an hour. With --list it takes a few: interrupt this, and begin again with it."
+    )
 
 
 async def _report(database: Database, run: RunSeen, csv: Path | None, events: Path | None, *, as_json_: bool) -> None:

@@ -68,7 +68,8 @@ SESSION_LOOK = 2.0
 class PartnerReader:
     """One for each run of a command. `operation`: its name in the call log, for example `import`.
 
-    `report`: called with why a read waits, and with None when it goes on. `calls`: how many were made.
+    `report`: called with why a read waits, and with None when it goes on. `calls`: how many were made. `may_list`:
+    whether the whole organization may be listed.
     """
 
     database: Database
@@ -83,6 +84,7 @@ class PartnerReader:
     delays: Schedule = DELAYS
     seen: ObservedForms = field(default_factory=ObservedForms)
     calls: int = 0
+    may_list: bool = False
     _looked: float = field(default=-SESSION_LOOK)
     _generations: set[int] = field(default_factory=set)
     _waits: str | None = None
@@ -107,9 +109,22 @@ class PartnerReader:
     async def of_users(self, domain: Domain, entity: str, users: Iterable[int]) -> Dependents:
         """What each user has of a kind (`tradingPermission` on DEMO; `tradovateSubscription`, `marketDataSubscription`,
         `userPlugin` on LIVE), a hundred users a call. A user who has none may be one whom Tradovate does not know.
+
+        Where Tradovate has no such bulk read, all are listed in one call if that is allowed, else it is a call a user.
         """
         wanted = list(users)
+        if self.may_list and len(wanted) > bulk_reads.FEW and self.one_by_one:
+            listed = await self.read(
+                lambda reader: bulk_reads.listed_dependents(reader, domain, entity, wanted), wanted
+            )
+            if listed is not None:
+                return listed
         return await self.read(lambda reader: bulk_reads.dependents(reader, domain, entity, wanted), wanted)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether it has been seen that Tradovate does not read what several users have at once."""
+        return any(path.endswith("/ldeps") for path in self.seen.broken)
 
     async def listed(self, domain: Domain, entity: str) -> Sequence[Row]:
         """All entities of the organization, in one call without pages: only when an operator asks for it."""

@@ -153,10 +153,30 @@ async def dependents(
     spoil the bulk read of all: it is asked again in halves until that user is alone.
     """
     found: dict[int, list[Row] | Unreadable] = {}
-    halving = _Halving(owner)
-    for some in chunks(sorted(set(users)), MOST):
+    path = f"/{entity}/ldeps"
+    halving = _Halving(owner, useless=path in reader.seen.broken)
+    left = sorted(set(users))
+    while left:
+        most = reader.seen.most.get(path, MOST)
+        some, left = left[:most], left[most:]
         halving.left = _MAY_FAIL
         await _halved(reader, domain, entity, some, found, halving)
+    return found
+
+
+async def listed_dependents(
+    reader: Reader, domain: Domain, entity: str, users: Iterable[int]
+) -> dict[int, list[Row] | Unreadable] | None:
+    """What each user has, out of all that the organization has: one call. None where that cannot be had, or does not
+    say whose each row is.
+    """
+    rows = await page(reader, domain, f"/{entity}/list")
+    if isinstance(rows, No) or not all(is_id(row.get("userId")) for row in rows):
+        return None
+    found: dict[int, list[Row] | Unreadable] = {user: [] for user in users}
+    for row in rows:
+        if isinstance(theirs := found.get(row["userId"]), list):
+            theirs.append(row)
     return found
 
 
@@ -182,21 +202,33 @@ async def _halved(
     users: Sequence[int],
     found: dict[int, list[Row] | Unreadable],
     halving: _Halving,
-) -> None:
+) -> bool:
+    """Whether one bulk read has answered for all of them."""
     if len(users) == 1 or halving.useless or halving.left <= 0:
         for user in users:
             found[user] = await _deps(reader, domain, entity, user, halving.owner)
-        return
+        return False
+    path = f"/{entity}/ldeps"
+    if len(users) > (most := reader.seen.most.get(path, MOST)):
+        for some in chunks(users, most):
+            await _halved(reader, domain, entity, some, found, halving)
+        return False
     rows = await _ldeps(reader, domain, entity, users, halving)
     if rows is not None:
         found |= rows
-        return
+        return True
     halving.left -= 1
-    half = (len(users) + 1) // 2
-    for part in (users[:half], users[half:]):
-        await _halved(reader, domain, entity, part, found, halving)
+    half = FEW if FEW < len(users) < 2 * FEW else (len(users) + 1) // 2
+    parts = users[:half], users[half:]
+    answered = [await _halved(reader, domain, entity, part, found, halving) for part in parts]
+    if all(answered):  # nobody among them spoils it: it is their number
+        reader.seen.most[path] = half
     # A user without any row may be one whom the partner does not know.
-    halving.useless |= len(users) == 2 and all(isinstance(found[user], list) and found[user] for user in users)
+    if len(users) == 2 and all(isinstance(found[user], list) and found[user] for user in users):
+        halving.useless = True
+        if path not in reader.seen.lists:
+            reader.seen.broken.add(path)
+    return False
 
 
 async def _ldeps(

@@ -36,6 +36,6 @@ class ObservedForms:
     names: dict[str, str] = field(default_factory=dict)
     forms: dict[str, QueryForm] = field(default_factory=dict)  # by path: the form in which it has found something
     most: dict[str, int] = field(default_factory=dict)  # by path: values that it takes at once, if not a hundred
-    broken: set[str] = field(default_factory=set)  # paths of bulk reads by name that have missed what was there
+    broken: set[str] = field(default_factory=set)  # paths of bulk reads that have missed what was there
     lists: set[str] = field(default_factory=set)  # paths of `ldeps` reads that have found something
     controls: dict[Domain, tuple[str, Mapping[str, Query]]] = field(default_factory=dict)  # the last that succeeded

@@ -121,6 +121,10 @@ class SandboxConfig:
     """Unknown: ids above which `items` answers 404 (about ten were once measured); 0 means no limit."""
     items_reversed: bool = False
     """The order of `items` is not promised: true gives them backwards."""
+    ldeps_supported: bool = True
+    """Unknown: whether `ldeps` exists for each entity; its pages give no example but one with a single master."""
+    ldeps_max_ids: int = 0
+    """Unknown: masters above which `ldeps` answers 404, as was once measured of `items`; 0 means no limit."""
     deps_unknown_master: Literal["empty", "404"] = "empty"
     """Unknown: what `deps` answers for a master that does not exist."""
     texts: Mapping[str, str] = field(default_factory=dict)

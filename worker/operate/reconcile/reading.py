@@ -29,7 +29,12 @@ from worker.replies import Domain
 
 
 class Reads(Protocol):
-    """Bulk reads within the shared budget (`operate/partner_reader.py`); each may wait for long."""
+    """Bulk reads within the shared budget (`operate/partner_reader.py`); each may wait for long.
+
+    `may_list`: whether the whole organization may be listed where there is no bulk read.
+    """
+
+    may_list: bool
 
     @property
     def calls(self) -> int:
@@ -50,6 +55,11 @@ class Reads(Protocol):
         """What each user has, or why it could not be read."""
         ...
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether it has been seen that what users have is read of one user a call."""
+        ...
+
     async def listed(self, domain: Domain, entity: str) -> Sequence[Row]:
         """All of the organization's."""
         ...
@@ -66,6 +76,18 @@ class Known:
     def user(self) -> int:
         """The trader's user at Tradovate."""
         return self.trader.user_id
+
+
+_SEVERAL = 2
+"""Users of whom it is seen whether a bulk read takes several."""
+
+
+async def try_bulk(reads: Reads, known: Sequence[Known]) -> bool:
+    """Whether trading permissions of several users can be read in one call: one call, where they can."""
+    users = [each.user for each in known if each.standing.active][:_SEVERAL]
+    if len(users) == _SEVERAL:
+        await reads.of_users(Domain.DEMO, PERMISSION, users)
+    return not reads.one_by_one
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from worker.ledger.reconcile_results import RunSeen
 from worker.ledger.reconcile_runs import LEASE, ReconcileRun
 from worker.ledger.reconcile_view import LedgerTrader
 from worker.operate.reconcile.compare import CompareRules, compare
-from worker.operate.reconcile.reading import Known, PageReading, Reads
+from worker.operate.reconcile.reading import Known, PageReading, Reads, try_bulk
 from worker.operate.reconcile.standing import standing
 from worker.operate.reconcile.unknown_accounts import unknown_accounts
 from worker.partner.read_errors import Unreadable
@@ -39,7 +39,9 @@ EXTEND_EVERY = LEASE.total_seconds() / 4
 
 @dataclass(slots=True)
 class Reconciliation:
-    """`days`, `listed`: the question. `advance`: called with how many traders more have been compared."""
+    """`days`, `listed`: the question. `advance`: called with how many traders more have been compared. `one_by_one`:
+    called before the first page is read when Tradovate has no bulk read of what users have.
+    """
 
     database: Database
     reads: Reads
@@ -49,6 +51,7 @@ class Reconciliation:
     account_prefix: str
     entitlement_id: int | None
     advance: Callable[[int], None] = lambda _traders: None
+    one_by_one: Callable[[], None] = lambda: None
     page: int = PAGE
     _counted: int = field(default=0)
 
@@ -83,7 +86,12 @@ class Reconciliation:
 
     async def _work(self, run: ReconcileRun) -> RunSeen:
         began, cursor = time.monotonic(), run.cursor
+        self.reads.may_list = self.listed
+        first = True
         while traders := await self._page(cursor):
+            if first and not await try_bulk(self.reads, [Known(each, standing(each)) for each in traders]):
+                self.one_by_one()
+            first = False
             cursor = traders[-1].trader_id
             found, unread = await self._compare(traders)
             await self._write(run, found, cursor, len(traders), unread)

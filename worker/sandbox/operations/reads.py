@@ -190,6 +190,8 @@ def _deps(entity: ReadableEntity, call: Call) -> Reply:
 
 def _ldeps(entity: ReadableEntity, call: Call) -> Reply:
     masters = _ids(call, "masterids")
+    if not call.config.ldeps_supported or 0 < call.config.ldeps_max_ids < len(masters or ()):
+        return NOT_FOUND
     return _missing(call, "masterids", "Masterids") if masters is None else _dependents(entity, call, masters)
 
 
