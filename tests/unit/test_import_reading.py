@@ -29,7 +29,7 @@ WANTED = [
         user_name="jane77",
         order_id="00100234",
         account_name="EVAL1",
-        purchased_at=datetime(2026, 11, 20, tzinfo=UTC),
+        purchased_at=datetime(2026, 11, 20, 6, tzinfo=UTC),  # the day in Chicago
     ),
     Given(number=3, trader_id="cust, 78", user_name="bob", order_id="100235", account_name="EVAL100235", derived=True),
 ]

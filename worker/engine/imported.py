@@ -128,7 +128,7 @@ class _Orders:
 
 
 ZONES_DIFFER = timedelta(days=1)
-"""A day without a zone is taken as UTC's: it may begin some hours from now."""
+"""A day without a zone is taken as Chicago's: elsewhere it has begun before."""
 
 
 def known(rows: Snapshot, lines: Sequence[Given], now: datetime) -> Sequence[ImportVerdict | str | None]:

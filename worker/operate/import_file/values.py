@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from schemas.chicago import CHICAGO
 from worker.engine.imported import Given
 from worker.errors import Interruption
 
@@ -136,4 +137,7 @@ def _time(name: str, values: Mapping[str, Any]) -> datetime | None:
             at = None
     if at is None or at.year < _FIRST_YEAR:
         raise _WrongLine(f"{name} must be a date as 2026-11-20, or a time as 2026-11-20T23:00:00Z.")
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    if at.tzinfo is not None:
+        return at
+    # A day is one in Chicago, as in all that is reported: in UTC it would begin on the day before.
+    return at.replace(tzinfo=CHICAGO if len(value) == len("2026-11-20") else UTC)
