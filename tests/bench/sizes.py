@@ -23,7 +23,9 @@ class Sizes:
     )
     flows: int = field(
         default=5_000_000,
-        metadata={"help": "ended flows in the full ledger; 5,000,000 take 15 GB of disk and some minutes to write"},
+        metadata={
+            "help": "ended flows in the full ledger; 5,000,000 take 25 GB of disk and a quarter of an hour to write"
+        },
     )
 
     @classmethod

@@ -107,13 +107,6 @@ async def fill(connection: Connection, flows: int) -> None:
     await _write(connection, _ENDED + _OPEN + _OTHERS + _RECENT, flows)
 
 
-async def fill_ended(connection: Connection, flows: int) -> None:
-    """The same without open flows and without calls of the last hour: there is nothing left to do, and the budget is
-    not used.
-    """
-    await _write(connection, _ENDED + _OTHERS, flows)
-
-
 async def _write(connection: Connection, seed: str, flows: int) -> None:
     seed = seed.replace("$n", str(flows)).replace("$c", str(RECENT_CALLS))
     await connection.execute(f"set local statement_timeout = 0; {seed}")

@@ -1,0 +1,124 @@
+"""A ledger of years, written by the server: ended flows of every kind and the calls that they needed, over 399 days.
+
+Ids of events, orders and outcomes are spread over their indexes, as a shop's UUIDs are; rows are as large as real ones.
+Indexes are built afterwards: five million flows with twenty million calls take 22 GB and a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+
+from worker.ledger import ended_counts, schema
+from worker.ledger.database import Database
+
+CALLS = 4
+"""Calls for each flow: most are sent alone, and some are looked up."""
+
+_WHEN = "now() - interval '399 days' * (($n - i)::float8 / $n) - interval '61 minutes'"
+"""The last call is no longer in the rolling hour, and nothing is pruned yet."""
+
+_TRADER = "(1 + i % ($n / 2))"
+_FACTS = """'{"userId": 1000001, "accountId": 2000001, "accountName": "EVAL100234", "tradingPermissionId": 3000001}'"""
+
+_SEED = f"""
+insert into trader (trader_id, user_id, made_here)
+select 'old-' || i, 1000000 + i, true from generate_series(1, $n / 2) i;
+
+insert into business_order (kind, order_id, flow_id, state, details, trader_id, user_id, account_id, permission_id,
+    asked_at, facts)
+select 'purchased', md5('o' || i)::uuid::text, md5('f' || i)::uuid, 'succeeded', '\\x0011223344556677',
+    'old-' || {_TRADER}, 1000000 + {_TRADER}, 2000000 + i, 3000000 + i, now(), {_FACTS}
+from generate_series(1, $n * 6 / 10) i;
+
+insert into flow (id, topic, event_id, record_key, partition, "offset", trader_id, user_id, order_id, account_id, state,
+    attempts, facts, content, created_at, ended_at, asked_at)
+select (lpad(to_hex((extract(epoch from t) * 1000)::bigint), 12, '0') || '7' || substr(md5('f' || i), 1, 3) || '8'
+        || substr(md5('f' || i), 4, 15))::uuid,
+    case when i % 10 < 6 then 'trader.purchased' when i % 10 < 8 then 'trader.failed' when i % 10 < 9 then 'md.signed'
+        else 'account.locked' end,
+    md5('e' || i)::uuid::text, ('old-' || {_TRADER})::bytea, i % 12, i, 'old-' || {_TRADER}, 1000000 + {_TRADER},
+    case when i % 10 < 8 then md5('o' || i)::uuid::text end, 2000000 + i,
+    case when i % 20 = 7 then 'failed' else 'succeeded' end, 1, {_FACTS}, sha256(i::text::bytea), t, t, t
+from (select i, {_WHEN} as t from generate_series(1, $n) i) as each;
+
+insert into step (flow_id, operation, rank, state, trader_key, due, arrived, attempts, call_ids, result, created_at,
+    ended_at)
+select f.id, o, 4, 'done', 'u:' || user_id, created_at, created_at, 1, array["offset" * {CALLS} + n],
+    '{{"userId": 1000001}}', created_at, ended_at
+from flow f, unnest(array['createEvaluationUsers', 'createEvaluationAccounts']) with ordinality as named (o, n)
+where topic = 'trader.purchased' or n = 1 order by f.id;
+
+-- a thousand accounts that are locked and unlocked all the time
+insert into account_turn (key, place, flow_id, subject, begun_at, ended, ousted, must_act)
+select k || (2000000 + account_id % 1000), "offset", id, 'action', created_at, true, false, false
+from flow, unnest(array['a:', 'o:']) k where topic = 'account.locked' order by id;
+select setval('account_place', $n);
+
+insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until, created_at,
+    published_at)
+select md5('out' || "offset"), id, topic, event_id, 'succeeded', record_key,
+    jsonb_build_object('ce_specversion', '1.0', 'ce_id', md5('out' || "offset"), 'ce_type', topic || '.outcome',
+        'ce_source', 'tradovate-worker', 'ce_time', ended_at, 'content-type', 'application/json'),
+    jsonb_build_object('outcomeId', md5('out' || "offset"), 'eventId', event_id, 'topic', topic, 'status', 'succeeded',
+        'occurredAt', ended_at, 'traderId', trader_id, 'orderId', order_id, 'facts', facts)::text::bytea,
+    ended_at, ended_at, ended_at
+from flow order by id;
+
+insert into call (operation, endpoint, domain, kind, items, generation, replica, at, finished_at, result, http_status)
+select o, o, 'live', 'send', 1, i / 1000, 'worker-7d9f8b6c5-abcde', t, t + interval '150 ms', 'answer', 200
+from (select i, (array['createEvaluationUsers', 'createEvaluationAccounts', 'revokeTradingPermissions',
+        'addEntitlementSubscription'])[1 + i % 4] as o, {_WHEN.replace("$n", "$c")} as t
+      from generate_series(1, $c) i) as each;
+
+insert into signal (topic, id) select 'md.signed', i from generate_series(1, $n / 10) i;
+"""  # noqa: S608 - constants of ours
+
+_TABLES = ("trader", "business_order", "flow", "step", "account_turn", "outcome", "call", "signal")
+
+_INDEXES = """
+select i.indexrelid::regclass::text as name, pg_get_indexdef(i.indexrelid) as made, c.conname as named,
+    pg_get_constraintdef(c.oid) as says, i.indrelid::regclass::text as table
+from pg_index i left join pg_constraint c on c.conindid = i.indexrelid where i.indrelid::regclass::text = any($1)
+"""
+
+
+async def fill_years(url: str, flows: int) -> None:
+    """Makes the schema and fills it. It is left vacuumed and analysed, as autovacuum leaves one that grew slowly, and
+    its ended flows are counted.
+    """
+    await schema.upgrade(url)
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("set maintenance_work_mem = '1GB'; set synchronous_commit = off")
+        indexes = await connection.fetch(_INDEXES, list(_TABLES))
+        for each in indexes:
+            await connection.execute(
+                f"alter table {each['table']} drop constraint {each['named']}"
+                if each["named"]
+                else f"drop index {each['name']}"
+            )
+        seed = _SEED.replace("$n", str(flows)).replace("$c", str(CALLS * flows))
+        for statement in seed.strip().rstrip(";").split(";\n"):
+            await connection.execute(statement)
+        for each in indexes:
+            await connection.execute(_again(each))
+        await _count(url)
+        await connection.execute("vacuum analyze")
+        await connection.execute("checkpoint")
+    finally:
+        await connection.close()
+
+
+def _again(index: Any) -> str:
+    if index["named"]:
+        return f"alter table {index['table']} add constraint {index['named']} {index['says']}"
+    return str(index["made"])
+
+
+async def _count(url: str) -> None:
+    database = Database(url, 1)
+    while await ended_counts.count_on(database):
+        pass
+    await database.close()
