@@ -154,9 +154,9 @@ class Installation:
 
     # -- the shop ------------------------------------------------------------------------------------------------------
 
-    async def send(self, events: Iterable[Mapping[str, Any]]) -> float:
-        """Sends purchases as fast as it can; the time of the first."""
-        topic = self.env["KAFKA_TOPIC_PREFIX"] + PURCHASED
+    async def send(self, events: Iterable[Mapping[str, Any]], to: str = PURCHASED) -> float:
+        """Sends purchases, or events of another topic, as fast as it can; the time of the first."""
+        topic = self.env["KAFKA_TOPIC_PREFIX"] + to
         records = [(orjson.dumps(event), str(event["traderId"]).encode()) for event in events]
         began = time.monotonic()
         sent = [await self._producer.send(topic, value, key) for value, key in records]

@@ -22,11 +22,15 @@ from tests.bench.servers import Servers
 from tests.bench.sizes import Sizes
 from tests.bench.speed import burst, calls, lone
 from tests.bench.statements import statements
+from tests.bench.week import week
 from tests.support.postgres import why_no_system_postgres
 
 PARTS: dict[str, Callable[[Servers, Sizes], Awaitable[list[Figure]]]] = {
     each.__name__: each for each in (lone, burst, calls, statements, backlog, replicas, ledger)
 }
+
+LONG: dict[str, Callable[[Servers, Sizes], Awaitable[list[Figure]]]] = {week.__name__: week}
+"""Parts that run when they are asked for."""
 
 DAY = "day"
 """A part without a target and without servers; it runs when it is asked for."""
@@ -43,7 +47,7 @@ async def _measure(parts: Sequence[str], sizes: Sizes, postgres: str) -> tuple[s
     async with Servers.up(postgres) as servers:
         _console.print(f"{servers.database}; {servers.broker}")
         for part in parts:
-            work = PARTS[part]
+            work = {**PARTS, **LONG}[part]
             _console.print(f"  {part}: {(work.__doc__ or '').strip()}")
             try:
                 figures = await work(servers, sizes)
@@ -61,19 +65,21 @@ async def _measure(parts: Sequence[str], sizes: Sizes, postgres: str) -> tuple[s
 def main(arguments: Sequence[str]) -> int:
     """Parses, measures, prints; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", default=",".join(PARTS), help=f"parts, with commas: {', '.join([*PARTS, DAY])}")
+    parser.add_argument(
+        "--only", default=",".join(PARTS), help=f"parts, with commas: {', '.join([*PARTS, *LONG, DAY])}"
+    )
     default = "embedded" if why_no_system_postgres() else ",".join(SERVERS)
     parser.add_argument("--postgres", default=default, help="system (fsync on), embedded (fsync off), or both")
     Sizes.add_options(parser)
     options = parser.parse_args(arguments)
     parts, servers = ([each for each in text.split(",") if each] for text in (options.only, options.postgres))
-    if unknown := [each for each in parts if each not in (*PARTS, DAY)] + [
+    if unknown := [each for each in parts if each not in (*PARTS, *LONG, DAY)] + [
         each for each in servers if each not in SERVERS
     ]:
         parser.error(f"unknown: {', '.join(unknown)}")
     if why := why_no_system_postgres():
         _console.print(f"The targets are meant for a PostgreSQL with fsync on: {why}")
-    sizes, measured, complete = Sizes.of(options), [each for each in parts if each in PARTS], True
+    sizes, measured, complete = Sizes.of(options), [each for each in parts if each in (*PARTS, *LONG)], True
     figures: dict[str, list[Figure]] = {}
     for postgres in servers if measured else ():
         name, found, all_there = asyncio.run(_measure(measured, sizes, postgres))

@@ -27,6 +27,7 @@ class Sizes:
             "help": "ended flows in the full ledger; 5,000,000 take 25 GB of disk and a quarter of an hour to write"
         },
     )
+    seconds: int = field(default=3600, metadata={"help": "what the week is compressed into"})
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:

@@ -1,0 +1,187 @@
+"""A week of steady load in an hour: what of it levels off, and what is kept for ever.
+
+Time is compressed where the program is asked to forget: the bench prunes as a replica does, with its own functions, but
+keeps two compressed days; autovacuum looks every second, which would be every three minutes of the week. The load is
+the week's. Calls stay for two hours, whatever is asked, for the rate budget counts them: an hour shows their growth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from rich.console import Console
+
+from tests.bench.figures import Figure, at_most
+from tests.bench.installation import NO_BUDGET, NO_LIMITS, PURCHASED, Installation
+from tests.bench.plot import plot
+from tests.bench.servers import Servers
+from tests.bench.sizes import Sizes
+from tests.support.events import purchase
+from tests.support.waiting import eventually
+from worker.ledger.database import Database
+from worker.ledger.ended_counts import count_on
+from worker.ledger.prune import prune
+
+RATE = 20
+"""Events a second: in an hour a week of ten thousand a day."""
+
+_TRADERS = 2_000
+
+_SAMPLES = 70
+"""Ten for each day."""
+
+_REPLICAS = 2
+
+MEMORY, CONNECTIONS = "memory of a worker, MB", "connections to PostgreSQL"
+ENDED, TABLES, INDEXES = "flows in the ledger", "tables of flows, MB", "their indexes, MB"
+FOR_EVER, CALLS = "orders and traders, kept for ever, MB", "calls, kept for two hours, MB"
+
+_LEVEL = (MEMORY, CONNECTIONS, ENDED, TABLES, INDEXES)
+"""What must not grow in the last three days, which are from the middle of the fourth day to that of the last."""
+
+_SIZES = f"""
+select (select count(*) from pg_stat_activity where datname = current_database()) as "{CONNECTIONS}",
+    (select count(*) from flow) as "{ENDED}",
+    sum(pg_table_size(oid)) filter (where of_flows) / 1e6 as "{TABLES}",
+    sum(pg_indexes_size(oid)) filter (where of_flows) / 1e6 as "{INDEXES}",
+    sum(pg_total_relation_size(oid)) filter (where relname in ('business_order', 'trader')) / 1e6 as "{FOR_EVER}",
+    sum(pg_total_relation_size(oid)) filter (where relname = 'call') / 1e6 as "{CALLS}"
+from (select oid, relname, relname in ('flow', 'step', 'outcome', 'account_turn', 'note', 'departure') as of_flows
+      from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace) as tables
+"""  # noqa: S608 - constants of ours
+
+
+async def week(servers: Servers, sizes: Sizes) -> list[Figure]:
+    """A week of steady load, compressed: two replicas, ten kinds of work for each of the traders, all day long."""
+    async with (
+        _quick_autovacuum(servers.postgres.url),
+        Installation.open(servers, NO_LIMITS, NO_BUDGET) as at,
+    ):
+        await at.start(_REPLICAS)
+        run = _Week(at, sizes.seconds)
+        await run.through()
+    title = f"{sizes.seconds} s for a week; a mark a tenth of a day; each from 0 to its largest value"
+    Console(width=200, highlight=False).print(plot(run.seen, title))
+    return [
+        *(
+            Figure(f"week: {what}, growth in the last three days", [run.growth(what)], "%", at_most(10))
+            for what in _LEVEL
+        ),
+        Figure("week: events", [run.sent], "events", digits=0),
+    ]
+
+
+@dataclass
+class _Week:
+    """The load, the pruning and the looks at it, side by side."""
+
+    at: Installation
+    seconds: int
+    seen: dict[str, list[float]] = field(default_factory=dict)
+    sent: int = 0
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def through(self) -> None:
+        """Returns when the week has passed and all its events have ended."""
+        others = [asyncio.create_task(work()) for work in (self._forget, self._look)]
+        await self._load()
+        self._ended.set()
+        await asyncio.gather(*others)
+        await eventually(self._nothing_open, 300)
+
+    def growth(self, what: str) -> float:
+        """From the fourth day to the last, each the median of its samples; per cent."""
+        samples = self.seen[what]
+        day = max(1, len(samples) // 7)
+        then, now = sorted(samples[3 * day : 4 * day]), sorted(samples[-day:])
+        return 100 * (now[len(now) // 2] / then[len(then) // 2] - 1)
+
+    async def _load(self) -> None:
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < self.seconds:
+            due = int(passed * RATE)
+            for topic, events in _events(range(self.sent, due)).items():
+                await self.at.send(events, topic)
+            self.sent = due
+            await asyncio.sleep(0.2)
+
+    async def _forget(self) -> None:
+        day = timedelta(seconds=self.seconds / 7)
+        database = Database(self.at.env["DATABASE_URL"], 1)
+        while not await self._passes(day.total_seconds() / 48):
+            await prune(database, 2 * day, 2 * day, seconds=1.0)
+            await count_on(database)
+        await database.close()
+
+    async def _look(self) -> None:
+        connection = await asyncpg.connect(self.at.env["DATABASE_URL"])
+        while not await self._passes(self.seconds / _SAMPLES):
+            row: dict[str, Any] = {MEMORY: max(_megabytes(each.pid) for each in self.at.replicas)}
+            row |= dict(await connection.fetchrow(_SIZES) or {})
+            for what, value in row.items():
+                self.seen.setdefault(what, []).append(float(value))
+        await connection.close()
+
+    async def _passes(self, seconds: float) -> bool:
+        """Whether the week ends before so many seconds have passed."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._ended.wait()
+        except TimeoutError:
+            return False
+
+    async def _nothing_open(self) -> bool:
+        return not await self.at.count("select count(*) from flow where state = 'open'")
+
+
+def _events(numbers: range) -> dict[str, list[dict[str, Any]]]:
+    """Of ten events six are purchases, one comes again, two are failures and one is a lock, of older orders."""
+    events: dict[str, list[dict[str, Any]]] = {}
+    for number in numbers:
+        order = number - number % 10
+        older = str(100_000 + max(0, order - 50 * RATE))
+        kind = number % 10
+        if kind < 6:
+            events.setdefault(PURCHASED, []).append(purchase(number, trader=number % _TRADERS))
+        elif kind == 6:
+            events.setdefault(PURCHASED, []).append(purchase(order, trader=order % _TRADERS))
+        elif kind < 9:
+            body = {"eventId": f"f-{number}", "traderId": f"cust-{_trader_of(older)}", "orderId": older}
+            events.setdefault("trader.failed", []).append({**body, "reason": "a test"})
+        else:
+            body = {"eventId": f"k-{number}", "traderId": f"cust-{_trader_of(older)}", "orderId": older}
+            events.setdefault("account.locked", []).append({**body, "action": "lock", "reason": "a test"})
+    return events
+
+
+def _trader_of(order_id: str) -> int:
+    return (int(order_id) - 100_000) % _TRADERS
+
+
+def _megabytes(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+
+
+@asynccontextmanager
+async def _quick_autovacuum(url: str) -> AsyncIterator[None]:
+    connection = await asyncpg.connect(url)
+    try:
+        await _set(connection, ["alter system set autovacuum_naptime = '1s'"])
+        yield
+    finally:
+        await _set(connection, ["alter system reset autovacuum_naptime"])
+        await connection.close()
+
+
+async def _set(connection: Any, statements: Sequence[str]) -> None:
+    for statement in (*statements, "select pg_reload_conf()"):
+        await connection.execute(statement)
