@@ -19,8 +19,8 @@ from worker.ledger.database import Connection, Database
 from worker.ledger.remembered import remember
 
 BITE = 500
-"""Flows a transaction, each with some five rows of other tables: tens of milliseconds, so that what waits for a lock
-that it holds, or for the disk, does not notice."""
+"""Flows a transaction, each with some five rows of other tables: a tenth of a second where their pages have to be read,
+so that what waits for the disk, or for a lock at its end, hardly notices."""
 
 PRUNE_LOCK = 5_471_903_311_867_204_030
 """Advisory transaction lock of the replica that prunes: two would delete the same rows, one waiting for the other."""
