@@ -97,9 +97,9 @@ async def test_lines_that_are_right_are_imported_and_every_other_one_is_reported
             "accountName": "EVAL2",
             "tradingPermissionId": permissions[2],
         }
-        assert await firm.rows("select order_id from business_order where asked_at = '2025-03-01T00:00:00Z'") == [
-            {"order_id": "1"}
-        ]
+        assert await firm.rows(
+            "select order_id from business_order where asked_at = '2025-03-01 00:00 America/Chicago'"
+        ) == [{"order_id": "1"}]
         shown = await firm.command("flows", "show", "2")
         assert f"imported, or its flow has been pruned; it is succeeded: trader c, user {users[2]}" in shown.refusal
         traders = {row["trader_id"]: row["user_id"] for row in await firm.rows("select * from trader")}
