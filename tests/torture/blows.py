@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 from tests.support.waiting import eventually
 from tests.support.wrong_clocks import WrongClock
+from tests.torture.member import Member
 from tests.torture.moments import Aims, Moment
 from tests.torture.script import CLOCKS, LONG_FREEZE, Blow
-from tests.torture.system import Member, System
+from tests.torture.system import System
 
 WITHIN = 2.0
 """Seconds that a blow waits for its moment; then it falls at any time."""

@@ -11,7 +11,8 @@ from enum import Enum
 from pathlib import Path
 
 from tests.torture.links import Way
-from tests.torture.system import Member, System
+from tests.torture.member import Member
+from tests.torture.system import System
 
 
 class Moment(Enum):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tests.support.stage import FINAL
+from tests.torture.effect_keys import event_of
 from tests.torture.shop import Shop
 from tests.torture.system import System
 from tests.torture.turns import standing
@@ -37,7 +38,7 @@ class Breach:
 
 def judge(system: System, shop: Shop) -> Iterator[Breach]:
     """Every promise but privacy, which is `private`."""
-    yield from _once(system)
+    yield from _once(system, shop)
     yield from _outcomes(system, shop)
     yield from _signatures(system, shop)
     yield from _agrees(system, shop)
@@ -50,7 +51,7 @@ def judge(system: System, shop: Shop) -> Iterator[Breach]:
 
 def early(system: System, shop: Shop) -> Iterator[Breach]:
     """What can be seen before everything works again."""
-    yield from _once(system)
+    yield from _once(system, shop)
     yield from _calls(system)
     for event_id, heard in system.listener.by_event.items():
         if len({each["outcomeId"] for each in heard if each["status"] in FINAL}) > 1:
@@ -61,11 +62,10 @@ def early(system: System, shop: Shop) -> Iterator[Breach]:
     yield from _seen(shop, {f"the log of {member.name}": member.said for member in system.members})
 
 
-def _once(system: System) -> Iterator[Breach]:
+def _once(system: System, shop: Shop) -> Iterator[Breach]:
     for family, keys in system.control.effects()["twice"].items():
         for key, count in keys.items():
-            order = key.removeprefix("EVAL") if family == "accounts_by_name" else None
-            yield Breach("once in effect", f"{family}: {key} was made {count} times", order)
+            yield Breach("once in effect", f"{family}: {key} was made {count} times", event_of(shop, family, key))
 
 
 def _outcomes(system: System, shop: Shop) -> Iterator[Breach]:

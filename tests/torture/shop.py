@@ -163,6 +163,15 @@ class Shop:
         """The final outcome of an event, as far as it was heard."""
         return self.system.listener.final(sent.event_id)
 
+    def with_permission(self) -> str | None:
+        """The newest order that succeeded, and whose trader has not failed."""
+        for order, sent in reversed(self.orders.items()):
+            outcome = self.final(sent)
+            failed = self.traders[str(sent.body["traderId"])].failed
+            if outcome is not None and outcome["status"] == "succeeded" and order not in failed:
+                return order
+        return None
+
     def failing(self, order: str) -> Sent:
         """The event that fails an order."""
         trader = str(self.orders[order].body["traderId"])

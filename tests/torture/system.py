@@ -22,9 +22,9 @@ from tests.support.kafka import KafkaServer
 from tests.support.postgres import Standby, crash, in_memory, system_postgres, why_no_system_postgres
 from tests.support.processes import Process, free_port
 from tests.support.waiting import eventually
-from tests.support.wrong_clocks import WrongClock
 from tests.torture.links import Link
 from tests.torture.listener import Listener
+from tests.torture.member import Member
 from worker.embedded import EmbeddedPostgres
 from worker.kafka.admin import ensure_topics
 from worker.kafka.topics import ALL_TOPICS, TopicNames
@@ -62,41 +62,6 @@ SETTINGS = {
     "HTTP_PORT": "0",
     "KAFKA_TOPIC_PARTITIONS": str(PARTITIONS),
 }
-
-
-@dataclass
-class Member:
-    """A replica or a bridge: its links, and its processes one after another."""
-
-    number: int
-    kind: str
-    kafka: Link
-    database: Link
-    clock: WrongClock | None = None
-    process: Process | None = None
-    frozen: bool = False
-    stopping: bool = False
-    killed: bool = False
-    down_until: float = 0.0
-    """By the monotonic clock: it is not started before."""
-    logs: list[str] = field(default_factory=list)
-    """What processes said that have ended."""
-
-    @property
-    def name(self) -> str:
-        """As in the report."""
-        return f"{self.kind} {self.number}"
-
-    @property
-    def able(self) -> bool:
-        """Whether it runs, and nothing has been done to it."""
-        return _runs(self) and not (self.frozen or self.stopping or self.killed)
-
-    @property
-    def said(self) -> str:
-        """All that its processes have written up to now."""
-        now = self.process.stdout + self.process.stderr if self.process is not None else ""
-        return "\n".join([*self.logs, now])
 
 
 @dataclass
@@ -222,7 +187,7 @@ class System:
             member.down_until = 0.0
         await self.start_database()
         await self.start_broker()
-        await eventually(lambda: not any(member.stopping and _runs(member) for member in self.members), 40)
+        await eventually(lambda: not any(member.stopping and member.runs for member in self.members), 40)
         self.revive()
 
     async def ready(self, timeout: float = 90.0) -> None:
@@ -263,10 +228,6 @@ class System:
             return list(await connection.fetch(query, *arguments))
         finally:
             await connection.close()
-
-
-def _runs(member: Member) -> bool:
-    return member.process is not None and member.process.returncode is None
 
 
 @asynccontextmanager
