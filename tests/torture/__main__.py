@@ -44,26 +44,26 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # parts end in order, and the figures are kept
     with tempfile.TemporaryDirectory(prefix="tradovate-torture-") as folder:
         clocks = _clocks(Path(folder))
-        return _breaks(given, clocks) if given.breaks else _runs(given, clocks)
+        try:
+            return _breaks(given, clocks) if given.breaks else _runs(given, clocks)
+        except KeyboardInterrupt:
+            say(f"Interrupted. The figures up to now are in {given.report}.")
+            return 130
 
 
 def _runs(given: argparse.Namespace, clocks: Mapping[int, WrongClock]) -> int:
     """Run after run until there were enough of them, or a breach."""
     file = ReportFile(given.report)
     seed = given.seed
-    try:
-        while True:
-            file.end_run(_run(given, seed, given.broken or "", clocks, file))
-            total = file.ended
-            seed += 1
-            if given.kills or given.runs > 1:
-                say(f"so far: {total.blows} kills and freezes, {len(total.seeds)} runs, {len(total.breaches)} breaches")
-            enough = total.blows >= given.kills if given.kills else len(total.seeds) >= given.runs
-            if enough or (total.breaches and not given.keep_going):
-                break
-    except KeyboardInterrupt:
-        say(f"Interrupted. The figures up to now are in {given.report}.")
-        return 130
+    while True:
+        file.end_run(_run(given, seed, given.broken or "", clocks, file))
+        total = file.ended
+        seed += 1
+        if given.kills or given.runs > 1:
+            say(f"so far: {total.blows} kills and freezes, {len(total.seeds)} runs, {len(total.breaches)} breaches")
+        enough = total.blows >= given.kills if given.kills else len(total.seeds) >= given.runs
+        if enough or (total.breaches and not given.keep_going):
+            break
     say("\n".join(total.lines()))
     return 1 if total.breaches else 0
 

@@ -194,12 +194,15 @@ def _forget_turns() -> None:
 _TWICE = {"account_names_unique": False, "emails_unique": False, "same_permission_again": "second"}
 """A partner that takes a second one without a word."""
 
+_UNKNOWN = {"partner status": 80, "partner cut": 80, "partner late": 60}
+"""Results that are unknown."""
+
 NOT_BROKEN = "nothing"
 """The program as it is, in a run for a broken one: it must not be found."""
 
 BREAKS: Mapping[str, Break] = {
-    "skip-look-up": Break(_skip_look_up, _TWICE),
-    "retry-blindly": Break(_retry_blindly, _TWICE),
+    "skip-look-up": Break(_skip_look_up, _TWICE, _UNKNOWN),
+    "retry-blindly": Break(_retry_blindly, _TWICE, _UNKNOWN),
     "drop-lease-check": Break(_drop_lease_check, {**_TWICE, "partner_ms": 1_000.0}),
     "commit-before-ledger": Break(_commit_before_ledger, {}, {"database crash": 100}),
     "forget-lock-out": Break(_forget_lock_out, {}, {"lock-out": 10}),

@@ -42,7 +42,7 @@ and a poll that met a fault is made again."""
 CALM_WHEN_BROKEN = 30.0
 """The same for a program that is broken on purpose: its shop asks for no subaccounts."""
 
-LOOK_EVERY = 3.0
+LOOK_EVERY = 1.5
 """Seconds between two looks of the oracle at a program that is broken on purpose: the first breach ends the run."""
 
 SHORT_WAITS = 45.0
