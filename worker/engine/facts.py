@@ -131,11 +131,16 @@ class Facts:
     @property
     def only_of_trader(self) -> bool:
         """Whether all that is known follows from the trader: an order need not keep it."""
-        return changed(self, user_id=None) == self.at_start()
+        return self.differs_in(self.at_start()) <= {"user_id"}
 
     def new_round(self) -> Self:
         """The facts to plan with: of a flow that had ended, what is in effect is kept, the rest is forgotten."""
         return self.kept() if self.ended else self
+
+    def differs_in(self, other: Facts) -> set[str]:
+        """The fields whose values differ. Quicker than `==`, which makes tuples of all values of both."""
+        known = other.__dict__
+        return {name for name, value in self.__dict__.items() if value is not known[name] and value != known[name]}
 
     @classmethod
     def at_start(cls) -> Self:

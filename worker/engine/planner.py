@@ -177,7 +177,7 @@ class Planner:
         self.shared.put_order(learned, write=row.trader_id is None or not facts.only_of_trader)
 
     def _apply(self, flow: FlowRow, planned: Planned, replaces: int | None) -> None:
-        if planned.facts is not flow.facts and planned.facts != flow.facts:
+        if planned.facts is not flow.facts and planned.facts.differs_in(flow.facts):
             self.learn(flow, planned.facts)
         self._changed[flow.id] = flow
         self._wakes.update(planned.wakes)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from worker.engine.facts import NOTHING_SEEN, STORED, OrderFacts, Seen, changed
+from worker.engine.facts import NOTHING_SEEN, STORED, OrderFacts, Seen
 
 
 class UserFrom(StrEnum):
@@ -87,7 +87,7 @@ class PurchasedFacts(OrderFacts):
     @property
     def only_of_trader(self) -> bool:
         """Whether no more is known than the user."""
-        return changed(self, user_id=None, user_from=None) == self.at_start()
+        return self.differs_in(self.at_start()) <= {"user_id", "user_from"}
 
     def kept(self) -> PurchasedFacts:
         """Nothing is known in a new round but what was left behind, which has to be verified."""
