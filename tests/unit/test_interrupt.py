@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from worker._interrupt import terminated_as_interrupted
+from worker.cli._output import continued
 from worker.cli.main import main
 
 
@@ -30,6 +31,13 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(ctrl_c_heard: None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with terminated_as_interrupted():
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_what_may_be_continued_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """After Ctrl-C an operator learns that nothing is lost."""
+    with pytest.raises(KeyboardInterrupt), continued():
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "Interrupted: the same command continues.\n"
 
 
 def test_a_closed_stream_takes_and_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import select
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import orjson
@@ -85,6 +86,16 @@ def unread() -> bool:
 def warn(sentence: str) -> None:
     """A note beside the output, on standard error, in one line."""
     print(" ".join(sentence.split()), file=sys.stderr)
+
+
+@contextmanager
+def continued() -> Iterator[None]:
+    """For work that may be interrupted at any moment: what the same command does then is said on standard error."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        warn("Interrupted: the same command continues.")
+        raise
 
 
 def print_json(value: Any) -> None:

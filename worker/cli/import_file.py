@@ -22,7 +22,7 @@ from worker import _forms as forms
 from worker.cli._app import example, group
 from worker.cli._errors import FileMissing, FileUnusable, FileUse, OptionFault, OptionRefused
 from worker.cli._note import By, name_from
-from worker.cli._output import warn
+from worker.cli._output import continued, warn
 from worker.cli._partner import ReadingSettings, partner_reader, report_waits
 from worker.cli._progress import progress
 from worker.cli._rebuild import RebuildSettings, rebuild
@@ -84,7 +84,9 @@ def import_(
     if from_outcomes:
         if file is not None or report is not None:
             raise OptionRefused("--from-outcomes", OptionFault.NO_FILES)
-        return asyncio.run(rebuild(load(RebuildSettings), by=name_from(by), dry_run=dry_run))
+        rebuilding = load(RebuildSettings)
+        with continued():
+            return asyncio.run(rebuild(rebuilding, by=name_from(by), dry_run=dry_run))
     if file is None:
         raise FileMissing("traders")
     settings = load(ImportSettings)
@@ -94,7 +96,8 @@ def import_(
             raise OptionRefused("--report", OptionFault.SAME_FILE)
         write = None if report is None else _report(report, stack)
         source = ImportSource("standard input" if file == _STDIN else file.name, stream, total)
-        return asyncio.run(import_lines(settings, source, name_from(by), write, dry_run=dry_run))
+        with continued():
+            return asyncio.run(import_lines(settings, source, name_from(by), write, dry_run=dry_run))
 
 
 def _opened(file: Path, stack: ExitStack) -> tuple[BinaryIO, int | None]:

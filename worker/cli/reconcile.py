@@ -13,7 +13,7 @@ import typer
 
 from worker.cli._app import example, group
 from worker.cli._errors import FileUnusable, FileUse
-from worker.cli._output import printable, warn
+from worker.cli._output import continued, printable, warn
 from worker.cli._partner import ReadingSettings, partner_reader, report_waits
 from worker.cli._progress import progress
 from worker.ledger import reconcile_view
@@ -74,11 +74,8 @@ def reconcile(
     """
     settings = load(ReconcileSettings)
     _prepare(csv, events)
-    try:
+    with continued():
         return asyncio.run(_reconcile(settings, days, csv, events, listed=listed, as_json_=as_json_))
-    except KeyboardInterrupt:
-        warn("Interrupted: the same command continues.")
-        raise
 
 
 def _prepare(csv: Path | None, events: Path | None) -> None:
@@ -161,7 +158,8 @@ async def _print_json(differences: AsyncIterator[Difference]) -> None:
 def _summary(run: RunSeen) -> str:
     by_kind = ", ".join(f"{kind} {count}" for kind, count in sorted(run.counts.items()))
     differences = sum(run.counts.values())
-    text = f"{run.traders} traders compared with {run.calls} calls: {differences} difference{'s' * (differences != 1)}"
+    compared = f"{run.traders} trader{'s' * (run.traders != 1)} compared with {run.calls} call{'s' * (run.calls != 1)}"
+    text = f"{compared}: {differences} difference{'s' * (differences != 1)}"
     unread = f" {run.unread} of them could not be read at Tradovate: nothing is known of these." if run.unread else ""
     return f"{text}{f' ({by_kind})' if by_kind else ''}.{unread}"
 
