@@ -48,6 +48,7 @@ def draft(accepted: Accepted, rules: Rules, content: bytes) -> FlowRow:
     kind = FLOWS[accepted.topic]
     event = kind.freeze(accepted.event, rules)
     names = kind.names(event)
+    kept = event.keep()
     return FlowRow(
         _NO_ID,
         accepted.topic,
@@ -65,7 +66,8 @@ def draft(accepted: Accepted, rules: Rules, content: bytes) -> FlowRow:
         _NO_TIME,
         kind.facts.at_start(),
         content=content,
-        kept=event.keep(),
+        kept=kept,
+        size=len(kept),
         named=_identified(names, accepted.event_id),
     )
 

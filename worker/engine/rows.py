@@ -132,6 +132,7 @@ class FlowRow:
     error_text: str | None = None
     content: bytes | None = None  # keyed hash of what the event says, of a flow that is new
     kept: bytes | None = field(default=None, repr=False)  # the event as JSON, of a flow that is new
+    size: int = 0  # bytes of the event, roughly
     named: Names | None = None  # whom and what the event names, once that has been asked
     owner_key: str | None = None  # key of the trader whose account the event names, if it names no trader
 

@@ -157,5 +157,7 @@ def _seen(subscriber: Subscriber, topics: Mapping[str, TopicNow] | str) -> Readi
         return ReadingLook(topics, assigned=False)
     # Of each partition the consumer notes when a fetch of it last succeeded, also one that found nothing.
     fetched = {tp: subscription.assignment.state_value(tp).timestamp for tp in subscription.assignment.tps}
-    waiting = {tp for tp in fetched if tp in consumer._fetcher._records}  # noqa: SLF001
+    # While much of others waits, nothing is fetched of the rest: that they are not read is no fault of theirs.
+    full = consumer.ahead is not None and consumer.ahead.full
+    waiting = {tp for tp in fetched if full or tp in consumer._fetcher._records}  # noqa: SLF001
     return ReadingLook(topics, subscriber.assigned, fetched, waiting, poll.refused, poll.why)

@@ -24,6 +24,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, TopicAuthorizationFailedError
 from aiokafka.structs import OffsetAndMetadata
 
+from worker.intake.room import Room
 from worker.kafka.metadata import TopicNow
 
 log = structlog.get_logger()
@@ -47,17 +48,21 @@ _COMMITTED_SECONDS = 5.0
 
 
 class Poll:
-    """The polls of one consumer. `topics`: what the broker says of topics now, by their names there."""
+    """The polls of one consumer. `topics`: what the broker says of topics now, by their names there. `max_records`: of
+    one poll; fewer if they are large.
+    """
 
     def __init__(
         self,
         consumer: Any,
         topics: Callable[[Sequence[str]], Awaitable[Mapping[str, TopicNow]]],
         stopping: asyncio.Event,
+        max_records: int,
     ) -> None:
         self.consumer = consumer
         self._topics = topics
         self._stopping = stopping
+        self._room = Room(max_records)
         self._checked: Any = None  # the assignment whose partitions have been checked
         self._recheck = False
         self._given_up = False
@@ -72,7 +77,7 @@ class Poll:
         self.why: str | None = None  # what keeps the polls from handing on records
         self._refused: dict[TopicPartition, tuple[str, float]] = {}  # the same, of one partition, and when
 
-    async def __call__(self, timeout_ms: int, max_records: int) -> Records:
+    async def __call__(self, timeout_ms: int) -> Records:
         """The next records. Raises `ConsumerStoppedError` when nothing more may be handed on."""
         if self._given_up or self._stopping.is_set():
             raise ConsumerStoppedError
@@ -86,7 +91,7 @@ class Poll:
             await self._rest(_RETRY)
             return found
         try:
-            found = await self._poll(timeout_ms, max_records)
+            found = await self._poll(timeout_ms)
         except ConsumerStoppedError:
             raise
         except Exception as error:  # noqa: BLE001 - as above
@@ -153,12 +158,12 @@ class Poll:
             with suppress(IllegalStateError):
                 self.consumer.resume(tp)
 
-    async def _poll(self, timeout_ms: int, max_records: int) -> Records:
+    async def _poll(self, timeout_ms: int) -> Records:
         if time.monotonic() < self._apart_until:
-            found = await self._one_by_one(max_records)
+            found = await self._one_by_one()
         else:
-            found = await self.consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
-            found = await self._gather(found, max_records)
+            found = await self.consumer.getmany(timeout_ms=timeout_ms, max_records=self._room.begin())
+            found = await self._gather(found)
         if self._current() is not self._checked or self._recheck:
             # A rebalance during the poll, or a topic that was created again: these records have not been checked.
             for tp, records in found.items():
@@ -166,16 +171,19 @@ class Poll:
             return {}
         return found
 
-    async def _gather(self, found: Records, max_records: int) -> Records:
+    async def _gather(self, found: Records) -> Records:
         """With what is known to follow at once: the first fetch of a burst brings a few records, and what is accepted
         together shares calls.
         """
         gathered, until = {tp: [*records] for tp, records in found.items()}, time.monotonic() + GATHER_SECONDS
-        while gathered and (room := max_records - sum(map(len, gathered.values()))) > 0:
+        self._room.add(found)
+        while gathered and (room := self._room.left):
             left = until - time.monotonic()
             if left <= 0 or not self.more_waits():
                 break
-            for tp, records in (await self.consumer.getmany(timeout_ms=int(left * 1000) + 1, max_records=room)).items():
+            more: Records = await self.consumer.getmany(timeout_ms=int(left * 1000) + 1, max_records=room)
+            self._room.add(more)
+            for tp, records in more.items():
                 gathered.setdefault(tp, []).extend(records)
         return gathered
 
@@ -186,24 +194,24 @@ class Poll:
         assignment = self._current()
         return assignment is not None and any(_waits(assignment.state_value(tp)) for tp in assignment.tps)
 
-    async def _one_by_one(self, max_records: int) -> Records:
+    async def _one_by_one(self) -> Records:
         """Records of one partition, each in its turn: a joint poll that raises costs all of them what it had taken. Of
         one that raises itself single records, so that those before the one at fault are read.
         """
         waiting = sorted(self._assigned() - self._resting.keys())
         self._turn += 1
         turn = self._turn % (len(waiting) or 1)
-        suspects = self.refused
+        suspects, most = self.refused, self._room.begin()
         for tp in (*waiting[turn:], *waiting[:turn]):
             try:
-                most = 1 if tp in suspects else max_records
-                found: Records = await self.consumer.getmany(tp, timeout_ms=0, max_records=most)
+                found: Records = await self.consumer.getmany(tp, timeout_ms=0, max_records=1 if tp in suspects else most)
             except ConsumerStoppedError:
                 raise
             except Exception as error:  # noqa: BLE001 - as above
                 self._set_back(error, tp, rest=tp in suspects)
                 continue
             if found:
+                self._room.add(found)
                 return found
         await self._rest(_RETRY / 10)
         return {}

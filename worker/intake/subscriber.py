@@ -27,6 +27,7 @@ from worker.intake.accept import EventIntake
 from worker.intake.arrivals import Arrivals
 from worker.intake.parse import RawRecord
 from worker.intake.poll import POLL_MS, Poll
+from worker.kafka.fetched_ahead import FetchedAhead
 from worker.kafka.look import KafkaLook
 from worker.kafka.metadata import create_no_topics
 from worker.kafka.security import faststream_security
@@ -37,7 +38,8 @@ from worker.settings import KafkaSettings
 log = structlog.get_logger()
 
 MOST_RECORDS = 500
-"""Records in one transaction: a few milliseconds of PostgreSQL, a few hundred kilobytes of memory."""
+"""Records in one transaction: a few milliseconds of PostgreSQL, a few hundred kilobytes of memory. Of large records
+fewer, see `room.py`."""
 
 _library = logging.getLogger("worker.intake.faststream")
 _library.setLevel(logging.ERROR)
@@ -53,6 +55,12 @@ _CLOSE_SECONDS = 4.0
 
 class _Consumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types
     """Starts whatever topics are missing: the others are read, and health names those that are not."""
+
+    ahead: FetchedAhead | None = None
+
+    async def start(self) -> None:
+        await super().start()
+        self.ahead = FetchedAhead(self._fetcher)
 
     async def _wait_topics(self) -> None:
         return
@@ -104,7 +112,7 @@ class Subscriber:
             session_timeout_ms=int(settings.kafka_session_timeout_seconds * 1_000),
             heartbeat_interval_ms=int(settings.kafka_session_timeout_seconds * 300),
             rebalance_timeout_ms=30_000,  # above the time a batch takes; the default is the session time-out
-            fetch_max_bytes=8 * 1024 * 1024,  # with a backlog, what is fetched ahead is most of a replica's memory
+            fetch_max_bytes=4 * 1024 * 1024,  # a response is in memory twice while it is read
             max_partition_fetch_bytes=1024 * 1024,
             parser=self._parse,
             decoder=self._decode,
@@ -186,8 +194,8 @@ class Subscriber:
     async def _next_batch(self, consumer: Any) -> tuple[ConsumerRecord, ...]:
         poll = self.poll
         if poll is None or poll.consumer is not consumer:
-            poll = self.poll = Poll(consumer, self._look.topics, self._stopping)
-        found = await poll(POLL_MS, MOST_RECORDS)
+            poll = self.poll = Poll(consumer, self._look.topics, self._stopping, MOST_RECORDS)
+        found = await poll(POLL_MS)
         return tuple(chain.from_iterable(found.values()))
 
     async def _parse(self, records: Any) -> KafkaMessage:
@@ -200,6 +208,8 @@ class Subscriber:
 
     async def _handle(self, message: KafkaMessage) -> None:
         records: Sequence[ConsumerRecord] = message.raw_message
+        # The library ties a message into a circle, which the collector of garbage may find a hundred batches later.
+        message.raw_message = message.body = ()
         poll = self.poll
         assert poll is not None
         self._arrivals.begin(len(records))

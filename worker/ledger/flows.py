@@ -29,7 +29,7 @@ log = structlog.get_logger()
 FLOW_COLUMNS = (
     'f.id as flow_id, f.topic, f.event_id, f.record_key, f.partition, f."offset", f.trace, f.trader_id, f.user_id,'
     " f.order_id, f.account_id, f.created_at, f.asked_at, f.facts, f.state as flow_state, f.round,"
-    " f.attempts as flow_attempts, f.error_code, f.error_text"
+    " f.attempts as flow_attempts, f.error_code, f.error_text, octet_length(f.body) as size"
 )
 """The columns that `flow_of` reads; `body` beside them is for a reader that does not have the event."""
 
@@ -67,6 +67,7 @@ def flow_of(row: Any, event: Event, named: Names | None = None) -> FlowRow | Non
         row["flow_attempts"],
         row["error_code"],
         row["error_text"],
+        size=row["size"] or 0,
         named=named,
     )
 

@@ -16,6 +16,9 @@ from worker.engine.rows import FlowRow
 MOST_KEPT = 3000
 """Events: 15 MB of purchases."""
 
+LARGEST = 16 * 1024
+"""Bytes, encrypted. A larger event (it has documents) is decrypted again: two thousand of them would take two gigabytes."""
+
 KEPT_FOR = 30.0
 """Seconds after which an event gives way to another: its flow waits, or is worked on by another replica."""
 
@@ -41,7 +44,7 @@ class KeptEvents:
         """Keeps the events of flows that are open, as far as there is room."""
         now = time.monotonic()
         for flow in flows:
-            if flow.state != "open":
+            if flow.state != "open" or flow.size > LARGEST:
                 continue
             if len(self._kept) >= MOST_KEPT:
                 oldest, (since, _) = next(iter(self._kept.items()))

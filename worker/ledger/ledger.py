@@ -46,6 +46,9 @@ PLAN_LEASE = 10.0
 """Seconds in which a wait is planned again. Below the 15 s within which a dead replica's work goes on elsewhere; the
 transaction that writes the plan checks the lease."""
 
+PLANNED_BYTES = 8 * 1024 * 1024
+"""Of events, encrypted, whose flows are planned together: two hundred events with documents would take a gigabyte."""
+
 SURVEYED = 500
 """Steps of a lane that a survey reads: five full calls, more than a replica begins at once."""
 
@@ -260,7 +263,7 @@ class Ledger:
         lease = uuid.uuid4()
 
         async def claim(connection: Connection) -> Sequence[Any]:
-            return await steps.claim_waits(connection, lease, limit, PLAN_LEASE)
+            return await steps.claim_waits(connection, lease, limit, PLANNED_BYTES, PLAN_LEASE)
 
         with self.giving_up([lease]):
             rows = await self.database.atomically(claim)

@@ -98,9 +98,13 @@ async def still_under(connection: Connection, lease: uuid.UUID, ids: Sequence[in
     return {row["id"] for row in rows if row["lease"] == lease}
 
 
-async def claim_waits(connection: Connection, lease: uuid.UUID, limit: int, lease_seconds: float) -> Sequence[Any]:
-    """Leases up to `limit` waiting steps whose time has come, the oldest first."""
-    rows: Sequence[Any] = await connection.fetch(_CLAIM_WAITS, PLAN, limit, lease, lease_seconds)
+async def claim_waits(
+    connection: Connection, lease: uuid.UUID, limit: int, most_bytes: int, lease_seconds: float
+) -> Sequence[Any]:
+    """Leases up to `limit` waiting steps whose time has come, the oldest first; fewer if their events have more than
+    `most_bytes` together.
+    """
+    rows: Sequence[Any] = await connection.fetch(_CLAIM_WAITS, PLAN, limit, lease, lease_seconds, most_bytes)
     return rows
 
 
@@ -223,9 +227,13 @@ select flow_id, $3, 0, $4, trader_key, clock_timestamp() from away
 
 _CLAIM_WAITS = """
 with ready as (
-    select id from step
+    select id, flow_id, due from step
     where operation = $1 and state = 'waiting' and lease is null and due <= statement_timestamp()
-    order by due, id limit $2 for update skip locked)
+    order by due, id limit $2 for update skip locked),
+sized as (
+    select ready.id, sum(event.size) over (order by ready.due, ready.id) - event.size as before
+    from ready, lateral (
+        select coalesce(octet_length(body), 0) as size from flow where flow.id = ready.flow_id offset 0) as event)
 update step set lease = $3, lease_until = clock_timestamp() + make_interval(secs => $4)
-from ready where step.id = ready.id returning step.*
+from sized where step.id = sized.id and sized.before < $5 returning step.*
 """
