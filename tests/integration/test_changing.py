@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -10,9 +11,9 @@ from structlog.testing import capture_logs
 
 from tests.support.events import purchase
 from tests.support.waiting import eventually
-from tests.support.work import USERS, Work, failures, purchases
+from tests.support.work import USERS, Work, failures, purchases, resets
 from worker.engine.rows import Finish
-from worker.ledger import traders
+from worker.ledger import steps, traders
 from worker.ledger.database import Database
 from worker.ledger.errors import DatabaseUnavailable
 from worker.replies import Answer
@@ -106,3 +107,16 @@ async def test_an_order_with_facts_that_cannot_be_read_stops_what_concerns_it(wo
     with pytest.raises(DatabaseUnavailable, match=r"order 100001 \(purchased\).*userid"):
         await work.accept("trader.failed", failures(1, 1))
     await work.accept("trader.purchased", purchases(2, 1))
+
+
+async def test_large_events_are_planned_again_a_few_at_a_time(work: Work) -> None:
+    """Of flows whose wait has passed, those are taken together whose events fit into memory; one is always taken."""
+    await work.accept("account.reset", resets(0, 6))
+    async with work.database.connection() as connection:
+        await connection.execute("update step set due = now() - interval '1 minute'")
+        await connection.execute("update flow set body = repeat('x', 1000)::bytea")
+        taken = [
+            len(await steps.claim_waits(connection, uuid.uuid4(), limit, most_bytes, 10.0))
+            for limit, most_bytes in ((200, 2500), (200, 1), (1, 10_000), (200, 10_000))
+        ]
+    assert taken == [3, 1, 1, 1]

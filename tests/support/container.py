@@ -73,7 +73,7 @@ class Container:
 
     @property
     def peak(self) -> int:
-        """The most bytes that were charged to it; what the kernel keeps of files, and gives back when needed, counts."""
+        """The most bytes that were charged to it; what the kernel keeps of files, and would give back, counts."""
         return int(self._read("memory.peak", "memory.max_usage_in_bytes"))
 
     @property

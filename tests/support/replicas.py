@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.container import Container
 from tests.support.processes import Process
 from tests.support.waiting import eventually
 
@@ -20,11 +21,16 @@ class ReplicaProcess(Process):
     """One worker replica.
 
     `crash`: `point:n`, where it kills itself when it comes by that point for the n-th time, or `point:n:SIGSTOP`,
-    where it freezes.
+    where it freezes. `within`: limits of memory and processor time; it runs the command `run` then.
     """
 
-    def __init__(self, env: Mapping[str, str], crash: str = "", *, cold: bool = False) -> None:
-        super().__init__([sys.executable, "-m", "tests.crash.runner", *([crash] if crash else [])], env, cold=cold)
+    def __init__(
+        self, env: Mapping[str, str], crash: str = "", *, cold: bool = False, within: Container | None = None
+    ) -> None:
+        if within is None:
+            super().__init__([sys.executable, "-m", "tests.crash.runner", *([crash] if crash else [])], env, cold=cold)
+        else:
+            super().__init__(within.enter([sys.executable, "-m", "worker", "run"]), env, cold=True)
         self._address: str | None = None
 
     @property

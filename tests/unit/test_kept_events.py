@@ -60,3 +60,11 @@ def test_what_is_in_hand_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     now[0] += kept_events.KEPT_FOR + 1
     hand.keep(flows[5:])
     assert list(hand.take(ids)) == [ids[1], ids[2], ids[5]]
+
+
+def test_a_large_event_is_not_in_hand() -> None:
+    """Events with documents are read again when they are called for: some hundred would fill the memory."""
+    hand, one = KeptEvents(), flow()
+    one.size = kept_events.LARGEST + 1
+    hand.keep([one])
+    assert hand.take([one.id]) == {}

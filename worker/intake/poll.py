@@ -201,10 +201,11 @@ class Poll:
         waiting = sorted(self._assigned() - self._resting.keys())
         self._turn += 1
         turn = self._turn % (len(waiting) or 1)
-        suspects, most = self.refused, self._room.begin()
+        suspects, room = self.refused, self._room.begin()
         for tp in (*waiting[turn:], *waiting[:turn]):
             try:
-                found: Records = await self.consumer.getmany(tp, timeout_ms=0, max_records=1 if tp in suspects else most)
+                most = 1 if tp in suspects else room
+                found: Records = await self.consumer.getmany(tp, timeout_ms=0, max_records=most)
             except ConsumerStoppedError:
                 raise
             except Exception as error:  # noqa: BLE001 - as above

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from aiokafka import ConsumerRecord
 
@@ -34,7 +35,7 @@ class Room:
         self._largest = max(self._largest // 2, _LEAST)
         return max(1, self.left)
 
-    def add(self, found: Mapping[object, Sequence[ConsumerRecord]]) -> None:
+    def add(self, found: Mapping[Any, Sequence[ConsumerRecord]]) -> None:
         """These have come."""
         sizes = [_size(record) for records in found.values() for record in records]
         self._count += len(sizes)

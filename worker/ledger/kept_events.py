@@ -17,7 +17,7 @@ MOST_KEPT = 3000
 """Events: 15 MB of purchases."""
 
 LARGEST = 16 * 1024
-"""Bytes, encrypted. A larger event (it has documents) is decrypted again: two thousand of them would take two gigabytes."""
+"""Bytes, encrypted. A larger event has documents, and is decrypted again: two thousand would take two gigabytes."""
 
 KEPT_FOR = 30.0
 """Seconds after which an event gives way to another: its flow waits, or is worked on by another replica."""

@@ -1,0 +1,62 @@
+"""How many records, and how much of them, a consumer holds at once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka import ConsumerRecord
+
+from worker.intake.room import MOST_BYTES, Room
+from worker.kafka.fetched_ahead import FetchedAhead
+
+MIB = 1024 * 1024
+
+
+def records(count: int, size: int) -> dict[str, list[ConsumerRecord[Any, bytes]]]:
+    record = ConsumerRecord("topic", 0, 0, 0, 0, None, b"x" * size, None, 0, size, ())
+    return {"partition": [record] * count}
+
+
+def test_small_records_are_taken_by_the_hundred() -> None:
+    """After the first polls, as many are asked for at once as go into one transaction."""
+    room = Room(500)
+    for _ in range(4):
+        room.begin()
+        room.add(records(100, 700))
+    assert room.begin() == 500
+    room.add(records(120, 700))
+    assert room.left == 380
+
+
+def test_large_records_are_taken_a_few_at_a_time() -> None:
+    """What is known to be large is asked for one by one, up to four mebibytes together."""
+    room = Room(500)
+    room.begin()
+    room.add(records(3, MIB))
+    assert room.left == 1
+    room.add(records(1, MIB))
+    assert room.left == 0
+    assert room.begin() <= 2 * MOST_BYTES // MIB
+
+
+def test_one_record_is_taken_however_large_it_is() -> None:
+    """A record that is larger than all that is taken together is not left where it is."""
+    room = Room(500)
+    room.begin()
+    room.add(records(1, 16 * MIB))
+    assert room.left == 0
+    assert room.begin() == 1
+
+
+def test_nothing_is_fetched_while_much_waits() -> None:
+    """With more than eight mebibytes in hand no fetch begins, whatever partitions are left; then it does again."""
+    fetcher = SimpleNamespace(_records={}, _get_actions_per_node=lambda _assignment: (["request"], {}, 1, False, []))
+    ahead = FetchedAhead(fetcher)
+    error = SimpleNamespace()  # what a fetch that was refused leaves
+    waiting = SimpleNamespace(_partition_records=SimpleNamespace(_records=SimpleNamespace(size_in_bytes=lambda: MIB)))
+    fetcher._records = {"error": error, **dict.fromkeys(range(7), waiting)}
+    assert fetcher._get_actions_per_node(None)[0] == ["request"]
+    fetcher._records[7] = waiting
+    assert ahead.full
+    assert fetcher._get_actions_per_node(None) == ([], {}, 1, False, [])
