@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_spine_kafka import committed
 from tests.support import oracle
 from tests.support.events import purchase
 from tests.support.spine import Stages
@@ -44,7 +43,7 @@ async def test_what_was_given_up_is_read_again(
     on.events.append(purchase(0))
     await on.all_ended()
     await oracle.nothing_stuck(on)  # that it was published is noted: nobody publishes it again
-    await eventually(lambda: committed(on))
+    await eventually(on.committed)
     await asyncio.to_thread(own_postgres.down)
     await on.wire.send(purchase(1), partition=0)
     await waits_for_the_ledger(here)
@@ -60,7 +59,7 @@ async def test_what_was_given_up_is_read_again(
     await asyncio.wait_for(here.task, WITHIN)
     if second == "bad":
         await asyncio.to_thread(own_postgres.up)
-    assert await committed(on) == 1
+    assert await on.committed() == 1
     await on.replica()
     await on.all_ended()
     assert len([letter for letter in on.wire.dead_letters if letter.topic == f"{PURCHASED}.dlq"]) == (second != "good")
@@ -69,7 +68,7 @@ async def test_what_was_given_up_is_read_again(
 
 
 async def _committed_all(on: Stage, count: int) -> bool:
-    return await committed(on) == count
+    return await on.committed() == count
 
 
 @pytest.mark.crash

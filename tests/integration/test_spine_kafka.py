@@ -7,7 +7,7 @@ import json
 import random
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from tests.support import oracle
 from tests.support.events import purchase
@@ -21,19 +21,6 @@ from worker.kafka.topics import outcome_topic
 from worker.sandbox import SandboxConfig
 
 ACCOUNTS = "/user/createevaluationaccounts"
-
-
-async def committed(on: Stage) -> int:
-    """Records of purchases that the group has done with, by its own word."""
-    group = on.env["KAFKA_GROUP_ID"]
-    consumer = AIOKafkaConsumer(bootstrap_servers=on.servers, group_id=group, enable_auto_commit=False)
-    parts = [TopicPartition(on.env["KAFKA_TOPIC_PREFIX"] + PURCHASED, part) for part in range(3)]
-    consumer.assign(parts)
-    await consumer.start()
-    try:
-        return sum([await consumer.committed(part) or 0 for part in parts])
-    finally:
-        await consumer.stop()
 
 
 async def test_a_rebalance_while_a_call_is_in_flight(real_stage: Stages) -> None:
@@ -189,7 +176,7 @@ async def test_offsets_follow_the_ledger(fragile_stage: Stages, own_postgres: Em
     here = await on.replica()
     await on.buy(purchase(0))
     await on.all_ended()
-    before = await eventually(lambda: committed(on))
+    before = await eventually(on.committed)
     await asyncio.to_thread(own_postgres.down)
     await on.buy(*(purchase(number) for number in range(1, 6)))
 
@@ -199,7 +186,7 @@ async def test_offsets_follow_the_ledger(fragile_stage: Stages, own_postgres: Em
     await eventually(reported, 3)
     assert here.replica.health.live() is None
     await eventually(lambda: here.replica.intake.failing)
-    assert await committed(on) == before == 1
+    assert await on.committed() == before == 1
     await asyncio.to_thread(own_postgres.up)
     outcomes = await on.all_ended()
     assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
@@ -209,7 +196,7 @@ async def test_offsets_follow_the_ledger(fragile_stage: Stages, own_postgres: Em
 
 
 async def _all_committed(on: Stage, count: int) -> bool:
-    return await committed(on) == count
+    return await on.committed() == count
 
 
 async def test_the_ledger_goes_while_calls_are_in_flight(fragile_stage: Stages, own_postgres: EmbeddedPostgres) -> None:

@@ -37,9 +37,9 @@ class KafkaServer:
     Clients at `bootstrap_servers` may do everything, those at `signed_in` what ACLs allow the user `worker`.
     """
 
-    def __init__(self, **extra: str) -> None:
-        """`extra`: settings of the broker, with underscores for dots."""
-        self._home = tempfile.TemporaryDirectory(prefix="tradovate-kafka-", dir=in_memory())
+    def __init__(self, place: Path | None = None, **extra: str) -> None:
+        """`place`: where its directory is made. `extra`: settings of the broker, with underscores for dots."""
+        self._home = tempfile.TemporaryDirectory(prefix="tradovate-kafka-", dir=place or in_memory())
         lines = [f"{name.replace('_', '.')}={text}\n" for name, text in extra.items()]
         (Path(self._home.name) / "extra.properties").write_text("".join(lines))
         self._ports = free_port(), free_port(), free_port()
@@ -52,6 +52,11 @@ class KafkaServer:
         """The id of its process, whose child may be the broker."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process is not None and self._process.returncode is not None
 
     def start(self) -> Self:
         """Starts it, or starts it again with all that it held, at the same address. Returns when it answers."""
@@ -106,6 +111,12 @@ class KafkaServer:
         """Ends it and removes its data."""
         self.kill()
         self._home.cleanup()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _answers(self) -> bool:
         if self._process is None or self._process.returncode is not None:

@@ -201,8 +201,8 @@ def embedded_postgres() -> EmbeddedPostgres:
 class Copied(EmbeddedPostgres):
     """A server that begins with the data of another one, which is down: making them again takes most of a start."""
 
-    def __init__(self, original: EmbeddedPostgres) -> None:
-        super().__init__(place=in_memory())
+    def __init__(self, original: EmbeddedPostgres, *options: str) -> None:
+        super().__init__(place=in_memory(), options=options)
         self._original = original
 
     def _make_data(self) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Self
 
 import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -188,6 +189,19 @@ class Stage:
         await eventually(ended, timeout)
         by_event = {outcome["eventId"]: outcome for outcome in self.wire.outcomes if outcome["status"] in FINAL}
         return [by_event[event["eventId"]] for event in self.events]
+
+    async def committed(self) -> int:
+        """Records of purchases that the group has done with, by its own word."""
+        group = self.env["KAFKA_GROUP_ID"]
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.servers, group_id=group, enable_auto_commit=False)
+        name = self.env["KAFKA_TOPIC_PREFIX"] + PURCHASED
+        parts = [TopicPartition(name, part) for part in range(self.settings().kafka_topic_partitions)]
+        consumer.assign(parts)
+        await consumer.start()
+        try:
+            return sum([await consumer.committed(part) or 0 for part in parts])
+        finally:
+            await consumer.stop()
 
     # -- the partner and the ledger --------------------------------------------------------------------------
 

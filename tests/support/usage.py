@@ -14,6 +14,7 @@ import asyncpg
 import httpx
 
 from tests.support.replicas import ReplicaProcess
+from tests.support.waiting import let_time_pass
 from worker.dispatch.choose import IN_FLIGHT
 from worker.operate.console import routes
 from worker.wiring.replica import CONNECTIONS
@@ -76,7 +77,7 @@ class Usage:
                     except httpx.HTTPError:
                         self.failed += replica.returncode is None
                     self.slowest = max(self.slowest, time.monotonic() - began)
-                    await asyncio.sleep(_EVERY)
+                    await let_time_pass(_EVERY)
         finally:
             await connection.close()
 

@@ -25,6 +25,7 @@ _CAUSES = {
     "42P07": Cause.TAKEN,  # only an upgrade makes tables
     "42P05": Cause.POOLER,  # a prepared statement that another client has left there
     "42": Cause.SCHEMA,
+    "53100": Cause.DISK,
     "53300": Cause.CONNECTIONS,
     "53": Cause.RESOURCES,
     "55000": Cause.CLOSED,

@@ -1,0 +1,168 @@
+"""PostgreSQL's disk or the broker's is full: all waits, nothing is lost or doubled, and all goes on with space."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import asyncpg
+import pytest
+
+from tests.support.events import purchase
+from tests.support.kafka import Broker, KafkaServer
+from tests.support.lacking import lacks
+from tests.support.oracle import holds_all
+from tests.support.postgres import Copied
+from tests.support.small_disk import SmallDisk, why_no_small_disk
+from tests.support.spine import stages_on
+from tests.support.stage import Here, Stage
+from tests.support.waiting import eventually
+from worker.embedded import EmbeddedPostgres
+
+ACCOUNTS = "/user/createevaluationaccounts"
+
+MANY = range(10, 310)
+"""Purchases whose rows do not fit into the pages that tables have already."""
+
+
+@pytest.fixture
+def small_disks(request: pytest.FixtureRequest) -> None:
+    """They can be mounted here."""
+    if reason := why_no_small_disk():
+        lacks(request, f"The tests of full disks did not run: {reason}")
+
+
+@pytest.fixture
+def disk(small_disks: None) -> Iterator[SmallDisk]:
+    """The disk that a test fills."""
+    with SmallDisk(120) as made:
+        yield made
+
+
+class _OnDisk(Copied):
+    """A server whose data, or whose write-ahead log alone, is on a small disk."""
+
+    def __init__(self, original: EmbeddedPostgres, disk: SmallDisk, *, log_alone: bool) -> None:
+        super().__init__(original, "max_wal_size=32MB")
+        self._disk = disk
+        self._log_alone = log_alone
+
+    def _make_data(self) -> None:
+        super()._make_data()
+        moved = self._there() / ("data/pg_wal" if self._log_alone else "data")
+        there = self._disk.path / moved.name
+        subprocess.run(["cp", "-a", str(moved), str(there)], check=True)
+        subprocess.run(["rm", "-r", str(moved)], check=True)
+        moved.symlink_to(there)
+
+    @property
+    def log(self) -> str:
+        """All that the server said."""
+        return (self._there() / "log").read_text()
+
+
+@asynccontextmanager
+async def _stage(servers: str, ledgers: Callable[[], str], **settings: str) -> AsyncIterator[Stage]:
+    async for stages in stages_on(servers, ledgers, None, **settings):
+        yield await stages()
+
+
+async def _waits(here: Here, says: str) -> bool:
+    checks = await here.replica.health.ready()
+    assert any(says in (why or "") for why in checks.values()), checks
+    assert not here.task.done()
+    return True
+
+
+async def test_a_full_disk_of_the_ledger_is_waited_for(
+    kafka: Broker, original_postgres: EmbeddedPostgres, disk: SmallDisk
+) -> None:
+    """Events stay on their topics with their offsets uncommitted, and readiness and log name the disk. A call that was
+    under way is looked up, for its replica dies before it can be recorded. With space again all is done, once.
+    """
+    with _OnDisk(original_postgres, disk, log_alone=False) as server:
+        async with _stage(kafka.bootstrap_servers, lambda: server.create_database("ledger", "migrated")) as on:
+            replica = on.process()
+            await on.buy(purchase(0))
+            await on.all_ended()
+            on.fault("delay", ACCOUNTS, seconds=1.5, times=1)
+            await on.buy(purchase(1))
+            await eventually(lambda: on.count(ACCOUNTS) == 2)
+            disk.fill()
+            await on.buy(*map(purchase, MANY))
+            await eventually(lambda: "disk space" in str(replica.logged("intake.waits")), 20)
+            replica.kill()
+            here = on.replica_later()
+            await eventually(partial(_waits, here, "disk space"), 30)
+            assert await on.committed() <= 2 + len(await on.rows("select 1 from flow"))
+            disk.free()
+            assert {outcome["status"] for outcome in await on.all_ended()} == {"succeeded"}
+            await here.ready()
+            await holds_all(on)
+
+
+async def test_a_full_disk_of_the_write_ahead_log_is_waited_for(
+    kafka: Broker, original_postgres: EmbeddedPostgres, disk: SmallDisk
+) -> None:
+    """PostgreSQL panics and does not come back before there is space: all waits, and goes on when an operator has
+    started it again.
+    """
+    with _OnDisk(original_postgres, disk, log_alone=True) as server:
+        async with _stage(kafka.bootstrap_servers, lambda: server.create_database("ledger", "migrated")) as on:
+            here = await on.replica()
+            await on.buy(purchase(0))
+            await on.all_ended()
+            on.fault("delay", ACCOUNTS, seconds=1.5, times=1)
+            await on.buy(purchase(1))
+            await eventually(lambda: on.count(ACCOUNTS) == 2)
+            disk.fill()
+            await eventually(partial(_panicked, server), 30)
+            await on.buy(*(purchase(number) for number in MANY[:50]))
+            await eventually(partial(_waits, here, "PostgreSQL"), 30)
+            assert "PANIC" in server.log
+            await asyncio.to_thread(server.down)
+            disk.free()
+            await asyncio.to_thread(server.up)
+            assert {outcome["status"] for outcome in await on.all_ended()} == {"succeeded"}
+            await here.ready()
+            await holds_all(on)
+
+
+async def _panicked(server: EmbeddedPostgres) -> bool:
+    """Has the server begin another file of its log, until it cannot."""
+    try:
+        connection = await asyncpg.connect(server.url)
+        try:
+            await connection.execute(
+                "select pg_logical_emit_message(true, 'a test', repeat('x', 100)), pg_switch_wal()"
+            )
+        finally:
+            await connection.close()
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return True
+    return False
+
+
+async def test_a_full_disk_of_the_broker_is_waited_for(small_disks: None, ledgers: Callable[[], str]) -> None:
+    """The broker gives up its only disk and stops: outcomes, dead letters and events wait, calls go on, and all is
+    published once when it is back.
+    """
+    with SmallDisk(40) as disk, KafkaServer(place=disk.path) as broker:
+        async with _stage(broker.bootstrap_servers, ledgers, KAFKA_TOPIC_PARTITIONS="1") as on:
+            here = await on.replica()
+            async with on.gathered("createEvaluationUsers"):
+                await on.buy(*map(purchase, MANY[:50]))
+                await eventually(lambda: on.rows("select 1 from flow offset 49"), 30)
+                disk.fill()
+            await eventually(lambda: broker.ended, 60)
+            await eventually(partial(_waits, here, "outcome: no answer"), 60)
+            assert on.count(ACCOUNTS)  # calls go on
+            disk.free()
+            broker.kill()
+            await asyncio.to_thread(broker.start)
+            assert {outcome["status"] for outcome in await on.all_ended(60)} == {"succeeded"}
+            await here.ready()
+            await holds_all(on)
