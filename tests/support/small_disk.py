@@ -38,7 +38,7 @@ class SmallDisk:
         return self.path / "filler"
 
     def fill(self) -> None:
-        """Takes all that is free: whoever writes gets ENOSPC."""
+        """Takes all that is free: every write then fails with ENOSPC."""
         with self._filler.open("ab", buffering=0) as filler, suppress(OSError):
             while True:
                 filler.write(bytes(4096))
