@@ -20,6 +20,7 @@ from tests.support.postgres import Databases
 from tests.support.work import ITEMS, USERS, Work, hundred_events, purchases
 from worker.ledger import (
     browse,
+    call_log,
     ended_counts,
     holds,
     kept_dead_letters,
@@ -167,6 +168,7 @@ async def test_what_is_rare_is_not_looked_for_among_the_others(database: Explain
         await browse.newest(connection, states=[FlowState.WAITING], topics=["account.reset"])
         assert not await page_queries.calls(connection, operations=[USERS], results=["unclear", "ticket"])
         await page_queries.operations_called(connection)
+        await call_log.signs_since(connection, USERS, RECENT_CALLS + FULL - ITEMS)
     for each in database.seen:
         assert each.blocks <= ITEMS, f"more than {ITEMS} blocks\n{each}"
 
