@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.figures import Figure, at_least, at_most
-from tests.bench.run import PARTS, main
+from tests.bench.plot import plot
+from tests.bench.run import LONG, PARTS, main
 
 
 def test_a_figure_shows_its_median_and_its_spread() -> None:
@@ -33,4 +34,9 @@ def test_what_cannot_be_measured_is_refused(option: str, capsys: pytest.CaptureF
 
 def test_each_part_says_what_it_measures() -> None:
     """The sentence is printed while the part runs."""
-    assert all(part.__doc__ for part in PARTS.values())
+    assert all(part.__doc__ for part in (*PARTS.values(), *LONG.values()))
+
+
+def test_a_series_is_drawn_from_zero_to_its_largest_value() -> None:
+    """What levels off is a flat line at its height, not a magnified tremble."""
+    assert plot({"flows": [0, 50, 100, 99]}, "a week") == "a week\nflows  ▄██ 0 at first, 100 at most, 99 at the end"
