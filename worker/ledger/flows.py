@@ -154,10 +154,10 @@ def new_rows(flows: Sequence[FlowRow], vault: Vault) -> Rows:
     ]
 
 
-def _sealed(flow: FlowRow, vault: Vault) -> str | None:
+def _sealed(flow: FlowRow, vault: Vault) -> bytes | None:
     if flow.state not in ("open", "in_doubt"):
         return None
-    return bytes_in_json(vault.seal(flow.kept or flow.event.keep()))
+    return vault.seal(flow.kept or flow.event.keep())
 
 
 def changed_rows(flows: Sequence[FlowRow], now: datetime) -> Rows:
@@ -227,14 +227,17 @@ NEW_FLOWS = Part(
     """
 insert into flow (id, topic, event_id, record_key, partition, "offset", trace, trader_id, user_id, order_id, account_id,
     state, attempts, facts, body, content, error_code, error_text, asked_at, created_at, ended_at)
-select accepted.*, case when accepted.state = 'open' then null else accepted.created_at end
+select id, topic, event_id, record_key, partition, "offset", trace, trader_id, user_id, order_id, account_id,
+    state, attempts, facts, :long[body], content, error_code, error_text, asked_at, created_at,
+    case when state = 'open' then null else created_at end
 from json_to_recordset(:rows) as accepted (id uuid, topic text, event_id text, record_key bytea, partition int,
     "offset" bigint, trace jsonb, trader_id text, user_id bigint, order_id text, account_id bigint, state text,
-    attempts int, facts jsonb, body bytea, content bytea, error_code text, error_text text, asked_at timestamptz,
+    attempts int, facts jsonb, body int, content bytea, error_code text, error_text text, asked_at timestamptz,
     created_at timestamptz)
 on conflict (topic, event_id) do nothing
 returning 1
 """,
+    long="body",
 )
 
 # Here and in the other tables: the ids as an array of whose length the planner expects ten, so that it takes the index.

@@ -82,7 +82,7 @@ def new_rows(outcomes: Sequence[NewOutcome], source: str) -> Rows:
             "status": new.outcome.status.value,
             "record_key": bytes_in_json(_record_key(new)),
             "headers": _headers(new.outcome, source, new.trace),
-            "body": bytes_in_json(new.outcome.to_json()),
+            "body": new.outcome.to_json(),
             "lease": OUTCOME_LEASE,
         }
         for new in outcomes
@@ -103,7 +103,7 @@ def added(
             row["status"],
             _record_key(new),
             row["headers"],
-            bytes.fromhex(row["body"][2:]),
+            row["body"],
             begun + OUTCOME_LEASE if found[1] else NOT_OURS,
             new.flow_id,
             new.accepted_at,
@@ -146,15 +146,16 @@ NEW_OUTCOMES = Part(
     "new_outcomes",
     """
 insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until)
-select outcome_id, flow_id, topic, event_id, status, record_key, headers, body,
+select outcome_id, flow_id, topic, event_id, status, record_key, headers, :long[body],
     clock_timestamp() + make_interval(secs => case when (
         select true from outcome as earlier
         where earlier.flow_id = ended.flow_id and earlier.published_at is null limit 1)
         then 0 else ended.lease end)
 from json_to_recordset(:rows) as ended (outcome_id text, flow_id uuid, topic text, event_id text, status text,
-    record_key bytea, headers jsonb, body bytea, lease float8)
+    record_key bytea, headers jsonb, body int, lease float8)
 on conflict do nothing
 returning outcome_id, id, lease_until > clock_timestamp() as ours
 """,
     "json_agg(json_build_array(outcome_id, id, ours))",
+    long="body",
 )
