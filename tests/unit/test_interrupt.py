@@ -10,6 +10,7 @@ import pytest
 
 from worker._interrupt import terminated_as_interrupted
 from worker.cli._output import continued
+from worker.cli._partner import WaitReport
 from worker.cli.main import main
 
 
@@ -38,6 +39,21 @@ def test_what_may_be_continued_is_said(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(KeyboardInterrupt), continued():
         raise KeyboardInterrupt
     assert capsys.readouterr().err == "Interrupted: the same command continues.\n"
+
+
+def test_a_wait_is_said_once_however_often_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Half a minute later it is said again, and another reason at once; that it goes on only after what was said."""
+    now = 0.0
+    report = WaitReport(lambda: now)
+    for now, why in ((1, "a, until 1"), (1, None), (2, "a, until 2"), (2, None), (3, "b"), (40, None), (41, "b")):  # noqa: B007
+        report(why)
+    assert capsys.readouterr().err.splitlines() == [
+        "Waits: a, until 1.",
+        "Goes on.",
+        "Waits: b.",
+        "Goes on.",
+        "Waits: b.",
+    ]
 
 
 def test_a_closed_stream_takes_and_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

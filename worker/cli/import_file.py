@@ -23,7 +23,7 @@ from worker.cli._app import example, group
 from worker.cli._errors import FileMissing, FileUnusable, FileUse, OptionFault, OptionRefused
 from worker.cli._note import By, name_from
 from worker.cli._output import continued, warn
-from worker.cli._partner import ReadingSettings, partner_reader, report_waits
+from worker.cli._partner import ReadingSettings, WaitReport, partner_reader
 from worker.cli._progress import progress
 from worker.cli._rebuild import RebuildSettings, rebuild
 from worker.engine.flows.names import account_name
@@ -151,7 +151,7 @@ async def import_lines(
     """Imports the lines of a file; `write` gets the rows of the report."""
     prefix = settings.tradovate_account_prefix
     counts, shown = Counts(), _Shown(write)
-    async with partner_reader(settings, "import", report_waits) as reader, rehearsing(dry_run=dry_run) as rehearsal:
+    async with partner_reader(settings, "import", WaitReport()) as reader, rehearsing(dry_run=dry_run) as rehearsal:
         run = Run(Imports(reader.database, reader.vault, one_line(source.name), by), Checks(reader), rehearsal)
         with closing(lines(source.stream, lambda order_id: account_name(prefix, order_id), warn)) as read:
             found = _interruptible(read) if source.total is None else read

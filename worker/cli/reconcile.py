@@ -14,7 +14,7 @@ import typer
 from worker.cli._app import example, group
 from worker.cli._errors import FileUnusable, FileUse
 from worker.cli._output import continued, printable, warn
-from worker.cli._partner import ReadingSettings, partner_reader, report_waits
+from worker.cli._partner import ReadingSettings, WaitReport, partner_reader
 from worker.cli._progress import progress
 from worker.ledger import reconcile_view
 from worker.ledger.database import Database
@@ -94,7 +94,7 @@ def _prepare(csv: Path | None, events: Path | None) -> None:
 async def _reconcile(
     settings: ReconcileSettings, days: int, csv: Path | None, events: Path | None, *, listed: bool, as_json_: bool
 ) -> int:
-    async with partner_reader(settings, "reconcile", report_waits) as reads:
+    async with partner_reader(settings, "reconcile", WaitReport()) as reads:
         work = Reconciliation(
             reads.database,
             reads,
