@@ -80,7 +80,7 @@ def _run(
     return asyncio.run(torture(plan, clocks, file, verbose=given.verbose))
 
 
-BROKEN_SECONDS = 45.0
+BROKEN_SECONDS = 35.0
 """Of trouble, for a program that is broken on purpose: it has to be found within two minutes, calm included."""
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from tests.support.waiting import eventually
 from tests.support.wrong_clocks import WrongClock
+from tests.torture.aims import Aims
 from tests.torture.member import Member
-from tests.torture.moments import Aims, Moment
+from tests.torture.moments import Moment
 from tests.torture.script import CLOCKS, LONG_FREEZE, Blow
 from tests.torture.system import System
 

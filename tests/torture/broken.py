@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from tests.torture.moments import Moment
 from worker.bridge.catch_up import CatchUp
 from worker.dispatch import caller
 from worker.engine.flows import locked, risk
@@ -37,13 +38,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Break:
-    """`apply` changes the code of this process. `switches`: of the partner, so that it can be seen. `weights`: of the
-    misfortunes that show it, in place of their usual ones. `settings`: of the members.
+    """`apply` changes the code of this process. `switches`: of the partner, so that it can be seen. `weights`,
+    `moments`: of the misfortunes, and of the moments of kills, that show it, in place of their usual ones.
+    `settings`: of the members.
     """
 
     apply: Callable[[], None]
     switches: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, int] = field(default_factory=dict)
+    moments: Mapping[Moment, int] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -200,18 +203,21 @@ _UNKNOWN = {"partner status": 80, "partner cut": 80, "partner late": 60}
 NOT_BROKEN = "nothing"
 """The program as it is, in a run for a broken one: it must not be found."""
 
+_MOSTLY = 200
+"""A weight above all others together."""
+
 BREAKS: Mapping[str, Break] = {
-    "skip-look-up": Break(_skip_look_up, _TWICE, _UNKNOWN),
-    "retry-blindly": Break(_retry_blindly, _TWICE, _UNKNOWN),
+    "skip-look-up": Break(_skip_look_up, _TWICE, _UNKNOWN, {Moment.ANSWERED: _MOSTLY}),
+    "retry-blindly": Break(_retry_blindly, _TWICE, _UNKNOWN, {Moment.ANSWERED: _MOSTLY}),
     "drop-lease-check": Break(_drop_lease_check, {**_TWICE, "partner_ms": 1_000.0}),
-    "commit-before-ledger": Break(_commit_before_ledger, {}, {"database crash": 100}),
-    "forget-lock-out": Break(_forget_lock_out, {}, {"lock-out": 10}),
-    "lose-outcomes": Break(_lose_outcomes, {"partner_ms": 500.0}, {"broker killed": 30}),
+    "commit-before-ledger": Break(_commit_before_ledger, {}, {"database crash": 100}, {Moment.OFFSETS: _MOSTLY}),
+    "forget-lock-out": Break(_forget_lock_out, {}, {"lock-out": 100}),
+    "lose-outcomes": Break(_lose_outcomes, {"partner_ms": 500.0}, {"broker killed": 30}, {Moment.PUBLISHING: _MOSTLY}),
     "no-budget": Break(_no_budget, settings={"TRADOVATE_MINUTE_BUDGET": "40"}),
     "log-events": Break(_log_events),
     "never-catch-up": Break(_never_catch_up, {}, {"sockets dropped": 30}),
-    "forget-signals": Break(_forget_signals, {}, {"sockets dropped": 30}),
-    "never-reap": Break(_never_reap),
+    "forget-signals": Break(_forget_signals, {}, {"sockets dropped": 30}, {Moment.PUBLISHING: _MOSTLY}),
+    "never-reap": Break(_never_reap, {}, {}, {Moment.CALL_SENT: _MOSTLY}),
     "log-in-often": Break(_log_in_often),
     "forget-turns": Break(_forget_turns),
 }

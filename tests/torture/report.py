@@ -9,6 +9,9 @@ from pathlib import Path
 
 from tests.torture.oracle import Breach
 
+MOST_BREACHES = 20
+"""In the report; the run itself has said more."""
+
 WRITE_EVERY = 5.0
 """Seconds between two versions of the file."""
 
@@ -50,7 +53,7 @@ class Report:
             f"outcomes      {self.outcomes.total()}: {_parts(self.outcomes)}",
             f"calls         {self.calls}",
             f"breaches      {len(self.breaches)}",
-            *(f"  {breach.promise}: {breach.what}" for breach in self.breaches),
+            *(f"  {breach.promise}: {breach.what}" for breach in self.breaches[:MOST_BREACHES]),
         ]
 
 

@@ -157,9 +157,10 @@ async def torture(plan: Plan, clocks: Mapping[int, WrongClock], file: ReportFile
 
 async def _trouble(made: System, shop: Shop, fate: Fate, plan: Plan, note: Callable[[], None]) -> list[Breach]:
     """The shop sends while the scripts go by. Returns what was found early, of a program that is broken on purpose."""
-    weights = {**KINDS, **(BREAKS[plan.broken].weights if plan.broken in BREAKS else {})}
+    broken = BREAKS.get(plan.broken)
+    weights = {**KINDS, **(broken.weights if broken is not None else {})}
     others = deque(script(plan.seed, plan.seconds, plan.every, weights))
-    hits = deque(blows(plan.seed, plan.seconds, plan.blows))
+    hits = deque(blows(plan.seed, plan.seconds, plan.blows, broken.moments if broken is not None else None))
     began = time.monotonic()
     next_look = LOOK_EVERY
     breaches: list[Breach] = []
@@ -237,19 +238,25 @@ async def _revocations(shop: Shop) -> list[Breach]:
     return []
 
 
-MOST_TIMELINES = 5
+MOST_TIMELINES = 4
+"""Of one promise."""
 
 
 async def _print(made: System, breaches: list[Breach], plan: Plan) -> None:
-    """Each breach with the timeline of its key, and the command that repeats the run."""
-    timelines = 0
+    """Breaches with the timelines of their keys, and the command that repeats the run; of many of a kind the first."""
+    printed = Counter[str]()
     for breach in breaches:
-        say(f"\nBREACH  seed {plan.seed}  {breach.promise}: {breach.what}\n  again: {plan.command}")
-        if breach.key is None or timelines >= MOST_TIMELINES or plan.broken:
+        printed[breach.promise] += 1
+        if printed[breach.promise] > MOST_TIMELINES:
             continue
-        timelines += 1
+        say(f"\nBREACH  seed {plan.seed}  {breach.promise}: {breach.what}\n  again: {plan.command}")
+        if breach.key is None or plan.broken:
+            continue
         env = {**made.env, "DATABASE_URL": made.database_url}
         env["KAFKA_BOOTSTRAP_SERVERS"] = made.broker.bootstrap_servers
         with worker("flows", "show", breach.key, env=env) as shown:
             await eventually(lambda: shown.returncode is not None, 30)
             say(shown.stdout or shown.stderr)
+    for promise, count in printed.items():
+        if count > MOST_TIMELINES:
+            say(f"\n{promise}: {count - MOST_TIMELINES} more")

@@ -118,10 +118,11 @@ def script(seed: int, seconds: float, every: float, weights: Mapping[str, int] =
     return found
 
 
-def blows(seed: int, seconds: float, rate: float) -> list[Blow]:
-    """The kills and freezes of a run, `rate` a second on the average."""
+def blows(seed: int, seconds: float, rate: float, weights: Mapping[Moment, int] | None = None) -> list[Blow]:
+    """The kills and freezes of a run, `rate` a second on the average. `weights`: of moments."""
     dice = random.Random(seed + 2_000_000)
-    return [_blow(dice, at, storm=storm) for at, storm in _times(dice, seconds, rate)] if rate > 0 else []
+    times = _times(dice, seconds, rate) if rate > 0 else ()
+    return [_blow(dice, at, weights or {}, storm=storm) for at, storm in times]
 
 
 def _times(dice: random.Random, seconds: float, rate: float) -> Iterator[tuple[float, bool]]:
@@ -137,10 +138,11 @@ def _times(dice: random.Random, seconds: float, rate: float) -> Iterator[tuple[f
             until = at + dice.uniform(*(STORM if storm else LULL))
 
 
-def _blow(dice: random.Random, at: float, *, storm: bool) -> Blow:
+def _blow(dice: random.Random, at: float, weights: Mapping[Moment, int], *, storm: bool) -> Blow:
     freezes = dice.random() < (0.2 if storm else 0.35)
     kind = "bridge" if dice.random() < (0.35 if storm or freezes else 1.0) else "run"
-    moments = REPLICA_MOMENTS if kind == "run" else BRIDGE_MOMENTS
+    moments = dict(REPLICA_MOMENTS if kind == "run" else BRIDGE_MOMENTS)
+    moments |= {moment: weight for moment, weight in weights.items() if moment in moments}
     moment = dice.choices(list(moments), list(moments.values()))[0]
     after = dice.choice([None, 0.0, 0.001, 0.005, 0.02, 0.1])
     if freezes:

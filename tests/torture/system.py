@@ -240,7 +240,7 @@ async def system(
     """
     if why := why_no_system_postgres():
         raise RuntimeError(why)
-    kafka_links = [Link(0, port=free_port()) for _ in MEMBERS]
+    kafka_links = [await Link(0).start() for _ in MEMBERS]
     broker, ports = _broker(kafka_links)
     primary_port, standby_port = free_port(), free_port()
     # A crash is of the server, not of the machine: what was committed is in the system's cache, fsync or not.
@@ -261,7 +261,6 @@ async def system(
         await made.listener.start()
         for number, (kind, link) in enumerate(zip(MEMBERS, kafka_links, strict=True), 1):
             link.target = ports[number - 1]
-            await link.start()
             made.members.append(Member(number, kind, link, await Link(primary_port).start()))
         made.revive()
         await made.ready()
