@@ -1,7 +1,7 @@
 """What goes wrong in a run, and when: two scripts that follow from a seed.
 
 One has the blows, kills and freezes of members. They come in storms, with lulls between: after a replica was killed
-the consumer group reads nothing for its session time-out (two seconds here), so that without lulls there would be no
+the consumer group reads nothing for its session time-out (three seconds here), so that without lulls there would be no
 work to be hit. In a lull bridges are killed all the same, and replicas are frozen for a moment.
 
 The other one has everything else. Every kind has a weight. Kinds that cost a renewal of the session are limited:

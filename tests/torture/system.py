@@ -48,7 +48,7 @@ come five seconds later, and at Tradovate that is little beside an hour.
 """
 
 SETTINGS = {
-    "KAFKA_SESSION_TIMEOUT_SECONDS": "2",
+    "KAFKA_SESSION_TIMEOUT_SECONDS": "3",
     "TRADOVATE_HOURLY_BUDGET": "4500",
     "TRADOVATE_MINUTE_BUDGET": "600",
     "TRADOVATE_TIMEOUT_SECONDS": f"{TIMEOUT:g}",
