@@ -163,6 +163,12 @@ class Installation:
         await asyncio.gather(*sent)
         return began
 
+    async def publish(self, topic: str, events: Iterable[Mapping[str, Any]]) -> None:
+        """Sends events of another topic; returns when the broker has them."""
+        name = self.env["KAFKA_TOPIC_PREFIX"] + topic
+        sent = [await self._producer.send(name, orjson.dumps(each), str(each["orderId"]).encode()) for each in events]
+        await asyncio.gather(*sent)
+
     async def arrivals(self, event_ids: Iterable[str], timeout: float) -> list[float]:
         """Waits for the outcomes of events; when each arrived, in order. `TimeoutError` when some are missing."""
         wanted = list(event_ids)

@@ -17,6 +17,7 @@ from tests.bench import day
 from tests.bench.backlog import backlog
 from tests.bench.figures import Figure, table
 from tests.bench.full_ledger import ledger
+from tests.bench.limits import limits
 from tests.bench.scaling import replicas
 from tests.bench.servers import Servers
 from tests.bench.sizes import Sizes
@@ -26,7 +27,7 @@ from tests.bench.week import week
 from tests.support.postgres import why_no_system_postgres
 
 PARTS: dict[str, Callable[[Servers, Sizes], Awaitable[list[Figure]]]] = {
-    each.__name__: each for each in (lone, burst, calls, statements, backlog, replicas, ledger)
+    each.__name__: each for each in (lone, burst, calls, statements, backlog, limits, replicas, ledger)
 }
 
 LONG: dict[str, Callable[[Servers, Sizes], Awaitable[list[Figure]]]] = {week.__name__: week}

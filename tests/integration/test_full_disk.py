@@ -136,9 +136,7 @@ async def _panicked(server: EmbeddedPostgres) -> bool:
     try:
         connection = await asyncpg.connect(server.url)
         try:
-            await connection.execute(
-                "select pg_current_xact_id(), pg_switch_wal()"
-            )
+            await connection.execute("select pg_current_xact_id(), pg_switch_wal()")
         finally:
             await connection.close()
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 
+from worker.intake.consumer_watch import _seen
 from worker.intake.room import MOST_BYTES, Room
+from worker.intake.unread_topics import LOOKS, ReadingState
 from worker.kafka.fetched_ahead import FetchedAhead
+from worker.kafka.metadata import TopicNow
 
 MIB = 1024 * 1024
 
@@ -30,10 +33,10 @@ def test_small_records_are_taken_by_the_hundred() -> None:
 
 
 def test_large_records_are_taken_a_few_at_a_time() -> None:
-    """What is known to be large is asked for one by one, up to four mebibytes together."""
+    """What is known to be large is asked for one by one, up to two mebibytes together."""
     room = Room(500)
     room.begin()
-    room.add(records(3, MIB))
+    room.add(records(1, MIB))
     assert room.left == 1
     room.add(records(1, MIB))
     assert room.left == 0
@@ -50,13 +53,36 @@ def test_one_record_is_taken_however_large_it_is() -> None:
 
 
 def test_nothing_is_fetched_while_much_waits() -> None:
-    """With more than eight mebibytes in hand no fetch begins, whatever partitions are left; then it does again."""
+    """With four mebibytes or more in hand no fetch begins, whatever partitions are left; then it does again."""
     fetcher = SimpleNamespace(_records={}, _get_actions_per_node=lambda _assignment: (["request"], {}, 1, False, []))
     ahead = FetchedAhead(fetcher)
     error = SimpleNamespace()  # what a fetch that was refused leaves
     waiting = SimpleNamespace(_partition_records=SimpleNamespace(_records=SimpleNamespace(size_in_bytes=lambda: MIB)))
-    fetcher._records = {"error": error, **dict.fromkeys(range(7), waiting)}
+    fetcher._records = {"error": error, **dict.fromkeys(range(3), waiting)}
     assert fetcher._get_actions_per_node(None)[0] == ["request"]
-    fetcher._records[7] = waiting
+    fetcher._records[3] = waiting
     assert ahead.full
     assert fetcher._get_actions_per_node(None) == ([], {}, 1, False, [])
+
+
+def test_a_partition_that_is_not_fetched_for_want_of_room_is_not_unread() -> None:
+    """While the ledger is away and much waits, nothing is fetched: no topic counts as unread, and no probe fails."""
+    tp = TopicPartition("topic", 0)
+    assignment = SimpleNamespace(tps={tp}, state_value=lambda _tp: SimpleNamespace(timestamp=7))
+    consumer = SimpleNamespace(
+        ahead=SimpleNamespace(full=True),
+        _fetcher=SimpleNamespace(_records={}),
+        _subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment)),
+    )
+    subscriber: Any = SimpleNamespace(
+        consumer=consumer, poll=SimpleNamespace(refused={}, why=None), assigned=True, names=["topic"]
+    )
+    topics = {"topic": TopicNow("an id", None, {0: 1})}
+    state = ReadingState(["topic"])
+    for _ in range(LOOKS + 1):
+        state.look(_seen(subscriber, topics), 100.0)
+    assert state.unread == {}
+    consumer.ahead.full = False
+    for _ in range(LOOKS + 1):
+        state.look(_seen(subscriber, topics), 100.0)
+    assert "topic" in state.unread

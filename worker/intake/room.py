@@ -9,9 +9,9 @@ from aiokafka import ConsumerRecord
 
 __all__ = ["MOST_BYTES", "Room"]
 
-MOST_BYTES = 4 * 1024 * 1024
+MOST_BYTES = 2 * 1024 * 1024
 """Bytes of records in one transaction, as far as that can be known before they are taken; one record may have more. A
-replica with 256 MB of memory has room for some twenty times as much, and an event is in memory about eight times while
+replica with 256 MB of memory has room for some fifty times as much, and an event is in memory about eight times while
 it is written down: as a record, an event, JSON, a draft, encrypted, and in the statement."""
 
 _LEAST = 1024

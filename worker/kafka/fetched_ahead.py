@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["MOST_AHEAD", "FetchedAhead"]
 
-MOST_AHEAD = 8 * 1024 * 1024
+MOST_AHEAD = 4 * 1024 * 1024
 """Bytes, as they came over the network. A response that is on its way then comes on top."""
 
 
