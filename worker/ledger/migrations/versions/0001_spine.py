@@ -100,7 +100,7 @@ create table flow (
     created_at  timestamptz not null default now(),
     ended_at    timestamptz,
     unique (event_id, topic)
-) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000,
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000,
     vacuum_index_cleanup = on);
 -- Whatever topics and states an operator asks for, a page of them is a probe for each. An index for each state: those
 -- of the flows that are open stay small, whatever has ended.
@@ -184,7 +184,7 @@ create table step (
     history     jsonb not null default '[]',  -- what it waited for, look-ups found and back-offs began: see rows.py
     created_at  timestamptz not null default clock_timestamp(),
     ended_at    timestamptz
-) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000,
+) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000,
     vacuum_index_cleanup = on);
 create index step_flow on step (flow_id, id);
 create index step_due on step (state, operation, due, id)
@@ -215,7 +215,7 @@ create table outcome (
     lease_until  timestamptz not null,
     created_at   timestamptz not null default now(),
     published_at timestamptz
-) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000, vacuum_index_cleanup = on);
+) with (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000, vacuum_index_cleanup = on);
 create index outcome_unpublished on outcome (id) where published_at is null;
 create index outcome_held on outcome (flow_id) where published_at is null;  -- they hold back the next of their flow
 create unique index outcome_flow on outcome (flow_id, outcome_id);
