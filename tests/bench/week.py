@@ -27,6 +27,7 @@ from tests.bench.plot import plot
 from tests.bench.servers import Servers
 from tests.bench.sizes import Sizes
 from tests.support.events import purchase
+from tests.support.waiting import let_time_pass
 from worker.ledger.database import Database
 from worker.ledger.ended_counts import count_on
 from worker.ledger.prune import prune
@@ -113,7 +114,7 @@ class _Week:
             for topic, events in _events(range(self.sent, due)).items():
                 await self.at.send(events, topic)
             self.sent = due
-            await asyncio.sleep(0.2)
+            await let_time_pass(0.2)
 
     async def _forget(self) -> None:
         day = timedelta(seconds=self.seconds / 7)
