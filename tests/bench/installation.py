@@ -157,17 +157,13 @@ class Installation:
     async def send(self, events: Iterable[Mapping[str, Any]], to: str = PURCHASED) -> float:
         """Sends purchases, or events of another topic, as fast as it can; the time of the first."""
         topic = self.env["KAFKA_TOPIC_PREFIX"] + to
-        records = [(orjson.dumps(event), str(event["traderId"]).encode()) for event in events]
+        records = [
+            (orjson.dumps(event), str(event.get("traderId") or event.get("orderId")).encode()) for event in events
+        ]
         began = time.monotonic()
         sent = [await self._producer.send(topic, value, key) for value, key in records]
         await asyncio.gather(*sent)
         return began
-
-    async def publish(self, topic: str, events: Iterable[Mapping[str, Any]]) -> None:
-        """Sends events of another topic; returns when the broker has them."""
-        name = self.env["KAFKA_TOPIC_PREFIX"] + topic
-        sent = [await self._producer.send(name, orjson.dumps(each), str(each["orderId"]).encode()) for each in events]
-        await asyncio.gather(*sent)
 
     async def arrivals(self, event_ids: Iterable[str], timeout: float) -> list[float]:
         """Waits for the outcomes of events; when each arrived, in order. `TimeoutError` when some are missing."""

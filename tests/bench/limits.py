@@ -84,13 +84,13 @@ async def _backlog(at: Installation, *, sizes: Sizes) -> None:
 async def _waiting(at: Installation) -> None:
     reset = {"tradeDate": "2026-11-20"}
     events = [{"eventId": f"r-{number}", "orderId": f"never-{number}", **reset} for number in range(_WAITING)]
-    await at.publish("account.reset", events)
+    await at.send(events, "account.reset")
     await eventually(partial(_accepted, at, _WAITING), 600)
 
 
 async def _documents(at: Installation) -> None:
     for number in range(_DOCUMENTS):
-        await at.publish("trader.passed", [_with_documents(number)])
+        await at.send([_with_documents(number)], "trader.passed")
     await eventually(partial(_accepted, at, _DOCUMENTS), 600)
     checked = "select count(*) from step where operation = 'checkDuplicate' and state = 'done' having count(*) >= "
     await eventually(lambda: at.count(f"{checked} {_DOCUMENTS}"), 600)
