@@ -26,6 +26,7 @@ KINDS = sorted({flow.facts for flow in FLOWS.values()}, key=lambda kind: kind.__
 st.register_type_strategy(datetime, TIMES)
 st.register_type_strategy(Mapping, lambda kind: st.dictionaries(*map(st.from_type, get_args(kind)), max_size=2))
 st.register_type_strategy(int, st.integers(-(2**63), 2**63 - 1))
+st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
 st.register_type_strategy(
     LimitsRead, st.builds(LimitsRead, TIMES, st.dictionaries(st.text(), st.booleans() | st.integers(-9, 9)))
 )
