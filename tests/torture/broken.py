@@ -40,7 +40,7 @@ log = structlog.get_logger()
 class Break:
     """`apply` changes the code of this process. `switches`: of the partner, so that it can be seen. `weights`,
     `moments`: of the misfortunes, and of the moments of kills, that show it, in place of their usual ones.
-    `settings`: of the members.
+    `settings`: of the members. `blows`: kills and freezes a second, where many would excuse what it does.
     """
 
     apply: Callable[[], None]
@@ -48,6 +48,7 @@ class Break:
     weights: Mapping[str, int] = field(default_factory=dict)
     moments: Mapping[Moment, int] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    blows: float | None = None
 
 
 def _put(owner: object, name: str, value: object) -> None:
@@ -203,6 +204,9 @@ _UNKNOWN = {"partner status": 80, "partner cut": 80, "partner late": 60}
 NOT_BROKEN = "nothing"
 """The program as it is, in a run for a broken one: it must not be found."""
 
+_NO_EXCUSE = {"stop": 0, "database crash": 0, "link cut": 0, "link slow": 0, "link reset": 0}
+"""What lets a bridge publish a signal again is left out."""
+
 _MOSTLY = 200
 """A weight above all others together."""
 
@@ -215,8 +219,8 @@ BREAKS: Mapping[str, Break] = {
     "lose-outcomes": Break(_lose_outcomes, {"partner_ms": 500.0}, {"broker killed": 30}, {Moment.PUBLISHING: _MOSTLY}),
     "no-budget": Break(_no_budget, settings={"TRADOVATE_MINUTE_BUDGET": "40"}),
     "log-events": Break(_log_events),
-    "never-catch-up": Break(_never_catch_up, {}, {"sockets dropped": 30}),
-    "forget-signals": Break(_forget_signals, {}, {"sockets dropped": 30}, {Moment.PUBLISHING: _MOSTLY}),
+    "never-catch-up": Break(_never_catch_up, {}, {"sockets dropped": 100}),
+    "forget-signals": Break(_forget_signals, {}, {**_NO_EXCUSE, "sockets dropped": 100}, blows=0.0),
     "never-reap": Break(_never_reap, {}, {}, {Moment.CALL_SENT: _MOSTLY}),
     "log-in-often": Break(_log_in_often),
     "forget-turns": Break(_forget_turns),

@@ -28,8 +28,8 @@ class Listener:
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     by_event: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     dead_letters: list[tuple[str, bytes | None, dict[str, bytes | None]]] = field(default_factory=list)
-    signed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Records on `md.signed` by event id."""
+    signed: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """When records came on `md.signed`, in epoch seconds, by event id."""
     raw: list[bytes] = field(default_factory=list)
     """Values of outcomes, as they are on the topic."""
     _consumer: Any = None
@@ -74,7 +74,7 @@ class Listener:
     def _hear(self, topic: str, record: Any) -> None:
         if topic == SIGNED:
             if record.value:  # the shop puts bad input there, too
-                self.signed[str(json.loads(record.value).get("eventId"))] += 1
+                self.signed[str(json.loads(record.value).get("eventId"))].append(record.timestamp / 1000)
         elif topic.endswith(".dlq"):
             self.dead_letters.append((topic, record.value, dict(record.headers)))
         else:

@@ -117,6 +117,8 @@ class Fate:
         member = dice.choice(able)
         assert member.process is not None
         member.stopping = True
+        if member.kind == "bridge":
+            self.system.bridge_trouble.append(time.time())
         member.process.signal(signal.SIGTERM)
         return member.name
 
@@ -176,7 +178,10 @@ class Fate:
         return name
 
     def _link(self, dice: random.Random) -> tuple[str, Any]:
-        return dice.choice(list(self.system.links().items()))
+        name, link = dice.choice(list(self.system.links().items()))
+        if name.startswith("bridge"):
+            self.system.bridge_trouble.append(time.time())
+        return name, link
 
     async def _fault(self, dice: random.Random, lasts: float, **rule: Any) -> str:
         faults = self.system.partner.sandbox.core.faults

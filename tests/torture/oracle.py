@@ -27,6 +27,10 @@ REVOKED_WITHIN = 30.0
 """Seconds from the moment from which a revocation could be sent."""
 
 
+NOTED_WITHIN = 16.0
+"""Seconds before a record in which what keeps it from being noted may have begun: the longest freeze or cut link."""
+
+
 @dataclass(frozen=True)
 class Breach:
     """A promise that was not kept. `key`: the event, trader or order that it is about, for its timeline."""
@@ -57,8 +61,8 @@ def early(system: System, shop: Shop) -> Iterator[Breach]:
         if len({each["outcomeId"] for each in heard if each["status"] in FINAL}) > 1:
             yield Breach("exactly one final outcome", f"{event_id} has several", event_id)
     for signal in shop.signatures:
-        if (published := system.listener.signed.get(f"mda-{signal}", 0)) > 2:
-            yield Breach("one md.signed for every signature", f"signal {signal}: {published} records", f"mda-{signal}")
+        if groundless := list(_groundless(system, f"mda-{signal}")):
+            yield Breach("one md.signed for every signature", f"signal {signal}: {groundless}", f"mda-{signal}")
     yield from _seen(shop, {f"the log of {member.name}": member.said for member in system.members})
 
 
@@ -96,13 +100,19 @@ def _outcomes(system: System, shop: Shop) -> Iterator[Breach]:
 def _signatures(system: System, shop: Shop) -> Iterator[Breach]:
     for signal in shop.signatures:
         event_id = f"mda-{signal}"
-        published = system.listener.signed.get(event_id, 0)
-        if published == 0:
+        if not system.listener.signed.get(event_id):
             yield Breach("one md.signed for every signature", f"signal {signal} is not on md.signed", event_id)
-        elif published > 2:
-            yield Breach("one md.signed for every signature", f"signal {signal}: {published} records", event_id)
+        elif groundless := list(_groundless(system, event_id)):
+            yield Breach("one md.signed for every signature", f"signal {signal}: {groundless}", event_id)
         elif system.listener.final(event_id) is None:
             yield Breach("every event has a final outcome", f"md.signed {event_id} has none", event_id)
+
+
+def _groundless(system: System, event_id: str) -> Iterator[str]:
+    """Repeats between which and the record before no bridge was hit, nor what it notes its work with."""
+    for before, again in itertools.pairwise(sorted(system.listener.signed.get(event_id, ()))):
+        if not any(before - NOTED_WITHIN <= at <= again for at in system.bridge_trouble):
+            yield f"published again {again - before:.1f} s later, with no bridge hit in between"
 
 
 def _agrees(system: System, shop: Shop) -> Iterator[Breach]:

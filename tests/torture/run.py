@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +121,8 @@ async def torture(plan: Plan, clocks: Mapping[int, WrongClock], file: ReportFile
         chosen |= broken.switches
     began = time.monotonic()
     settings = broken.settings if broken is not None else {}
-    async with system(SandboxConfig(**chosen), plan.broken, INPUT_TOPICS, settings) as made:
+    async with AsyncExitStack() as stack:
+        made = await _started(stack, lambda: system(SandboxConfig(**chosen), plan.broken, INPUT_TOPICS, settings))
         if verbose:
             say(f"seed {plan.seed}: ready after {time.monotonic() - began:.0f} s; {chosen}")
         shop = Shop(made, random.Random(plan.seed + 1_000_000), plan.rate)
@@ -155,12 +157,26 @@ async def torture(plan: Plan, clocks: Mapping[int, WrongClock], file: ReportFile
         return report(breaches)
 
 
+STARTS = 3
+
+
+async def _started(stack: AsyncExitStack, make: Callable[[], AbstractAsyncContextManager[System]]) -> System:
+    """Starts it. A port that was free when it was chosen may be another program's when it is opened."""
+    for _ in range(STARTS - 1):
+        try:
+            return await stack.enter_async_context(make())
+        except (OSError, RuntimeError) as error:
+            say(f"The system did not start, and is started again: {str(error)[-300:]}")
+    return await stack.enter_async_context(make())
+
+
 async def _trouble(made: System, shop: Shop, fate: Fate, plan: Plan, note: Callable[[], None]) -> list[Breach]:
     """The shop sends while the scripts go by. Returns what was found early, of a program that is broken on purpose."""
     broken = BREAKS.get(plan.broken)
     weights = {**KINDS, **(broken.weights if broken is not None else {})}
     others = deque(script(plan.seed, plan.seconds, plan.every, weights))
-    hits = deque(blows(plan.seed, plan.seconds, plan.blows, broken.moments if broken is not None else None))
+    rate = plan.blows if broken is None or broken.blows is None else broken.blows
+    hits = deque(blows(plan.seed, plan.seconds, rate, broken.moments if broken is not None else None))
     began = time.monotonic()
     next_look = LOOK_EVERY
     breaches: list[Breach] = []

@@ -55,6 +55,7 @@ SETTINGS = {
     "TRADOVATE_SETTLE_SECONDS": f"{SETTLE:g}",
     "TRADOVATE_LOCKOUT_SECONDS": f"{LOCKOUT:g}",
     "TRADOVATE_MAINTENANCE": "off",
+    "BATCH_LINGER_MAX_SECONDS": "2",  # an hour's calls are spent in minutes, and calm must not take an hour
     "RETRY_BASE_SECONDS": "0.1",
     "RETRY_CAP_SECONDS": "1",
     "UNKNOWN_WAIT_SECONDS": "60",
@@ -82,6 +83,8 @@ class System:
     env: dict[str, str] = field(default_factory=dict)
     database_up: bool = True
     broker_up: bool = True
+    bridge_trouble: list[float] = field(default_factory=list)
+    """Epoch seconds at which something happened that may keep a bridge from noting what it has published."""
     ended_by_itself: list[str] = field(default_factory=list)
     """Members whose process ended with nobody having asked for it."""
 
@@ -138,6 +141,7 @@ class System:
     async def crash_database(self) -> None:
         """The primary dies; the members find only the standby, which is read-only."""
         self.database_up = False
+        self.bridge_trouble.append(time.time())
         await asyncio.to_thread(crash, self.primary)
 
     async def start_database(self) -> None:
