@@ -23,7 +23,7 @@ from worker.engine.steps import after_call
 from worker.engine.steps.timing import StepRules, Timing
 from worker.intake.accept import EventIntake
 from worker.intake.subscriber import Subscriber
-from worker.ledger import leases, ledger, signals
+from worker.ledger import call_log, leases, ledger, signals
 from worker.ledger.budget import Budget
 from worker.ledger.ledger import Ledger
 from worker.outbox import batches, publisher
@@ -109,7 +109,11 @@ def _forget_lock_out() -> None:
     def received(_self: LockOut, _status: int) -> None:
         return
 
+    async def lock_out(_connection: Any, _status: int, _lasts: timedelta) -> None:
+        return
+
     _put(LockOut, "received", received)
+    _put(call_log, "lock_out", lock_out)  # what the ledger writes of an answer
 
 
 def _lose_outcomes() -> None:
