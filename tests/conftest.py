@@ -70,11 +70,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneByOn
     return OneByOne(config, log) if config.option.dist == "load" else None
 
 
-_ON_BOTH = {
+ON_BOTH = {
     f"tests.integration.test_{name}"
     for name in (
-        "browse", "calls", "claims", "counts", "flows_waking", "holds", "mend", "pace", "plans", "recording", "saving",
-        "session", "spine_purchase",
+        "browse", "calls", "claims", "counts", "flows_waking", "holds", "pace", "plans", "recording", "repair",
+        "saving", "session", "spine_purchase",
     )
 }  # fmt: skip
 """Modules whose tests run on the embedded server and on the distribution's: those that send every kind of statement."""
@@ -84,7 +84,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test of such a module runs twice."""
     if metafunc.definition.get_closest_marker("slow"):
         return  # what takes long sends no statement that others of the module do not send
-    if metafunc.module.__name__ in _ON_BOTH and "databases" in metafunc.fixturenames:
+    if metafunc.module.__name__ in ON_BOTH and "databases" in metafunc.fixturenames:
         metafunc.parametrize("databases", ["embedded", "system"], indirect=True, scope="session")
 
 

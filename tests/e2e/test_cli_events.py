@@ -98,7 +98,7 @@ def test_of_bad_events_none_is_sent(env: Mapping[str, str]) -> None:
         assert "Nothing was sent" in process.stderr
 
 
-def test_a_missing_topic_names_its_mend(env: Mapping[str, str]) -> None:
+def test_a_missing_topic_names_its_fix(env: Mapping[str, str]) -> None:
     """An event for a topic that the broker does not have is refused with the command that makes it."""
     event = json.dumps({"eventId": "e", "accountId": 1, "userId": 2})
     for arguments in (("send", "account.assigned"), ("watch", "--topic", "account.assigned")):

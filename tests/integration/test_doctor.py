@@ -53,7 +53,7 @@ async def test_a_rejected_login_is_tried_once_and_never_again(real_stage: Stages
         code, checks, output = await _ask(stage, TRADOVATE_PASSWORD="not the right password")
         assert code == 1
         assert checks["tradovate login"]["verdict"] == "failed"
-        assert "TRADOVATE_PASSWORD" in checks["tradovate login"]["mend"]
+        assert "TRADOVATE_PASSWORD" in checks["tradovate login"]["fix"]
         assert "not the right password" not in output
     assert stage.partner.sandbox.control.state()["sessions"]["failed_logins"] == 1
 
@@ -78,9 +78,9 @@ async def test_each_wrong_thing_is_named_with_its_fix(real_stage: Stages) -> Non
         KAFKA_TOPIC_PREFIX="nobody.",
     )
     assert code == 1
-    assert "301" in checks["subscription plan"]["mend"]
-    assert "TRADOVATE_TPROP_ENTITLEMENT_ID" in checks["entitlement"]["mend"]
-    assert "topics create" in checks["topics"]["mend"]
+    assert "301" in checks["subscription plan"]["fix"]
+    assert "TRADOVATE_TPROP_ENTITLEMENT_ID" in checks["entitlement"]["fix"]
+    assert "topics create" in checks["topics"]["fix"]
 
 
 @pytest.mark.slow
@@ -134,6 +134,6 @@ async def test_everything_away_is_two_lines_and_no_traceback(real_stage: Stages)
         stage, DATABASE_URL="postgresql://127.0.0.1:9/none", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9"
     )
     assert code == 1
-    assert "DATABASE_URL" in checks["database"]["mend"]
-    assert "KAFKA_BOOTSTRAP_SERVERS" in checks["kafka"]["mend"]
+    assert "DATABASE_URL" in checks["database"]["fix"]
+    assert "KAFKA_BOOTSTRAP_SERVERS" in checks["kafka"]["fix"]
     assert "Traceback" not in output

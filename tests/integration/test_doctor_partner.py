@@ -55,8 +55,8 @@ async def test_a_key_that_may_not_read_risks_is_named_before_it_is_needed(stage:
     for switch, verdict in (("off", "warning"), ("on", "failed")):
         _, checks, _ = await _ask(at, BRIDGE_RISK_STATUS=switch)
         assert checks["risk limits"]["verdict"] == verdict
-        assert "account.locked" in checks["risk limits"]["mend"]
-    assert "Risks: Read" in checks["risk limits"]["mend"]
+        assert "account.locked" in checks["risk limits"]["fix"]
+    assert "Risks: Read" in checks["risk limits"]["fix"]
 
 
 async def test_a_host_that_stays_wrong_is_a_failure(stage: Stages, tmp_path: Any) -> None:
@@ -70,7 +70,7 @@ async def test_a_host_that_stays_wrong_is_a_failure(stage: Stages, tmp_path: Any
     assert code == 1
     assert checks["demo host"]["verdict"] == "failed"
     assert "421" in checks["demo host"]["seen"]
-    assert "TRADOVATE_DEMO_URL" in checks["demo host"]["mend"]
+    assert "TRADOVATE_DEMO_URL" in checks["demo host"]["fix"]
 
 
 async def test_a_returned_host_that_is_not_used_is_a_warning(stage: Stages) -> None:
@@ -82,7 +82,7 @@ async def test_a_returned_host_that_is_not_used_is_a_warning(stage: Stages) -> N
         f"127.0.0.1:{at.partner.port}, WebSocket 127.0.0.1:{at.partner.port} (from: settings);"
         " Tradovate returned 'evil.invalid', which is not used: it is not in TRADOVATE_TRUSTED_HOSTS"
     )
-    assert "TRADOVATE_TRUSTED_HOSTS" in checks["demo host"]["mend"]
+    assert "TRADOVATE_TRUSTED_HOSTS" in checks["demo host"]["fix"]
     assert checks["live host"]["verdict"] == "ok"
 
 
@@ -111,7 +111,7 @@ async def test_a_login_that_waits_for_an_approval_says_what_to_do(stage: Stages)
         assert code == 1
         for word in ("e-mail", "MFA", "TRADOVATE_DEVICE_ID"):
             assert word in checks["tradovate login"]["seen"]
-        assert "holds clear" in checks["tradovate login"]["mend"]
+        assert "holds clear" in checks["tradovate login"]["fix"]
     assert at.count("/auth/accesstokenrequest") == 1
 
 
@@ -123,8 +123,8 @@ async def test_401_to_everything_after_a_good_login_points_to_the_cause(stage: S
     at.fault("status_before", "/adminalert/find", status=401)
     code, checks, _ = await _ask(at)
     assert code == 1
-    assert "e-mail" in checks["permissions"]["mend"]
-    assert "API key" in checks["permissions"]["mend"]
+    assert "e-mail" in checks["permissions"]["fix"]
+    assert "API key" in checks["permissions"]["fix"]
 
 
 async def test_the_way_out_is_shown_without_the_proxys_password(stage: Stages) -> None:

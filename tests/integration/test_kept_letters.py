@@ -201,7 +201,7 @@ async def test_a_dead_letter_topic_that_may_not_be_written_holds_up_nobody(
     assert code == 1
     assert f"READ on {PURCHASED}" in checks["kafka permissions"]["seen"]
     assert "may not see: trader.failed" in checks["topics"]["seen"]
-    assert "READ on group" in checks["consumer group"]["mend"]
+    assert "READ on group" in checks["consumer group"]["fix"]
 
 
 async def test_doctor_warns_of_letters_that_will_not_fit(real_stage: Stages) -> None:
@@ -213,7 +213,7 @@ async def test_doctor_warns_of_letters_that_will_not_fit(real_stage: Stages) -> 
     _, checks = await doctor(on)
     assert checks["dead-letter sizes"]["verdict"] == "warning"
     assert DLQ in checks["dead-letter sizes"]["seen"]
-    assert "max.message.bytes" in checks["dead-letter sizes"]["mend"]
+    assert "max.message.bytes" in checks["dead-letter sizes"]["fix"]
 
 
 async def doctor(on: Stage, **changes: str) -> tuple[int, dict[str, Any]]:

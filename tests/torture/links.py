@@ -32,7 +32,7 @@ class _Direction:
 @dataclass
 class Link:
     """Listens on `port`, and leads to `target` of this machine. While a direction is cut its bytes are held back, as
-    TCP holds what is not acknowledged; they arrive when it is mended. `reset` ends all connections.
+    TCP holds what is not acknowledged; they arrive when it is restored. `reset` ends all connections.
     """
 
     target: int
@@ -59,7 +59,7 @@ class Link:
         for way in ways:
             self._ways[way].delay = seconds
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Both directions pass at once."""
         for way in self._ways.values():
             way.delay = 0.0
@@ -117,14 +117,14 @@ class Link:
         writer.write_eof()
 
     async def _held_back(self, reader: asyncio.StreamReader, direction: _Direction, data: bytes) -> bytes:
-        """All that was sent until the link is mended. What a sender leaves behind that ends the connection meanwhile
+        """All that was sent until the link is restored. What a sender leaves behind that ends the connection meanwhile
         is lost, as with a network: it is not delivered late. Raises `OSError` then.
         """
-        mended = asyncio.ensure_future(direction.open.wait())
+        restored = asyncio.ensure_future(direction.open.wait())
         try:
             while not direction.open.is_set():
                 more = asyncio.ensure_future(reader.read(65_536))
-                await asyncio.wait((mended, more), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((restored, more), return_when=asyncio.FIRST_COMPLETED)
                 if not more.done():
                     more.cancel()
                     await asyncio.gather(more, return_exceptions=True)
@@ -134,5 +134,5 @@ class Link:
                     raise ConnectionResetError
                 data += read
         finally:
-            mended.cancel()
+            restored.cancel()
         return data

@@ -161,7 +161,7 @@ class Fate:
         seconds = dice.uniform(0.5, 12.0)
         link.cut(*ways)
         await self._lasts(seconds)
-        link.mend()
+        link.restore()
         return f"{name}, {' and '.join(way.value for way in ways)}, for {seconds:.1f} s"
 
     async def _link_slow(self, dice: random.Random) -> str:
@@ -169,7 +169,7 @@ class Fate:
         seconds, delay = dice.uniform(1.0, 10.0), dice.uniform(0.05, 0.8)
         link.slow(delay, *dice.choice([(Way.THERE,), (Way.BACK,), tuple(Way)]))
         await self._lasts(seconds)
-        link.mend()
+        link.restore()
         return f"{name} by {delay:.2f} s, for {seconds:.1f} s"
 
     async def _link_reset(self, dice: random.Random) -> str:

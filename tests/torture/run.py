@@ -213,7 +213,7 @@ async def _sell(made: System, shop: Shop, plan: Plan, began: float) -> None:
 
 async def _calm(made: System, shop: Shop) -> list[Breach]:
     """Everything works again: whatever was accepted ends, and a revocation is quick."""
-    await made.mend()
+    await made.restore()
     calm = CALM_WHEN_BROKEN if made.broken else CALM_SECONDS
     breaches = []
     try:

@@ -176,10 +176,10 @@ class System:
             found |= {f"{member.name} to Kafka": member.kafka, f"{member.name} to PostgreSQL": member.database}
         return found
 
-    async def mend(self) -> None:
+    async def restore(self) -> None:
         """Everything works again."""
         for link in self.links().values():
-            link.mend()
+            link.restore()
         self.partner.sandbox.core.faults.clear()
         self.control.unlock()
         for member in self.members:

@@ -59,7 +59,7 @@ async def test_a_link_that_is_cut_holds_bytes_back_until_it_is_mended(way: Way) 
         assert not await asyncio.wait_for(asyncio.shield(_held(link, way)), 5)
         assert not read.done()
         assert (got == []) == (way is Way.THERE)
-        link.mend()
+        link.restore()
         assert await asyncio.wait_for(read, 5) == b"a question"
         writer.close()
 
@@ -76,7 +76,7 @@ async def test_what_a_sender_gave_up_is_not_delivered_late() -> None:
         writer.write(b"too late")
         writer.close()
         await eventually(lambda: not link._tasks)
-        link.mend()
+        link.restore()
         reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
         writer.write(b"in time")
         assert await asyncio.wait_for(reader.read(100), 5) == b"in time"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.conftest import ON_BOTH
 
 TESTS = Path(__file__).parents[1]
 WAITING = TESTS / "support" / "waiting.py"
@@ -44,3 +47,9 @@ def test_no_test_sleeps() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "sleep"
     ]
     assert sleeping == []
+
+
+def test_what_runs_on_both_servers_is_there() -> None:
+    """A module that gets another name does not silently run on one PostgreSQL only."""
+    missing = [name for name in sorted(ON_BOTH) if importlib.util.find_spec(name) is None]
+    assert missing == []

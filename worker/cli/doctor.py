@@ -44,7 +44,7 @@ async def _doctor(clock: Clock, *, as_json: bool) -> int:
         print_json(
             [
                 # Programs read this: the name of the field stays.
-                {"check": each.check, "verdict": each.verdict.value, "seen": each.seen, "mend": each.fix}
+                {"check": each.check, "verdict": each.verdict.value, "seen": each.seen, "fix": each.fix}
                 for each in findings
             ]
         )

@@ -128,8 +128,8 @@ class Partner:
         if not isinstance(found, str):
             return ok(check, f"the key may read them; {events} need Risks: FullAccess")
         if self.settings.bridge_risk_status:
-            mend = f"give the API key Risks: Read (FullAccess for {events}) at Tradovate, or set BRIDGE_RISK_STATUS=off"
-            return failed(check, found, mend)
+            fix = f"give the API key Risks: Read (FullAccess for {events}) at Tradovate, or set BRIDGE_RISK_STATUS=off"
+            return failed(check, found, fix)
         return warning(check, found, f"give the API key Risks: FullAccess at Tradovate, if you use {events}")
 
     async def _entitlement(self) -> Finding:
