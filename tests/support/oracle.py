@@ -17,6 +17,8 @@ from typing import Any
 from tests.support.events import personal
 from tests.support.stage import FINAL, Stage
 from tests.support.waiting import eventually
+from worker.ledger.outbox import OUTCOME_LEASE
+from worker.outbox.publisher import SWEEP_EVERY
 
 _TABLES = ("flow", "step", "trader", "business_order", "outcome", "call", "hold", "session", "host", "note")
 
@@ -80,8 +82,9 @@ async def nothing_stuck(stage: Stage) -> None:
         assert not outcomes, [dict(row) for row in outcomes[:5]]
         return True
 
-    # The note that an outcome is published is written a moment after it can be read.
-    await eventually(quiet, 10)
+    # The note that an outcome is published is written a moment after it can be read; if its replica is killed in between,
+    # another one looks for it when the lease has run out.
+    await eventually(quiet, OUTCOME_LEASE + SWEEP_EVERY + 8)
 
 
 def never_together(stage: Stage) -> None:
