@@ -82,7 +82,7 @@ async def nothing_stuck(stage: Stage) -> None:
         assert not outcomes, [dict(row) for row in outcomes[:5]]
         return True
 
-    # The note that an outcome is published is written a moment after it can be read; if its replica is killed in between,
+    # The note that an outcome is published is written a moment after it can be read; if its replica is killed between,
     # another one looks for it when the lease has run out.
     await eventually(quiet, OUTCOME_LEASE + SWEEP_EVERY + 8)
 
