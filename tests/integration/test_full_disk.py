@@ -77,6 +77,7 @@ async def _waits(here: Here, says: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 async def test_a_full_disk_of_the_ledger_is_waited_for(
     kafka: Broker, original_postgres: EmbeddedPostgres, disk: SmallDisk
 ) -> None:
@@ -144,6 +145,7 @@ async def _panicked(server: EmbeddedPostgres) -> bool:
     return False
 
 
+@pytest.mark.slow
 async def test_a_full_disk_of_the_broker_is_waited_for(small_disks: None, ledgers: Callable[[], str]) -> None:
     """The broker gives up its only disk and stops: outcomes, dead letters and events wait, calls go on, and all is
     published once when it is back.

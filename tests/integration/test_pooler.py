@@ -164,6 +164,7 @@ async def test_a_pooler_in_statement_mode_is_named(pooler: Poolers, pooled: Stag
     assert "pool_mode" in doctor.stdout
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_away_behind_a_pooler_is_waited_for(
     pooler: Poolers, ledger: str, system_server: EmbeddedPostgres
 ) -> None:

@@ -150,6 +150,7 @@ async def test_one_text_with_a_nul_spoils_nothing(stage: Stages) -> None:
     await oracle.holds_all(on)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("fault", [{"action": "status_before", "status": 502}, {"action": "cut_before"}], ids=name)
 @pytest.mark.parametrize("path", [USERS, ACCOUNTS])
