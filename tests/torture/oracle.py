@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import tempfile
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -38,6 +38,10 @@ class Breach:
     promise: str
     what: str
     key: str | None = None
+
+
+ON_THE_WAY = 0.3
+"""Seconds. A call that was begun before a login may reach the partner after it, one at a time."""
 
 
 def judge(system: System, shop: Shop) -> Iterator[Breach]:
@@ -160,10 +164,22 @@ def _calls(system: System) -> Iterator[Breach]:
         if late:
             early_ones = [f"{record.path} {record.at - since:+.1f} s" for record in silence[:10]]
             yield Breach("no call in a lock-out", f"{late}, after the first 429; the first ones: {early_ones}")
-    used = {record.token_id.partition(".")[0] for record in core.calls.records if record.token_id is not None}
-    for number in core.sessions.evicted:
-        if str(number) in used:
-            yield Breach("no login closes a session in use", f"session {number} was closed by a third login")
+    yield from _closed_in_use(core.sessions.evicted, core.calls.records)
+
+
+def _closed_in_use(closed: Iterable[tuple[int, float]], records: Iterable[CallRecord]) -> Iterator[Breach]:
+    """Sessions that a third login closed, and that went on being used. One that was given up, because it was doubtful
+    and its renewal failed, is not in use; that is seen from outside by no further call.
+    """
+    of_session: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        if record.token_id is not None:
+            of_session[record.token_id.partition(".")[0]].append(record.at)
+    for number, at in closed:
+        later = [began - at for began in of_session[str(number)] if began > at + ON_THE_WAY]
+        if len(later) > 1:
+            what = f"session {number} was closed by a third login; {len(later)} calls used it afterwards"
+            yield Breach("no login closes a session in use", f"{what}, the first {later[0]:.1f} s later")
 
 
 def _lock_outs(records: Iterable[CallRecord]) -> Iterator[list[CallRecord]]:

@@ -240,7 +240,9 @@ async def _revocations(shop: Shop) -> list[Breach]:
     whose purchases have ended.
     """
     waiting = [each for each in shop.sent.values() if each.topic == "trader.failed" and shop.final(each) is None]
-    waiting = [each for each in waiting if shop.final(shop.orders[each.body["orderId"]]) is not None]
+    purchases = [each for each in shop.sent.values() if each.topic == "trader.purchased"]
+    buying = {each.body["orderId"] for each in purchases if shop.final(each) is None}
+    waiting = [each for each in waiting if each.body["orderId"] not in buying]
     if (order := shop.with_permission()) is not None:
         waiting.append(shop.failing(order))
         await shop.send(waiting[-1])

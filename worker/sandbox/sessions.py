@@ -46,8 +46,8 @@ class Sessions:
         self.sessions: list[Session] = []
         self.counts: Counter[str] = Counter()
         self.most_at_once = 0
-        self.evicted: list[int] = []
-        """Numbers of the sessions that a third login closed."""
+        self.evicted: list[tuple[int, float]] = []
+        """Numbers of the sessions that a third login closed, and when (as in the call log)."""
 
     def living(self, now: float) -> list[Session]:
         return [session for session in self.sessions if session.lives(now)]
@@ -63,7 +63,7 @@ class Sessions:
         for oldest in self.sessions[: -config.max_sessions]:
             oldest.closed = True
             self.counts["evicted"] += 1
-            self.evicted.append(oldest.number)
+            self.evicted.append((oldest.number, now))
         return token
 
     def renew(self, token: Token, config: SandboxConfig, now: float) -> Token:
