@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,9 @@ WRITES = (
     "*",
 )
 """Operations that a fault of the partner may concern; `*` is every call."""
+
+LIKE_NOTHING = ("empty", "null", "array", "object")
+"""Forms of garbage that may be what Tradovate answers to a read where there is nothing."""
 
 
 @dataclass
@@ -183,9 +186,9 @@ class Fate:
             self.system.bridge_trouble.append(time.time())
         return name, link
 
-    async def _fault(self, dice: random.Random, lasts: float, **rule: Any) -> str:
+    async def _fault(self, dice: random.Random, lasts: float, among: Sequence[str] | None = None, **rule: Any) -> str:
         faults = self.system.partner.sandbox.core.faults
-        operation = dice.choice(WRITES)
+        operation = dice.choice(among or WRITES)
         name = f"torture {dice.getrandbits(32)}"
         faults.add({"id": name, "operation": operation, "seed": dice.getrandbits(16), **rule})
         await self._lasts(lasts)
@@ -205,12 +208,15 @@ class Fate:
     async def _partner_late(self, dice: random.Random) -> str:
         # Later than the client waits. A look-up comes after the settle time: an effect that is later than that, and
         # that nothing shows before, no program can know.
-        late = {"action": "late", "seconds": 0.2, "answer": dice.choice(["cut", "500", "504"])}
-        return await self._fault(dice, dice.uniform(1.0, 6.0), probability=0.5, **late)
+        answer = dice.choice(["cut", "500", "504"])
+        lasts = dice.uniform(1.0, 6.0)
+        return await self._fault(dice, lasts, action="late", seconds=0.2, answer=answer, probability=0.5)
 
     async def _partner_garbled(self, dice: random.Random) -> str:
         form = dice.choice(["not_json", "wrong_types", "empty", "truncated", "html", "null", "array", "object"])
-        return await self._fault(dice, dice.uniform(1.0, 6.0), action="garbage", form=form, probability=0.5)
+        # What Tradovate may answer where there is nothing: no program can tell a read that is garbled so from that.
+        among = [each for each in WRITES if each != "*"] if form in LIKE_NOTHING else None
+        return await self._fault(dice, dice.uniform(1.0, 6.0), among, action="garbage", form=form, probability=0.5)
 
     async def _partner_slow(self, dice: random.Random) -> str:
         when = dice.choice(["before", "after"])

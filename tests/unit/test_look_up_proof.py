@@ -84,8 +84,15 @@ async def test_what_may_have_been_made_is_asked_for_after_the_host_has_answered(
     assert isinstance(found, Succeeded)
 
 
+async def test_a_200_without_a_body_is_believed_as_little_as_an_empty_404() -> None:
+    """A gateway that answers everything so while Tradovate is away proves nothing: an item would be made twice."""
+    reader = FakeReader({"/user/find": Answer(None)}, wrong_host=True)
+    with pytest.raises(HostDoubted):
+        await look(USERS, reader, ITEMS[0][1])
+
+
 async def test_an_empty_list_needs_no_further_proof() -> None:
-    """An empty 200 says by itself that there is nothing."""
+    """An empty list says by itself that there is nothing."""
     reader = FakeReader({"/user/find": []}, wrong_host=True)
     assert await look(USERS, reader, ITEMS[0][1]) == [NotExecuted()]
     assert len(reader.asked) == 1

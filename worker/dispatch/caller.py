@@ -15,6 +15,7 @@ import structlog
 
 from worker.backoff import Schedule
 from worker.dispatch.look_up_reader import LookUpReader, with_ticket
+from worker.dispatch.look_up_sizes import LookUpSizes
 from worker.dispatch.operation_rules import rules_of, sent_steps
 from worker.dispatch.result_writer import Writer
 from worker.engine.event_flow import item_of
@@ -89,6 +90,7 @@ class Caller:
     _cannot_look: Counter[str] = field(default_factory=Counter)  # by operation: look-ups in a row that were not made
     _said: LastReported = field(default_factory=LastReported)
     seen: ObservedForms = field(default_factory=ObservedForms)
+    look_up_sizes: LookUpSizes = field(default_factory=LookUpSizes)
     writer: Writer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -254,6 +256,7 @@ class Caller:
         except (CannotLook, NoSession) as cannot:
             if self._said.changed(operation.name, cannot.why):
                 log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
+            self.look_up_sizes.not_ended(operation.name, len(steps), reader.reads)
             rests = self._rest(operation)
             moves: Sequence[Move] = [
                 Later(StepState.UNKNOWN, rests, step.spent, step.memory, step.batch_id, found=Found.NOT_MADE)
@@ -261,6 +264,7 @@ class Caller:
             ]
             return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
         self._cannot_look.pop(operation.name, None)
+        self.look_up_sizes.ended(operation.name)
         if self._said.over(operation.name):
             log.info("dispatch.looks_again", operation=operation.name)
         seconds = time.monotonic() - started

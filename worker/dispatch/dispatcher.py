@@ -237,8 +237,10 @@ class Dispatcher:
 
     async def _begin(self, operation: Operation, start: Start, calls: int, token: Token) -> int | None:
         """Claims and sends; how many calls have begun, or None when the session must be looked at first."""
-        lane = start.lane
-        batches = await self._claimed(operation, start, calls, token)
+        lane, items = start.lane, start.items
+        if lane.state is StepState.UNKNOWN:
+            items = min(items, self.caller.look_up_sizes.of(operation.name))
+        batches = await self._claimed(operation, lane, items, calls, token)
         if isinstance(batches, Closed):
             if batches.scope == SESSION_SCOPE:
                 await self.session.ensure()
@@ -252,15 +254,17 @@ class Dispatcher:
                 self._spawn(self.caller.send(operation, batch, token))
         if batches:
             self._held.begun(operation, lane.state, time.monotonic())
-        if len(batches) < calls and sum(len(batch.steps) for batch in batches) < start.items:
+        if len(batches) < calls and sum(len(batch.steps) for batch in batches) < items:
             self._held.blocked(lane, time.monotonic())
         return len(batches)
 
-    async def _claimed(self, operation: Operation, start: Start, calls: int, token: Token) -> Sequence[Batch] | Closed:
+    async def _claimed(
+        self, operation: Operation, lane: Lane, items: int, calls: int, token: Token
+    ) -> Sequence[Batch] | Closed:
         kind = kind_of(operation, self.claims.budget)
-        if start.lane.state is StepState.UNKNOWN:
-            return await self.claims.looks(kind, start.lane, start.items, token.generation)
-        return await self.claims.sends(kind, start.lane, start.items, token.generation, calls)
+        if lane.state is StepState.UNKNOWN:
+            return await self.claims.looks(kind, lane, items, token.generation)
+        return await self.claims.sends(kind, lane, items, token.generation, calls)
 
     def _spawn(self, work: Awaitable[Sequence[OutcomeRow]]) -> None:
         task = asyncio.create_task(self._guarded(work))

@@ -44,10 +44,16 @@ class LookUpReader:
     seen: ObservedForms
     observe: Callable[[str, str, int, float], None] = lambda *_: None
     _generations: set[int] = field(default_factory=set)
+    _made: list[int] = field(default_factory=list)  # ids of the calls
 
     def now(self) -> datetime:
         """The database's time."""
         return self.claims.ledger.clock.now()
+
+    @property
+    def reads(self) -> int:
+        """How many calls have been made."""
+        return len(self._made)
 
     async def get(self, domain: Domain, path: str, **query: Query) -> Reply:
         """One GET."""
@@ -84,6 +90,7 @@ class LookUpReader:
             if opened.scope == SESSION_SCOPE:
                 await self.session.ensure()
             raise CannotLook(LookObstacle.NO_CALL, opened.why)
+        self._made.append(opened.call_ids[0])
         started = time.monotonic()
         if body is None:
             # How a GET carries a ticket is not documented; a parameter that is not known does no harm.

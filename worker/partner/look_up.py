@@ -1,9 +1,10 @@
 """One look-up of an operation's items, believed only if the hosts that it asked are the right ones.
 
-An empty 404 says "there is none", and a wrong host says it to everything. So what rests on it counts only if the same
-host has afterwards answered a read of the same look-up; if none did, one read more is made, of something that is there.
-What a host says while it restarts may change in the middle of a look-up. So where an item may have been made, an empty
-404 that came before the host had answered anything is asked for once more.
+An empty 404 says "there is none", and a wrong host says it to everything. So may a 200 without a body (or `null`): a
+gateway may give it to everything. What rests on one of them counts only if the same host has afterwards answered a read
+of the same look-up; if none did, one read more is made, of something that is there.
+What a host says while it restarts may change in the middle of a look-up. So where an item may have been made, such an
+answer that came before the host had answered anything is asked for once more.
 """
 
 from __future__ import annotations
@@ -92,12 +93,12 @@ _BULK = ("/finds", "/items", "/ldeps")
 
 @dataclass(slots=True)
 class _Watched:
-    """A reader that knows on which domains an empty 404 was the last word."""
+    """A reader that knows on which domains an empty 404, or a 200 without a body, was the last word."""
 
     reader: Reader
     doubtful: set[Domain] = field(default_factory=set)
     answered: set[Domain] = field(default_factory=set)  # domains that have answered a read
-    early: bool = False  # an empty 404 came before that
+    early: bool = False  # such an answer came before that
 
     @property
     def seen(self) -> ObservedForms:
@@ -114,9 +115,9 @@ class _Watched:
 
     def _noted(self, domain: Domain, path: str, reply: Reply) -> Reply:
         match reply:
-            case Misdirected(status=404):
+            case Misdirected(status=404) | Answer(None):
                 self.doubtful.add(domain)
-                # A bulk read that says 404 may not exist: it is believed only in a form that has found something.
+                # A bulk read that says so may not exist: it is believed only in a form that has found something.
                 believed = not path.endswith(_BULK) or path in self.seen.forms
                 self.early |= believed and domain not in self.answered
             case Answer():
@@ -127,7 +128,7 @@ class _Watched:
         return reply
 
     async def settle(self, items: Sequence[Item]) -> None:
-        """Raises `HostDoubted` when a domain has answered nothing since it last said 404."""
+        """Raises `HostDoubted` when a domain has answered nothing since it last said so."""
         for domain in sorted(self.doubtful):
             for path, query in _controls(self.seen, domain, items):
                 try:

@@ -82,7 +82,7 @@ class NotPermitted(Unreadable):
 
 
 class HostDoubted(Unreadable):
-    """A host said 404 to all that was read: it may be the wrong one, and nothing is known to be absent."""
+    """A host said 404 or nothing to all that was read: it may be the wrong one, and nothing is known to be absent."""
 
     def __init__(self, domain: Domain) -> None:
         super().__init__(ReadFault.NO_ANSWER, domain.upper())
