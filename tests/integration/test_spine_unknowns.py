@@ -179,3 +179,18 @@ async def test_a_user_name_with_another_e_mail_is_a_conflict(stage: Stages) -> N
     assert (second["status"], second["userId"]) == ("succeeded", seeded["userIds"][1])
     assert on.effects["users_by_name"] == {}
     await oracle.holds_all(on)
+
+
+async def test_a_look_up_that_cannot_go_on_is_made_in_parts(stage: Stages) -> None:
+    """Where each step costs a read, a look-up that is stopped in the middle is begun again with half of its steps."""
+    on = await stage(SandboxConfig(finds_supported=False), BATCH_LINGER_MS="100")
+    here = await on.replica()
+    on.fault("cut_after", USERS, times=1)
+    on.fault("status_before", "/user/find", status=401, nth=6)
+    async with on.gathered("createEvaluationUsers"):
+        await on.buy(*(purchase(number) for number in range(8)))
+    outcomes = await on.all_ended()
+    assert {outcome["status"] for outcome in outcomes} == {"succeeded"}
+    # All eight, until the token was not accepted; then four, which made it five, then the other four.
+    assert here.replica.dispatcher.caller.look_up_sizes.of("createEvaluationUsers") == 6
+    await oracle.holds_all(on)
