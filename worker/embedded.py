@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -39,6 +40,10 @@ kill -INT $server 2>/dev/null
 wait $server
 [ -n "${keep:-}" ] || rm -rf "$PWD"
 """
+
+
+_END_SECONDS = 20.0
+"""For a server to end in good order."""
 
 
 class NotInstalled(OperatorError):
@@ -190,9 +195,15 @@ class EmbeddedPostgres:
             time.sleep(0.01)
 
     def _end(self, word: bytes) -> None:
-        if self._keeper is not None:
-            self._keeper.communicate(word)
-            self._keeper = None
+        if self._keeper is None:
+            return
+        keeper, self._keeper = self._keeper, None
+        try:
+            keeper.communicate(word, timeout=_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            # A server whose disk is full may never end. Its other processes end when the first one is gone.
+            os.killpg(keeper.pid, signal.SIGKILL)
+            keeper.communicate()
 
 
 class EmbeddedKafka:
