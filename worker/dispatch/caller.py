@@ -208,8 +208,10 @@ class Caller:
 
         return write
 
-    async def look_up(self, operation: Operation, batch: Batch) -> Sequence[OutcomeRow]:
-        """Finds out what became of steps whose result is unknown, or whether what they need is there."""
+    async def look_up(self, operation: Operation, batch: Batch, *, whole: bool = True) -> Sequence[OutcomeRow]:
+        """Finds out what became of steps whose result is unknown, or whether what they need is there. `whole`: see
+        `after_look_up`.
+        """
         needed = [step for step in batch.steps if checks_needs(step)]
         unknown = [step for step in batch.steps if not checks_needs(step)]
         outcomes: Sequence[OutcomeRow] = ()
@@ -219,10 +221,13 @@ class Caller:
             why = Unknown("its sender ended in the middle of the call")
             parked = [(step, after_unknown(timing, rules, step, 0.0, why)) for step in unknown]
             outcomes, unknown = await self.writer.record(operation, batch, parked), []
-        return [*outcomes, *(await self._look(operation, batch, needed, unknown) if needed or unknown else ())]
+        return [
+            *outcomes,
+            *(await self._look(operation, batch, needed, unknown, whole=whole) if needed or unknown else ()),
+        ]
 
     async def _look(
-        self, operation: Operation, batch: Batch, needed: Sequence[Claimed], unknown: Sequence[Claimed]
+        self, operation: Operation, batch: Batch, needed: Sequence[Claimed], unknown: Sequence[Claimed], *, whole: bool
     ) -> Sequence[OutcomeRow]:
         steps = [*needed, *unknown]
         reader = LookUpReader(
@@ -270,7 +275,8 @@ class Caller:
         seconds = time.monotonic() - started
         self.crash("after_look")
         timing = await self._timing(operation, steps)
-        moves = after_look_up(timing, rules_of(operation), list(zip(steps, results, strict=True)), seconds)
+        found = list(zip(steps, results, strict=True))
+        moves = after_look_up(timing, rules_of(operation), found, seconds, whole=whole)
         return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
 
     def _rest(self, operation: Operation) -> timedelta:

@@ -249,7 +249,7 @@ class Dispatcher:
             return 0
         for batch in batches:
             if lane.state is StepState.UNKNOWN:
-                self._spawn(self.caller.look_up(operation, batch))
+                self._spawn(self.caller.look_up(operation, batch, whole=items == start.items))
             elif batch.steps:
                 self._spawn(self.caller.send(operation, batch, token))
         if batches:

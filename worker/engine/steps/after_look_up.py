@@ -45,10 +45,12 @@ def checks_needs(step: Claimed) -> bool:
 
 
 def after_look_up(
-    timing: Timing, rules: StepRules, found: Sequence[tuple[Claimed, Result]], seconds: float
+    timing: Timing, rules: StepRules, found: Sequence[tuple[Claimed, Result]], seconds: float, *, whole: bool = True
 ) -> Sequence[Move]:
-    """What comes next for steps that were looked up together in `seconds`."""
-    nothing = all(isinstance(result, NotExecuted) for _, result in found)
+    """What comes next for steps that were looked up together in `seconds`. Not `whole`: others of their batch were not,
+    so that nothing is proven of the batch.
+    """
+    nothing = whole and all(isinstance(result, NotExecuted) for _, result in found)
     moves = [
         replace(
             _move(timing, rules, result, step, seconds, nothing_found=nothing),
