@@ -13,7 +13,7 @@ from schemas.outcomes import ErrorCode
 from tests.support.halving import FLOW, ITEM
 from worker.backoff import Schedule
 from worker.dispatch.operation_rules import rules_of, sent_steps
-from worker.engine.memory import EMPTY, CheckingNeeds, Memory, Retrying, Verifying
+from worker.engine.memory import EMPTY, CheckingNeeds, Memory, Retrying, Splitting, Verifying
 from worker.engine.rows import Claimed, Finish, Later, Move
 from worker.engine.states import StepState
 from worker.engine.steps.after_call import after_call
@@ -169,3 +169,13 @@ def test_no_response_without_an_error_text_rejects_an_event(operation: Operation
     if isinstance(reply, Refusal):
         return  # a sentence about the request
     assert code_of(settled(operation, reply)) in (None, ErrorCode.IN_DOUBT)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_look_up_of_a_part_proves_nothing_of_the_batch(whole: bool) -> None:
+    """Only if all of a refused batch was looked up, and nothing found, is the next one of its steps not looked up."""
+    memory = Memory(Retrying(), why=Splitting(batch_id=9))
+    step = Claimed(1, REQUEST.name, StepState.UNKNOWN, 1, 0.0, memory, None, FLOW)
+    (move,) = after_look_up(TIMING, rules_of(REQUEST), [(step, NotExecuted())], 0.1, whole=whole)
+    assert isinstance(move, Later)
+    assert move.memory.all_or_nothing is whole
