@@ -55,7 +55,7 @@
     │   └── CannotLook              partner/read_errors.py               a look-up cannot go on now
     ├── Unreadable                  partner/read_errors.py               a read was answered with something else
     │   ├── NotPermitted            partner/read_errors.py               401 with a good token
-    │   └── HostDoubted             partner/read_errors.py               a host answers 404 to every read
+    │   └── HostDoubted             partner/read_errors.py               a host answers no read
     ├── FactsUnreadable             engine/facts.py                      what a flow has learned is not of its type
     ├── DatabaseError               ledger/errors.py                     anything that went wrong at the database
     │   ├── DatabaseUnavailable     ledger/errors.py                     it cannot serve now: wait, then retry

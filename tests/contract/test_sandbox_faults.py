@@ -60,7 +60,9 @@ async def test_an_effect_can_come_late(desk: Desk, answer: str, status: int | No
     assert await _made(desk) == 1
 
 
-@pytest.mark.parametrize("form", ["not_json", "wrong_types", "empty", "truncated", "html", "null", "array"])
+@pytest.mark.parametrize(
+    "form", ["not_json", "wrong_types", "empty", "truncated", "html", "null", "array", "nulls", "hollow"]
+)
 @pytest.mark.parametrize("effect", [True, False])
 async def test_an_answer_can_make_no_sense(desk: Desk, form: str, effect: bool) -> None:
     """Every kind of nonsense is HTTP 200 without one good result, with the effect made or not."""

@@ -136,3 +136,21 @@ async def test_the_way_out_is_shown_without_the_proxys_password(stage: Stages) -
     assert "no connection" in checks["tradovate login"]["seen"]
     assert "hunter2" not in output
     assert "hunter2" not in repr(RunSettings.model_fields)
+
+
+async def test_what_is_not_read_is_not_reported_as_missing(stage: Stages, tmp_path: Any) -> None:
+    """`{}` for a plan, a template account or an entitlement, and a host that answers 404 to everything, say nothing of
+    what the settings name: no line says that it is not there.
+    """
+    at = await stage()
+    catalogue = tmp_path / "products.toml"
+    catalogue.write_text('["EVAL-50K"]\ntemplateAccountId = 11\ninitialBalance = 50000\n')
+    for path in ("/tradovatesubscriptionplan/list", "/entitlement/item"):
+        at.fault("garbage", path, form="object", effect=False)
+    at.fault("status_before", domain="demo", status=404)
+    _, checks, _ = await _ask(at, PRODUCTS_FILE=str(catalogue))
+    assert checks["subscription plan"]["seen"] == (
+        "tradovateSubscriptionPlan/list is not answered in its documented form"
+    )
+    assert checks["entitlement"]["seen"] == "entitlement/item is not answered in its documented form"
+    assert checks["template of EVAL-50K"]["seen"].startswith("DEMO answers no read")

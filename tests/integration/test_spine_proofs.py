@@ -79,13 +79,23 @@ async def test_an_entitlement_that_was_not_added_is_no_success(stage: Stages) ->
     assert firm.stage.effects["entitlements"] == {}
 
 
-@pytest.mark.parametrize("unique", [True, False])
-async def test_a_host_that_says_404_to_everything_proves_nothing_absent(stage: Stages, unique: bool) -> None:
-    """The answer to a call is lost, and from then on DEMO answers an empty 404 to all: no second account is made."""
-    on = await stage(SandboxConfig(account_names_unique=unique))
+EVERYTHING: list[dict[str, Any]] = [
+    {"action": "status_before", "status": 404},
+    {"action": "garbage", "form": "hollow", "effect": False},
+]
+
+
+@pytest.mark.parametrize("fault", EVERYTHING, ids=name)
+async def test_a_host_that_says_the_same_to_everything_proves_nothing_absent(
+    stage: Stages, fault: dict[str, Any]
+) -> None:
+    """The answer to a call is lost, and from then on DEMO answers an empty 404, or `[{}]`, to all: no second account is
+    made, though Tradovate would make one.
+    """
+    on = await stage(SandboxConfig(account_names_unique=False))
     await on.replica()
     on.fault("cut_after", ACCOUNTS, times=1)
-    on.fault("status_before", domain="demo", status=404, after=1)
+    on.fault(domain="demo", after=1, **fault)
     async with on.gathered("createEvaluationUsers", "createEvaluationAccounts"):
         await on.buy(*(purchase(number) for number in range(3)))
     demo = [call["path"] for call in on.calls() if call["domain"] == "demo"]

@@ -25,7 +25,7 @@ SWITCHES: list[dict[str, Any]] = [
     {"finds_supported": False},
     {"finds_repeats": True},
     {"finds_repeats": True, "account_names_unique": False},
-    {"finds_nothing": "404", "account_names_unique": False},
+    {"finds_nothing": "object", "account_names_unique": False},
     {"finds_nothing": "null", "finds_reversed": True},
     {"finds_max_names": 1},
     {"permission_status": "Accepted"},

@@ -74,7 +74,7 @@ SWITCHES: Mapping[str, tuple[Any, ...]] = {
     "close_only_shown": ("LiquidateOnlyModeImmediately", "AgreedOnLiqOnlyModeByAutoLiq"),
     "risk_rows": ("always", "when_set"),
     "risk_update": ("merge", "replace"),
-    "finds_nothing": ("list", "404", "null"),
+    "finds_nothing": ("list", "404", "null", "object"),
     "finds_reversed": (True, False),
     "success_error_text": ("absent", "null", "empty"),
     "permission_status": ("Accepted", "Approved"),

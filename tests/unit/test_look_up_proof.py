@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from worker.partner.look_up import look as look_with_proof
 from worker.partner.look_up import look_for_needed
 from worker.partner.operation import Operation
 from worker.partner.operations import OPERATIONS
-from worker.partner.read_errors import HostDoubted, NotPermitted
+from worker.partner.read_errors import HostDoubted, NotPermitted, Unreadable
 from worker.replies import Answer, Domain, Misdirected, Query, Reply, Unclear
 from worker.results import NotExecuted, Rejected, Succeeded, Unknown
 
@@ -84,18 +85,55 @@ async def test_what_may_have_been_made_is_asked_for_after_the_host_has_answered(
     assert isinstance(found, Succeeded)
 
 
-async def test_a_200_without_a_body_is_believed_as_little_as_an_empty_404() -> None:
-    """A gateway that answers everything so while Tradovate is away proves nothing: an item would be made twice."""
-    reader = FakeReader({"/user/find": Answer(None)}, wrong_host=True)
-    with pytest.raises(HostDoubted):
-        await look(USERS, reader, ITEMS[0][1])
+NOWHERE: list[Any] = [None, {}, [None], [{}], {"id": 0}, {"error": "x"}, [{"id": 1}, {}], "x", 7]
+"""Bodies of HTTP 200 that are no documented answer to any read of this page, neither a find nor an absence."""
+
+
+@dataclass
+class Alike(FakeReader):
+    """Answers every read with the same body, but those of what the API user has, if it is not the wrong host."""
+
+    body: Any = None
+
+    def _answer(self, _domain: Domain, path: str, query: Mapping[str, Any]) -> Reply:
+        reply = super()._answer(_domain, path, query)
+        return reply if isinstance(reply, Answer) else Answer(self.body)
+
+
+@pytest.mark.parametrize(("operation", "item"), ITEMS, ids=lambda value: getattr(value, "name", ""))
+async def test_a_gateway_that_answers_everything_alike_proves_nothing(
+    operation: Operation, item: dict[str, Any]
+) -> None:
+    """While Tradovate is away: an item would be made twice, or be reported as gone. The host is doubted."""
+    for body in NOWHERE:
+        for items in ([item], [item, {**item, "name": "OTHER2", "userId": 6, "accountId": 12}]):
+            with pytest.raises(HostDoubted) as doubted:
+                await look(operation, Alike({}, wrong_host=True, body=body), *items)
+            assert "answers no read" in doubted.value.sentence
+
+
+@pytest.mark.parametrize(("operation", "item"), ITEMS, ids=lambda value: getattr(value, "name", ""))
+async def test_a_read_that_is_answered_in_another_form_is_unknown(operation: Operation, item: dict[str, Any]) -> None:
+    """Neither absent nor done, though the host answers other reads well. Only `find` may say so of a name: how it says
+    that there is none is not documented.
+    """
+    for body in NOWHERE:
+        for items in ([item], [item, {**item, "name": "OTHER2", "userId": 6, "accountId": 12}]):
+            try:
+                found = await look(operation, Alike({}, body=body), *items)
+            except Unreadable:
+                continue
+            absent = operation in (USERS, ACCOUNTS) and body in (None, {})
+            assert [type(each) for each in found] == [NotExecuted if absent else Unknown] * len(items)
 
 
 async def test_an_empty_list_needs_no_further_proof() -> None:
-    """An empty list says by itself that there is nothing."""
-    reader = FakeReader({"/user/find": []}, wrong_host=True)
-    assert await look(USERS, reader, ITEMS[0][1]) == [NotExecuted()]
+    """An empty list says by itself that there is nothing, where a list is what the read answers; not to `find`."""
+    reader = FakeReader({"/userPlugin/deps": []}, wrong_host=True)
+    assert await look(ADD, reader, {"userId": 5, "entitlementId": 31}) == [NotExecuted()]
     assert len(reader.asked) == 1
+    with pytest.raises(HostDoubted):
+        await look(USERS, FakeReader({"/user/find": []}, wrong_host=True), ITEMS[0][1])
 
 
 async def test_a_later_read_of_its_own_is_proof_enough() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.reader import FakeReader, look
-from worker.partner.bulk_reads import dependents, listed_dependents
+from worker.partner.bulk_reads import by_id, dependents, listed_dependents
 from worker.partner.operations import OPERATIONS
 from worker.partner.read_errors import NotPermitted, Unreadable
 from worker.replies import Domain, Misdirected, Unclear
@@ -248,6 +248,40 @@ async def test_an_own_permission_is_seen_though_the_bulk_read_hides_it() -> None
 
 
 # -- by user
+
+
+@pytest.mark.parametrize(
+    "row", [{}, None, {"id": 7, "userId": 2}, {"id": 7, "userId": 900, "accountId": 1}, {"userId": 2}]
+)
+async def test_a_row_that_makes_no_sense_is_its_users_alone(row: Any) -> None:
+    """It may be what was asked for: its user is not known to have nothing. The others are read, in a few reads more."""
+    rows = [each for each in PERMISSIONS if each["userId"] != 2]
+
+    def deps(query: Mapping[str, Any]) -> Any:
+        return [row] if query["masterid"] == 2 else one(*rows)(query)
+
+    def ldeps(query: Mapping[str, Any]) -> Any:
+        asked = query["masterids"].split(",")
+        return [*([row] if "2" in asked else []), *(each for each in rows if str(each["userId"]) in asked)]
+
+    reader = FakeReader({"/tradingPermission/ldeps": ldeps, "/tradingPermission/deps": deps})
+    found = await dependents(reader, Domain.DEMO, "tradingPermission", range(1, 101))
+    assert [user for user, theirs in found.items() if isinstance(theirs, Unreadable)] == [2]
+    assert [found[user] for user in range(1, 101) if user != 2] == [[each] for each in rows]
+    assert len(reader.asked) <= 20
+
+
+async def test_a_gateway_is_not_asked_a_hundred_times() -> None:
+    """What answers nothing in a documented form ends the look-up after a few reads."""
+    reader = FakeReader({f"/userPlugin/{verb}": {} for verb in ("ldeps", "deps")} | {"/user/item": {}})
+    for work in (
+        lambda: dependents(reader, Domain.LIVE, "userPlugin", range(1, 101)),
+        lambda: by_id(reader, Domain.LIVE, "user", range(1, 101)),
+    ):
+        reader.asked.clear()
+        with pytest.raises(Unreadable):
+            await work()
+        assert len(reader.asked) <= 16
 
 
 PLUGINS = [{"id": n, "userId": n, "entitlementId": 31} for n in range(1, 91)]

@@ -89,6 +89,50 @@ async def test_permissions_are_found_by_account_by_name_and_by_id() -> None:
     assert found == Succeeded({"found": [[31, 6, 13, "Revoked"], [21, 5, 11, "Accepted"]], "accounts": [11, 12]})
 
 
+UNSAID: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("addEntitlementSubscription", {"userId": 5, "entitlementId": 31}, {"/userPlugin/deps": [{"id": 1, "userId": 5}]}),
+    (
+        "requestTradingPermission",
+        {"accountId": 11, "ctaEmail": "x@y"},
+        {"/user/getaccounttradingpermissions": {"tradingPermissions": [{"id": 21, "userId": 5, "status": "Approved"}]}},
+    ),
+    (
+        "requestTradingPermission",
+        {"accountId": 11, "ctaEmail": "x@y"},
+        {"/user/getaccounttradingpermissions": {"tradingPermissions": [{"id": 21, "accountId": 12, "ctaEmail": "z"}]}},
+    ),
+    ("createTradingPermission", {"accountId": 11, "userId": 5}, {"/tradingPermission/deps": [{"id": 1, "userId": 5}]}),
+    (
+        "createTradingPermission",
+        {"accountId": 11, "userId": 5},
+        {"/tradingPermission/deps": [{"id": 1, "userId": 6, "accountId": 11, "status": "Approved"}]},
+    ),
+    *(
+        (
+            "createEvaluationAccounts",
+            {"name": "EVAL1", "userId": 5, "templateAccountId": 3, "_derived": "EVAL1", "_free": free},
+            {
+                "/account/find": {"id": 11, "name": "EVAL1"},
+                "/tradingPermission/deps": permissions,
+                "/user/getaccounttradingpermissions": {"tradingPermissions": on_it},
+            },
+        )
+        for free, permissions, on_it in (
+            (True, [{"id": 1, "accountId": 11, "userId": 5}], []),  # no status: it may be revoked
+            (True, [], [{"id": 1}]),  # no user: it may be ours
+        )
+    ),
+    ("cancelEverything@demo", {"userId": 5}, {"/tradingPermission/deps": [{"id": 1, "userId": 6, "accountId": 1}]}),
+]
+
+
+@pytest.mark.parametrize(("name", "item", "answers"), UNSAID)
+async def test_what_a_row_does_not_say_is_not_guessed(name: str, item: dict[str, Any], answers: dict[str, Any]) -> None:
+    """It may be what was asked for, or another's: it is neither sent a second time nor reported."""
+    (found,) = await look(OPERATIONS[name], FakeReader(answers), item)
+    assert isinstance(found, Unknown)
+
+
 async def test_an_unreadable_account_leaves_its_neighbours_alone() -> None:
     """One read that fails is one event that is looked up again."""
 

@@ -13,6 +13,7 @@ from worker.ledger.differences import Difference, Kind
 from worker.ledger.reconcile_view import DepartureSeen, FlowSeen, LedgerTrader, OrderSeen
 from worker.operate.reconcile.compare import CompareRules, Tradovate, compare
 from worker.operate.reconcile.standing import standing
+from worker.partner.read_errors import Unreadable
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 USER, ACCOUNT, PERMISSION, T_PROP = 5, 10, 100, 31
@@ -73,6 +74,15 @@ def differences(
 
 def kinds(*given: Any, **more: Any) -> list[Kind]:
     return [each.kind for each in differences(*given, **more)]
+
+
+def test_an_entitlement_that_says_not_which_it_is_may_be_the_one() -> None:
+    """It is not reported as missing, with an event that would buy it again: the trader could not be read."""
+    unsaid = seen("Approved", plugins=[{**ENTITLED, "entitlementId": None}])
+    with pytest.raises(Unreadable):
+        differences(unsaid, [order()], [flow("md.signed", entitlement_id=T_PROP)])
+    both = seen("Approved", plugins=[{**ENTITLED, "entitlementId": None}, ENTITLED])
+    assert kinds(both, [order()], [flow("md.signed", entitlement_id=T_PROP)]) == []
 
 
 @pytest.mark.parametrize(("status", "found"), [

@@ -64,7 +64,7 @@ class LookUpReader:
         return await self._call(domain, path, {}, orjson.dumps(body))
 
     async def doubt(self, doubted: HostDoubted) -> None:
-        """Notes that the host of a domain said 404 to all that this look-up read there."""
+        """Notes that the host of a domain has answered nothing that this look-up read there."""
         await self.claims.doubt_host(doubted.domain, max(self._generations), str(doubted))
 
     async def _call(self, domain: Domain, path: str, query: Mapping[str, Query], body: bytes | None) -> Reply:

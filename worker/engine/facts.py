@@ -6,6 +6,7 @@ at the start. `facts_of` reads it strictly: a field that is unknown, missing or 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -30,6 +31,7 @@ __all__ = [
     "Trouble",
     "changed",
     "facts_of",
+    "order_facts",
     "stored_facts",
 ]
 
@@ -167,18 +169,24 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrderFacts(Facts):
+class OrderFacts(Facts, ABC):
     """What a flow has learned that asks for an order."""
 
     left: Any = None
     """What the order's former owner left behind, as far as the ledger knows; None: it had none."""
 
+    @abstractmethod
     def left_behind(self, user_id: int | None) -> Any:
         """What the flow leaves to the order's next owner: what it got itself, or else what it had not adopted yet.
 
         `user_id`: the user that the ledger knows with the order.
         """
-        raise NotImplementedError
+
+
+def order_facts(facts: Facts) -> OrderFacts:
+    """The facts of a flow whose event names an order."""
+    assert isinstance(facts, OrderFacts)
+    return facts
 
 
 F = TypeVar("F", bound=Facts)

@@ -15,10 +15,10 @@ import structlog
 
 from schemas.outcomes import ErrorCode, Outcome, Status
 from worker.engine.changes import Changes, ClosedStep, NewOutcome
-from worker.engine.facts import Facts, OrderFacts, changed
+from worker.engine.facts import Facts, changed, order_facts
 from worker.engine.flow_views import FlowViews
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import End, Planned, Rules, Send, Wait, of_type, proven_key
+from worker.engine.flows.base import End, Planned, Rules, Send, Wait, proven_key
 from worker.engine.outcome import outcome_of
 from worker.engine.rows import Claimed, Finish, FlowRow, LivePermissionRow, Move
 from worker.engine.shared_rows import Shared
@@ -126,7 +126,7 @@ class Planner:
         names = self.views.names(flow)
         if names.owns_order and names.order_id is not None:
             details = FLOWS[flow.topic].details(flow.event)
-            facts = of_type(flow.facts, OrderFacts)
+            facts = order_facts(flow.facts)
             flow.facts = self.shared.take_order(names, flow.id, facts, details, flow.asked_at, reopen=reopen)
 
     def take_turn(self, flow: FlowRow) -> None:
@@ -168,7 +168,7 @@ class Planner:
         row = self.views.own_order(flow)
         if row is None or row.flow_id != flow.id:
             return
-        facts = of_type(flow.facts, OrderFacts)
+        facts = order_facts(flow.facts)
         account, permission = facts.account_id, facts.trading_permission_id
         if account is None:  # until then, what a former owner got is kept
             account, permission = row.account_id, row.permission_id
@@ -223,7 +223,7 @@ class Planner:
             self.shared.end_departure(flow.id, withdrawn=withdrawn)
         row = self.views.own_order(flow)
         if row is not None and row.flow_id == flow.id:
-            facts = of_type(flow.facts, OrderFacts)
+            facts = order_facts(flow.facts)
             self.shared.put_order(
                 row._replace(state=flow.state, facts=facts, error_code=flow.error_code, error_text=flow.error_text)
             )

@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 
 from schemas.outcomes import ErrorCode, Outcome, Status
 from worker.engine.changes import Changes
-from worker.engine.facts import DepartureDates, Facts, OrderFacts, changed
+from worker.engine.facts import DepartureDates, Facts, changed, order_facts
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import Names, of_type
+from worker.engine.flows.base import Names
 from worker.engine.flows.passed import KIND as PASSED
 from worker.engine.flows.purchased import KIND as PURCHASED
 from worker.engine.rows import OrderRow, TraderRow
@@ -139,7 +139,7 @@ class Rebuilding:
                 user_id=outcome.user_id,
                 account_id=outcome.account_id,
                 permission_id=outcome.trading_permission_id,
-                facts=changed(of_type(heard.facts, OrderFacts), ended=False),
+                facts=changed(order_facts(heard.facts), ended=False),
                 error_code=None if outcome.error_code is None else outcome.error_code.value,
                 error_text=outcome.error_text,
                 asked_at=outcome.occurred_at,

@@ -7,16 +7,18 @@ something that was asked for in that form. Before that, or where it does not exi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from worker.partner.observed_forms import QueryForm
 from worker.partner.operation import Reader
-from worker.partner.read_errors import NotPermitted, Unreadable
+from worker.partner.read_errors import NotPermitted, ReadFault, Unreadable
 from worker.partner.single_reads import No, Page, Row, find, folded, is_id, item, one, page
 from worker.replies import Domain
+
+T = TypeVar("T")
 
 MOST = 100
 """Values a read; the vendor's own limit of items a call."""
@@ -185,6 +187,32 @@ _MAY_FAIL = 24
 for each alone takes fewer calls."""
 
 
+ODD = 3
+"""Answers in no documented form, before the first one that is: so answers a gateway, and what is left is not asked."""
+
+
+@dataclass(slots=True)
+class _Alone:
+    """Reads of one each: what one of them is answered says nothing of the others."""
+
+    odd: int = 0
+    answered: bool = False
+
+    async def read(self, work: Awaitable[T]) -> T | Unreadable:
+        """What was read, or why it cannot be. Raises `Unreadable` when the partner fails, or answers all so."""
+        try:
+            found = await work
+        except NotPermitted as denied:
+            return denied
+        except Unreadable as unreadable:
+            self.odd += 1
+            if unreadable.fault is ReadFault.NO_ANSWER or (self.odd >= ODD and not self.answered):
+                raise
+            return unreadable
+        self.answered = True
+        return found
+
+
 @dataclass(slots=True)
 class _Halving:
     """Bulk reads that are asked in halves. `left`: how often this one may still fail."""
@@ -193,6 +221,7 @@ class _Halving:
     left: int = _MAY_FAIL
     useless: bool = False  # two were answered alone, and not together
     empty: bool = False  # a user of an empty answer was asked for alone, and had nothing: so do others
+    alone: _Alone = field(default_factory=_Alone)
 
 
 async def _halved(
@@ -206,7 +235,7 @@ async def _halved(
     """Whether one bulk read has answered for all of them."""
     if len(users) == 1 or halving.useless or halving.left <= 0:
         for user in users:
-            found[user] = await _deps(reader, domain, entity, user, halving.owner)
+            found[user] = await halving.alone.read(_deps(reader, domain, entity, user, halving.owner))
         return False
     path = f"/{entity}/ldeps"
     if len(users) > (most := reader.seen.most.get(path, MOST)):
@@ -248,17 +277,18 @@ async def _ldeps(
     if rows:
         reader.seen.lists.add(path)
     elif path not in reader.seen.lists and not halving.empty:
-        if await _deps(reader, domain, entity, users[0], halving.owner) != []:
+        if await halving.alone.read(_deps(reader, domain, entity, users[0], halving.owner)) != []:
             return None
         halving.empty = True
     return found
 
 
-async def _deps(reader: Reader, domain: Domain, entity: str, user: int, owner: str) -> list[Row] | Unreadable:
-    try:
-        return [{**row, owner: user} for row in await one(reader, domain, f"/{entity}/deps", masterid=user)]
-    except NotPermitted as denied:
-        return denied
+async def _deps(reader: Reader, domain: Domain, entity: str, user: int, owner: str) -> list[Row]:
+    path = f"/{entity}/deps"
+    found = await one(reader, domain, path, masterid=user)
+    if any(row.get(owner) not in (None, user) for row in found):
+        raise Unreadable(ReadFault.OTHER_ID, path.strip("/"))
+    return [{**row, owner: user} for row in found]
 
 
 async def by_id(reader: Reader, domain: Domain, entity: str, ids: Iterable[int]) -> ById:
@@ -267,18 +297,15 @@ async def by_id(reader: Reader, domain: Domain, entity: str, ids: Iterable[int])
     `items` may answer fewer than asked, in any order. A missing row is believed only of `item`.
     """
     found: dict[int, Row | Unreadable] = {}
+    alone = _Alone()
     for some in chunks(sorted(set(ids)), FEW):
         if len(some) > 1:
             rows = await page(reader, domain, f"/{entity}/items", ids=",".join(map(str, some)))
             if not isinstance(rows, No):
                 found |= {row["id"]: row for row in rows if row.get("id") in some}
         for missing in [each for each in some if each not in found]:
-            try:
-                row = await item(reader, domain, entity, missing)
-            except NotPermitted as denied:
-                found[missing] = denied
-            else:
-                found |= {} if row is None else {missing: row}
+            row = await alone.read(item(reader, domain, entity, missing))
+            found |= {} if row is None else {missing: row}
     return found
 
 

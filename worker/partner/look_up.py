@@ -1,8 +1,9 @@
 """One look-up of an operation's items, believed only if the hosts that it asked are the right ones.
 
-An empty 404 says "there is none", and a wrong host says it to everything. So may a 200 without a body (or `null`): a
-gateway may give it to everything. What rests on one of them counts only if the same host has afterwards answered a read
-of the same look-up; if none did, one read more is made, of something that is there.
+An empty 404 says "there is none", and a wrong host says it to everything. So may a 200 without a body, with `{}`, or
+with anything else that is not the documented form of that read (`single_reads.entities`). What rests on one of them
+counts only if the same host has afterwards answered a read of the same look-up in its documented form; if none did, one
+read more is made, of something that is there.
 What a host says while it restarts may change in the middle of a look-up. So where an item may have been made, such an
 answer that came before the host had answered anything is asked for once more.
 """
@@ -16,11 +17,12 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from schemas.outcomes import ErrorCode
-from worker.partner.bulk_reads import by_id
+from worker.partner.bulk_reads import ById, by_id
 from worker.partner.masking import mask_all, mask_each
 from worker.partner.observed_forms import ACCOUNTS, USERS, ObservedForms
 from worker.partner.operation import Entity, Item, Operation, Reader
 from worker.partner.read_errors import HostDoubted, NotPermitted, Unreadable
+from worker.partner.single_reads import entities
 from worker.replies import Answer, Domain, Misdirected, Query, Reply
 from worker.results import NotExecuted, Rejected, Result, Unknown
 
@@ -50,12 +52,18 @@ async def proven(reader: Reader, read: Callable[[Reader], Awaitable[T]], users: 
 
 async def _settled(reader: Reader, read: Callable[[Reader], Awaitable[T]], items: Sequence[Item], *, twice: bool) -> T:
     watched = _Watched(reader)
-    found = await read(watched)
-    await watched.settle(items)
-    if twice and watched.early:
-        found = await read(watched)
+
+    async def believed() -> T:
+        try:
+            found = await read(watched)
+        except Unreadable:
+            await watched.settle(items)  # it may be the host, and not what was read
+            raise
         await watched.settle(items)
-    return found
+        return found
+
+    found = await believed()
+    return await believed() if twice and watched.early else found
 
 
 def unread(why: Unreadable, items: Sequence[Item]) -> Sequence[Result]:
@@ -68,13 +76,15 @@ async def look_for_needed(operation: Operation, reader: Reader, items: Sequence[
 
     Raises `CannotLook`, and `Unreadable` when nothing is known of any of them.
     """
-    watched = _Watched(reader)
     needed = [operation.recovery.needs(item) for item in items]
     ids: dict[tuple[Domain, str], set[int]] = defaultdict(set)
     for entity in (entity for each in needed for entity in each):
         ids[entity.domain, entity.kind].add(entity.id)
-    there = {key: await by_id(watched, *key, wanted) for key, wanted in ids.items()}
-    await watched.settle(items)
+
+    async def read(watched: Reader) -> Mapping[tuple[Domain, str], ById]:
+        return {key: await by_id(watched, *key, wanted) for key, wanted in ids.items()}
+
+    there = await _settled(reader, read, items, twice=False)
 
     def result(entities: Sequence[Entity]) -> Result:
         missing = [each for each in entities if each.id not in there[each.domain, each.kind]]
@@ -93,7 +103,7 @@ _BULK = ("/finds", "/items", "/ldeps")
 
 @dataclass(slots=True)
 class _Watched:
-    """A reader that knows on which domains an empty 404, or a 200 without a body, was the last word."""
+    """A reader that knows on which domains an empty 404, or a 200 in no documented form, was the last word."""
 
     reader: Reader
     doubtful: set[Domain] = field(default_factory=set)
@@ -115,16 +125,16 @@ class _Watched:
 
     def _noted(self, domain: Domain, path: str, reply: Reply) -> Reply:
         match reply:
-            case Misdirected(status=404) | Answer(None):
+            case Answer(body) if entities(path, body) is not None:
+                self.doubtful.discard(domain)
+                self.answered.add(domain)
+            case Misdirected(status=404) | Answer():
                 self.doubtful.add(domain)
                 # A bulk read that says so may not exist: it is believed only in a form that has found something.
                 believed = not path.endswith(_BULK) or path in self.seen.forms
                 self.early |= believed and domain not in self.answered
-            case Answer():
-                self.doubtful.discard(domain)
-                self.answered.add(domain)
-            case _:
-                pass
+            case _:  # it is no answer of the partner to what was asked
+                return reply
         return reply
 
     async def settle(self, items: Sequence[Item]) -> None:

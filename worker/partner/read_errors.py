@@ -38,10 +38,13 @@ class CannotLook(Unavailable):
 class ReadFault(Enum):
     """What is wrong with the answer to a read."""
 
-    NO_ENTITIES = "the answer holds no entities"
+    NO_ENTITIES = "{read} is not answered in its documented form"
     OTHER_NAME = "{read} answered with another name"
     OTHER_ID = "{read} answered with another id"
     NO_ID = "{read} answered with a trading permission without an id"
+    OTHER_ACCOUNT = "{read} answered with a trading permission on another account"
+    NO_LIMIT = "the account's {read} is of another type than that limit has"
+    NO_ENTITLEMENT = "an entitlement of user {read} says not which it is"
     NO_MONTH = "market data {read} says of no month that it is for"
     NOT_LISTED = "{read} is not to be had ({said})"
     NO_ANSWER = "{read}: {said}"
@@ -82,7 +85,9 @@ class NotPermitted(Unreadable):
 
 
 class HostDoubted(Unreadable):
-    """A host said 404 or nothing to all that was read: it may be the wrong one, and nothing is known to be absent."""
+    """A host has answered no read in its documented form, after it said that something is not there: it may be the
+    wrong one, and nothing is known to be absent.
+    """
 
     def __init__(self, domain: Domain) -> None:
         super().__init__(ReadFault.NO_ANSWER, domain.upper())
@@ -91,7 +96,10 @@ class HostDoubted(Unreadable):
     @property
     def sentence(self) -> str:
         """For log and health."""
-        return f"{self.read} answers 404 to every read: it may be the wrong host"
+        return (
+            f"{self.read} answers no read (404 without a body, or HTTP 200 without what was asked for): it may be the"
+            " wrong host"
+        )
 
 
 def no_answer(path: str, reply: Reply) -> Unreadable:

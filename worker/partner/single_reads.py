@@ -1,7 +1,16 @@
-"""Reads that accept every form of "nothing found", and take nothing for it that does not say so.
+"""Reads, and what their answers prove. What is not of the documented form proves neither a find nor an absence.
 
-An empty 404 may be the answer of a wrong host. It counts as "there is none" here, and `look_up.look` believes a
-look-up only if the host has then answered a read.
+| read | documented (vendor) | "there is none" | any other answer of HTTP 200 |
+|---|---|---|---|
+| `item` | one object with that id | 404 | unreadable |
+| `find` | one object with that name | not documented: 404, null, `{}`, `[]`, no body | unreadable |
+| `deps`, `list` | a list of entities | `[]`; 404 where a user may be unknown | unreadable |
+| `items`, `finds`, `ldeps` | a list of entities | `[]`, as `bulk_reads` believes it | read one by one |
+| `getAccountTradingPermissions` | a list in `tradingPermissions` | `[]` in it | unreadable |
+
+An empty list is what a read of many says that has found nothing. Every other form of "there is none" may be what a
+wrong host, or a gateway, says to everything: `look_up.look` believes it only if the host has then answered a read in
+its documented form (`entities`).
 """
 
 from __future__ import annotations
@@ -22,6 +31,7 @@ class No(Enum):
 
     NOT_THERE = "not there"  # 404 without a body: no such read, or nothing that was asked for
     REFUSED = "refused"  # it does not take the question in this form, or not from us
+    ANOTHER_FORM = "answered in another form than a list of entities"
 
 
 Page = Sequence[Row] | No
@@ -42,42 +52,54 @@ def folded(name: str) -> str:
     return name.strip().casefold()
 
 
-def rows(body: Any) -> list[Row]:
-    """The entities in the answer to a read: a list, one object, or nothing. Raises `Unreadable` for anything else.
+_ONE = ("/item", "/find")
+"""Reads of one entity; all others are of many."""
+
+ON_ACCOUNT = "/user/getaccounttradingpermissions"
+"""A POST that reads all trading permissions on an account."""
+
+_ACCOUNT_NAMED = tuple(f"/tradingpermission/{verb}" for verb in ("deps", "ldeps", "list"))
+"""What a user may trade on: a row that does not name its account could be of any (the vendor requires it), and without
+its id it cannot be reported."""
+
+_NOTHING: Sequence[Any] = (None, {}, [])
+
+
+def entities(path: str, body: Any) -> list[Row] | None:
+    """The entities in an answer of the documented form; None for any other body, of which nothing is believed.
 
     An entity has an id, or says whose it is: `{"error": "invalid_token"}` must not be taken for somebody without
-    permissions.
+    permissions, and `[{}]` hides what it leaves out.
     """
-    if body is None or body == "":
-        return []
-    found = body if isinstance(body, list) else [body]
-    found = [row for row in found if row != {}]
-    if not all(isinstance(row, Mapping) and (is_id(row.get("id")) or is_id(row.get("userId"))) for row in found):
-        raise Unreadable(ReadFault.NO_ENTITIES)
-    return found
+    lowered = path.lower()
+    found: Any = body
+    if lowered.endswith(_ONE):
+        found = [body]
+    elif lowered == ON_ACCOUNT:
+        found = body.get("tradingPermissions") if isinstance(body, Mapping) else None
+    return found if isinstance(found, list) and all(_is_entity(row, lowered) for row in found) else None
+
+
+def _is_entity(row: Any, path: str) -> bool:
+    if not isinstance(row, Mapping) or not (is_id(row.get("id")) or is_id(row.get("userId"))):
+        return False
+    return path not in _ACCOUNT_NAMED or (is_id(row.get("id")) and is_id(row.get("accountId")))
 
 
 async def find(reader: Reader, domain: Domain, entity: str, name: str) -> Row | None:
-    """`/<entity>/find?name=`: the object, or None under every form of "nothing found": 404, null, {}, [], nothing.
-
-    Raises `Unreadable` when the answer says neither.
-    """
-    found = await one(reader, domain, f"/{entity}/find", name=name)
-    named = [row for row in found if same_name(row.get("name"), name) and is_id(row.get("id"))]
-    if found and not named:
-        raise Unreadable(ReadFault.OTHER_NAME, f"{entity}/find")
-    return named[0] if named else None
+    """`/<entity>/find?name=`: the object, or None. Raises `Unreadable` when the answer says neither."""
+    path = f"/{entity}/find"
+    found = await _answer(reader, domain, path, nothing=_NOTHING, name=name)
+    if not found:
+        return None
+    if not same_name(found[0].get("name"), name) or not is_id(found[0].get("id")):
+        raise Unreadable(ReadFault.OTHER_NAME, path.strip("/"))
+    return found[0]
 
 
 async def one(reader: Reader, domain: Domain, path: str, **query: Query) -> list[Row]:
     """The rows of a read that is known to exist; none for an empty 404. Raises `Unreadable` for anything else."""
-    match await reader.get(domain, path, **query):
-        case Answer(body=body):
-            return rows(body)
-        case Misdirected(status=404):
-            return []
-        case reply:
-            raise no_answer(path, reply)
+    return await _answer(reader, domain, path, nothing=(), **query)
 
 
 async def item(reader: Reader, domain: Domain, entity: str, entity_id: int) -> Row | None:
@@ -86,6 +108,20 @@ async def item(reader: Reader, domain: Domain, entity: str, entity_id: int) -> R
     if found and found[0].get("id") != entity_id:
         raise Unreadable(ReadFault.OTHER_ID, f"{entity}/item")
     return found[0] if found else None
+
+
+async def _answer(reader: Reader, domain: Domain, path: str, *, nothing: Sequence[Any], **query: Query) -> list[Row]:
+    """`nothing`: the bodies that say "there is none", besides an empty 404."""
+    match await reader.get(domain, path, **query):
+        case Answer(body=body):
+            found = [] if body in nothing else entities(path, body)
+            if found is None:
+                raise Unreadable(ReadFault.NO_ENTITIES, path.strip("/"))
+            return found
+        case Misdirected(status=404):
+            return []
+        case reply:
+            raise no_answer(path, reply)
 
 
 async def page(reader: Reader, domain: Domain, path: str, **query: Query) -> Page:
@@ -99,7 +135,8 @@ async def page(reader: Reader, domain: Domain, path: str, **query: Query) -> Pag
         return No.REFUSED  # one id among many may be another firm's
     match reply:
         case Answer(body=body):
-            return rows(body)
+            found = entities(path, body)
+            return No.ANOTHER_FORM if found is None else found
         case Misdirected(status=404):
             return No.NOT_THERE
         case Refusal() | Misdirected(status=405):

@@ -111,7 +111,7 @@ class SandboxConfig:
     """Unknown: whether `user/finds?names=` and `account/finds?names=` exist; the newest index has them."""
     finds_repeats: bool = False
     """Unknown: whether several names are `names=A&names=B`, or `names=A,B` as ids are; the other form finds nothing."""
-    finds_nothing: Literal["list", "404", "null"] = "list"
+    finds_nothing: Literal["list", "404", "null", "object"] = "list"
     """Unknown: what `finds` answers when nothing has any of the names."""
     finds_max_names: int = 0
     """Unknown: names above which `finds` answers 404; 0 means no limit."""

@@ -46,6 +46,8 @@ Garbage = Literal[
     "null",
     "array",
     "object",  # {}
+    "nulls",  # [null]
+    "hollow",  # [{}]
     "error",  # {"error": "invalid_token"}
     "failure",  # {"failureReason": ..., "failureText": ...}
     "penalty",  # a p-time without a p-ticket

@@ -32,6 +32,8 @@ _NONSENSE = {
     "array": Reply(data=[1, "two", None]),
     "empty": raw(200),
     "object": Reply(data={}),
+    "nulls": Reply(data=[None]),
+    "hollow": Reply(data=[{}]),
     "error": Reply(data={"error": "invalid_token"}),
     "failure": Reply(data={"failureReason": "UnknownReason", "failureText": "Access is denied"}),
     "penalty": Reply(data={"p-time": 60, "p-message": "wait"}),

@@ -6,22 +6,21 @@ rejection the hold keeps all programs, this one too, from trying again.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from schemas.events import Account
 from schemas.times import Clock, utc_text
 from worker.ledger import orders
-from worker.ledger.budget import SESSION_SCOPE, Budget, Closed, Wanted
-from worker.ledger.call_log import begin_calls, finish_call, not_permitted
+from worker.ledger.budget import Budget
+from worker.ledger.call_log import not_permitted
 from worker.ledger.database import Database
 from worker.operate.doctor.findings import Finding, failed, ok, skipped, warning
+from worker.operate.doctor.partner_reads import Reads
 from worker.partner.client import PartnerClient
 from worker.partner.permission_classes import access_of
-from worker.replies import Answer, Domain, Misdirected, NotSent, Reply, Unauthorized
-from worker.session import NoSession, SessionKeeper, Token
+from worker.replies import Domain
+from worker.session import NoSession, SessionKeeper
 from worker.settings import RunSettings
 
 MDA_EVENT = "custapp:nonpro-signed"
@@ -39,9 +38,7 @@ class Partner:
     budget: Budget
     name: str
     clock: Clock = utc_text
-    _token: Token = field(init=False)
-    _allowed: int = 0
-    _unauthorized: int = 0
+    _reads: Reads = field(init=False)
 
     async def checks(self, products: Mapping[str, Account]) -> AsyncIterator[Finding]:
         """All of them; without a session only the first."""
@@ -69,7 +66,7 @@ class Partner:
             yield ok("tradovate login", "the shared session lives and was used; the password was not tried")
         else:
             yield ok("tradovate login", f"accepted; the session lives until {self.clock(token.expires_at)}")
-        self._token = token
+        self._reads = Reads(self.settings, self.database, self.client, self.session, self.budget, self.name, token)
         yield await self._plan()
         async for finding in self._templates(products):
             yield finding
@@ -77,7 +74,7 @@ class Partner:
         yield await self._alert()
         yield await self._risks(products)
         yield await self._permissions()
-        if self._unauthorized and not self._allowed:
+        if self._reads.none_permitted:
             yield failed(
                 "permissions",
                 "the login was accepted, but every read was answered 401",
@@ -86,7 +83,7 @@ class Partner:
 
     async def _plan(self) -> Finding:
         wanted = self.settings.tradovate_subscription_plan_id
-        plans = await self._rows(Domain.LIVE, "/tradovateSubscriptionPlan/list")
+        plans = await self._reads.of_many(Domain.LIVE, "/tradovateSubscriptionPlan/list")
         if isinstance(plans, str):
             return failed("subscription plan", plans, "see Tradovate's answer")
         plan = next((plan for plan in plans if plan.get("id") == wanted), None)
@@ -106,14 +103,14 @@ class Partner:
             return
         for product, account in products.items():
             template = account.template_account_id
-            found = await self._rows(Domain.DEMO, "/account/item", id=template)
+            found = await self._reads.item(Domain.DEMO, "account", template)
             check = f"template of {product}"
             if isinstance(found, str):
                 yield failed(check, found, "see Tradovate's answer")
-            elif not found:
+            elif found is None:
                 yield failed(check, f"account {template} is not there on DEMO", "correct it in PRODUCTS_FILE")
             else:
-                yield ok(check, f"{template} {found[0].get('name')}")
+                yield ok(check, f"{template} {found.get('name')}")
 
     async def _risks(self, products: Mapping[str, Account]) -> Finding:
         """Whether the key may read risks, by an account that is the firm's. What it may change, no read shows."""
@@ -124,7 +121,7 @@ class Partner:
                 account = await orders.last_account(connection)
         if account is None:
             return skipped(check, "neither PRODUCTS_FILE nor the ledger names an account of the firm to ask for")
-        found = await self._rows(Domain.DEMO, "/accountRiskStatus/deps", masterid=account)
+        found = await self._reads.of_many(Domain.DEMO, "/accountRiskStatus/deps", masterid=account)
         if not isinstance(found, str):
             return ok(check, f"the key may read them; {events} need Risks: FullAccess")
         if self.settings.bridge_risk_status:
@@ -140,25 +137,25 @@ class Partner:
                 "TRADOVATE_TPROP_ENTITLEMENT_ID is not set",
                 "set it, unless every `md.signed` event names its entitlement",
             )
-        found = await self._rows(Domain.LIVE, "/entitlement/item", id=wanted)
+        found = await self._reads.item(Domain.LIVE, "entitlement", wanted)
         if isinstance(found, str):
             return failed("entitlement", found, "see Tradovate's answer")
-        if not found:
+        if found is None:
             return failed("entitlement", f"{wanted} is not there", "correct TRADOVATE_TPROP_ENTITLEMENT_ID")
-        return ok("entitlement", f"{wanted} {found[0].get('name')}")
+        return ok("entitlement", f"{wanted} {found.get('name')}")
 
     async def _alert(self) -> Finding:
         wanted = self.settings.mda_alert_id
-        found = await self._rows(Domain.LIVE, "/adminAlert/find", name=MDA_EVENT)
+        found = await self._reads.find(Domain.LIVE, "adminAlert", MDA_EVENT)
         if isinstance(found, str):
             return warning("alert", found, "see Tradovate's answer")
-        if not found:
+        if found is None:
             return warning(
                 "alert", f"{MDA_EVENT} was not found by its name", f"check that alert {wanted} is the right one"
             )
-        if found[0].get("id") != wanted:
-            seen = f"{MDA_EVENT} is alert {found[0].get('id')}, the settings say {wanted}"
-            return failed("alert", seen, f"set TRADOVATE_MDA_ALERT_ID={found[0].get('id')}, or TRADOVATE_ENVIRONMENT")
+        if found.get("id") != wanted:
+            seen = f"{MDA_EVENT} is alert {found.get('id')}, the settings say {wanted}"
+            return failed("alert", seen, f"set TRADOVATE_MDA_ALERT_ID={found.get('id')}, or TRADOVATE_ENVIRONMENT")
         return ok("alert", f"{wanted} {MDA_EVENT}")
 
     async def _permissions(self) -> Finding:
@@ -172,44 +169,3 @@ class Partner:
             f"answered 401 with a good token: {needs}",
             "give the API key these permission classes at Tradovate, or approve its new device",
         )
-
-    async def _rows(self, domain: Domain, path: str, **query: str | int) -> Sequence[Mapping[str, Any]] | str:
-        """The entities of a read, or in a word why there are none."""
-        found = await self._read(domain, path, query)
-        wrong = isinstance(found, Misdirected) and found.status != 404  # that may mean that there is none
-        if wrong or (isinstance(found, Closed) and found.scope == SESSION_SCOPE):
-            # The token is to be renewed first, or the host was a wrong one: once more, as a replica would.
-            with contextlib.suppress(NoSession):
-                self._token = await self.session.ensure()
-                found = await self._read(domain, path, query)
-        self._allowed += isinstance(found, Answer)
-        self._unauthorized += isinstance(found, Unauthorized)
-        match found:
-            case Closed(why=why):
-                return why
-            case Misdirected(status=404) | Answer(body=None):
-                return []
-            case Answer(body=list() as rows):
-                return [row for row in rows if isinstance(row, dict) and row]
-            case Answer(body=dict() as row):
-                return [row] if row else []
-            case Unauthorized():
-                return f"not permitted to this API key, which needs {access_of(path)} ({path})"
-            case Misdirected(why=why) | NotSent(why=why):
-                return f"{why} ({path})"
-            case _:
-                return f"Tradovate answered {type(found).__name__} to {path}"
-
-    async def _read(self, domain: Domain, path: str, query: Mapping[str, str | int]) -> Reply | Closed:
-        token, endpoint = self._token, path.strip("/")
-        async with self.database.transaction() as connection:
-            wanted = Wanted("doctor", domain, "look_up", self.name, reads=endpoint, generation=token.generation)
-            opened = await begin_calls(connection, wanted, self.budget)
-        if isinstance(opened, Closed):
-            return opened
-        reply: Reply = await self.client.get(domain, path, query, token=token)
-        async with self.database.transaction() as connection:
-            await finish_call(
-                connection, opened.call_ids[0], reply, lockout_seconds=self.settings.tradovate_lockout_seconds
-            )
-        return reply

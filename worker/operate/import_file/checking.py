@@ -14,9 +14,10 @@ from worker.engine.imported import Given, Holding
 from worker.operate.partner_reader import Dependents, PartnerReader, Row, Unreadable
 from worker.operate.reads_ended import ReadsEnd, ReadsEnded
 from worker.partner.operation import Reader
+from worker.partner.operations.accounts import permissions_on
 from worker.partner.read_errors import NotPermitted
 from worker.partner.single_reads import folded, is_id
-from worker.replies import Answer, Domain
+from worker.replies import Domain
 
 Checked = Holding | str
 """A line that is proven, or why it is refused."""
@@ -105,15 +106,9 @@ class Checks:
             if wanted and line.account_id not in wanted:
                 return f"Account {line.account_name} is {min(wanted)} at Tradovate, not {line.account_id}."
             wanted = {line.account_id}
-        theirs = [row for row in held if row.get("accountId") in wanted and is_id(row.get("id"))]
-        usable = [row for row in theirs if row.get("status") not in PERMISSION_ENDED]
-        if usable:
-            best = max(usable, key=lambda row: row["id"])
-            name = next((str(row["name"]) for row in rows if row["id"] == best["accountId"]), None)
-            return Holding(line, user.id, user.name, best["accountId"], name, best["id"])
+        theirs = [row for row in held if row.get("accountId") in wanted]
         if theirs:
-            ended = max(theirs, key=lambda row: row["id"])
-            return f"Trading permission {ended['id']} on account {ended['accountId']} is {ended.get('status')}."
+            return _held(line, user, rows, theirs)
         return await self._why_not(user.id, min(wanted), known=bool(rows))
 
     async def _why_not(self, user: int, account: int, *, known: bool) -> str:
@@ -126,18 +121,28 @@ class Checks:
 
         async def owners(reader: Reader) -> Sequence[int]:
             try:
-                reply = await reader.post(Domain.DEMO, "/user/getaccounttradingpermissions", {"accountId": account})
-            except NotPermitted:
-                return ()
-            body = reply.body if isinstance(reply, Answer) else None
-            rows = body.get("tradingPermissions") if isinstance(body, dict) else None
-            found = [row for row in rows or () if isinstance(row, dict) and row.get("accountId") == account]
-            return [row["userId"] for row in found if row.get("status") not in PERMISSION_ENDED and row.get("userId")]
+                on_it = await permissions_on(reader, account) or ()
+            except Unreadable:
+                return ()  # the sentence is true without it
+            return [row["userId"] for row in on_it if row.get("status") not in PERMISSION_ENDED and row.get("userId")]
 
         others = [other for other in await self.reader.read(owners) if other != user]
         if others:
             return f"The trading permission on account {account} is another user's ({others[0]}), not user {user}'s."
         return f"User {user} has no trading permission on account {account}."
+
+
+def _held(line: Given, user: _User, accounts: Sequence[Row], permissions: Sequence[Row]) -> Checked:
+    """A line by the trading permissions that its user has on the account. What one does not say is not guessed."""
+    if not all(is_id(row.get("id")) and isinstance(row.get("status"), str) for row in permissions):
+        return f"User {user.id} cannot be read: Tradovate shows a trading permission without its id or its status."
+    usable = [row for row in permissions if row["status"] not in PERMISSION_ENDED]
+    if usable:
+        best = max(usable, key=lambda row: row["id"])
+        name = next((str(row["name"]) for row in accounts if row["id"] == best["accountId"]), None)
+        return Holding(line, user.id, user.name, best["accountId"], name, best["id"])
+    ended = max(permissions, key=lambda row: row["id"])
+    return f"Trading permission {ended['id']} on account {ended['accountId']} is {ended['status']}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from worker.ledger.reconcile_view import LedgerTrader
 from worker.operate.reconcile.fixes import departs, fails, signs
 from worker.operate.reconcile.standing import Ended, Grant, TraderStanding
 from worker.partner.operations.departures import ENDED
-from worker.partner.operations.entitlements import in_force
+from worker.partner.operations.entitlements import held_of
+from worker.partner.read_errors import ReadFault, Unreadable
 
 Row = Mapping[str, Any]
 
@@ -177,8 +178,11 @@ def _signature(
     trades = [each for each in standing.active if usable(seen.on(each.account_id))]
     if not trades or PLUGIN not in seen.rows or standing.busy & {"md.signed", "trader.left"}:
         return
-    held = {row.get("entitlementId") for row in seen.rows[PLUGIN] if in_force(row, rules.today)}
-    for entitlement in sorted(standing.signed - held):
+    held = held_of(seen.rows[PLUGIN], rules.today)
+    missing = standing.signed - held
+    if missing and None in held:
+        raise Unreadable(ReadFault.NO_ENTITLEMENT, str(trader.user_id))
+    for entitlement in sorted(missing):
         text = (
             f"Trader {trader.trader_id} has signed the Market Data Agreement, and user {trader.user_id} has no"
             f" entitlement {entitlement} at Tradovate."

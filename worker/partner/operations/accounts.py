@@ -23,7 +23,7 @@ from worker.partner.operation import (
 )
 from worker.partner.operations._shared import MOST, Rank, adopted, each, per_item, user, verified
 from worker.partner.read_errors import ReadFault, Unreadable, no_answer
-from worker.partner.single_reads import Row, folded, is_id, item, rows
+from worker.partner.single_reads import ON_ACCOUNT, Row, entities, folded, is_id, item
 from worker.replies import Answer, Domain, Misdirected, Refusal
 from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
@@ -74,8 +74,6 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
         if not found:
             return NotExecuted()
         own = [row for row in readable(permissions[item["userId"]]) if row.get("accountId") in found]
-        if not all(is_id(row.get("id")) for row in own):
-            return Unknown("a trading permission without an id")
         if not own:
             # One that an earlier event asked for by name, and on which the user has nothing, is not the order's.
             named = [row for row in found.values() if item.get("_left") in left or _may_be(row, item)]
@@ -116,6 +114,8 @@ async def _nobodys(reader: Reader, accounts: Sequence[Row], item: Item, *, ours:
             return _ours(account, item, None)
         if own := [each for each in on_it if each.get("userId") == item["userId"]]:
             return _ours(account, item, best_permission(own))
+        if not all(is_id(each.get("userId")) for each in on_it):
+            return Unknown("a trading permission that does not say whose it is")
     if ours:
         return Rejected("The account of this order is another trader's at Tradovate.", ErrorCode.CONFLICT)
     return Rejected(
@@ -126,6 +126,8 @@ async def _nobodys(reader: Reader, accounts: Sequence[Row], item: Item, *, ours:
 def _ours(account: Row, item: Item, permission: Row | None) -> Result:
     """The account is adopted, with its permission. One that is not in force says so."""
     status = permission.get("status") if permission is not None else None
+    if permission is not None and not isinstance(status, str):
+        return Unknown("a trading permission without a status")
     name = account.get("name")
     return adopted(
         accountId=account["id"],
@@ -159,18 +161,25 @@ async def permissions_on(reader: Reader, account_id: int) -> list[Row] | None:
 
     That there is none is believed of `account/item` alone: an errorText here may be about anything.
     """
-    match await reader.post(Domain.DEMO, "/user/getaccounttradingpermissions", {"accountId": account_id}):
-        case Answer(body=body) if isinstance(body, Mapping) and isinstance(body.get("tradingPermissions"), list):
-            on_it: list[Row] = [{"accountId": account_id, **row} for row in rows(body["tradingPermissions"])]
+    match await reader.post(Domain.DEMO, ON_ACCOUNT, {"accountId": account_id}):
+        case Answer(body=body):
+            on_it = entities(ON_ACCOUNT, body)
+            if on_it is None:
+                raise Unreadable(ReadFault.NO_ENTITIES, _ON_ACCOUNT)
             if not all(is_id(row.get("id")) for row in on_it):
-                raise Unreadable(ReadFault.NO_ID, "getAccountTradingPermissions")
-            return on_it
+                raise Unreadable(ReadFault.NO_ID, _ON_ACCOUNT)
+            if any(row.get("accountId") not in (None, account_id) for row in on_it):
+                raise Unreadable(ReadFault.OTHER_ACCOUNT, _ON_ACCOUNT)
+            return [{**row, "accountId": account_id} for row in on_it]
         case Refusal() | Misdirected(status=404) as reply:
             if await item(reader, Domain.DEMO, "account", account_id) is None:
                 return None
         case reply:
             pass
-    raise no_answer("getAccountTradingPermissions", reply)
+    raise no_answer(_ON_ACCOUNT, reply)
+
+
+_ON_ACCOUNT = "getAccountTradingPermissions"
 
 
 def best_permission(permissions: Sequence[Row]) -> Row:

@@ -22,6 +22,7 @@ from worker.partner.operation import (
     plain,
 )
 from worker.partner.operations._shared import Rank, alike, day_of, each, user
+from worker.partner.single_reads import is_id
 from worker.replies import Domain
 from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
@@ -51,14 +52,24 @@ def in_force(row: Mapping[str, Any], today: date) -> bool:
     return not cancelled and (ends is None or ends > today)
 
 
+def held_of(rows: Sequence[Mapping[str, Any]], today: date) -> set[int | None]:
+    """The entitlements that a user holds; None among them: one that does not say which it is, for the vendor calls
+    `entitlementId` of a plugin optional.
+    """
+    held = [row.get("entitlementId") for row in rows if in_force(row, today)]
+    return {each if is_id(each) else None for each in held}
+
+
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     """By the user's plugins, in bulk for several users."""
     found = await dependents(reader, Domain.LIVE, "userPlugin", {item["userId"] for item in items})
     today = day_in_chicago(reader.now())
 
     async def one(item: Item) -> Result:
-        own = [row for row in readable(found[item["userId"]]) if row.get("entitlementId") == item["entitlementId"]]
-        return Succeeded() if any(in_force(row, today) for row in own) else NotExecuted()
+        held = held_of(readable(found[item["userId"]]), today)
+        if item["entitlementId"] in held:
+            return Succeeded()
+        return NotExecuted() if None not in held else Unknown("an entitlement of the user that says not which it is")
 
     return await each(items, one)
 

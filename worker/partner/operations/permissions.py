@@ -52,8 +52,6 @@ def _found(permissions: Sequence[Row], item: Item) -> Result:
     A live one is what was asked for; one whose status says nothing proves nothing. One that has ended is it as well, if
     it was not there before the call: it was made, and revoked since. It must not be made a second time.
     """
-    if not all(is_id(row.get("id")) for row in permissions):
-        return Unknown("a trading permission without an id")
     ended = [row for row in permissions if row.get("status") in PERMISSION_ENDED]
     left = [row for row in permissions if row not in ended]
     if left:
@@ -108,7 +106,11 @@ async def _look_up_request(reader: Reader, items: Sequence[Item]) -> Sequence[Re
 
     async def one(item: Item) -> Result:
         on_it = await permissions_on(reader, item["accountId"]) or ()
-        return _found([row for row in on_it if same_name(row.get("ctaEmail"), item["ctaEmail"])], item)
+        found = _found([row for row in on_it if same_name(row.get("ctaEmail"), item["ctaEmail"])], item)
+        unnamed = [row for row in on_it if not isinstance(row.get("ctaEmail"), str)]
+        if unnamed and isinstance(found, NotExecuted):
+            return Unknown("a trading permission that does not say for whom it is")  # the vendor requires `ctaEmail`
+        return found
 
     return await each(items, one)
 

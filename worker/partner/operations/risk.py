@@ -13,13 +13,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Never
 
+from schemas.outcomes import ErrorCode
 from schemas.risk import PostTradeRisk
 from worker.partner.bulk_reads import dependents, readable
 from worker.partner.operation import Batching, Item, Limits, Operation, Reader, Recovery, Resend, Response, plain
 from worker.partner.operations._shared import MOST, Rank, account, alike, each
+from worker.partner.read_errors import ReadFault, Unreadable
 from worker.partner.single_reads import Row
+from worker.partner.single_reads import item as read_item
 from worker.replies import Domain
-from worker.results import NotExecuted, Result, Succeeded, Unknown
+from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
 LIMITS: Mapping[str, type] = {
     "flattenTimestamp": str,
@@ -55,8 +58,16 @@ def _never(*_: Any) -> Never:
 
 
 def limits_of(row: Row) -> dict[str, Any]:
-    """The limits in a row, as far as they have the right JSON type."""
-    return {name: row[name] for name in NAMES if name in row and _is(row[name], LIMITS.get(name, float))}
+    """The limits in a row; null is as good as absent.
+
+    Raises `Unreadable` for one of another JSON type: taken for absent, it would be left out of what is sent, and an
+    update that replaces all limits would take it away.
+    """
+    limits = {name: row[name] for name in NAMES if row.get(name) is not None}
+    for name, value in limits.items():
+        if not _is(value, LIMITS.get(name, float)):
+            raise Unreadable(ReadFault.NO_LIMIT, name)
+    return limits
 
 
 def _is(value: Any, kind: type) -> bool:
@@ -88,8 +99,15 @@ def _time(value: Any) -> datetime | None:
         return None
 
 
-async def _rows(reader: Reader, entity: str, items: Sequence[Item]) -> Mapping[int, Any]:
+async def _rows(reader: Reader, entity: str, items: Sequence[Item]) -> Mapping[int, list[Row] | Unreadable]:
     return await dependents(reader, Domain.DEMO, entity, {item["accountId"] for item in items}, owner="id")
+
+
+async def _unknown_account(reader: Reader, rows: Sequence[Row], account_id: int) -> Rejected | None:
+    """An account without a row has nothing set, as one has that does not exist: that is no success."""
+    if rows or await read_item(reader, Domain.DEMO, "account", account_id) is not None:
+        return None
+    return Rejected(f"Tradovate does not know account {account_id}.", ErrorCode.NOT_FOUND)
 
 
 async def _read_limits(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
@@ -97,8 +115,11 @@ async def _read_limits(reader: Reader, items: Sequence[Item]) -> Sequence[Result
     found = await _rows(reader, "userAccountAutoLiq", items)
 
     async def one(item: Item) -> Result:
-        limits = limits_of(next(iter(readable(found[item["accountId"]])), {}))
-        return Succeeded({"limits": limits, "shown": shows(item["_asked"], limits, reader.now())})
+        rows = readable(found[item["accountId"]])
+        limits = limits_of(next(iter(rows), {}))
+        shown = shows(item["_asked"], limits, reader.now())
+        unknown = await _unknown_account(reader, rows, item["accountId"]) if shown else None
+        return unknown or Succeeded({"limits": limits, "shown": shown})
 
     return await each(items, one)
 
@@ -171,9 +192,9 @@ READ_LIMITS = Operation(
 )
 
 
-def _action_of(found: Any) -> tuple[str | None, str | None]:
+def _action_of(rows: Sequence[Row]) -> tuple[str | None, str | None]:
     """What is read of an account's status: the action (Normal where there is none) and its time."""
-    row: Row = next(iter(readable(found)), {})
+    row: Row = next(iter(rows), {})
     action, at = row.get("adminAction") or "Normal", row.get("adminTimestamp")
     return action if isinstance(action, str) else None, at if isinstance(at, str) else None
 
@@ -183,7 +204,7 @@ async def _read_action(reader: Reader, items: Sequence[Item]) -> Sequence[Result
     found = await _rows(reader, "accountRiskStatus", items)
 
     async def one(item: Item) -> Result:
-        action, at = _action_of(found[item["accountId"]])
+        action, at = _action_of(readable(found[item["accountId"]]))
         asked = item["adminAction"]
         shown = action == asked or action in SHOWN_AS.get(asked, ())
         return Succeeded({"adminAction": action, "adminTimestamp": at, "shown": shown})
@@ -196,10 +217,13 @@ async def _look_up_action(reader: Reader, items: Sequence[Item]) -> Sequence[Res
     found = await _rows(reader, "accountRiskStatus", items)
 
     async def one(item: Item) -> Result:
-        action, _ = _action_of(found[item["accountId"]])
+        rows = readable(found[item["accountId"]])
+        action, _ = _action_of(rows)
         asked = item["adminAction"]
         proofs = {asked, *SHOWN_AS.get(asked, frozenset()) - {MAY_BE_OLDER}}
-        return Succeeded({"shown": True}) if action in proofs else NotExecuted()
+        if action not in proofs:
+            return NotExecuted()
+        return await _unknown_account(reader, rows, item["accountId"]) or Succeeded({"shown": True})
 
     return await each(items, one)
 

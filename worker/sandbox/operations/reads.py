@@ -164,7 +164,8 @@ def _finds(entity: ReadableEntity, call: Call) -> Reply:
     found = [row for name in dict.fromkeys(names) for row in table.named(str(name)) if row["id"] not in table.foreign]
     rows = entity.rows(call, found)
     if not rows and call.config.finds_nothing != "list":
-        return NOT_FOUND if call.config.finds_nothing == "404" else Reply(data=None)
+        nothing = {"404": NOT_FOUND, "null": Reply(data=None), "object": Reply(data={})}
+        return nothing[call.config.finds_nothing]
     return Reply(data=rows[::-1] if call.config.finds_reversed else rows)
 
 
