@@ -9,7 +9,7 @@ from tests.bench.servers import Servers
 from tests.bench.sizes import Sizes
 from tests.support.fullness import fill
 from tests.support.plans import Explaining
-from tests.support.work import hundred_events
+from tests.support.work import many_events
 from worker.ledger import schema
 from worker.ledger.database import Database
 
@@ -42,7 +42,7 @@ async def _slowest(servers: Servers, flows: int, *, analysed: bool) -> float:
         async with Database.connection(database) as connection:
             await connection.execute("analyze" if analysed else "checkpoint")
         database.seen.clear()
-        await hundred_events(database)
+        await many_events(database)
         await database.close()
         return max(each.milliseconds for each in database.seen)
     finally:

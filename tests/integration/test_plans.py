@@ -14,10 +14,11 @@ import asyncpg
 import pytest
 
 from schemas.events import TOPICS
+from tests.support.counted import Counted
 from tests.support.fullness import RECENT_CALLS, fill
 from tests.support.plans import Explaining, Seen
 from tests.support.postgres import Databases
-from tests.support.work import ITEMS, USERS, Work, hundred_events, purchases
+from tests.support.work import ITEMS, USERS, Work, lone_purchase, many_events, purchases
 from worker.ledger import (
     browse,
     call_log,
@@ -43,6 +44,7 @@ from worker.ledger.browse import FlowState
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
 from worker.ledger.differences import Difference, Kind
+from worker.ledger.ledger import FEW
 from worker.ledger.story import story_of
 from worker.operate.flow_export import export
 from worker.partner.operations import OPERATIONS
@@ -77,13 +79,13 @@ async def _analyse(url: str) -> None:
     await connection.close()
 
 
-async def _fill(url: str) -> None:
+async def _fill(url: str, flows: int = FULL) -> None:
     database = Database(url)
     async with database.transaction() as connection:
         tables = await connection.fetch("select relname from pg_stat_user_tables")
         for table in tables:
             await connection.execute(f"alter table {table['relname']} set (autovacuum_enabled = off)")
-        await fill(connection, FULL)
+        await fill(connection, flows)
     await database.close()
 
 
@@ -110,10 +112,32 @@ def reads_no_more(seen: Sequence[Seen], rows: int) -> None:
         assert each.blocks <= 10 * most, f"more than {10 * most} blocks\n{each}"
 
 
-async def test_a_hundred_events_read_what_they_are_about(database: Explaining) -> None:
+async def test_a_many_events_read_what_they_are_about(database: Explaining) -> None:
     """From intake to outcome, with results that are not known, repeats, wake-ups and traders whose user gets known."""
-    await hundred_events(database)
+    await many_events(database)
     reads_no_more(database.seen, 14 * ITEMS)  # the most: places in queues, and their former versions
+
+
+@pytest.mark.parametrize("made", ["empty", "full", "full and analysed"])
+async def test_plans_that_are_kept_read_what_they_are_about(
+    made: str, databases: Databases, full_template: str, analysed_template: str
+) -> None:
+    """Transactions of few events keep their plans, which stay right in a ledger that was new when they were made."""
+    templates = {"empty": databases.ledger_template, "full": full_template, "full and analysed": analysed_template}
+    name = f"kept_{uuid.uuid4().hex}"
+    url = databases.create(name, templates[made])
+    database = Counted(url)
+    await many_events(database, 0, FEW)
+    await lone_purchase(database, 50)
+    if made == "empty":
+        await _fill(url, FULL // 10)
+    database.read.clear()
+    await many_events(database, 100, FEW)
+    await lone_purchase(database, 150)
+    await database.close()
+    databases.drop(name)
+    for read in database.read:
+        assert all(rows <= 30 * FEW for table, rows in read.items() if table not in ("call", "hold")), read
 
 
 async def test_a_page_reads_what_it_shows(database: Explaining) -> None:

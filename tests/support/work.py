@@ -18,6 +18,7 @@ from worker.ledger.claims import CallKind, Claims
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
 from worker.ledger.ledger import Ledger
+from worker.ledger.next_call import NextCall
 from worker.ledger.rows import Batch, Lane, OutcomeRow
 from worker.partner.operations import OPERATIONS
 from worker.replies import Answer
@@ -80,7 +81,7 @@ class Work:
     async def look_up(self, operation: str, items: int = 100) -> None:
         """Looks up what is unknown, and records that it is not there: all is due again."""
         lane = (await self.lanes())[operation, StepState.UNKNOWN]
-        found = await self.claims.looks(self._kind(operation), lane, items, 0)
+        found = await self.claims.looks(self.kind(operation), lane, items, 0)
         assert isinstance(found, Sequence), found
         (batch,) = found
         later = Later(StepState.DUE, timedelta(0), 0.0, EMPTY)
@@ -89,11 +90,12 @@ class Work:
     async def claim(self, operation: str, items: int = 100) -> Sequence[Batch]:
         """Claims what is due of an operation: calls that may be sent."""
         lane = (await self.lanes())[operation, StepState.DUE]
-        batches = await self.claims.sends(self._kind(operation), lane, items, 0)
+        batches = await self.claims.sends(self.kind(operation), lane, items, 0)
         assert isinstance(batches, Sequence), batches
         return batches
 
-    def _kind(self, operation: str) -> CallKind:
+    def kind(self, operation: str) -> CallKind:
+        """What the ledger must know of an operation."""
         there = OPERATIONS[operation]
         return CallKind(operation, there.domain, there.limits.rank, 100, reserve=True, per_hour=None)
 
@@ -142,37 +144,55 @@ def locks(first: int, count: int) -> list[dict[str, Any]]:
 ITEMS = 100
 """Events in a batch: those of a full call."""
 
-_CREATED = {"accountId": 8_000_000, "accountName": "EVAL", "tradingPermissionId": 9_000_000}
+_CREATED: Mapping[str, int | str] = {"accountId": 8_000_000, "accountName": "EVAL", "tradingPermissionId": 9_000_000}
 """What createEvaluationAccounts returns for an item."""
 
 
-async def hundred_events(database: Database) -> None:
-    """Events of several topics, a hundred in each statement, with all that may become of them: results that are not
-    known, repeats, wake-ups, traders whose user gets known.
+async def many_events(database: Database, first: int = 0, items: int = ITEMS) -> None:
+    """Events of several topics, `items` in each statement, with all that may become of them: results that are not
+    known, repeats, wake-ups, traders whose user gets known. `first`: the number of the first event.
     """
+    then = first + items
     work = Work(database)
-    await work.accept("trader.purchased", purchases(0, ITEMS))
-    assert await work.send(USERS, {"userId": 7_000_000}) == ITEMS
-    assert await work.send(ACCOUNTS, _CREATED) == ITEMS
-    await work.accept("trader.purchased", purchases(0, ITEMS))
-    await work.accept("trader.failed", failures(0, ITEMS))
-    assert await work.send(REVOKE, {}) == ITEMS
-    await work.accept("account.reset", resets(ITEMS, ITEMS))
-    await work.accept("trader.purchased", purchases(ITEMS, ITEMS))
+    await work.accept("trader.purchased", purchases(first, items))
+    assert await work.send(USERS, {"userId": 7_000_000}) == items
+    assert await work.send(ACCOUNTS, _CREATED) == items
+    await work.accept("trader.purchased", purchases(first, items))
+    await work.accept("trader.failed", failures(first, items))
+    assert await work.send(REVOKE, {}) == items
+    await work.accept("account.reset", resets(then, items))
+    await work.accept("trader.purchased", purchases(then, items))
     await work.put_off(USERS, StepState.UNKNOWN)
     await work.look_up(USERS)
     await work.put_off(USERS, StepState.DUE)
-    assert await work.send(USERS, {"userId": 7_000_000}) == ITEMS
-    assert await work.send(ACCOUNTS, _CREATED) == ITEMS
+    assert await work.send(USERS, {"userId": 7_000_000}) == items
+    assert await work.send(ACCOUNTS, _CREATED) == items
     assert await work.ledger.replan() is not None
-    assert await work.send(RESET, {}) == ITEMS
-    await work.accept("account.locked", locks(ITEMS, ITEMS))
-    await work.accept("account.unlocked", [{**lock, "action": None} for lock in locks(ITEMS, ITEMS)])
-    assert await work.send(LOCK, {"shown": 1}) == ITEMS
+    assert await work.send(RESET, {}) == items
+    await work.accept("account.locked", locks(then, items))
+    await work.accept("account.unlocked", [{**lock, "action": None} for lock in locks(then, items)])
+    assert await work.send(LOCK, {"shown": 1}) == items
     assert await work.ledger.replan() is not None
-    assert await work.send(UNLOCK, {"shown": 1}) == ITEMS
-    await work.accept("trader.left", departures(0, ITEMS))
+    assert await work.send(UNLOCK, {"shown": 1}) == items
+    await work.accept("trader.left", departures(first, items))
     await work.put_off(CANCEL, StepState.DUE)
-    await work.accept("trader.purchased", purchases(ITEMS, ITEMS))
+    await work.accept("trader.purchased", purchases(then, items))
     await work.ledger.reap(timedelta(seconds=15))
-    assert len(work.outcomes) == 5 * ITEMS
+    assert len(work.outcomes) == 5 * items
+
+
+async def lone_purchase(database: Database, number: int) -> None:
+    """A purchase whose two calls are begun in the transactions before them, as those of a lone event are."""
+    work = Work(database)
+    following = NextCall(work.claims, {name: work.kind(name) for name in (USERS, ACCOUNTS)}, 0)
+    (body,) = purchases(number, 1)
+    event = Accepted("trader.purchased", body["eventId"], EVENTS["trader.purchased"].model_validate(body), None, 0, 0)
+    await work.ledger.accept([event], next_call=following)
+    results: tuple[Mapping[str, int | str], ...] = ({"userId": 7_000_000}, _CREATED)
+    outcomes: Sequence[OutcomeRow] = ()
+    for result in results:
+        ((_, batch),) = following.batches
+        value = {name: _numbered(value, number) for name, value in result.items()}
+        moves: list[tuple[Claimed, Move]] = [(step, Finish(Succeeded(value))) for step in batch.steps]
+        outcomes = await work.ledger.record(batch.lease, moves, (batch.call_id, Answer({})), next_call=following)
+    assert len(outcomes) == 1

@@ -88,6 +88,7 @@ class Connector:
             command_timeout=30,  # above every statement we have; a silent network must not hang a lane
             connection_class=RawConnection,
             statement_cache_size=0 if pooled else 100,
+            max_cached_statement_lifetime=300,  # and so long a plan is kept
             # Looked at below: what a pooler says of this may be long over.
             target_session_attrs=SessionAttribute.any,
             server_settings=_NAME if pooled else {**_NAME, **LIMITS},

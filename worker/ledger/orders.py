@@ -92,27 +92,31 @@ order by kind, order_id for update
 """  # noqa: S608 - a constant of ours
 
 # Each key is looked for by itself, and `offset 0` keeps it so: planned in one piece, these may read the whole table.
+_LOCK_THESE = f"""
+select found.* from (select kind, order_id from these order by kind, order_id) as named cross join lateral (
+    select {_COLUMNS} from business_order
+    where kind = named.kind and order_id = named.order_id offset 0 for update) as found
+"""  # noqa: S608 - a constant of ours
+
 _LOCK_BY_WHAT_THEY_GOT = f"""
-select {_COLUMNS} from business_order
-where (kind, order_id) in (
+with these as (
     select found.* from unnest($1::bigint[]) as named (id) cross join lateral (
         select kind, order_id from business_order where account_id = named.id offset 0) as found
     union
     select found.* from unnest($2::bigint[]) as named (id) cross join lateral (
         select kind, order_id from business_order where permission_id = named.id offset 0) as found)
-order by kind, order_id for update
-"""  # noqa: S608 - a constant of ours
+{_LOCK_THESE}
+"""  # noqa: S608 - constants of ours
 
 _LOCK_OF_TRADERS = f"""
-select {_COLUMNS} from business_order
-where (kind, order_id) in (
+with these as (
     select found.* from unnest($1::text[]) as named (id) cross join lateral (
         select kind, order_id from business_order where trader_id = named.id offset 0) as found
     union
     select found.* from unnest($2::bigint[]) as named (id) cross join lateral (
         select kind, order_id from business_order where user_id = named.id offset 0) as found)
-order by kind, order_id for update
-"""  # noqa: S608 - a constant of ours
+{_LOCK_THESE}
+"""  # noqa: S608 - constants of ours
 
 ORDERS = Part(
     "orders",

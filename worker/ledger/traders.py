@@ -39,14 +39,14 @@ def changed_rows(traders: Sequence[TraderRow]) -> Rows:
     return [{**trader._asdict(), "user_name": bytes_in_json(trader.user_name)} for trader in traders]
 
 
-# Each key is looked for by itself (`offset 0`): planned in one piece, these may read the whole table.
+# Each key is looked for by itself (`offset 0`, `any(array)`): planned in one piece, these may read the whole table.
 _LOCK = """
 select trader_id, user_id, user_name, made_here, maker, clock_timestamp() as now from trader
-where trader_id in (
+where trader_id = any(array(
     select unnest($1::text[])
     union
     select found.trader_id from unnest($2::bigint[]) as named (user_id) cross join lateral (
-        select trader_id from trader where user_id = named.user_id offset 0) as found)
+        select trader_id from trader where user_id = named.user_id offset 0) as found))
 order by trader_id for update
 """
 

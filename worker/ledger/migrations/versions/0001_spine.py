@@ -36,6 +36,8 @@ create table ended_count (
 -- `maker` is the flow that is making the user just now: two first orders of one trader race for it, one gets it,
 -- the other waits until it is given back. `made_here` is false for users that existed before this ledger.
 -- Room in each page is for the updates of a new trader's first flow, which then touch no index; flows likewise.
+-- Not analysed while it has a few pages: a plan that is kept (`Database.transaction`) would read all of them, and of
+-- what they become. The server takes a table that it knows nothing of for ten pages at least. So the other large ones.
 create table trader (
     trader_id  text primary key,
     user_id    bigint,
@@ -45,7 +47,7 @@ create table trader (
     created_at timestamptz not null default now(),
     signed_at      timestamptz,             -- when the Market Data Agreement was signed, and what that brought: written
     entitlement_id bigint                   -- when the flow of `md.signed` is pruned, for `reconcile`
-) with (fillfactor = 50);
+) with (fillfactor = 50, autovacuum_vacuum_threshold = 2000, autovacuum_analyze_threshold = 2000);
 create index trader_user on trader (user_id) where user_id is not null;
 
 -- One row an order for ever: who owns it now, what it asked for (keyed hash), what it got.
@@ -67,7 +69,7 @@ create table business_order (
     asked_at      timestamptz not null,     -- when the owner was asked for it
     ended_at      timestamptz,              -- its trader had failed or left by then: written when that flow is pruned
     primary key (kind, order_id)
-) with (fillfactor = 50);
+) with (fillfactor = 50, autovacuum_vacuum_threshold = 2000, autovacuum_analyze_threshold = 2000);
 create index business_order_account on business_order (account_id) where account_id is not null;
 create index business_order_permission on business_order (permission_id) where permission_id is not null;
 create index business_order_user on business_order (user_id) where user_id is not null;
@@ -101,7 +103,7 @@ create table flow (
     ended_at    timestamptz,
     unique (event_id, topic)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000,
-    vacuum_index_cleanup = on);
+    autovacuum_analyze_threshold = 2000, vacuum_index_cleanup = on);
 -- Whatever topics and states an operator asks for, a page of them is a probe for each. An index for each state: those
 -- of the flows that are open stay small, whatever has ended.
 create index flow_open on flow (topic, id) where state = 'open';
@@ -185,7 +187,7 @@ create table step (
     created_at  timestamptz not null default clock_timestamp(),
     ended_at    timestamptz
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000,
-    vacuum_index_cleanup = on);
+    autovacuum_analyze_threshold = 2000, vacuum_index_cleanup = on);
 create index step_flow on step (flow_id, id);
 create index step_due on step (state, operation, due, id)
     where state in ('due', 'unknown', 'waiting') and lease is null;
@@ -215,7 +217,8 @@ create table outcome (
     lease_until  timestamptz not null,
     created_at   timestamptz not null default now(),
     published_at timestamptz
-) with (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000, vacuum_index_cleanup = on);
+) with (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000,
+    autovacuum_analyze_threshold = 2000, vacuum_index_cleanup = on);
 create index outcome_unpublished on outcome (id) where published_at is null;
 create index outcome_held on outcome (flow_id) where published_at is null;  -- they hold back the next of their flow
 create unique index outcome_flow on outcome (flow_id, outcome_id);
@@ -237,7 +240,7 @@ create table call (
     result      text,                       -- null while in flight, or for ever if its replica died
     http_status integer,
     error       text                        -- the partner's errorCode or our words: its texts may name persons
-);
+) with (autovacuum_analyze_threshold = 2000);
 create index call_at on call (at);
 -- The same for pages of calls, by operation and result: one text, or a probe that finds too few of a result would go on
 -- through all the calls of its operation.
