@@ -26,9 +26,9 @@ async def test_a_hundred_a_call_through_one_session_and_all_in_the_call_log(ledg
         users, accounts, _ = firm.traders(150)
         async with firm.reader() as reader:
             by_name = await reader.users_by_name([f"Trader{n} " for n in range(150)] + ["nobody"])
-            assert sorted(row["id"] for rows in by_name.values() for row in rows) == users
+            assert sorted(row["id"] for rows in by_name.values() for row in readable(rows)) == users
             named = await reader.accounts_by_name([f"EVAL{n}" for n in range(150)])
-            assert sorted(row["id"] for rows in named.values() for row in rows) == accounts
+            assert sorted(row["id"] for rows in named.values() for row in readable(rows)) == accounts
             permissions = await reader.of_users(Domain.DEMO, "tradingPermission", users)
             assert [row["accountId"] for user in users for row in readable(permissions[user])] == accounts
             assert reader.calls == 6

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from worker.dispatch.look_up_sizes import FEW_READS, FULL, LookUpSizes
 
 
-def test_look_ups_become_as_small_as_a_minutes_budget_and_all_end() -> None:
-    """Where each step costs two reads and a minute allows sixty, what is looked up in vain becomes less each time."""
-    sizes, left, minutes = LookUpSizes(), 482, 0
+def _reads(steps: int, cost: int, minute: int) -> int:
+    """Reads until all steps are looked up, where each costs so many and a minute allows so many."""
+    sizes, left, reads = LookUpSizes(), steps, 0
     while left:
-        allowed, minutes = 60, minutes + 1
+        allowed = minute
         while left:
-            steps = min(left, sizes.of("createEvaluationUsers"))
-            if 2 * steps > allowed:
-                sizes.not_ended("createEvaluationUsers", steps, allowed)
+            some = min(left, sizes.of("createEvaluationUsers"))
+            if cost * some > allowed:
+                sizes.not_ended("createEvaluationUsers", some, allowed)
+                reads += allowed
                 break
-            allowed -= 2 * steps
-            left -= steps
+            allowed -= cost * some
+            reads += cost * some
+            left -= some
             sizes.ended("createEvaluationUsers")
-    assert minutes < 40  # 964 reads need 17 of them; at their full size they never end
+    return reads
+
+
+def test_what_is_read_in_vain_is_never_more_than_what_is_needed() -> None:
+    """Where each step costs reads of its own and a minute allows few, look-ups become as small as a minute's budget,
+    and all end: with at most twice the reads, and of many steps with half as many again.
+    """
+    for cost, minute in product((1, 2, 3), (20, 60, 150, 300, 540)):
+        for steps, most in ((100, 2.0), (482, 1.55), (5000, 1.5)):
+            assert _reads(steps, cost, minute) <= most * steps * cost
 
 
 def test_look_ups_that_cost_a_call_keep_their_size() -> None:

@@ -84,3 +84,25 @@ def test_a_class_name_has_one_meaning() -> None:
     several = _several(_class_names())
     assert {name: places for name, places in several.items() if name not in _CLASSES} == {}
     assert set(_CLASSES) - set(several) == set()
+
+
+def _stubs(tree: ast.Module) -> Iterator[str]:
+    """Functions whose body is `...`, `pass` or an error that says that it is not written, outside of protocols."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and any("Protocol" in ast.unparse(base) for base in node.bases):
+            node.body = []
+        for each in ast.iter_child_nodes(node):
+            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = [line for line in each.body if not (isinstance(line, ast.Expr) and _is_text(line.value))]
+                if body and ast.unparse(body[0]).partition("(")[0] in ("...", "pass", "raise NotImplementedError"):
+                    yield each.name
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def test_no_function_is_a_stub() -> None:
+    """What has a name does what it says: only a protocol may leave out a body."""
+    files = sorted((ROOT / "worker").rglob("*.py"))
+    assert {path.name: names for path in files if (names := [*_stubs(ast.parse(path.read_text()))])} == {}

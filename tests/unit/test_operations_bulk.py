@@ -222,6 +222,21 @@ async def test_users_are_found_by_their_names_in_one_read() -> None:
     assert reader.paths == ["/user/finds"] * 2
 
 
+async def test_a_name_that_is_answered_with_another_is_unknown_alone() -> None:
+    """A read that finds what is similar says nothing of the name that was asked for. The others are looked up."""
+    rows = [{**user(n), "id": n + 1} for n in range(5)]
+
+    def similar(query: Mapping[str, Any]) -> Any:
+        return rows[0] if query["name"] == "user7" else find(rows)(query)
+
+    found = await look(USERS, FakeReader({"/user/find": similar}), *map(user, range(10)))
+    assert [type(each) for each in found] == [Succeeded] * 5 + [NotExecuted] * 2 + [Unknown] + [NotExecuted] * 2
+    there = {"/account/find": lambda query: THERE[0] if query["name"] == "EVAL7" else find(THERE[:5])(query)}
+    reader = FakeReader({**there, "/tradingPermission/ldeps": many(*PERMISSIONS)})
+    found = await look(ACCOUNTS, reader, *map(account, range(10)))
+    assert [type(each) for each in found] == [Succeeded] * 5 + [NotExecuted] * 2 + [Unknown] + [NotExecuted] * 2
+
+
 async def test_a_user_name_with_a_comma_is_asked_for_alone() -> None:
     """Joined with others it would be two names."""
     rows = [ADMIN, {"id": 5, "name": "doe, jane", "email": "jane@example.com"}]

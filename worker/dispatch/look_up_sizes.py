@@ -2,7 +2,12 @@
 
 A look-up with bulk reads costs a call or two, however many steps it is for. Where Tradovate has none, it costs a call
 or more a step; and if it cannot go on, because the minute's budget is used up, all that it has read was for nothing.
-Were it begun again at its full size, it would use up every minute and never come to an end.
+Were it begun again at its full size, it would use up every minute and never come to an end. With half the steps each
+time, at most as much is read in vain as is needed (`tests/unit/test_look_up_sizes.py`).
+
+What was read is not kept for the next one. Each answer would be true only of the steps that were unknown when it came,
+of that token's host, and of this replica; another one may claim the steps. That is more state than a few hundred reads
+are worth, in the rare case that Tradovate has no bulk read and the minute's budget ends.
 """
 
 from __future__ import annotations

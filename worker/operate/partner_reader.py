@@ -39,11 +39,12 @@ from worker.replies import Domain, Misdirected, NotSent, Query, Reply, Silence, 
 from worker.session import NoSession, SessionKeeper, Token
 from worker.session.lockouts import write_lockout
 
-__all__ = ["ById", "Dependents", "PartnerReader", "Row", "Unreadable"]
+__all__ = ["ById", "ByName", "Dependents", "PartnerReader", "Row", "Unreadable"]
 
 T = TypeVar("T")
 
 ById = bulk_reads.ById
+ByName = bulk_reads.ByName
 Dependents = Mapping[int, list[Row] | Unreadable]
 """What each user has, or why that could not be read."""
 
@@ -91,12 +92,12 @@ class PartnerReader:
 
     # What commands ask
 
-    async def users_by_name(self, names: Iterable[str]) -> Mapping[str, Sequence[Row]]:
+    async def users_by_name(self, names: Iterable[str]) -> ByName:
         """Users of LIVE by `single_reads.folded` name; a name that nobody has is left out. A hundred a call."""
         wanted = [name.strip() for name in names]
         return await self.read(lambda reader: bulk_reads.by_names(reader, Domain.LIVE, "user", wanted))
 
-    async def accounts_by_name(self, names: Iterable[str]) -> Mapping[str, Sequence[Row]]:
+    async def accounts_by_name(self, names: Iterable[str]) -> ByName:
         """Accounts of DEMO by `single_reads.folded` name. A hundred a call."""
         wanted = [name.strip() for name in names]
         return await self.read(lambda reader: bulk_reads.by_names(reader, Domain.DEMO, "account", wanted))

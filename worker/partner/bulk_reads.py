@@ -7,18 +7,17 @@ something that was asked for in that form. Before that, or where it does not exi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
+from worker.partner.alone import Alone
 from worker.partner.observed_forms import QueryForm
 from worker.partner.operation import Reader
-from worker.partner.read_errors import NotPermitted, ReadFault, Unreadable
+from worker.partner.read_errors import ReadFault, Unreadable
 from worker.partner.single_reads import No, Page, Row, find, folded, is_id, item, one, page
 from worker.replies import Domain
-
-T = TypeVar("T")
 
 MOST = 100
 """Values a read; the vendor's own limit of items a call."""
@@ -26,6 +25,9 @@ FEW = 10
 """Values that `items` takes: more were answered with 404 (measured)."""
 URL_LIMIT = 3000
 """Characters of the names in one address: servers and proxies commonly take 8,192 in all, some only 4,096."""
+
+ByName = Mapping[str, list[Row] | Unreadable]
+"""Entities by `folded` name; what is not there is left out, and what could not be read has its reason."""
 
 ById = Mapping[int, Row | Unreadable]
 """Entities by id; what is not there is left out, and what could not be read has its reason."""
@@ -38,9 +40,13 @@ def chunks(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield everything[start : start + size]
 
 
-async def by_names(reader: Reader, domain: Domain, entity: str, names: Iterable[str]) -> dict[str, list[Row]]:
-    """Entities by `folded` name. A name may have several: names are not known to be unique. Raises `Unreadable`."""
+async def by_names(reader: Reader, domain: Domain, entity: str, names: Iterable[str]) -> ByName:
+    """Entities by `folded` name. A name may have several: names are not known to be unique. Raises `Unreadable` when
+    the partner fails.
+    """
     found: dict[str, list[Row]] = defaultdict(list)
+    unread: dict[str, Unreadable] = {}
+    apart = Alone()
     wanted = sorted({folded(name): name for name in names}.values())
     path = f"/{entity}/finds"
     alone = [name for name in wanted if "," in name]  # joined with others it would be two
@@ -51,11 +57,14 @@ async def by_names(reader: Reader, domain: Domain, entity: str, names: Iterable[
         else:
             asked += await _finds(reader, domain, entity, some, found)
     for name in [*alone, *asked]:
-        if (row := await find(reader, domain, entity, name)) is not None:
+        row = await apart.read(find(reader, domain, entity, name))
+        if isinstance(row, Unreadable):
+            unread[folded(name)] = row
+        elif row is not None:
             found[folded(name)].append(row)
             if name in asked:
                 reader.seen.broken.add(path)
-    return found
+    return {**found, **unread}
 
 
 def _short(names: Sequence[str], most: int) -> Iterator[list[str]]:
@@ -124,9 +133,11 @@ async def _nobody(
     """Both forms were answered with an empty list, and one of them must be right. The first name is asked for alone:
     were it there, none of them would be.
     """
-    row = await find(reader, domain, entity, names[0])
+    row = await Alone().read(find(reader, domain, entity, names[0]))
     if row is None:
         return ()
+    if isinstance(row, Unreadable):
+        return names
     found[folded(names[0])].append(row)
     return names[1:]
 
@@ -187,32 +198,6 @@ _MAY_FAIL = 24
 for each alone takes fewer calls."""
 
 
-ODD = 3
-"""Answers in no documented form, before the first one that is: so answers a gateway, and what is left is not asked."""
-
-
-@dataclass(slots=True)
-class _Alone:
-    """Reads of one each: what one of them is answered says nothing of the others."""
-
-    odd: int = 0
-    answered: bool = False
-
-    async def read(self, work: Awaitable[T]) -> T | Unreadable:
-        """What was read, or why it cannot be. Raises `Unreadable` when the partner fails, or answers all so."""
-        try:
-            found = await work
-        except NotPermitted as denied:
-            return denied
-        except Unreadable as unreadable:
-            self.odd += 1
-            if unreadable.fault is ReadFault.NO_ANSWER or (self.odd >= ODD and not self.answered):
-                raise
-            return unreadable
-        self.answered = True
-        return found
-
-
 @dataclass(slots=True)
 class _Halving:
     """Bulk reads that are asked in halves. `left`: how often this one may still fail."""
@@ -221,7 +206,7 @@ class _Halving:
     left: int = _MAY_FAIL
     useless: bool = False  # two were answered alone, and not together
     empty: bool = False  # a user of an empty answer was asked for alone, and had nothing: so do others
-    alone: _Alone = field(default_factory=_Alone)
+    alone: Alone = field(default_factory=Alone)
 
 
 async def _halved(
@@ -297,7 +282,7 @@ async def by_id(reader: Reader, domain: Domain, entity: str, ids: Iterable[int])
     `items` may answer fewer than asked, in any order. A missing row is believed only of `item`.
     """
     found: dict[int, Row | Unreadable] = {}
-    alone = _Alone()
+    alone = Alone()
     for some in chunks(sorted(set(ids)), FEW):
         if len(some) > 1:
             rows = await page(reader, domain, f"/{entity}/items", ids=",".join(map(str, some)))

@@ -15,8 +15,8 @@ from worker.ledger import orders
 from worker.ledger.budget import Budget
 from worker.ledger.call_log import not_permitted
 from worker.ledger.database import Database
+from worker.operate.doctor.believed_reads import DoctorReads
 from worker.operate.doctor.findings import Finding, failed, ok, skipped, warning
-from worker.operate.doctor.partner_reads import Reads
 from worker.partner.client import PartnerClient
 from worker.partner.permission_classes import access_of
 from worker.replies import Domain
@@ -38,7 +38,7 @@ class Partner:
     budget: Budget
     name: str
     clock: Clock = utc_text
-    _reads: Reads = field(init=False)
+    _reads: DoctorReads = field(init=False)
 
     async def checks(self, products: Mapping[str, Account]) -> AsyncIterator[Finding]:
         """All of them; without a session only the first."""
@@ -66,7 +66,9 @@ class Partner:
             yield ok("tradovate login", "the shared session lives and was used; the password was not tried")
         else:
             yield ok("tradovate login", f"accepted; the session lives until {self.clock(token.expires_at)}")
-        self._reads = Reads(self.settings, self.database, self.client, self.session, self.budget, self.name, token)
+        self._reads = DoctorReads(
+            self.settings, self.database, self.client, self.session, self.budget, self.name, token
+        )
         yield await self._plan()
         async for finding in self._templates(products):
             yield finding

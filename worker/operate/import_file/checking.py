@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from schemas.permission_status import PERMISSION_ENDED
 from worker.engine.imported import Given, Holding
-from worker.operate.partner_reader import Dependents, PartnerReader, Row, Unreadable
+from worker.operate.partner_reader import ByName, Dependents, PartnerReader, Row, Unreadable
 from worker.operate.reads_ended import ReadsEnd, ReadsEnded
 from worker.partner.operation import Reader
 from worker.partner.operations.accounts import permissions_on
@@ -62,9 +62,7 @@ class Checks:
             for line, user in zip(lines, users, strict=True)
         ]
 
-    async def _named(
-        self, read: Callable[[Iterable[str]], Awaitable[Mapping[str, Sequence[Row]]]], names: Iterable[str]
-    ) -> Mapping[str, Sequence[Row]]:
+    async def _named(self, read: Callable[[Iterable[str]], Awaitable[ByName]], names: Iterable[str]) -> ByName:
         wanted = list(names)
         return await read(wanted) if wanted else {}
 
@@ -85,7 +83,7 @@ class Checks:
         self,
         line: Given,
         user: _User,
-        accounts: Mapping[str, Sequence[Row]],
+        accounts: ByName,
         permissions: Dependents,
         there: Mapping[int, bool | str],
     ) -> Checked:
@@ -98,6 +96,8 @@ class Checks:
         if isinstance(held, Unreadable):
             return f"User {user.id} cannot be read: {held}."
         rows = [] if line.account_name is None else accounts.get(folded(line.account_name), [])
+        if isinstance(rows, Unreadable):
+            return f"Account {line.account_name} cannot be read: {rows}."
         wanted = {row["id"] for row in rows if is_id(row.get("id"))}
         if line.account_name is not None and not wanted:
             hint = ", which follows from orderId; give accountId or accountName" if line.derived else ""
@@ -152,12 +152,15 @@ class _User:
     proven: bool = False  # found by its name
 
 
-def _user(line: Given, by_name: Mapping[str, Sequence[Row]]) -> _User | str:
+def _user(line: Given, by_name: ByName) -> _User | str:
     """The user of a line; a text: why there is none."""
     if line.user_name is None:
         assert line.user_id is not None
         return _User(line.user_id)
-    ids = {row["id"] for row in by_name.get(folded(line.user_name), ()) if is_id(row.get("id"))}
+    named = by_name.get(folded(line.user_name), [])
+    if isinstance(named, Unreadable):
+        return f"userName cannot be read at Tradovate: {named}."
+    ids = {row["id"] for row in named if is_id(row.get("id"))}
     if not ids:
         return "userName is not known to Tradovate, or is another organization's."
     if line.user_id is not None:

@@ -41,8 +41,8 @@ class Reads(Protocol):
         """How many calls were made."""
         ...
 
-    async def accounts_by_name(self, names: Iterable[str]) -> Mapping[str, Sequence[Row]]:
-        """Accounts of DEMO by `folded` name."""
+    async def accounts_by_name(self, names: Iterable[str]) -> Mapping[str, Sequence[Row] | Unreadable]:
+        """Accounts of DEMO by `folded` name; what is not there is left out."""
         ...
 
     async def by_id(self, domain: Domain, entity: str, ids: Iterable[int]) -> Mapping[int, Row | Unreadable]:
@@ -190,8 +190,10 @@ class PageReading:
         if named:
             by_name = await self.reads.accounts_by_name(named)
             for name, account_id in named.items():
-                rows |= {row["id"]: row for row in by_name.get(folded(name), ()) if row.get("id") == account_id}
-            by_id |= set(named.values()) - set(rows)
+                found = by_name.get(folded(name), ())
+                if not isinstance(found, Unreadable):
+                    rows |= {row["id"]: row for row in found if row.get("id") == account_id}
+            by_id |= set(named.values()) - set(rows)  # also those whose name could not be read
         await self._accounts_by_id(wanted, rows, by_id)
 
     async def _accounts_by_id(

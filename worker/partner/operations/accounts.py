@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.outcomes import ErrorCode
 from schemas.permission_status import PERMISSION_ENDED, PERMISSION_LIVE, PERMISSION_USABLE
-from worker.partner.bulk_reads import by_id, by_names, dependents, readable
+from worker.partner.bulk_reads import ByName, by_id, by_names, dependents, readable
 from worker.partner.observed_forms import ACCOUNTS
 from worker.partner.operation import (
     Batching,
@@ -65,7 +65,10 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
 
     def accounts(item: Item) -> Sequence[Row | Unreadable]:
         known = left.get(item.get("_left", 0))
-        return [row for name in _names(item) for row in by_name.get(folded(name), ())] if known is None else [known]
+        if known is not None:
+            return [known]
+        named = [by_name.get(folded(name), ()) for name in _names(item)]
+        return [row for rows in named for row in ([rows] if isinstance(rows, Unreadable) else rows)]
 
     permissions = await permissions_of(reader, {item["userId"] for item in items if accounts(item)})
 
@@ -146,7 +149,7 @@ async def _introduce(reader: Reader, items: Sequence[Item]) -> None:
             reader.seen.names[ACCOUNTS] = template["name"]
 
 
-async def accounts_by_name(reader: Reader, names: Iterable[str]) -> Mapping[str, Sequence[Row]]:
+async def accounts_by_name(reader: Reader, names: Iterable[str]) -> ByName:
     """Accounts by `folded` name; a name may have several."""
     return await by_names(reader, Domain.DEMO, "account", names)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Never
 
 from schemas.permission_status import PERMISSION_ENDED
-from worker.partner.bulk_reads import by_id
+from worker.partner.bulk_reads import ByName, by_id, readable
 from worker.partner.operation import Batching, Entity, Item, Limits, Operation, Reader, Recovery, Resend, Response
 from worker.partner.operations._shared import MOST, OK, Rank, each, nothing, simple, verified
 from worker.partner.operations.accounts import accounts_by_name, permissions_on
@@ -28,14 +28,14 @@ async def _find(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     The value has rows of permission, user, account and status, and the accounts that exist.
     """
     names = {item["_name"] for item in items if item["_name"] is not None}
-    named = await accounts_by_name(reader, names) if names else {}
+    named: ByName = await accounts_by_name(reader, names) if names else {}
     wanted = {permission for item in items for permission in item["_ids"]}
     permissions = await by_id(reader, Domain.DEMO, "tradingPermission", wanted)
 
     async def one(item: Item) -> Result:
         found = [_read(permissions[each]) for each in item["_ids"] if each in permissions]
         accounts = []
-        by_name = [account["id"] for account in named.get(folded(item["_name"] or ""), ())]
+        by_name = [account["id"] for account in readable(named.get(folded(item["_name"] or ""), []))]
         for account_id in [*item["_accounts"], *by_name]:
             on_it = await permissions_on(reader, account_id)
             if on_it is not None:

@@ -9,6 +9,7 @@ from schemas.outcomes import ErrorCode
 from worker.partner.bulk_reads import by_names
 from worker.partner.operation import Batching, Item, Limits, Operation, Reader, Recovery, Resend, Response, plain
 from worker.partner.operations._shared import MOST, Rank, adopted, nothing, per_item, verified
+from worker.partner.read_errors import Unreadable
 from worker.partner.single_reads import Row, folded, is_id, same_name
 from worker.replies import Domain
 from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
@@ -33,7 +34,9 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     return [_whose(by_name.get(folded(item["name"]), ()), item) for item in items]
 
 
-def _whose(users: Sequence[Row], item: Item) -> Result:
+def _whose(users: Sequence[Row] | Unreadable, item: Item) -> Result:
+    if isinstance(users, Unreadable):
+        return Unknown(str(users))
     if not users:
         return NotExecuted()
     mails = [user.get("email") for user in users]

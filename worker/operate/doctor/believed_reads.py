@@ -25,13 +25,13 @@ from worker.replies import Answer, Domain, Misdirected, NotSent, Query, Reply, S
 from worker.session import NoSession, SessionKeeper, Token
 from worker.settings import RunSettings
 
-__all__ = ["Reads"]
+__all__ = ["DoctorReads"]
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Reads:
+class DoctorReads:
     """Each returns what is there, or in a sentence why that cannot be said."""
 
     settings: RunSettings
