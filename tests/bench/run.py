@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -41,11 +42,13 @@ SERVERS = ("system", "embedded")
 _console = Console(width=140, highlight=False)
 
 
-async def _measure(parts: Sequence[str], sizes: Sizes, postgres: str) -> tuple[str, list[Figure], bool]:
+async def _measure(
+    parts: Sequence[str], sizes: Sizes, postgres: str, keep: Path | None
+) -> tuple[str, list[Figure], bool]:
     """What the server is called, the figures of the parts, and whether all outcomes arrived."""
     found: list[Figure] = []
     complete = True
-    async with Servers.up(postgres) as servers:
+    async with Servers.up(postgres, keep) as servers:
         _console.print(f"{servers.database}; {servers.broker}")
         for part in parts:
             work = {**PARTS, **LONG}[part]
@@ -71,6 +74,9 @@ def main(arguments: Sequence[str]) -> int:
     )
     default = "embedded" if why_no_system_postgres() else ",".join(SERVERS)
     parser.add_argument("--postgres", default=default, help="system (fsync on), embedded (fsync off), or both")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="where the data of `system` stay, with the full ledger, for other runs"
+    )
     Sizes.add_options(parser)
     options = parser.parse_args(arguments)
     parts, servers = ([each for each in text.split(",") if each] for text in (options.only, options.postgres))
@@ -83,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
     sizes, measured, complete = Sizes.of(options), [each for each in parts if each in (*PARTS, *LONG)], True
     figures: dict[str, list[Figure]] = {}
     for postgres in servers if measured else ():
-        name, found, all_there = asyncio.run(_measure(measured, sizes, postgres))
+        name, found, all_there = asyncio.run(_measure(measured, sizes, postgres, options.keep))
         figures[name] = found
         complete = complete and all_there
     if figures:

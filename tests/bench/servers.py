@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from tests.bench.kept import KeptPostgres
 from tests.support.kafka import KafkaServer, why_no_java
 from tests.support.postgres import system_postgres
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
@@ -34,12 +35,14 @@ class Servers:
 
     @classmethod
     @asynccontextmanager
-    async def up(cls, postgres: str) -> AsyncIterator[Self]:
-        """Starts them and stops them. `postgres`: `system` (fsync is on), or `embedded` (fsync is off)."""
+    async def up(cls, postgres: str, keep: Path | None = None) -> AsyncIterator[Self]:
+        """Starts them and stops them. `postgres`: `system` (fsync is on), or `embedded` (fsync is off). `keep`: where
+        the data of `system` stay from run to run.
+        """
         # A consumer that is there before its topics logs this many times.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         async with AsyncExitStack() as stack:
-            server = stack.enter_context(system_postgres() if postgres == "system" else EmbeddedPostgres())
+            server = stack.enter_context(_server(postgres, keep))
             database = f"PostgreSQL {await _version(server.url)}, fsync {'on' if postgres == 'system' else 'off'}"
             if given := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
                 yield cls(server, given, database, f"Kafka at {given}")
@@ -52,10 +55,21 @@ class Servers:
                 yield cls(server, kafka.bootstrap_servers, database, "Apache Kafka, one broker", kafka=kafka)
 
     @property
+    def kept(self) -> bool:
+        """Whether the database server's data stay when it is stopped."""
+        return isinstance(self.postgres, KeptPostgres)
+
+    @property
     def database_pid(self) -> int:
         """PostgreSQL's first process, the parent of all others."""
         home = parse_qs(urlsplit(self.postgres.url).query)["host"][0]
         return int((Path(home) / "data/postmaster.pid").read_text().split()[0])
+
+
+def _server(postgres: str, keep: Path | None) -> EmbeddedPostgres:
+    if postgres != "system":
+        return EmbeddedPostgres()
+    return system_postgres() if keep is None else KeptPostgres(keep)
 
 
 def processor_seconds(pid: int) -> float:

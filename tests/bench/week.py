@@ -3,8 +3,8 @@
 Time is compressed where the program is asked to forget: the bench prunes as a replica does, with its own functions, but
 keeps two compressed days; autovacuum looks every second, which would be every three minutes of the week. The load is
 the week's. Calls stay for two hours, whatever is asked, for the rate budget counts them: an hour shows their growth.
-A shorter run has so few flows that the least number of dead rows for a vacuum is more than what is alive: tables and
-indexes then level off in the last days only.
+A shorter run has fewer flows, and the least number of dead rows for a vacuum is lowered as much; its indexes have so
+few pages that one more is some per cent.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from worker.ledger.prune import prune
 RATE = 10
 """Events a second: in an hour a week of five thousand a day."""
 
+_HOUR = 3_600
+
 _TRADERS = 2_000
 
 _SAMPLES = 70
@@ -50,6 +52,11 @@ FOR_EVER, CALLS = "orders and traders, kept for ever, MB", "calls, kept for two 
 _LEVEL = (MEMORY, CONNECTIONS, ENDED, TABLES, INDEXES)
 """What must not grow in the last three days, which are from the middle of the fourth day to that of the last."""
 
+_OF_FLOWS = "('flow', 'step', 'outcome', 'account_turn', 'note', 'departure')"
+
+_GROWN = 5
+"""Tables and indexes that are shown one by one."""
+
 _SIZES = f"""
 select (select count(*) from pg_stat_activity where datname = current_database()) as "{CONNECTIONS}",
     (select count(*) from flow where state = 'open') as "{OPEN}",
@@ -58,9 +65,21 @@ select (select count(*) from pg_stat_activity where datname = current_database()
     sum(pg_indexes_size(oid)) filter (where of_flows) / 1e6 as "{INDEXES}",
     sum(pg_total_relation_size(oid)) filter (where relname in ('business_order', 'trader')) / 1e6 as "{FOR_EVER}",
     sum(pg_total_relation_size(oid)) filter (where relname = 'call') / 1e6 as "{CALLS}"
-from (select oid, relname, relname in ('flow', 'step', 'outcome', 'account_turn', 'note', 'departure') as of_flows
+from (select oid, relname, relname in {_OF_FLOWS} as of_flows
       from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace) as tables
 """  # noqa: S608 - constants of ours
+
+_PARTS = f"""
+select i.relname, pg_table_size(i.oid) / 1e3 as size
+from pg_class as t
+join pg_class as i on i.oid = t.oid or i.oid = any(array(select indexrelid from pg_index where indrelid = t.oid))
+where t.relnamespace = 'public'::regnamespace and t.relname in {_OF_FLOWS}
+"""  # noqa: S608 - constants of ours
+
+_THRESHOLDS = """
+select relname, split_part(option, '=', 2)::int as rows from pg_class, unnest(reloptions) as option
+where relkind = 'r' and option like 'autovacuum_vacuum_threshold=%'
+"""
 
 
 async def week(servers: Servers, sizes: Sizes) -> list[Figure]:
@@ -69,14 +88,18 @@ async def week(servers: Servers, sizes: Sizes) -> list[Figure]:
         _quick_autovacuum(servers.postgres.url),
         Installation.open(servers, NO_LIMITS, NO_BUDGET) as at,
     ):
+        await _lower_thresholds(at.env["DATABASE_URL"], sizes.seconds / _HOUR)
         await at.start(_REPLICAS)
         run = _Week(at, sizes.seconds)
         await run.through()
     title = f"{sizes.seconds} s for a week; a mark a tenth of a day; each from 0 to its largest value"
-    Console(width=200, highlight=False).print(plot(run.seen, title))
+    console = Console(width=200, highlight=False)
+    console.print(plot(run.seen, title))
+    grown = sorted(run.parts, key=lambda part: _grew(run.parts[part]), reverse=True)[:_GROWN]
+    console.print(plot({part: run.parts[part] for part in grown}, "those that grew most in the last three days, kB"))
     return [
         *(
-            Figure(f"week: {what}, growth in the last three days", [run.growth(what)], "%", at_most(10))
+            Figure(f"week: {what}, growth in the last three days", [_growth(run.seen[what])], "%", at_most(10))
             for what in _LEVEL
         ),
         Figure("week: events", [run.sent], "events", digits=0),
@@ -90,6 +113,7 @@ class _Week:
     at: Installation
     seconds: int
     seen: dict[str, list[float]] = field(default_factory=dict)
+    parts: dict[str, list[float]] = field(default_factory=dict)  # each table of flows, and each index of one
     sent: int = 0
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -99,13 +123,6 @@ class _Week:
         await self._load()
         self._ended.set()
         await asyncio.gather(*others)
-
-    def growth(self, what: str) -> float:
-        """From the fourth day to the last, each the median of its samples; per cent."""
-        samples = self.seen[what]
-        day = max(1, len(samples) // 7)
-        then, now = sorted(samples[3 * day : 4 * day]), sorted(samples[-day:])
-        return 100 * (now[len(now) // 2] / then[len(then) // 2] - 1)
 
     async def _load(self) -> None:
         began = time.monotonic()
@@ -131,6 +148,8 @@ class _Week:
             row |= dict(await connection.fetchrow(_SIZES) or {})
             for what, value in row.items():
                 self.seen.setdefault(what, []).append(float(value))
+            for part, size in await connection.fetch(_PARTS):
+                self.parts.setdefault(part, []).append(float(size))
         await connection.close()
 
     async def _passes(self, seconds: float) -> bool:
@@ -140,6 +159,24 @@ class _Week:
                 return await self._ended.wait()
         except TimeoutError:
             return False
+
+
+def _growth(samples: Sequence[float]) -> float:
+    """Per cent."""
+    then, now = _then_and_now(samples)
+    return 100 * (now / then - 1)
+
+
+def _grew(samples: Sequence[float]) -> float:
+    then, now = _then_and_now(samples)
+    return now - then
+
+
+def _then_and_now(samples: Sequence[float]) -> tuple[float, float]:
+    """The fourth day and the last, each the median of its samples."""
+    day = max(1, len(samples) // 7)
+    then, now = sorted(samples[3 * day : 4 * day]), sorted(samples[-day:])
+    return then[len(then) // 2], now[len(now) // 2]
 
 
 def _events(numbers: range) -> dict[str, list[dict[str, Any]]]:
@@ -177,6 +214,14 @@ async def _quick_autovacuum(url: str) -> AsyncIterator[None]:
     finally:
         await _set(connection, ["alter system reset autovacuum_naptime"])
         await connection.close()
+
+
+async def _lower_thresholds(url: str, part: float) -> None:
+    """Of what the tables ask for before they are vacuumed. `part`: of the load of the hour."""
+    connection = await asyncpg.connect(url)
+    for table, rows in await connection.fetch(_THRESHOLDS):
+        await connection.execute(f"alter table {table} set (autovacuum_vacuum_threshold = {round(rows * part)})")
+    await connection.close()
 
 
 async def _set(connection: Any, statements: Sequence[str]) -> None:

@@ -6,10 +6,17 @@ Indexes are built afterwards: five million flows with twenty million calls take 
 
 from __future__ import annotations
 
+import hashlib
+import re
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 
+from tests.bench.servers import Servers
 from worker.ledger import ended_counts, schema
 from worker.ledger.database import Database
 
@@ -88,7 +95,44 @@ from pg_index i left join pg_constraint c on c.conindid = i.indexrelid where i.i
 """
 
 
-async def fill_years(url: str, flows: int) -> None:
+@asynccontextmanager
+async def full_ledger(servers: Servers, flows: int) -> AsyncIterator[str]:
+    """The address of a full ledger. If the server's data are kept, it is the one of an earlier run, or it stays."""
+    if not servers.kept:
+        url = servers.postgres.create_database(name := f"full_{uuid.uuid4().hex[:12]}")
+        try:
+            await _fill(url, flows)
+            yield url
+        finally:
+            servers.postgres.drop_database(name)
+        return
+    name = f"full_{flows}_{_digest()}"
+    there = await asyncpg.connect(servers.postgres.url)
+    try:
+        if not await there.fetchval("select exists (select from pg_database where datname = $1)", name):
+            for other in await there.fetch("select datname from pg_database where datname like 'full\\_%'"):
+                servers.postgres.drop_database(other["datname"])  # half written, or of another schema
+            await _fill(servers.postgres.create_database("full_unfinished"), flows)
+            await there.execute(f'alter database full_unfinished rename to "{name}"')
+    finally:
+        await there.close()
+    yield servers.postgres.url.replace("/postgres?", f"/{name}?")
+
+
+async def first_number(url: str) -> int:
+    """The first purchase that no earlier run has sent to this ledger."""
+    connection = await asyncpg.connect(url)
+    try:
+        last = await connection.fetchval(
+            "select max(substr(event_id, 3)::int) from flow where event_id >= 'e-' and event_id < 'e.'"
+            " and topic = 'trader.purchased'"
+        )
+        return 0 if last is None else int(last) + 1
+    finally:
+        await connection.close()
+
+
+async def _fill(url: str, flows: int) -> None:
     """Makes the schema and fills it. It is left vacuumed and analysed, as autovacuum leaves one that grew slowly, and
     its ended flows are counted.
     """
@@ -130,3 +174,10 @@ async def _count(url: str) -> None:
     while await ended_counts.count_on(database):
         pass
     await database.close()
+
+
+def _digest() -> str:
+    """Changes with the tables and what is written into them, not with what is said about them."""
+    migrations = sorted((Path(schema.__file__).parent / "migrations/versions").glob("*.py"))
+    said = re.sub(r"--.*|\s+", "", "".join([*(each.read_text() for each in migrations), _SEED]))
+    return hashlib.sha256(said.encode()).hexdigest()[:12]

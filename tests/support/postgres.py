@@ -34,7 +34,7 @@ _SERVERS = Path("/usr/lib/postgresql")
 
 def why_no_system_postgres() -> str:
     """What this machine lacks for a server of its distribution; empty when it lacks nothing."""
-    return "" if _system_server() else f"no PostgreSQL below {_SERVERS}: apt-get install postgresql"
+    return "" if system_server() else f"no PostgreSQL below {_SERVERS}: apt-get install postgresql"
 
 
 def why_no_pgbouncer() -> str:
@@ -44,12 +44,13 @@ def why_no_pgbouncer() -> str:
 
 def system_postgres(*options: str, port: int | None = None) -> EmbeddedPostgres:
     """The distribution's server with its own settings for the disk (`fsync` on), and more `options` ("name=value")."""
-    server = _system_server()
+    server = system_server()
     assert server is not None, why_no_system_postgres()
     return EmbeddedPostgres(server, durable=True, port=port, options=options)
 
 
-def _system_server() -> Path | None:
+def system_server() -> Path | None:
+    """Where the programs of the newest one are."""
     found = [server for server in _SERVERS.glob("*/bin") if (server / "postgres").exists()]
     return max(found, key=lambda server: int(server.parent.name), default=None)
 

@@ -144,7 +144,7 @@ def locks(first: int, count: int) -> list[dict[str, Any]]:
 ITEMS = 100
 """Events in a batch: those of a full call."""
 
-_CREATED: Mapping[str, int | str] = {"accountId": 8_000_000, "accountName": "EVAL", "tradingPermissionId": 9_000_000}
+CREATED: Mapping[str, int | str] = {"accountId": 8_000_000, "accountName": "EVAL", "tradingPermissionId": 9_000_000}
 """What createEvaluationAccounts returns for an item."""
 
 
@@ -156,7 +156,7 @@ async def many_events(database: Database, first: int = 0, items: int = ITEMS) ->
     work = Work(database)
     await work.accept("trader.purchased", purchases(first, items))
     assert await work.send(USERS, {"userId": 7_000_000}) == items
-    assert await work.send(ACCOUNTS, _CREATED) == items
+    assert await work.send(ACCOUNTS, CREATED) == items
     await work.accept("trader.purchased", purchases(first, items))
     await work.accept("trader.failed", failures(first, items))
     assert await work.send(REVOKE, {}) == items
@@ -166,7 +166,7 @@ async def many_events(database: Database, first: int = 0, items: int = ITEMS) ->
     await work.look_up(USERS)
     await work.put_off(USERS, StepState.DUE)
     assert await work.send(USERS, {"userId": 7_000_000}) == items
-    assert await work.send(ACCOUNTS, _CREATED) == items
+    assert await work.send(ACCOUNTS, CREATED) == items
     assert await work.ledger.replan() is not None
     assert await work.send(RESET, {}) == items
     await work.accept("account.locked", locks(then, items))
@@ -188,7 +188,7 @@ async def lone_purchase(database: Database, number: int) -> None:
     (body,) = purchases(number, 1)
     event = Accepted("trader.purchased", body["eventId"], EVENTS["trader.purchased"].model_validate(body), None, 0, 0)
     await work.ledger.accept([event], next_call=following)
-    results: tuple[Mapping[str, int | str], ...] = ({"userId": 7_000_000}, _CREATED)
+    results: tuple[Mapping[str, int | str], ...] = ({"userId": 7_000_000}, CREATED)
     outcomes: Sequence[OutcomeRow] = ()
     for result in results:
         ((_, batch),) = following.batches
