@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ from tests.bench.servers import Servers
 from tests.bench.sizes import Sizes
 from tests.support.events import purchase
 from tests.support.waiting import let_time_pass
-from worker.ledger.database import Database
+from worker.ledger.database import Database, DatabaseError
 from worker.ledger.ended_counts import count_on
 from worker.ledger.prune import prune
 
@@ -137,8 +137,9 @@ class _Week:
         day = timedelta(seconds=self.seconds / 7)
         database = Database(self.at.env["DATABASE_URL"], 1)
         while not await self._passes(day.total_seconds() / 48):
-            await prune(database, 2 * day, 2 * day, seconds=1.0)
-            await count_on(database)
+            with suppress(DatabaseError):  # cut off, on a machine that is too busy: the next turn, as a replica does
+                await prune(database, 2 * day, 2 * day, seconds=1.0)
+                await count_on(database)
         await database.close()
 
     async def _look(self) -> None:
