@@ -45,7 +45,8 @@ _BURSTS = 3
 _LONE = 40
 """Lone events, alone and beside the pruning."""
 
-_DAY = timedelta(days=1)
+_DAY, _MONTH = timedelta(days=1), timedelta(days=30)
+"""What is pruned at a time; what a small ledger keeps."""
 
 _HUNDREDS = 10
 """Calls' worth of purchases that are taken in and dispatched, in each round, on each ledger."""
@@ -238,7 +239,7 @@ async def _prune(database: Database, keep: timedelta, ended: asyncio.Event) -> f
         pruned = await prune(database, keep, timedelta(days=14), seconds=0.1)
         rows += pruned.rows
         if not pruned.more:
-            keep -= _DAY
+            keep = max(keep - _DAY, _MONTH)
     return rows / (time.monotonic() - began)
 
 

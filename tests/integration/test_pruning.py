@@ -182,3 +182,19 @@ async def test_pruning_waits_for_nobody(database: Database) -> None:
         await other.execute("select 1 from flow where id = $1 for update", UUID(int=1))
         assert await prune(database, KEEP, KEEP_LETTERS, seconds=0) == Pruned(2, more=True)
     assert await prune(database, KEEP, KEEP_LETTERS) == Pruned(1)
+
+
+async def test_what_is_not_published_yet_stays(database: Database) -> None:
+    """A flow whose outcome Kafka could not take for longer than LEDGER_KEEP_DAYS is pruned once it is published."""
+    async with database.transaction() as connection:
+        for number in (1, 2):
+            await ended(connection, number, "succeeded", timedelta(days=401))
+        await connection.execute(
+            "insert into outcome (outcome_id, flow_id, topic, event_id, status, headers, body, lease_until)"
+            " values ('1', $1, 'trader.purchased', 'old-1', 'succeeded', '{}', '', now())",
+            UUID(int=1),
+        )
+    assert await prune(database, KEEP, KEEP_LETTERS) == Pruned(1)
+    async with database.transaction() as connection:
+        await connection.execute("update outcome set published_at = now()")
+    assert await prune(database, KEEP, KEEP_LETTERS) == Pruned(1)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from worker.ledger import call_log, ended_counts, holds, kept_dead_letters, notes, reconcile_results, replays
 from worker.ledger.database import Connection, Database
-from worker.ledger.remembered import remember
+from worker.ledger.remembered import remember, what_is_left
 
 BITE = 500
 """Flows a transaction, each with some five rows of other tables: a tenth of a second where their pages have to be read,
@@ -42,8 +42,8 @@ async def prune(database: Database, keep: timedelta, keep_letters: timedelta, *,
     and outcomes of records that became no flow, when they are older than `keep`; dead letters older than
     `keep_letters`; which dead letters were put back or dismissed, when that is older than both.
 
-    Flows in doubt stay until an operator has resolved them. After `seconds` no other transaction begins; nothing is
-    done while another replica prunes.
+    Flows in doubt stay until an operator has resolved them, and what is still to be published stays. After `seconds`
+    no other transaction begins; nothing is done while another replica prunes.
     """
     kept = (
         (prune_flows, keep),
@@ -72,23 +72,26 @@ async def _bite(database: Database, some: Callable[[Connection, timedelta], Awai
 
 
 async def prune_flows(connection: Connection, keep: timedelta) -> int:
-    """Deletes some of the flows that ended longer than `keep` ago, with what belongs to them; how many flows."""
+    """Deletes some of the flows that ended longer than `keep` ago, with what belongs to them; how many flows. One whose
+    outcome could not be published yet stays.
+    """
     # A flow that an operator retries at this moment is locked, and stays.
     rows = await connection.fetch(
         "select id, topic, state, ended_at from flow where state in ('succeeded', 'failed')"
-        " and ended_at < now() - $1::interval order by ended_at limit $2 for update skip locked",
+        " and ended_at < now() - $1::interval"
+        " and not exists (select from outcome where flow_id = flow.id and published_at is null)"
+        " order by ended_at limit $2 for update skip locked",
         keep,
         BITE,
     )
     ids = [row["id"] for row in rows]
     if ids:
-        # What others may wait for, traders and orders, is locked last.
-        for table in ("step", "outcome", "note", "account_turn"):
+        left = await what_is_left(connection, ids)
+        for table in ("step", "outcome", "note", "account_turn", "departure"):
             await _delete(connection, table, "flow_id", ids)
-        await remember(connection, ids)
-        await _delete(connection, "departure", "flow_id", ids)
         await _delete(connection, "flow", "id", ids)
         await ended_counts.leave(connection, rows)
+        await remember(connection, left)  # last: steps in work wait for the traders and orders that it locks
     return len(ids)
 
 

@@ -7,28 +7,43 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from worker.ledger import orders, traders
 from worker.ledger.columns import column
 from worker.ledger.database import Connection
 
 
-async def remember(connection: Connection, flow_ids: Sequence[uuid.UUID]) -> None:
-    """Notes with orders and traders what these flows, which have ended, have changed. In the transaction that deletes
-    them.
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What flows leave behind: rows of traders and orders, each as long as the arguments of its statement."""
+
+    signed: Sequence[Any]
+    signed_before: Sequence[Any]
+    failed: Sequence[Any]
+    departed: Sequence[Any]
+    assigned: Sequence[Any]
+
+
+async def what_is_left(connection: Connection, flow_ids: Sequence[uuid.UUID]) -> Left:
+    """What these flows, which have ended, have changed. Locks nothing."""
+    queries = (_SIGNED, _SIGNED_BEFORE, _FAILED, _LEFT, _ASSIGNED)
+    return Left(*[await connection.fetch(query, flow_ids) for query in queries])
+
+
+async def remember(connection: Connection, left: Left) -> None:
+    """Notes it with orders and traders, in the transaction that deletes the flows. Locks them: a replica may be at work
+    for the same ones.
     """
-    signed, before = await connection.fetch(_SIGNED, flow_ids), await connection.fetch(_SIGNED_BEFORE, flow_ids)
-    failed, left = await connection.fetch(_FAILED, flow_ids), await connection.fetch(_LEFT, flow_ids)
-    assigned = await connection.fetch(_ASSIGNED, flow_ids)
-    # In the order of all transactions: a replica may be at work for the same traders.
-    await traders.lock(connection, sorted({row[0] for row in (*signed, *before)}), ())
-    await orders.lock(connection, {(row[0], row[1]) for row in (*failed, *left, *assigned)})
+    await traders.lock(connection, sorted({row[0] for row in (*left.signed, *left.signed_before)}), ())
+    await orders.lock(connection, {(row[0], row[1]) for row in (*left.failed, *left.departed, *left.assigned)})
     for rows, written in (
-        (signed, _SET_SIGNED),
-        (failed, _SET_ENDED),
-        (left, _SET_ENDED),
-        (before, _CLEAR_SIGNED),
-        (assigned, _CLEAR_ENDED),
+        (left.signed, _SET_SIGNED),
+        (left.failed, _SET_ENDED),
+        (left.departed, _SET_ENDED),
+        (left.signed_before, _CLEAR_SIGNED),
+        (left.assigned, _CLEAR_ENDED),
     ):
         if rows:
             await connection.execute(written, *map(column, zip(*rows, strict=True)))

@@ -74,21 +74,33 @@ async def upgrade(url: str) -> SchemaStatus:
     """
     database = Database(url, size=1)
     try:
-        async with database.transaction() as connection:
-            # A migration may move many rows, and another upgrade may be waited for.
-            await connection.execute("set local statement_timeout = 0; set local lock_timeout = 0")
-            await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
-            before = await _status(connection)
-            if before.fit in (Fit.EMPTY, Fit.BEHIND):
-                # Its statements take no arguments, so they are one request and nothing is prepared: a pooler in front
-                # does not matter, and all of it is one transaction.
-                # Alembic and SQLAlchemy take longer to import than all the rest, and `run` and `bridge` need neither.
-                from worker.ledger.migrating import script  # noqa: PLC0415
+        while True:
+            async with database.connection() as connection:
+                before = await _status(connection)
+            if before.fit not in (Fit.EMPTY, Fit.BEHIND):
+                return before
+            # Outside the transaction: its imports take a busy machine longer than a transaction may rest (`LIMITS`).
+            # Alembic and SQLAlchemy take longer to import than all the rest, and `run` and `bridge` need neither.
+            from worker.ledger.migrating import script  # noqa: PLC0415
 
-                await connection.execute(script(before.found))
-            return await _status(connection)
+            if after := await _migrated(database, before, script(before.found)):
+                return after
     finally:
         await database.close()
+
+
+async def _migrated(database: Database, before: SchemaStatus, statements: str) -> SchemaStatus | None:
+    """What the statements have made of a ledger that was as `before`; none when another process has changed it."""
+    async with database.transaction() as connection:
+        # A migration may move many rows, and another upgrade may be waited for.
+        await connection.execute("set local statement_timeout = 0; set local lock_timeout = 0")
+        await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
+        if await _status(connection) != before:
+            return None
+        # Its statements take no arguments, so they are one request and nothing is prepared: a pooler in front does not
+        # matter, and all of it is one transaction.
+        await connection.execute(statements)
+        return await _status(connection)
 
 
 async def _status(connection: Connection) -> SchemaStatus:
