@@ -116,7 +116,16 @@ async def full_ledger(servers: Servers, flows: int) -> AsyncIterator[str]:
             await there.execute(f'alter database full_unfinished rename to "{name}"')
     finally:
         await there.close()
-    yield servers.postgres.url.replace("/postgres?", f"/{name}?")
+    url = servers.postgres.url.replace("/postgres?", f"/{name}?")
+    await _forget_session(url)
+    yield url
+
+
+async def _forget_session(url: str) -> None:
+    """That of an earlier run's partner."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("update session set token = null, generation = 0")
+    await connection.close()
 
 
 async def first_number(url: str) -> int:
