@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from schemas.events.purchased import Account
-from schemas.risk import PostTradeRisk, PreTradeRisk, PreTradeRiskParameter
+from schemas.risk_limits import PostTradeRisk, PreTradeRisk, PreTradeRiskParameter
 from schemas.rules import form_rule
 
 _TYPES: Final[Mapping[str, str]] = {
@@ -58,7 +58,7 @@ class Fault:
     @property
     def sentence(self) -> str:
         """`user.firstName is missing.`"""
-        return f"{self.path} {self.rule}."
+        return f"{self.path} {self.rule}{'' if self.rule.endswith('?') else '.'}"
 
 
 def fault(error: ValidationError) -> Fault:
@@ -98,7 +98,7 @@ def _unknown(loc: tuple[Any, ...]) -> Fault:
     """The name of an unknown field is the sender's own text: it is repeated only if it looks like a field's name."""
     name = str(loc[-1])
     if not _FIELD_NAME.fullmatch(name):
-        return Fault("unknown_field", _path(loc[:-1]), "has a field that is not known there")
+        return Fault("unknown_field", _path(loc[:-1]), "has an unknown field")
     near = difflib.get_close_matches(name, _KNOWN, n=1)
     hint = f"; did you mean {near[0]}?" if near and near[0] != name else ""
-    return Fault("unknown_field", _path(loc), f"is not a field that is known there{hint}".removesuffix("?"))
+    return Fault("unknown_field", _path(loc), f"is not a known field{hint}")

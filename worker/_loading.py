@@ -35,8 +35,13 @@ class Problem:
     form: str
     example: str
 
+    @property
+    def what(self) -> str:
+        """`KAFKA_GROUP_ID is missing: a text`, without the example."""
+        return f"{self.name} is {'missing' if self.missing else 'wrong'}: {self.form}"
+
     def __str__(self) -> str:
-        return f"{self.name} is {'missing' if self.missing else 'wrong'}: {self.form}, for example {self.example}"
+        return f"{self.what}, for example {self.example}"
 
 
 class SettingsError(OperatorError):

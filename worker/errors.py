@@ -48,7 +48,7 @@
     ├── Unavailable                 something outside cannot serve now: wait, then retry
     │   ├── KafkaUnavailable        kafka/errors.py                      Kafka does not do what an operator asked for
     │   ├── NoController            kafka/admin.py                       no broker is the cluster's controller
-    │   ├── TopicNotFound           outbox/batches.py                    no broker returned a topic's partitions
+    │   ├── TopicNotFound           outbox/record_batches.py             no broker returned a topic's partitions
     │   ├── TopicRefuses            bridge/topic_publisher.py            a topic did not accept a record
     │   ├── NoSession               session/identity.py                  no session at Tradovate, and none to be had
     │   ├── HeldBack                partner/socket_calls.py              no request now: budget, session or a hold

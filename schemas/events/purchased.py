@@ -25,7 +25,7 @@ from schemas.base import (
 )
 from schemas.countries import Country
 from schemas.events.base import Event, Examples, Ids
-from schemas.risk import PostTradeRisk, PreTradeRisk
+from schemas.risk_limits import PostTradeRisk, PreTradeRisk
 from schemas.rules import ObjectRule, exactly_one, together
 from schemas.texts import FILLED, JointName
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 from schemas.base import Id, Key
 from schemas.events.base import Event, Examples
-from schemas.risk import PostTradeRisk
+from schemas.risk_limits import PostTradeRisk
 from schemas.rules import anything, at_least_one
 
 _TYPES: Final = {"flattenTimestamp": "string", "trailingMaxDrawdownMode": "string"} | dict.fromkeys(

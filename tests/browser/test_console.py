@@ -137,7 +137,7 @@ async def test_a_person_resolves_a_flow_in_doubt(stage: Stages, driver: webdrive
     assert (await outcome_with(on, "e-1", "succeeded"))["accountId"] == 98765
 
 
-async def test_a_person_puts_a_dead_letter_back(stage: Stages, driver: webdriver.Chrome) -> None:
+async def test_a_person_replays_a_dead_letter(stage: Stages, driver: webdriver.Chrome) -> None:
     """They see what is wrong with it and nothing personal; it is judged again, and is published again once."""
     on, ada = await opened(stage, driver)
     event = purchase(1, contact=True)
@@ -150,7 +150,7 @@ async def test_a_person_puts_a_dead_letter_back(stage: Stages, driver: webdriver
         ada.click("table.list a")
         said = ada.reads("e-1", "main")
         ada.click("main form button")
-        ada.reads("1 dead letter put back", "h1")
+        ada.reads("1 dead letter replayed", "h1")
         ada.go("/dead-letters")
         ada.reads("Z", "table.list tbody td:last-child")
         return said
@@ -182,7 +182,7 @@ async def test_a_person_dismisses_a_dead_letter(stage: Stages, driver: webdriver
     assert driver.title != "owned"
 
 
-async def test_all_dead_letters_of_a_topic_go_back_when_confirmed(stage: Stages, driver: webdriver.Chrome) -> None:
+async def test_all_dead_letters_of_a_topic_are_replayed_when_confirmed(stage: Stages, driver: webdriver.Chrome) -> None:
     """How many they are is said before and after."""
     on, ada = await opened(stage, driver)
     for number in range(3):
@@ -193,9 +193,9 @@ async def test_all_dead_letters_of_a_topic_go_back_when_confirmed(stage: Stages,
         ada.reads("3 dead letters wait", "body")
         ada.go(f"/dead-letters?topic={PURCHASED}")
         ada.click("#replay-all")
-        ada.reads("3 dead letters go back", "main")
+        ada.reads("3 dead letters are published", "main")
         ada.click("main form button")
-        ada.reads("3 dead letters put back", "h1")
+        ada.reads("3 dead letters replayed", "h1")
 
     await person(does)
     for number in range(3):

@@ -1,4 +1,4 @@
-"""`dlq` as an operator runs it: look at dead letters, and put each back once."""
+"""`dlq` as an operator runs it: look at dead letters, and replay each once."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def own(letter: Heard) -> list[tuple[str, bytes | None]]:
     return [(name, value) for name, value in letter.headers if name not in OURS]
 
 
-async def test_a_dead_letter_that_is_put_back_after_the_fix_succeeds(real_stage: Stages, tmp_path: Path) -> None:
-    """A purchase of an unknown product goes back to its place as it was, and then succeeds."""
+async def test_a_dead_letter_that_is_replayed_after_the_fix_succeeds(real_stage: Stages, tmp_path: Path) -> None:
+    """A purchase of an unknown product is published again as it was, and then succeeds."""
     on = await real_stage()
     here = await on.replica()
     event = of_product(1)
@@ -82,7 +82,7 @@ async def test_a_dead_letter_that_is_put_back_after_the_fix_succeeds(real_stage:
     (tmp_path / "products.toml").write_text(PRODUCTS)
     on.process(PRODUCTS_FILE=str(tmp_path / "products.toml"))
     done = await dlq(on, "replay", PURCHASED)
-    assert (done.code, done.stdout) == (0, "Put 1 dead letter back on trader.purchased.\n"), done.stderr
+    assert (done.code, done.stdout) == (0, "Replayed 1 dead letter on trader.purchased.\n"), done.stderr
     before, after = await on_topic(on)
     assert (after.key, after.value, after.headers) == (before.key, before.value, before.headers)
     assert (before.partition, after.partition) == (_ELSEWHERE, _ELSEWHERE)
@@ -96,7 +96,7 @@ async def test_a_dead_letter_that_is_put_back_after_the_fix_succeeds(real_stage:
 
 
 async def test_a_second_replay_does_nothing_unless_it_is_asked_again(stage: Stages) -> None:
-    """A dead letter goes back once however often the command runs, and a second time only with `--again`."""
+    """A dead letter is replayed once however often the command runs, and a second time only with `--again`."""
     on = await stage()
     await on.replica()
     await on.wire.send(b"no json", key=b"k")
@@ -105,7 +105,7 @@ async def test_a_second_replay_does_nothing_unless_it_is_asked_again(stage: Stag
     assert (await dlq(on, "replay", PURCHASED, *one, "--json")).json["replayed"] == 1
     await buried(on, 2)
     again = await dlq(on, "replay", PURCHASED, *one)
-    assert (again.code, "had been put back before" in again.stdout) == (0, True)
+    assert (again.code, "had been replayed before" in again.stdout) == (0, True)
     # All of them now: the first is known, the one that came of its replay is a dead letter of its own.
     assert (await dlq(on, "replay", PURCHASED, "--json")).json == {
         "topic": PURCHASED,
@@ -119,7 +119,7 @@ async def test_a_second_replay_does_nothing_unless_it_is_asked_again(stage: Stag
     assert len(await on_topic(on)) == 4
 
 
-async def test_two_operators_at_once_put_each_dead_letter_back_once(stage: Stages) -> None:
+async def test_two_operators_at_once_replay_each_dead_letter_once(stage: Stages) -> None:
     """Of two replays that run together each dead letter is sent by one."""
     on = await stage()
     here = await on.replica()
@@ -133,7 +133,7 @@ async def test_two_operators_at_once_put_each_dead_letter_back_once(stage: Stage
     assert len(set(values)) == 300
 
 
-async def test_records_of_any_shape_go_back_as_they_were(stage: Stages) -> None:
+async def test_records_of_any_shape_are_replayed_as_they_were(stage: Stages) -> None:
     """Neither key nor value, header names that are not UTF-8, a value that is too large: a replay keeps them all."""
     on = await stage()
     await on.replica()
@@ -154,7 +154,7 @@ async def test_records_of_any_shape_go_back_as_they_were(stage: Stages) -> None:
 
 
 async def test_list_tells_where_why_when_and_whether(stage: Stages) -> None:
-    """`dlq list` tells each dead letter's place, reason, error and time, and whether it was put back."""
+    """`dlq list` tells each dead letter's place, reason, error and time, and whether it was replayed."""
     on = await stage()
     await on.replica()
     assert "There are no dead letters." in (await dlq(on, "list")).stdout
@@ -204,8 +204,8 @@ async def test_a_dead_letter_that_is_not_there_is_said(stage: Stages) -> None:
             assert (refused.code, f"dlq list {PURCHASED}" in refused.refusal) == (1, True)
 
 
-async def test_nothing_is_put_back_while_the_ledger_is_away(stage: Stages) -> None:
-    """Without the ledger, which knows what was put back, a replay sends nothing and says why."""
+async def test_nothing_is_replayed_while_the_ledger_is_away(stage: Stages) -> None:
+    """Without the ledger, which knows what was replayed, a replay sends nothing and says why."""
     on = await stage()
     here = await on.replica()
     await on.wire.send(b"no json")

@@ -78,7 +78,7 @@ async def test_a_letter_that_is_too_large_is_served_like_the_others(real_stage: 
     (listed,) = (await dlq(on, "list", PURCHASED, "--json")).json
     assert (listed["partition"], listed["offset"], listed["stored"]) == (sent.partition, sent.offset, "ledger")
     assert (listed["reason"], listed["replayed"], "orderId" in listed["error"]) == ("wrong_type", False, True)
-    await here.stop()  # what is put back would be a dead letter once more
+    await here.stop()  # what is replayed would be a dead letter once more
     one = [PURCHASED, "--partition", str(sent.partition), "--offset", str(sent.offset)]
     shown = (await dlq(on, "show", *one, "--raw", "--json")).json
     assert json.loads(shown["value"]) == too_large(77)
@@ -125,7 +125,7 @@ async def test_a_kept_letter_is_sealed_and_pruned(real_stage: Stages) -> None:
 
 
 async def test_a_position_may_be_in_both_places(stage: Stages) -> None:
-    """Where a kept letter and one on the topic have the same position, each can be shown and put back by its place."""
+    """Where a kept letter and one on the topic have the same position, each can be shown and replayed by its place."""
     on = await stage(KAFKA_TOPIC_PARTITIONS="1")
     await on.wire.takes_at_most(DLQ, 20_000)
     await on.replica()
@@ -147,7 +147,7 @@ async def test_a_position_may_be_in_both_places(stage: Stages) -> None:
 @pytest.mark.timeout(120)
 async def test_a_deleted_dead_letter_topic_holds_up_nobody(real_stage: Stages) -> None:
     """The dead-letter topic is gone: bad records go to the ledger, the first after seconds and the others at once, and
-    are put back from there.
+    are replayed from there.
     """
     on = await real_stage()
     here = await on.replica()
@@ -236,7 +236,7 @@ def console(here: Here) -> httpx.AsyncClient:
 
 
 async def test_the_console_shows_kept_letters_and_puts_them_back(stage: Stages) -> None:
-    """Kept letters are counted, listed, shown masked and put back once, like those on the topic."""
+    """Kept letters are counted, listed, shown masked and replayed once, like those on the topic."""
     on = await stage()
     await on.wire.takes_at_most(DLQ, 20_000)
     here = await on.replica(CONSOLE_TOKEN=TOKEN)

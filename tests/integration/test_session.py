@@ -19,7 +19,7 @@ from tests.support.sessions import (
 )
 from worker.ledger import holds
 from worker.session import NoSession
-from worker.session.recording import Job
+from worker.session.token_recorder import TokenRequest
 
 
 async def test_the_first_need_logs_in_with_all_that_the_settings_say(world: World) -> None:
@@ -206,7 +206,7 @@ async def test_logins_with_an_unknown_result_keep_nobody_waiting(world: World, a
 async def test_a_replica_that_dies_in_a_login_loses_the_lease(world: World) -> None:
     """Others wait for the lease's end, then log in: what the dead one may have opened is not in use."""
     dying = world.keeper()
-    assert isinstance(await dying._turn(), Job)
+    assert isinstance(await dying._token_or_request(), TokenRequest)
     assert (await no_session(world.keeper())).scope == "lease"
     await world.passes(66 / 60)
     assert (await world.keeper().ensure()).value == "login-1"
@@ -218,10 +218,10 @@ async def test_a_frozen_replica_that_wakes_up_late_changes_nothing(world: World)
     await keeper.ensure()
     await world.passes(70)
     late = world.keeper()
-    job = await late._turn()
-    assert isinstance(job, Job)
+    request = await late._token_or_request()
+    assert isinstance(request, TokenRequest)
     await world.passes(2)
     await keeper.ensure()
     newer = keeper.current()
-    await late._sending.carry_out(job)
+    await late._sender.carry_out(request)
     assert await keeper.refresh() == newer

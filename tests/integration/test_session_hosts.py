@@ -140,7 +140,7 @@ async def test_while_the_renewal_is_under_way_only_that_domain_waits(world: Worl
     keeper = world.keeper()
     await keeper.ensure()
     await call(world, WRONG)
-    await keeper._turn()
+    await keeper._token_or_request()
     held = await begin(world)
     assert isinstance(held, Closed)
     assert (held.scope, held.until is not None and held.until > held.now) == ("host:demo", True)

@@ -91,5 +91,7 @@ async def test_a_look_up_for_what_is_not_there_says_so(stage: Stages) -> None:
     outcome = await on.outcome(event)
     assert outcome["errorCode"] == "not_found"
     shown = lines(await life(on, "f-1"))
-    in_order(shown, "revokeTradingPermissions planned", "Look-up for revokeTradingPermissions found: nothing")
+    in_order(
+        shown, "Look-up for revokeTradingPermissions planned", "Look-up for revokeTradingPermissions found: nothing"
+    )
     assert not any("took effect" in line for line in shown), shown

@@ -26,7 +26,7 @@ from worker.intake.subscriber import Subscriber
 from worker.ledger import call_log, leases, ledger, signals
 from worker.ledger.budget import Budget
 from worker.ledger.ledger import Ledger
-from worker.outbox import batches, publisher
+from worker.outbox import publisher, record_batches
 from worker.partner import look_up
 from worker.partner.lockout import LockOut
 from worker.partner.operation import Item, Operation, Reader
@@ -118,7 +118,7 @@ def _forget_lock_out() -> None:
 
 def _lose_outcomes() -> None:
     """An outcome counts as published once it is handed to the producer, whatever becomes of it."""
-    send = batches.send_in_order
+    send = record_batches.send_in_order
 
     async def hopeful(producer: Any, topic: str, rows: Any, ours: Any, sent: Any) -> None:
         for row in rows:

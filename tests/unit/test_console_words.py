@@ -19,7 +19,7 @@ from worker.ledger.call_log import result_name
 from worker.ledger.holds import Hold
 from worker.ledger.story import CallSeen, Held, NoteSeen, OutcomeSeen, StepSeen, Story
 from worker.operate.console.chart import HEIGHT, MINUTES, chart, minute, nice
-from worker.operate.console.first_page import left
+from worker.operate.console.first_page import KAFKA_EVERY, Kafka, Offsets, left
 from worker.operate.console.headline import HeadlineFacts, Level, headline
 from worker.operate.console.throttle import MOST, WITHIN, Throttle
 from worker.operate.console.why import CallConditions, Step, why
@@ -164,8 +164,22 @@ def test_an_address_is_shut_out_exactly_while_ten_are_within_a_minute(times: lis
             noted.append(now)
 
 
-def test_what_was_put_back_does_not_wait_any_more() -> None:
-    """Dead letters are counted by offsets, less those that are noted as put back and still there."""
+async def test_an_old_reading_of_kafka_is_not_shown() -> None:
+    """After a pause without visitors the console shows the dead letters of now, not those of the last reading."""
+    now, there = [100.0], [Offsets(dead={("a", 0): range(0)})]
+
+    async def read() -> Offsets:
+        return there[0]
+
+    kafka = Kafka(read, clock=lambda: now[0])
+    assert (await kafka()).dead == {("a", 0): range(0)}
+    there[0] = Offsets(dead={("a", 0): range(1)})
+    now[0] += 3 * KAFKA_EVERY
+    assert (await kafka()).dead == {("a", 0): range(1)}
+
+
+def test_what_was_replayed_is_not_open_any_more() -> None:
+    """Dead letters are counted by offsets, less those that are noted as replayed and still there."""
     dead = {("a", 0): range(5, 10), ("a", 1): range(2), ("b", 0): range(7, 7)}
     assert left(dead, {("a", 0): [1, 5, 6], ("a", 1): [0, 1], ("b", 0): [3]}) == {"a": 3}
 

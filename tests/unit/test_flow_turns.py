@@ -18,7 +18,7 @@ from schemas.outcomes import ErrorCode
 from tests.support.small_world import Fate, SmallWorld
 from tests.support.views import NOW, RULES, view
 from worker.engine.flows.base import End, Queue, TurnView, Wait, turn_key
-from worker.engine.flows.turns import ACTION, LIMITS, OUST_AGAIN, PATIENCE, held_up
+from worker.engine.flows.turn_rules import ACTION, LIMITS, OUST_AGAIN, PATIENCE, held_up
 from worker.sandbox import SandboxConfig
 
 OTHER = uuid.UUID(int=9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worker.addresses import networks
-from worker.telemetry.proxies import came
+from worker.telemetry.proxies import client_of
 
 TRUSTED = networks("10.0.0.0/8,::1")
 
@@ -35,4 +35,4 @@ def test_the_client_is_the_last_address_that_no_trusted_proxy_has(
     peer: str, addresses: list[str], schemes: list[str], client: tuple[str, str | None]
 ) -> None:
     """Only a trusted proxy is believed, and only about the address that it was called from."""
-    assert came(peer, addresses, schemes, TRUSTED) == client
+    assert client_of(peer, addresses, schemes, TRUSTED) == client

@@ -17,8 +17,8 @@ from tests.support.waiting import eventually
 from worker.kafka.producer import MAX_BATCH_BYTES, PlainRecord
 from worker.kafka.topics import TopicNames
 from worker.ledger.rows import OutcomeRow
-from worker.outbox.batches import send_in_order
 from worker.outbox.publisher import Publisher
+from worker.outbox.record_batches import send_in_order
 from worker.outbox.topic import AT_ONCE, TopicOutbox
 
 PARTITIONS = 3

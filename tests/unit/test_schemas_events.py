@@ -146,7 +146,7 @@ def test_a_misspelt_limit_gets_a_hint() -> None:
 def test_a_hostile_field_name_is_not_repeated() -> None:
     """The name of an unknown field is repeated only if it looks like a field name: else it is the sender's own text."""
     found = refusal("trader.purchased", changed(FULL, "account", {"Jane Doe <jane@example.com>": 1, **FULL["account"]}))
-    assert found.sentence == "account has a field that is not known there."
+    assert found.sentence == "account has an unknown field."
 
 
 @pytest.mark.parametrize("place", ["", "user.", "contactInfo."])

@@ -174,7 +174,7 @@ class DomainSocket:
     def authorized(self) -> None:
         """See `socket.Hearer`."""
         self._reconnect.authorized()
-        self._said.over("unauthorized")
+        self._said.ended("unauthorized")
         if self.risk is not None:
             self.risk.authorized()
 
@@ -183,7 +183,7 @@ class DomainSocket:
         self.epoch += 1
         self.is_listening, self.caught_up, self.last_end = True, False, None
         self._reconnect.listening()
-        self._said.over("end")
+        self._said.ended("end")
         log.info("bridge.listening", domain=self.domain)
         if self.risk is not None:
             self.risk.listening()

@@ -79,7 +79,7 @@ class Leadership:
             async with asyncio.timeout(self.extend_every), self.database.connection() as connection:
                 taken = await leader.take(connection, self.name, self._lease, timedelta(seconds=self.lease_seconds))
             self.away = None
-            if self._said.over("away"):
+            if self._said.ended("away"):
                 log.info("bridge.ledger_back", leads=taken)
         except TimeoutError:
             return self._not_asked(DatabaseUnavailable(Cause.TOO_SLOW))

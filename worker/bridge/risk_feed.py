@@ -69,7 +69,7 @@ class RiskFeed:
         if self.sync.refused is not None:
             if self._said.changed("refused", self.sync.refused):
                 log.error("bridge.risk_statuses_refused", why=self.sync.refused)
-        elif self._said.over("refused"):
+        elif self._said.ended("refused"):
             log.info("bridge.risk_statuses_asked_for")
 
     @property

@@ -156,5 +156,5 @@ class RiskIntake:
         if not self.fallen_behind or self._waiting or self.clock() < self._may_start_over:
             return False
         self.fallen_behind, self._may_start_over = False, self.clock() + START_OVER_EVERY
-        self._said.over("dropped")
+        self._said.ended("dropped")
         return True

@@ -63,7 +63,7 @@ class RiskRecorder:
                     log.warning("bridge.risk_statuses_wait", error=error.reason, waiting=len(self.intake))
                 await asyncio.sleep(pause.delay(failures))
             else:
-                if self._said.over("waits"):
+                if self._said.ended("waits"):
                     log.info("bridge.risk_statuses_recorded", waiting=len(self.intake))
 
     async def run_once(self, most: int = AT_ONCE) -> bool:

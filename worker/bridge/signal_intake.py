@@ -68,7 +68,7 @@ class SignalIntake:
         offer = (self.signed if agreement else self.alerts).offer(record)
         if offer is Offer.TAKEN:
             if len(self.alerts) == 1:  # all others have been published
-                self._said.over("dropped")
+                self._said.ended("dropped")
             self.counted("signed" if agreement else "alert")
             log.info("bridge.signal", signal_id=record.signal_id, topic=record.topic)
         elif offer is Offer.REPEAT:

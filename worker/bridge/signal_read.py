@@ -70,7 +70,7 @@ class Fetch:
             self.failed(domain, name)
             return Fetched(reply, None, silent)
         self.trouble = None
-        self._said.over(domain)
+        self._said.ended(domain)
         return Fetched(reply, frozenset(await self._take(found)))
 
     async def _signals(self, domain: Domain, operation: str) -> tuple[Reply, list[Any] | None]:

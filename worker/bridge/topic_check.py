@@ -61,7 +61,7 @@ class TopicWatch:
                     log.error("bridge.topic_accepts_nothing", topic=topic, why=why)
             else:
                 self._found.pop(topic, None)
-                if self._said.over(topic):
+                if self._said.ended(topic):
                     log.info("bridge.topic_accepts_records", topic=topic)
 
 

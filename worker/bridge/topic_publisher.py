@@ -98,7 +98,7 @@ class TopicPublisher(ABC):
                 if not await self.run_once():
                     await self._wait()
                 failures, self._failed = 0, None
-                if self._said.over("waits"):
+                if self._said.ended("waits"):
                     log.info("bridge.publishes", topic=self.topic)
             except (TopicRefuses, DatabaseError) as error:
                 failures, self._failed = failures + 1, error.reason

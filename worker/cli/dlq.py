@@ -1,4 +1,4 @@
-"""`dlq`: dead letters, to see and to put back."""
+"""`dlq`: dead letters, to see and to replay."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from worker.operate.operator_note import Note
 from worker.wiring.commands import dead_letters
 
 app = group(
-    "Dead letters, records that the worker could not accept: list, show, put back on their topic, dismiss.",
+    "Dead letters, records that the worker could not accept: list, show, replay, dismiss.",
     "tradovate-worker dlq list",
     "tradovate-worker dlq replay trader.purchased",
 )
@@ -45,8 +45,8 @@ class ReplayIncomplete(CommandRefused):
         too_large = "the topic takes no record that large (max.message.bytes)."
         why = too_large if error.cause is KafkaCause.TOO_LARGE else error.sentence
         return (
-            f"{len(self.failed)} could not be put back, the first at partition {place.partition}, offset"
-            f" {place.offset}: {why} Run it again when that is corrected: what was put back stays so."
+            f"{len(self.failed)} could not be replayed, the first at partition {place.partition}, offset"
+            f" {place.offset}: {why} Run it again when that is corrected: what was replayed stays so."
         )
 
 
@@ -75,11 +75,11 @@ def list_(
     local: Local = False,
     as_json_: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> int:
-    """Show dead letters: where each stands, what is wrong with it, whether it was put back."""
+    """Show dead letters: where each stands, what is wrong with it, whether it was replayed."""
     topics = [_input_topic(topic)] if topic is not None else list(INPUT_TOPICS)
     found = asyncio.run(_all(topics))
     if found.ledger_error is not None:
-        what = "whether they were put back" if found.kept_known else _KEPT_UNKNOWN
+        what = "whether they were replayed" if found.kept_known else _KEPT_UNKNOWN
         warn(f"{what[:1].upper()}{what[1:]} is not known: {found.ledger_error.sentence}")
     if as_json_:
         print_json([as_json(letter) for letter in found.letters])
@@ -110,7 +110,7 @@ def show(
     name = _input_topic(topic)
     found = asyncio.run(_one(Where(name, partition, offset, stored)))
     if found.ledger_error is not None:
-        warn(f"Whether they were put back is not known: {found.ledger_error.sentence}")
+        warn(f"Whether they were replayed is not known: {found.ledger_error.sentence}")
     letter, record = found.letter, found.record
     if as_json_:
         print_json(whole_json(letter, record, raw=raw))
@@ -136,13 +136,13 @@ def replay(
     partition: Annotated[int | None, typer.Option("--partition", min=0, help="One dead letter's partition.")] = None,
     offset: Annotated[int | None, typer.Option("--offset", min=0, help="One dead letter's offset.")] = None,
     stored: StoredOption = None,
-    again: Annotated[bool, typer.Option("--again", help="Also what was put back before.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also what was replayed before.")] = False,
     by: By = None,
     as_json_: Json = False,
 ) -> int:
-    """Put a topic's dead letters, or one, back on it: key, value and headers as they were before they failed.
+    """Publish a topic's dead letters, or one, on it again: key, value and headers as they were before they failed.
 
-    Each goes back once, however often and from however many places this runs. The worker judges it again: what is
+    Each is replayed once, however often and from however many places this runs. The worker judges it again: what is
     still wrong becomes a new dead letter.
     """
     name = _input_topic(topic)
@@ -179,7 +179,7 @@ def dismiss(
 ) -> int:
     """Mark a dead letter as settled: it is not counted as open any longer, and no replay of all takes it.
 
-    It stays where it is, and a replay that names it still puts it back.
+    It stays where it is, and a replay that names it still publishes it.
     """
     name = _input_topic(topic)
     note = note_from(reason, by)
@@ -199,11 +199,11 @@ def _input_topic(given: str) -> str:
 def _summary(topic: str, done: ReplayResult) -> str:
     if not done.sent and not done.known and not done.failed:
         return f"{topic} has no dead letters."
-    what = f"Put {done.sent} dead letter{'' if done.sent == 1 else 's'} back on {topic}."
-    return f"{what} {done.known} had been put back before; --again puts them back once more." if done.known else what
+    what = f"Replayed {done.sent} dead letter{'' if done.sent == 1 else 's'} on {topic}."
+    return f"{what} {done.known} had been replayed before; --again replays them once more." if done.known else what
 
 
-_KEPT_UNKNOWN = "what the ledger keeps, and whether dead letters were put back,"
+_KEPT_UNKNOWN = "what the ledger keeps, and whether dead letters were replayed,"
 
 
 async def _all(topics: list[str]) -> Listed:

@@ -270,7 +270,7 @@ class Caller:
             return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
         self._cannot_look.pop(operation.name, None)
         self.look_up_sizes.ended(operation.name)
-        if self._said.over(operation.name):
+        if self._said.ended(operation.name):
             log.info("dispatch.looks_again", operation=operation.name)
         seconds = time.monotonic() - started
         self.crash("after_look")

@@ -96,7 +96,7 @@ class Dispatcher:
     @property
     def trouble(self) -> str | None:
         """Why the ledger does not let this loop, or a call that has ended, go on; None when it does."""
-        said = (self._said.now(name) for name in ("database", "reap", "replan"))
+        said = (self._said.current(name) for name in ("database", "reap", "replan"))
         return self.caller.trouble or next((str(why) for why in said if why is not None), None)
 
     async def run_once(self) -> float:
@@ -106,7 +106,7 @@ class Dispatcher:
             await self._aside("reap", self._reap)
         # Read side by side: the traffic is not needed every time, but when it is, a lone event waits for it.
         (lanes, next_due), seen = await asyncio.gather(self._survey(), self._traffic())
-        if self._said.over("database"):
+        if self._said.ended("database"):
             log.info("dispatch.database_back")
         planned = any(lane.operation == PLAN for lane in lanes)
         if planned:
@@ -140,7 +140,7 @@ class Dispatcher:
                 log.warning("dispatch.waits", work=name, error=error.reason)
             await asyncio.sleep(LOOK_AGAIN)  # it is not begun again before
         else:
-            self._said.over(name)
+            self._said.ended(name)
             self.wake.set()
         finally:
             del self._beside[name]
@@ -171,7 +171,7 @@ class Dispatcher:
             if self._said.changed("session", none.why):
                 log.info("dispatch.no_session", why=none.why)
             return LOOK_AGAIN if none.until is None else self._seconds_until(none.until)
-        self._said.over("session")
+        self._said.ended("session")
         return wait
 
     async def _begin_all(self, lanes: Sequence[Lane], seen: Traffic, token: Token) -> float:

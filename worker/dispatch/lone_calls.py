@@ -63,7 +63,7 @@ class LoneCalls:
     def _following(self, steps: int, feeds: Sequence[str]) -> Following | None:
         """None if something else waits, or may come."""
         token, free = self.session.current(), IN_FLIGHT - URGENT_ONLY - self.in_flight()
-        if token is None or not 0 < steps <= LONE <= free or not self._at_once or self.claims.turns.busy:
+        if token is None or not 0 < steps <= LONE <= free or not self._at_once or self.claims.beginning.busy:
             return None
         others = Counter(self.feeding)
         others.subtract(feeds)

@@ -2,7 +2,7 @@
 
 An event is queued in the transaction that accepts it, under each key that its account is known by (`a:<accountId>`,
 `o:<orderId>`), with a place that grows with every acceptance. So an event that names the account and one that names the
-order stand in the same queue. The flows decide from the queue who waits (`flows/turns.py`); here it is kept.
+order stand in the same queue. The flows decide from the queue who waits (`flows/turn_rules.py`); here it is kept.
 """
 
 from __future__ import annotations

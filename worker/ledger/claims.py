@@ -23,7 +23,7 @@ from worker.ledger.database import Connection
 from worker.ledger.departures import turn_away
 from worker.ledger.flows import FLOW_COLUMNS, claimed_step, flow_of, opened
 from worker.ledger.ledger import Ledger
-from worker.ledger.priority_lock import Turns
+from worker.ledger.priority_lock import PriorityLock
 from worker.ledger.rows import Batch, Lane
 
 
@@ -58,7 +58,7 @@ class Claims:
     budget: Budget
     replica: str
     lease: float
-    turns: Turns = field(default_factory=Turns)
+    beginning: PriorityLock = field(default_factory=PriorityLock)
 
     async def sends(
         self, kind: CallKind, lane: Lane, items: int, generation: int, calls: int = 100
@@ -73,7 +73,7 @@ class Claims:
             return await self.claim(connection, kind, lane, items, generation, leases)
 
         with self.ledger.giving_up(leases):
-            async with self.turns.turn(kind.rank):
+            async with self.beginning.held(kind.rank):
                 return await self.ledger.database.atomically(work)
 
     async def claim(
@@ -180,7 +180,7 @@ class Claims:
             return (Batch(0, lease, await self.ledger.load_claimed(connection, rows)),)
 
         with self.ledger.giving_up([lease]):
-            async with self.turns.turn(kind.rank):
+            async with self.beginning.held(kind.rank):
                 return await self.ledger.database.atomically(work)
 
     async def read(
@@ -213,7 +213,7 @@ class Claims:
                 )
             return opened, ticket
 
-        async with self.turns.turn(rank):
+        async with self.beginning.held(rank):
             return await self.ledger.database.atomically(work)
 
     async def signs_since(self, operation: str, since: int) -> Signs:

@@ -150,7 +150,7 @@ async def dismiss(connection: Connection, letter_id: int, reason: str, by: str) 
 
 
 async def claim(connection: Connection, ids: Collection[int], by: str, *, again: bool, named: bool = False) -> set[int]:
-    """Notes that these are put back, and returns those that the caller may send: with `again` all but those that were
+    """Notes that these are replayed, and returns those that the caller may send: with `again` all but those that were
     dismissed, and with `named` these too.
 
     The row locks close the race of two operators: the second one waits until the first one's transaction has ended.

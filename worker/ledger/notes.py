@@ -47,7 +47,7 @@ async def of_letters(
     *,
     kept: bool = False,
 ) -> None:
-    """Dead letters of an input topic were put back or dismissed. `places`: partition and offset of each, on the
+    """Dead letters of an input topic were replayed or dismissed. `places`: partition and offset of each, on the
     dead-letter topic, or (`kept`, in the ledger) those of the input record.
     """
     if places:

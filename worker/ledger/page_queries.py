@@ -96,7 +96,7 @@ async def replicas(connection: Connection) -> list[Present]:
 
 
 async def replayed(connection: Connection) -> Mapping[tuple[str, int], Sequence[int]]:
-    """Offsets of dead letters that were put back or dismissed, by topic (of the events) and partition."""
+    """Offsets of dead letters that were replayed or dismissed, by topic (of the events) and partition."""
     rows = await connection.fetch(
         'select topic, partition, array_agg("offset" order by "offset") as offsets from replay group by 1, 2'
     )

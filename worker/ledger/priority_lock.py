@@ -1,4 +1,4 @@
-"""One at a time, the most urgent first: how the tasks of one process wait for something that they share."""
+"""A lock between the tasks of one process, which is given to the most urgent waiter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import count
 
 
 @dataclass(slots=True)
-class Turns:
+class PriorityLock:
     """A lock whose waiters are served by rank (0 first), those of one rank in their order."""
 
     _busy: bool = False
@@ -20,19 +20,19 @@ class Turns:
 
     @property
     def busy(self) -> bool:
-        """Whether a task has the turn."""
+        """Whether a task holds the lock."""
         return self._busy
 
     @asynccontextmanager
-    async def turn(self, rank: int) -> AsyncIterator[None]:
-        """Waits until nobody has the turn and nobody more urgent waits for it."""
+    async def held(self, rank: int) -> AsyncIterator[None]:
+        """Holds the lock, as soon as it is free and nobody more urgent waits for it."""
         if self._busy:
             mine = asyncio.get_running_loop().create_future()
             heapq.heappush(self._waiting, (rank, next(self._number), mine))
             try:
                 await mine
             except asyncio.CancelledError:
-                # The race: the turn was given to a task that was cancelled in the same moment.
+                # The race: the lock was given to a task that was cancelled in the same moment.
                 if mine.done() and not mine.cancelled():
                     self._pass_on()
                 raise
@@ -47,5 +47,5 @@ class Turns:
             _, _, next_one = heapq.heappop(self._waiting)
             if not next_one.done():
                 next_one.set_result(None)
-                return  # still busy: the turn goes from hand to hand
+                return  # still busy: the next one holds it
         self._busy = False

@@ -40,7 +40,7 @@ class Pruned:
 async def prune(database: Database, keep: timedelta, keep_letters: timedelta, *, seconds: float = math.inf) -> Pruned:
     """Deletes ended flows (with their steps, outcomes and notes), calls, holds, notes of no flow, runs of `reconcile`,
     and outcomes of records that became no flow, when they are older than `keep`; dead letters older than
-    `keep_letters`; which dead letters were put back or dismissed, when that is older than both.
+    `keep_letters`; which dead letters were replayed or dismissed, when that is older than both.
 
     Flows in doubt stay until an operator has resolved them, and what is still to be published stays. After `seconds`
     no other transaction begins; nothing is done while another replica prunes.
@@ -53,7 +53,7 @@ async def prune(database: Database, keep: timedelta, keep_letters: timedelta, *,
         (notes.prune, keep),
         (reconcile_results.prune, keep),
         (kept_dead_letters.prune, keep_letters),
-        (replays.prune, max(keep, keep_letters)),  # a letter that its topic still has must not be put back twice
+        (replays.prune, max(keep, keep_letters)),  # a letter that its topic still has must not be replayed twice
     )
     rows, ends = 0, time.monotonic() + seconds
     for some, each in kept:

@@ -1,8 +1,10 @@
-"""Which dead letters were put back on their topic: each goes back once, however often and by how many that is asked.
-Or were dismissed by an operator: these go back only when they are named.
+"""Which dead letters were replayed or dismissed.
+
+Each is replayed once, however often and by however many operators that is asked. A dismissed one is replayed only when
+it is named.
 
 A dead letter is known by its place on the dead-letter topic. A topic that was deleted and made again begins at offset
-0: a dead letter that is younger than the note of its replay is another one, and was not put back.
+0: a dead letter that is younger than the note of its replay is another one, and was not replayed.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """When a dead letter was put back, or dismissed, why and by whom."""
+    """When a dead letter was replayed, or dismissed, why and by whom."""
 
     at: datetime
     dismissed: str | None = None
@@ -42,7 +44,7 @@ class Settled:
 
 
 async def settled(connection: Connection, topic: str, places: Collection[Place]) -> Mapping[Place, Settled]:
-    """Those of `places` that were put back or dismissed. `topic`: the input topic, without prefix."""
+    """Those of `places` that were replayed or dismissed. `topic`: the input topic, without prefix."""
     rows = await connection.fetch(
         'select partition, "offset", at, dismissed, dismissed_by from replay where topic = $1'
         ' and (partition, "offset") in (select * from unnest($2::int[], $3::bigint[]))',
@@ -58,7 +60,7 @@ async def settled(connection: Connection, topic: str, places: Collection[Place])
 
 
 async def dismiss(connection: Connection, topic: str, place: Place, reason: str, by: str) -> None:
-    """Notes that a dead letter is settled, whether it was put back before or not."""
+    """Notes that a dead letter is settled, whether it was replayed before or not."""
     await connection.execute(
         'insert into replay (topic, partition, "offset", at, dismissed, dismissed_by)'
         " values ($1, $2, $3, clock_timestamp(), $4, $5)"
@@ -76,7 +78,7 @@ async def dismiss(connection: Connection, topic: str, place: Place, reason: str,
 async def claim(
     connection: Connection, topic: str, places: Collection[Place], *, again: bool, named: bool = False
 ) -> set[Place]:
-    """Notes that `places` are put back, and returns those of them that the caller may send: with `again` all but those
+    """Notes that `places` are replayed, and returns those of them that the caller may send: with `again` all but those
     that were dismissed, and with `named` these too.
 
     The primary key closes the race of two operators: the second one waits here until the first one's transaction has
@@ -116,7 +118,7 @@ async def claim(
 
 
 async def sent(connection: Connection, topic: str, places: Collection[Place], by: str) -> None:
-    """Notes that claimed dead letters were sent: one that was dismissed is now one that was put back."""
+    """Notes that claimed dead letters were sent: one that was dismissed is now one that was replayed."""
     await notes.of_letters(connection, topic, [(place.partition, place.offset) for place in places], "replay", by)
     await connection.execute(
         "update replay set at = clock_timestamp(), dismissed = null, dismissed_by = null"
@@ -140,7 +142,7 @@ async def release(connection: Connection, topic: str, places: Collection[Place])
 
 
 async def prune(connection: Connection, keep: timedelta, most: int = 5000) -> int:
-    """Forgets up to `most` dead letters that were put back or dismissed longer than `keep` ago; how many."""
+    """Forgets up to `most` dead letters that were replayed or dismissed longer than `keep` ago; how many."""
     rows = await connection.fetch(
         'delete from replay where (topic, partition, "offset") in (select topic, partition, "offset" from replay'
         " where at < statement_timestamp() - $1::interval order by at limit $2) returning 1",

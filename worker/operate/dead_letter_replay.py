@@ -39,7 +39,7 @@ what is on its way beside it."""
 
 @dataclass(slots=True)
 class ReplayResult:
-    """What came of a replay: how many were `sent`, how many were `known` as put back before, which `failed` and why.
+    """What came of a replay: how many were `sent`, how many were `known` as replayed before, which `failed` and why.
 
     `stopped`: what ended it before its end.
     """
@@ -64,12 +64,12 @@ class Replayer:
     producer: RecordProducer
     by: str
 
-    async def put_back(
+    async def replay(
         self, topic: str, records: Sequence[Record], partitions: int, *, again: bool = False, named: bool = False
     ) -> ReplayResult:
         """Puts `records` of `topic`'s dead letters back on it, which has so many `partitions`.
 
-        `again`: also those that were put back before. `named`: also those that were dismissed.
+        `again`: also those that were replayed before. `named`: also those that were dismissed.
         """
         result = ReplayResult()
         for some in _portions(records):
@@ -77,10 +77,10 @@ class Replayer:
                 # Longer than sending may take; the usual limit is for replicas, whose locks hold others up.
                 await connection.execute("set local idle_in_transaction_session_timeout = '60s'")
                 ours = await self._claimed(connection, topic, some, again=again, named=named)
-                result.add(await self._put_back(connection, topic, some, ours, partitions))
+                result.add(await self._replay(connection, topic, some, ours, partitions))
         return result
 
-    async def _put_back(
+    async def _replay(
         self, connection: Connection, topic: str, records: Sequence[Record], ours: Sequence[Place], partitions: int
     ) -> ReplayResult:
         by_place = {place_of(letter): letter for letter in records}

@@ -1,4 +1,4 @@
-"""Dead letters settled by an operator: one or all of a topic put back on it, or one dismissed."""
+"""Dead letters settled by an operator: one or all of a topic replayed on it, or one dismissed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 
 
 class ReplayUnderWay(OperatorError):
-    """Another operator puts dead letters of the same topic back just now."""
+    """Another operator replays dead letters of the same topic now."""
 
     @property
     def sentence(self) -> str:
@@ -45,7 +45,7 @@ class DeadLetterSettling:
 
     async def replay_one(self, where: Where, by: str, *, again: bool) -> ReplayResult:
         """Puts one dead letter back on its topic, also when it was dismissed. `by`: who does it, which is kept.
-        `again`: also when it was put back.
+        `again`: also when it was replayed.
         """
         with _busy():
             kept = await self._kept(where)
@@ -54,14 +54,14 @@ class DeadLetterSettling:
             if kept is not None:
                 return await replayer.put_kept_back([kept], into, again=again, named=True)
             record = await self.reader.on_topic(where)
-            return await replayer.put_back(where.topic, [record], into, again=again, named=True)
+            return await replayer.replay(where.topic, [record], into, again=again, named=True)
 
     async def replay_all(
         self, topic: str, by: str, stored: Stored | None = None, *, again: bool = False, progress: Progress = unseen
     ) -> ReplayResult:
-        """Puts all dead letters of a topic back that are open; `again`: also those that were put back before.
+        """Replays all open dead letters of a topic; `again`: also those that were replayed before.
 
-        `stored`: only those on the dead-letter topic, or in the ledger. What ends it early, after some were put back,
+        `stored`: only those on the dead-letter topic, or in the ledger. What ends it early, after some were replayed,
         is in the result.
         """
         kept: list[KeptLetter] = []
@@ -86,7 +86,7 @@ class DeadLetterSettling:
         return done
 
     async def dismiss(self, where: Where, note: Note) -> DeadLetter:
-        """Notes that a dead letter is settled: it is no longer counted as open, and no replay of all puts it back."""
+        """Notes that a dead letter is settled: it is no longer counted as open, and no replay of all includes it."""
         if (kept := await self._kept(where)) is not None:
             async with self.reader.database.transaction() as connection:
                 await kept_dead_letters.dismiss(connection, kept.id, note.reason, note.by)
@@ -107,12 +107,12 @@ class DeadLetterSettling:
         *,
         again: bool,
     ) -> None:
-        """Up to the end of the topic as it is now: what comes back to it meanwhile is not put back again."""
+        """Up to the end of the topic as it is now: what is written to it meanwhile is not replayed."""
         with kafka_errors(self.reader.settings):
             async with reading(self.reader.settings) as reader:
                 with progress(await reader.count(state.topic, state.partitions)) as advance:
                     async for some in _portions(reader, state):
-                        done.add(await replayer.put_back(topic, some, into, again=again))
+                        done.add(await replayer.replay(topic, some, into, again=again))
                         advance(len(some))
                         if _kafka_has_gone(done):
                             return

@@ -93,7 +93,7 @@ class DeadLetter:
     """A dead letter without its content. `topic`: the input topic that it came from.
 
     `at`: when it failed, as its header says, else when it was written. `kept`: its row, if it is in the ledger; then
-    `place` is that of its input record. `settled`: when it was put back or dismissed; None with `settled_known` false:
+    `place` is that of its input record. `settled`: when it was replayed or dismissed; None with `settled_known` false:
     the ledger could not be asked.
     """
 

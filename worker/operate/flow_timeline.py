@@ -103,6 +103,7 @@ class _Telling:
         self.name = step.operation.partition("@")[0]
         known = OPERATIONS.get(step.operation)
         self.in_words = None if known is None else known.response.in_words
+        self.only_looks = known is not None and known.only_looks
         own = set(step.call_ids)
         self.calls = sorted((call for call in story.calls if call.id in own), key=lambda call: (call.at, call.id))
 
@@ -138,6 +139,8 @@ class _Telling:
 
     def _begun(self, at: datetime) -> Entry:
         step = self.step
+        if self.only_looks:
+            return Entry(at, "look_up", f"Look-up for {self.name} planned", rank=5)
         if self.step.ended_at is not None or step.attempts or step.state == "parked":
             sent = f"Sent {count(step.attempts, 'time')}." if step.attempts else "Never sent."
             return Entry(at, "step", f"{self.name} planned", (sent,), rank=5)

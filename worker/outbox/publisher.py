@@ -27,7 +27,7 @@ from worker.ledger.database import DatabaseError
 from worker.ledger.errors import reason_of
 from worker.ledger.outbox import OUTCOME_LEASE, Outbox
 from worker.ledger.rows import NOT_OURS, OutcomeRow
-from worker.outbox.batches import send_in_order
+from worker.outbox.record_batches import send_in_order
 from worker.outbox.topic import AT_ONCE, TopicOutbox
 
 log = structlog.get_logger()

@@ -58,7 +58,7 @@ class Upkeep:
                 if said.changed("database", error.reason):
                     log.info("upkeep.database_away", error=error.reason)
             else:
-                said.over("database")
+                said.ended("database")
             turn += 1
             try:
                 async with asyncio.timeout(SEEN_EVERY):

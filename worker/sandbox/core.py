@@ -11,6 +11,7 @@ from worker.sandbox.fault_rules import Faults
 from worker.sandbox.fields import Malformed
 from worker.sandbox.limits import Tickets, UserCallLimit
 from worker.sandbox.mangle import instead, mangled, stopped
+from worker.sandbox.named_traders import traders_of
 from worker.sandbox.operation import Call, Operation
 from worker.sandbox.operations import OPERATIONS
 from worker.sandbox.recorded_calls import CallLog, CallRecord
@@ -18,7 +19,6 @@ from worker.sandbox.request import Request, body_of, items_of, ticket_of
 from worker.sandbox.responses import Reply, denied, raw, refusal, text
 from worker.sandbox.sessions import Sessions
 from worker.sandbox.sockets import Hub
-from worker.sandbox.traders import traders_of
 from worker.sandbox.vendor_texts import message
 from worker.sandbox.world import World
 
@@ -258,7 +258,7 @@ class Core:
         for rule in exchange.rules:
             if rule.action == "ticket":
                 if rule.captcha:
-                    self.tickets.rest(key, self.config.captcha_seconds, now)
+                    self.tickets.require_captcha(key, self.config.captcha_seconds, now)
                 return self.tickets.issue(key, exchange.bare, int(rule.seconds), now, captcha=rule.captcha)
         return None
 

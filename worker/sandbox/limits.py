@@ -43,11 +43,11 @@ LIMITS = {
     "/customerapplication/submitcustomerapplicationdocument": EndpointLimit(30, "all", 30),
     SUBMIT_PATH: EndpointLimit(750, "all", 30),
 }
-"""As the rate limits page and the endpoints' own pages state them; where no back-off is stated, one second."""
+"""From the rate limits page and the pages of the endpoints; one second where they state no back-off."""
 
 
 class UserCallLimit:
-    """Calls of one user over all endpoints. Beyond the limit: 429, and silence until a whole hour without a call."""
+    """Calls of one user over all endpoints. Beyond it: 429, until an hour has passed without a call."""
 
     def __init__(self) -> None:
         self._calls: deque[float] = deque()
@@ -63,7 +63,7 @@ class UserCallLimit:
         return now < self.locked_until
 
     def count(self, config: SandboxConfig, now: float) -> Literal[200, 423, 429]:
-        """Count one call and say what becomes of it."""
+        """Count one call and return its HTTP status."""
         if self.locked(now):
             self.lock(config.lockout_seconds, now)
             return 429
@@ -108,7 +108,7 @@ class Tickets:
     def check(
         self, config: SandboxConfig, key: tuple[str, str], value: str | None, bare: bytes, now: float
     ) -> Reply | None:
-        """Return the penalty that meets a call that brings the ticket `value`, or None if it may go on."""
+        """Return the penalty for a call with the ticket `value`, or None if the call may be executed."""
         if value is not None:
             ticket = self._tickets[key].pop(value, None)
             if ticket is None or ticket.captcha or not _same(config, ticket.body, bare):
@@ -145,7 +145,7 @@ class Tickets:
             data["p-captcha"] = True
         return Reply(data=data)
 
-    def rest(self, key: tuple[str, str], seconds: float, now: float) -> None:
+    def require_captcha(self, key: tuple[str, str], seconds: float, now: float) -> None:
         """Let an endpoint ask for a captcha for some time, whatever it is sent."""
         self._captcha_until[key] = now + seconds
 
@@ -188,7 +188,7 @@ _FORMS = (
 
 
 def strip_ticket(body: bytes) -> tuple[str | None, bytes]:
-    """Take the `p-ticket` field out of a JSON body and leave every other byte as it came."""
+    """Take the `p-ticket` field out of a JSON body; no other byte is changed."""
     for form in _FORMS:
         found = form.search(body)
         if found:

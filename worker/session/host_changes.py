@@ -43,11 +43,11 @@ class InUse:
 
 @dataclass(frozen=True, slots=True)
 class HostRules:
-    """The rules, for one set of settings. `belongs` marks the rows that they write, `placed` tells such rows."""
+    """The rules, for one set of settings. `belongs` marks the rows that they write; `belongs_here` recognizes it."""
 
     addresses: Addresses
     belongs: bytes = field(repr=False)
-    placed: Callable[[bytes | None], bool]
+    belongs_here: Callable[[bytes | None], bool]
 
     def in_use(self, rows: Sequence[DomainHost]) -> list[InUse]:
         """What health, doctor and the console show."""
@@ -112,14 +112,14 @@ class HostRules:
         return {
             Domain(row.domain): row.host
             for row in rows
-            if row.host is not None and self.placed(row.belongs) and self.addresses.trusts(row.host)
+            if row.host is not None and self.belongs_here(row.belongs) and self.addresses.trusts(row.host)
         }
 
     def _answered(
         self, row: DomainHost, offer: ReturnedHosts, reached: Reached, source: Source, generation: int, now: datetime
     ) -> DomainHost:
         domain = Domain(row.domain)
-        if not self.placed(row.belongs):
+        if not self.belongs_here(row.belongs):
             row = DomainHost(domain=row.domain, belongs=self.belongs, generation=generation)
         ignored, found = offer.ignored.get(domain), offer.hosts.get(domain)
         if ignored is not None:

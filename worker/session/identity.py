@@ -71,16 +71,16 @@ class Identity:
     """Our API user as the ledger knows it: keyed hashes, compared under any of the vault's keys.
 
     The owner (address, name, key id) is whose session a row is; the fingerprint (everything) is what a rejected login
-    was tried with; `places` (all addresses and the owner) is what stored hosts belong to.
+    was tried with; `addresses_digest` (all addresses and the owner) is what stored hosts belong to.
     """
 
     def __init__(self, vault: Vault, credentials: Credentials, addresses: Addresses) -> None:
         live_url = addresses.base(Domain.LIVE)
-        places = [url(domain) for domain in Domain for url in (addresses.base, addresses.socket)]
+        urls = [url(domain) for domain in Domain for url in (addresses.base, addresses.socket)]
         self._vault = vault
         self._owner = orjson.dumps([live_url, credentials.name, credentials.cid])
         self._everything = orjson.dumps([live_url, credentials.body().decode()])
-        self._places = orjson.dumps([places, addresses.follow, credentials.name, credentials.cid])
+        self._addresses = orjson.dumps([urls, addresses.follow, credentials.name, credentials.cid])
 
     @property
     def owner(self) -> bytes:
@@ -93,13 +93,13 @@ class Identity:
         return self._vault.digest(self._everything).hex()
 
     @property
-    def places(self) -> bytes:
+    def addresses_digest(self) -> bytes:
         """The hash that hosts are stored with."""
-        return self._vault.digest(self._places)
+        return self._vault.digest(self._addresses)
 
-    def placed(self, belongs: bytes | None) -> bool:
+    def has_addresses(self, belongs: bytes | None) -> bool:
         """Whether stored hosts belong to our settings."""
-        return belongs is not None and self._vault.same(belongs, self._places)
+        return belongs is not None and self._vault.same(belongs, self._addresses)
 
     def owns(self, owner: bytes | None) -> bool:
         """Whether a session is of our user."""

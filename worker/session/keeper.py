@@ -29,8 +29,8 @@ from worker.session import renewal_rules
 from worker.session.host_changes import HostRules, InUse, Reached
 from worker.session.identity import Credentials, Identity, NoSession, Token
 from worker.session.known_token import SCOPES, KnownToken
-from worker.session.login_request import LEASE_MARGIN, Sending, wanted
-from worker.session.recording import LOGIN, RENEWAL, Job, Notes
+from worker.session.token_recorder import LOGIN, RENEWAL, TokenRecorder, TokenRequest
+from worker.session.token_sender import LEASE_MARGIN, TokenSender, wanted
 
 __all__ = ["LOGIN", "RENEWAL", "Credentials", "NoSession", "SessionKeeper", "Token"]
 
@@ -70,14 +70,14 @@ class SessionKeeper:
         self._budget = budget
         self._clock = clock
         self._identity = Identity(vault, credentials, client.addresses)
-        self._places = HostRules(client.addresses, self._identity.places, self._identity.placed)
-        self._notes = Notes(vault, credentials, self._identity, self._places, lockout_seconds)
-        self._sending = Sending(
-            db, client, credentials, self._places, self._notes, budget, replica, clock, observe=observe
+        self._host_rules = HostRules(client.addresses, self._identity.addresses_digest, self._identity.has_addresses)
+        self._recorder = TokenRecorder(vault, credentials, self._identity, self._host_rules, lockout_seconds)
+        self._sender = TokenSender(
+            db, client, credentials, self._host_rules, self._recorder, budget, replica, clock, observe=observe
         )
         self._one_at_a_time = asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
-        self._known = KnownToken(vault, self._identity, self._places, clock)
+        self._known = KnownToken(vault, self._identity, self._host_rules, clock)
         self._trouble: NoSession | None = None
         self._said: str | None = None  # why there is no session, as the log has it
         self._away: str | None = None  # why the ledger cannot be used, as the log has it
@@ -104,7 +104,7 @@ class SessionKeeper:
 
     def in_use(self, rows: Sequence[DomainHost]) -> Sequence[InUse]:
         """Where the calls go, for people: from the ledger's rows."""
-        return self._places.in_use(rows)
+        return self._host_rules.in_use(rows)
 
     async def refresh(self) -> Token | None:
         """Reads the shared row; makes no call."""
@@ -166,21 +166,21 @@ class SessionKeeper:
         """Waits for a renewal or login that is under way; the client's timeout bounds it."""
         if self._under_way:
             await asyncio.wait(self._under_way)
-        await self._sending.aclose()
+        await self._sender.aclose()
 
     async def _ensure(self) -> Token:
         until: datetime | None = None
         for _ in range(4):  # a renewal, a login when that fails, and a look at what each has left
-            turn = await self._turn()
-            if isinstance(turn, Token):
-                return turn
+            claimed = await self._token_or_request()
+            if isinstance(claimed, Token):
+                return claimed
             # What came back must be written down even if its caller is cancelled: a token that is lost
             # leaves a session behind that lives for an hour and counts.
-            task = asyncio.create_task(self._sending.carry_out(turn))
+            task = asyncio.create_task(self._sender.carry_out(claimed))
             self._under_way.add(task)
             task.add_done_callback(self._ended)
             await asyncio.shield(task)
-            until = turn.began + OTHERS_WAIT
+            until = claimed.began + OTHERS_WAIT
         raise NoSession(until, TOO_FAST, "retry")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -188,7 +188,7 @@ class SessionKeeper:
         if not task.cancelled():
             task.exception()  # seen: it is raised to the caller, who may have gone
 
-    async def _turn(self) -> Token | Job:
+    async def _token_or_request(self) -> Token | TokenRequest:
         async with self._db.connection() as conn:
             state = await sessions.load(conn, SCOPES, renewal=RENEWAL, login=LOGIN)
         self._db.clock.set(state.now)
@@ -201,7 +201,7 @@ class SessionKeeper:
             raise claimed
         return claimed
 
-    async def _claim(self, conn: Connection) -> Token | Job | NoSession:
+    async def _claim(self, conn: Connection) -> Token | TokenRequest | NoSession:
         """Decides again under the lock, and writes down what is about to be done.
 
         Why there is no session is returned, not raised: what was written for the operator must be committed.
@@ -209,7 +209,7 @@ class SessionKeeper:
         claimed_at = self._clock()
         await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
         state = await sessions.load(conn, SCOPES, renewal=RENEWAL, login=LOGIN, lock=True)
-        if not self._client.addresses.follow and await self._notes.not_asked(conn, None):
+        if not self._client.addresses.follow and await self._recorder.not_asked(conn, None):
             state = await sessions.load(conn, SCOPES, renewal=RENEWAL, login=LOGIN)
         facts = self._known.facts(state)
         match renewal_rules.decide(facts, state.now):
@@ -234,9 +234,9 @@ class SessionKeeper:
                 return await self._use_without_asking(conn, state, opened.until)
             return NoSession(opened.until, opened.why, opened.scope)
         lease = uuid.uuid4()
-        await sessions.take_lease(conn, lease, self._sending.lease)
-        host = self._places.hosts(state.hosts).get(Domain.LIVE)
-        return Job(
+        await sessions.take_lease(conn, lease, self._sender.lease)
+        host = self._host_rules.hosts(state.hosts).get(Domain.LIVE)
+        return TokenRequest(
             lease,
             opened.call_ids[0],
             state.now,
@@ -251,7 +251,7 @@ class SessionKeeper:
         self, conn: Connection, state: sessions.SessionState, until: datetime | None
     ) -> Token:
         """The token, though the renewal that would fetch the hosts cannot be made before `until`."""
-        if await self._notes.not_asked(conn, until):
+        if await self._recorder.not_asked(conn, until):
             state = await sessions.load(conn, SCOPES, renewal=RENEWAL, login=LOGIN)
         return self._known.use(state)
 

@@ -10,7 +10,7 @@ from worker.ledger.crypto import Sealed, Vault
 from worker.session import renewal_rules
 from worker.session.host_changes import HostRules
 from worker.session.identity import Identity, Token
-from worker.session.recording import LOGIN, RENEWAL
+from worker.session.token_recorder import LOGIN, RENEWAL
 
 SCOPES = (
     holds.ALL,
@@ -27,7 +27,7 @@ class KnownToken:
 
     vault: Vault
     identity: Identity
-    places: HostRules
+    host_rules: HostRules
     clock: Callable[[], float]
     _token: Token | None = None
     _usable_until: float = field(default=0.0)
@@ -59,7 +59,7 @@ class KnownToken:
         if value is None or state.issued_at is None or state.expires_at is None:
             self._token = None
             return None
-        hosts = self.places.hosts(state.hosts)
+        hosts = self.host_rules.hosts(state.hosts)
         self._token = Token(value, state.generation, state.issued_at, state.expires_at, state.user_id, hosts)
         if state.suspect or state.rejected or state.expires_at <= state.now:
             return None

@@ -50,10 +50,10 @@ class Failed:
     sent: bool = True
 
 
-Verdict = Granted | Denied | Failed
+TokenResult = Granted | Denied | Failed
 
 
-def read_renewal(exchange: Exchange, now: datetime) -> Verdict:
+def read_renewal(exchange: Exchange, now: datetime) -> TokenResult:
     """What the response to a renewal says; `Denied` means that the session is known dead."""
     match exchange.reply:
         case Answer(body):
@@ -68,7 +68,7 @@ def read_renewal(exchange: Exchange, now: datetime) -> Verdict:
             return _failed(other)
 
 
-def read_login(exchange: Exchange, now: datetime) -> Verdict:
+def read_login(exchange: Exchange, now: datetime) -> TokenResult:
     """What the response to a login says; `Denied` stops all logins with these credentials (contract 5.15)."""
     match exchange.reply:
         case Answer(body):

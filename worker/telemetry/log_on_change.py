@@ -1,4 +1,4 @@
-"""Log lines on change only: what goes on for hours is said once, not once in every attempt."""
+"""Log lines on change only: a trouble that lasts for hours is logged once, not at every attempt."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["LastReported"]
 
 
 class LastReported:
-    """What was last said, by name. `most` names are kept in mind, the latest ones."""
+    """The last value that was logged, by name. Only the `most` latest names are kept."""
 
     def __init__(self, most: int = 1_000) -> None:
         self._most = most
         self._last: OrderedDict[Hashable, Hashable] = OrderedDict()
 
     def changed(self, name: Hashable, value: Hashable = None) -> bool:
-        """Whether this was not the last thing said under this name; it is now."""
+        """Whether `value` differs from the last one of this name. It is the last one now."""
         same = name in self._last and self._last[name] == value
         self._last[name] = value
         self._last.move_to_end(name)
@@ -24,10 +24,10 @@ class LastReported:
             self._last.popitem(last=False)
         return not same
 
-    def now(self, name: Hashable) -> Hashable:
-        """What was last said under this name and is not over; None when nothing is."""
+    def current(self, name: Hashable) -> Hashable:
+        """The last value of this name, until `ended`; else None."""
         return self._last.get(name)
 
-    def over(self, name: Hashable) -> bool:
-        """Whether something had been said under this name that does not hold any longer."""
+    def ended(self, name: Hashable) -> bool:
+        """Forgets the name, since its trouble has ended; returns whether there was a value."""
         return self._last.pop(name, self) is not self

@@ -1,8 +1,8 @@
-"""Who is asking, behind reverse proxies: the client's own address, and whether it came by https.
+"""Address and scheme of the client of a request that came through reverse proxies.
 
 `X-Forwarded-For` and `X-Forwarded-Proto` may be sent by any client, so they are believed only from a trusted proxy, and
-only as far as trusted proxies have written them: each proxy appends the address that it was called from, so the list is
-read from its end, and the first address that is no trusted proxy's is the client.
+only as far as trusted proxies have written them. Each proxy appends the address that it was called from. So the list is
+read from its end, and the first address that is not a trusted proxy's is the client.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class TrustedProxies:
     networks: Sequence[Network]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handles one request."""
         if scope["type"] == "http" and scope.get("client") is not None:
             host, port = scope["client"]
             headers = [(name.lower(), value.decode("latin-1")) for name, value in scope["headers"]]
             asked = [value for name, value in headers if name == b"x-forwarded-for"]
             schemes = [value for name, value in headers if name == b"x-forwarded-proto"]
-            client, scheme = came(host, _listed(asked), _listed(schemes), self.networks)
+            client, scheme = client_of(host, _listed(asked), _listed(schemes), self.networks)
             scope = {**scope, "client": (client, port if client == host else 0), "scheme": scheme or scope["scheme"]}
         await self.app(scope, receive, send)
 
 
-def came(
+def client_of(
     peer: str, addresses: Sequence[str], schemes: Sequence[str], networks: Sequence[Network]
 ) -> tuple[str, str | None]:
     """The client's address and scheme (None: that of the connection), as `peer` reports them if it is trusted.

@@ -31,7 +31,7 @@ async def findings_of(clock: Clock) -> AsyncIterator[Finding]:
         products = load_products(settings.products_file) if settings.products_file else {}
     except SettingsError as error:
         for problem in error.problems:
-            yield failed("settings", str(problem), f"for example {problem.name}={problem.example}")
+            yield failed("settings", problem.what, f"for example {problem.name}={problem.example}")
         yield skipped("database, kafka, tradovate", "the settings come first")
         return
     except CatalogueError as error:

@@ -58,7 +58,7 @@ class FlowRepairSettings(LedgerSettings, EnvironmentSettings, KafkaSettings, Flo
 
 
 class DeadLetterSettings(KafkaSettings, DatabaseSettings):
-    """What `dlq` uses: Kafka, and the ledger for what was put back and for the letters that it keeps."""
+    """What `dlq` uses: Kafka, and the ledger for what was replayed and for the letters that it keeps."""
 
     secret_key: forms.SecretKeys | None = None
     """Only for a letter that the ledger keeps."""

@@ -32,7 +32,7 @@ from worker.engine.flows.base import (
     of_type,
 )
 from worker.engine.flows.common import back_off, ended_by
-from worker.engine.flows.turns import ACTION, OUSTED, held_up, ousted
+from worker.engine.flows.turn_rules import ACTION, OUSTED, held_up, ousted
 from worker.results import Result, Succeeded
 
 ACTIONS = {

@@ -21,7 +21,7 @@ from worker.engine.flows.account_ref import owner_facts
 from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, WithoutOrder, failed, of_type
 from worker.engine.flows.common import ended_by
 from worker.engine.flows.locked import READS, ROUNDS, ReadBackFacts, after, in_turn, not_shown, read_again
-from worker.engine.flows.turns import LIMITS
+from worker.engine.flows.turn_rules import LIMITS
 from worker.results import Result, Succeeded
 
 UPDATE, READ = "updateUserAutoLiqs", "updateUserAutoLiqs@read"

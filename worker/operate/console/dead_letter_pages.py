@@ -100,7 +100,7 @@ class DeadLetterPages:
             return self._none(request)
         except (*_AWAY, LetterSealed) as error:
             return self._away(request, error)
-        log.info("console.dead_letter_put_back", topic=where.topic, partition=where.partition, offset=where.offset)
+        log.info("console.dead_letter_replayed", topic=where.topic, partition=where.partition, offset=where.offset)
         return self._done(request, session, where.topic, done)
 
     async def dismiss(self, request: Request, session: ConsoleSession, form: SubmittedForm) -> Response:
@@ -149,8 +149,8 @@ class DeadLetterPages:
         except (*_AWAY, LetterSealed) as error:
             return self._away(request, error)
         if done.stopped is not None:
-            return self._away(request, done.stopped, f" {done.sent} were put back.")
-        log.info("console.dead_letters_put_back", topic=topic, sent=done.sent, failed=len(done.failed))
+            return self._away(request, done.stopped, f" {done.sent} were replayed.")
+        log.info("console.dead_letters_replayed", topic=topic, sent=done.sent, failed=len(done.failed))
         return self._done(request, session, topic, done)
 
     async def _waiting(self) -> Mapping[str, int]:

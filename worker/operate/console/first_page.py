@@ -175,18 +175,23 @@ class Overview:
 
 @dataclass(slots=True)
 class Kafka:
-    """Kafka's offsets, looked at every few seconds while a browser asks; only the first who asks waits."""
+    """Kafka's offsets, read every few seconds while a browser asks.
+
+    A request waits for a new reading only if the last one is old: nobody has asked for some time. `clock`: seconds.
+    """
 
     read: Callable[[], Coroutine[Any, Any, Offsets]]
+    clock: Callable[[], float] = time.monotonic
     _seen: Offsets | None = None
     _next: float = 0.0
     _looking: asyncio.Task[None] | None = None
 
     async def __call__(self) -> Offsets:
-        """The newest reading that there is."""
-        if self._looking is None and time.monotonic() >= self._next:
+        """The newest reading; one that is older than two intervals is not returned."""
+        now = self.clock()
+        if self._looking is None and now >= self._next:
             self._looking = asyncio.create_task(self._look(), name="console-kafka")
-        if self._seen is None and self._looking is not None:
+        if self._looking is not None and (self._seen is None or now >= self._next + KAFKA_EVERY):
             await asyncio.shield(self._looking)
         return self._seen or Offsets(why="not asked yet")
 
@@ -197,7 +202,7 @@ class Kafka:
         except (KafkaError, OSError, TimeoutError) as error:
             self._seen = Offsets(why=type(error).__name__)
         finally:
-            self._next = time.monotonic() + KAFKA_EVERY
+            self._next = self.clock() + KAFKA_EVERY
             self._looking = None
 
 
@@ -212,7 +217,7 @@ def left(
     replayed: Mapping[tuple[str, int], Sequence[int]],
     kept: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, int]:
-    """Open dead letters by topic: still there, and neither put back nor dismissed. `kept`: those in the ledger."""
+    """Open dead letters by topic: still there, and neither replayed nor dismissed. `kept`: those in the ledger."""
     waiting = dict(kept)
     for key, offsets in dead.items():
         back = sum(offset in offsets for offset in replayed.get(key, ()))

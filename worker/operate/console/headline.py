@@ -83,7 +83,7 @@ class HeadlineFacts:
     risk_waits: timedelta | None = None  # how long the oldest change of a risk status has waited for its topic
     kafka: str | None = None  # why it cannot be reached
     wrong_hosts: Sequence[str] = ()  # domains whose calls wait because their host is wrong, each with why
-    dead_letters: int | None = None  # that are open: neither put back nor dismissed
+    dead_letters: int | None = None  # that are open: neither replayed nor dismissed
 
 
 def headline(facts: HeadlineFacts) -> Headline:

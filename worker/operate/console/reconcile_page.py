@@ -1,4 +1,4 @@
-"""The page of the last `reconcile`: how many differences of each kind, each leading to its list."""
+"""The page of the last `reconcile`: how many differences of each kind, and the list of one kind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ReconcilePage:
     render: Renderer
 
     async def page(self, request: Request, session: ConsoleSession) -> Response:
-        """The counts, and the list of one kind."""
+        """The counts, and the list of the kind that the request names, else of the first kind that has differences."""
         kind = choice_of(request, "kind", KINDS)
         run: RunSeen | None = None
         found: list[tuple[int, Difference]] = []
@@ -36,7 +36,7 @@ class ReconcilePage:
         try:
             async with self.database.connection() as connection:
                 run = await reconcile_results.last(connection)
-                if run is not None and kind:
+                if run is not None and (kind := kind or next((each for each in KINDS if run.counts.get(each)), "")):
                     after = number_of(text_of(request, "after")) or 0
                     found = await reconcile_results.differences(connection, run.id, Kind(kind), after, PAGE + 1)
         except DatabaseError as error:

@@ -89,7 +89,7 @@ async def ledger_state(settings: RunSettings, ledger: Database, clock: Clock = u
     async with ledger.connection() as connection:
         kept = sum((await kept_dead_letters.waiting(connection)).values())
     if kept:
-        seen_letters = f"{kept} that their topics do not accept, neither put back nor dismissed"
+        seen_letters = f"{kept} that their topics do not accept, neither replayed nor dismissed"
         yield warning("kept dead letters", seen_letters, "`tradovate-worker dlq list`, and look at the .dlq topics")
     broken = await violations(ledger)
     for invariant, examples in broken:

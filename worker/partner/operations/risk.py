@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Never
 
 from schemas.outcomes import ErrorCode
-from schemas.risk import PostTradeRisk
+from schemas.risk_limits import PostTradeRisk
 from worker.partner.bulk_reads import dependents, readable
 from worker.partner.operation import Batching, Item, Limits, Operation, Reader, Recovery, Resend, Response, plain
 from worker.partner.operations._shared import MOST, Rank, account, alike, each

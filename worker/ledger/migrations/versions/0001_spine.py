@@ -408,14 +408,14 @@ create table dead_letter (
     size        bigint not null,            -- bytes of the value
     body        bytea not null,             -- key, headers and value, encrypted
     created_at  timestamptz not null default clock_timestamp(),
-    settled_at  timestamptz,                -- when it was put back or dismissed
+    settled_at  timestamptz,                -- when it was replayed or dismissed
     dismissed   text,                       -- why an operator dismissed it
     dismissed_by text,
     unique (topic, partition, "offset", written_ms)
 );
 create index dead_letter_created on dead_letter (created_at);
 
--- Dead letters that were put back on their topic, so that each goes back once however often the command runs; or were
+-- Dead letters that were replayed, so that each is published once however often the command runs; or were
 -- dismissed by an operator, with who and why.
 create table replay (
     topic       text not null,              -- the dead-letter topic's input topic, without prefix

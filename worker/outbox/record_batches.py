@@ -1,4 +1,4 @@
-"""Outcomes of one topic on their way: in batches by partition, in their order, as many as fit."""
+"""Publishes the outcomes of one topic: in order by partition, as many records as fit in one record batch."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ async def _partition_in_order(
     ours: Callable[[OutcomeRow], bool],
     sent: Sent,
 ) -> None:
-    """One after the other, up to the first that fails: `pending` does not come after what was final. Only a record
-    that is too large by itself holds up no other.
+    """One batch after the other, up to the first that fails: a `pending` must not come after the final outcome. Only a
+    record that is too large by itself does not stop the others.
     """
     too_large: MessageSizeTooLargeError | None = None
     while batches:

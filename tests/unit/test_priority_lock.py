@@ -1,4 +1,4 @@
-"""How the tasks of one process take turns: one at a time, the most urgent first."""
+"""A lock of one process is given to the most urgent waiter."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.waiting import others_turn
-from worker.ledger.priority_lock import Turns
+from worker.ledger.priority_lock import PriorityLock
 
 
 async def _queue(ranks: list[int], cancelled: set[int]) -> tuple[list[int], int]:
-    """Lets waiters of these ranks queue up behind a holder; who got the turn in which order, and the most at once."""
-    turns, order = Turns(), list[int]()
+    """Lets waiters of these ranks queue up behind a holder; who got the lock in which order, and the most at once."""
+    lock, order = PriorityLock(), list[int]()
     busy = most = 0
     release = asyncio.Event()
 
     async def one(number: int, rank: int) -> None:
         nonlocal busy, most
-        async with turns.turn(rank):
+        async with lock.held(rank):
             busy += 1
             most = max(most, busy)
             order.append(number)
@@ -38,7 +38,7 @@ async def _queue(ranks: list[int], cancelled: set[int]) -> tuple[list[int], int]
     for number in cancelled:
         waiting[number].cancel()
     await asyncio.gather(holder, *waiting, return_exceptions=True)
-    async with asyncio.timeout(1), turns.turn(0):  # nobody has left with the turn
+    async with asyncio.timeout(1), lock.held(0):  # nobody has left with the lock
         return order[1:], most
 
 
@@ -53,35 +53,35 @@ def test_the_most_urgent_is_next(ranks: list[int], dice: random.Random) -> None:
     assert most == 1
 
 
-async def test_a_turn_that_was_given_to_a_cancelled_task_goes_on() -> None:
-    """A task that is cancelled in the moment in which it gets the turn hands it to the next one."""
-    turns = Turns()
+async def test_a_lock_that_was_given_to_a_cancelled_task_goes_on() -> None:
+    """A task that is cancelled in the moment in which it gets the lock hands it to the next one."""
+    lock = PriorityLock()
     got = asyncio.Event()
 
     async def wait(done: asyncio.Event | None) -> None:
-        async with turns.turn(1):
+        async with lock.held(1):
             if done is not None:
                 done.set()
 
-    async with turns.turn(0):
+    async with lock.held(0):
         unlucky = asyncio.create_task(wait(None))
         lucky = asyncio.create_task(wait(got))
         await others_turn()
-    unlucky.cancel()  # the turn is its own already, and it has not run yet
+    unlucky.cancel()  # the lock is its own already, and it has not run yet
     async with asyncio.timeout(1):
         await lucky
     assert got.is_set()
 
 
-async def test_an_error_ends_the_turn() -> None:
-    """A user that fails has used its turn."""
-    turns = Turns()
+async def test_an_error_frees_the_lock() -> None:
+    """A holder that fails frees the lock."""
+    lock = PriorityLock()
 
     async def fail() -> None:
-        async with turns.turn(0):
+        async with lock.held(0):
             raise OSError("away")
 
     with pytest.raises(OSError, match="away"):
         await fail()
-    async with asyncio.timeout(1), turns.turn(0):
+    async with asyncio.timeout(1), lock.held(0):
         pass

@@ -1,4 +1,4 @@
-"""Writes down what a renewal or a login brought: the call, the shared row, the hosts, the holds, in one transaction."""
+"""Records the result of a renewal or a login: the call, the shared row, the hosts, the holds, in one transaction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.replies import Answer, Domain, Silence, Ticket
 from worker.session.host_changes import HostRules, Reached
 from worker.session.identity import Credentials, Identity
 from worker.session.renewal_rules import back_off
-from worker.session.token_response import Denied, Failed, Granted, Verdict
+from worker.session.token_response import Denied, Failed, Granted, TokenResult
 
 LOGIN = "accessTokenRequest"
 RENEWAL = "renewAccessToken"
@@ -29,10 +29,10 @@ log = structlog.get_logger("worker.session")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A renewal or a login that has been written down and is sent now, to `reached`.
+class TokenRequest:
+    """A renewal or a login that is in the call log and is sent now, to `reached`.
 
-    `token`: the one to be renewed; None: a login. `tried`: the hosts that this job was sent to before.
+    `token`: the one to be renewed; None: a login. `tried`: the hosts that this request was sent to before.
     """
 
     lease: uuid.UUID
@@ -52,83 +52,87 @@ class Job:
 
     @property
     def locks_out(self) -> bool:
-        """Whether a 423 or 429 is a lock-out. A session that was closed from outside may answer like that: to the
-        renewal that finds out, it means no more than that a login must follow (contract 5.5).
+        """Whether a 423 or 429 is a lock-out. A session that was closed from outside may answer like that: for
+        its renewal it only means that a login must follow (contract 5.5).
         """
         return self.token is None or not self.state.suspect
 
 
-class Notes:
-    """Notes of what came back. `lockout_seconds`: how long a lock-out lasts."""
+class TokenRecorder:
+    """Records responses. `lockout_seconds`: how long a lock-out lasts."""
 
     def __init__(
-        self, vault: Vault, credentials: Credentials, identity: Identity, places: HostRules, lockout_seconds: float
+        self, vault: Vault, credentials: Credentials, identity: Identity, host_rules: HostRules, lockout_seconds: float
     ) -> None:
         self._vault = vault
         self._credentials = credentials
         self._identity = identity
-        self._places = places
+        self._host_rules = host_rules
         self._lockout_seconds = lockout_seconds
 
-    async def call(self, conn: Connection, job: Job, exchange: Exchange, since: float = 0.0) -> None:
-        """The call alone: of a job that goes on at another host. `since`: seconds since the answer came, which is when
-        a lock-out begins.
+    async def call(self, conn: Connection, request: TokenRequest, exchange: Exchange, since: float = 0.0) -> None:
+        """The call alone, of a request that is sent to another host next. `since`: seconds since the answer came, which
+        is when a lock-out begins.
         """
         lockout = max(0.0, self._lockout_seconds - since)
-        await finish_call(conn, job.call_id, exchange.reply, lockout_seconds=lockout, locks_out=job.locks_out)
+        await finish_call(conn, request.call_id, exchange.reply, lockout_seconds=lockout, locks_out=request.locks_out)
 
-    async def renewal(self, conn: Connection, job: Job, exchange: Exchange, verdict: Verdict, since: float) -> None:
-        """What a renewal brought, `since` seconds ago."""
-        await self.call(conn, job, exchange, since)
-        match verdict:
+    async def renewal(
+        self, conn: Connection, request: TokenRequest, exchange: Exchange, result: TokenResult, since: float
+    ) -> None:
+        """The result of a renewal, which came `since` seconds ago."""
+        await self.call(conn, request, exchange, since)
+        match result:
             case Granted(token, life):
                 generation = await sessions.store_renewal(
                     conn,
-                    job.lease,
+                    request.lease,
                     token=self._vault.seal(token.encode()),
-                    issued_at=job.began,
-                    expires_at=job.began + life,
-                    password_expires_at=_moment(job, verdict),
+                    issued_at=request.began,
+                    expires_at=request.began + life,
+                    password_expires_at=_moment(request, result),
                 )
-                await self._hosts(conn, job, exchange, Source.RENEWAL, generation)
+                await self._hosts(conn, request, exchange, Source.RENEWAL, generation)
                 log.info("session.renewed", life_seconds=int(life.total_seconds()), stored=generation is not None)
             case Denied(text):
-                await sessions.end_session(conn, job.lease)
+                await sessions.end_session(conn, request.lease)
                 log.warning("session.renewal_denied", text=self._credentials.scrub(text))
             case Failed(why, sent):
                 if isinstance(exchange.reply, Ticket) and not exchange.reply.captcha:
                     scope = holds.endpoint_scope(RENEWAL)  # how a GET would carry a ticket is not documented
                     await holds.put(conn, scope, "a penalty ticket", lasts=exchange.reply.wait)
-                again_in = back_off(job.state.renew_failures + 1, sent=sent)
+                again_in = back_off(request.state.renew_failures + 1, sent=sent)
                 await sessions.note_renewal_failure(
                     conn,
-                    job.lease,
+                    request.lease,
                     why=self._credentials.scrub(why),
                     again_in=again_in,
-                    final=sent and not (isinstance(exchange.reply, Silence) and job.locks_out),
+                    final=sent and not (isinstance(exchange.reply, Silence) and request.locks_out),
                 )
-                await self.not_asked(conn, job.began + again_in)
+                await self.not_asked(conn, request.began + again_in)
                 log.warning("session.renewal_failed", why=why)
             case never:
                 assert_never(never)
-        await sessions.give_back(conn, job.lease)
+        await sessions.give_back(conn, request.lease)
 
-    async def login(self, conn: Connection, job: Job, exchange: Exchange, verdict: Verdict, since: float) -> None:
-        """What a login brought, `since` seconds ago."""
-        await self.call(conn, job, exchange, since)
-        match verdict:
+    async def login(
+        self, conn: Connection, request: TokenRequest, exchange: Exchange, result: TokenResult, since: float
+    ) -> None:
+        """The result of a login, which came `since` seconds ago."""
+        await self.call(conn, request, exchange, since)
+        match result:
             case Granted(token, life, user_id):
                 generation = await sessions.store_login(
                     conn,
-                    job.lease,
+                    request.lease,
                     token=self._vault.seal(token.encode()),
                     owner=self._identity.owner,
-                    issued_at=job.began,
-                    expires_at=job.began + life,
+                    issued_at=request.began,
+                    expires_at=request.began + life,
                     user_id=user_id,
-                    password_expires_at=_moment(job, verdict),
+                    password_expires_at=_moment(request, result),
                 )
-                await self._hosts(conn, job, exchange, Source.LOGIN, generation)
+                await self._hosts(conn, request, exchange, Source.LOGIN, generation)
                 await holds.end(conn, holds.LOGIN, "a login was accepted")
                 log.info("session.opened", life_seconds=int(life.total_seconds()), stored=generation is not None)
             case Denied(text):
@@ -139,30 +143,32 @@ class Notes:
                 if isinstance(exchange.reply, Ticket):
                     await self._keep_ticket(conn, exchange.reply)
                 elif not isinstance(exchange.reply, Silence):
-                    wait = back_off(job.state.login_failures + 1, sent=sent)
-                    await sessions.note_login_failure(conn, job.lease, why=self._credentials.scrub(why), again_in=wait)
+                    wait = back_off(request.state.login_failures + 1, sent=sent)
+                    await sessions.note_login_failure(
+                        conn, request.lease, why=self._credentials.scrub(why), again_in=wait
+                    )
                 log.warning("session.login_failed", why=why)
             case never:
                 assert_never(never)
-        await sessions.give_back(conn, job.lease)
+        await sessions.give_back(conn, request.lease)
 
     async def not_asked(self, conn: Connection, until: datetime | None) -> bool:
         """The hosts could not be fetched, and cannot be before `until`; whether that changed anything."""
         rows, now = await host_table.load(conn), await host_table.now(conn)
-        moves = any(row.asks(now) and self._places.redirect(row) is not None for row in rows)
+        moves = any(row.asks(now) and self._host_rules.redirect(row) is not None for row in rows)
         # With another host the token stays the same, but every replica must read it again before its next call.
         generation = await sessions.next_generation(conn) if moves else 0
-        await self._save(conn, rows, self._places.not_asked(rows, until, generation, now))
+        await self._save(conn, rows, self._host_rules.not_asked(rows, until, generation, now))
         return any(row.asks(now) for row in rows)
 
     async def _hosts(
-        self, conn: Connection, job: Job, exchange: Exchange, source: Source, generation: int | None
+        self, conn: Connection, request: TokenRequest, exchange: Exchange, source: Source, generation: int | None
     ) -> None:
         if generation is None or not isinstance(exchange.reply, Answer):
             return  # another replica has taken over: what it writes is newer
-        offer = self._places.addresses.offered(exchange.reply.body)
+        offer = self._host_rules.addresses.offered(exchange.reply.body)
         rows, now = await host_table.load(conn), await host_table.now(conn)
-        await self._save(conn, rows, self._places.answered(rows, offer, job.reached, source, generation, now))
+        await self._save(conn, rows, self._host_rules.answered(rows, offer, request.reached, source, generation, now))
 
     async def _save(
         self, conn: Connection, before: Sequence[host_table.DomainHost], after: Sequence[host_table.DomainHost]
@@ -171,7 +177,7 @@ class Notes:
             if new == old:
                 continue
             await host_table.save(conn, new)
-            shown = self._places.addresses.shown
+            shown = self._host_rules.addresses.shown
             domain = Domain(new.domain)
             if shown(domain, new.host) != shown(domain, old.host):
                 log.warning("session.host_changed", domain=domain, host=shown(domain, new.host), source=new.source)
@@ -181,13 +187,13 @@ class Notes:
                 log.warning("session.host_doubted", domain=domain, why=new.doubt, leads_to=new.leads_to)
 
     async def _keep_ticket(self, conn: Connection, ticket: Ticket) -> None:
-        if not ticket.captcha:  # with a captcha the endpoint rests for an hour: `finish_call` has seen to it
+        if not ticket.captcha:  # with a captcha the endpoint is held for an hour: `finish_call` has written that hold
             fingerprint = self._identity.fingerprint
             await holds.put_ticket(
                 conn, LOGIN, ticket.wait, ticket.ticket, body_digest=None, batch_id=None, fingerprint=fingerprint
             )
 
 
-def _moment(job: Job, granted: Granted) -> datetime | None:
+def _moment(request: TokenRequest, granted: Granted) -> datetime | None:
     ends_in: timedelta | None = granted.password_ends_in
-    return None if ends_in is None else job.began + ends_in
+    return None if ends_in is None else request.began + ends_in

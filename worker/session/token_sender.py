@@ -19,7 +19,7 @@ from worker.replies import Domain, Misdirected, NotSent
 from worker.session import renewal_rules
 from worker.session.host_changes import HostRules, Reached
 from worker.session.identity import Credentials
-from worker.session.recording import LOGIN, RENEWAL, Job, Notes
+from worker.session.token_recorder import LOGIN, RENEWAL, TokenRecorder, TokenRequest
 from worker.session.token_response import read_login, read_renewal
 
 LEASE_MARGIN = 5.0
@@ -35,14 +35,14 @@ def wanted(operation: str, replica: str) -> Wanted:
 
 
 @dataclass(slots=True)
-class Sending:
+class TokenSender:
     """`observe` gets operation, result, items and seconds of each call; `clock` is monotonic seconds."""
 
     db: Database
     client: PartnerClient
     credentials: Credentials
-    places: HostRules
-    notes: Notes
+    host_rules: HostRules
+    recorder: TokenRecorder
     budget: Budget
     replica: str
     clock: Callable[[], float]
@@ -54,26 +54,26 @@ class Sending:
         """How long a replica may hold the session's row for one call."""
         return timedelta(seconds=self.client.timeout_seconds + LEASE_MARGIN)
 
-    async def carry_out(self, job: Job) -> None:
-        """Sends the job and writes down what came of it. Raises `DatabaseError` when that cannot be written now: it is
-        then tried again in the background, for a token that is lost leaves a session behind.
+    async def carry_out(self, request: TokenRequest) -> None:
+        """Sends the request and records the result. Raises `DatabaseError` if that cannot be written now: it is then
+        retried in the background, since a token that is lost leaves a session open.
         """
         while True:
-            exchange = await self._exchange(job)
-            elsewhere = self._elsewhere(job, exchange)
-            again = None if elsewhere is None else await self._go_on(job, exchange, elsewhere)
+            exchange = await self._exchange(request)
+            elsewhere = self._elsewhere(request, exchange)
+            again = None if elsewhere is None else await self._go_on(request, exchange, elsewhere)
             if again is None:
                 break
-            job = again
+            request = again
 
         answered = self.clock()
 
         async def work(conn: Connection) -> None:
             since = self.clock() - answered
-            if job.token is None:
-                await self.notes.login(conn, job, exchange, read_login(exchange, job.began), since)
+            if request.token is None:
+                await self.recorder.login(conn, request, exchange, read_login(exchange, request.began), since)
             else:
-                await self.notes.renewal(conn, job, exchange, read_renewal(exchange, job.began), since)
+                await self.recorder.renewal(conn, request, exchange, read_renewal(exchange, request.began), since)
 
         try:
             await self.db.atomically(work)
@@ -85,22 +85,22 @@ class Sending:
             raise
 
     async def aclose(self) -> None:
-        """Ends what cannot be written down."""
+        """Cancels results that cannot be written."""
         for task in self._writing:
             task.cancel()
         await asyncio.gather(*self._writing, return_exceptions=True)
 
-    async def _exchange(self, job: Job) -> Exchange:
+    async def _exchange(self, request: TokenRequest) -> Exchange:
         began = self.clock()
-        if job.token is None:
+        if request.token is None:
             exchange = await self.client.exchange(
                 "POST",
                 Domain.LIVE,
                 "/auth/accesstokenrequest",
-                body=self.credentials.body(job.ticket),
+                body=self.credentials.body(request.ticket),
                 bearer=None,
-                host=job.reached.host,
-                send_before=job.send_before,
+                host=request.reached.host,
+                send_before=request.send_before,
                 reading=False,
             )
         else:
@@ -108,40 +108,40 @@ class Sending:
                 "GET",
                 Domain.LIVE,
                 "/auth/renewaccesstoken",
-                bearer=job.token,
-                host=job.reached.host,
-                send_before=job.send_before,
+                bearer=request.token,
+                host=request.reached.host,
+                send_before=request.send_before,
                 reading=False,
-                locks_out=job.locks_out,
+                locks_out=request.locks_out,
             )
-        self.observe(job.operation, result_name(exchange.reply), 1, self.clock() - began)
+        self.observe(request.operation, result_name(exchange.reply), 1, self.clock() - began)
         return exchange
 
-    def _elsewhere(self, job: Job, exchange: Exchange) -> Reached | None:
-        """Another host for a job that was surely not executed; None: what came back stands."""
+    def _elsewhere(self, request: TokenRequest, exchange: Exchange) -> Reached | None:
+        """Another host, if the request was certainly not executed; None: its result is final."""
         match exchange.reply:
             case Misdirected(leads_to=leads_to):
-                return self.places.elsewhere(leads_to, (*job.tried, job.reached.host))
+                return self.host_rules.elsewhere(leads_to, (*request.tried, request.reached.host))
             case NotSent(unreachable=True):
-                return self.places.elsewhere(None, (*job.tried, job.reached.host))
+                return self.host_rules.elsewhere(None, (*request.tried, request.reached.host))
             case _:
                 return None
 
-    async def _go_on(self, job: Job, exchange: Exchange, reached: Reached) -> Job | None:
-        """Writes one call down as over and the next as begun; None: not now."""
+    async def _go_on(self, request: TokenRequest, exchange: Exchange, reached: Reached) -> TokenRequest | None:
+        """Ends one call in the log and begins the next; None: not now."""
 
-        async def work(conn: Connection) -> Job | None:
+        async def work(conn: Connection) -> TokenRequest | None:
             claimed_at = self.clock()
-            opened = await begin_calls(conn, wanted(job.operation, self.replica), self.budget)
-            await self.notes.call(conn, job, exchange)
-            if isinstance(opened, Closed) or not await sessions.keep_lease(conn, job.lease, self.lease):
+            opened = await begin_calls(conn, wanted(request.operation, self.replica), self.budget)
+            await self.recorder.call(conn, request, exchange)
+            if isinstance(opened, Closed) or not await sessions.keep_lease(conn, request.lease, self.lease):
                 return None
             return replace(
-                job,
+                request,
                 call_id=opened.call_ids[0],
                 send_before=claimed_at + LEASE_MARGIN,
                 reached=reached,
-                tried=(*job.tried, job.reached.host),
+                tried=(*request.tried, request.reached.host),
             )
 
         try:
@@ -161,4 +161,4 @@ class Sending:
             return
 
 
-__all__ = ["LEASE_MARGIN", "LOGIN", "RENEWAL", "Sending", "wanted"]
+__all__ = ["LEASE_MARGIN", "LOGIN", "RENEWAL", "TokenSender", "wanted"]
