@@ -63,7 +63,7 @@ _SPECIFICATION: Final = "3.0.0"
 """Of AsyncAPI. Modelina does not read 3.1.0."""
 
 _DESCRIPTION: Final = (
-    "Events of a prop firm in, outcomes out, dead letters aside. All topic names stand behind KAFKA_TOPIC_PREFIX. "
+    "Input events of a prop firm, their outcomes, dead letters. All topic names stand behind KAFKA_TOPIC_PREFIX. "
     "Consumers of outcomes drop repeats by outcomeId. An event may come in CloudEvents binary mode (header ce_id), "
     "structured mode (an object with id, specversion and data or data_base64), or plain (eventId in the body)."
 )

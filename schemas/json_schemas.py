@@ -1,8 +1,8 @@
 """JSON Schema (2020-12) of every record that is published: events, outcomes, and what the bridge writes.
 
-What the tools of adopters need, each held by a test: Ajv is strict by default, so there is no keyword of our own and no
-`format`; generators name types by `title`, so every object and every enum has one; a `$ref` stands alone, or a type
-would be made twice; all keywords mean the same in draft 7, which is what AsyncAPI's tools read.
+The tools that read them need four things, each checked by a test. Ajv is strict by default: there is no keyword of our
+own and no `format`. Generators name types by `title`: every object and every enum has one. A `$ref` stands alone, or a
+type would be generated twice. AsyncAPI's tools read draft 7: all keywords mean the same there.
 """
 
 from __future__ import annotations

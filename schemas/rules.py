@@ -119,8 +119,8 @@ FORMS: Final[dict[str, str]] = {}
 class Form:
     r"""An annotation of a text: it has the form of `pattern`, from `^` to `$`.
 
-    Patterns are read by Rust (intake), Python and ECMAScript (with and without the flag `u`), and mean the same to all:
-    no `\s`, `\w` or `\p`, which do not, and no look-around. `one_line`: the pattern allows no line break. Python's
+    Patterns are read by Rust (intake), Python and ECMAScript (with and without the flag `u`), and must mean the same to
+    all. So there is no `\s`, `\w` or `\p`, and no look-around. `one_line`: the pattern allows no line break. Python's
     `$` matches before one at the end, so the schema excludes it a second time.
     """
 

@@ -17,9 +17,9 @@ INTERRUPTED = 130
 def importing() -> Iterator[None]:
     """Ctrl-C ends the process with 130 where it is, without a word; there is nothing to clean up yet.
 
-    An exception would not do. Libraries take it for a failure of their own, a class whose `__set_name__` was hit
-    for one; and where it comes out of text that a library has compiled, as a dataclass has, `python -m` ends by the
-    signal instead of the code. Where Ctrl-C is not heard, or is handled by other code, that stays so.
+    An exception would not do. A library may report it as a failure of its own, for example where it was raised inside a
+    `__set_name__`. Where it was raised in code that a library compiles at run time, as dataclasses do, `python -m` ends
+    by the signal instead of the exit code. Where Ctrl-C is not heard, or is handled by other code, that stays so.
     """
     # What imports make lives as long as the process: the collector would look at all of it a hundred times.
     collects = gc.isenabled()

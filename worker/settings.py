@@ -4,8 +4,8 @@ Those of Tradovate are in `_tradovate_settings.py`.
 
 Settings come in groups, and a command asks only for the groups whose settings it uses: `topics list` never misses a
 password. A field is called as its setting is, in lower case. `load` reads a group from the environment, then `.env`,
-then the files of `/run/secrets` (one a setting, named like it), and returns it, checked and frozen, or raises one
-`SettingsError` that names all that is wrong.
+then the files of `/run/secrets` (one for each setting, with its name). It returns the group, checked and frozen, or
+raises one `SettingsError` that names all that is wrong.
 
 A value is never part of an error: a password typed into the wrong variable must not end up in a log.
 """
@@ -58,7 +58,7 @@ class SecurityProtocol(StrEnum):
 
     @property
     def sasl(self) -> bool:
-        """Whether the client says who it is."""
+        """Whether the client authenticates by SASL."""
         return self in (SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL)
 
     @property
@@ -237,7 +237,7 @@ class HttpSettings(Group):
 
 
 class TracingSettings(Group):
-    """Tracing is on when it has somewhere to go."""
+    """Tracing is on if its endpoint is set."""
 
     otel_exporter_otlp_endpoint: forms.HttpAddress | None = None
 

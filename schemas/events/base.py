@@ -16,7 +16,7 @@ Examples = tuple[Mapping[str, Any], ...]
 
 
 class Ids(NamedTuple):
-    """Whom and what an event names, as far as it does."""
+    """The ids that an event names; None: it does not name one."""
 
     trader_id: str | None = None
     order_id: str | None = None
@@ -25,7 +25,7 @@ class Ids(NamedTuple):
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Ids:
-        """Those that stand in a body as a shop writes it, good or not."""
+        """The ids in a body as the shop wrote it; their types are not checked."""
         return cls(*(body.get(to_camel(name)) for name in cls._fields))
 
     @property

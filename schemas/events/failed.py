@@ -1,4 +1,4 @@
-"""`trader.failed`: a trader broke a rule of the evaluation; the accounts go out of reach at once."""
+"""`trader.failed`: a trader broke a rule of the evaluation; its trading permissions are revoked at once."""
 
 from __future__ import annotations
 

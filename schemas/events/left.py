@@ -10,7 +10,7 @@ from schemas.rules import ReadBy, at_least_one
 
 
 def _not_said(value: object) -> object:
-    """Null is as good as nothing, as in every other field that may be left out."""
+    """Null means left out, as in every other optional field."""
     return False if value is None else value
 
 

@@ -149,9 +149,9 @@ class Taken:
 async def test_updates_are_counted_and_go_nowhere() -> None:
     """A person who completes an alert makes an `Updated`, which is not a second signature."""
     taken = Taken()
-    assert taken.intake.heard(Alert(SIGNED))
+    assert taken.intake.received(Alert(SIGNED))
     taken.intake.updated()
-    assert taken.intake.heard(Alert(SIGNED))
+    assert taken.intake.received(Alert(SIGNED))
     assert (taken.counted, taken.missed) == (["signed", "update", "repeat"], 0)
     assert len(taken.intake.signed) == 1
 
@@ -175,7 +175,7 @@ UNREADABLE = [
 async def test_an_alert_that_cannot_be_read_asks_for_a_fetch_and_keeps_the_connection(signal: dict[str, Any]) -> None:
     """Nothing is published for it, so that the fetch can still bring it; the socket goes on."""
     taken = Taken()
-    assert taken.intake.heard(Alert(signal))
+    assert taken.intake.received(Alert(signal))
     assert (taken.counted, taken.missed) == (["unreadable"], 1)
     assert (len(taken.intake.signed), len(taken.intake.alerts)) == (0, 0)
 
@@ -200,9 +200,9 @@ async def test_alerts_without_room_keep_no_agreement_out() -> None:
     """An alert that finds no room is dropped and counted; agreements have a room of their own."""
     taken = Taken(room=1)
     alerts = [{**SIGNED, "adminAlertId": 12, "id": number} for number in (1, 2)]
-    assert all(taken.intake.heard(Alert(signal)) for signal in (*alerts, SIGNED))
+    assert all(taken.intake.received(Alert(signal)) for signal in (*alerts, SIGNED))
     assert taken.counted == ["alert", "dropped", "signed"]
-    assert not taken.intake.heard(Alert({**SIGNED, "id": 3}))
+    assert not taken.intake.received(Alert({**SIGNED, "id": 3}))
     assert taken.counted == ["alert", "dropped", "signed"]
 
 

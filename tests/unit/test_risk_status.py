@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from schemas.export import bridged_schema
 from worker.bridge.risk_intake import RiskIntake
-from worker.bridge.risk_status import Change, Heard, KnownStatus, compared, read, record, watched_in
+from worker.bridge.risk_status import Change, KnownStatus, ReceivedStatus, compared, read, record, watched_in
 from worker.bridge.risk_sync import AGAIN_AFTER, RiskSync
 from worker.partner.socket import TOO_LARGE
 from worker.partner.socket_actions import ConnectionEnd, EndReason
@@ -33,7 +33,7 @@ LIQUIDATED = {**NEW, "autoLiqCounter": 1, "autoLiqStarted": AT, "liquidateOnly":
 NOON, EVENING = datetime(2026, 11, 20, 12, tzinfo=UTC), datetime(2026, 11, 20, 22, tzinfo=UTC)
 
 
-def heard(row: Any, since: datetime | None = None) -> Heard:
+def heard(row: Any, since: datetime | None = None) -> ReceivedStatus:
     """A row that can be read."""
     found = watched_in(row)
     assert found is not None
@@ -183,15 +183,15 @@ async def test_initial_data_do_not_undo_what_an_event_has_brought_before() -> No
     """Parts of a split answer may be older than an event between them; those of the next connection are not."""
     intake = RiskIntake()
     intake.listening()
-    intake.heard([NEW], initial=True)
-    intake.heard([LIQUIDATED], initial=False)
-    intake.heard([NEW, {**NEW, "id": 5}], initial=True)
+    intake.received([NEW], initial=True)
+    intake.received([LIQUIDATED], initial=False)
+    intake.received([NEW, {**NEW, "id": 5}], initial=True)
     await intake.run_once()
     assert [(each.account_id, each.status["autoLiqCounter"]) for each in intake.first(9)] == [
         (98765, 0), (98765, 1), (5, 0),
     ]  # fmt: skip
     intake.listening()
-    intake.heard([NEW], initial=True)
+    intake.received([NEW], initial=True)
     await intake.run_once()
     assert len(intake.first(9)) == 4
 
@@ -202,8 +202,8 @@ async def test_the_reader_goes_on_between_slices_and_memory_is_bounded() -> None
     counts: dict[str, int] = {}
     intake = RiskIntake(counted=lambda kind, n: counts.update({kind: counts.get(kind, 0) + n}), room=20_000)
     intake.clock = lambda: clock[0]
-    intake.heard([{**NEW, "id": at} for at in range(1, 20_001)], initial=True)
-    intake.heard([LIQUIDATED], initial=False)
+    intake.received([{**NEW, "id": at} for at in range(1, 20_001)], initial=True)
+    intake.received([LIQUIDATED], initial=False)
     assert intake.fallen_behind
     assert not intake.start_over()
     loop = asyncio.get_running_loop()

@@ -101,16 +101,16 @@ def test_a_ticket_is_taken_out_to_the_byte(body: dict[str, Any], first: bool) ->
 @given(st.text(max_size=80), st.booleans())
 def test_no_frame_of_a_client_breaks_a_socket(text: str, authorize: bool) -> None:
     """Any text is a request, a heartbeat or nothing; it never raises."""
-    connection = SocketConnection(1, "live", last_heard=NOW, last_sent=NOW)
+    connection = SocketConnection(1, "live", last_received=NOW, last_sent=NOW)
     asked = connection.hear(f"authorize\n1\n\n{text}" if authorize else text, NOW + 1)
-    assert connection.last_heard == NOW + 1
+    assert connection.last_received == NOW + 1
     assert not authorize or asked is not None
 
 
 def test_heartbeats_come_only_when_nothing_else_was_sent() -> None:
     """A busy socket sends no `h`, a quiet one sends it when it is due."""
     config = SandboxConfig(heartbeat_seconds=2.5)
-    connection = SocketConnection(1, "live", last_heard=NOW, last_sent=NOW)
+    connection = SocketConnection(1, "live", last_received=NOW, last_sent=NOW)
     connection.push("o")
     assert [output.text for output in connection.take(config, NOW + 2)] == ["o"]
     assert connection.take(config, NOW + 4) == []

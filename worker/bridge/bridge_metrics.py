@@ -43,7 +43,7 @@ class BridgeMetrics:
         self.signals = Counter("bridge_signals", f"Signals, by kind: {', '.join(KINDS)}.", ("kind",), **make)
         self.waiting = Gauge("bridge_waiting_signals", "Signals that wait for Kafka.", **make)
         self.last_frame = Gauge(
-            "bridge_last_frame_seconds", "Seconds since the domain's socket was last heard.", ("domain",), **make
+            "bridge_last_frame_seconds", "Seconds since the domain's socket last received a frame.", ("domain",), **make
         )
         self.catch_ups = Counter("bridge_catch_ups", "Fetches of signals, by result.", ("result",), **make)
         self.reconnects = Counter(
@@ -53,7 +53,7 @@ class BridgeMetrics:
         self.risk_bridged = Counter("risk_statuses_bridged", "Changes that were put on account.risk_status.", **make)
         kinds = ", ".join(RISK_KINDS)
         self.risk_statuses = Counter(
-            "bridge_risk_statuses", f"Risk statuses heard, by kind: {kinds}.", ("kind",), **make
+            "bridge_risk_statuses", f"Risk statuses received, by kind: {kinds}.", ("kind",), **make
         )
         self.risk_waiting = Gauge(
             "bridge_waiting_risk_statuses", "Risk statuses that wait for the ledger, and changes for Kafka.", **make

@@ -39,8 +39,8 @@ EXTRA_EVERY = timedelta(minutes=5)
 """At most one of them in that time, of all bridges together (contract 5.10): the vendor asks not to poll this."""
 
 SETTLED = 1.0
-"""Seconds from an alert that cannot be read to the fetch: others that come with it share the fetch, and the partner's
-own read must have seen what its socket has sent."""
+"""Seconds from an alert that cannot be read to the fetch. Others that come with it share the fetch; and the partner's
+reads may show an alert later than its socket."""
 
 SOON = 2.0
 """Seconds until the next look when the database is away."""
@@ -74,7 +74,7 @@ def holder_of(live: AbstractSet[int], demo: AbstractSet[int]) -> Domain | None:
 
 
 @dataclass(slots=True)
-class _Heard:
+class _Fetches:
     """What has been fetched for the lines that have begun to listen: `fresh`, their epochs."""
 
     fresh: Mapping[Domain, int]
@@ -159,15 +159,15 @@ class CatchUp:
     async def run_once(self) -> None:
         """Fetches for the lines that have begun to listen since, until that is done or none of them listens."""
         pause, failures, begun = Schedule(base=1.0, cap=60.0, jitter=0.5), 0, self.missed.seen
-        heard = _Heard({})
+        fetches = _Fetches({})
         while fresh := self._fresh():
-            if heard.fresh != fresh:
-                heard, begun = _Heard(fresh, self._looked_again), self.missed.seen
+            if fetches.fresh != fresh:
+                fetches, begun = _Fetches(fresh, self._looked_again), self.missed.seen
             # One fetch a connection: both domains for two new sockets, the one that holds the signals for one alone.
             # As long as that is not known, one domain and, if it knows none, the other.
             alone = len(fresh) == 1
             known = (self._holder,) if alone and self._holder is not None else (Domain.LIVE, Domain.DEMO)
-            wait = await self._fetch_all(heard, known, alone=alone)
+            wait = await self._fetch_all(fetches, known, alone=alone)
             if wait is None:
                 self.missed.covered(begun)
                 for line in self.lines:
@@ -190,10 +190,10 @@ class CatchUp:
         except TimeoutError:
             pass
 
-    async def _fetch_all(self, heard: _Heard, domains: Sequence[Domain], *, alone: bool) -> float | None:
+    async def _fetch_all(self, fetches: _Fetches, domains: Sequence[Domain], *, alone: bool) -> float | None:
         """None when all is fetched; else the seconds to wait before it is tried again, 0 for the usual pause."""
         for domain in domains:
-            if domain in heard.answered.keys() | heard.closed | heard.silent:
+            if domain in fetches.answered.keys() | fetches.closed | fetches.silent:
                 continue
             try:
                 fetched = await self.fetch.read(domain)
@@ -203,28 +203,28 @@ class CatchUp:
                 self.fetch.failed(domain, error.reason)
                 return 0.0
             if fetched.ids is None:
-                heard.not_answered(domain, fetched)  # the signals may be on the other domain, which is asked too
+                fetches.not_answered(domain, fetched)  # the signals may be on the other domain, which is asked too
                 continue
-            heard.answered[domain] = fetched.ids
+            fetches.answered[domain] = fetched.ids
             if alone and fetched.ids:
                 return None  # this is the domain that holds them
-        if len(heard.answered) > 1:
-            self._holder = holder_of(heard.answered[Domain.LIVE], heard.answered[Domain.DEMO])
-        if not heard.enough(domains):
+        if len(fetches.answered) > 1:
+            self._holder = holder_of(fetches.answered[Domain.LIVE], fetches.answered[Domain.DEMO])
+        if not fetches.enough(domains):
             return 0.0
-        for domain in heard.silent:
-            self._look_again(domain, heard)
+        for domain in fetches.silent:
+            self._look_again(domain, fetches)
         return None
 
-    def _look_again(self, domain: Domain, heard: _Heard) -> None:
+    def _look_again(self, domain: Domain, fetches: _Fetches) -> None:
         """A domain that says nothing most likely does not know alerts. But it may just be starting, and hold signals
         that the other one, which knows none, does not: so it is asked once more, five minutes later.
         """
-        if domain in self._looked_again or any(heard.answered.values()):
+        if domain in self._looked_again or any(fetches.answered.values()):
             return
         self._looked_again.add(domain)
         self.missed.came()
-        for other in heard.answered:
+        for other in fetches.answered:
             self.missed.empty(other, self.missed.seen)
         self._extra_at = self.clock() + EXTRA_EVERY.total_seconds()
 

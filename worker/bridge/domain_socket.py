@@ -66,8 +66,8 @@ class DomainSocket:
 
     @property
     def last_frame_seconds(self) -> float | None:
-        """Since the partner was last heard on this connection; None without one."""
-        return None if self._socket is None else max(0.0, time.monotonic() - self._socket.wire.last_heard)
+        """Seconds since a frame was last received on this connection; None without one."""
+        return None if self._socket is None else max(0.0, time.monotonic() - self._socket.wire.last_received)
 
     @property
     def url(self) -> str | None:
@@ -191,7 +191,7 @@ class DomainSocket:
 
     def alert(self, alert: Alert) -> bool:
         """See `socket.Hearer`."""
-        return self.intake.heard(alert)
+        return self.intake.received(alert)
 
     def updated(self) -> None:
         """See `socket.Hearer`."""
@@ -200,7 +200,7 @@ class DomainSocket:
     def risk_statuses(self, rows: Sequence[Any], *, initial: bool) -> None:
         """See `socket.Hearer`."""
         if self.risk is not None:
-            self.risk.heard(rows, initial=initial)
+            self.risk.received(rows, initial=initial)
 
     def unreadable(self, why: str) -> None:
         """See `socket.Hearer`."""

@@ -72,7 +72,7 @@ class LeaderTasks:
             asyncio.create_task(self.session.run(), name="session"),
             *(self.risk.begin() if self.risk is not None else ()),
         ]
-        aside = asyncio.create_task(self.compare_alert_id())
+        comparing = asyncio.create_task(self.compare_alert_id())
         stopped = asyncio.create_task(stopping.wait())
         try:
             await asyncio.wait([*publishing, *hearing, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -83,7 +83,7 @@ class LeaderTasks:
             await _end(hearing)
             await self._drain()
         finally:
-            await _end([*publishing, *hearing, aside, stopped])
+            await _end([*publishing, *hearing, comparing, stopped])
 
     async def _drain(self) -> None:
         try:

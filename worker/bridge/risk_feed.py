@@ -57,10 +57,10 @@ class RiskFeed:
         self._listens_since = self.clock() if asked else None
         self.intake.listening()
 
-    def heard(self, rows: Sequence[Any], *, initial: bool) -> None:
+    def received(self, rows: Sequence[Any], *, initial: bool) -> None:
         """Rows as they came."""
         self.comes, self.absent = True, None
-        self.intake.heard(rows, initial=initial)
+        self.intake.received(rows, initial=initial)
 
     def ended(self, end: ConnectionEnd) -> None:
         """The connection has ended."""

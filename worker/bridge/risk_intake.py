@@ -1,4 +1,4 @@
-"""Takes the risk statuses of the DEMO socket, thousands at once, and finds those that are not what was last heard.
+"""Takes the risk statuses of the DEMO socket, thousands at once, and finds those that are not what last sent something.
 
 The socket's reader hands over whole lists and returns at once. They are read here, a slice at a time, so that a
 signature that comes meanwhile is published between two slices.
@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from worker.bridge.risk_status import Heard, Watched, read, watched_in
+from worker.bridge.risk_status import ReceivedStatus, Watched, read, watched_in
 from worker.telemetry.log_on_change import LastReported
 
 __all__ = ["RISK_KINDS", "RiskIntake"]
@@ -31,9 +31,9 @@ SLICE = 100
 """Statuses that are read without a pause: about a millisecond."""
 
 ROOM = 100_000
-"""Statuses that may wait to be read, or to be compared with the ledger: the initial data of as many accounts, which is
-more than a firm has, and some hundred megabytes at most. What comes beyond that is dropped; when there is room again
-the socket is connected again, and the initial data bring it."""
+"""Statuses that may wait to be read, or to be compared with the ledger. The initial data have one for each account:
+this is more than a firm has, and some hundred megabytes at most. What comes beyond that is dropped; when there is room
+again the socket is connected again, and the initial data bring it."""
 
 START_OVER_EVERY = 300.0
 """Seconds between two of these connections: each costs a fetch of signals, and may not help."""
@@ -41,12 +41,12 @@ START_OVER_EVERY = 300.0
 
 @dataclass(slots=True)
 class _Connection:
-    """`since`: the ledger's time when it began to listen. `heard`: accounts of which an event has come: what the
+    """`since`: the ledger's time when it began to listen. `received`: accounts of which an event has come: what the
     initial data say of them afterwards may be older.
     """
 
     since: datetime | None
-    heard: set[int] = field(default_factory=set)
+    received: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class RiskIntake:
     _may_start_over: float = 0.0
     _raw: deque[tuple[Sequence[Any], bool, _Connection]] = field(default_factory=deque)
     _waiting: int = 0  # rows in `_raw`, and in `_fresh`
-    _fresh: deque[Heard] = field(default_factory=deque)
+    _fresh: deque[ReceivedStatus] = field(default_factory=deque)
     _last: dict[int, Watched] = field(default_factory=dict)  # of each account, what was last put into `_fresh`
     _connection: _Connection = field(default_factory=lambda: _Connection(None))
     _some_raw: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,7 +84,7 @@ class RiskIntake:
         """A new connection has begun to listen."""
         self._connection = _Connection(self.now())
 
-    def heard(self, rows: Sequence[Any], *, initial: bool) -> None:
+    def received(self, rows: Sequence[Any], *, initial: bool) -> None:
         """Takes rows as they came. `initial`: of the initial data."""
         if self.fallen_behind or (self._waiting and self._waiting + len(rows) > self.room):
             self.fallen_behind = True
@@ -123,8 +123,8 @@ class RiskIntake:
             return False
         account_id, watched = found
         if not initial:
-            connection.heard.add(account_id)
-        elif account_id in connection.heard:
+            connection.received.add(account_id)
+        elif account_id in connection.received:
             return False
         if self._last.get(account_id) == watched:
             self.counted("same", 1)
@@ -135,7 +135,7 @@ class RiskIntake:
         self._some_fresh.set()
         return True
 
-    def first(self, most: int) -> list[Heard]:
+    def first(self, most: int) -> list[ReceivedStatus]:
         """Those that have waited longest. They stay until they are `done`."""
         return list(islice(self._fresh, most))
 

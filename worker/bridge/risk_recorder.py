@@ -12,7 +12,7 @@ import structlog
 
 from worker.backoff import Schedule
 from worker.bridge.risk_intake import RiskIntake
-from worker.bridge.risk_status import Heard, KnownStatus, compared
+from worker.bridge.risk_status import KnownStatus, ReceivedStatus, compared
 from worker.ledger import risk_statuses
 from worker.ledger.database import Connection, Database, DatabaseError, DataRefused
 from worker.telemetry.log_on_change import LastReported
@@ -68,25 +68,25 @@ class RiskRecorder:
 
     async def run_once(self, most: int = AT_ONCE) -> bool:
         """Records those that have waited longest; false when there are none, or when this bridge does not lead."""
-        heard = self.intake.first(most)
-        if not heard:
+        received = self.intake.first(most)
+        if not received:
             if self.intake.start_over():
                 self.start_over()
             return False
-        changes = await self.database.atomically(lambda connection: self._record(connection, heard))
+        changes = await self.database.atomically(lambda connection: self._record(connection, received))
         if changes is None:
             return False
-        self.intake.done(len(heard))
+        self.intake.done(len(received))
         if changes:
             self.recorded()
         return True
 
-    async def _record(self, connection: Connection, heard: list[Heard]) -> int | None:
-        # Another bridge that leads by now has seen later data; what this one heard before that must not come after it.
+    async def _record(self, connection: Connection, received: list[ReceivedStatus]) -> int | None:
+        # Another bridge that leads by now has later data; what this one received before must not come after that.
         if not await risk_statuses.leads(connection, self.lease()):
             return None
-        known = await risk_statuses.known(connection, [each.account_id for each in heard])
-        kept, changes = compared({account_id: KnownStatus(*each) for account_id, each in known.items()}, heard)
+        known = await risk_statuses.known(connection, [each.account_id for each in received])
+        kept, changes = compared({account_id: KnownStatus(*each) for account_id, each in known.items()}, received)
         if kept:
             await risk_statuses.keep(connection, kept)
         if changes:

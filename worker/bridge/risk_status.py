@@ -21,7 +21,7 @@ from worker.bridge.signal_record import vendor_id
 from worker.errors import Interruption
 from worker.partner._json import NONSENSE, clean_json
 
-__all__ = ["WATCHED", "Change", "Heard", "KnownStatus", "Watched", "compared", "read", "record", "watched_in"]
+__all__ = ["WATCHED", "Change", "KnownStatus", "ReceivedStatus", "Watched", "compared", "read", "record", "watched_in"]
 
 WATCHED: Final = (
     "autoLiqCounter",
@@ -51,7 +51,7 @@ class _Unreadable(Interruption):
     """A watched field of another type than its own."""
 
 
-class Heard(NamedTuple):
+class ReceivedStatus(NamedTuple):
     """A status as it came. `since`: when its connection began to listen, for one of an event; None for initial data."""
 
     account_id: int
@@ -90,7 +90,7 @@ def watched_in(row: Any) -> tuple[int, Watched] | None:
         return None
 
 
-def read(row: Mapping[str, Any], account_id: int, watched: Watched, since: datetime | None) -> Heard:
+def read(row: Mapping[str, Any], account_id: int, watched: Watched, since: datetime | None) -> ReceivedStatus:
     """The whole of a row that `watched_in` could read: cleaned, its known fields of the types of the schema."""
     known = {name: row[name] for name in _FIELDS if name in row}
     known |= dict(zip(WATCHED, (_typed(name, known.get(name)) for name in WATCHED), strict=True))
@@ -103,19 +103,21 @@ def read(row: Mapping[str, Any], account_id: int, watched: Watched, since: datet
         large = len(orjson.dumps(status)) > _LONGEST
     except TypeError:  # deeper than orjson writes, or a whole number of more than 64 bits
         large = True
-    return Heard(account_id, watched, known if large else status, since)
+    return ReceivedStatus(account_id, watched, known if large else status, since)
 
 
-def compared(known: Mapping[int, KnownStatus], heard: Sequence[Heard]) -> tuple[dict[int, KnownStatus], list[Change]]:
+def compared(
+    known: Mapping[int, KnownStatus], received: Sequence[ReceivedStatus]
+) -> tuple[dict[int, KnownStatus], list[Change]]:
     """What the ledger has to keep, by account, and the changes, in their order.
 
     The first status of an account sets the starting point. It is a change only if an event brought it and one of its
-    times is later than the moment at which the connection began to listen: then something has happened to an account
-    that is new, and of which no row had come.
+    times is later than the start of this connection: then something has happened to a new account, of which no row had
+    come.
     """
     now = dict(known)
     changes: list[Change] = []
-    for each in heard:
+    for each in received:
         last = now.get(each.account_id)
         if last is None:
             happened = each.since is not None and any(

@@ -32,7 +32,7 @@ class SignalIntake:
     missed: Callable[[], None] = lambda: None
     _said: LastReported = field(default_factory=LastReported)
 
-    def heard(self, alert: Alert) -> bool:
+    def received(self, alert: Alert) -> bool:
         """Takes an alert of a socket; false when there is no room."""
         record = outgoing(alert.signal, self.mda_alert_id)
         if record is None:

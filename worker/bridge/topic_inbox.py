@@ -19,8 +19,8 @@ ROOM_BYTES = 16 * 2**20
 """Bytes that may wait; an alert has some hundred, and may have a million."""
 
 REMEMBERED = 2_000
-"""Signals that are on Kafka and kept in mind, so that a repeat, which comes at once if it comes at all, costs no look
-at the ledger, which knows them all."""
+"""Published signals that are remembered here, so that a repeat, which comes soon if at all, costs no look at the
+ledger, which knows all of them."""
 
 
 class Offer(StrEnum):

@@ -25,8 +25,8 @@ from worker.telemetry.tracing import Tracing
 log = structlog.get_logger()
 
 SLOW = 10.0
-"""Seconds after which a topic that has not accepted a record is reported: a record takes milliseconds, and the producer
-itself gives up after forty seconds, later than health must know of it."""
+"""Seconds after which a topic that has not accepted a record is reported. A record takes milliseconds. The producer
+itself gives up after forty seconds, which is too late for health."""
 
 TURN = 1.0
 """Seconds between two looks at whether this bridge leads: that is a matter of time."""

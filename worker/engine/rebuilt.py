@@ -98,17 +98,17 @@ class Rebuilding:
     def __init__(self, snapshot: Snapshot) -> None:
         self._shared = Shared(snapshot)
 
-    def add(self, heard: PastOutcome) -> None:
+    def add(self, past: PastOutcome) -> None:
         """Keeps what an outcome says of its trader, its order and its departure."""
-        outcome = heard.outcome
+        outcome = past.outcome
         if outcome.error_code not in _NOT_ITS_ORDER:
             self._learn_user(outcome)
-            self._put_order(heard)
+            self._put_order(past)
         if outcome.topic == "trader.left" and outcome.status is Status.SUCCEEDED:
-            keys = self._shared.rows.trader_keys(heard.names)
+            keys = self._shared.rows.trader_keys(past.names)
             at = outcome.occurred_at
-            self._shared.note_departure(heard.flow_id, keys, DepartureDates(heard.accepted_at, at))
-            self._shared.end_departure(heard.flow_id, withdrawn=False)
+            self._shared.note_departure(past.flow_id, keys, DepartureDates(past.accepted_at, at))
+            self._shared.end_departure(past.flow_id, withdrawn=False)
 
     def _learn_user(self, outcome: Outcome) -> None:
         if outcome.trader_id is None or outcome.user_id is None:
@@ -119,11 +119,11 @@ class Rebuilding:
             names = Names(trader_id=outcome.trader_id, user_id=outcome.user_id)
             self._shared.learn_user(names, outcome.user_id, made_here=False)
 
-    def _put_order(self, heard: PastOutcome) -> None:
-        outcome, key = heard.outcome, heard.order_key
-        if key is None or (not heard.final and outcome.request_id is None):
+    def _put_order(self, past: PastOutcome) -> None:
+        outcome, key = past.outcome, past.order_key
+        if key is None or (not past.final and outcome.request_id is None):
             return
-        state = outcome.status.value if heard.final else "failed"  # its next owner adopts what it got
+        state = outcome.status.value if past.final else "failed"  # its next owner adopts what it got
         before = self._shared.rows.orders.get(key)
         if before is not None:
             living, later = before.details is not None, before.asked_at > outcome.occurred_at
@@ -132,14 +132,14 @@ class Rebuilding:
         self._shared.put_order(
             OrderRow(
                 *key,
-                flow_id=heard.flow_id,
+                flow_id=past.flow_id,
                 state=state,
                 details=None,
                 trader_id=outcome.trader_id,
                 user_id=outcome.user_id,
                 account_id=outcome.account_id,
                 permission_id=outcome.trading_permission_id,
-                facts=changed(order_facts(heard.facts), ended=False),
+                facts=changed(order_facts(past.facts), ended=False),
                 error_code=None if outcome.error_code is None else outcome.error_code.value,
                 error_text=outcome.error_text,
                 asked_at=outcome.occurred_at,

@@ -22,8 +22,8 @@ Key = tuple[str, int]
 class AccountTurns:
     """`rows`: what was loaded of the queues of a transaction's flows, with all changes. `places`: new ones, ascending.
 
-    Of a queue are loaded: the flows' own rows, and of each subject the row before each of them, the last row that has
-    not ended, and the last one that has begun.
+    Loaded of a queue are the flows' own rows and, of each subject, three more: the row before each of them, the last
+    row that has not ended, and the last one that has begun.
     """
 
     rows: dict[Key, TurnRow] = field(default_factory=dict)

@@ -32,8 +32,8 @@ _REPLACE_EVERY = 60.0
 """Seconds between two replacements of a consumer: each is a rebalance of the whole group."""
 
 _SILENT = 30.0
-"""Seconds without a poll, while no record batch is in hand, after which the loop of intake has ended or hangs: a poll
-takes half a second, the checks before it below ten."""
+"""Seconds without a poll, while no record batch is handled, after which the loop of intake counts as ended or hanging.
+A poll takes half a second, the checks before it less than ten."""
 
 
 @dataclass(slots=True)

@@ -56,7 +56,7 @@ Headers = Sequence[tuple[HeaderName, bytes | None]]
 
 @dataclass(slots=True)
 class DeadLetterWriter:
-    """`counted` is called with the input topic and the reason of each letter that is put aside."""
+    """`counted` is called with the input topic and the reason of each dead letter."""
 
     producer: RecordProducer
     look: KafkaLook

@@ -241,8 +241,8 @@ class Poll:
         self._checked, self._recheck = assignment, False
 
     def _set_back(self, error: Exception, tp: TopicPartition | None = None, *, rest: bool = True) -> None:
-        """After an error of a joint poll, or of the poll of `tp`: positions are set back to the first records that were
-        not handed on, and what is known to be unreadable is left alone for a while.
+        """After an error of a joint poll, or of the poll of `tp`: sets positions back to the first records that were
+        not handed on, and pauses partitions that are known to be unreadable.
         """
         now = time.monotonic()
         assigned = self._assigned()

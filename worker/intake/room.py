@@ -11,8 +11,8 @@ __all__ = ["MOST_BYTES", "Room"]
 
 MOST_BYTES = 2 * 1024 * 1024
 """Bytes of records in one transaction, as far as that can be known before they are taken; one record may have more. A
-replica with 256 MB of memory has room for some fifty times as much, and an event is in memory about eight times while
-it is written down: as a record, an event, JSON, a draft, encrypted, and in the statement."""
+replica with 256 MB of memory has room for some fifty times as much. While an event is written, it is in memory about
+eight times: as a record, an event, JSON, a draft, encrypted, and in the statement."""
 
 _LEAST = 1024
 """Bytes that a record counts for."""
@@ -36,7 +36,7 @@ class Room:
         return max(1, self.left)
 
     def add(self, found: Mapping[Any, Sequence[ConsumerRecord]]) -> None:
-        """These have come."""
+        """Counts records that were fetched."""
         sizes = [_size(record) for records in found.values() for record in records]
         self._count += len(sizes)
         self._bytes += sum(sizes)

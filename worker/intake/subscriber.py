@@ -1,9 +1,9 @@
 """Kafka into the ledger, through FastStream: raw record batches, acknowledged when they are in the ledger.
 
-The offset of a record batch is committed only when all of it is in the ledger or on a dead-letter topic, and by its
-own number (`poll.py`). FastStream's own ways of acknowledging would lose or loop (they commit the consumer's position,
-or turn back at once), so the handler commits, and it never raises: what cannot be read, parsed or taken is waited for
-or put aside within.
+The offset of a record batch is committed only when all of it is in the ledger or on a dead-letter topic, and by its own
+number (`poll.py`). FastStream's own ways of acknowledging would lose records (they commit the consumer's position) or
+loop (they seek back at once). So the handler commits by itself, and never raises: a record that cannot be read or
+accepted becomes a dead letter, or is waited for.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _library.setLevel(logging.ERROR)
 """FastStream's own lines: only what it cannot handle. Without a logger it would keep even that to itself."""
 
 _NEVER = 2**31 - 1
-"""Milliseconds. While PostgreSQL is away the handler waits, and the consumer must keep its place in the group for as
-long as that takes; a handler that hangs for another reason is found by the liveness check."""
+"""Milliseconds. While PostgreSQL is away the handler waits, and the consumer must stay in the group as long as that
+takes. A handler that hangs for another reason is found by the liveness check."""
 
 _CLOSE_SECONDS = 4.0
 """For a consumer to leave its group. One that waits for a broker takes up to 40 s, and is not waited for."""

@@ -1,7 +1,7 @@
 """Which topics cannot be read, since when, and why: judged from one look after another. Pure.
 
 Reading needs proof: a partition is read if a fetch of it has succeeded since the look before, or if records of it wait
-in the consumer. Whatever else stands in the way, also what nobody has listed, shows in the lack of that proof.
+in the consumer. So a cause that is not listed here is found too.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ shorter. With the time that a check may take, 3 s, it is below the 30 s within w
 class ReadingLook:
     """One look at the consumer and at the broker; topics by the broker's names.
 
-    `topics`: what the broker tells, or the name of the error where none answers. `fetched`: of each assigned partition
-    something that changes with each fetch that succeeds. `waiting`: partitions of which the consumer holds records.
-    `refused`: what the last poll of a partition raised; `failing`: what all polls raise.
+    `topics`: what the broker says of them, or the name of the error if no broker answers. `fetched`: of each assigned
+    partition something that changes with each fetch that succeeds. `waiting`: partitions of which the consumer holds
+    records. `refused`: what the last poll of a partition raised; `failing`: what all polls raise.
     """
 
     topics: Mapping[str, TopicNow] | str

@@ -1,7 +1,7 @@
 """Bounds what a consumer fetches ahead: aiokafka has a limit for each partition and for each response, none for all.
 
-While records of some partitions wait to be handed on, it goes on to fetch others: a member of the group that has all
-eleven input topics with twelve partitions each would hold a mebibyte of each of them. This leans on inner seams of
+While records of some partitions wait to be handed on, it fetches more of the others. A replica that alone reads all
+eleven input topics with twelve partitions each would hold a mebibyte of each partition. This leans on inner seams of
 aiokafka (`Fetcher._get_actions_per_node`, `_records`); `tests/integration/test_big_records.py` tells when they move.
 """
 

@@ -1,8 +1,8 @@
 """Metadata of topics with their ids, a version of the request that aiokafka does not have yet.
 
 aiokafka's own metadata requests create every topic that they name, on brokers with `auto.create.topics.enable` (Kafka's
-default): a worker would create a topic again, with one partition, in the moment in which an operator deletes it. So its
-requests are made to say that they must not (`create_no_topics`; held by `tests/integration/test_auto_create.py`).
+default). So a worker would create a topic again, with one partition, as soon as an operator deletes it. So its requests
+are made to say that they must not (`create_no_topics`; held by `tests/integration/test_auto_create.py`).
 
 Kafka gives a topic an id when it is created (KIP-516, brokers from 2.8 on): a topic that was deleted and created again
 has the same name and another id. An older broker is asked in the version that aiokafka knows, and tells no ids.

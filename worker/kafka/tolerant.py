@@ -1,9 +1,10 @@
 """Lets a consumer read records whose header names are not UTF-8.
 
 Kafka never looks into a header's name, so any producer can put any bytes there. aiokafka decodes names as strict UTF-8
-while it unpacks what it fetched: the error comes out of every poll, for ever, and nothing behind that record is read.
-The worker has to read such a record, for it belongs on the dead-letter topic as it was. So its names come through
-with the undecodable bytes as lone surrogates (`surrogateescape`), from which `producer.py` makes the same bytes again.
+while it unpacks what it fetched. So each poll would raise the error again, for ever, and nothing behind that record
+would be read. The worker has to read such a record, for it belongs on the dead-letter topic as it was. So its names
+come through with the undecodable bytes as lone surrogates (`surrogateescape`), from which `producer.py` makes the same
+bytes again.
 
 aiokafka's fast parser does all the work until it trips; only the batch that it tripped over is read again, by
 aiokafka's own parser in Python. This leans on two inner seams of aiokafka (`consumer.fetcher.MemoryRecords` and

@@ -1,9 +1,8 @@
 """What happened, in the order of time: flows, calls, and what operators did. Read a page at a time, for an export.
 
 Each page is a statement of its own. No transaction stays open, so that vacuum is not held back and a standby cancels
-nothing. What makes all pages one picture is the moment that they show, `Selection.at`: what began later is not there,
-and what ended or was changed later is shown as it stood then. A row keeps the time at which it began, so that a page
-says the same whenever it is read.
+nothing. All pages show one moment, `Selection.at`: what began later is left out, and what ended or was changed later is
+shown as it was then. A row keeps the time at which it began, so that a page says the same whenever it is read.
 """
 
 from __future__ import annotations

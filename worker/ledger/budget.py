@@ -92,8 +92,8 @@ class Budget:
 
     @property
     def for_steps(self) -> int:
-        """Of an hour's ordinary calls, those that commands which read in bulk leave to the worker's own steps: a
-        tenth, so that a firm which imports ten thousand accounts can sell meanwhile.
+        """Share of an hour's ordinary calls that commands with bulk reads leave to the worker's own steps: a tenth, so
+        that a firm can sell while it imports ten thousand accounts.
         """
         return self.limit(reserve=False) // 10
 

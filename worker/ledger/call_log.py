@@ -1,7 +1,7 @@
 """The call log, which is what the rate budget counts, the audit trail and the source of some metrics in one table.
 
-A call is written down before its bytes leave (`begin_calls`) and finished with what came back (`finish_call`), and
-what the answer means for all replicas - a lock-out, a penalty, a session that may be closed - is in the same
+A call is written before its bytes leave (`begin_calls`) and finished with its response (`finish_call`). What the
+response means for all replicas - a lock-out, a penalty, a session that may be closed - is written in the same
 transaction. All times are the database's: replicas' clocks may differ by more than a token's last minutes.
 """
 
@@ -21,9 +21,9 @@ from worker.ledger.statement import Part, Rows
 from worker.replies import Answer, Misdirected, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
 BEGIN_LOCK = 5_471_903_311_867_204_029
-"""Advisory transaction lock under which calls are begun, by all replicas: two that count the budget at the same
-moment would both find room for the last call, and two that look for a trader's calls in flight would both find none.
-At 5,000 an hour this queue is always empty. Taken first in a transaction, before any row lock."""
+"""Advisory transaction lock under which all replicas begin calls. Without it, two that count the budget at the same
+moment would both find room for the last call, and two that look for a trader's calls in flight would both find none. At
+5,000 an hour this queue is always empty. Taken first in a transaction, before any row lock."""
 
 STREAK = 2
 """Answers in a row that a closed session would give, after which the next call is a renewal (contract 5.5)."""
@@ -63,8 +63,8 @@ async def begin_read(
 
 
 async def steps_wait(conn: Connection, operations: Sequence[str], within: timedelta) -> bool:
-    """Whether a step of these operations could be sent or looked up now, and has been so for no longer than `within`:
-    one that has waited for longer lingers, or is held back by something that is not the budget.
+    """Whether a step of these operations could be sent or looked up now, and has been so for `within` at most. One that
+    has waited longer lingers, or is held back by something that is not the budget.
     """
     return bool(await conn.fetchval(_STEPS_WAIT, list(operations), within))
 

@@ -1,8 +1,8 @@
 """Beginning calls: steps are claimed, the budget is charged and the call is written down in one transaction.
 
-All beginnings of all replicas run one after the other, behind one lock that is held for a few milliseconds: at 5,000
-calls an hour that costs nothing, and it closes two races at once - two replicas that spend the same last call, and
-two calls that name the same trader.
+All replicas begin calls one after the other, under one lock that is held for a few milliseconds. At 5,000 calls an hour
+that costs nothing. It closes two races: two replicas that spend the same last call of the budget, and two calls that
+name the same trader.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One connection to PostgreSQL, as the rest of the program knows it: four methods, and no error of the driver's.
 
-Every transaction has time limits on the server: a replica that is frozen (SIGSTOP, a paused VM) in the middle of one
-would otherwise hold its row locks, and the lock that orders all beginnings of calls, for ever.
+Every transaction has time limits on the server. Without them, a replica that is frozen (SIGSTOP, a paused VM) inside
+one would hold its locks for ever, also the one under which calls are begun.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class RawConnection(asyncpg.Connection):
     @property
     def is_read_only(self) -> bool:
         """Whether the server has said that it is a standby, or takes no writes. It says so unasked, with whatever it
-        answers next (PostgreSQL 14 and later). A pooler says what it once heard from another session.
+        answers next (PostgreSQL 14 and later). A pooler repeats what it received in another session.
         """
         if self.pooled:
             return False

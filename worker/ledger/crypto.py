@@ -16,7 +16,7 @@ from worker.errors import OperatorError
 
 
 class Sealed(OperatorError):
-    """Data that none of the keys of SECRET_KEY opens: the key that wrote it has been taken away."""
+    """Data that no key of SECRET_KEY decrypts: the key that encrypted it was removed."""
 
     @property
     def sentence(self) -> str:

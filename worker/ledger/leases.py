@@ -1,7 +1,7 @@
 """Leases without a replica that works under them: those that ran out, and those that their own replica gives up.
 
-A replica gives a lease up when the database was unavailable in the middle of the work under it: nothing of the step is
-being sent, and the others must not wait until the lease runs out.
+A replica gives a lease up if the database was unavailable in the middle of the work under it. Nothing of the step is
+being sent then, and the others need not wait until the lease runs out.
 """
 
 from __future__ import annotations

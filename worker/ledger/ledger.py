@@ -67,8 +67,8 @@ class RefusedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What came of a batch of records: new and known events by topic, the outcomes that there are already, and the
-    events whose id belongs to another event: these are not in the ledger.
+    """The result for a batch of records: new and known events by topic, outcomes that exist already, and events whose
+    id belongs to another event. The last ones are not in the ledger.
     """
 
     accepted: Mapping[str, int]

@@ -134,5 +134,5 @@ returning 1
 """,  # noqa: S608 - a constant of ours
 )
 """Orders that are new or have changed. The primary key closes the race of two events that name a new order at once: the
-second one finds an owner that is not the one it read, and its row is not written.
+second one finds another owner than it has read, and its row is not written.
 """

@@ -29,8 +29,8 @@ class Outbox:
         """Outcomes that the replica that wrote them has not published in time, leased to this replica; oldest first.
         Those of the input topics `without` are left where they are.
 
-        Of each flow only the first that is not noted as published: the order of a flow's outcomes is kept however many
-        replicas publish, and one that is being claimed by another replica (`skip locked`) holds back those after it.
+        Of each flow only the first that is not noted as published. So the order of a flow's outcomes is kept however
+        many replicas publish: one that another replica is claiming (`skip locked`) holds back those after it.
         """
         begun = time.monotonic()
         async with self.database.connection() as connection:

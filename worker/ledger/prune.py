@@ -1,8 +1,9 @@
 """What the ledger forgets. Keys of orders, traders and signals stay for ever.
 
 Rows are deleted in small transactions, by one replica at a time. Partitions that are dropped as a whole would not be
-cheaper: a day is a few seconds of deleting, autovacuum gives the room to the next day's rows, every claim would have
-to plan for each partition of the call log, and the user of a worker has no right to create tables.
+cheaper. To delete a day takes a few seconds, and autovacuum gives the room to the next day's rows. With partitions,
+each claim would have to plan for every partition of the call log, and the worker's database user would need the right
+to create tables.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from worker.ledger.database import Connection, Database
 from worker.ledger.remembered import remember, what_is_left
 
 BITE = 500
-"""Flows a transaction, each with some five rows of other tables: a tenth of a second where their pages have to be read,
-so that what waits for the disk, or for a lock at its end, hardly notices."""
+"""Flows a transaction, each with some five rows of other tables. It takes a tenth of a second where their pages are
+read from the disk, so it delays nothing else noticeably."""
 
 PRUNE_LOCK = 5_471_903_311_867_204_030
 """Advisory transaction lock of the replica that prunes: two would delete the same rows, one waiting for the other."""
@@ -38,9 +39,9 @@ class Pruned:
 
 
 async def prune(database: Database, keep: timedelta, keep_letters: timedelta, *, seconds: float = math.inf) -> Pruned:
-    """Deletes ended flows (with their steps, outcomes and notes), calls, holds, notes of no flow, runs of `reconcile`,
-    and outcomes of records that became no flow, when they are older than `keep`; dead letters older than
-    `keep_letters`; which dead letters were replayed or dismissed, when that is older than both.
+    """Deletes what is older than `keep`: ended flows (with their steps, outcomes and notes), calls, holds, notes of no
+    flow, runs of `reconcile`, outcomes of records that became no flow. Deletes dead letters older than `keep_letters`,
+    and the notes of replays and dismissals that are older than both.
 
     Flows in doubt stay until an operator has resolved them, and what is still to be published stays. After `seconds`
     no other transaction begins; nothing is done while another replica prunes.

@@ -33,33 +33,33 @@ class Rebuilds:
     vault: Vault
     by: str
 
-    async def write(self, heard: Sequence[PastOutcome]) -> int:
+    async def write(self, past: Sequence[PastOutcome]) -> int:
         """Writes these outcomes, one of each event, all or none; how many of their events the ledger did not have.
 
         What it has already costs one look: so a run that was interrupted soon comes to where it was.
         """
 
         async def work(connection: Connection) -> int:
-            ids = [each.outcome.outcome_id for each in heard]
+            ids = [each.outcome.outcome_id for each in past]
             there = {row["outcome_id"] for row in await connection.fetch(_THERE, ids)}
-            new = [each for each in heard if each.outcome.outcome_id not in there]
+            new = [each for each in past if each.outcome.outcome_id not in there]
             return await self._add(connection, new) if new else 0
 
         return await self.database.atomically(work)
 
-    async def _add(self, connection: Connection, heard: Sequence[PastOutcome]) -> int:
+    async def _add(self, connection: Connection, past: Sequence[PastOutcome]) -> int:
         now = await self.database.clock.read(connection)
-        named = [each.names for each in heard]
+        named = [each.names for each in past]
         snapshot = await snapshots.load_named(connection, named, self.vault, self.database.clock, now, new=True)
         rebuilding = Rebuilding(snapshot)
-        for each in sorted(heard, key=lambda each: each.outcome.occurred_at):
+        for each in sorted(past, key=lambda each: each.outcome.occurred_at):
             rebuilding.add(each)
-        final = [each for each in heard if each.final]
+        final = [each for each in past if each.final]
         added = await _add_flows(connection, final)
         if final:
             await ended_counts.count_again(connection)
         await changing.write(connection, rebuilding.changes(now), self.vault, {}, "")
-        ids = [each.outcome.event_id for each in heard if each.outcome.topic == SIGNED]
+        ids = [each.outcome.event_id for each in past if each.outcome.topic == SIGNED]
         numbers = [each.removeprefix(BRIDGED) for each in ids if each.startswith(BRIDGED)]
         # At most 18 digits: more need not fit in the ledger's column.
         await signals.note(connection, SIGNED, [int(each) for each in numbers if _DIGITS.fullmatch(each)])
@@ -68,29 +68,29 @@ class Rebuilds:
         return added
 
 
-async def _add_flows(connection: Connection, heard: Sequence[PastOutcome]) -> int:
-    outcomes = [each.outcome for each in heard]
+async def _add_flows(connection: Connection, past: Sequence[PastOutcome]) -> int:
+    outcomes = [each.outcome for each in past]
     added = await connection.fetch(
         _ADD_FLOWS,
-        column(each.flow_id for each in heard),
+        column(each.flow_id for each in past),
         column(each.topic for each in outcomes),
         column(each.event_id for each in outcomes),
-        column(each.key for each in heard),
+        column(each.key for each in past),
         column(each.trader_id for each in outcomes),
         column(each.user_id for each in outcomes),
         column(each.order_id for each in outcomes),
         column(each.account_id for each in outcomes),
         column(each.status.value for each in outcomes),
-        column(each.finals for each in heard),
+        column(each.finals for each in past),
         column(each.attempts for each in outcomes),
-        column(stored_facts(each.facts) for each in heard),
+        column(stored_facts(each.facts) for each in past),
         column(each.error_code and each.error_code.value for each in outcomes),
         column(each.error_text for each in outcomes),
-        column(each.accepted_at for each in heard),
+        column(each.accepted_at for each in past),
         column(each.occurred_at for each in outcomes),
     )
     written = {row["id"] for row in added}
-    published = [each for each in heard if each.flow_id in written]
+    published = [each for each in past if each.flow_id in written]
     if published:
         await connection.execute(
             _ADD_OUTCOMES,
@@ -114,12 +114,12 @@ _THERE = "select outcome_id from outcome where outcome_id = any($1::text[])"
 _ADD_FLOWS = f"""
 insert into flow (id, topic, event_id, record_key, partition, "offset", trader_id, user_id, order_id, account_id, state,
     round, attempts, facts, error_code, error_text, asked_at, created_at, ended_at)
-select heard.id, heard.topic, heard.event_id, heard.record_key, {NOWHERE}, {NOWHERE}, heard.trader_id, heard.user_id,
-    heard.order_id, heard.account_id, heard.state, heard.finals - 1, heard.attempts, heard.facts, heard.error_code,
-    heard.error_text, heard.accepted_at, heard.accepted_at, heard.ended_at
+select past.id, past.topic, past.event_id, past.record_key, {NOWHERE}, {NOWHERE}, past.trader_id, past.user_id,
+    past.order_id, past.account_id, past.state, past.finals - 1, past.attempts, past.facts, past.error_code,
+    past.error_text, past.accepted_at, past.accepted_at, past.ended_at
 from unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::text[], $8::bigint[],
     $9::text[], $10::int[], $11::int[], $12::jsonb[], $13::text[], $14::text[], $15::timestamptz[], $16::timestamptz[])
-    as heard (id, topic, event_id, record_key, trader_id, user_id, order_id, account_id, state, finals, attempts, facts,
+    as past (id, topic, event_id, record_key, trader_id, user_id, order_id, account_id, state, finals, attempts, facts,
         error_code, error_text, accepted_at, ended_at)
 on conflict (topic, event_id) do update set state = excluded.state, round = flow.round + excluded.round + 1,
     attempts = excluded.attempts, facts = excluded.facts, error_code = excluded.error_code,
@@ -134,6 +134,6 @@ insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, h
     published_at)
 select outcome_id, flow_id, topic, event_id, status, record_key, headers, body, at, at, at
 from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[], $8::bytea[],
-    $9::timestamptz[]) as heard (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, at)
+    $9::timestamptz[]) as past (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, at)
 on conflict do nothing
 """

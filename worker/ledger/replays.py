@@ -3,8 +3,8 @@
 Each is replayed once, however often and by however many operators that is asked. A dismissed one is replayed only when
 it is named.
 
-A dead letter is known by its place on the dead-letter topic. A topic that was deleted and made again begins at offset
-0: a dead letter that is younger than the note of its replay is another one, and was not replayed.
+A dead letter is known by its partition and offset on the dead-letter topic. A topic that was deleted and created again
+begins at offset 0. So a dead letter that is younger than the note of its replay is another one, and was not replayed.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ async def keep(connection: Connection, statuses: Mapping[int, tuple[int, Mapping
     await connection.execute(
         "insert into risk_status (account_id, version, status)"
         " select * from unnest($1::bigint[], $2::bigint[], $3::jsonb[]) on conflict (account_id) do update set"
-        " version = excluded.version, status = excluded.status, changed_at = clock_timestamp()",
+        " version = excluded.version, status = excluded.status",
         ids,
         [statuses[each][0] for each in ids],
         [dict(statuses[each][1]) for each in ids],

@@ -1,7 +1,7 @@
 """The one session that all replicas share.
 
-A replica that logs in or renews holds the row's lease; each write of what came of it names that lease, so that a
-replica that was frozen over the end of its lease changes nothing once another has taken it.
+A replica that logs in or renews holds the row's lease, and each write of the result names that lease. So a replica that
+was frozen until its lease had ended changes nothing once another one has the lease.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ class Part:
     """`sql` reads `json_to_recordset(:rows)`. `result`: an expression over the rows that it returns.
 
     `long`: a column of bytes that are long. As hexadecimal text in the document they would cost the server a third of
-    the time of an insert; they stand beside it as `:long`, an array, and the column has each one's place in that.
+    the time of an insert. So they are passed beside it as an array (`:long`), and the column has each one's index in
+    it.
     """
 
     name: str

@@ -76,8 +76,8 @@ def other_rows(keys: Mapping[str, str], lease: uuid.UUID | None) -> Rows:
 
 
 async def change_trader_keys(connection: Connection, keys: Mapping[str, str]) -> None:
-    """Steps that had their trader's key get the key of the trader's user, all of them: a call that names the one must
-    not be in flight beside a call that names the other.
+    """All steps with the key of a trader get the key of the trader's user instead. A call that names the trader must
+    not be in flight beside one that names the user.
     """
     if keys:
         await connection.execute(_CHANGE_TRADER_KEYS, list(keys.keys()), list(keys.values()))

@@ -54,8 +54,8 @@ async def oust(connection: Connection, flow_ids: Sequence[uuid.UUID]) -> None:
 
 
 _BUCKETS = 256
-"""Locks that all queues share, by a hash of the key: the server has room for some six thousand locks altogether
-(`max_locks_per_transaction`), and a batch of 500 events may name as many accounts."""
+"""Locks that all queues share, by a hash of the key. The server has room for some six thousand locks in all
+(`max_locks_per_transaction`), and a batch of 500 events may name 500 accounts."""
 
 # In the order of the locks' numbers: two transactions that take several cannot wait for each other.
 _LOCK = f"""

@@ -1,9 +1,9 @@
 """Dead letters back on the topic they came from: key, value and own headers as they were, each once.
 
-A dead letter is claimed, sent and noted in one transaction: two operators at once cannot both send it. A replay that
-is killed between sending and committing has sent what nobody notes, and the next one sends it again. It errs on that
-side because a second copy is harmless - intake knows an accepted event by its id - while a dead letter that is noted
-and was never sent would be an order lost in silence.
+A dead letter is claimed, sent and noted in one transaction: two operators at once cannot both send it. A replay that is
+killed between sending and committing has sent what nobody notes, and the next one sends it again. A second copy is
+harmless: intake knows an accepted event by its id. A dead letter that is noted and was never sent would be a lost order
+that nobody notices.
 """
 
 from __future__ import annotations

@@ -54,26 +54,26 @@ class Rebuild:
     async def _read(self, records: AsyncIterator[Record], done: Callable[[int], None]) -> None:
         async for record in records:
             done(1)
-            heard = past_outcome(record)
-            if heard is None:
+            past = past_outcome(record)
+            if past is None:
                 self.found.others += 1
                 continue
-            self._hear(heard)
+            self._collect(past)
             if len(self._block) == BLOCK:
                 await self._write()
         await self._write()
 
-    def _hear(self, heard: PastOutcome) -> None:
+    def _collect(self, past: PastOutcome) -> None:
         """Of an event's outcomes in a block the last one counts. The same event has the same key, and one partition."""
         self.found.outcomes += 1
-        key = heard.outcome.topic, heard.outcome.event_id
+        key = past.outcome.topic, past.outcome.event_id
         before = self._block.pop(key, None)
-        if before is not None and before.outcome.occurred_at > heard.outcome.occurred_at:
-            heard, before = before, heard
-        if before is not None and before.final and before.outcome.outcome_id != heard.outcome.outcome_id:
-            heard = replace(heard, finals=before.finals + heard.final)
-        self._block[key] = heard
-        if heard.final:
+        if before is not None and before.outcome.occurred_at > past.outcome.occurred_at:
+            past, before = before, past
+        if before is not None and before.final and before.outcome.outcome_id != past.outcome.outcome_id:
+            past = replace(past, finals=before.finals + past.final)
+        self._block[key] = past
+        if past.final:
             self.found.pending.pop(key, None)
         else:
             self.found.pending[key] = None

@@ -2,8 +2,8 @@
 
 They are the least urgent calls of all. Each one waits until no step of the worker could be sent, and takes only what
 the worker's own steps leave of the hour and the minute (`Budget.for_steps`). Lock-outs, penalties, pauses and moved
-hosts are respected as the worker does; each call is in the call log, under the command's name. What ends by itself is
-waited for, and reported; a read may be interrupted at any moment, for it changes nothing.
+hosts are respected as the worker does; each call is in the call log, under the command's name. A wait that ends by
+itself is reported. A read may be interrupted at any time, since it changes nothing.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ SESSION_LOOK = 2.0
 
 @dataclass(slots=True)
 class PartnerReader:
-    """One for each run of a command. `operation`: its name in the call log, for example `import`.
+    """One for each run of a command. `operation`: its name in the call log, for example `import`; `name`: who makes the
+    calls, in the place of a replica.
 
     `report`: called with why a read waits, and with None when it goes on. `calls`: how many were made. `may_list`:
     whether the whole organization may be listed.

@@ -8,7 +8,7 @@ from worker.errors import OperatorError
 
 TRIES = 10
 """Reads in a row without a result before the command gives up: with delays up to a minute, some five minutes of outage.
-It is an operator who waits, and the same command continues."""
+An operator waits for it, and can continue with the same command."""
 
 _STANDS = "What was done stands: the same command continues."
 

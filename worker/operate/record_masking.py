@@ -1,7 +1,7 @@
 """A dead letter for an operator to read: its shape, its ids, and nothing personal. Pure.
 
-What may be shown is named, not what must be hidden: a dead letter is wrong in ways that nobody foresaw, so a value is
-shown only where the events' models have a field of that name that is not personal. Everything else is `***`, in text
+The rule names what may be shown, not what must be hidden, since nobody can foresee how a dead letter is wrong. A value
+is shown only if the events' models have a field of its name that is not personal. Everything else is `***`, in text
 that is no JSON nothing is shown at all.
 """
 

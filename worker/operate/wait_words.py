@@ -13,7 +13,7 @@ from worker.operate.quantities import span
 from worker.partner.operations import OPERATIONS
 
 BRIEF = timedelta(milliseconds=100)
-"""Shorter waits are those of a transaction and of BATCH_LINGER_MS, and need no reason."""
+"""Shorter waits come from transactions and BATCH_LINGER_MS, and are not explained."""
 
 
 def waited(operation: str, since: datetime, until: datetime, held: Sequence[Held], items: int, clock: Clock) -> str:

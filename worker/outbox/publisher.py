@@ -1,9 +1,9 @@
 """Publishes outcomes from the ledger, and notes that they are published.
 
-A replica publishes what it wrote itself at once; what a dead replica left behind is taken over when its lease runs
-out. A replica that dies between publishing and noting so makes a second record with the same `outcomeId`; one that
-lives does not, however long Kafka or the database is away: it keeps its lease up while it tries, sends nothing that
-it may no longer have the lease of, and notes what it has published before another may take it for unpublished.
+A replica publishes what it wrote itself at once; what a dead replica left behind is taken over when its lease runs out.
+A replica that dies between publishing and noting so makes a second record with the same `outcomeId`. One that lives
+does not, however long Kafka or the database is away: it renews its leases while it tries, sends nothing whose lease may
+have run out, and notes what it has published before the lease runs out.
 
 Each topic has rounds of its own: one that accepts nothing (it was deleted, the worker may not write to it) holds up no
 other.

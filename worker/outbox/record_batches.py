@@ -33,8 +33,8 @@ async def send_in_order(
     ours: Callable[[OutcomeRow], bool],
     sent: Sent,
 ) -> None:
-    """Publishes those `rows` on a topic (the broker's name) of which `ours` says that this replica has the lease when
-    they are sent, and calls `sent` for each when it is there.
+    """Publishes `rows` on a topic (the broker's name) and calls `sent` for each that is published. A row is left out if
+    `ours` says, just before it is sent, that this replica no longer has its lease.
 
     Raises the first error of Kafka's when all that could be sent has been.
     """

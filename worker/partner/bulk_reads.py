@@ -163,7 +163,7 @@ async def dependents(
     say in the field `owner` whose they are.
 
     Raises `Unreadable` when the partner fails. One user whom the partner does not know, or who is another firm's, may
-    spoil the bulk read of all: it is asked again in halves until that user is alone.
+    make the whole bulk read fail. It is then repeated in halves until that user is found.
     """
     found: dict[int, list[Row] | Unreadable] = {}
     path = f"/{entity}/ldeps"

@@ -38,7 +38,9 @@ from worker.replies import Answer, Misdirected, Refusal, Reply, Silence, Ticket,
 __all__ = ["classify"]
 
 _DEFAULT_WAIT = 60.0  # seconds: the vendor's example of `p-time`, for a ticket that has none
-_LONGEST_WAIT = 86_400.0  # seconds; "repeated violations can lengthen the wait", but a day is beyond belief
+_LONGEST_WAIT = (
+    86_400.0  # seconds; "repeated violations can lengthen the wait", a longer one than a day is not believed
+)
 
 _SAID_PLAINLY = 512
 """Characters of a plain text that may be a sentence about the request; a longer one is a page of something else."""

@@ -75,8 +75,8 @@ class HttpCall:
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Called by httpcore at each stage of the request; what it raises stops the request.
 
-        The race: a process that is frozen (SIGSTOP, a paused VM) after it claimed work wakes up when its lease has
-        run out and another replica may have looked the work up, found nothing, and sent it. So the last thing before
+        The race: a process is frozen (SIGSTOP, a paused VM) after it claimed steps. When it wakes up, its lease has run
+        out, and another replica may have looked the steps up, found nothing, and sent them. So the last thing before
         the first byte is a look at the clock. What remains is a freeze between this line and the kernel's write, some
         microseconds, against the settle time that the other replica waits before it looks.
         """

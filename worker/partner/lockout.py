@@ -17,8 +17,8 @@ from datetime import timedelta
 __all__ = ["LockOut", "Unwritten"]
 
 BEGUN_BEFORE = 5.0
-"""Seconds after the lock-out was written for which this process still makes no call: a call that was begun in the
-ledger just before, and so was allowed, is sent within that time or not at all."""
+"""Seconds after the lock-out was written in which this process makes no call. A call that was begun in the ledger just
+before, and so was allowed, is sent within that time or not at all."""
 
 OTHERS_WRITE = 1.0
 """Seconds without calls when the ledger is back: a replica that was locked out meanwhile writes that first. It tries

@@ -1,7 +1,7 @@
 """Risk statuses of accounts in what a socket brings: finds them, and neither reads nor cleans them. Pure.
 
-They come in two places: `props` events, whose `d` is an event or a list of events and whose `entity` is a row or a list
-of rows, flat or in a wrapper; and the parts of the answer to the sync request, each with some rows of some families.
+They come in two places: `props` events (`d` is an event or a list of events; `entity` is a row or a list of rows, flat
+or in a wrapper), and the parts of the response to the sync request, each with some rows of some entities.
 """
 
 from __future__ import annotations

@@ -59,10 +59,10 @@ class Hearer(Protocol):
     """A listener. Called from the reader: must return at once."""
 
     def authorized(self) -> None:
-        """The partner took the token."""
+        """The partner has accepted the token."""
 
     def listening(self) -> None:
-        """From here on every alert is heard."""
+        """From here on every alert is received."""
 
     def alert(self, alert: Alert) -> bool:
         """Takes an alert; false when there is no room for it, which ends the connection."""
@@ -169,7 +169,7 @@ class Socket:
 
     async def _keep_time(self, connection: ClientConnection) -> None:
         while not self._ended.done():
-            # Looked at often, since the next frame heard may bring the next thing due nearer.
+            # Looked at often, since the next frame may bring the next thing due nearer.
             await asyncio.sleep(min(self.wire.due_in(self._clock()), self.wire.timing.beat / 5))
             for action in self.wire.tick(self._clock()):
                 self._do(action, connection)

@@ -10,11 +10,11 @@ from schemas.cleaning import clean
 from worker.partner._json import NONSENSE, clean_json, parse_json
 
 _KEPT_FIELDS = ("p-ticket", "p-time", "p-captcha", "p-message", "errorText", "errorCode", "violations", "ok")
-"""Of a body only what says no is looked at: initial data may be megabytes."""
+"""Only the fields that may refuse a request are read of a body: initial data may be megabytes."""
 
 
 def refusal_of(body: Any) -> bytes:
-    """Of an answer's body what says no, cleaned, as bytes that `classify` reads; no bytes without a body."""
+    """The fields of a body that may refuse a request, cleaned, as bytes for `classify`; empty without a body."""
     if body is None:
         return b""
     if isinstance(body, dict):

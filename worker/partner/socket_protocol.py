@@ -89,13 +89,13 @@ class SocketProtocol:
         self.timing = timing or SocketTiming()
         self.risk = risk
         self.phase = Phase.OPENING
-        self.last_heard = now
+        self.last_received = now
         self._opened = now
         self._next_beat: float | None = None
         self._next_id = 0
         self._pending: dict[int, tuple[str, float]] = {}
         self._synced_ids: set[int] = set()
-        self._last_beat: float | None = None  # of the server's, with nothing heard since
+        self._last_beat: float | None = None  # of the server's, with nothing received since
         self._quick = False
 
     @property
@@ -113,7 +113,7 @@ class SocketProtocol:
         """Seconds until `tick` has something to do."""
         if self.phase is Phase.OVER:
             return self.timing.beat
-        dues = [self.last_heard + self.patience]
+        dues = [self.last_received + self.patience]
         if self.phase is Phase.OPENING:
             dues.append(self._opened + self.timing.open_within)
         if self._next_beat is not None:
@@ -125,7 +125,7 @@ class SocketProtocol:
         """What the time asks for."""
         if self.phase is Phase.OVER:
             return []
-        if now >= self.last_heard + self.patience:
+        if now >= self.last_received + self.patience:
             return [self._over(EndReason.SILENCE)]
         if self.phase is Phase.OPENING and now >= self._opened + self.timing.open_within:
             return [self._over(EndReason.NO_OPEN)]
@@ -143,7 +143,7 @@ class SocketProtocol:
         if self.phase is Phase.OVER:
             return []
         gap = None if self._last_beat is None else now - self._last_beat
-        self.last_heard, self._last_beat = now, None
+        self.last_received, self._last_beat = now, None
         text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
         match text[:1]:
             case "h":

@@ -24,7 +24,7 @@ PRUNE_EVERY = 120
 
 PRUNE_SECONDS = 1.0
 """Of a turn. What is left (LEDGER_KEEP_DAYS was lowered, the workers were stopped for months) is deleted at the next
-turns: the database has most of its time for the steps in work, and this replica shows itself in between."""
+turns. So the database keeps most of its time for steps, and this replica reports itself in between."""
 
 
 @dataclass(slots=True)

@@ -212,7 +212,7 @@ class SandboxConfig:
     risk_empty: Literal["absent", "null"] = "absent"
     """Unknown: whether a socket leaves a status's empty fields out, or sends null."""
     risk_created_events: bool = True
-    """Unknown: whether a new account's status is announced to the sockets, or first heard of when it changes."""
+    """Unknown: whether a new account's status is announced to the sockets, or first sent when it changes."""
 
     # -- entitlements -----------------------------------------------------------------------------------------------
     t_prop_entitlement_id: int = 31

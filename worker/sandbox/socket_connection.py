@@ -48,7 +48,7 @@ class SocketConnection:
 
     number: int
     domain: Domain
-    last_heard: float
+    last_received: float
     last_sent: float
     token: Token | None = None
     synced: bool = False
@@ -88,7 +88,7 @@ class SocketConnection:
 
     def take(self, config: SandboxConfig, now: float) -> list[Output]:
         """Return what is to be done now, heartbeat and end for silence included."""
-        if not self.over and now - self.last_heard >= config.idle_seconds:
+        if not self.over and now - self.last_received >= config.idle_seconds:
             self.close("Idle")
         if not self.over and not self.outputs and now - self.last_sent >= config.heartbeat_seconds:
             self.push("h")
@@ -104,14 +104,14 @@ class SocketConnection:
     def due_in(self, config: SandboxConfig, now: float) -> float:
         """Return the seconds until `take` has something to say by itself."""
         beat = self.last_sent + config.heartbeat_seconds - now
-        idle = self.last_heard + config.idle_seconds - now
+        idle = self.last_received + config.idle_seconds - now
         return max(0.0, min(beat, idle))
 
     # -- in --------------------------------------------------------------------------------------------------
 
     def hear(self, text: str, now: float) -> Asked | None:
         """Take one text frame; return the request in it, if it is one. A heartbeat is `[]`."""
-        self.last_heard = now
+        self.last_received = now
         endpoint, *rest = text.split("\n", 3)
         if not rest:
             return None

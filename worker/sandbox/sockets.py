@@ -37,7 +37,7 @@ class Hub:
 
     def open(self, domain: Domain, now: float) -> SocketConnection:
         self._made += 1
-        connection = SocketConnection(self._made, domain, last_heard=now, last_sent=now)
+        connection = SocketConnection(self._made, domain, last_received=now, last_sent=now)
         self.connections[connection.number] = connection
         self.counts["opened"] += 1
         self.counts[f"opened_{domain}"] += 1
@@ -121,11 +121,11 @@ class Hub:
         while self._due and self._due[0][0] <= now:
             _, _, event_type, (signals, strays) = heapq.heappop(self._due)
             for connection in list(self.connections.values()):
-                heard = [signal for signal in signals if _is_of_shard(connection, signal)]
-                if self._hears(config, connection) and (heard or strays):
-                    self._tell(config, connection, event_type, heard, strays)
+                due = [signal for signal in signals if _is_of_shard(connection, signal)]
+                if self._gets_signals(config, connection) and (due or strays):
+                    self._tell(config, connection, event_type, due, strays)
 
-    def _hears(self, config: SandboxConfig, connection: SocketConnection) -> bool:
+    def _gets_signals(self, config: SandboxConfig, connection: SocketConnection) -> bool:
         if connection.over or connection.forgotten or connection.token is None:
             return False
         if config.signals_need_sync and not connection.synced:

@@ -140,8 +140,8 @@ class HostRules:
         return row
 
     def elsewhere(self, leads_to: str | None, tried: Sequence[str | None]) -> Reached | None:
-        """Where a login or renewal is sent that a wrong host answered, or none at all: where its redirect leads, else
-        the host of the settings, so that no returned host can lock us out for ever. None: all have been tried.
+        """Where a login or renewal is sent next, if a wrong host answered it or none did: where the redirect leads,
+        else the host of the settings. So no returned host can lock us out for ever. None: all have been tried.
         """
 
         def new(host: str | None) -> bool:

@@ -28,8 +28,8 @@ UNREACHABLE_WAIT = 15.0
 LONG = timedelta(minutes=5)
 """A login that is held back for longer leaves a doubtful token in use: it may be good, and there is no other."""
 OTHERS_LOGINS = 3
-"""Logins in an hour from which on a token that other settings, or another SECRET_KEY, put there is not replaced at
-once: replicas with different settings would close each other's sessions for ever."""
+"""Logins in an hour. From this number on, a token that was written with other settings or another SECRET_KEY is not
+replaced at once: replicas with different settings would close each other's sessions for ever."""
 OTHERS_WAIT = timedelta(minutes=5)
 """How long it is left alone then: enough for a roll-out to end."""
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from worker.wiring.replica import Replica
 
 HANGS_AFTER = 120.0
-"""Seconds without a turn of a loop after which the process counts as hung: above the longest wait inside one turn,
-which is a database command's 30 s with its retries."""
+"""Seconds without a turn of a loop after which the process counts as hanging. It exceeds the longest wait inside one
+turn: a database command takes 30 s with its retries."""
 
 
 UNREAD_FOR = 300.0

@@ -1,8 +1,9 @@
 """One log for our loggers and the libraries': structlog's processors over the standard library's handler.
 
 Log events are names (`dispatch.call_sent`), values are fields. A line goes to standard error, so that a command's
-standard output stays what it promises. Two things keep secrets and personal data out: secrets are `SecretStr` wherever
-they are held, and `redact` takes out what a field's name gives away and what follows a word like `token` in any text.
+standard output stays what it promises. Two things keep secrets and personal data out of the log. Secrets are
+`SecretStr` wherever they are held. `redact` removes the values of fields with certain names, and what follows a word
+like `token` in any text.
 """
 
 from __future__ import annotations

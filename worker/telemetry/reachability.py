@@ -36,8 +36,8 @@ _GIVEN_UP = 6.0
 
 @dataclass(slots=True)
 class _Look(Generic[T]):
-    """One look at a time for all who ask. Each waits for it `most` seconds at most, then it is a `TimeoutError`: to be
-    given up, a look at something that hangs needs ten seconds itself, and nobody waits for that.
+    """One look at a time for all who ask. A caller waits `most` seconds at most, then `TimeoutError` is raised: a check
+    of something that hangs takes ten seconds to be cancelled, and no caller waits for that.
     """
 
     make: Callable[[], Coroutine[Any, Any, T]]

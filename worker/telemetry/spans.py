@@ -190,8 +190,8 @@ class Spans:
     async def close(self) -> None:
         """Sends what is queued, for so long as a stop can wait; the rest is dropped.
 
-        The library keeps to no time limit, so that is done by a thread that nobody waits for: neither here, nor when
-        the event loop closes, nor when the process ends.
+        The library ignores its time limit. So a thread does it, for which nothing waits: neither this function, nor the
+        end of the event loop, nor the end of the process.
         """
         provider, loop, done = self._provider, asyncio.get_running_loop(), asyncio.Event()
 

@@ -213,7 +213,7 @@ async def test_a_bridge_that_does_not_lead_records_nothing(ledger_url: str) -> N
     database = Database(ledger_url)
     intake, lease = RiskIntake(), uuid.uuid4()
     recorder = RiskRecorder(database, intake, lambda: lease)
-    intake.heard([{"id": 5, "autoLiqCounter": 1}], initial=True)
+    intake.received([{"id": 5, "autoLiqCounter": 1}], initial=True)
     await intake.run_once()
     try:
         async with database.connection() as connection:

@@ -1,4 +1,4 @@
-"""Tradovate's side of the story: a trader who signs there, a desk that decides, and time that need not pass."""
+"""What happens at Tradovate during the demo: a trader signs, Tradovate's staff decide, and waits are cut short."""
 
 from __future__ import annotations
 

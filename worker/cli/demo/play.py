@@ -19,8 +19,8 @@ from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import dead_letter_topic, is_dead_letter_topic, outcome_topic
 
 BASE_SECONDS = 40.0
-"""The samples take four seconds, and ten on a machine with ten times the work it can do: more means that one does not
-come, and the whole has to end within a minute."""
+"""The samples take four seconds, and ten on a very busy machine. After this time an outcome counts as missing; the
+whole demo has to end within a minute."""
 
 EVENTS_A_SECOND = 25
 """What even a small and busy machine that runs all the parts carries through; a developer's does hundreds."""

@@ -72,8 +72,8 @@ class Show:
         self._line(("in   ", "cyan"), (f"{count} plain purchases", ""))
 
     def dead_letter(self, event_id: str, topic: str, reason: str) -> None:
-        """A record was put aside."""
-        self._event("aside", topic, event_id, reason, "yellow")
+        """A dead letter was written."""
+        self._event("dead", topic, event_id, reason, "yellow")
 
     def outcome(self, event_id: str, body: Mapping[str, Any]) -> None:
         """An outcome came out."""

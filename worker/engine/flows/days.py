@@ -54,8 +54,8 @@ def renewal_after(at: datetime) -> datetime:
 
 
 def departure_due(came: datetime, end: time) -> datetime:
-    """When a departure that came at `came` is executed: when its trading day ends, at once if none is under way, and on
-    a month's last day before the renewal in any case.
+    """When a departure that came at `came` is executed: at the end of the trading day, or at once if none is in
+    progress. On the last day of a month it is executed before subscriptions renew.
     """
     latest = _at(renewal_after(came).date(), MONTH_END)
     return max(came, min(day_end(came, end) or came, latest))

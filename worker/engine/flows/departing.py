@@ -1,9 +1,8 @@
-"""Departures, as other flows see them: from when on a trader who leaves is given nothing more. Pure.
+"""What a departure means for other flows: from its execution on, its trader is given nothing more. Pure.
 
-While a departure waits for the end of the trading day, its trader trades, and everything goes on. From the moment it
-is executed, whatever was asked for before is not sent any more: its flow ends as `cancelled`. The trader's next
-purchase is the exception: it was published after the departure, its trader comes back, and it waits for the departure's
-end.
+While a departure waits for the end of the trading day, its trader trades, and everything goes on. From the moment it is
+executed, nothing that was asked for before is sent: its flow ends as `cancelled`. The trader's next purchase is the
+exception: it was published after the departure, its trader comes back, and it waits for the departure's end.
 
 The flows ask `stopped` when they plan. The ledger asks `verdict` again when it claims a step that gives something,
 because a departure may have begun since the step was planned.

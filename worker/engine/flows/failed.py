@@ -4,8 +4,8 @@ What the ledger knows to be the trader's is revoked at once, without a look-up. 
 permissions by their ids, accounts by theirs, an unknown order by the account name that is derived from it. What belongs
 to another trader stays untouched. What is not there is reported. Neither keeps the rest from being revoked.
 
-A purchase under way is waited for until its account has its permission: while it only waits for contact data, its
-trader could trade.
+A purchase in progress is waited for until its account has its permission, and no longer: while it waits for contact
+data, its trader could trade.
 """
 
 from __future__ import annotations

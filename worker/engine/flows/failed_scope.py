@@ -45,9 +45,9 @@ class Scope:
 
     @property
     def on_live(self) -> frozenset[int]:
-        """Those that the event names and this worker has made on LIVE. Only permissions of DEMO are revoked: one of the
-        same number there is another trader's, unless an order of this trader has got it, or it is on an account that
-        the event means.
+        """Those that the event names and this worker has made on LIVE. Only permissions on DEMO are revoked. A
+        permission of the same number on DEMO is another trader's, unless an order of this trader has it, or it is on an
+        account that the event means.
         """
         own = {each.permission_id for each in self.view.known if not self._anothers(each)} | self.facts.found.keys()
         return self.view.on_live.intersection(self.event.trading_permission_ids or ()) - own

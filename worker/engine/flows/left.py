@@ -3,9 +3,9 @@
 Each domain is cancelled and verified by itself. One that cannot be reached does not hold up the other: the flow turns
 to that one, comes back, and knows which of them is done.
 
-From the moment the departure is executed (`begun`), its trader is given nothing more (`departing.py`). What had been
-sent before, with a result that is not known yet, may still take effect: a domain is done only if it was verified when
-no such result was left.
+From the moment the departure is executed (`begun`), its trader is given nothing more (`departing.py`). Calls that were
+sent before and have no known result may still take effect. So a domain is done only if it was verified after the last
+such result.
 """
 
 from __future__ import annotations

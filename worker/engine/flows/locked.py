@@ -3,8 +3,8 @@
 The call sets a state: an unknown result is looked up, and sent again if the account does not show it. After an answer
 the account is read: what it shows has to be the action, or what comes of it. A read that shows something else may be
 late, so it is repeated for half a minute; then the action is set again, `ROUNDS` times in all. If the account's status
-says that it was changed after our call was answered, somebody else did that, and theirs is the newer wish: the event
-has been executed and ends with a warning.
+was changed after our call was answered, somebody else changed it, and their wish is newer: the event counts as executed
+and ends with a warning.
 """
 
 from __future__ import annotations

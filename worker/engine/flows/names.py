@@ -12,8 +12,8 @@ MOST = 64
 def account_name(prefix: str, order_id: str) -> str:
     """The prefix and the order's digits; or the prefix and 20 digits of a hash of the order id.
 
-    `prefix`: capital letters. Order ids that are not all ASCII digits, or too long, are hashed: twenty digits make
-    two equal names among a hundred million orders about as likely as one in twenty thousand.
+    `prefix`: capital letters. Order ids that are not all ASCII digits, or too long, are hashed to twenty digits. Two
+    equal names among a hundred million orders then have a probability of about one in twenty thousand.
     """
     if order_id.isascii() and order_id.isdigit() and len(prefix) + len(order_id) <= MOST:
         return prefix + order_id

@@ -1,7 +1,7 @@
 """`trader.passed`: a funded subaccount is asked for, once, and its review is followed to the end. It moves money.
 
-Nothing lists requests. So before a first one the partner is asked for a duplicate, and after an unclear answer the
-request is never sent again by itself: the outcome is `in_doubt`, and a person looks.
+Nothing lists requests. So the partner is asked for a duplicate before the first request. After an unknown result the
+request is never sent again automatically: the outcome is `in_doubt`, and an operator decides.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Subaccount(WithoutOrder):
         return _review(view, facts)
 
     def learn(self, view: View, operation: str, result: Result) -> Planned | Facts:
-        """What each step tells; a refused document spoils nothing but itself."""
+        """Learns from each step. A refused document does not stop the others."""
         facts = of_type(view.facts, PassedFacts)
         if not isinstance(result, Succeeded):
             return _failed(view, facts, operation, result)

@@ -1,7 +1,7 @@
 """`trader.purchased`: one user a trader, one account with its permission an order, contact data if it can be had.
 
-The account goes before the contact data: it is what was paid for, it shares calls with ninety-nine others, and
-contact data takes a call of its own and never spoils the purchase.
+The account comes before the contact data. The account is what was paid for, and shares its call with up to ninety-nine
+others. Contact data takes a call of its own, and its failure does not fail the purchase.
 
 An order that had failed is started again by the next event, or by an operator's retry. What was made before is adopted:
 the account is looked up, by its id if the ledger knows it, before another one could be created.

@@ -1,10 +1,11 @@
 """`risk.changed`: limits of an account, read first, merged, sent, and read back before it counts.
 
-Whether Tradovate keeps limits that are left out is not known. So all that the account has are sent with those of the
-event, and what was read for that is not sent when it is old (`FRESH`): somebody may have changed it in the dashboard.
-After an answer the account is read until it shows the event's limits; a read may be behind what was written. If it
-still shows what was there before, limits are read and sent again, `ROUNDS` times in all. If it shows a third value,
-somebody has set that meanwhile, or Tradovate has changed ours: nothing is sent over it, and an operator must look.
+Whether Tradovate keeps limits that are left out is not known. So all limits of the account are sent together with those
+of the event. Limits that were read too long ago (`FRESH`) are not sent: somebody may have changed them in the
+dashboard. After an answer the account is read until it shows the event's limits; a read may be behind what was written.
+If it still shows what was there before, limits are read and sent again, `ROUNDS` times in all. If it shows a third
+value, somebody has set that meanwhile, or Tradovate has changed ours: nothing is sent over it, and an operator must
+look.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`md.signed`: a trader signed the Market Data Agreement and gets the entitlement that waits for it.
 
-The signal can be quicker than the partner's own books: then the answer is `Live account is required`, which means not
-yet. It is tried again for a day, less and less often, and at once when another `md.signed` of that user comes.
+The signal may come before the partner has recorded the signature. Then the call is rejected with `Live account is
+required`. It is tried again for a day, less and less often, and at once when another `md.signed` of that user comes.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ entities at Tradovate, and neither changes the other (a lock stands until `Norma
 One that is stuck (it is retried for a day, its look-up fails, the budget is used up) must not keep a lock out. So order
 gives way after `PATIENCE`, where what comes of it is provably the same:
 
-* One of the other subject is passed, and does what it asks for later. Two calls of a trader are not in flight at once
-  all the same: the ledger sees to that when it begins calls.
-* A lock or unlock without a result is ousted by the next one: its effect would last until that one's and no longer. It
-  is not ousted while its call is in flight or was lost a moment ago: it might take effect after the next one's. Nor is
-  a liquidation, ever: it closes positions, which a lock does not.
+* One of the other subject is passed, and does what it asks for later. Two calls of a trader are still never in flight
+  at once: the ledger ensures that when it begins calls.
+* A lock or unlock without a result is ousted by the next one: its effect would only last until that one's. It is not
+  ousted while its call is in flight or was lost a moment ago: it might take effect after the next one's. Nor is a
+  liquidation, ever: it closes positions, which a lock does not.
 
 A change of limits waits for the one before as long as that is tried: what they leave depends on both.
 """

@@ -80,8 +80,8 @@ def _rejected_whole(rules: StepRules, steps: Sequence[Claimed], call_id: int) ->
     """A batch that is rejected as a whole is halved until the item that is rejected is alone.
 
     The vendor does not say that a rejected batch left nothing behind. So the first rejection is followed by one look-up
-    in bulk; once a look-up has found nothing, the batch is known to be all or nothing, and its halves are sent
-    without one.
+    in bulk. Once a look-up has found nothing, the batch is known to be all or nothing, and its halves are sent without
+    another look-up.
     """
     moves: list[Move] = []
     half = (len(steps) + 1) // 2

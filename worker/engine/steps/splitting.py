@@ -1,10 +1,10 @@
 """A batch that fails again and again is halved until the item that makes it fail is alone. Pure.
 
 A call fails when nothing is known of any of its items, or when it was not executed and no item is known to be why. It
-may be one item's fault, or the partner's. So a batch is split after its second failure, once; a half that fails is
-split further at once only if the partner has answered a call of that operation since the whole failed, its other half
-most of all. Without such a sign a part must fail more often each time before it is split again, and a whole too if
-others fail beside it: while the partner is away for all, halving would only multiply the calls.
+may be one item's fault, or the partner's. So a batch is split in two after its second failure. A half that fails is
+split further at once only if the partner has answered a call of that operation since the whole failed, for example the
+other half. Without such a sign a part must fail more often each time before it is split again; so must a whole batch,
+if others fail beside it. While the partner is away for all, splitting would only multiply the calls.
 
 What a step remembers of its failures is a `BatchFailures` in its memory.
 """

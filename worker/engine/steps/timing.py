@@ -30,8 +30,8 @@ class StepRules:
 class Timing:
     """The times of a call or look-up: `schedule` of attempts, `settle` before a look-up.
 
-    `draw` in [0, 1) is the jitter, one for all steps of a call: steps that failed together are tried again together,
-    where a draw for each would turn one call of a hundred items into a hundred calls. `signs`: how other calls of the
+    `draw` in [0, 1) is the jitter, one for all steps of a call. So steps that failed together are retried together;
+    jitter for each would turn one call of a hundred items into a hundred calls. `signs`: how other calls of the
     operation have fared, as far as it matters for steps that have failed.
     """
 

@@ -19,8 +19,9 @@ CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 async def unknown_accounts(database: Database, reads: Reads, prefix: str) -> Sequence[Difference]:
-    """One call. An account that a purchase may be making just now is in progress: the list is read before the ledger,
-    and what is younger than the oldest purchase that has no account yet is left out. So is what has been archived.
+    """One call. An account that a purchase may be creating now is in progress, and no difference. So the list is read
+    before the ledger, and accounts younger than the oldest purchase without an account are left out. So is what has
+    been archived.
     """
     rows = [row for row in await reads.listed(Domain.DEMO, "account") if _is_ours(row, prefix)]
     unknown: list[Row] = []

@@ -1,9 +1,9 @@
 """An account's limits (userAccountAutoLiq) and what an administrator does to it (setAdminAutoLiqAction), on DEMO.
 
-Facts: both set a state, so the same again is harmless; the row of each has the account's id; unlocking is `Normal`.
-Unknown: whether `updateUserAutoLiqs` keeps limits that are left out (so all are sent, as they were just read), how many
-items it takes, whether its results bring their rows, when a read shows a change, and as what a liquidation is shown.
-So a response proves only that the call was carried out. The flow reads the account again before it ends.
+Facts: both set a state, so the same again is harmless; the row of each has the account's id; unlocking is `Normal`. Not
+known: whether `updateUserAutoLiqs` keeps limits that are left out (so all are sent, as they were just read); how many
+items it takes; whether its results contain their rows; when a read shows a change; as which value a liquidation is
+shown. So a response proves only that the call was carried out. The flow reads the account again before it ends.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ SHOWN_AS: Mapping[str, frozenset[str]] = {
     "LiquidateImmediately": frozenset({"LockTradingImmediately", "AgreedOnLiquidationByAutoLiq"}),
     "LiquidateOnlyModeImmediately": frozenset({"AgreedOnLiqOnlyModeByAutoLiq"}),
 }
-"""What may be read of an account besides the action that was set and answered: a liquidation closes positions and
-locks the account (vendor), and the vendor's internal values say that the liquidation has agreed (inference)."""
+"""Values that a read may show in place of the action that was set. A liquidation closes positions and locks the account
+(vendor); the vendor's internal values say that the liquidation was accepted (inference)."""
 
 MAY_BE_OLDER = "LockTradingImmediately"
-"""Shown after a liquidation it may be a lock from before. The other values come of nothing but what they are named for:
-were they no proof, a partner whose answers prove nothing would be asked for a day, and what is behind would wait."""
+"""Shown after a liquidation it may be a lock from before. Each other value has one cause, its own action, so it is
+proof. Otherwise a partner whose responses prove nothing would be asked for a day, and the events behind would wait."""
 
 
 def _never(*_: Any) -> Never:

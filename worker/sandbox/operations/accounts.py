@@ -54,7 +54,7 @@ def _judge(call: Call, item: dict[str, Any], names: set[str]) -> Bad | None:
 
 
 def known_on_demo(call: Call, user_id: int) -> Row | None:
-    """Return the user once the DEMO domain has heard of them."""
+    """Return the user once the DEMO domain knows it."""
     user = call.world.users.get(user_id)
     late = call.config.users_reach_demo_after
     if user is not None and late and call.world.user_born[user_id] + late > call.now:

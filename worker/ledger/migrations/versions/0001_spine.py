@@ -332,20 +332,18 @@ insert into host (domain) values ('live'), ('demo');
 -- same event id. The primary key closes the race of two bridges that lead for a moment. By topic: while
 -- TRADOVATE_MDA_ALERT_ID is wrong, agreements are published as other alerts; when it is right they are published again.
 create table signal (
-    topic      text not null,
-    id         bigint not null,
-    bridged_at timestamptz not null default clock_timestamp(),
+    topic text not null,
+    id    bigint not null,
     primary key (topic, id)
 );
 
--- The risk status of each account, as the bridge that leads has heard it last (BRIDGE_RISK_STATUS): what the next
+-- The risk status of each account, as the bridge that leads has received it last (BRIDGE_RISK_STATUS): what the next
 -- initial data are compared with. It is written when what counts as a change differs, and only under the lease of
 -- `leader`. `version`: how many changes there were. Ids, times and words of the partner's, kept for ever.
 create table risk_status (
     account_id bigint primary key,
     version    bigint not null,
-    status     jsonb not null,
-    changed_at timestamptz not null default clock_timestamp()
+    status     jsonb not null
 );
 
 -- Changes of risk statuses that are to be published, written with the status in one transaction and deleted when Kafka
