@@ -39,7 +39,6 @@ _LONGEST = 4096
 
 _FIELDS = frozenset(each.alias for each in RiskStatus.model_fields.values() if each.alias)
 _NUMBERS = frozenset({"maxNetLiq", "minNetLiq"})
-_TIMES = frozenset({"autoLiqStarted", "autoLiqStopped", "liquidateOnly", "adminTimestamp"})
 _WORD = 128
 """Characters of a time or an action; the longest action has some thirty."""
 
