@@ -37,7 +37,7 @@ PURCHASED = "trader.purchased"
 PARTNER_MS = 50.0
 """What a call takes at the partner, if a part does not say otherwise."""
 
-NO_LIMITS: Mapping[str, Any] = {"hourly_calls": 1_000_000, "endpoint_limits_on": False}
+NO_LIMITS: Mapping[str, Any] = {"hourly_calls": 1_000_000, "warning_from_call": 0, "endpoint_limits_on": False}
 """Switches of a partner that never refuses a call."""
 
 NO_BUDGET: Mapping[str, str] = {"TRADOVATE_HOURLY_BUDGET": "1000000", "TRADOVATE_MINUTE_BUDGET": "1000000"}

@@ -54,6 +54,9 @@ _LEVEL = (MEMORY, CONNECTIONS, ENDED, TABLES, INDEXES)
 
 _OF_FLOWS = "('flow', 'step', 'outcome', 'account_turn', 'note', 'departure')"
 
+_MOST_OPEN = 100
+"""Flows, ten seconds of the load: with more the week has gone another way, and its sizes say nothing."""
+
 _GROWN = 5
 """Tables and indexes that are shown one by one."""
 
@@ -101,6 +104,13 @@ async def week(servers: Servers, sizes: Sizes) -> list[Figure]:
         *(
             Figure(f"week: {what}, growth in the last three days", [_growth(run.seen[what])], "%", at_most(10))
             for what in _LEVEL
+        ),
+        Figure(
+            "week: flows that have not ended, on the last day",
+            [_then_and_now(run.seen[OPEN])[1]],
+            "flows",
+            at_most(_MOST_OPEN),
+            digits=0,
         ),
         Figure("week: events", [run.sent], "events", digits=0),
     ]
