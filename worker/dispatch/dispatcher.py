@@ -64,6 +64,7 @@ class Dispatcher:
     publish: Callable[[Sequence[OutcomeRow]], None]
     maintenance: bool = True
     coming: Callable[[], bool] = lambda: False  # more events are seen to be coming
+    alone: Callable[[], bool] = lambda: False  # those that are being accepted have come alone
     wake: WakeUp = field(default_factory=WakeUp)
     lone_calls: LoneCalls = field(init=False)
     progress: float = field(default_factory=time.monotonic)
@@ -76,9 +77,16 @@ class Dispatcher:
     def __post_init__(self) -> None:
         """The caller begins what follows a call."""
         self.lone_calls = LoneCalls(
-            self.claims, self.session, self.operations, self.caller.feeding, lambda: len(self._tasks), self.coming
+            self.claims,
+            self.session,
+            self.operations,
+            self.caller.feeding,
+            lambda: len(self._tasks),
+            self.coming,
+            self.alone,
+            self._send_begun,
         )
-        self.caller.following, self.caller.begun = self.lone_calls.after, self.send_begun
+        self.caller.following, self.caller.begun = self.lone_calls.after, self.lone_calls.send
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; then begins nothing more and returns (see `drain`)."""
@@ -200,7 +208,7 @@ class Dispatcher:
             return 0.0
         return LOOK_AGAIN if again is None else self._seconds_until(again)
 
-    def send_begun(self, following: Following) -> None:
+    def _send_begun(self, following: Following) -> None:
         """Sends the calls that a transaction has begun."""
         for name, batch in following.next_call.batches:
             operation = self.operations[name]

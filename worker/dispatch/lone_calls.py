@@ -25,7 +25,9 @@ transaction would hold the lock under which all calls begin for too long."""
 class LoneCalls:
     """Decides whether a transaction may begin calls itself: only if little else is due, and nothing is seen to come.
 
-    `feeding`: the caller's. `in_flight`: the calls in flight of this replica.
+    `feeding`: the caller's. `in_flight`: the calls in flight of this replica. `coming`: whether more events are seen to
+    be coming; `alone`: whether those that are being accepted have come alone. `send`: sends what a transaction has
+    begun.
     """
 
     claims: Claims
@@ -34,6 +36,8 @@ class LoneCalls:
     feeding: Counter[str]
     in_flight: Callable[[], int]
     coming: Callable[[], bool]
+    alone: Callable[[], bool]
+    send: Callable[[Following], None]
     _at_once: frozenset[str] = field(default=frozenset())  # operations of which a lone step could be sent at once
 
     def note(self, lanes: Sequence[Lane], situation: Situation) -> None:
@@ -50,8 +54,8 @@ class LoneCalls:
         self._at_once = frozenset(name for name, operation in self.operations.items() if at_once(operation))
 
     def of_events(self, events: int) -> Following | None:
-        """The calls that a transaction may begin which accepts so many events; they came alone."""
-        return self._following(events, ())
+        """The calls that a transaction may begin which accepts so many events."""
+        return self._following(events, ()) if self.alone() else None
 
     def after(self, steps: int, feeds: Sequence[str]) -> Following | None:
         """The calls that a transaction may begin which records the results of so many steps.

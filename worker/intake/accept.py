@@ -55,6 +55,18 @@ class Begins(Protocol):
         ...
 
 
+class FirstCalls(Protocol):
+    """The first calls of events that come alone; what begins them is dispatch's own (`dispatch/lone_calls.py`)."""
+
+    def of_events(self, events: int) -> Begins | None:
+        """What begins them; None: dispatch finds their steps when it looks next."""
+        ...
+
+    def send(self, begins: Any) -> None:
+        """Sends what the transaction has begun."""
+        ...
+
+
 @dataclass(slots=True)
 class EventIntake:
     """Takes batches. `counted` gets topic, result (accepted, known, invalid) and how many."""
@@ -66,8 +78,7 @@ class EventIntake:
     counted: Callable[[str, str, int], None] = lambda *_: None
     traces: Callable[[], AbstractContextManager[Trace]] = lambda: nullcontext(lambda *given: given[3])
     crash: Callable[[str], None] = lambda _point: None
-    following: Callable[[int], Begins | None] = lambda _events: None  # the first calls, if they may be begun at once
-    begun: Callable[[Any], None] = lambda _following: None
+    first_calls: FirstCalls | None = None
     failing: str | None = field(default=None, init=False)  # what keeps intake waiting now
 
     async def take(self, records: Sequence[RawRecord], stopping: asyncio.Event) -> bool:
@@ -124,12 +135,12 @@ class EventIntake:
     async def _accept(self, good: Sequence[Good], refusals: Sequence[RefusedRecord], stopping: asyncio.Event) -> None:
         """Writes them. Raises `DataRefused` when the database refuses a value of theirs."""
         events = [accepted for _, accepted in good]
-        following = self.following(len(events))
-        next_call = following.next_call if following is not None else None
+        begins = self.first_calls.of_events(len(events)) if self.first_calls is not None else None
+        next_call = begins.next_call if begins is not None else None
         taken = await self._until(lambda: self.ledger.accept(events, refusals, next_call), stopping)
         self.crash("after_intake_commit")
-        if following is not None:
-            self.begun(following)
+        if self.first_calls is not None and begins is not None:
+            self.first_calls.send(begins)
         for result, counts in (("accepted", taken.accepted), ("known", taken.known)):
             for topic, count in counts.items():
                 self.counted(topic, result, count)

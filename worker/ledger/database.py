@@ -117,9 +117,7 @@ class Database:
                 raise
             await connection.commit()
 
-    async def atomically(
-        self, work: Callable[[Connection], Awaitable[T]], tries: int = 5, *, few: bool = False
-    ) -> T:
+    async def atomically(self, work: Callable[[Connection], Awaitable[T]], tries: int = 5, *, few: bool = False) -> T:
         """Runs `work` in a transaction, again from its start when it lost a race (deadlock, lock time-out, `Again`).
         `few`: see `transaction`.
 

@@ -166,6 +166,7 @@ class Replica:
             self.publisher.hand,
             maintenance=settings.tradovate_maintenance,
             coming=lambda: self.subscriber.arriving(shortest),
+            alone=lambda: self.subscriber.alone(shortest),
         )
         look = KafkaLook(settings, LOOK_SECONDS)
         letters = DeadLetterWriter(
@@ -184,10 +185,7 @@ class Replica:
             counted=observed.accepted,
             traces=self.tracing.intake,
             crash=self.crash,
-            following=lambda events: (
-                self.dispatcher.lone_calls.of_events(events) if self.subscriber.alone(shortest) else None
-            ),
-            begun=self.dispatcher.send_begun,
+            first_calls=self.dispatcher.lone_calls,
         )
         self.subscriber = Subscriber(settings, list(FLOWS), self.intake, look, self.stopping)
         self.watch = Watch(self.subscriber, look, names, self.stopping, started=_freeze)
