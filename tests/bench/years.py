@@ -97,7 +97,9 @@ from pg_index i left join pg_constraint c on c.conindid = i.indexrelid where i.i
 
 @asynccontextmanager
 async def full_ledger(servers: Servers, flows: int) -> AsyncIterator[str]:
-    """The address of a full ledger. If the server's data are kept, it is the one of an earlier run, or it stays."""
+    """The address of a full ledger. If the server's data are kept, it is the one of an earlier run, or it stays for the
+    next. Raises `AssertionError` if the one that is kept is another one.
+    """
     if not servers.kept:
         url = servers.postgres.create_database(name := f"full_{uuid.uuid4().hex[:12]}")
         try:
@@ -109,9 +111,16 @@ async def full_ledger(servers: Servers, flows: int) -> AsyncIterator[str]:
     name = f"full_{flows}_{_digest()}"
     there = await asyncpg.connect(servers.postgres.url)
     try:
-        if not await there.fetchval("select exists (select from pg_database where datname = $1)", name):
-            for other in await there.fetch("select datname from pg_database where datname like 'full\\_%'"):
-                servers.postgres.drop_database(other["datname"])  # half written, or of another schema
+        others = [
+            row["datname"] for row in await there.fetch("select datname from pg_database where datname ~ '^full_'")
+        ]
+        if "full_unfinished" in others:
+            servers.postgres.drop_database("full_unfinished")
+            others.remove("full_unfinished")
+        if name not in others:
+            assert not others, (
+                f"{others[0]} is kept, of another size or schema: remove the directory, or rename it to {name}"
+            )
             await _fill(servers.postgres.create_database("full_unfinished"), flows)
             await there.execute(f'alter database full_unfinished rename to "{name}"')
     finally:
