@@ -17,7 +17,6 @@ _MODULES: Mapping[str, str] = {
     "alerts": _MIRRORED,
     "operation": _MIRRORED,
     "sessions": _MIRRORED,
-    "traders": _MIRRORED,
     "turns": "whose turn it is among the events of an account: the rule, and the table",
     "bridge": "the bridge, its wiring, and the command that starts it",
     "departures": _GLOSSARY,

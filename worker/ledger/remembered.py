@@ -16,7 +16,7 @@ from worker.ledger.database import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class LeftBehind:
     """What flows leave behind: rows of traders and orders, each as long as the arguments of its statement."""
 
     signed: Sequence[Any]
@@ -26,13 +26,13 @@ class Left:
     assigned: Sequence[Any]
 
 
-async def what_is_left(connection: Connection, flow_ids: Sequence[uuid.UUID]) -> Left:
+async def what_is_left(connection: Connection, flow_ids: Sequence[uuid.UUID]) -> LeftBehind:
     """What these flows, which have ended, have changed. Locks nothing."""
     queries = (_SIGNED, _SIGNED_BEFORE, _FAILED, _LEFT, _ASSIGNED)
-    return Left(*[await connection.fetch(query, flow_ids) for query in queries])
+    return LeftBehind(*[await connection.fetch(query, flow_ids) for query in queries])
 
 
-async def remember(connection: Connection, left: Left) -> None:
+async def remember(connection: Connection, left: LeftBehind) -> None:
     """Notes it with orders and traders, in the transaction that deletes the flows. Locks them: a replica may be at work
     for the same ones.
     """
