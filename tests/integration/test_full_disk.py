@@ -20,7 +20,12 @@ from tests.support.small_disk import SmallDisk, why_no_small_disk
 from tests.support.spine import stages_on
 from tests.support.stage import Here, Stage
 from tests.support.waiting import eventually
+from worker.bridge.bridge import Bridge
 from worker.embedded import EmbeddedPostgres
+from worker.kafka.admin import ensure_topics
+from worker.kafka.topics import ADMIN_ALERT
+from worker.settings import BridgeSettings, load
+from worker.wiring.bridge import new_bridge
 
 ACCOUNTS = "/user/createevaluationaccounts"
 
@@ -145,22 +150,66 @@ async def _panicked(server: _OnDisk) -> bool:
 
 @pytest.mark.slow
 async def test_a_full_disk_of_the_broker_is_waited_for(small_disks: None, ledgers: Callable[[], str]) -> None:
-    """The broker gives up its only disk and stops: outcomes, dead letters and events wait, calls go on, and all is
-    published once when it is back.
+    """The broker gives up its only disk and stops: outcomes, a dead letter, a signature and events wait, calls go on,
+    and all is published once when it is back.
     """
     with SmallDisk(40) as disk, KafkaServer(place=disk.path) as broker:
-        async with _stage(broker.bootstrap_servers, ledgers, KAFKA_TOPIC_PARTITIONS="1") as on:
+        async with _stage(broker.bootstrap_servers, ledgers, KAFKA_TOPIC_PARTITIONS="1") as on, _bridge(on) as bridge:
             here = await on.replica()
+            await on.buy(purchase(0))
+            (first,) = await on.all_ended()
             async with on.gathered("createEvaluationUsers"):
                 await on.buy(*map(purchase, MANY[:50]))
-                await eventually(lambda: on.rows("select 1 from flow offset 49"), 30)
-                disk.fill()
+                await eventually(lambda: on.rows("select 1 from flow offset 50"), 30)
+                on.events.pop(0)  # which waits for nothing
+                async with _intake_held(on):
+                    bad = await on.wire.send(b"no event")
+                    disk.fill()
             await eventually(lambda: broker.ended, 60)
+            signal = on.partner.sandbox.control.sign({"userId": first["userId"]})["signalIds"][0]
             await eventually(partial(_waits, here, "outcome: no answer"), 60)
+            await eventually(lambda: bridge.tasks is not None and bridge.tasks.waiting)
             assert on.count(ACCOUNTS)  # calls go on
             disk.free()
             broker.kill()
             await asyncio.to_thread(broker.start)
             assert {outcome["status"] for outcome in await on.all_ended(60)} == {"succeeded"}
+            assert (await on.outcome(f"mda-{signal}", 60))["status"] == "succeeded"
+            await eventually(lambda: on.wire.dead_letters)
+            assert [each.header["dlq-offset"] for each in on.wire.dead_letters] == [str(bad.offset).encode()]
             await here.ready()
             await holds_all(on)
+
+
+@asynccontextmanager
+async def _bridge(on: Stage) -> AsyncIterator[Bridge]:
+    """One that works, in this process."""
+    await ensure_topics(on.settings(), [ADMIN_ALERT])
+    bridge = new_bridge(load(BridgeSettings, on.env), name="here")
+    task = asyncio.create_task(bridge.run())
+    try:
+        await eventually(lambda: bridge.tasks is not None and all(each.caught_up for each in bridge.tasks.lines), 30)
+        yield bridge
+    finally:
+        bridge.stopping.set()
+        await asyncio.wait({task}, timeout=20)
+
+
+_WAITS_TO_ACCEPT = (
+    "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    " and query like '%insert into flow%'"
+)
+
+
+@asynccontextmanager
+async def _intake_held(on: Stage) -> AsyncIterator[None]:
+    """Intake has read an event and cannot accept it: what comes then is behind that."""
+    connection = await asyncpg.connect(on.database_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("lock table flow in share mode")
+            await on.buy(purchase(9))
+            await eventually(lambda: on.rows(_WAITS_TO_ACCEPT), 20)
+            yield
+    finally:
+        await connection.close()

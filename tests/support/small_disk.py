@@ -9,6 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+_TRIES = 50
+"""To find it as it is, while servers write."""
+
 
 def why_no_small_disk() -> str:
     """What this machine lacks for one; empty when it lacks nothing."""
@@ -26,26 +29,29 @@ class SmallDisk:
 
     def __init__(self, megabytes: int) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="tradovate-disk-", dir="/tmp"))
-        options = f"size={megabytes}m,mode=777"
+        self._size = f"size={megabytes}m"
+        options = f"{self._size},mode=777"
         try:
             _run("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.path))
         except subprocess.CalledProcessError:
             self.path.rmdir()
             raise
 
-    @property
-    def _filler(self) -> Path:
-        return self.path / "filler"
-
     def fill(self) -> None:
-        """Takes all that is free: every write then fails with ENOSPC."""
-        with self._filler.open("ab", buffering=0) as filler, suppress(OSError):
-            while True:
-                filler.write(bytes(4096))
+        """Makes it as small as what it holds: every write of something new then fails with ENOSPC."""
+        for _ in range(_TRIES):
+            disk = os.statvfs(self.path)
+            with suppress(subprocess.CalledProcessError):  # somebody has written meanwhile
+                self._resize(f"size={(disk.f_blocks - disk.f_bfree) * disk.f_frsize}")
+                return
+        raise RuntimeError(f"the disk at {self.path} could not be made full")
 
     def free(self) -> None:
-        """Gives it back."""
-        self._filler.unlink(missing_ok=True)
+        """Makes it as large as it was."""
+        self._resize(self._size)
+
+    def _resize(self, size: str) -> None:
+        _run("mount", "-o", f"remount,{size}", str(self.path))
 
     def __enter__(self) -> Self:
         return self

@@ -84,8 +84,7 @@ class Blows:
 
     def _hit(self, member: Member, blow: Blow) -> None:
         assert member.process is not None
-        if member.kind == "bridge":
-            self.system.bridge_trouble.append(time.time())
+        self.system.trouble[member.kind].append(time.time())
         if blow.freeze:
             member.process.freeze()
             member.frozen = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.torture.sent import Sent
 from tests.torture.shop import Shop
 
 _BY_OUTCOME = {
@@ -15,7 +16,7 @@ _BY_OUTCOME = {
 def event_of(shop: Shop, family: str, key: str) -> str | None:
     """Its id, by the family and the key of the effect (`worker/sandbox/effects.py`); None if no outcome tells yet."""
     if family == "accounts_by_name":
-        return next((sent.event_id for order, sent in shop.orders.items() if key == f"EVAL{order}"), None)
+        return next((sent.event_id for sent in shop.orders.values() if key == account_of(sent)), None)
     if family in ("users_by_name", "users_by_email"):
         found = (sent.event_id for sent in shop.orders.values() if key in dict(sent.body["user"]).values())
         return next(found, None)
@@ -28,3 +29,8 @@ def event_of(shop: Shop, family: str, key: str) -> str | None:
         if sent.topic in topics and outcome is not None and str(outcome[field]) == number:
             return sent.event_id
     return None
+
+
+def account_of(purchase: Sent) -> str:
+    """The name of the account that a purchase makes."""
+    return str(purchase.body["account"].get("name") or f"EVAL{purchase.body['orderId']}")

@@ -30,6 +30,9 @@ WRITES = (
 )
 """Operations that a fault of the partner may concern; `*` is every call."""
 
+NOT_IN_A_LOCK_OUT = frozenset({"stop", "database crash", "database disk full", "link cut", "lock-out"})
+"""Misfortunes that may keep a lock-out from being written down."""
+
 LIKE_NOTHING = ("empty", "null", "array", "object")
 """Forms of garbage that may be what Tradovate answers to a read where there is nothing."""
 
@@ -56,6 +59,8 @@ class Fate:
             "broker restart": self._broker_restart,
             "broker killed": self._broker_killed,
             "database crash": self._database_crash,
+            "database disk full": self._database_disk,
+            "broker disk full": self._broker_disk,
             "link cut": self._link_cut,
             "link slow": self._link_slow,
             "link reset": self._link_reset,
@@ -73,7 +78,7 @@ class Fate:
         }
 
         async def happen() -> None:
-            if self.blows.careful and what.kind in ("stop", "database crash", "link cut", "lock-out"):
+            if self.blows.careful and what.kind in NOT_IN_A_LOCK_OUT:
                 return
             self.counts[what.kind] += 1
             what_happened = await ways[what.kind](dice)
@@ -120,8 +125,6 @@ class Fate:
         member = dice.choice(able)
         assert member.process is not None
         member.stopping = True
-        if member.kind == "bridge":
-            self.system.bridge_trouble.append(time.time())
         member.process.signal(signal.SIGTERM)
         return member.name
 
@@ -158,6 +161,29 @@ class Fate:
         await self.system.start_database()
         return f"for {seconds:.1f} s, with a read-only standby"
 
+    async def _database_disk(self, dice: random.Random) -> str:
+        if not self.system.disks:
+            return "no disk can be filled here"
+        if not self.system.database_up:
+            return "it was away"
+        seconds = dice.uniform(1.0, 6.0)
+        await self.system.fill_database_disk()
+        await self._lasts(seconds)
+        await self.system.free_database_disk()
+        return f"for {seconds:.1f} s"
+
+    async def _broker_disk(self, dice: random.Random) -> str:
+        if not self.system.disks:
+            return "no disk can be filled here"
+        if not self.system.broker_up:
+            return "it was away"
+        seconds = dice.uniform(1.0, 6.0)
+        await self.system.fill_broker_disk()
+        await self._lasts(seconds)
+        ended = self.system.broker.ended
+        await self.system.free_broker_disk()
+        return f"for {seconds:.1f} s; the broker {'gave up' if ended else 'went on'}"
+
     async def _link_cut(self, dice: random.Random) -> str:
         name, link = self._link(dice)
         ways = dice.choice([(Way.THERE,), (Way.BACK,), tuple(Way)])
@@ -183,7 +209,7 @@ class Fate:
     def _link(self, dice: random.Random) -> tuple[str, Any]:
         name, link = dice.choice(list(self.system.links().items()))
         if name.startswith("bridge"):
-            self.system.bridge_trouble.append(time.time())
+            self.system.trouble["bridge"].append(time.time())
         return name, link
 
     async def _fault(self, dice: random.Random, lasts: float, among: Sequence[str] | None = None, **rule: Any) -> str:

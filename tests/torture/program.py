@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from tests.torture.broken import BREAKS, NOT_BROKEN
+from tests.torture.breaks import BREAKS, NOT_BROKEN
 from worker.settings import BridgeSettings, RunSettings, load
 from worker.telemetry.logging import configure
 from worker.wiring.bridge import run_bridge

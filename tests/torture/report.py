@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from tests.torture.oracle import Breach
+from tests.torture.promises import Breach
 
 MOST_BREACHES = 20
 """In the report; the run itself has said more."""

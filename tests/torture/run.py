@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import sys
 import time
 from collections import Counter, deque
@@ -16,13 +17,16 @@ from tests.support.processes import worker
 from tests.support.waiting import eventually, let_time_pass
 from tests.support.wrong_clocks import WrongClock
 from tests.torture.blows import Blows
-from tests.torture.broken import BREAKS
+from tests.torture.breaks import BREAKS, CONTROL, NOT_BROKEN, Break
+from tests.torture.calm import calm
 from tests.torture.misfortunes import Fate
-from tests.torture.oracle import REVOKED_WITHIN, Breach, early, judge, private
+from tests.torture.oracle import judge
+from tests.torture.promises import Breach
 from tests.torture.report import Report, ReportFile
 from tests.torture.script import KINDS, blows, script
 from tests.torture.shop import Shop
 from tests.torture.system import LOCKED, System, system
+from tests.torture.watch import Watch
 from worker.kafka.topics import INPUT_TOPICS
 from worker.sandbox import SandboxConfig
 
@@ -32,19 +36,6 @@ def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
-
-READY_SECONDS = 90.0
-"""For every member to be ready when everything works again: a back-off of the bridge lasts a minute at most."""
-
-CALM_SECONDS = 150.0
-"""For all that is open when everything works again: the longest waits are a subaccount request's polls, a minute apart,
-and a poll that met a fault is made again."""
-
-CALM_WHEN_BROKEN = 30.0
-"""The same for a program that is broken on purpose: its shop asks for no subaccounts."""
-
-LOOK_EVERY = 1.5
-"""Seconds between two looks of the oracle at a program that is broken on purpose: the first breach ends the run."""
 
 SHORT_WAITS = 45.0
 """Seconds before the end from which no event is sent whose flow takes a minute where nothing is wrong."""
@@ -100,6 +91,11 @@ class Plan:
     broken: str = ""
 
     @property
+    def as_broken(self) -> Break | None:
+        """What the program is, if it is broken on purpose."""
+        return CONTROL if self.broken == NOT_BROKEN else BREAKS.get(self.broken)
+
+    @property
     def command(self) -> str:
         """What repeats the run."""
         given = f"--seed {self.seed} --seconds {self.seconds:g} --every {self.every:g} --blows {self.blows:g}"
@@ -116,16 +112,21 @@ async def torture(plan: Plan, clocks: Mapping[int, WrongClock], file: ReportFile
         chosen["liquidate_shown"] = "LiquidateImmediately"  # neither answer nor look-up could ever prove a liquidation
     # Where no host that the members know takes a login, no program could find the new one.
     chosen |= {"login_anywhere": True}
-    broken = BREAKS.get(plan.broken)
+    broken = plan.as_broken
     if broken is not None:
         chosen |= broken.switches
     began = time.monotonic()
     settings = broken.settings if broken is not None else {}
+    watch = Watch(broken, began)
     async with AsyncExitStack() as stack:
         made = await _started(stack, lambda: system(SandboxConfig(**chosen), plan.broken, INPUT_TOPICS, settings))
         if verbose:
             say(f"seed {plan.seed}: ready after {time.monotonic() - began:.0f} s; {chosen}")
         shop = Shop(made, random.Random(plan.seed + 1_000_000), plan.rate)
+        if broken is not None:
+            shop.mix = {**shop.mix, **broken.mix}
+            for rule in broken.faults:
+                made.partner.sandbox.core.faults.add(dict(rule))
         await shop.start()
         fate = Fate(made, Blows(made, clocks))
 
@@ -143,15 +144,19 @@ async def torture(plan: Plan, clocks: Mapping[int, WrongClock], file: ReportFile
                 breaches=breaches,
             )
 
-        breaches = await _trouble(made, shop, fate, plan, lambda: file.note(report([])))
+        await _trouble(made, shop, fate, plan, watch, lambda: file.note(report([])))
         if verbose:
             say("\n".join(fate.happened))
             say(f"nobody was there for {fate.blows.missed} kills and freezes")
-        if not breaches:
-            breaches = await _calm(made, shop)
-            breaches += judge(made, shop)
-            pages = [(f"the metrics of {each.name}", await made.page(each, "metrics")) for each in made.members]
-            breaches += await private(made, shop, pages)
+        breaches = watch.found
+        if not watch.is_found(breaches):
+            calm_began = time.monotonic()
+            breaches = await calm(made, shop, watch)
+            say(f"seed {plan.seed}: calm after {time.monotonic() - calm_began:.0f} s")
+            pages = {f"the metrics of {each.name}": await made.page(each, "metrics") for each in made.members}
+            breaches += await judge(made, shop, pages)
+        if verbose:
+            say("\n".join(f"{count:5} {end}" for end, count in _ends(made).most_common()))
         await shop.stop()
         await _print(made, breaches, plan)
         return report(breaches)
@@ -170,90 +175,38 @@ async def _started(stack: AsyncExitStack, make: Callable[[], AbstractAsyncContex
     return await stack.enter_async_context(make())
 
 
-async def _trouble(made: System, shop: Shop, fate: Fate, plan: Plan, note: Callable[[], None]) -> list[Breach]:
-    """The shop sends while the scripts go by. Returns what was found early, of a program that is broken on purpose."""
-    broken = BREAKS.get(plan.broken)
+async def _trouble(made: System, shop: Shop, fate: Fate, plan: Plan, watch: Watch, note: Callable[[], None]) -> None:
+    """The shop sends while the scripts go by. Ends early when a program that is broken on purpose has been found."""
+    broken = watch.broken
     weights = {**KINDS, **(broken.weights if broken is not None else {})}
-    others = deque(script(plan.seed, plan.seconds, plan.every, weights))
-    rate = plan.blows if broken is None or broken.blows is None else broken.blows
-    hits = deque(blows(plan.seed, plan.seconds, rate, broken.moments if broken is not None else None))
+    others = deque(script(plan.seed, plan.seconds, plan.every, weights) if plan.every else ())
+    hits = deque(blows(plan.seed, plan.seconds, plan.blows, broken.moments if broken is not None else None))
     began = time.monotonic()
-    next_look = LOOK_EVERY
-    breaches: list[Breach] = []
     selling = asyncio.create_task(_sell(made, shop, plan, began))
-    while (now := time.monotonic() - began) < plan.seconds:
+    while (now := time.monotonic() - began) < plan.seconds and not await watch.over(made, shop):
         while others and others[0].at <= now:
             fate.begin(others.popleft())
         while hits and hits[0].at <= now:
             fate.strike(hits.popleft())
         made.revive()
         note()
-        if plan.broken and now >= next_look:
-            next_look = now + LOOK_EVERY
-            if breaches := list(early(made, shop)):
-                break
         await let_time_pass(0.005)
     shop.closed = True
     await fate.end()
     await made.start_broker()  # the shop's last event has to get there
     await selling
-    return breaches
 
 
 async def _sell(made: System, shop: Shop, plan: Plan, began: float) -> None:
     """Sends events at a steady rate; what could not be sent while the broker was away is not made up for."""
     next_event = 0.0
+    mix = plan.as_broken.mix if plan.as_broken is not None else {}
     while (now := time.monotonic() - began) < plan.seconds and not shop.closed:
         if now >= next_event and made.broker_up:
-            shop.waits_long = not plan.broken and plan.seconds - now > SHORT_WAITS
+            shop.waits_long = plan.seconds - now > SHORT_WAITS or "pass" in mix
             await shop.send_one()
             next_event = max(next_event + 1 / shop.rate, now - 2)
         await let_time_pass(0.005)
-
-
-async def _calm(made: System, shop: Shop) -> list[Breach]:
-    """Everything works again: whatever was accepted ends, and a revocation is quick."""
-    await made.restore()
-    calm = CALM_WHEN_BROKEN if made.broken else CALM_SECONDS
-    breaches = []
-    try:
-        await made.ready(CALM_WHEN_BROKEN if made.broken else READY_SECONDS)
-    except AssertionError as error:
-        breaches.append(Breach("ready again when everything works", str(error)))
-    breaches += await _revocations(shop)
-
-    def all_ended() -> bool:
-        open_events = [each.event_id for each in shop.sent.values() if shop.final(each) is None]
-        open_events += [f"mda-{signal}" for signal in shop.signatures if made.listener.final(f"mda-{signal}") is None]
-        assert not open_events, open_events
-        return True
-
-    try:
-        await eventually(all_ended, calm)
-    except AssertionError as error:
-        say(f"still open after {calm:.0f} s of calm: {str(error)[:500]}")
-    return breaches
-
-
-async def _revocations(shop: Shop) -> list[Breach]:
-    """What can be revoked now is revoked within half a minute: a trader who fails now, and all who failed before and
-    whose purchases have ended.
-    """
-    waiting = [each for each in shop.sent.values() if each.topic == "trader.failed" and shop.final(each) is None]
-    purchases = [each for each in shop.sent.values() if each.topic == "trader.purchased"]
-    buying = {each.body["orderId"] for each in purchases if shop.final(each) is None}
-    waiting = [each for each in waiting if each.body["orderId"] not in buying]
-    if (order := shop.with_permission()) is not None:
-        waiting.append(shop.failing(order))
-        await shop.send(waiting[-1])
-    began = time.monotonic()
-    try:
-        await eventually(lambda: all(shop.final(each) is not None for each in waiting), REVOKED_WITHIN)
-    except AssertionError:
-        late = [each for each in waiting if shop.final(each) is None]
-        return [Breach("a revocation within 30 s", f"{each.event_id} of {each.body}", each.event_id) for each in late]
-    say(f"{len(waiting)} revocations took {time.monotonic() - began:.1f} s")
-    return []
 
 
 MOST_TIMELINES = 4
@@ -278,3 +231,18 @@ async def _print(made: System, breaches: list[Breach], plan: Plan) -> None:
     for promise, count in printed.items():
         if count > MOST_TIMELINES:
             say(f"\n{promise}: {count - MOST_TIMELINES} more")
+
+
+def _ends(made: System) -> Counter[str]:
+    """How events have ended, without their values."""
+    return Counter(
+        " ".join(
+            map(
+                str, (each["topic"], each["status"], each["errorCode"] or "", _DIGITS.sub("0", each["errorText"] or ""))
+            )
+        )
+        for each in made.listener.outcomes
+    )
+
+
+_DIGITS = re.compile("[0-9]+")

@@ -23,6 +23,8 @@ KINDS: Mapping[str, int] = {
     "broker restart": 2,
     "broker killed": 2,
     "database crash": 3,
+    "database disk full": 2,
+    "broker disk full": 2,
     "link cut": 8,
     "link slow": 5,
     "link reset": 5,

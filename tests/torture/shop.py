@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from tests.support.events import personal, purchase
 from tests.support.firm import application
+from tests.torture.sent import Sent, Trader
 from tests.torture.system import System
 
 MIX: Mapping[str, int] = {
@@ -43,38 +45,6 @@ FEW = 5
 """Accounts that get most of those events: so that several are about one account."""
 
 
-@dataclass(frozen=True)
-class Sent:
-    """An event with an id of its own. `invalid`: it must end so."""
-
-    topic: str
-    body: Mapping[str, Any]
-    key: bytes
-    invalid: bool = False
-
-    @property
-    def event_id(self) -> str:
-        """Its id."""
-        return str(self.body["eventId"])
-
-
-@dataclass
-class Trader:
-    """What the shop knows of a trader."""
-
-    number: int
-    orders: list[str] = field(default_factory=list)
-    signed: bool = False
-    passed: bool = False
-    left: bool = False
-    failed: set[str] = field(default_factory=set)
-
-    @property
-    def id(self) -> str:
-        """Its id in events."""
-        return f"cust-{self.number}"
-
-
 @dataclass
 class Shop:
     """`sent` has every event that must have one final outcome."""
@@ -82,6 +52,7 @@ class Shop:
     system: System
     dice: random.Random
     rate: float
+    mix: Mapping[str, int] = field(default_factory=lambda: MIX)
     waits_long: bool = True
     """Whether it sends events whose flows take a minute even where nothing is wrong."""
     closed: bool = False
@@ -91,7 +62,10 @@ class Shop:
     """Where an event first stands: topic, partition, offset."""
     heard_before: dict[str, frozenset[str]] = field(default_factory=dict)
     """For events that have their turn on an account: those whose outcome was there before they were sent."""
-    reused: int = 0
+    bad_places: set[tuple[str, int, int]] = field(default_factory=set)
+    """Where records stand that must become dead letters: topic, partition, offset."""
+    bad_values: set[tuple[str, bytes]] = field(default_factory=set)
+    """Topics and values of such records."""
     secrets: set[str] = field(default_factory=set)
     """Personal values that must never be seen."""
     signatures: dict[int, int] = field(default_factory=dict)
@@ -114,7 +88,7 @@ class Shop:
 
     async def send_one(self) -> None:
         """Sends one event of a kind that the dice choose."""
-        kind = self.dice.choices(list(MIX), list(MIX.values()))[0]
+        kind = self.dice.choices(list(self.mix), list(self.mix.values()))[0]
         ways: Mapping[str, Callable[[], list[Sent | tuple[str, bytes, bytes]]]] = {
             "buy": lambda: [self._purchase()],
             "buy again": self._buy_again,
@@ -146,6 +120,9 @@ class Shop:
             topic, key, value = what.topic, what.key, json.dumps(what.body).encode()
         else:
             topic, key, value = what
+        bad = not isinstance(what, Sent) or what.invalid
+        if bad:
+            self.bad_values.add((topic, value))
         name = self.system.listener.names.on_broker(topic)
         while True:
             try:
@@ -154,6 +131,8 @@ class Shop:
                 continue  # the shop's own producer is idempotent; a broker that is away comes back
             if isinstance(what, Sent) and first:
                 self.offsets[what.event_id] = topic, stands.partition, stands.offset
+            if bad:
+                self.bad_places.add((topic, stands.partition, stands.offset))
             return
 
     def _heard(self) -> frozenset[str]:
@@ -162,6 +141,17 @@ class Shop:
     def final(self, sent: Sent) -> Mapping[str, Any] | None:
         """The final outcome of an event, as far as it was heard."""
         return self.system.listener.final(sent.event_id)
+
+    def of(self, topic: str) -> list[Sent]:
+        """What was sent on a topic."""
+        return [each for each in self.sent.values() if each.topic == topic]
+
+    def signed_events(self) -> list[Sent]:
+        """The events that bridges make of the signatures."""
+        return [
+            Sent("md.signed", {"eventId": f"mda-{signal}", "userId": user}, str(user).encode())
+            for signal, user in self.signatures.items()
+        ]
 
     def with_permission(self) -> str | None:
         """The newest order that succeeded, and whose trader has not failed."""
@@ -233,7 +223,12 @@ class Shop:
         trader.passed = True
         body = application(trader.number)
         self.secrets |= {body["streetAddress1"], body["taxIdentifier"], body["firstName"], body["lastName"]}
-        return [self._event("trader.passed", trader.id, traderId=trader.id, application=body)]
+        more = {}
+        if trader.number % 2:
+            document = base64.b64encode(f"%PDF of trader {trader.number}, for the torture".encode()).decode()
+            self.secrets.add(document)
+            more = {"documents": [f"data:application/pdf;base64,{document}"] * 3}
+        return [self._event("trader.passed", trader.id, traderId=trader.id, application=body, **more)]
 
     def _reset(self) -> list[Any]:
         order = self._order(lambda order, trader: order not in trader.failed and not trader.left)
@@ -249,10 +244,12 @@ class Shop:
 
     def _request(self) -> list[Any]:
         account = self._account(self._order(lambda order, trader: order not in trader.failed and not trader.left))
-        if account is None:
+        other = self._any(lambda each: not each.left and self._user(each) is not None)
+        if account is None or other is None:
             return []
-        contact = {"ctaContact": f"Advisora{account}x", "ctaEmail": f"advisora{account}x@example.com"}
-        self.secrets |= set(contact.values())
+        user = self.orders[other.orders[0]].body["user"]
+        contact = {"ctaContact": f"Advisora{account}x", "ctaEmail": user["email"]}
+        self.secrets.add(contact["ctaContact"])
         return [self._event("permission.requested", str(account), accountId=account, **contact)]
 
     def _risk(self) -> list[Any]:
@@ -302,7 +299,6 @@ class Shop:
         if not ended:
             return []
         first = self.dice.choice(ended)
-        self.reused += 1
         return [("trader.purchased", first.key, json.dumps({**first.body, "orderId": "999999"}).encode())]
 
     def _bad(self) -> list[Any]:

@@ -21,6 +21,7 @@ import httpx
 from tests.support.kafka import KafkaServer
 from tests.support.postgres import Standby, crash, in_memory, system_postgres, why_no_system_postgres
 from tests.support.processes import Process, free_port
+from tests.support.small_disk import SmallDisk, why_no_small_disk
 from tests.support.waiting import eventually
 from tests.torture.links import Link
 from tests.torture.listener import Listener
@@ -81,10 +82,14 @@ class System:
     listener: Listener = field(init=False)
     standby: Standby = field(init=False)
     env: dict[str, str] = field(default_factory=dict)
+    disks: dict[str, SmallDisk] = field(default_factory=dict)
+    """The broker's and the database's, by name; none where none can be made: then no disk gets full."""
     database_up: bool = True
     broker_up: bool = True
-    bridge_trouble: list[float] = field(default_factory=list)
-    """Epoch seconds at which something happened that may keep a bridge from noting what it has published."""
+    trouble: dict[str, list[float]] = field(default_factory=lambda: {"run": [], "bridge": []})
+    """By kind of member: epoch seconds at which something happened that may keep one from noting what it has
+    published.
+    """
     ended_by_itself: list[str] = field(default_factory=list)
     """Members whose process ended with nobody having asked for it."""
 
@@ -141,7 +146,7 @@ class System:
     async def crash_database(self) -> None:
         """The primary dies; the members find only the standby, which is read-only."""
         self.database_up = False
-        self.bridge_trouble.append(time.time())
+        self.trouble["bridge"].append(time.time())
         await asyncio.to_thread(crash, self.primary)
 
     async def start_database(self) -> None:
@@ -160,6 +165,38 @@ class System:
         if not self.broker_up:
             await asyncio.to_thread(self.broker.start)
             self.broker_up = True
+
+    async def fill_database_disk(self) -> None:
+        """The primary can write nothing new: it says so, panics, or ends, as its log or a table needs room."""
+        self.database_up = False
+        self.trouble["bridge"].append(time.time())
+        await asyncio.to_thread(self.disks["database"].fill)
+
+    async def free_database_disk(self) -> None:
+        """There is room again, and an operator starts the primary if it has ended."""
+        await asyncio.to_thread(self.disks["database"].free)
+        try:
+            await eventually(self._takes_connections, 5)
+        except AssertionError:
+            await asyncio.to_thread(self.primary.down)
+            await asyncio.to_thread(self.primary.up)
+        self.database_up = True
+
+    async def _takes_connections(self) -> bool:
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return bool(await self.rows("select pg_current_xact_id()"))
+        return False
+
+    async def fill_broker_disk(self) -> None:
+        """The broker can write nothing new, and gives up when it has to."""
+        self.broker_up = False
+        await asyncio.to_thread(self.disks["broker"].fill)
+
+    async def free_broker_disk(self) -> None:
+        """There is room again, and an operator starts the broker again."""
+        await asyncio.to_thread(self.disks["broker"].free)
+        await asyncio.to_thread(self.broker.kill)
+        await self.start_broker()
 
     async def move(self, domain: str) -> None:
         """The partner serves a domain on another host; the former one answers as a wrong one."""
@@ -244,13 +281,14 @@ async def system(
     """
     if why := why_no_system_postgres():
         raise RuntimeError(why)
+    disks = _disks()
     kafka_links = [await Link(0).start() for _ in MEMBERS]
-    broker, ports = _broker(kafka_links)
+    broker, ports = _broker(kafka_links, disks["broker"].path if disks else None)
     primary_port, standby_port = free_port(), free_port()
     # A crash is of the server, not of the machine: what was committed is in the system's cache, fsync or not.
     primary = system_postgres("fsync=off", "wal_keep_size=512MB", "max_connections=200", port=primary_port)
-    primary._place = in_memory()
-    made = System(config, broken, broker, primary, primary_port, standby_port)
+    primary._place = str(disks["database"].path) if disks else in_memory()
+    made = System(config, broken, broker, primary, primary_port, standby_port, disks=disks)
     try:
         await asyncio.gather(asyncio.to_thread(broker.start), asyncio.to_thread(primary.start))
         await schema.upgrade(await asyncio.to_thread(primary.create_database, "torture"))
@@ -283,12 +321,22 @@ async def system(
             made.standby.stop()
         primary.stop()
         broker.close()
+        for disk in disks.values():
+            disk.__exit__()
 
 
-def _broker(links: list[Link]) -> tuple[KafkaServer, list[int]]:
+DISK_MEGABYTES = 4_096
+"""A limit, and no room that is taken: a run needs some hundred."""
+
+
+def _disks() -> dict[str, SmallDisk]:
+    return {} if why_no_small_disk() else {name: SmallDisk(DISK_MEGABYTES) for name in ("broker", "database")}
+
+
+def _broker(links: list[Link], place: Path | None) -> tuple[KafkaServer, list[int]]:
     """A broker with a listener for each member, whose address is that of the member's link."""
     ports = [free_port() for _ in links]
-    server = KafkaServer()
+    server = KafkaServer(place)
     own, controller, _ = server._ports
     listeners = {"CLIENTS": (own, own), "CONTROLLER": (controller, controller)}
     listeners |= {f"LINK{n}": (port, link.port) for n, (port, link) in enumerate(zip(ports, links, strict=True))}

@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tests.torture.shop import Sent, Shop
+from tests.torture.sent import Sent
+from tests.torture.shop import Shop
 from tests.torture.system import System
 
 ACTIONS = {
