@@ -156,7 +156,9 @@ BREAKS: Mapping[str, Break] = {
         blows=_KILLS,
     ),
     "end-twice": Break(broken_io.end_twice, (Promise.ONE_END,)),
-    "late-pending": Break(broken_io.late_pending, (Promise.PENDING,), mix={"pass": 40}, seconds=90),
+    "late-pending": Break(
+        broken_io.late_pending, (Promise.PENDING,), switches={"review_step_seconds": 1.0}, mix={"pass": 6}, seconds=60
+    ),
     "forget-published": Break(broken_io.forget_published, (Promise.PUBLISHED_ONCE,), seconds=45),
     "drop-bad-input": Break(broken_io.drop_bad_input, (Promise.DEAD_LETTER,), mix={"bad": 20}, seconds=10),
     "reject-good-input": Break(broken_io.reject_good_input, (Promise.DEAD_LETTER, Promise.INVALID)),

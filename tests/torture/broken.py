@@ -14,7 +14,7 @@ from typing import Any
 from schemas.outcomes import Status
 from worker.dispatch import caller, dispatcher
 from worker.dispatch.choose import choose
-from worker.engine.flows import locked, purchased, risk
+from worker.engine.flows import locked, purchased
 from worker.engine.flows.base import End, Planned
 from worker.engine.flows.failed import Revocation
 from worker.engine.rows import Claimed, Finish, Move
@@ -29,11 +29,20 @@ from worker.partner.operation import Item, Operation, Reader
 from worker.results import NotExecuted, Rejected, Succeeded, Unknown
 from worker.session import renewal_rules
 
+_PUT: list[tuple[object, str, object]] = []
+"""What was there before."""
+
 
 def put(owner: object, name: str, value: object) -> None:
     """Puts something else in the place of a function of ours. Raises `AttributeError` when it has another name."""
-    getattr(owner, name)
+    _PUT.append((owner, name, getattr(owner, name)))
     setattr(owner, name, value)
+
+
+def mend() -> None:
+    """Undoes every break of this process."""
+    while _PUT:
+        setattr(*_PUT.pop())
 
 
 def skip_look_up() -> None:
@@ -118,7 +127,6 @@ def forget_turns() -> None:
         return
 
     put(locked, "held_up", held_up)
-    put(risk, "held_up", held_up)
 
 
 def fail_unknown() -> None:

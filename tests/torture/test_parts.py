@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.support.waiting import eventually
+from tests.torture.breaks import BREAKS
+from tests.torture.broken import mend
 from tests.torture.links import Link, Way
 from tests.torture.moments import Moment, of_database, of_kafka, of_partner
 from tests.torture.script import BRIDGE_MOMENTS, KINDS, MOST_RENEWALS, RENEWING, REPLICA_MOMENTS, blows, script
@@ -113,6 +115,15 @@ def test_blows_are_as_dense_as_asked_for() -> None:
     assert {each.moment for each in found} == {*REPLICA_MOMENTS, *BRIDGE_MOMENTS}
     kinds = Counter((each.kind, each.freeze > 0) for each in found)
     assert min(kinds.values()) > len(found) / 50, kinds
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_break_changes_what_is_there(name: str) -> None:
+    """A broken program replaces functions that the worker has: none was renamed or moved since."""
+    try:
+        BREAKS[name].apply()
+    finally:
+        mend()
 
 
 @pytest.mark.parametrize(
