@@ -20,8 +20,8 @@ class Break:
     with `each`, every one.
 
     What shows it, in place of what is usual: `switches` of the partner, `faults` that it has all the time, `settings`
-    of the members, the shop's `mix`; the `weights` of misfortunes and of the `moments` of kills, seconds between
-    misfortunes (`every`, 0: none), kills and freezes a second (`blows`), `seconds` of trouble.
+    of the members, the shop's `mix` where it is another; the `weights` of all misfortunes, the `moments` of kills, seconds
+    between misfortunes (`every`, 0: none), kills and freezes a second (`blows`), `seconds` of trouble.
     """
 
     apply: Callable[[], None]
@@ -141,7 +141,7 @@ BREAKS: Mapping[str, Break] = {
     "commit-before-ledger": Break(
         broken_io.commit_before_ledger,
         (Promise.ENDS, Promise.DEAD_LETTER),
-        weights={"database crash": 100},
+        weights={"database crash": 1},
         moments=_kills(Moment.OFFSETS),
         every=1.5,
         blows=_KILLS,
@@ -150,7 +150,7 @@ BREAKS: Mapping[str, Break] = {
     "lose-outcomes": Break(
         broken_io.lose_outcomes,
         (Promise.ENDS,),
-        weights={"broker killed": 100},
+        weights={"broker killed": 1},
         moments=_kills(Moment.PUBLISHING),
         every=3.0,
         blows=_KILLS,
@@ -166,15 +166,15 @@ BREAKS: Mapping[str, Break] = {
     "never-catch-up": Break(
         broken_io.never_catch_up,
         (Promise.SIGNED,),
-        weights={"sockets dropped": _MOSTLY},
+        weights={"sockets dropped": 1},
         mix=_SIGNING,
-        every=0.5,
-        seconds=25,
+        every=1.5,
+        seconds=20,
     ),
     "forget-signals": Break(
         broken_io.forget_signals,
         (Promise.SIGNED,),
-        weights={"sockets dropped": _MOSTLY},
+        weights={"sockets dropped": 1},
         mix=_SIGNING,
         every=1.0,
         seconds=40,
@@ -183,7 +183,7 @@ BREAKS: Mapping[str, Break] = {
     # Calls.
     "no-budget": Break(broken.no_budget, (Promise.BUDGET,), settings={"TRADOVATE_MINUTE_BUDGET": "40"}, seconds=40),
     "forget-lock-out": Break(
-        broken.forget_lock_out, (Promise.LOCK_OUT,), weights={"lock-out": 2_000}, every=4.0, seconds=40
+        broken.forget_lock_out, (Promise.LOCK_OUT,), weights={"lock-out": 1}, every=4.0, seconds=40
     ),
     "log-in-often": Break(broken.log_in_often, (Promise.LOGINS,), seconds=40),
     "put-off-revocations": Break(broken.put_off_revocations, (Promise.REVOKED,), mix={"fail": 20}, seconds=10),
@@ -192,7 +192,7 @@ BREAKS: Mapping[str, Break] = {
     "store-in-clear": Break(broken_io.store_in_clear, (Promise.PERSONAL,)),
     "keep-events": Break(broken_io.keep_events, (Promise.DELETED,), seconds=10),
     # The members themselves.
-    "give-up": Break(broken_io.give_up, (Promise.MEMBERS,), weights={"database crash": _MOSTLY}, every=2.0, seconds=40),
+    "give-up": Break(broken_io.give_up, (Promise.MEMBERS,), weights={"database crash": 1}, every=2.0, seconds=40),
 }
 
 ONLY_BY_UNIT_TESTS: Mapping[Promise, str] = {

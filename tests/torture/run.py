@@ -117,7 +117,7 @@ async def torture(plan: Plan, clocks: Mapping[int, WrongClock], file: ReportFile
         chosen |= broken.switches
     began = time.monotonic()
     settings = broken.settings if broken is not None else {}
-    watch = Watch(broken, began)
+    watch = Watch(BREAKS.get(plan.broken), began)
     async with AsyncExitStack() as stack:
         made = await _started(stack, lambda: system(SandboxConfig(**chosen), plan.broken, INPUT_TOPICS, settings))
         if verbose:
@@ -178,7 +178,7 @@ async def _started(stack: AsyncExitStack, make: Callable[[], AbstractAsyncContex
 async def _trouble(made: System, shop: Shop, fate: Fate, plan: Plan, watch: Watch, note: Callable[[], None]) -> None:
     """The shop sends while the scripts go by. Ends early when a program that is broken on purpose has been found."""
     broken = watch.broken
-    weights = {**KINDS, **(broken.weights if broken is not None else {})}
+    weights = (broken.weights if broken is not None else None) or KINDS
     others = deque(script(plan.seed, plan.seconds, plan.every, weights) if plan.every else ())
     hits = deque(blows(plan.seed, plan.seconds, plan.blows, broken.moments if broken is not None else None))
     began = time.monotonic()
