@@ -20,8 +20,8 @@ class Break:
     with `each`, every one.
 
     What shows it, in place of what is usual: `switches` of the partner, `faults` that it has all the time, `settings`
-    of the members, the shop's `mix` where it is another; the `weights` of all misfortunes, the `moments` of kills, seconds
-    between misfortunes (`every`, 0: none), kills and freezes a second (`blows`), `seconds` of trouble.
+    of the members, the shop's `mix` where it is another; the `weights` of all misfortunes, the `moments` of kills,
+    seconds between misfortunes (`every`, 0: none), kills and freezes a second (`blows`), `seconds` of trouble.
     """
 
     apply: Callable[[], None]

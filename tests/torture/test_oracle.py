@@ -32,15 +32,17 @@ class Scene:
     def __init__(self) -> None:
         sandbox = Sandbox(SandboxConfig())
         self.core = sandbox.core
+        self.system: Any
         self.listener = Listener("", TopicNames(""), (), 1)
-        self.system: Any = SimpleNamespace(
+        system: Any = SimpleNamespace(
             listener=self.listener,
             control=sandbox.control,
             partner=SimpleNamespace(sandbox=sandbox),
             trouble={"run": [], "bridge": []},
             members=[SimpleNamespace(name="run 1", said="")],
         )
-        self.shop = Shop(self.system, random.Random(1), 1.0)
+        self.system = system
+        self.shop = Shop(system, random.Random(1), 1.0)
 
     def bought(self) -> dict[str, Any]:
         """A purchase that has succeeded, and is at the partner; its outcome."""
@@ -57,7 +59,7 @@ class Scene:
 
     def said(self, sent: Sent, status: str = "succeeded", at: float = NOW, **fields: Any) -> dict[str, Any]:
         """An outcome of an event is published."""
-        outcome = {"eventId": sent.event_id, "outcomeId": f"{sent.event_id} {status}", "status": status}
+        outcome: dict[str, Any] = {"eventId": sent.event_id, "outcomeId": f"{sent.event_id} {status}", "status": status}
         outcome |= {"errorCode": None, "errorText": None, "userId": None, "accountId": None, **fields}
         self.heard("trader.purchased.outcome", json.dumps(outcome).encode(), at)
         return outcome
