@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -47,6 +49,19 @@ class Producer(RecordProducer):
         error = next(self.errors, None)
         if error is not None:
             raise error
+
+
+class SlowProducer(Producer):
+    """Holds what it is given, until `answers` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def send(self, *_: Any, **__: Any) -> Any:
+        """One try."""
+        self.tries += 1
+        await self.answers.wait()
 
 
 class Look(KafkaLook):
@@ -146,3 +161,15 @@ async def test_a_missing_topic_is_found_out_though_the_producer_only_waits(datab
     await writer(database, producer, gone).write(RECORD, REJECTED, ())
     (row,) = await kept(database)
     assert (row["refusal"], producer.tries) == ("UnknownTopicOrPartitionError", 1)
+
+
+async def test_a_letter_that_the_producer_still_holds_is_not_given_to_it_again(database: Database) -> None:
+    """While no broker answers, each try waits for the same record: all of them would be published in the end."""
+    producer = SlowProducer()
+    letters = writer(database, producer, THERE)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await letters.write(RECORD, REJECTED, ())
+    producer.answers.set()
+    await letters.write(RECORD, REJECTED, ())
+    assert producer.tries == 1

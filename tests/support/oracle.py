@@ -43,7 +43,7 @@ def once_in_effect(stage: Stage) -> None:
     accounts: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
     users: dict[str, set[int]] = defaultdict(set)
     for outcome in stage.wire.outcomes:
-        if outcome["status"] == "succeeded":
+        if (outcome["topic"], outcome["status"]) == ("trader.purchased", "succeeded"):
             ids = outcome["accountId"], outcome["accountName"], outcome["tradingPermissionId"]
             accounts[outcome["orderId"]].add(ids)
             users[outcome["traderId"]].add(outcome["userId"])

@@ -11,7 +11,7 @@ from tests.torture.moments import Moment
 from tests.torture.promises import Promise
 
 FOUND_WITHIN = 120.0
-"""Seconds from the start of a run to the breach that a broken program is meant to show, wherever it is run."""
+"""Seconds from the moment when all members are ready to the breach that a broken program is meant to show."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class Report:
     outcomes: Counter[str] = field(default_factory=Counter)
     calls: int = 0
     breaches: list[Breach] = field(default_factory=list)
+    found_after: float = 0.0
+    """Seconds from the moment when everything was there to the end of a broken program's run."""
 
     @property
     def blows(self) -> int:

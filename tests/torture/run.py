@@ -117,11 +117,11 @@ async def torture(plan: Plan, clocks: Mapping[int, WrongClock], file: ReportFile
         chosen |= broken.switches
     began = time.monotonic()
     settings = broken.settings if broken is not None else {}
-    watch = Watch(BREAKS.get(plan.broken), began)
     async with AsyncExitStack() as stack:
         made = await _started(stack, lambda: system(SandboxConfig(**chosen), plan.broken, INPUT_TOPICS, settings))
         if verbose:
             say(f"seed {plan.seed}: ready after {time.monotonic() - began:.0f} s; {chosen}")
+        watch = Watch(BREAKS.get(plan.broken), time.monotonic())
         shop = Shop(made, random.Random(plan.seed + 1_000_000), plan.rate)
         if broken is not None:
             shop.mix = {**shop.mix, **broken.mix}
@@ -134,6 +134,7 @@ async def torture(plan: Plan, clocks: Mapping[int, WrongClock], file: ReportFile
             return Report(
                 seeds=[plan.seed],
                 seconds=time.monotonic() - began,
+                found_after=watch.found_after,
                 kills=Counter({moment.value: count for moment, count in fate.blows.kills.items()}),
                 freezes=Counter({moment.value: count for moment, count in fate.blows.freezes.items()}),
                 long_freezes=fate.blows.long_freezes,

@@ -17,7 +17,7 @@ LOOK_EVERY = 1.0
 
 @dataclass
 class Watch:
-    """`broken`: what the program is, or None: then nobody looks. `began`: when the run did (monotonic)."""
+    """`broken`: what the program is, or None: then nobody looks. `began`: when all members were ready (monotonic)."""
 
     broken: Break | None
     began: float
@@ -32,7 +32,12 @@ class Watch:
         if Promise.PERSONAL in self.broken.finds and system.database_up:
             self.found += await leaks(system, shop)
         self._next = time.monotonic() + LOOK_EVERY
-        return self.is_found(self.found) or time.monotonic() - self.began > FOUND_WITHIN
+        return self.is_found(self.found) or self.found_after > FOUND_WITHIN
+
+    @property
+    def found_after(self) -> float:
+        """Seconds up to now."""
+        return time.monotonic() - self.began
 
     def is_found(self, breaches: list[Breach]) -> bool:
         """Whether these are what it is meant to show."""

@@ -11,10 +11,12 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 from aiokafka.errors import (
     InvalidTopicError,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     PolicyViolationError,
@@ -51,6 +53,9 @@ _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 _CLOSED = (InvalidTopicError, PolicyViolationError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError)
 """What is said of the topic."""
 
+Place = tuple[str, int, int]
+"""Of a bad record: topic, partition, offset."""
+
 Headers = Sequence[tuple[HeaderName, bytes | None]]
 
 
@@ -66,6 +71,7 @@ class DeadLetterWriter:
     counted: Callable[[str, str], None] = lambda *_: None
     patience: float = PATIENCE
     _closed: dict[str, tuple[float, str]] = field(default_factory=dict)  # by topic: until when, and why
+    _under_way: dict[Place, asyncio.Task[object]] = field(default_factory=dict)
 
     async def write(self, record: RawRecord, rejected: BadRecord, headers: Headers) -> None:
         """Returns when the letter is on its topic or in the ledger.
@@ -98,7 +104,7 @@ class DeadLetterWriter:
         while True:
             try:
                 async with asyncio.timeout(_TRY_SECONDS):
-                    await self.producer.send(name, value=record.value, key=record.key, headers=headers)
+                    await self._publish(name, record, headers)
             except _TOO_LARGE as error:
                 return type(error).__name__
             except (KafkaError, TimeoutError, OSError) as error:
@@ -113,6 +119,29 @@ class DeadLetterWriter:
             else:
                 self._closed.pop(name, None)
                 return None
+
+    async def _publish(self, name: str, record: RawRecord, headers: Headers) -> None:
+        """Publishes it, or waits for what an earlier try has begun: the producer still holds that record, and would
+        publish it beside a second one.
+        """
+        place = record.topic, record.partition, record.offset
+        sending = self._under_way.get(place)
+        if sending is None:
+            send = self.producer.send(name, value=record.value, key=record.key, headers=headers)
+            sending = self._under_way[place] = asyncio.create_task(send)
+            sending.add_done_callback(partial(self._ended, place))
+        try:
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            own = asyncio.current_task()
+            if own is None or own.cancelling():
+                raise
+            raise KafkaConnectionError("the producer was closed after another record's failure") from None
+
+    def _ended(self, place: Place, sending: asyncio.Task[object]) -> None:
+        del self._under_way[place]
+        if not sending.cancelled():
+            sending.exception()  # known, also where nobody waits any more
 
     async def _why_closed(self, name: str, error: Exception) -> str | None:
         """What Kafka says against the topic; None: nothing, so it may accept it soon. Raises `error` when no broker
