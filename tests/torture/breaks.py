@@ -185,7 +185,9 @@ BREAKS: Mapping[str, Break] = {
     "forget-lock-out": Break(
         broken.forget_lock_out, (Promise.LOCK_OUT,), weights={"lock-out": 1}, every=4.0, seconds=40
     ),
-    "log-in-often": Break(broken.log_in_often, (Promise.LOGINS,), seconds=40),
+    "log-in-often": Break(
+        broken.log_in_often, (Promise.LOGINS,), weights={"session lost": 1}, every=2.0, blows=2.0, seconds=60
+    ),
     "put-off-revocations": Break(broken.put_off_revocations, (Promise.REVOKED,), mix={"fail": 20}, seconds=10),
     # Personal data.
     "log-events": Break(broken_io.log_events, (Promise.PERSONAL,)),

@@ -80,7 +80,7 @@ async def calm(system: System, shop: Shop, watch: Watch) -> list[Breach]:
             return True
         if watch.broken is None:
             return ending.lasts(STILL)
-        return moving.lasts(QUIET)
+        return moving.lasts(QUIET) and not waiting
 
     await eventually(over, MOST + 60)
     breaches += [Breach(Promise.REVOKED, f"{each.event_id} of {each.body}", each.event_id) for each in late]

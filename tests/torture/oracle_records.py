@@ -12,9 +12,12 @@ from tests.torture.promises import Breach, Promise
 from tests.torture.sent import Sent
 from tests.torture.shop import Shop
 from tests.torture.system import System
+from worker.sandbox.vendor_texts import TEXTS
 
 NOTED_WITHIN = 16.0
 """Seconds before a record in which what keeps it from being noted may have begun: the longest freeze or cut link."""
+
+NO_PERMISSION = TEXTS["no_active_permission"]
 
 FAILS_AS = frozenset({"conflict", "not_found", "cancelled"})
 """Error codes that need no misfortune: what the shop sends leads to them by itself."""
@@ -68,7 +71,8 @@ def _explained(sent: Sent, end: dict[str, Any]) -> bool:
         case "in_doubt", _:
             return sent.topic == "trader.passed"
         case _, "rejected":
-            return refused(end)
+            # A reset of an account whose trader has failed meanwhile.
+            return refused(end) or (sent.topic == "account.reset" and end["errorText"] == NO_PERMISSION)
         case _, code:
             return code in FAILS_AS or sent.invalid
 
