@@ -31,7 +31,7 @@ def certain(system: System, shop: Shop) -> Iterator[Breach]:
 
 async def leaks(system: System, shop: Shop, more: Mapping[str, str] | None = None) -> list[Breach]:
     """Personal values in what was said and stored up to now. `more`: texts by their names."""
-    texts = {**privacy.told(system), **await privacy.stored(system), **(more or {})}
+    texts = {**privacy.shown(system), **await privacy.stored(system), **(more or {})}
     return await asyncio.to_thread(lambda: list(privacy.seen(shop, texts)))
 
 

@@ -14,7 +14,7 @@ LEFT = "select topic, event_id from flow where state in ('succeeded', 'failed') 
 """Events, encrypted, of flows that have ended."""
 
 
-def told(system: System) -> Mapping[str, str]:
+def shown(system: System) -> Mapping[str, str]:
     """What was said up to now, by place."""
     texts = {f"the log of {member.name}": member.said for member in system.members}
     texts["the outcomes"] = b"\n".join(system.listener.raw).decode()

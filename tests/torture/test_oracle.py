@@ -13,7 +13,7 @@ from tests.torture.breaks import BREAKS, ONLY_BY_UNIT_TESTS
 from tests.torture.listener import Listener
 from tests.torture.oracle_calls import GRACE, in_lock_outs
 from tests.torture.oracle_effects import asked_for, once, out, proven
-from tests.torture.oracle_privacy import seen, told
+from tests.torture.oracle_privacy import seen, shown
 from tests.torture.oracle_records import NOTED_WITHIN, missing, said
 from tests.torture.promises import Promise
 from tests.torture.sent import Sent
@@ -73,7 +73,7 @@ class Scene:
         """What is certain, and what has not come."""
         parts = (self.system, self.shop)
         found = [*once(*parts), *asked_for(*parts), *proven(*parts), *out(*parts), *said(*parts)]
-        found += [*missing(*parts, frozenset()), *seen(self.shop, told(self.system))]
+        found += [*missing(*parts, frozenset()), *seen(self.shop, shown(self.system))]
         return sorted({each.promise for each in found})
 
 
@@ -164,7 +164,7 @@ def _good_dead_letter(scene: Scene) -> None:
     scene.heard("md.signed.dlq", b"{}", headers=headers)
 
 
-def _told_in_a_dead_letter(scene: Scene) -> None:
+def _shown_in_a_dead_letter(scene: Scene) -> None:
     scene.shop.bad_values.add(("md.signed", b"{}"))
     secret = next(iter(scene.shop.secrets)).encode()
     headers = [("dlq-partition", b"0"), ("dlq-offset", b"1"), ("dlq-error", b"not " + secret)]
@@ -203,7 +203,7 @@ def _signed(scene: Scene, user: int, *times: float) -> None:
         (_other_permission, Promise.PROVEN),
         (_no_dead_letter, Promise.DEAD_LETTER),
         (_good_dead_letter, Promise.DEAD_LETTER),
-        (_told_in_a_dead_letter, Promise.PERSONAL),
+        (_shown_in_a_dead_letter, Promise.PERSONAL),
         (_logged, Promise.PERSONAL),
         (lambda scene: _signed(scene, 29_721), Promise.SIGNED),
         (lambda scene: _signed(scene, 29_722, NOW), Promise.SIGNED),
