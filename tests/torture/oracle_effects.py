@@ -101,7 +101,7 @@ def _wrong(system: System, sent: Sent, outcome: Mapping[str, Any]) -> str | None
         case "account.reset":
             right = any(key.startswith(f"{account}:") for key in effects.resets)
         case "permission.requested":
-            # One that was there already, whoever asked for it, counts as success.
+            # One that was there already counts as success.
             right = any(row["accountId"] == account for row in world.permissions.rows.values())
         case _:
             right = True  # locks and limits: see `turns.py`
