@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ from tests.support.spine import Stages
 from tests.support.stage import Stage
 from tests.support.work import ACCOUNTS, USERS
 from worker.dispatch.operation_rules import kind_of
-from worker.engine.rows import Accepted, Finish
+from worker.engine.memory import EMPTY
+from worker.engine.rows import Accepted, Finish, Later
 from worker.engine.states import StepState
 from worker.ledger import holds
 from worker.ledger.call_log import begin_lock
@@ -36,9 +39,12 @@ class Hands:
         kinds = {name: kind_of(OPERATIONS[name], self.replica.dispatcher.claims.budget) for name in (USERS, ACCOUNTS)}
         return NextCall(self.replica.dispatcher.claims, kinds, self.generation)
 
-    async def accept(self, next_call: NextCall) -> None:
-        event = TraderPurchased.model_validate(purchase(1))
-        await self.replica.ledger.accept([Accepted("trader.purchased", "e-1", event, None, 0, 0)], (), next_call)
+    async def accept(self, next_call: NextCall, body: Mapping[str, Any] | None = None) -> None:
+        body = body or purchase(1)
+        event = TraderPurchased.model_validate(body)
+        await self.replica.ledger.accept(
+            [Accepted("trader.purchased", body["eventId"], event, None, 0, 0)], (), next_call
+        )
 
     async def states(self) -> list[tuple[str, str, int]]:
         """Operation, state and calls of each step."""
@@ -62,6 +68,7 @@ async def test_the_first_call_is_begun_with_the_event(hands: Hands) -> None:
     await hands.accept(following := hands.next_call())
     [(operation, batch)] = following.batches
     assert (operation, len(batch.steps)) == (USERS, 1)
+    assert following.all_begun
     assert await hands.states() == [(USERS, "in_flight", 1)]
     assert [row["id"] for row in await hands.on.rows("select id from call where kind = 'send'")] == [batch.call_id]
 
@@ -76,7 +83,33 @@ async def test_the_next_call_is_begun_with_the_result(hands: Hands) -> None:
         batch.lease, moves, (batch.call_id, Answer({})), next_call=(second := hands.next_call())
     )
     assert [operation for operation, _ in second.batches] == [ACCOUNTS]
+    assert second.all_begun
     assert await hands.states() == [(USERS, "done", 1), (ACCOUNTS, "in_flight", 1)]
+
+
+async def test_what_goes_back_into_a_queue_is_looked_for(hands: Hands) -> None:
+    """A step that is to be sent again, or that another flow's wait has become, is not said to have been begun."""
+    await hands.accept(first := hands.next_call())
+    [(_, batch)] = first.batches
+    moves = [(step, Later(StepState.DUE, timedelta(0), 0.0, EMPTY)) for step in batch.steps]
+    await hands.replica.ledger.record(
+        batch.lease, moves, (batch.call_id, Answer({})), next_call=(again := hands.next_call())
+    )
+    assert (again.batches, again.all_begun) == ([], False)
+
+
+async def test_what_another_flow_waits_for_is_looked_for(hands: Hands) -> None:
+    """A purchase whose trader another one makes waits for it: when that has ended, the second one is due."""
+    await hands.accept(first := hands.next_call())
+    [(_, batch)] = first.batches
+    await hands.accept(second := hands.next_call(), {**purchase(1), "eventId": "e-2", "orderId": "2"})
+    assert (second.batches, second.all_begun) == ([], False)
+    moves = [(step, Finish(Succeeded({"userId": 29721}))) for step in batch.steps]
+    await hands.replica.ledger.record(
+        batch.lease, moves, (batch.call_id, Answer({})), next_call=(third := hands.next_call())
+    )
+    assert [operation for operation, _ in third.batches] == [ACCOUNTS]
+    assert not third.all_begun
 
 
 async def test_what_is_held_is_not_begun(hands: Hands) -> None:
@@ -85,6 +118,7 @@ async def test_what_is_held_is_not_begun(hands: Hands) -> None:
         await holds.pause(connection, USERS, "a test")
     await hands.accept(following := hands.next_call())
     assert following.batches == []
+    assert not following.all_begun
     assert await hands.states() == [(USERS, StepState.DUE.value, 0)]
 
 

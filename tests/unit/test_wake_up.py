@@ -30,10 +30,22 @@ async def test_a_look_waits_until_the_call_of_a_lone_flow_has_left() -> None:
         await waiting
 
 
+async def test_nothing_is_looked_for_that_is_not_due() -> None:
+    """A call that leaves wakes the loop only if something has been due since."""
+    wake = WakeUp()
+    wake.quiet()
+    wake.left()
+    waiting = asyncio.create_task(wake.wait(LONG))
+    done, _ = await asyncio.wait({waiting}, timeout=0)
+    assert not done
+    waiting.cancel()
+
+
 async def test_a_call_that_does_not_leave_holds_the_loop_up_for_some_milliseconds_only() -> None:
     """Nobody says that the call has left: the loop is woken all the same."""
     wake = WakeUp()
     wake.quiet()
+    wake.soon()
     async with asyncio.timeout(10):
         await wake.wait(LONG)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -73,6 +74,8 @@ class Dispatcher:
     _said: LastReported = field(default_factory=LastReported)
     _beside: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _reaped: float = 0.0
+    _queues_empty: bool = False  # as the last look has found them
+    _no_look: set[asyncio.Task[Any] | None] = field(default_factory=set)  # tasks whose transaction left nothing in them
 
     def __post_init__(self) -> None:
         """The caller begins what follows a call."""
@@ -120,6 +123,7 @@ class Dispatcher:
         if planned:
             await self._aside("replan", self._replan)
             lanes, next_due = await self._survey()
+        self._queues_empty = not lanes
         # Calls are begun in every round: ten thousand flows that wake up together must not hold up a revocation.
         ready = [lane for lane in lanes if lane.operation != PLAN]
         if ready:
@@ -209,12 +213,21 @@ class Dispatcher:
         return LOOK_AGAIN if again is None else self._seconds_until(again)
 
     def _send_begun(self, following: Following) -> None:
-        """Sends the calls that a transaction has begun."""
+        """Sends the calls that a transaction of this task has begun."""
+        if following.next_call.all_begun and self._queues_empty:
+            self._no_look.add(asyncio.current_task())
         for name, batch in following.next_call.batches:
             operation = self.operations[name]
             self._held.begun(operation, StepState.DUE, time.monotonic())
             self._spawn(self.caller.send(operation, batch, following.token, self.wake.left))
             self.wake.quiet()
+
+    def look_soon(self, task: asyncio.Task[Any] | None) -> None:
+        """What `task` has written is looked for, unless all of it has been begun."""
+        if task in self._no_look:
+            self._no_look.discard(task)
+        else:
+            self.wake.soon()
 
     def _situation(self, seen: Traffic) -> Situation:
         now, here = self.ledger.clock.now(), time.monotonic()
@@ -288,7 +301,7 @@ class Dispatcher:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._held.unblocked()
-        self.wake.soon()
+        self.look_soon(task)
         if not task.cancelled() and task.exception() is not None:
             # The lease runs out and the steps are looked up: nothing is lost, but this should be seen.
             log.error("dispatch.call_failed", exc_info=task.exception())

@@ -16,6 +16,7 @@ class WakeUp:
     """Wakes the loop, at once (`set`) or when what is on its way out has left (`soon`)."""
 
     _event: asyncio.Event = field(default_factory=asyncio.Event)
+    _later: bool = False  # something has been due since the quiet time began
     _quiet_until: float = 0.0
 
     def set(self) -> None:
@@ -30,6 +31,8 @@ class WakeUp:
         """Wakes it, at once if nothing is on its way out."""
         if time.monotonic() >= self._quiet_until:
             self._event.set()
+        else:
+            self._later = True
 
     def quiet(self) -> None:
         """The call or the outcome of a lone flow begins to leave."""
@@ -37,9 +40,10 @@ class WakeUp:
         asyncio.get_running_loop().call_later(QUIET, self.left)
 
     def left(self) -> None:
-        """It has left, or `QUIET` has passed: wakes the loop."""
-        if self._quiet_until:
-            self._quiet_until = 0.0
+        """It has left, or `QUIET` has passed: wakes the loop, if there is something to look for."""
+        self._quiet_until = 0.0
+        if self._later:
+            self._later = False
             self._event.set()
 
     async def wait(self, seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from worker.engine.changes import Changes
 from worker.ledger import (
@@ -25,6 +26,13 @@ from worker.ledger.rows import OutcomeRow
 from worker.replies import Reply
 
 
+class Written(NamedTuple):
+    """`outcomes`: leased to this replica. `others`: besides the flows' own steps, some may be due now."""
+
+    outcomes: Sequence[OutcomeRow]
+    others: bool
+
+
 async def write(
     connection: Connection,
     changes: Changes,
@@ -34,12 +42,11 @@ async def write(
     *,
     lease: uuid.UUID | None = None,
     call: tuple[int, Reply] | None = None,
-) -> Sequence[OutcomeRow]:
+) -> Written:
     """Writes all of it, in the order of locks, nearly all in one statement. Raises `Again` when a race was lost.
 
     `lease`: under which the moved steps are held. `ranks`: of the operations. `source`: the `ce_source` of outcomes.
-    `call`: an ordinary one with a reply of `call_log.FAIR`, which has ended. Returns the outcomes, leased to this
-    replica.
+    `call`: an ordinary one with a reply of `call_log.FAIR`, which has ended.
     """
     await departures.write(connection, changes.departures, changes.withdrawn)
     await turns.write(connection, changes.turns)
@@ -76,4 +83,7 @@ async def write(
         await steps.change_trader_keys(connection, changes.new_trader_keys)
     if call is not None and done.get(call_log.ENDED_CALL.name):
         await call_log.calm(connection, call[0])
-    return outbox.added(changes.outcomes, outcomes, done.get(outbox.NEW_OUTCOMES.name) or (), begun)
+    added = outbox.added(changes.outcomes, outcomes, done.get(outbox.NEW_OUTCOMES.name) or (), begun)
+    queues = (changes.departures, changes.withdrawn, changes.turns, changes.ousted, changes.closed)
+    others = any(done.get(part.name) for part in (steps.WOKEN_STEPS, steps.OTHER_STEPS)) or any(queues)
+    return Written(added, others)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,7 +19,6 @@ import structlog
 
 from schemas.events import Event
 from schemas.outcomes import Outcome
-from worker.engine.changes import Changes
 from worker.engine.event_flow import draft, new_flow
 from worker.engine.flows.base import Rules
 from worker.engine.known_events import sort_out
@@ -104,19 +103,17 @@ class Ledger:
         connection: Connection,
         planner: Planner,
         lease: uuid.UUID | None = None,
-        then: Callable[[Connection, Changes], Awaitable[None]] | None = None,
+        next_call: NextCall | None = None,
         call: tuple[int, Reply] | None = None,
     ) -> Sequence[OutcomeRow]:
-        """Writes what the planner has decided, with an ordinary `call` that has ended, and does `then`. Raises `Again`
-        when a race was lost.
+        """Writes what the planner has decided, with an ordinary `call` that has ended, and begins the `next_call`.
+        Raises `Again` when a race was lost.
         """
         changes = planner.changes()
-        outcomes = await changing.write(
-            connection, changes, self.vault, self.ranks, self.source, lease=lease, call=call
-        )
-        if then is not None:
-            await then(connection, changes)
-        return outcomes
+        written = await changing.write(connection, changes, self.vault, self.ranks, self.source, lease=lease, call=call)
+        if next_call is not None:
+            await next_call.begin(connection, changes, others=written.others)
+        return written.outcomes
 
     async def now(self) -> datetime:
         """The database's time, which is asked only if it has not been read yet."""
@@ -181,7 +178,7 @@ class Ledger:
         for key, each in refused.items():
             if key not in known and key not in batch:
                 planner.refuse(each.outcome, each.record_key, each.trace)
-        outcomes = await self.write(connection, planner, then=next_call.begin if next_call is not None else None)
+        outcomes = await self.write(connection, planner, next_call=next_call)
         await flows.note_places(connection, found.moved)
         accepted = Counter(flow.topic for flow in new)
         repeats = Counter(event.topic for event in events) - accepted - Counter(event.topic for event in found.reused)
@@ -246,8 +243,7 @@ class Ledger:
             ours = moves if next(tries) == 0 else await self._still_under(connection, lease, moves)
             planner = await self.planner(connection, [step.flow for step, move in ours if isinstance(move, Finish)])
             planned = planner.record(ours)
-            then = next_call.begin if next_call is not None else None
-            outcomes = await self.write(connection, planner, lease, then, call if answered else None)
+            outcomes = await self.write(connection, planner, lease, next_call, call if answered else None)
             return outcomes, planned
 
         with self.giving_up(next_call.leases if next_call is not None else ()):

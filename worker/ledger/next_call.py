@@ -22,20 +22,29 @@ from worker.ledger.rows import Batch, Lane
 class NextCall:
     """`kinds`: operations of which a call may be begun. `generation`: of the token that it will be sent with.
 
-    `batches` are the calls that have been begun, by operation, once the transaction is committed.
+    `batches` are the calls that have been begun, by operation, once the transaction is committed; `all_begun`: it has
+    left nothing in a queue, and nobody need look there for more.
     """
 
     claims: Claims
     kinds: Mapping[str, CallKind]
     generation: int
     batches: list[tuple[str, Batch]] = field(default_factory=list)
+    all_begun: bool = False
     leases: list[uuid.UUID] = field(default_factory=list)  # of all attempts: given up if the database goes away
 
-    async def begin(self, connection: Connection, changes: Changes) -> None:
+    async def begin(self, connection: Connection, changes: Changes, *, others: bool) -> None:
         """To be called when the changes are written: claims the steps that are new and due, in one call for each
         operation. Does nothing while calls are begun elsewhere: the transaction has row locks, and must not wait.
+        `others`: see `changing.Written`.
         """
         self.batches.clear()  # the transaction may be run again
+        await self._begin(connection, changes)
+        begun = {step.flow.id for _, batch in self.batches for step in batch.steps}
+        waiting = any(step.flow_id not in begun for step in changes.new_steps)
+        self.all_begun = not (others or waiting or any(step.ended_at is None for step in changes.moved))
+
+    async def _begin(self, connection: Connection, changes: Changes) -> None:
         due = self._due(changes)
         if not due or not await try_begin_lock(connection):
             return

@@ -208,7 +208,7 @@ class Replica:
 
     def _taken(self, outcomes: Sequence[OutcomeRow]) -> None:
         self.publisher.hand(outcomes)
-        self.dispatcher.wake.soon()
+        self.dispatcher.look_soon(asyncio.current_task())
 
     async def run(self, ready: Callable[[str], None] | None = None) -> None:
         """Until `stopping` is set. Raises `StartRefused`; waits for Kafka and PostgreSQL as long as they are away."""
