@@ -19,6 +19,15 @@ below the 15 s within which a dead replica's work goes on; a replica that needs 
 """
 
 
+EARLIER = """
+(select true from outcome as earlier
+where earlier.flow_id = {flow} {but} and coalesce(earlier.published_at, 'infinity') = 'infinity' limit 1)
+"""
+"""Whether a flow has an outcome that is not noted as published: true, or null. Found by the flow, for `published_at is
+null` would allow the server to look through the queue of all flows: as good, while it takes the queue for empty.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Outbox:
     """The table of outcomes as publishers use it. Raises `DatabaseError`."""
@@ -35,9 +44,10 @@ class Outbox:
         begun = time.monotonic()
         async with self.database.connection() as connection:
             rows = await connection.fetch(
-                "with late as (select id from outcome o where published_at is null and lease_until < clock_timestamp()"
-                " and not exists (select 1 from outcome e where e.flow_id = o.flow_id and e.id < o.id"
-                " and e.published_at is null) and topic <> all($3::text[])"
+                "with late as (select id from outcome o"  # noqa: S608 - a constant of ours
+                " where published_at is null and lease_until < clock_timestamp()"
+                f" and {EARLIER.format(flow='o.flow_id', but='and earlier.id < o.id')} is null"
+                " and topic <> all($3::text[])"
                 " order by id limit $1 for update skip locked)"
                 " update outcome set lease_until = clock_timestamp() + make_interval(secs => $2) from late"
                 " where outcome.id = late.id"
@@ -144,18 +154,16 @@ def _headers(outcome: Outcome, source: str, trace: Mapping[str, str]) -> dict[st
 # replica that publishes the earlier one claims it next: `pending` never comes after the final one.
 NEW_OUTCOMES = Part(
     "new_outcomes",
-    """
+    f"""
 insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until)
 select outcome_id, flow_id, topic, event_id, status, record_key, headers, :long[body],
-    clock_timestamp() + make_interval(secs => case when (
-        select true from outcome as earlier
-        where earlier.flow_id = ended.flow_id and earlier.published_at is null limit 1)
+    clock_timestamp() + make_interval(secs => case when {EARLIER.format(flow="ended.flow_id", but="")}
         then 0 else ended.lease end)
 from json_to_recordset(:rows) as ended (outcome_id text, flow_id uuid, topic text, event_id text, status text,
     record_key bytea, headers jsonb, body int, lease float8)
 on conflict do nothing
 returning outcome_id, id, lease_until > clock_timestamp() as ours
-""",
+""",  # noqa: S608 - a constant of ours
     "json_agg(json_build_array(outcome_id, id, ours))",
     long="body",
 )

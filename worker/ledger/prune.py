@@ -17,6 +17,7 @@ from uuid import UUID
 
 from worker.ledger import call_log, ended_counts, holds, kept_dead_letters, notes, reconcile_results, replays
 from worker.ledger.database import Connection, Database
+from worker.ledger.outbox import EARLIER
 from worker.ledger.remembered import remember, what_is_left
 
 BITE = 500
@@ -78,9 +79,9 @@ async def prune_flows(connection: Connection, keep: timedelta) -> int:
     """
     # A flow that an operator retries at this moment is locked, and stays.
     rows = await connection.fetch(
-        "select id, topic, state, ended_at from flow where state in ('succeeded', 'failed')"
+        "select id, topic, state, ended_at from flow where state in ('succeeded', 'failed')"  # noqa: S608
         " and ended_at < now() - $1::interval"
-        " and not exists (select from outcome where flow_id = flow.id and published_at is null)"
+        f" and {EARLIER.format(flow='flow.id', but='')} is null"
         " order by ended_at limit $2 for update skip locked",
         keep,
         BITE,

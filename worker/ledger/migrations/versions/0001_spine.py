@@ -220,7 +220,6 @@ create table outcome (
 ) with (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000,
     autovacuum_analyze_threshold = 2000, vacuum_index_cleanup = on);
 create index outcome_unpublished on outcome (id) where published_at is null;
-create index outcome_held on outcome (flow_id) where published_at is null;  -- they hold back the next of their flow
 create unique index outcome_flow on outcome (flow_id, outcome_id);
 create unique index outcome_refused on outcome (outcome_id) where flow_id is null;
 create index outcome_created on outcome (created_at);
