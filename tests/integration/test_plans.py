@@ -18,7 +18,7 @@ from tests.support.counted import Counted
 from tests.support.fullness import RECENT_CALLS, fill
 from tests.support.plans import Explaining, Seen
 from tests.support.postgres import Databases
-from tests.support.work import ITEMS, USERS, Work, lone_purchase, many_events, purchases
+from tests.support.work import ACCOUNTS, CREATED, ITEMS, USERS, Work, lone_purchase, many_events, purchases
 from worker.ledger import (
     browse,
     call_log,
@@ -195,6 +195,22 @@ async def test_what_is_rare_is_not_looked_for_among_the_others(database: Explain
         await call_log.signs_since(connection, USERS, RECENT_CALLS + FULL - ITEMS)
     for each in database.seen:
         assert each.blocks <= ITEMS, f"more than {ITEMS} blocks\n{each}"
+
+
+async def test_a_queue_that_was_empty_is_not_looked_through(database: Explaining) -> None:
+    """Flows end at the same price when thousands of outcomes wait for Kafka, of which the statistics know nothing."""
+    async with database.transaction() as connection:
+        await connection.execute(
+            "insert into outcome (outcome_id, flow_id, topic, event_id, status, headers, body, lease_until)"
+            " select i, gen_random_uuid(), 'trader.purchased', i, 'succeeded', '{}', '', now()"
+            " from generate_series(1, 3000) i"
+        )
+    work = Work(database)
+    await work.accept("trader.purchased", purchases(0, ITEMS))
+    database.seen.clear()
+    assert await work.send(USERS, {"userId": 7_000_000}) == ITEMS
+    assert await work.send(ACCOUNTS, CREATED) == ITEMS
+    reads_no_more(database.seen, 40 * ITEMS)
 
 
 async def test_an_export_reads_what_it_shows(database: Explaining) -> None:
