@@ -9,6 +9,7 @@ from typing import Any
 from tests.torture import broken, broken_io
 from tests.torture.moments import Moment
 from tests.torture.promises import Promise
+from tests.torture.script import KINDS
 
 FOUND_WITHIN = 120.0
 """Seconds from the moment when all members are ready to the breach that a broken program is meant to show."""
@@ -185,9 +186,7 @@ BREAKS: Mapping[str, Break] = {
     "forget-lock-out": Break(
         broken.forget_lock_out, (Promise.LOCK_OUT,), weights={"lock-out": 1}, every=4.0, seconds=40
     ),
-    "log-in-often": Break(
-        broken.log_in_often, (Promise.LOGINS,), weights={"session lost": 1}, every=2.0, blows=2.0, seconds=60
-    ),
+    "log-in-often": Break(broken.log_in_often, (Promise.LOGINS,), weights=KINDS, every=1.5, blows=6.0, seconds=100),
     "put-off-revocations": Break(broken.put_off_revocations, (Promise.REVOKED,), mix={"fail": 20}, seconds=10),
     # Personal data.
     "log-events": Break(broken_io.log_events, (Promise.PERSONAL,)),

@@ -111,11 +111,11 @@ def no_budget() -> None:
 
 
 def log_in_often() -> None:
-    """Each process may log in for itself in half a second of every five."""
+    """Each process may log in for itself in two seconds of every five."""
     decide = renewal_rules.decide
 
     def often(facts: Any, now: Any) -> Any:
-        return renewal_rules.LogIn() if time.monotonic() % 5 < 0.5 else decide(facts, now)
+        return renewal_rules.LogIn() if time.monotonic() % 5 < 2.0 else decide(facts, now)
 
     put(renewal_rules, "decide", often)
 
