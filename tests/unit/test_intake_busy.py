@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +19,7 @@ from tests.support.events import purchase
 from tests.support.waiting import eventually
 from worker.engine.flows.base import Rules
 from worker.engine.rows import Accepted
-from worker.intake.accept import EventIntake
+from worker.intake.accept import READ_AT_ONCE, EventIntake, Trace
 from worker.intake.dead_letter_writer import DeadLetterWriter
 from worker.intake.parse import BadRecord, RawRecord
 from worker.ledger.crypto import Vault
@@ -104,6 +105,29 @@ async def test_what_no_record_is_proven_to_cause_is_waited_for(error: Exception)
     assert await intake.take([record(1), record(2)], asyncio.Event())
     assert [each.event_id for each in busy.taken] == ["e-1", "e-2"]
     assert (letters.written, intake.failing) == ([], None)
+
+
+async def test_other_tasks_have_turns_while_a_batch_is_read() -> None:
+    """A large batch of records is read in parts: calls of the same process do not wait for the last of them."""
+    busy, read, seen = ledger(), [0], []
+
+    @contextmanager
+    def traces() -> Iterator[Trace]:
+        def count(*_: object) -> None:
+            read[0] += 1
+
+        yield count
+
+    async def other() -> None:
+        while True:
+            seen.append(read[0])
+            await asyncio.sleep(0)
+
+    intake = EventIntake(busy, Letters(), {}, lambda _outcomes: None, traces=traces)
+    beside = asyncio.create_task(other())
+    assert await intake.take([record(number) for number in range(4 * READ_AT_ONCE)], asyncio.Event())
+    beside.cancel()
+    assert {READ_AT_ONCE, 2 * READ_AT_ONCE, 3 * READ_AT_ONCE} <= set(seen)
 
 
 async def test_the_reason_of_a_wait_can_be_seen() -> None:
