@@ -63,11 +63,9 @@ select k || (2000000 + account_id % 1000), "offset", id, 'action', created_at, t
 from flow, unnest(array['a:', 'o:']) k where topic = 'account.locked' order by id;
 select setval('account_place', $n);
 
-insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until, created_at,
+insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, body, lease_until, created_at,
     published_at)
 select md5('out' || "offset"), id, topic, event_id, 'succeeded', record_key,
-    jsonb_build_object('ce_specversion', '1.0', 'ce_id', md5('out' || "offset"), 'ce_type', topic || '.outcome',
-        'ce_source', 'tradovate-worker', 'ce_time', ended_at, 'content-type', 'application/json'),
     jsonb_build_object('outcomeId', md5('out' || "offset"), 'eventId', event_id, 'topic', topic, 'status', 'succeeded',
         'occurredAt', ended_at, 'traderId', trader_id, 'orderId', order_id, 'facts', facts)::text::bytea,
     ended_at, ended_at, ended_at

@@ -35,8 +35,8 @@ select (array['createEvaluationUsers', 'createEvaluationAccounts', 'accessTokenR
        'send', 1, 'r', now() - (60000 - n) * interval '1 minute', now() - (60000 - n) * interval '1 minute',
        case when n < 100 then 'silence' when n = 200 then null else 'answer' end
 from generate_series(1, 60000) n;
-insert into outcome (outcome_id, topic, event_id, status, headers, body, lease_until, created_at, published_at)
-select 'o' || n, 'trader.purchased', 'e-' || n, 'succeeded', '{}', '{}', now(),
+insert into outcome (outcome_id, topic, event_id, status, body, lease_until, created_at, published_at)
+select 'o' || n, 'trader.purchased', 'e-' || n, 'succeeded', '{}', now(),
        now() - (60000 - n) * interval '1 minute', now() from generate_series(1, 60000) n;
 """
 

@@ -49,8 +49,8 @@ async def test_the_time_to_an_outcome_begins_with_the_acceptance_of_its_event(st
     await on.rows("update flow set created_at = created_at - interval '1 hour'")
     await on.rows("update outcome set published_at = null, lease_until = now() where flow_id is not null")
     await on.rows(
-        "insert into outcome (outcome_id, flow_id, topic, event_id, status, headers, body, lease_until)"
-        " select 'p', flow_id, topic, event_id, 'pending', headers, body, now() from outcome where flow_id is not null"
+        "insert into outcome (outcome_id, flow_id, topic, event_id, status, body, lease_until)"
+        " select 'p', flow_id, topic, event_id, 'pending', body, now() from outcome where flow_id is not null"
     )
     here = await on.replica()
     await eventually(lambda: _all_published(on), PATIENCE)

@@ -16,9 +16,11 @@ from tests.support.waiting import eventually
 from worker.ledger.database import Database
 from worker.ledger.outbox import Outbox
 
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
 LATER = """
-insert into outcome (outcome_id, flow_id, topic, event_id, status, headers, body, lease_until)
-select 'later', flow_id, topic, event_id, status, headers, body, clock_timestamp() - interval '1 s' from outcome
+insert into outcome (outcome_id, flow_id, topic, event_id, status, body, lease_until)
+select 'later', flow_id, topic, event_id, status, body, clock_timestamp() - interval '1 s' from outcome
 """
 
 
@@ -60,14 +62,18 @@ async def _polled(firm: Firm) -> bool:
 
 
 async def test_an_outcome_waits_for_the_earlier_ones_of_its_flow(stage: Stages) -> None:
-    """What a dead replica left is taken over one outcome of a flow after the other: while `pending` may still be
-    published by another replica, or has been claimed and is not noted, the final one is left where it is.
+    """What a dead replica left is taken over one outcome of a flow after the other, under the headers that it would
+    have had: while `pending` may still be published by another replica, or has been claimed and is not noted, the final
+    one is left where it is.
     """
     on, outbox = await _two_outcomes(stage)
     async with outbox.database.connection() as connection:
         assert await outbox.unpublished() == []
         await connection.execute("update outcome set lease_until = clock_timestamp() - interval '1 s'")
     (first,) = await outbox.unpublished()
+    (published,) = (each for each in on.wire.heard if each.topic.endswith(".outcome"))
+    assert {name: text.encode() for name, text in first.headers.items()} == published.header
+    assert published.header["traceparent"] == TRACE
     assert await outbox.unpublished() == []
     await outbox.published([first.id])
     (second,) = await outbox.unpublished()
@@ -97,8 +103,8 @@ async def _two_outcomes(stage: Stages) -> tuple[Stage, Outbox]:
     """A flow with two outcomes that are not published, the first of them leased to another replica for an hour."""
     on = await stage()
     here = await on.replica()
-    await on.buy(purchase(1))
-    await on.all_ended()
+    await on.wire.send(purchase(1), headers=(("traceparent", TRACE),))
+    await on.outcome(purchase(1))
     await here.stop()
     await on.rows("update outcome set published_at = null, lease_until = clock_timestamp() + interval '1 hour'")
     await on.rows(LATER)
@@ -113,8 +119,8 @@ async def test_a_burst_of_outcomes_of_one_flow_keeps_its_order(stage: Stages) ->
     await on.all_ended()
     await here.stop()
     await on.rows(
-        "insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until)"
-        " select n::text, flow_id, topic, event_id, status, ('k' || n)::bytea, headers,"
+        "insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, body, lease_until)"
+        " select n::text, flow_id, topic, event_id, status, ('k' || n)::bytea,"
         " replace(convert_from(body, 'utf8'), outcome_id, n::text)::bytea, clock_timestamp()"
         " from outcome, generate_series(1, 6) as n"
     )

@@ -35,9 +35,9 @@ OLD = {
     "departure": f"(trader_key, flow_id, since, ended) values ('t:t', {FLOW}, {{at}}, true)",
     "account_turn": "(key, place, flow_id, subject, begun_at, ended, ousted, must_act) values"
     f" ('a:1', 1, {FLOW}, 'action', {{at}}, true, false, false)",
-    "outcome": "(outcome_id, flow_id, topic, event_id, status, headers, body, lease_until, created_at, published_at)"
-    f" values ('1', {FLOW}, 'md.signed', 'e', 'failed', '{{{{}}}}', '', {{at}}, {{at}}, {{at}}),"
-    " ('2', null, 'md.signed', 'bad', 'failed', '{{}}', '', {at}, {at}, {at})",
+    "outcome": "(outcome_id, flow_id, topic, event_id, status, body, lease_until, created_at, published_at)"
+    f" values ('1', {FLOW}, 'md.signed', 'e', 'failed', '', {{at}}, {{at}}, {{at}}),"
+    " ('2', null, 'md.signed', 'bad', 'failed', '', {at}, {at}, {at})",
     "call": "(operation, endpoint, domain, kind, items, replica, at) values ('o', 'e', 'live', 'send', 1, 'r', {at})",
     "hold": "(scope, reason, until, created_at) values ('all', '429', {at}, {at})",
     "replica": "(name, role, seen_at) values ('gone', 'worker', {at})",
@@ -190,8 +190,8 @@ async def test_what_is_not_published_yet_stays(database: Database) -> None:
         for number in (1, 2):
             await ended(connection, number, "succeeded", timedelta(days=401))
         await connection.execute(
-            "insert into outcome (outcome_id, flow_id, topic, event_id, status, headers, body, lease_until)"
-            " values ('1', $1, 'trader.purchased', 'old-1', 'succeeded', '{}', '', now())",
+            "insert into outcome (outcome_id, flow_id, topic, event_id, status, body, lease_until)"
+            " values ('1', $1, 'trader.purchased', 'old-1', 'succeeded', '', now())",
             UUID(int=1),
         )
     assert await prune(database, KEEP, KEEP_LETTERS) == Pruned(1)

@@ -37,8 +37,8 @@ insert into account_turn (key, place, flow_id, subject, begun_at, ended, ousted,
 select k, i, lpad(to_hex(i), 32, '0')::uuid, 'action', now(), true, false, false
 from generate_series(1, $n) i, unnest(array['a:' || (2000000 + i), 'a:1']) k;
 select setval('account_place', $n);
-insert into outcome (outcome_id, flow_id, topic, event_id, status, headers, body, lease_until, created_at, published_at)
-select 'old-' || i, lpad(to_hex(i), 32, '0')::uuid, 'trader.purchased', 'old-' || i, 'succeeded', '{{}}', '{{}}',
+insert into outcome (outcome_id, flow_id, topic, event_id, status, body, lease_until, created_at, published_at)
+select 'old-' || i, lpad(to_hex(i), 32, '0')::uuid, 'trader.purchased', 'old-' || i, 'succeeded', '{{}}',
     now() - interval '400 days' * i / $n, now() - interval '400 days' * i / $n, now() - interval '400 days' * i / $n
 from generate_series(1, $n) i;
 insert into ended_count select topic, state, count(*) from flow where ended_at is not null group by 1, 2;

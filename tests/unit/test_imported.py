@@ -114,13 +114,10 @@ def test_an_outcome_that_the_ledger_cannot_hold_is_passed_over(changes: dict[str
     good = past().outcome.model_dump(mode="json", by_alias=True)
 
     def heard(value: dict[str, Any]) -> PastOutcome | None:
-        headers = (("a\x00", b"\x00\xff"),)
-        return past_outcome(Record("trader.purchased.outcome", 0, 0, 0, None, json.dumps(value).encode(), headers))
+        return past_outcome(Record("trader.purchased.outcome", 0, 0, 0, None, json.dumps(value).encode(), ()))
 
     assert heard({**good, **changes}) is None
-    read = heard(good)
-    assert read is not None
-    assert read.headers == {"a": "\ufffd"}
+    assert heard(good) is not None
 
 
 def past(seconds: int = 0, **changes: Any) -> PastOutcome:
@@ -137,7 +134,7 @@ def past(seconds: int = 0, **changes: Any) -> PastOutcome:
         "occurredAt": (NOW + timedelta(seconds=seconds)).isoformat(),
         **changes,
     }
-    return PastOutcome(Outcome.model_validate(body), FLOW, None, {}, b"")
+    return PastOutcome(Outcome.model_validate(body), FLOW, None, b"")
 
 
 def rebuilt(*outcomes: PastOutcome, known: tuple[TraderRow | OrderRow, ...] = ()) -> tuple[Any, Any]:

@@ -8,7 +8,6 @@ topic is read again, it is accepted again, and finds here what it had got.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -36,7 +35,6 @@ class PastOutcome:
     outcome: Outcome
     flow_id: uuid.UUID
     key: bytes | None
-    headers: Mapping[str, str]
     body: bytes
     finals: int = 1
 

@@ -38,15 +38,14 @@ async def write(
     changes: Changes,
     vault: Vault,
     ranks: Mapping[str, int],
-    source: str,
     *,
     lease: uuid.UUID | None = None,
     call: tuple[int, Reply] | None = None,
 ) -> Written:
     """Writes all of it, in the order of locks, nearly all in one statement. Raises `Again` when a race was lost.
 
-    `lease`: under which the moved steps are held. `ranks`: of the operations. `source`: the `ce_source` of outcomes.
-    `call`: an ordinary one with a reply of `call_log.FAIR`, which has ended.
+    `lease`: under which the moved steps are held. `ranks`: of the operations. `call`: an ordinary one with a reply of
+    `call_log.FAIR`, which has ended.
     """
     await departures.write(connection, changes.departures, changes.withdrawn)
     await turns.write(connection, changes.turns)
@@ -55,7 +54,7 @@ async def write(
     replaced = [step for step in changes.new_steps if step.replaces is not None]
     await statement.run(connection, [(steps.REPLACED_WAITS, steps.planned_rows(replaced, ranks, changes.now))])
     new = [step for step in changes.new_steps if step.replaces is None]
-    outcomes, begun = outbox.new_rows(changes.outcomes, source), time.monotonic()
+    outcomes, begun = outbox.new_rows(changes.outcomes), time.monotonic()
     done = await statement.run(
         connection,
         [

@@ -60,7 +60,7 @@ class Imports:
 
         async def work(connection: Connection) -> Said:
             said, importing = await self._decide(connection, holdings, _as_it_is, new=True)
-            await changing.write(connection, importing.changes(), self.vault, {}, "")
+            await changing.write(connection, importing.changes(), self.vault, {})
             if new := sum(each is ImportVerdict.IMPORTED for each in said):
                 await notes.of_import(connection, f"lines of {self.file}: {new}", self.by)
             return said

@@ -84,7 +84,6 @@ class Ledger:
     vault: Vault
     rules: Rules
     ranks: Mapping[str, int]  # rank of each operation: 0 goes first
-    source: str = "tradovate-worker"
     lockout: float = 3600.0
     clock: DatabaseClock = field(init=False)  # set by each survey and each snapshot
     kept_events: KeptEvents = field(default_factory=KeptEvents)
@@ -110,7 +109,7 @@ class Ledger:
         Raises `Again` when a race was lost.
         """
         changes = planner.changes()
-        written = await changing.write(connection, changes, self.vault, self.ranks, self.source, lease=lease, call=call)
+        written = await changing.write(connection, changes, self.vault, self.ranks, lease=lease, call=call)
         if next_call is not None:
             await next_call.begin(connection, changes, others=written.others)
         return written.outcomes

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from schemas.base import utc_text
-from schemas.outcomes import Outcome
 from worker.engine.changes import NewOutcome
 from worker.ledger.database import Connection, Database
 from worker.ledger.rows import NOT_OURS, OutcomeRow
@@ -51,7 +53,7 @@ class Outbox:
                 " order by id limit $1 for update skip locked)"
                 " update outcome set lease_until = clock_timestamp() + make_interval(secs => $2) from late"
                 " where outcome.id = late.id"
-                " returning outcome.id, topic, status, record_key, headers, body, flow_id,"
+                " returning outcome.id, outcome_id, topic, status, record_key, trace, body, flow_id,"
                 " (select created_at from flow where flow.id = outcome.flow_id) as accepted_at,"
                 " clock_timestamp() as now",
                 limit,
@@ -60,7 +62,7 @@ class Outbox:
             )
         if rows:
             self.database.clock.set(rows[-1]["now"])  # this may be the first that a replica does
-        return sorted((OutcomeRow.leased(row, begun + OUTCOME_LEASE) for row in rows), key=lambda row: row.id)
+        return sorted((_leased(row, begun + OUTCOME_LEASE) for row in rows), key=lambda row: row.id)
 
     async def keep(self, ids: Sequence[int]) -> float:
         """Extends the lease of outcomes that are surely still ours; until when (monotonic)."""
@@ -81,8 +83,8 @@ class Outbox:
             )
 
 
-def new_rows(outcomes: Sequence[NewOutcome], source: str) -> Rows:
-    """The rows of `NEW_OUTCOMES`, which leases them to this replica. `source`: the `ce_source` of their headers."""
+def new_rows(outcomes: Sequence[NewOutcome]) -> Rows:
+    """The rows of `NEW_OUTCOMES`, which leases them to this replica."""
     return [
         {
             "outcome_id": new.outcome.outcome_id,
@@ -91,7 +93,7 @@ def new_rows(outcomes: Sequence[NewOutcome], source: str) -> Rows:
             "event_id": new.outcome.event_id,
             "status": new.outcome.status.value,
             "record_key": bytes_in_json(_record_key(new)),
-            "headers": _headers(new.outcome, source, new.trace),
+            "trace": new.trace or None,
             "body": new.outcome.to_json(),
             "lease": OUTCOME_LEASE,
         }
@@ -112,7 +114,7 @@ def added(
             row["topic"],
             row["status"],
             _record_key(new),
-            row["headers"],
+            _headers(row["outcome_id"], row["topic"], utc_text(new.outcome.occurred_at), new.trace),
             row["body"],
             begun + OUTCOME_LEASE if found[1] else NOT_OURS,
             new.flow_id,
@@ -137,14 +139,24 @@ def _record_key(new: NewOutcome) -> bytes | None:
     return None if new.outcome.key is None else new.outcome.key.encode()
 
 
-def _headers(outcome: Outcome, source: str, trace: Mapping[str, str]) -> dict[str, str]:
-    """CloudEvents headers in binary mode, and the input's trace context."""
+def _leased(row: Any, until: float) -> OutcomeRow:
+    """An outcome that was found, leased to us until `until` (monotonic seconds)."""
+    occurred_at = orjson.loads(row["body"])["occurredAt"]
+    headers = _headers(row["outcome_id"], row["topic"], occurred_at, row["trace"] or {})
+    topic, status, key, body = (row[name] for name in ("topic", "status", "record_key", "body"))
+    return OutcomeRow(row["id"], topic, status, key, headers, body, until, row["flow_id"], row["accepted_at"])
+
+
+def _headers(outcome_id: str, topic: str, occurred_at: str, trace: Mapping[str, str]) -> Mapping[str, str]:
+    """CloudEvents headers in binary mode, and the input's trace context. They are not stored, as they are as long as
+    the outcome itself: all but the trace follows from the row.
+    """
     return {
         "ce_specversion": "1.0",
-        "ce_id": outcome.outcome_id,
-        "ce_type": f"{outcome.topic}.outcome",
-        "ce_source": source,
-        "ce_time": utc_text(outcome.occurred_at),
+        "ce_id": outcome_id,
+        "ce_type": f"{topic}.outcome",
+        "ce_source": "tradovate-worker",
+        "ce_time": occurred_at,
         "content-type": "application/json",
         **trace,
     }
@@ -155,12 +167,12 @@ def _headers(outcome: Outcome, source: str, trace: Mapping[str, str]) -> dict[st
 NEW_OUTCOMES = Part(
     "new_outcomes",
     f"""
-insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until)
-select outcome_id, flow_id, topic, event_id, status, record_key, headers, :long[body],
+insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, trace, body, lease_until)
+select outcome_id, flow_id, topic, event_id, status, record_key, trace, :long[body],
     clock_timestamp() + make_interval(secs => case when {EARLIER.format(flow="ended.flow_id", but="")}
         then 0 else ended.lease end)
 from json_to_recordset(:rows) as ended (outcome_id text, flow_id uuid, topic text, event_id text, status text,
-    record_key bytea, headers jsonb, body int, lease float8)
+    record_key bytea, trace jsonb, body int, lease float8)
 on conflict do nothing
 returning outcome_id, id, lease_until > clock_timestamp() as ours
 """,  # noqa: S608 - a constant of ours

@@ -58,7 +58,7 @@ class Rebuilds:
         added = await _add_flows(connection, final)
         if final:
             await ended_counts.count_again(connection)
-        await changing.write(connection, rebuilding.changes(now), self.vault, {}, "")
+        await changing.write(connection, rebuilding.changes(now), self.vault, {})
         ids = [each.outcome.event_id for each in past if each.outcome.topic == SIGNED]
         numbers = [each.removeprefix(BRIDGED) for each in ids if each.startswith(BRIDGED)]
         # At most 18 digits: more need not fit in the ledger's column.
@@ -100,7 +100,6 @@ async def _add_flows(connection: Connection, past: Sequence[PastOutcome]) -> int
             column(each.outcome.event_id for each in published),
             column(each.outcome.status.value for each in published),
             column(each.key for each in published),
-            column(each.headers for each in published),
             column(each.body for each in published),
             column(each.outcome.occurred_at for each in published),
         )
@@ -130,10 +129,10 @@ returning id, xmax = 0 as added
 """  # noqa: S608 - a constant of ours
 
 _ADD_OUTCOMES = """
-insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, lease_until, created_at,
+insert into outcome (outcome_id, flow_id, topic, event_id, status, record_key, body, lease_until, created_at,
     published_at)
-select outcome_id, flow_id, topic, event_id, status, record_key, headers, body, at, at, at
-from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[], $8::bytea[],
-    $9::timestamptz[]) as past (outcome_id, flow_id, topic, event_id, status, record_key, headers, body, at)
+select outcome_id, flow_id, topic, event_id, status, record_key, body, at, at, at
+from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bytea[], $8::timestamptz[])
+    as past (outcome_id, flow_id, topic, event_id, status, record_key, body, at)
 on conflict do nothing
 """

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from worker.engine.rows import Claimed
 from worker.engine.states import StepState
@@ -51,12 +50,6 @@ class OutcomeRow:
     until: float
     flow_id: uuid.UUID | None = None
     accepted_at: datetime | None = None  # when its event was accepted; None: it never was
-
-    @classmethod
-    def leased(cls, row: Any, until: float) -> OutcomeRow:
-        """Out of a row: id, topic, status, record_key, headers, body, flow_id, accepted_at."""
-        topic, status, key, headers, body = (row[name] for name in ("topic", "status", "record_key", "headers", "body"))
-        return cls(row["id"], topic, status, key, headers, body, until, row["flow_id"], row["accepted_at"])
 
 
 NOT_OURS = float("-inf")

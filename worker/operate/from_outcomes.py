@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 
 from pydantic import ValidationError
 
-from schemas.cleaning import clean, cleaned
+from schemas.cleaning import cleaned
 from schemas.outcomes import Outcome
 from worker.engine.rebuilt import TOPICS, PastOutcome
 from worker.kafka.admin import existing_topics
@@ -96,7 +96,7 @@ def past_outcome(record: Record) -> PastOutcome | None:
         return None
     if outcome_topic(outcome.topic) != record.topic or outcome.topic not in TOPICS or not _fits(outcome):
         return None
-    return PastOutcome(outcome, flow_id, record.key, _texts(record.headers), record.value or b"")
+    return PastOutcome(outcome, flow_id, record.key, record.value or b"")
 
 
 def _fits(outcome: Outcome) -> bool:
@@ -128,7 +128,3 @@ _MOST_ATTEMPTS = 2**31
 
 _YEARS = (2000, 9000)
 """Neither end becomes a year that Python does not know when it is converted to another zone."""
-
-
-def _texts(headers: tuple[tuple[str, bytes | None], ...]) -> Mapping[str, str]:
-    return {clean(name): clean(value.decode(errors="replace")) for name, value in headers if value is not None}

@@ -78,28 +78,30 @@ create index business_order_trader on business_order (trader_id) where trader_id
 -- The work that one event asks for. `body` is the event, encrypted; it is null once the flow has ended. `content` is a
 -- keyed hash of what the event says: it stays, so that another event under the same id is known for one.
 -- (event_id, topic) closes the race of one event delivered to two replicas.
+-- What changes stands behind what does not: of an update within a page the write-ahead log gets what lies between the
+-- first byte and the last one that differ, and the event is most of the row.
 create table flow (
     id          uuid primary key,           -- time-ordered
     topic       text not null,
     event_id    text not null,
     record_key  bytea,
+    trace       jsonb,
+    order_id    text,
+    content     bytea,
+    body        bytea,
     partition   integer not null,
     "offset"    bigint not null,
-    trace       jsonb,
+    created_at  timestamptz not null default now(),
+    asked_at    timestamptz not null,           -- when the event was published, or an operator asked again
     trader_id   text,
-    user_id     bigint,
-    order_id    text,
-    account_id  bigint,
     state       text not null check (state in ('open', 'in_doubt', 'succeeded', 'failed')),
     round       integer not null default 0,
     attempts    integer not null default 0,
     facts       jsonb not null default '{}',
-    body        bytea,
-    content     bytea,
+    user_id     bigint,
+    account_id  bigint,
     error_code  text,
     error_text  text,
-    asked_at    timestamptz not null,           -- when the event was published, or an operator asked again
-    created_at  timestamptz not null default now(),
     ended_at    timestamptz,
     unique (event_id, topic)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000,
@@ -212,7 +214,7 @@ create table outcome (
     event_id     text not null,
     status       text not null,
     record_key   bytea,
-    headers      jsonb not null,
+    trace        jsonb,                     -- of its event; all other headers follow from the row
     body         bytea not null,
     lease_until  timestamptz not null,
     created_at   timestamptz not null default now(),
