@@ -74,18 +74,23 @@ ON_BOTH = {
     f"tests.integration.test_{name}"
     for name in (
         "browse", "calls", "claims", "counts", "flows_waking", "holds", "pace", "plans", "recording", "repair",
-        "saving", "session", "spine_purchase",
+        "saving", "session",
     )
 }  # fmt: skip
 """Modules whose tests run on the embedded server and on the distribution's: those that send every kind of statement."""
 
+ON_SYSTEM = "tests.integration.test_spine_purchase"
+"""Its tests run on the distribution's server, if there is one: purchases of other modules run on the embedded one."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test of such a module runs twice."""
+    """A test of `ON_BOTH` runs twice."""
     if metafunc.definition.get_closest_marker("slow"):
         return  # what takes long sends no statement that others of the module do not send
     if metafunc.module.__name__ in ON_BOTH and "databases" in metafunc.fixturenames:
         metafunc.parametrize("databases", ["embedded", "system"], indirect=True, scope="session")
+    if metafunc.module.__name__ == ON_SYSTEM and "databases" in metafunc.fixturenames and not why_no_system_postgres():
+        metafunc.parametrize("databases", ["system"], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
