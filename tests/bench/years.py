@@ -124,14 +124,16 @@ async def full_ledger(servers: Servers, flows: int) -> AsyncIterator[str]:
     finally:
         await there.close()
     url = servers.postgres.url.replace("/postgres?", f"/{name}?")
-    await _forget_session(url)
+    await _forget_last_run(url)
     yield url
 
 
-async def _forget_session(url: str) -> None:
-    """That of an earlier run's partner."""
+async def _forget_last_run(url: str) -> None:
+    """Its session with another partner, and its calls of the last hour, which each claim would count."""
     connection = await asyncpg.connect(url)
     await connection.execute("update session set token = null, generation = 0")
+    await connection.execute("delete from call where at > now() - interval '61 minutes'")
+    await connection.execute("vacuum call")
     await connection.close()
 
 
