@@ -9,25 +9,28 @@ from worker.replies import Domain, Reply
 
 
 class LookObstacle(Enum):
-    """Why a look-up cannot go on now. `detail`: what the ledger says, or the kind of a reply."""
+    """Why a look-up cannot go on now. `detail`: what the ledger says, or the kind of a reply; `read`: which read."""
 
     OTHER_SESSION = "the token, and perhaps a host, has changed in the middle of the look-up"
     UNAUTHORIZED = "the token was not accepted"
     NO_CALL = "{detail}"  # no budget, a hold, or a reply that says that the call was not handled
+    NOT_HANDLED = "{detail} ({read})"
+    OTHER_REPLY = "Tradovate answered {detail} to {read}"
 
 
 class CannotLook(Unavailable):
     """A look-up cannot go on now: no budget, a lock-out, no session. The items stay unknown."""
 
-    def __init__(self, obstacle: LookObstacle, detail: str = "") -> None:
-        super().__init__(obstacle.name, detail)
+    def __init__(self, obstacle: LookObstacle, detail: str = "", read: str = "") -> None:
+        super().__init__(obstacle.name, detail, read)
         self.obstacle = obstacle
         self.detail = detail
+        self.read = read
 
     @property
     def why(self) -> str:
         """For log and health."""
-        return self.obstacle.value.format(detail=self.detail)
+        return self.obstacle.value.format(detail=self.detail, read=self.read)
 
     @property
     def sentence(self) -> str:

@@ -110,11 +110,11 @@ class DoctorReads:
             case Unauthorized(text=text):
                 raise NotPermitted(path, access_of(path), text)
             case NotSent(why=why):
-                raise CannotLook(LookObstacle.NO_CALL, f"{why} ({path})")
+                raise CannotLook(LookObstacle.NOT_HANDLED, why, path)
             case Misdirected(why=why, status=status) if status != 404:
-                raise CannotLook(LookObstacle.NO_CALL, f"{why} ({path})")
+                raise CannotLook(LookObstacle.NOT_HANDLED, why, path)
             case Silence() | Ticket():
-                raise CannotLook(LookObstacle.NO_CALL, f"Tradovate answered {type(found).__name__} to {path}")
+                raise CannotLook(LookObstacle.OTHER_REPLY, type(found).__name__, path)
             case _:
                 return found
 
