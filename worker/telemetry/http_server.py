@@ -118,7 +118,9 @@ async def serve(app: Starlette, host: str, port: int, proxies: Sequence[Network]
     request is.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio switches Nagle's algorithm off (TCP_NODELAY) only where the protocol is named: with it, each response on a
+    # connection that is kept waits 40 ms for the client's acknowledgement of its headers.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
