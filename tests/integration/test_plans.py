@@ -44,7 +44,6 @@ from worker.ledger.browse import FlowState
 from worker.ledger.budget import Budget
 from worker.ledger.database import Database
 from worker.ledger.differences import Difference, Kind
-from worker.ledger.ledger import FEW
 from worker.ledger.story import story_of
 from worker.operate.flow_export import export
 from worker.partner.operations import OPERATIONS
@@ -122,22 +121,24 @@ async def test_a_many_events_read_what_they_are_about(database: Explaining) -> N
 async def test_plans_that_are_kept_read_what_they_are_about(
     made: str, databases: Databases, full_template: str, analysed_template: str
 ) -> None:
-    """Transactions of few events keep their plans, which stay right in a ledger that was new when they were made."""
+    """Events and results go in with plans that are kept, which stay right in a ledger that was new when they were made:
+    of a hundred and of a lone one.
+    """
     templates = {"empty": databases.ledger_template, "full": full_template, "full and analysed": analysed_template}
     name = f"kept_{uuid.uuid4().hex}"
     url = databases.create(name, templates[made])
     database = Counted(url)
-    await many_events(database, 0, FEW)
-    await lone_purchase(database, 50)
+    await many_events(database, 0)
+    await lone_purchase(database, 500)
     if made == "empty":
         await _fill(url, FULL // 10)
     database.read.clear()
-    await many_events(database, 100, FEW)
-    await lone_purchase(database, 150)
+    await many_events(database, 1000)
+    await lone_purchase(database, 1500)
     await database.close()
     databases.drop(name)
     for read in database.read:
-        assert all(rows <= 30 * FEW for table, rows in read.items() if table not in ("call", "hold")), read
+        assert all(rows <= 30 * ITEMS for table, rows in read.items() if table not in ("call", "hold")), read
 
 
 async def test_a_page_reads_what_it_shows(database: Explaining) -> None:

@@ -21,8 +21,8 @@ class _Counted(Connection):
         super().__init__(inner._raw)
         self._noted = noted
 
-    async def begin(self, *, few: bool = False) -> None:
-        await super().begin(few=few)
+    async def begin(self, *, keep_plans: bool = False) -> None:
+        await super().begin(keep_plans=keep_plans)
         self._before = dict(await super().fetch(_READ))
 
     async def commit(self) -> None:

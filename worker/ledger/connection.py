@@ -23,13 +23,13 @@ LIMITS: Mapping[str, str] = {
     "lock_timeout": "10000",
     "statement_timeout": "25000",
     "jit": "off",  # our statements are short; compiling them costs more than running them
-    # Nothing is kept that was planned while a table had one page: to plan takes a tenth of the time of the work. Only
-    # transactions of few rows keep their plans, see `Database.transaction`.
+    # Nothing is kept that was planned while a table had one page, but for the plans of the transactions through which
+    # each event goes: see `Database.transaction`.
     "plan_cache_mode": "force_custom_plan",
     "random_page_cost": "1.1",  # what is looked up was written a moment ago, and is in memory
 }
 
-_BEGIN_FEW = "begin; set local plan_cache_mode = 'force_generic_plan'"
+_BEGIN_KEEPING = "begin; set local plan_cache_mode = 'force_generic_plan'"
 _BEGIN_POOLED = "begin; " + "".join(f"set local {name} = '{value}'; " for name, value in LIMITS.items())
 # The status line of a statement says how many rows it found; a statement without arguments is never prepared.
 _CAN_WRITE = "select where not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'"
@@ -110,11 +110,11 @@ class Connection:
         """The command's tag, for example `DELETE 3`."""
         return await self._run(lambda: self._raw.execute(query, *arguments))
 
-    async def begin(self, *, few: bool = False) -> None:
-        """Begins a READ COMMITTED transaction. `few`: see `Database.transaction`."""
+    async def begin(self, *, keep_plans: bool = False) -> None:
+        """Begins a READ COMMITTED transaction. `keep_plans`: see `Database.transaction`."""
         self._in_transaction = True
         if not self._pooled:
-            await self._ask(lambda: self._raw.execute(_BEGIN_FEW if few else "begin"))
+            await self._ask(lambda: self._raw.execute(_BEGIN_KEEPING if keep_plans else "begin"))
             return
         # Whose server session it is shows with each transaction only: its limits, and whether it can write.
         check = "" if self._reading else _CAN_WRITE

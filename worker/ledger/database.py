@@ -102,30 +102,33 @@ class Database:
             self.when_back()
 
     @asynccontextmanager
-    async def transaction(self, *, few: bool = False) -> AsyncIterator[Connection]:
+    async def transaction(self, *, keep_plans: bool = False) -> AsyncIterator[Connection]:
         """A READ COMMITTED transaction: commits at the end of the block, rolls back when it raises.
 
-        `few`: it is about a few rows, so that its statements take less time than to plan them. Their plans are kept
-        for as long as a prepared statement is (`Connector`), but not behind a pooler.
+        `keep_plans`: of its statements, for as long as a prepared statement is kept (`Connector`), but not behind a
+        pooler. To plan those of a lone event takes as long as to run them, those of a hundred a tenth. They must be
+        such that a plan which was made in an empty ledger is right in a full one (`tests/integration/test_plans.py`).
         """
         async with self.connection() as connection:
             try:
-                await connection.begin(few=few)
+                await connection.begin(keep_plans=keep_plans)
                 yield connection
             except BaseException:
                 await connection.roll_back()
                 raise
             await connection.commit()
 
-    async def atomically(self, work: Callable[[Connection], Awaitable[T]], tries: int = 5, *, few: bool = False) -> T:
+    async def atomically(
+        self, work: Callable[[Connection], Awaitable[T]], tries: int = 5, *, keep_plans: bool = False
+    ) -> T:
         """Runs `work` in a transaction, again from its start when it lost a race (deadlock, lock time-out, `Again`).
-        `few`: see `transaction`.
+        `keep_plans`: see `transaction`.
 
         A race that is lost `tries` times is raised, for a caller who can wait longer.
         """
         for left in range(tries - 1, -1, -1):
             try:
-                async with self.transaction(few=few) as connection:
+                async with self.transaction(keep_plans=keep_plans) as connection:
                     return await work(connection)
             except DatabaseUnavailable as error:
                 if not (left and error.passes):

@@ -48,9 +48,6 @@ transaction that writes the plan checks the lease."""
 PLANNED_BYTES = 8 * 1024 * 1024
 """Of events, encrypted, whose flows are planned together: two hundred events with documents would take a gigabyte."""
 
-FEW = 4
-"""Events, or results, of a transaction whose statements take less time than to plan them."""
-
 SURVEYED = 500
 """Steps of a lane that a survey reads: five full calls, more than a replica begins at once."""
 
@@ -137,7 +134,7 @@ class Ledger:
             return await self._accept(connection, events, refusals, next_call)
 
         with self.giving_up(next_call.leases if next_call is not None else ()):
-            intake, flows = await self.database.atomically(work, few=len(events) + len(refusals) <= FEW)
+            intake, flows = await self.database.atomically(work, keep_plans=True)
         self.kept_events.keep(flows)
         return intake
 
@@ -246,7 +243,7 @@ class Ledger:
             return outcomes, planned
 
         with self.giving_up(next_call.leases if next_call is not None else ()):
-            outcomes, planned = await self.database.atomically(work, few=len(moves) <= FEW)
+            outcomes, planned = await self.database.atomically(work, keep_plans=True)
         self.kept_events.keep(planned)
         return outcomes
 

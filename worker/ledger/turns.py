@@ -28,7 +28,7 @@ async def load(
     turns = AccountTurns()
     if not flow_ids:
         return turns
-    stand = await connection.fetch("select distinct key from account_turn where flow_id = any($1)", list(flow_ids))
+    stand = await connection.fetch(_STAND, list(flow_ids))
     named = sorted({*keys, *(row["key"] for row in stand)})
     await connection.execute(_LOCK, named)
     for row in await connection.fetch(_READ, named, list(flow_ids)):
@@ -64,7 +64,12 @@ select pg_advisory_xact_lock(1953853806, locks.number) from (
     order by 1 offset 0) as locks
 """  # noqa: S608 - a constant of ours; 1953853806 ("turn") keeps these numbers apart from other locks
 
-# Each key and subject is looked for by itself (`offset 0`): planned in one piece, these may read the whole table.
+# Each flow, key and subject is looked for by itself (`offset 0`): planned in one piece, these may read the whole table.
+_STAND = """
+select distinct mine.key from unnest($1::uuid[]) as f (id) cross join lateral (
+    select key from account_turn where flow_id = f.id offset 0) as mine
+"""
+
 _READ = f"""
 with named as (select key, subject from unnest($1::text[]) as k (key) cross join unnest(array['action', 'limits']) as
         s (subject)),
