@@ -18,6 +18,7 @@ _WALLS: dict[str, set[str]] = {
     "replies": set(),
     "results": {"schemas"},
     "addresses": set(),
+    "listening": set(),
     "backoff": set(),
     "version": set(),
     "errors": set(),
@@ -32,9 +33,9 @@ _WALLS: dict[str, set[str]] = {
     "bridge": _BASE | {"ledger", "partner", "session", "kafka", "settings", "replies", "telemetry", "process"},
     "operate": _BASE
     | {"session", "replies", "ledger", "kafka", "intake", "settings", "dispatch", "partner", "telemetry", "engine"},
-    "telemetry": _BASE | {"ledger", "kafka"},
+    "telemetry": _BASE | {"ledger", "kafka", "listening"},
     "process": _BASE | {"ledger", "partner", "session", "kafka", "settings", "replies", "telemetry"},
-    "sandbox": {"schemas", "errors"},
+    "sandbox": {"schemas", "errors", "listening"},
     "embedded": {"errors"},
 }
 """What each package may import. Packages that are not here may import all others: wiring, cli."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from worker.listening import listening_socket
 from worker.sandbox.http_app import CUT_EXTENSION
 
 if TYPE_CHECKING:
@@ -109,10 +109,9 @@ class RunningSandbox:
         """
         if port in self._servers:
             return port
-        listener = _listener(self.host, port)
+        listener = listening_socket(self.host, port)
         server = _server(self.sandbox)
         taken = int(listener.getsockname()[1])
-        listener.listen()  # callers are queued until the server has started
         task = asyncio.create_task(server.serve(sockets=[listener]), name=f"sandbox-{taken}")
         self._servers[taken] = server, task
         return taken
@@ -141,19 +140,6 @@ async def serve(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> Run
             raise OSError(f"the sandbox could not start on {host}:{running.port}")
         await asyncio.sleep(0)
     return running
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's delay off only for sockets that say they are TCP.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _server(sandbox: Sandbox) -> _Server:

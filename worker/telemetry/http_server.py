@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from worker.addresses import Network
+from worker.listening import listening_socket
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.proxies import TrustedProxies
 
@@ -117,17 +117,7 @@ async def serve(app: Starlette, host: str, port: int, proxies: Sequence[Network]
     """Raises `OSError` when the address cannot be taken. Port 0 takes a free one. `proxies`: who may say for whom a
     request is.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches Nagle's algorithm off (TCP_NODELAY) only where the protocol is named: with it, each response on a
-    # connection that is kept waits 40 ms for the client's acknowledgement of its headers.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError:
-        listening.close()
-        raise
-    listening.listen(128)
+    listening = listening_socket(host, port)
     config = uvicorn.Config(
         TrustedProxies(app, proxies),
         log_config=None,

@@ -1,0 +1,43 @@
+"""The HTTP servers of this program, seen on their connections."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from worker.telemetry.http_server import serve
+
+
+def _of_this_process() -> Iterator[socket.socket]:
+    """A copy of each socket that is open here."""
+    for number in Path("/proc/self/fd").iterdir():
+        with suppress(OSError), socket.socket(fileno=os.dup(int(number.name))) as found:
+            yield found
+
+
+async def test_a_response_on_a_kept_connection_does_not_wait_for_an_acknowledgement() -> None:
+    """What the server sends in two parts leaves at once: its side of the connection has TCP_NODELAY."""
+    served = await serve(Starlette(routes=[Route("/", PlainTextResponse("here"))]), "127.0.0.1", 0)
+    async with httpx.AsyncClient(base_url=served.address) as client:
+        assert (await client.get("/")).text == "here"
+        sides = [
+            each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for each in _of_this_process()
+            if each.family == socket.AF_INET and each.getsockname()[1] == served.port and _is_connected(each)
+        ]
+    await served.stop()
+    assert sides == [1]
+
+
+def _is_connected(found: socket.socket) -> bool:
+    with suppress(OSError):
+        return bool(found.getpeername())
+    return False
