@@ -199,6 +199,6 @@ BREAKS: Mapping[str, Break] = {
 ONLY_BY_UNIT_TESTS: Mapping[Promise, str] = {
     Promise.ONE_DOCUMENT: "the partner's slot takes one, whatever is sent",
     Promise.OF_AN_EVENT: "a program that invents events has nothing to invent them from",
-    Promise.READY: "it is said of a program that any other rule finds",
+    Promise.READY: "a broken program that is not ready again is looked at all the same, for its own promise",
 }
 """Promises that no broken program breaks, and why: `test_oracle.py` shows that their rules find a breach."""

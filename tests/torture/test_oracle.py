@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.torture.breaks import BREAKS, ONLY_BY_UNIT_TESTS
+from tests.torture.calm import calm
 from tests.torture.listener import Listener
 from tests.torture.oracle_calls import GRACE, in_lock_outs
 from tests.torture.oracle_effects import asked_for, once, out, proven
@@ -19,6 +20,7 @@ from tests.torture.promises import Promise
 from tests.torture.sent import Sent
 from tests.torture.shop import Shop
 from tests.torture.system import LOCKED, LOCKOUT
+from tests.torture.watch import Watch
 from worker.kafka.topics import TopicNames
 from worker.sandbox import Sandbox, SandboxConfig
 from worker.sandbox.recorded_calls import CallRecord
@@ -242,3 +244,17 @@ def test_a_lock_out_lasts_as_long_as_the_setting_says(later: float, refused: boo
     """Calls that were on their way may come; then none does, also where the partner answers again before."""
     records = [_call(1, NOW - 1, refused=False), _call(2, NOW, refused=True), _call(3, NOW + later, refused=refused)]
     assert bool(list(in_lock_outs(records))) is found
+
+
+async def test_a_member_that_is_not_ready_again_is_found() -> None:
+    """Everything works again, all events have ended, and still a member says that it is not ready."""
+
+    async def done() -> None:
+        pass
+
+    async def not_ready(timeout: float) -> None:
+        raise AssertionError(f"not ready within {timeout} s: run 1")
+
+    scene = Scene()
+    scene.system.restore, scene.system.ready = done, not_ready
+    assert {each.promise for each in await calm(scene.system, scene.shop, Watch(None, 0))} == {Promise.READY}
