@@ -157,7 +157,7 @@ async def test_a_deleted_dead_letter_topic_holds_up_nobody(real_stage: Stages) -
         await on.wire.send(b"no json", partition=number % 3)
     await on.wire.send(purchase(1), partition=0)
     on.events.append(purchase(1))
-    await on.all_ended()
+    await on.all_ended(60)  # three partitions each wait for their first letter
     assert {row["refusal"] for row in await kept(on, 50)} == {"UnknownTopicOrPartitionError"}
     assert here.replica.intake.failing is None
     listed = await dlq(on, "list", PURCHASED, "--json")
