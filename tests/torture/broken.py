@@ -14,6 +14,7 @@ from typing import Any
 from schemas.outcomes import Status
 from worker.dispatch import caller, dispatcher
 from worker.dispatch.choose import choose
+from worker.dispatch.lone_calls import LoneCalls
 from worker.engine.flows import locked, purchased
 from worker.engine.flows.base import End, Planned
 from worker.engine.flows.failed import Revocation
@@ -28,6 +29,8 @@ from worker.partner.lockout import LockOut
 from worker.partner.operation import Item, Operation, Reader
 from worker.results import NotExecuted, Rejected, Succeeded, Unknown
 from worker.session import renewal_rules
+
+_REVOKE = "revokeTradingPermissions"
 
 _PUT: list[tuple[object, str, object]] = []
 """What was there before."""
@@ -186,10 +189,15 @@ _USERS = "createEvaluationUsers"
 
 def put_off_revocations() -> None:
     """Revocations go out in one second of every hundred."""
-    real = choose
+    real, real_note = choose, LoneCalls.note
 
     def lazy(lanes: Any, operations: Any, situation: Any) -> Any:
-        busy = [each for each in lanes if each.operation != "revokeTradingPermissions" or time.monotonic() % 100 < 1]
+        busy = [each for each in lanes if each.operation != _REVOKE or time.monotonic() % 100 < 1]
         return real(busy, operations, situation)
 
+    def note(self: LoneCalls, lanes: Any, situation: Any) -> None:
+        real_note(self, lanes, situation)
+        self._at_once -= {_REVOKE}
+
     put(dispatcher, "choose", lazy)
+    put(LoneCalls, "note", note)
