@@ -65,7 +65,7 @@ async def calm(system: System, shop: Shop, watch: Watch) -> list[Breach]:
         if watch.broken is None:
             breaches.append(Breach(Promise.READY, str(error)))
     began = time.monotonic()
-    revoking, late = await _revocations(shop), list[Sent]()
+    revoking, late = await revocations(shop), list[Sent]()
     ending = _Stillness(lambda: len(_open(system, shop)))
     moving = _Stillness(lambda: (system.partner.sandbox.core.calls.total, system.listener.records))
 
@@ -93,10 +93,10 @@ def _open(system: System, shop: Shop) -> list[str]:
     return [each.event_id for each in every if system.listener.final(each.event_id) is None]
 
 
-async def _revocations(shop: Shop) -> list[Sent]:
+async def revocations(shop: Shop) -> list[Sent]:
     """What can be revoked now: a trader who fails now, and all who failed before and whose purchases have ended."""
     waiting = [each for each in shop.of("trader.failed") if shop.final(each) is None]
-    buying = {each.body["orderId"] for each in shop.of("trader.purchased") if shop.final(each) is None}
+    buying = {each.body.get("orderId") for each in shop.of("trader.purchased") if shop.final(each) is None}
     waiting = [each for each in waiting if each.body["orderId"] not in buying]
     if (order := shop.with_permission()) is not None:
         waiting.append(shop.failing(order))

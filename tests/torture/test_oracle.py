@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.torture.breaks import BREAKS, ONLY_BY_UNIT_TESTS
-from tests.torture.calm import calm
+from tests.torture.calm import calm, revocations
 from tests.torture.listener import Listener
 from tests.torture.oracle_calls import GRACE, in_lock_outs
 from tests.torture.oracle_effects import asked_for, once, out, proven
@@ -258,3 +258,23 @@ async def test_a_member_that_is_not_ready_again_is_found() -> None:
     scene = Scene()
     scene.system.restore, scene.system.ready = done, not_ready
     assert {each.promise for each in await calm(scene.system, scene.shop, Watch(None, 0))} == {Promise.READY}
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_a_departure_ends_with_nothing_left_to_cancel(scene: Scene, *, has: bool) -> None:
+    """One that has cancelled nothing is right where nothing was left, and wrong where something still is."""
+    user = scene.core.world.users.add({"name": "leaver1"})["id"]
+    if has:
+        scene.core.world.permissions.add({"accountId": 1, "userId": user, "status": "Accepted"})
+    sent = Sent("trader.left", {"eventId": "left-1", "traderId": "cust-1"}, b"cust-1")
+    scene.shop.sent[sent.event_id] = sent
+    scene.said(sent, userId=user)
+    assert (Promise.PROVEN in scene.breaches()) is has
+
+
+async def test_bad_input_does_not_end_the_look_for_revocations() -> None:
+    """A purchase without an order, whose dead letter has not come yet, is passed over."""
+    scene = Scene()
+    bad = Sent("trader.purchased", {"eventId": "bad-1"}, b"cust-1", invalid=True)
+    scene.shop.sent[bad.event_id] = bad
+    assert await revocations(scene.shop) == []
