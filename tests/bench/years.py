@@ -71,8 +71,10 @@ select md5('out' || "offset"), id, topic, event_id, 'succeeded', record_key,
     ended_at, ended_at, ended_at
 from flow order by id;
 
-insert into call (operation, endpoint, domain, kind, items, generation, replica, at, finished_at, result, http_status)
-select o, o, 'live', 'send', 1, i / 1000, 'worker-7d9f8b6c5-abcde', t, t + interval '150 ms', 'answer', 200
+insert into call (operation, endpoint, domain, kind, items, flow_ids, generation, replica, at, finished_at, result,
+    http_status)
+select o, o, 'live', 'send', 1, array[md5('c' || i)::uuid], i / 1000, 'worker-7d9f8b6c5-abcde', t,
+    t + interval '150 ms', 'answer', 200
 from (select i, (array['createEvaluationUsers', 'createEvaluationAccounts', 'revokeTradingPermissions',
         'addEntitlementSubscription'])[1 + i % 4] as o, {_WHEN.replace("$n", "$c")} as t
       from generate_series(1, $c) i) as each;

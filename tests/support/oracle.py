@@ -29,6 +29,7 @@ async def holds_all(stage: Stage, *, killed: bool = False) -> None:
     one_outcome_an_event(stage, killed=killed)
     await nothing_stuck(stage)
     never_together(stage)
+    await calls_know_their_flows(stage)
     await private(stage)
 
 
@@ -85,6 +86,17 @@ async def nothing_stuck(stage: Stage) -> None:
     # The note that an outcome is published is written a moment after it can be read; if its replica is killed between,
     # another one looks for it when the lease has run out.
     await eventually(quiet, OUTCOME_LEASE + SWEEP_EVERY + 8)
+
+
+async def calls_know_their_flows(stage: Stage) -> None:
+    """A call, and each read of a look-up, names the flows whose steps name it, and no other."""
+    wrong = await stage.rows(
+        "select call.id, kind, flow_ids, there.flows from call left join ("
+        " select call_id, array_agg(distinct flow_id order by flow_id) as flows"
+        " from step, unnest(call_ids) as c (call_id) group by 1) as there on there.call_id = call.id"
+        " where array(select distinct unnest(flow_ids) order by 1) is distinct from coalesce(flows, '{}')"
+    )
+    assert not wrong, [dict(row) for row in wrong]
 
 
 def never_together(stage: Stage) -> None:

@@ -7,6 +7,7 @@ transaction. All times are the database's: replicas' clocks may differ by more t
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,24 +37,29 @@ class Opened:
     call_ids: tuple[int, ...]
 
 
-async def begin_calls(conn: Connection, wanted: Wanted, budget: Budget, items: Sequence[int] = (1,)) -> Opened | Closed:
+async def begin_calls(
+    conn: Connection, wanted: Wanted, budget: Budget, items: Sequence[int] = (1,), lease: uuid.UUID | None = None
+) -> Opened | Closed:
     """Begins a call for each entry of `items` (how many items it carries), or says until when none may be begun.
 
-    Holds `BEGIN_LOCK` until the transaction ends: call it before anything that locks rows.
+    `lease`: of the steps that they are for. Holds `BEGIN_LOCK` until the transaction ends: call it before anything
+    that locks rows.
     """
     await begin_lock(conn)
     room = await room_for(conn, wanted, budget)
     if isinstance(room, Closed):
         return room
-    rows = await conn.fetch(INSERT_CALLS, *wanted.columns, list(items[:room]))
+    rows = await conn.fetch(_INSERT_FOR_LEASE, *wanted.columns, list(items[:room]), lease)
     return Opened(tuple(row["id"] for row in rows))
 
 
 async def begin_read(
-    conn: Connection, vault: Vault, wanted: Wanted, budget: Budget, asked: bytes
+    conn: Connection, vault: Vault, wanted: Wanted, budget: Budget, asked: bytes, lease: uuid.UUID | None = None
 ) -> tuple[Opened | Closed, str | None]:
-    """Begins one read; besides, the penalty ticket that goes with what is `asked`, a body or a query."""
-    opened = await begin_calls(conn, wanted, budget)
+    """Begins one read, for the steps of a lease; besides, the penalty ticket that goes with what is `asked`: a body, or
+    a query.
+    """
+    opened = await begin_calls(conn, wanted, budget, lease=lease)
     if isinstance(opened, Closed):
         return opened, None
     hold = await holds.ticket_at(conn, wanted.endpoint)
@@ -89,13 +95,16 @@ async def try_begin_lock(conn: Connection) -> bool:
     return bool(await conn.fetchval("select pg_try_advisory_xact_lock($1)", BEGIN_LOCK))
 
 
-INSERT_CALLS = (
-    "insert into call (operation, endpoint, domain, kind, items, replica, generation, at)"
-    " select $1, $2, $3, $4, n, $5, $6, statement_timestamp()"
-    " from unnest($7::integer[]) with ordinality as i (n, o) order by o returning id"
-)
-"""Writes calls down; its arguments are `Wanted.columns` and the items of each. Their ids ascend in that order, and
-those that are begun together have the same time."""
+def insert_calls(flow_ids: str) -> str:
+    """Writes calls down; its arguments are `Wanted.columns` and the items of each. Their ids ascend in that order, and
+    those that are begun together have the same time. `flow_ids`: SQL for the flows of the call with the number `o`.
+    """
+    return f"""insert into call (operation, endpoint, domain, kind, items, flow_ids, replica, generation, at)
+    select $1, $2, $3, $4, n, {flow_ids}, $5, $6, statement_timestamp()
+    from unnest($7::integer[]) with ordinality as i (n, o) order by o returning id"""  # noqa: S608 - constants of ours
+
+
+_INSERT_FOR_LEASE = insert_calls("(select array_agg(distinct flow_id) from step where lease = $8::uuid)")
 
 
 async def finish_call(

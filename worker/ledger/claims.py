@@ -18,7 +18,7 @@ from worker.engine.states import SharedBatch, StepState
 from worker.engine.steps.splitting import Signs
 from worker.ledger import holds, host_table, steps
 from worker.ledger.budget import Budget, Closed, Wanted, room_for
-from worker.ledger.call_log import INSERT_CALLS, Opened, begin_lock, begin_read, signs_since
+from worker.ledger.call_log import Opened, begin_lock, begin_read, insert_calls, signs_since
 from worker.ledger.database import Connection
 from worker.ledger.departures import turn_away
 from worker.ledger.flows import FLOW_COLUMNS, claimed_step, flow_of, opened
@@ -136,6 +136,7 @@ class Claims:
             list(leases[: len(groups)]),
             self.lease,
             [kept[row["flow_id"]].round if row["flow_id"] in kept else None for group in groups for row in group],
+            [row["flow_id"] for group in groups for row in group],
         )
         batches: dict[int, Batch] = {}
         for row in sorted(rows, key=lambda each: (each["call_id"], each["id"])):
@@ -202,7 +203,7 @@ class Claims:
 
         async def work(connection: Connection) -> tuple[Opened | Closed, str | None]:
             wanted = Wanted(operation, domain, "look_up", self.replica, reserve, reads=endpoint, generation=generation)
-            opened, ticket = await begin_read(connection, self.ledger.vault, wanted, self.budget, asked)
+            opened, ticket = await begin_read(connection, self.ledger.vault, wanted, self.budget, asked, lease)
             if isinstance(opened, Opened):
                 await connection.execute(
                     "update step set call_ids = call_ids || $2::bigint,"
@@ -231,8 +232,10 @@ class Claims:
         await self.ledger.database.atomically(work)
 
 
+_FLOWS = "(select array_agg(s.flow_id) from unnest($9::int[], $13::uuid[]) as s (place, flow_id) where s.place = o)"
+
 _BEGIN = f"""
-with opened as ({INSERT_CALLS}),
+with opened as ({insert_calls(_FLOWS)}),
 given as (
     select s.id, calls.ids[s.place] as call_id, ($10::uuid[])[s.place] as lease, s.round
     from unnest($8::bigint[], $9::int[], $12::int[]) as s (id, place, round)

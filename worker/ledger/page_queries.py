@@ -124,25 +124,16 @@ async def of_account(connection: Connection, account_id: int, limit: int = 20) -
 
 
 async def of_call(connection: Connection, call_id: int, limit: int, before: uuid.UUID | None = None) -> list[uuid.UUID]:
-    """The flows whose steps a call carried or looked for, the newest first."""
-    rows = await connection.fetch(_OF_CALL, call_id, limit, before or uuid.UUID(int=2**128 - 1), _OPEN_MOST)
+    """The flows whose steps a call carried or looked for, the newest first. Some may have been pruned since."""
+    rows = await connection.fetch(
+        "select distinct flow_id from call, unnest(flow_ids) as f (flow_id) where id = $1 and flow_id < $3"
+        " order by flow_id desc limit $2",
+        call_id,
+        limit,
+        before or uuid.UUID(int=2**128 - 1),
+    )
     return [row["flow_id"] for row in rows]
 
-
-_OPEN_MOST = 1000
-"""Steps that wait for another call and are looked through for the one that they were in."""
-
-# Steps that have ended are in an index by their calls; those under way and those that are retried are found separately.
-_OF_CALL = """
-select distinct flow_id from (
-    select flow_id from step where ended_at is not null and call_ids @> array[$1::bigint]
-    union all select flow_id from step where lease is not null and ended_at is null and call_ids @> array[$1::bigint]
-    union all select found.flow_id from call c cross join unnest(array['due', 'unknown']) as s (state)
-        cross join lateral (select flow_id, call_ids from step where state = s.state and operation = c.operation
-            and state in ('due', 'unknown', 'waiting') and lease is null order by due, id limit $4) as found
-        where c.id = $1 and found.call_ids @> array[$1::bigint]
-) as all_of_them where flow_id < $3 order by flow_id desc limit $2
-"""
 
 _CALL = "id, operation, endpoint, domain, kind, items, replica, at, finished_at, result, http_status, error"
 

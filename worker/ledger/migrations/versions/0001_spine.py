@@ -198,8 +198,6 @@ create index step_trader on step (trader_key) where ended_at is null;
 create index step_leased on step (trader_key) where lease is not null;
 create index step_lease on step (lease_until) where lease_until is not null;
 create index step_batch on step (batch_id) where batch_id is not null;
--- Which flows a call was for. Only of steps that have ended: what is not here is not written at each move of a step.
-create index step_calls on step using gin (call_ids) where ended_at is not null;
 create index step_waits on step using gin (waits_for) with (fastupdate = off) where waits_for is not null;
 
 -- What is to be published, written in the transaction that ended the flow. `lease_until` keeps two replicas from
@@ -234,6 +232,8 @@ create table call (
     domain      text not null,
     kind        text not null check (kind in ('send', 'look_up', 'session', 'socket')),
     items       integer not null,
+    flow_ids    uuid[],                     -- which it was for. Here, and in no index of steps by calls: that would
+                                            -- keep the ids of all calls for ever (GIN deletes no keys)
     generation  bigint,                     -- of the token that it went with
     replica     text not null,
     at          timestamptz not null default clock_timestamp(),
