@@ -49,16 +49,16 @@ def in_lock_outs(records: Iterable[CallRecord]) -> Iterator[Breach]:
     """
     every = list(records)
     for locked_out, some in itertools.groupby(every, key=lambda record: record.locked_out):
-        if not locked_out:
-            continue
-        refused = list(some)
-        since = refused[0].ended_at or refused[0].at
-        kept = [record for record in every if since + GRACE < record.at < since + LOCKOUT]
-        kept += [record for record in refused if record.at >= since + LOCKOUT]
-        late = [f"{record.path} {record.at - since:+.1f} s" for record in kept]
-        if late:
+        refused = list(some) if locked_out else []
+        while refused:
+            since = refused[0].ended_at or refused[0].at
             first = [f"{record.path} {record.at - since:+.1f} s" for record in refused[:10]]
-            yield Breach(Promise.LOCK_OUT, f"{late}, after the first 429; the first ones: {first}")
+            # What is refused later is the first call after another lock-out, which began while nobody called.
+            refused = [record for record in refused if record.at >= since + LOCKOUT]
+            kept = [record for record in every if since + GRACE < record.at < since + LOCKOUT]
+            late = [f"{record.path} {record.at - since:+.1f} s" for record in kept]
+            if late:
+                yield Breach(Promise.LOCK_OUT, f"{late}, after the first 429; the first ones: {first}")
 
 
 def _closed_in_use(closed: Iterable[tuple[int, float]], records: Iterable[CallRecord]) -> Iterator[Breach]:

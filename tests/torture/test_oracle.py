@@ -238,7 +238,13 @@ def _call(number: int, at: float, *, refused: bool) -> CallRecord:
 
 @pytest.mark.parametrize(
     ("later", "refused", "found"),
-    [(GRACE - 1, True, False), (GRACE + 1, True, True), (LOCKED + 1, False, True), (LOCKOUT + 1, False, False)],
+    [
+        (GRACE - 1, True, False),
+        (GRACE + 1, True, True),
+        (LOCKED + 1, False, True),
+        (LOCKOUT + 1, False, False),
+        (LOCKOUT + 1, True, False),  # another lock-out, which began meanwhile
+    ],
 )
 def test_a_lock_out_lasts_as_long_as_the_setting_says(later: float, refused: bool, found: bool) -> None:
     """Calls that were on their way may come; then none does, also where the partner answers again before."""
