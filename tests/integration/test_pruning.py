@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
-from uuid import UUID
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import pytest
 
 from tests.support.work import USERS, Work, purchases
-from worker.ledger import ended_counts, replicas
+from worker.engine.changes import NewStep
+from worker.engine.states import PLAN, StepState
+from worker.ledger import ended_counts, replicas, statement, steps
 from worker.ledger.database import Connection, Database
 from worker.ledger.prune import PRUNE_LOCK, Pruned, forget_doubtful, prune, prune_flows
 
@@ -198,3 +200,19 @@ async def test_what_is_not_published_yet_stays(database: Database) -> None:
     async with database.transaction() as connection:
         await connection.execute("update outcome set published_at = now()")
     assert await prune(database, KEEP, KEEP_LETTERS) == Pruned(1)
+
+
+async def test_what_steps_waited_for_is_not_kept_in_an_index(database: Database) -> None:
+    """The index of waits is as large after the fifth ten thousand of them as after the first."""
+    sizes, now = [], datetime.now(UTC)
+    async with database.connection() as connection:
+        for _ in range(5):
+            wait = [
+                NewStep(uuid4(), PLAN, StepState.WAITING, "t", now, waits_for=[f"order:purchased:{uuid4()}"])
+                for _ in range(10_000)
+            ]
+            await statement.run(connection, [(steps.NEW_STEPS, steps.planned_rows(wait, {}, now))])
+            await connection.execute("delete from step")
+            await connection.execute("vacuum step")
+            sizes.append(await connection.fetchval("select pg_relation_size('step_waits')"))
+    assert sizes[-1] < 2 * sizes[0], sizes

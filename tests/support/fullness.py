@@ -51,9 +51,9 @@ _OPEN = f"""
 select lpad(to_hex(16777216 + i), 32, '0')::uuid, 'trader.failed', 'waits-' || i, i % 12, i, 'w-' || i, null,
     'w-' || i, null, 'open', 0, '{{}}', '\\x00', now() - interval '1 hour', null, now()
 from generate_series(1, $n / 10) i;
-insert into step (flow_id, operation, rank, state, trader_key, due, waits_for)
+insert into step (flow_id, operation, rank, state, trader_key, due, waits_for, wait_hashes)
 select lpad(to_hex(16777216 + i), 32, '0')::uuid, 'plan', 0, 'waiting', 't:w-' || i, now() + interval '1 hour',
-    array['order:purchased:w-' || i, 'trader:w-' || i]
+    array['order:purchased:w-' || i, 'trader:w-' || i], array[i % 4096, i * 7 % 4096]
 from generate_series(1, $n / 10) i;
 {_FLOW}
 select lpad(to_hex(33554432 + i), 32, '0')::uuid, 'trader.purchased', 'due-' || i, i % 12, i, 'd-' || i, null,

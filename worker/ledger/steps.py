@@ -6,6 +6,7 @@ Claims are in `claims.py`, leases that have run out in `leases.py`.
 from __future__ import annotations
 
 import uuid
+import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,11 @@ from worker.engine.states import PLAN, StepState
 from worker.ledger.columns import columns
 from worker.ledger.database import Connection
 from worker.ledger.statement import Part, Rows
+
+
+def _hash(key: str) -> int:
+    """12 bits of a key that a step waits for: ten thousand waits are then two or three a number."""
+    return zlib.crc32(key.encode()) & 0xFFF
 
 
 def planned_rows(steps: Sequence[NewStep], ranks: Mapping[str, int], now: datetime) -> Rows:
@@ -29,6 +35,7 @@ def planned_rows(steps: Sequence[NewStep], ranks: Mapping[str, int], now: dateti
             "trader_key": step.trader_key,
             "due": step.due,
             "waits_for": step.waits_for or None,
+            "wait_hashes": [_hash(key) for key in step.waits_for] if step.waits_for else None,
             "alike": step.alike,
             "weight": step.weight,
             "ended_at": step.due if step.state in (StepState.DONE, StepState.REFUSED) else None,
@@ -67,7 +74,7 @@ async def close(connection: Connection, steps: Sequence[ClosedStep]) -> None:
 
 def woken_rows(keys: Sequence[str], now: datetime) -> Rows:
     """The rows of `WOKEN_STEPS`: steps that wait for what has happened are due now."""
-    return [{"key": key, "now": now} for key in keys]
+    return [{"key": key, "hash": _hash(key), "now": now} for key in keys]
 
 
 def other_rows(keys: Mapping[str, str], lease: uuid.UUID | None) -> Rows:
@@ -123,13 +130,14 @@ HISTORY_MOST = 200
 first ones tell as much."""
 
 _PLANNED = """flow_id uuid, operation text, rank smallint, state text, trader_key text, due timestamptz,
-    waits_for text[], alike text, weight smallint, ended_at timestamptz"""
+    waits_for text[], wait_hashes integer[], alike text, weight smallint, ended_at timestamptz"""
 
 NEW_STEPS = Part(
     "new_steps",
     f"""
-insert into step (flow_id, operation, rank, state, trader_key, due, arrived, waits_for, alike, weight, ended_at)
-select flow_id, operation, rank, state, trader_key, due, due, waits_for, alike, weight, ended_at
+insert into step (flow_id, operation, rank, state, trader_key, due, arrived, waits_for, wait_hashes, alike, weight,
+    ended_at)
+select flow_id, operation, rank, state, trader_key, due, due, waits_for, wait_hashes, alike, weight, ended_at
 from json_to_recordset(:rows) as planned ({_PLANNED})
 returning 1
 """,  # noqa: S608 - a constant of ours
@@ -142,6 +150,7 @@ with planned as materialized (
     select * from json_to_recordset(:rows) as planned (replaces bigint, now timestamptz, {_PLANNED}))
 update step set operation = planned.operation, rank = planned.rank, state = planned.state,
     trader_key = planned.trader_key, due = planned.due, arrived = planned.due, waits_for = planned.waits_for,
+    wait_hashes = planned.wait_hashes,
     alike = planned.alike, weight = planned.weight, ended_at = planned.ended_at, lease = null, lease_until = null,
     history = case
         when jsonb_array_length(step.history) >= {HISTORY_MOST}
@@ -177,7 +186,7 @@ returning 1
 
 _CLOSE = """
 update step set state = closed.state, ended_at = clock_timestamp(), lease = null, lease_until = null, memory = '{}',
-    waits_for = null
+    waits_for = null, wait_hashes = null
 from unnest($1::bigint[], $2::text[]) as closed (id, state)
 where step.id = closed.id
 """
@@ -187,11 +196,13 @@ where step.id = closed.id
 WOKEN_STEPS = Part(
     "woken_steps",
     """
-with happened as materialized (select * from json_to_recordset(:rows) as happened (key text, now timestamptz))
+with happened as materialized (
+    select * from json_to_recordset(:rows) as happened (key text, hash integer, now timestamptz))
 update step set due = happened.now from (select now from happened limit 1) as happened
 where id = any(array(
     select found.id from happened cross join lateral (
-        select id from step where waits_for @> array[happened.key] offset 0) as found))
+        select id from step where wait_hashes @> array[happened.hash] and waits_for @> array[happened.key]
+        offset 0) as found))
     and state = 'waiting' and due > happened.now
 returning 1
 """,

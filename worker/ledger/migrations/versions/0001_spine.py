@@ -175,6 +175,8 @@ create table step (
     due         timestamptz not null,
     arrived     timestamptz not null default clock_timestamp(),  -- since when it could go: the linger counts from then
     waits_for   text[],                     -- keys that wake it before `due`
+    wait_hashes integer[],                  -- of each of them 12 bits, which are indexed in their place: GIN deletes no
+                                            -- keys, and would have those of all waits for ever
     alike       text,                       -- shares a call only with steps that say the same
     weight      smallint not null default 1,  -- how many of a call's items it takes
     batch_id     bigint,                     -- steps with the same number must share a call: split, or held by a ticket
@@ -198,7 +200,7 @@ create index step_trader on step (trader_key) where ended_at is null;
 create index step_leased on step (trader_key) where lease is not null;
 create index step_lease on step (lease_until) where lease_until is not null;
 create index step_batch on step (batch_id) where batch_id is not null;
-create index step_waits on step using gin (waits_for) with (fastupdate = off) where waits_for is not null;
+create index step_waits on step using gin (wait_hashes) with (fastupdate = off) where wait_hashes is not null;
 
 -- What is to be published, written in the transaction that ended the flow. `lease_until` keeps two replicas from
 -- publishing the same row; the outcome id follows from event and result, so that a repeat is recognised as one. It is
