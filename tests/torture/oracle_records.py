@@ -97,9 +97,11 @@ def _groundless(times: Sequence[float], trouble: Sequence[float]) -> Iterator[st
 
 def missing(system: System, shop: Shop, kept: frozenset[tuple[str, int, int]]) -> Iterator[Breach]:
     """What never came: outcomes, signatures, dead letters. `kept`: places of dead letters that the ledger keeps."""
+    made, most = system.partner.sandbox.core.calls.total, int(system.env["TRADOVATE_HOURLY_BUDGET"])
+    spent = f" ({made} calls: the budget of the hour is used up)" if made > 0.95 * most else ""
     for sent in [*shop.sent.values(), *shop.signed_events()]:
         if system.listener.final(sent.event_id) is None:
-            yield Breach(Promise.ENDS, f"{sent.topic} {sent.event_id} has none", sent.event_id)
+            yield Breach(Promise.ENDS, f"{sent.topic} {sent.event_id} has none{spent}", sent.event_id)
     for signal in shop.signatures:
         if not system.listener.signed.get(f"mda-{signal}"):
             yield Breach(Promise.SIGNED, f"signal {signal} is not on md.signed", f"mda-{signal}")

@@ -42,6 +42,7 @@ class Scene:
             partner=SimpleNamespace(sandbox=sandbox),
             trouble={"run": [], "bridge": []},
             members=[SimpleNamespace(name="run 1", said="")],
+            env={"TRADOVATE_HOURLY_BUDGET": "4500"},
         )
         self.system = system
         self.shop = Shop(system, random.Random(1), 1.0)
