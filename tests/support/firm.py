@@ -99,7 +99,7 @@ def application(number: int = 1, **changes: Any) -> dict[str, Any]:
         "zipCode": "78701",
         "phone": "+15125550177",
         "citizenship": "US",
-        "taxIdentifier": f"{900000000 + number}",
+        "taxIdentifier": f"{917364285 + 1009 * number}",  # no such digits are in a sum of seconds by chance
         "birthDate": "1987-06-05",
         **changes,
     }
