@@ -3,11 +3,12 @@
 A look-up with bulk reads costs a call or two, however many steps it is for. Where Tradovate has none, it costs a call
 or more a step; and if it cannot go on, because the minute's budget is used up, all that it has read was for nothing.
 Were it begun again at its full size, it would use up every minute and never come to an end. With half the steps each
-time, at most as much is read in vain as is needed (`tests/unit/test_look_up_sizes.py`).
+time, a replica that stays up reads at most as much in vain as is needed (`tests/unit/test_look_up_sizes.py`).
 
-What was read is not kept for the next one. Each answer would be true only of the steps that were unknown when it came,
-of that token's host, and of this replica; another one may claim the steps. That is more state than a few hundred reads
-are worth, in the rare case that Tradovate has no bulk read and the minute's budget ends.
+What was read is not kept for the next one: each answer is true only of the steps that were unknown when it came, of
+that token's host, and of this replica. Nor are the sizes: a replica that is started again begins with the full one. So
+where replicas are killed every few seconds and there is no bulk read, look-ups use up the budget of the hour (seen in
+the torture), and what is unknown waits for the next one.
 """
 
 from __future__ import annotations
