@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import structlog
 from xdist.remote import Producer
+from xdist.workermanage import WorkerController
 
 from tests.support.kafka import Broker, KafkaServer, why_no_java
 from tests.support.lacking import lacks, tell
@@ -27,6 +28,7 @@ from tests.support.postgres import (
     why_no_system_postgres,
 )
 from tests.support.runners import OneByOne, runners_for, slow_first
+from tests.support.shared import Keeper, address_of
 from worker.embedded import EmbeddedKafka, EmbeddedPostgres
 from worker.ledger import schema
 
@@ -68,6 +70,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneByOne | None:
     """Single tests are shared out unless `--dist` asks for something else."""
     return OneByOne(config, log) if config.option.dist == "load" else None
+
+
+_KEEPER = pytest.StashKey[Keeper]()
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    """A runner learns where it can ask for the real broker of the run."""
+    config = node.config
+    if _KEEPER not in config.stash:
+        config.stash[_KEEPER] = Keeper(lambda: KafkaServer().start())
+        config.add_cleanup(config.stash[_KEEPER].close)
+    node.workerinput["kafka"] = config.stash[_KEEPER].place
 
 
 ON_BOTH = {
@@ -194,14 +208,16 @@ def embedded_kafka() -> Iterator[EmbeddedKafka]:
 
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """A real broker for the whole run: the one at KAFKA_BOOTSTRAP_SERVERS, or one of our own."""
+    """A real broker for the whole run: the one at KAFKA_BOOTSTRAP_SERVERS, or one of our own for all runners."""
     if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         yield Broker(servers)
         return
     _need_java(request)
-    server = KafkaServer().start()
-    yield Broker(server.bootstrap_servers)
-    server.close()
+    if place := getattr(request.config, "workerinput", {}).get("kafka"):
+        yield Broker(address_of(place))
+        return
+    with KafkaServer() as server:
+        yield Broker(server.bootstrap_servers)
 
 
 @pytest.fixture

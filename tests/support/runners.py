@@ -14,7 +14,7 @@ _PER_CORE = 3
 """Most of what a test does is wait for leases, brokers and processes: with two, a third of the processors was idle."""
 
 _MOST = 8
-"""Each runner has a Kafka, a PostgreSQL and a browser of its own."""
+"""Each runner has a PostgreSQL and a browser of its own."""
 
 TOGETHER = (
     "tests/browser/test_console.py",
