@@ -30,7 +30,8 @@ class Report:
     """Other misfortunes by kind."""
     events: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    calls: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
+    """By path, of the partner's own log."""
     breaches: list[Breach] = field(default_factory=list)
     found_after: float = 0.0
     """Seconds from the moment when everything was there to the end of a broken program's run."""
@@ -53,7 +54,7 @@ class Report:
             f"others        {self.others.total()}: {_parts(self.others)}",
             f"events        {self.events}",
             f"outcomes      {self.outcomes.total()}: {_parts(self.outcomes)}",
-            f"calls         {self.calls}",
+            f"calls         {self.calls.total()}: {_parts(self.calls)}",
             f"breaches      {len(self.breaches)}",
             *(f"  {breach.promise}: {breach.what}" for breach in self.breaches[:MOST_BREACHES]),
         ]

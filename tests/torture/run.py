@@ -141,7 +141,7 @@ async def torture(plan: Plan, clocks: Mapping[int, WrongClock], file: ReportFile
                 others=fate.counts,
                 events=len(shop.sent) + len(shop.signatures),
                 outcomes=Counter(each["status"] for each in made.listener.outcomes),
-                calls=made.partner.sandbox.core.calls.total,
+                calls=Counter(made.partner.sandbox.core.calls.by_path),
                 breaches=breaches,
             )
 
