@@ -100,6 +100,20 @@ class Alike(FakeReader):
         return reply if isinstance(reply, Answer) else Answer(self.body)
 
 
+async def test_an_early_answer_is_asked_for_again_by_itself() -> None:
+    """Without a bulk read, ten names that are not there cost a read each, one of them twice, and two controls."""
+    reader = FakeReader({"/user/finds": GONE})
+    items = [{"name": f"user{number}", "email": f"user{number}@example.com"} for number in range(10)]
+    found = await look(USERS, reader, *items)
+    assert found == [NotExecuted()] * 10
+    assert reader.paths == ["/user/finds"] * 2 + ["/user/find"] * 11
+    assert [query["name"] for _, query in reader.asked if "name" in query] == [
+        "user0",
+        *(item["name"] for item in items),
+    ]
+    assert len(reader.asked) == 2 + 11 + 2
+
+
 @pytest.mark.parametrize(("operation", "item"), ITEMS, ids=lambda value: getattr(value, "name", ""))
 async def test_a_gateway_that_answers_everything_alike_proves_nothing(
     operation: Operation, item: dict[str, Any]

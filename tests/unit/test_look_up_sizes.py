@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from worker.dispatch.look_up_sizes import FEW_READS, FULL, LookUpSizes
+from worker.dispatch.look_up_sizes import FEW, FEW_READS, FULL, LookUpSizes
 
 
 def _reads(steps: int, cost: int, minute: int) -> int:
@@ -21,7 +21,7 @@ def _reads(steps: int, cost: int, minute: int) -> int:
             allowed -= cost * some
             reads += cost * some
             left -= some
-            sizes.ended("createEvaluationUsers")
+            sizes.ended("createEvaluationUsers", some, cost * some)
     return reads
 
 
@@ -37,16 +37,34 @@ def test_what_is_read_in_vain_is_never_more_than_what_is_needed() -> None:
 def test_look_ups_that_cost_a_call_keep_their_size() -> None:
     """What has read little has lost little: a lock-out makes no look-up smaller."""
     sizes = LookUpSizes()
+    sizes.ended("createEvaluationUsers", FEW, 2)
     sizes.not_ended("createEvaluationUsers", 100, FEW_READS)
     assert sizes.of("createEvaluationUsers") == FULL
 
 
+def test_few_steps_are_looked_up_until_bulk_reads_have_served() -> None:
+    """What a kill costs is the reads of a few steps. A batch that was rejected as a whole is looked up as a whole."""
+    sizes, name = LookUpSizes(), "createEvaluationUsers"
+    assert sizes.of(name) == FEW
+    assert sizes.of(name, rejected_batch=True) == FULL
+    sizes.ended(name, 1, 1)
+    assert sizes.of(name) == FEW
+    sizes.ended(name, FEW, 4)
+    assert sizes.of(name) == FULL
+    sizes.ended(name, 3, 3)  # few steps show nothing
+    assert sizes.of(name) == FULL
+    sizes.ended(name, FULL, FULL + 2)
+    assert sizes.of(name) == FEW
+    assert sizes.of("createEvaluationAccounts") == FEW
+
+
 def test_a_look_up_of_one_step_is_the_smallest_and_grows_again() -> None:
     """However often look-ups cannot go on, one step is looked up; when they can, they are as large as before."""
-    sizes = LookUpSizes()
+    sizes, name = LookUpSizes(), "createEvaluationUsers"
+    sizes.ended(name, FEW, 2)
     for _ in range(20):
-        sizes.not_ended("createEvaluationUsers", sizes.of("createEvaluationUsers"), 50)
-    assert sizes.of("createEvaluationUsers") == 1
+        sizes.not_ended(name, sizes.of(name), 50)
+    assert sizes.of(name) == 1
     for _ in range(40):
-        sizes.ended("createEvaluationUsers")
-    assert sizes.of("createEvaluationUsers") == FULL
+        sizes.ended(name, sizes.of(name), 1)
+    assert sizes.of(name) == FULL

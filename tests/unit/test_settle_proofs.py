@@ -171,11 +171,12 @@ def test_no_response_without_an_error_text_rejects_an_event(operation: Operation
     assert code_of(settled(operation, reply)) in (None, ErrorCode.IN_DOUBT)
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_look_up_of_a_part_proves_nothing_of_the_batch(whole: bool) -> None:
-    """Only if all of a refused batch was looked up, and nothing found, is the next one of its steps not looked up."""
-    memory = Memory(Retrying(), why=Splitting(batch_id=9))
-    step = Claimed(1, REQUEST.name, StepState.UNKNOWN, 1, 0.0, memory, None, FLOW)
-    (move,) = after_look_up(TIMING, rules_of(REQUEST), [(step, NotExecuted())], 0.1, whole=whole)
-    assert isinstance(move, Later)
-    assert move.memory.all_or_nothing is whole
+@pytest.mark.parametrize(("size", "proven"), [(2, True), (3, False), (1, False)])
+def test_a_look_up_of_a_part_proves_nothing_of_the_batch(size: int, proven: bool) -> None:
+    """Only if all of a rejected batch was looked up, and nothing found, is the next one of its steps not looked up."""
+    memory = Memory(Retrying(), why=Splitting(batch_id=9, size=size))
+    steps = [Claimed(number, REQUEST.name, StepState.UNKNOWN, 1, 0.0, memory, None, FLOW) for number in (1, 2)]
+    moves = after_look_up(TIMING, rules_of(REQUEST), [(step, NotExecuted()) for step in steps], 0.1)
+    for move in moves:
+        assert isinstance(move, Later)
+        assert move.memory.all_or_nothing is proven

@@ -208,10 +208,8 @@ class Caller:
 
         return write
 
-    async def look_up(self, operation: Operation, batch: Batch, *, whole: bool = True) -> Sequence[OutcomeRow]:
-        """Finds out what became of steps whose result is unknown, or whether what they need is there. `whole`: see
-        `after_look_up`.
-        """
+    async def look_up(self, operation: Operation, batch: Batch) -> Sequence[OutcomeRow]:
+        """Finds out what became of steps whose result is unknown, or whether what they need is there."""
         needed = [step for step in batch.steps if checks_needs(step)]
         unknown = [step for step in batch.steps if not checks_needs(step)]
         outcomes: Sequence[OutcomeRow] = ()
@@ -223,11 +221,11 @@ class Caller:
             outcomes, unknown = await self.writer.record(operation, batch, parked), []
         return [
             *outcomes,
-            *(await self._look(operation, batch, needed, unknown, whole=whole) if needed or unknown else ()),
+            *(await self._look(operation, batch, needed, unknown) if needed or unknown else ()),
         ]
 
     async def _look(
-        self, operation: Operation, batch: Batch, needed: Sequence[Claimed], unknown: Sequence[Claimed], *, whole: bool
+        self, operation: Operation, batch: Batch, needed: Sequence[Claimed], unknown: Sequence[Claimed]
     ) -> Sequence[OutcomeRow]:
         steps = [*needed, *unknown]
         reader = LookUpReader(
@@ -269,14 +267,14 @@ class Caller:
             ]
             return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
         self._cannot_look.pop(operation.name, None)
-        self.look_up_sizes.ended(operation.name)
+        self.look_up_sizes.ended(operation.name, len(steps), reader.reads)
         if self._said.ended(operation.name):
             log.info("dispatch.looks_again", operation=operation.name)
         seconds = time.monotonic() - started
         self.crash("after_look")
         timing = await self._timing(operation, steps)
         found = list(zip(steps, results, strict=True))
-        moves = after_look_up(timing, rules_of(operation), found, seconds, whole=whole)
+        moves = after_look_up(timing, rules_of(operation), found, seconds)
         return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
 
     def _rest(self, operation: Operation) -> timedelta:

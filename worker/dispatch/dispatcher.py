@@ -19,7 +19,7 @@ from worker.dispatch.maintenance import window_end
 from worker.dispatch.operation_rules import kind_of
 from worker.dispatch.pacing import FULL, SAMPLE, Left, Pace, Stream
 from worker.dispatch.wake_up import WakeUp
-from worker.engine.states import PLAN, StepState
+from worker.engine.states import PLAN, SharedBatch, StepState
 from worker.ledger.budget import SESSION_SCOPE, Closed
 from worker.ledger.claims import Claims
 from worker.ledger.database import DatabaseError
@@ -260,7 +260,8 @@ class Dispatcher:
         """Claims and sends; how many calls have begun, or None when the session must be looked at first."""
         lane, items = start.lane, start.items
         if lane.state is StepState.UNKNOWN:
-            items = min(items, self.caller.look_up_sizes.of(operation.name))
+            rejected = SharedBatch.LOOKED_UP.made(lane.batch_id)
+            items = min(items, self.caller.look_up_sizes.of(operation.name, rejected_batch=rejected))
         batches = await self._claimed(operation, lane, items, calls, token)
         if isinstance(batches, Closed):
             if batches.scope == SESSION_SCOPE:
@@ -270,7 +271,7 @@ class Dispatcher:
             return 0
         for batch in batches:
             if lane.state is StepState.UNKNOWN:
-                self._spawn(self.caller.look_up(operation, batch, whole=items == start.items))
+                self._spawn(self.caller.look_up(operation, batch))
             elif batch.steps:
                 self._spawn(self.caller.send(operation, batch, token))
         if batches:

@@ -47,9 +47,10 @@ class Verifying:
 
 @dataclass(frozen=True, slots=True)
 class Splitting:
-    """Looked up since its batch was rejected as a whole; then sent in the batch `batch_id`."""
+    """Looked up since its batch of `size` steps was rejected as a whole; then sent in the batch `batch_id`."""
 
     batch_id: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,10 @@ class SharedBatch(IntEnum):
         """The number of the batch that call `call_id` made."""
         return call_id * 4 + self
 
+    def made(self, batch_id: int | None) -> bool:
+        """Whether it is why the steps of this batch must share a call."""
+        return batch_id is not None and batch_id % 4 == self
+
 
 def check_move(before: StepState, after: StepState) -> None:
     """Raises `ValueError` for a move that the table does not allow."""

@@ -5,7 +5,8 @@ with anything else that is not the documented form of that read (`single_reads.e
 counts only if the same host has afterwards answered a read of the same look-up in its documented form; if none did, one
 read more is made, of something that is there.
 What a host says while it restarts may change in the middle of a look-up. So where an item may have been made, such an
-answer that came before the host had answered anything is asked for once more.
+answer that came before the host had answered anything is asked for once more: at once, if the host answers a read of
+something that is there, or else with the whole look-up.
 """
 
 from __future__ import annotations
@@ -51,15 +52,15 @@ async def proven(reader: Reader, read: Callable[[Reader], Awaitable[T]], users: 
 
 
 async def _settled(reader: Reader, read: Callable[[Reader], Awaitable[T]], items: Sequence[Item], *, twice: bool) -> T:
-    watched = _Watched(reader)
+    watched = _Watched(reader, items, twice)
 
     async def believed() -> T:
         try:
             found = await read(watched)
         except Unreadable:
-            await watched.settle(items)  # it may be the host, and not what was read
+            await watched.settle()  # it may be the host, and not what was read
             raise
-        await watched.settle(items)
+        await watched.settle()
         return found
 
     found = await believed()
@@ -103,12 +104,18 @@ _BULK = ("/finds", "/items", "/ldeps")
 
 @dataclass(slots=True)
 class _Watched:
-    """A reader that knows on which domains an empty 404, or a 200 in no documented form, was the last word."""
+    """A reader that knows on which domains an empty 404, or a 200 in no documented form, was the last word.
+
+    `twice`: such an answer that came before the domain had answered anything is asked for once more.
+    """
 
     reader: Reader
+    items: Sequence[Item]
+    twice: bool
     doubtful: set[Domain] = field(default_factory=set)
     answered: set[Domain] = field(default_factory=set)  # domains that have answered a read
-    early: bool = False  # such an answer came before that
+    controlled: set[Domain] = field(default_factory=set)  # domains that were asked for something that is there
+    early: bool = False  # such an answer came before that, and was not asked for again
 
     @property
     def seen(self) -> ObservedForms:
@@ -118,38 +125,56 @@ class _Watched:
         return self.reader.now()
 
     async def get(self, domain: Domain, path: str, **query: Query) -> Reply:
-        return self._noted(domain, path, await self.reader.get(domain, path, **query))
+        return await self._believed(domain, path, lambda: self.reader.get(domain, path, **query))
 
     async def post(self, domain: Domain, path: str, body: Mapping[str, Any]) -> Reply:
-        return self._noted(domain, path, await self.reader.post(domain, path, body))
+        return await self._believed(domain, path, lambda: self.reader.post(domain, path, body))
 
-    def _noted(self, domain: Domain, path: str, reply: Reply) -> Reply:
+    async def _believed(self, domain: Domain, path: str, read: Callable[[], Awaitable[Reply]]) -> Reply:
+        reply = await read()
+        # A bulk read that says so may not exist: it is believed only in a form that has found something.
+        believed = not path.endswith(_BULK) or path in self.seen.forms
+        if not self._doubts(domain, path, reply) or domain in self.answered or not believed:
+            return reply
+        if self.twice and domain not in self.controlled:
+            self.controlled.add(domain)
+            if await self._control(domain):
+                reply = await read()
+                self._doubts(domain, path, reply)
+                return reply
+        self.early = True
+        return reply
+
+    def _doubts(self, domain: Domain, path: str, reply: Reply) -> bool:
+        """Whether a wrong host may have said so."""
         match reply:
             case Answer(body) if entities(path, body) is not None:
                 self.doubtful.discard(domain)
                 self.answered.add(domain)
+                return False
             case Misdirected(status=404) | Answer():
                 self.doubtful.add(domain)
-                # A bulk read that says so may not exist: it is believed only in a form that has found something.
-                believed = not path.endswith(_BULK) or path in self.seen.forms
-                self.early |= believed and domain not in self.answered
-            case _:  # it is no answer of the partner to what was asked
-                return reply
-        return reply
+                return True
+            case _:
+                return False  # it is no answer of the partner to what was asked
 
-    async def settle(self, items: Sequence[Item]) -> None:
+    async def settle(self) -> None:
         """Raises `HostDoubted` when a domain has answered nothing since it last said so."""
         for domain in sorted(self.doubtful):
-            for path, query in _controls(self.seen, domain, items):
-                try:
-                    await self.get(domain, path, **query)
-                except NotPermitted:
-                    continue
-                if domain not in self.doubtful:
-                    self.seen.controls[domain] = path, query
-                    break
-            else:
+            if not await self._control(domain):
                 raise HostDoubted(domain)
+
+    async def _control(self, domain: Domain) -> bool:
+        """Whether the domain answers a read of something that is there."""
+        for path, query in _controls(self.seen, domain, self.items):
+            try:
+                self._doubts(domain, path, await self.reader.get(domain, path, **query))
+            except NotPermitted:
+                continue
+            if domain not in self.doubtful:
+                self.seen.controls[domain] = path, query
+                return True
+        return False
 
 
 def _controls(seen: ObservedForms, domain: Domain, items: Sequence[Item]) -> Sequence[tuple[str, Mapping[str, Query]]]:

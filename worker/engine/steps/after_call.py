@@ -91,7 +91,7 @@ def _rejected_whole(rules: StepRules, steps: Sequence[Claimed], call_id: int) ->
         if rules.repeatable or memory.all_or_nothing or not rules.looks_up:
             moves.append(Later(StepState.DUE, NOTHING, step.spent, memory, batch_id))
         else:
-            memory = replace(memory, why=Splitting(batch_id))
+            memory = replace(memory, why=Splitting(batch_id, len(steps)))
             moves.append(Later(StepState.UNKNOWN, NOTHING, step.spent, memory, SharedBatch.LOOKED_UP.of(call_id)))
     return moves
 

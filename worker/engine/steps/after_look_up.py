@@ -45,15 +45,13 @@ def checks_needs(step: Claimed) -> bool:
 
 
 def after_look_up(
-    timing: Timing, rules: StepRules, found: Sequence[tuple[Claimed, Result]], seconds: float, *, whole: bool = True
+    timing: Timing, rules: StepRules, found: Sequence[tuple[Claimed, Result]], seconds: float
 ) -> Sequence[Move]:
-    """What comes next for steps that were looked up together in `seconds`. Not `whole`: others of their batch were not,
-    so that nothing is proven of the batch.
-    """
-    nothing = whole and all(isinstance(result, NotExecuted) for _, result in found)
+    """What comes next for steps that were looked up together in `seconds`."""
+    nothing = all(isinstance(result, NotExecuted) for _, result in found)
     moves = [
         replace(
-            _move(timing, rules, result, step, seconds, nothing_found=nothing),
+            _move(timing, rules, result, step, seconds, nothing_of=len(found) if nothing else 0),
             found=_found(result, needed=checks_needs(step)),
         )
         for step, result in found
@@ -76,10 +74,8 @@ def _found(result: Result, *, needed: bool) -> Found:
             assert_never(result)
 
 
-def _move(
-    timing: Timing, rules: StepRules, result: Result, step: Claimed, seconds: float, *, nothing_found: bool
-) -> Move:
-    """`nothing_found`: neither the step nor any that was looked up with it."""
+def _move(timing: Timing, rules: StepRules, result: Result, step: Claimed, seconds: float, *, nothing_of: int) -> Move:
+    """`nothing_of`: of so many steps, looked up together, none was found; 0 if one was."""
     match step.memory.why, result:
         case CheckingNeeds(), _:
             return _needs_checked(timing, rules, result, step, seconds)
@@ -89,8 +85,9 @@ def _move(
             return _not_found_out(timing, rules, step, seconds, text)
         case Verifying(rejection=rejection), NotExecuted():
             return Finish(Rejected(rejection))
-        case Splitting(batch_id=batch_id), NotExecuted():
-            memory = replace(step.memory, why=None, all_or_nothing=nothing_found)
+        case Splitting(batch_id=batch_id, size=size), NotExecuted():
+            # A part of the batch proves nothing of the whole.
+            memory = replace(step.memory, why=None, all_or_nothing=nothing_of == size)
             return Later(StepState.DUE, NOTHING, step.spent, memory, batch_id)
         case None, NotExecuted(others=others) if not step.attempts:
             before = step.memory.before
