@@ -34,11 +34,7 @@ async def _slowest(servers: Servers, flows: int, *, analysed: bool) -> float:
     try:
         await schema.upgrade(url)
         database = Explaining(url)
-        async with Database.transaction(database) as connection:
-            for table in await connection.fetch("select relname from pg_stat_user_tables"):
-                await connection.execute(f"alter table {table['relname']} set (autovacuum_enabled = off)")
-            if flows:
-                await fill(connection, flows)
+        await fill(url, flows)
         async with Database.connection(database) as connection:
             await connection.execute("analyze" if analysed else "checkpoint")
         database.seen.clear()

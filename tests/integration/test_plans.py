@@ -42,7 +42,6 @@ from worker.ledger import (
 from worker.ledger.audit import Line
 from worker.ledger.browse import FlowState
 from worker.ledger.budget import Budget
-from worker.ledger.database import Database
 from worker.ledger.differences import Difference, Kind
 from worker.ledger.story import story_of
 from worker.operate.flow_export import export
@@ -58,7 +57,7 @@ Ledgers = Callable[..., str]
 def full_template(databases: Databases) -> Iterator[str]:
     """A ledger of a year, of which the server knows nothing: not analysed, and never by itself."""
     name = f"full_{uuid.uuid4().hex}"
-    asyncio.run(_fill(databases.create(name, databases.ledger_template)))
+    asyncio.run(fill(databases.create(name, databases.ledger_template), FULL))
     yield name
     databases.drop(name)
 
@@ -76,16 +75,6 @@ async def _analyse(url: str) -> None:
     connection = await asyncpg.connect(url)
     await connection.execute("analyze")
     await connection.close()
-
-
-async def _fill(url: str, flows: int = FULL) -> None:
-    database = Database(url)
-    async with database.transaction() as connection:
-        tables = await connection.fetch("select relname from pg_stat_user_tables")
-        for table in tables:
-            await connection.execute(f"alter table {table['relname']} set (autovacuum_enabled = off)")
-        await fill(connection, flows)
-    await database.close()
 
 
 @pytest.fixture(params=["empty", "full", "full and analysed"])
@@ -131,7 +120,7 @@ async def test_plans_that_are_kept_read_what_they_are_about(
     await many_events(database, 0)
     await lone_purchase(database, 500)
     if made == "empty":
-        await _fill(url, FULL // 10)
+        await fill(url, FULL // 10)
     database.read.clear()
     await many_events(database, 1000)
     await lone_purchase(database, 1500)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import asyncpg
 
 RECENT_CALLS = 3_000
 """Calls of the last hour."""
@@ -92,21 +92,18 @@ from generate_series(1, $c) i;
 """
 
 
-class Connection(Protocol):
-    """The worker's, or the driver's own, which has no time limit."""
-
-    async def execute(self, query: str, *args: Any) -> str:
-        """Runs statements."""
-        ...
-
-
-async def fill(connection: Connection, flows: int) -> None:
-    """Writes so many ended flows, a fifth as many open ones, and what belongs to a ledger of that age. Nothing is
-    analysed.
+async def fill(url: str, flows: int) -> None:
+    """Writes so many ended flows, a fifth as many open ones, and what belongs to a ledger of that age, into a database.
+    Its tables are not analysed, and never by themselves. It takes as long as it takes: the worker's own
+    connections give up after 30 s, which a busy machine may need.
     """
-    await _write(connection, _ENDED + _OPEN + _OTHERS + _RECENT, flows)
-
-
-async def _write(connection: Connection, seed: str, flows: int) -> None:
-    seed = seed.replace("$n", str(flows)).replace("$c", str(RECENT_CALLS))
-    await connection.execute(f"set local statement_timeout = 0; {seed}")
+    seed = (_ENDED + _OPEN + _OTHERS + _RECENT).replace("$n", str(flows)).replace("$c", str(RECENT_CALLS))
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            for table in await connection.fetch("select relname from pg_stat_user_tables"):
+                await connection.execute(f"alter table {table['relname']} set (autovacuum_enabled = off)")
+            if flows:
+                await connection.execute(seed)
+    finally:
+        await connection.close()
