@@ -33,9 +33,14 @@ class Domain(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """HTTP 200 and a body that says nothing against the call. What it proves: `partner/operation.py`, `Response`."""
+    """HTTP 200 and a body that says nothing against the call. What it proves: `partner/operation.py`, `Response`.
+
+    `documented`: it has the form that the vendor documents. A read may be answered otherwise, by a wrong host or by a
+    gateway: that says nothing for the host.
+    """
 
     body: Any
+    documented: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,6 +246,19 @@ async def test_the_host_is_right_again_with_the_first_call_that_succeeds(world: 
     assert len(world.partner.renewals) == 1
 
 
+async def test_an_answer_in_no_documented_form_says_nothing_for_the_host(world: World) -> None:
+    """A gateway may answer all reads alike: the doubt of a look-up would be ended by the next of its answers."""
+    _moves(world)
+    keeper = world.keeper()
+    await keeper.ensure()
+    await call(world, WRONG)
+    await keeper.ensure()
+    await call(world, Answer({}, documented=False))
+    assert (await place(world)).doubt is not None
+    await call(world, Answer([]))
+    assert (await place(world)).doubt is None
+
+
 async def test_an_empty_404_that_comes_again_costs_no_renewals(world: World) -> None:
     """The right host answers it of what it does not know: after one renewal nothing rests, however often it comes."""
     _moves(world)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -102,6 +103,27 @@ async def test_lists_of_ids_are_joined_by_commas() -> None:
     assert await client.get(Domain.DEMO, "/account/items", {"ids": "1,2", "n": 3}, token=TOKEN) == Answer([])
     assert str(seen[0].url) == "https://d/v1/account/items?ids=1,2&n=3"
     assert seen[0].headers["Authorization"] == "Bearer tok"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "documented"),
+    [
+        ("/account/find", {"id": 7, "name": "A"}, True),
+        ("/account/find", {}, False),
+        ("/account/find", None, False),
+        ("/account/list", [], True),
+        ("/account/list", [{"error": "x"}], False),
+        ("/user/getaccounttradingpermissions", {"tradingPermissions": []}, True),
+        ("/user/getaccounttradingpermissions", [], False),
+    ],
+)
+async def test_an_answer_to_a_read_says_whether_its_form_is_documented(path: str, body: Any, documented: bool) -> None:
+    """A wrong host, or a gateway, may answer anything."""
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=body))
+    client = PartnerClient(addresses(), 5, transport=transport)
+    expected = Answer(body, documented=documented)
+    assert await client.get(Domain.DEMO, path, token=TOKEN) == expected
+    assert await client.post(Domain.DEMO, path, b"{}", token=TOKEN, reading=True) == expected
 
 
 async def test_a_cut_before_the_answer_is_unclear() -> None:

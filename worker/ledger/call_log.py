@@ -140,7 +140,7 @@ async def finish_call(
                 call["generation"],
                 STREAK,
             )
-        case Answer() | Refusal() if call["kind"] != "session":
+        case Answer(documented=True) | Refusal() if call["kind"] != "session":
             await calm(conn, call_id)
         case _:
             pass

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlencode
@@ -22,8 +22,9 @@ from worker.partner.egress import Egress
 from worker.partner.hosts import Addresses, redirected
 from worker.partner.http_call import HttpCall
 from worker.partner.lockout import LockOut
+from worker.partner.single_reads import entities
 from worker.partner.token import Token
-from worker.replies import Domain, NotSent, Query, Reply, Silence
+from worker.replies import Answer, Domain, NotSent, Query, Reply, Silence
 
 __all__ = ["Exchange", "PartnerClient", "Watch", "classify"]
 
@@ -137,7 +138,7 @@ class PartnerClient:
             reading=reading,
             left=left,
         )
-        return exchange.reply
+        return _as_documented(path, exchange.reply) if reading else exchange.reply
 
     async def get(
         self,
@@ -161,7 +162,7 @@ class PartnerClient:
             send_before=send_before,
             reading=True,
         )
-        return exchange.reply
+        return _as_documented(path, exchange.reply)
 
     async def exchange(
         self,
@@ -223,3 +224,10 @@ class PartnerClient:
         if body is not None:
             headers["Content-Type"] = "application/json"
         return self._client.build_request(method, url, content=body, headers=headers)
+
+
+def _as_documented(path: str, reply: Reply) -> Reply:
+    """The reply to a read; an answer says whether it has the documented form."""
+    if isinstance(reply, Answer) and entities(path, reply.body) is None:
+        return replace(reply, documented=False)
+    return reply
