@@ -1,27 +1,29 @@
 """How long a step lingers, so that the rate budget lasts. Pure.
 
-Calls are what is scarce: 5,000 an hour for the whole firm, up to 100 items each. Speed is bought with calls that are
-not full. How much of that the hour can bear is known:
+Calls are scarce: 5,000 an hour for the whole firm, up to 100 items each. A call that is not full is quicker, and wastes
+some of the budget. How much waste the hour can bear is computed:
 
-    need    what the present streams cost an hour if every call went as full as the longest linger can make it
-    spare   what is left of the budget beyond that need
-    wasted  what calls that were not full have cost in the last ten minutes: one item alone wastes 0.99 of a call
+    need    calls an hour for the present streams, if each were as full as the longest linger can make it
+    spare   what is left of the budget beyond the need
+    wasted  what part-filled calls have cost in the last ten minutes: one item alone wastes 0.99 of a call
 
     fresh   wasted is at most a tenth of the spare: the shortest linger, a few milliseconds
     paced   wasted is a fifth of it or more: the linger at which all lanes together make as many calls as are left
 
-Between fresh and paced the linger grows smoothly. Why a steady stream that full batches can carry never uses up the
-budget: paced lanes spend in an hour at most what is left, less and less of it as it shrinks, until their lingers are
-long enough for full calls (or the longest there is). From there on they spend what they need, and what is left then is
-at least the need of one whole hour, after which the first calls are forgotten as fast as new ones are made.
+Between fresh and paced the linger grows smoothly.
 
-What remains is to know a fast stream for one before it has spent, in calls of one item, what it will need: that is
-why its first few calls are measured (`Stream.quickest`), and not only its last ten minutes.
+A steady stream that full batches can carry never uses up the budget. In an hour, paced lanes spend at most what is
+left. As that shrinks they spend less, until their lingers are long enough for full calls (or the longest there is).
+From then on they spend what they need. What is left then is at least the need of one whole hour. After that hour the
+first calls no longer count, and are forgotten as fast as new ones are made.
 
-The minute's budget bounds bursts. It is back a minute later, so it may be spent: while at most half of it went into
-part-filled calls, nothing lingers for its sake, and a burst of single events is not slowed. From there the linger grows
-steeply, until all lanes together make as many calls a minute as are left. So a stream settles where a bit more than
-half is used: a smaller budget means fuller calls, and not a standstill for the rest of each minute.
+A fast stream must be known for one before it has spent its need in calls of one item each. So the pace of its first few
+calls is measured (`Stream.quickest`), and not only its last ten minutes.
+
+The budget of the minute bounds bursts. It is back a minute later, so it may be spent. While at most half of it went
+into part-filled calls, nothing lingers for its sake: a burst of single events is not slowed. From there the linger
+grows steeply, until all lanes together make as many calls a minute as are left. So a stream settles where a bit more
+than half is used. A smaller budget means fuller calls, and no standstill for the rest of each minute.
 """
 
 from __future__ import annotations
@@ -50,16 +52,18 @@ FULL = 100
 """Items of a full call."""
 
 SAMPLE = 12
-"""Part-filled calls in a row whose pace is a stream's. Fewer would take a handful of events for a stream; more would
-cost too much: at 60 purchases a second full calls need 4,320 of 4,380, and what is spent before that is known, two
-calls each, must fit into the other 60."""
+"""Part-filled calls in a row whose pace is a stream's. Fewer would take a handful of events for a stream. More would cost
+too much: at 60 purchases a second, full calls need 4,320 of 4,380. What is spent before that is known, two calls a
+purchase, must fit into the other 60."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One operation's traffic in the window: all items sent; the most items a second that `SAMPLE` part-filled calls
-    in a row have carried (a burst fills its calls, and so does not count as a fast stream); what was `wasted` in the
-    window; the part-filled calls of the last minute.
+    """One operation's traffic in the window.
+
+    `items`: all that were sent. `quickest`: the most items a second that `SAMPLE` part-filled calls in a row have
+    carried; a burst fills its calls, so it does not count as a fast stream. `wasted`: calls, in the window.
+    `part_filled`: calls of the last minute.
     """
 
     items: int
