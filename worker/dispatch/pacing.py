@@ -52,8 +52,8 @@ FULL = 100
 """Items of a full call."""
 
 SAMPLE = 12
-"""Part-filled calls in a row whose pace is a stream's. Fewer would take a handful of events for a stream. More would cost
-too much: at 60 purchases a second, full calls need 4,320 of 4,380. What is spent before that is known, two calls a
+"""Part-filled calls in a row whose pace is a stream's. Fewer would take a handful of events for a stream. More would
+cost too much: at 60 purchases a second, full calls need 4,320 of 4,380. What is spent before that is known, two calls a
 purchase, must fit into the other 60."""
 
 

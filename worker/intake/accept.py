@@ -1,9 +1,12 @@
 """A batch of records into the ledger: good events accepted, bad ones put on the dead-letter topic, none skipped.
 
-A record becomes a dead letter only if its own fault is proven, in one of three ways: it cannot be read as an event
-(`parse`, pure); no flow can be made of the event (`Ledger.drafted`, pure); the database refuses a value of this event
-alone, while it accepts an example of the same topic. Whatever else goes wrong is waited for, with the reason in health
-and log.
+A record becomes a dead letter only if its own fault is proven, in one of three ways:
+
+- it cannot be read as an event (`parse`, pure);
+- no flow can be made of the event (`Ledger.drafted`, pure);
+- the database refuses a value of this event alone, while it accepts an example of the same topic.
+
+Whatever else goes wrong is waited for, with the reason in health and log.
 """
 
 from __future__ import annotations

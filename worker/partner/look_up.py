@@ -5,8 +5,8 @@ with anything else that is not the documented form of that read (`single_reads.e
 counts only if the same host has afterwards answered a read of the same look-up in its documented form; if none did, one
 read more is made, of something that is there.
 What a host says while it restarts may change in the middle of a look-up. So where an item may have been made, such an
-answer that came before the host had answered anything is asked for once more: at once, if the host answers a read of
-something that is there, or else with the whole look-up.
+answer is asked for once more if the host had not answered anything before it. It is asked for at once if the host
+answers a read of something that is there, or else with the whole look-up.
 """
 
 from __future__ import annotations
