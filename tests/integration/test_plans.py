@@ -203,6 +203,22 @@ async def test_a_queue_that_was_empty_is_not_looked_through(database: Explaining
     reads_no_more(database.seen, 40 * ITEMS)
 
 
+async def test_calls_in_flight_are_not_looked_through(database: Explaining) -> None:
+    """A claim reads no more beside a thousand steps in flight, when the server has seen last that there are none."""
+    connection = await asyncpg.connect(database.url)
+    await connection.execute("delete from step where ended_at is null")
+    await connection.execute("vacuum analyze step")
+    await connection.close()
+    work = Work(database)
+    await work.accept("trader.purchased", purchases(ITEMS, 10 * ITEMS))
+    assert len(await work.claim(USERS, 10 * ITEMS)) == 10
+    await work.accept("trader.purchased", purchases(0, ITEMS))
+    database.seen.clear()
+    (batch,) = await work.claim(USERS)
+    assert len(batch.steps) == ITEMS
+    reads_no_more(database.seen, 12 * ITEMS)
+
+
 async def test_an_export_reads_what_it_shows(database: Explaining) -> None:
     """An export of an hour, and one of a trader, read what happened in that hour and to that trader."""
     await Work(database).accept("trader.purchased", purchases(0, ITEMS))

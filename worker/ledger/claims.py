@@ -252,7 +252,11 @@ returning given.call_id, step.id, step.operation, step.state, step.attempts, ste
 
 
 async def _candidates(connection: Connection, lane: Lane, items: int) -> list[Any]:
-    """Steps that could go, oldest first, whose trader no call in flight names."""
+    """Steps that could go, oldest first, whose trader no call in flight names.
+
+    Leased steps are looked for by their trader, which `offset 0` keeps so: a vacuum that finds none tells the planner
+    that their index is empty, and it would read all of them for each step that could go.
+    """
     rows: list[Any] = await connection.fetch(
         "select id, flow_id, trader_key, alike, weight,"
         " extract(epoch from clock_timestamp() - created_at)::float8 as age,"
@@ -260,7 +264,7 @@ async def _candidates(connection: Connection, lane: Lane, items: int) -> list[An
         " from step s where operation = $1 and state = $2"
         " and lease is null and due <= statement_timestamp() and batch_id is not distinct from $4"
         " and state in ('due', 'unknown', 'waiting')"
-        " and not exists (select 1 from step b where b.lease is not null and b.trader_key = s.trader_key)"
+        " and not exists (select from step b where b.lease is not null and b.trader_key = s.trader_key offset 0)"
         " order by due, id limit $3 for update skip locked",
         lane.operation,
         lane.state.value,
