@@ -387,3 +387,26 @@ async def test_an_object_that_is_no_entity_is_not_nothing(body: Any) -> None:
         except Unreadable:
             continue
         assert isinstance(found, Unknown)
+
+
+async def test_a_bulk_read_that_shows_nothing_is_tried_less_and_less_often() -> None:
+    """Where it does not exist, each try costs two reads more; small look-ups, which are many, leave it out."""
+    reader = FakeReader({"/user/finds": GONE})
+    tried = []
+    for _ in range(12):
+        before = reader.paths.count("/user/finds")
+        await look(USERS, reader, user(1), user(2))
+        tried.append(reader.paths.count("/user/finds") - before)
+    assert tried == [2, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0]
+    before = reader.paths.count("/user/finds")
+    await look(USERS, reader, *(user(number) for number in range(30)))
+    assert reader.paths.count("/user/finds") > before
+
+
+async def test_a_bulk_read_that_has_found_something_is_always_tried() -> None:
+    """Then it costs less than the reads of two names."""
+    there = [{"id": number, **user(number)} for number in range(3)]
+    reader = FakeReader({"/user/finds": finds("joined", there, [])})
+    for _ in range(4):
+        await look(USERS, reader, user(1), user(2))
+    assert reader.paths == ["/user/finds"] * 4

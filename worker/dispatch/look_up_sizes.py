@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 FULL = 100
 """Steps of a look-up: what a bulk read takes."""
 
-FEW = 10
+FEW = 20
 """Steps of a look-up while no bulk read is known to serve its operation."""
 
 FEW_READS = 4

@@ -23,6 +23,8 @@ MOST = 100
 """Values a read; the vendor's own limit of items a call."""
 FEW = 10
 """Values that `items` takes: more were answered with 404 (measured)."""
+FEW_NAMES = 20
+"""Names that may be asked for alone where a bulk read has shown nothing so far (`ObservedForms.tries`)."""
 URL_LIMIT = 3000
 """Characters of the names in one address: servers and proxies commonly take 8,192 in all, some only 4,096."""
 
@@ -51,11 +53,14 @@ async def by_names(reader: Reader, domain: Domain, entity: str, names: Iterable[
     path = f"/{entity}/finds"
     alone = [name for name in wanted if "," in name]  # joined with others it would be two
     asked: list[str] = []  # in bulk, without learning whether they are there
+    useless = path in reader.seen.broken or (1 < len(wanted) <= FEW_NAMES and not reader.seen.tries(path))
     for some in _short([name for name in wanted if "," not in name], reader.seen.most.get(path, MOST)):
-        if len(some) == 1 or path in reader.seen.broken:
+        if len(some) == 1 or useless:
             alone += some
         else:
             asked += await _finds(reader, domain, entity, some, found)
+    if asked and path not in reader.seen.forms:
+        reader.seen.in_vain[path] = reader.seen.in_vain.get(path, 0) + 1
     for name in [*alone, *asked]:
         row = await apart.read(find(reader, domain, entity, name))
         if isinstance(row, Unreadable):

@@ -22,6 +22,10 @@ class QueryForm(Enum):
     REPEATED = "repeated"  # names=A&names=B
 
 
+MOST_LEFT_OUT = 31
+"""Small reads by name for which a bulk read that has shown nothing is not tried."""
+
+
 @dataclass(slots=True)
 class ObservedForms:
     """`user_id`: the API user's own.
@@ -39,3 +43,16 @@ class ObservedForms:
     broken: set[str] = field(default_factory=set)  # paths of bulk reads that have missed what was there
     lists: set[str] = field(default_factory=set)  # paths of `ldeps` reads that have found something
     controls: dict[Domain, tuple[str, Mapping[str, Query]]] = field(default_factory=dict)  # the last that succeeded
+    in_vain: dict[str, int] = field(default_factory=dict)  # by path: tries of a bulk read that has shown nothing yet
+    left_out: dict[str, int] = field(default_factory=dict)  # by path: reads for which it was not tried since
+
+    def tries(self, path: str) -> bool:
+        """Whether a bulk read is tried for few values. One that shows nothing costs up to four reads: it is left out
+        after that, once, three times, seven times, and so on.
+        """
+        times = self.in_vain.get(path, 0)
+        if path in self.forms or self.left_out.get(path, 0) >= min((1 << times) - 1, MOST_LEFT_OUT):
+            self.left_out[path] = 0
+            return True
+        self.left_out[path] = self.left_out.get(path, 0) + 1
+        return False
