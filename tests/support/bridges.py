@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import asyncpg
-import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import ConsumerRecord
 
+from tests.support.pages import page
 from tests.support.processes import Process
+from tests.support.rows import Rows
 from tests.support.waiting import eventually
 from worker.bridge.bridge import Bridge
 from worker.bridge.signal_publisher import TOPICS as SIGNAL_TOPICS
@@ -46,21 +46,24 @@ class BridgeProcess(Process):
     def __init__(self, env: Mapping[str, str], crash: str = "") -> None:
         command = ["-m", "tests.support.bridge_runner", crash] if crash else ["-m", "worker", "bridge"]
         super().__init__([sys.executable, *command], env)
+        self._address: str | None = None
 
     @property
     def address(self) -> str | None:
         """Where it answers, once it has said so."""
-        said = self.logged("bridge.http")
-        return str(said[0]["address"]) if said else None
+        if self._address is None:
+            said = self.logged("bridge.http")
+            self._address = str(said[0]["address"]) if said else None
+        return self._address
 
     async def health(self) -> dict[str, Any]:
         """What /health/ready says; nothing while it does not answer."""
-        return json.loads(await self._page("health/ready") or "{}")  # type: ignore[no-any-return]
+        return json.loads(await page(self.address, "health/ready") or "{}")  # type: ignore[no-any-return]
 
     async def metrics(self) -> dict[str, float]:
         """The samples of /metrics, by name and labels."""
-        page = await self._page("metrics")
-        lines = [line.rsplit(" ", 1) for line in page.splitlines() if line[:1] not in ("#", "")]
+        text = await page(self.address, "metrics")
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if line[:1] not in ("#", "")]
         return {name.removeprefix("tradovate_worker_"): float(value) for name, value in lines}
 
     async def is_leader(self) -> bool:
@@ -73,15 +76,6 @@ class BridgeProcess(Process):
         """Whether it is ready and stands by."""
         health = await self.health()
         return health.get("state") == "standby" and bool(health.get("ready"))
-
-    async def _page(self, path: str) -> str:
-        if self.address is None:
-            return ""
-        try:
-            async with httpx.AsyncClient(trust_env=False, timeout=3) as client:
-                return (await client.get(f"{self.address}/{path}")).text
-        except httpx.HTTPError:
-            return ""
 
 
 @dataclass
@@ -98,6 +92,10 @@ class BridgeStage:
     records: list[ConsumerRecord] = field(default_factory=list)
     partner: RunningSandbox = field(init=False)
     prefix: str = field(init=False)
+    rows: Rows = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rows = Rows(self.database_url)
 
     async def up(self) -> Self:
         """Starts the partner, makes ledger and topics, begins to listen."""
@@ -154,6 +152,7 @@ class BridgeStage:
                     await admin.delete_topics([self.prefix + topic for topic in TOPICS])
                     await admin.close()
         await self.partner.stop()
+        self.rows.close()
 
     async def _listen(self) -> None:
         async for record in self._consumer:
@@ -269,14 +268,6 @@ class BridgeStage:
             return True
 
         await eventually(missing, timeout)
-
-    async def rows(self, query: str) -> list[asyncpg.Record]:
-        """What the ledger holds."""
-        connection = await asyncpg.connect(self.database_url)
-        try:
-            return list(await connection.fetch(query))
-        finally:
-            await connection.close()
 
     async def noted(self, signal_ids: list[int]) -> None:
         """Waits until the ledger knows that these are on Kafka."""

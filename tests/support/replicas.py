@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from tests.support.container import Container
+from tests.support.pages import page
 from tests.support.processes import Process
 from tests.support.waiting import eventually
 
@@ -41,15 +41,9 @@ class ReplicaProcess(Process):
             self._address = said[0]["address"] if said else None
         return self._address
 
-    async def health(self, page: str = "ready") -> dict[str, Any]:
+    async def health(self, of: str = "ready") -> dict[str, Any]:
         """What its health page says; nothing while it does not answer."""
-        if self.address is None:
-            return {}
-        try:
-            async with httpx.AsyncClient(trust_env=False, timeout=3) as client:
-                found: dict[str, Any] = (await client.get(f"{self.address}/health/{page}")).json()
-        except httpx.HTTPError:
-            return {}
+        found: dict[str, Any] = json.loads(await page(self.address, f"health/{of}") or "{}")
         return found
 
     async def ready(self) -> None:

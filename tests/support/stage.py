@@ -16,6 +16,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 
 from tests.support.replicas import ReplicaProcess
+from tests.support.rows import Rows
 from tests.support.waiting import eventually
 from tests.support.wire import PURCHASED, Wire
 from worker.embedded import EmbeddedKafka
@@ -92,6 +93,10 @@ class Stage:
     events: list[dict[str, Any]] = field(default_factory=list)
     partner: RunningSandbox = field(init=False)
     wire: Wire = field(init=False)
+    rows: Rows = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rows = Rows(self.database_url)
 
     async def up(self) -> Self:
         """Starts the partner, makes the topics, begins to listen."""
@@ -132,6 +137,7 @@ class Stage:
                     await self.wire.delete(TOPICS)
         await self.wire.stop()
         await self.partner.stop()
+        self.rows.close()
         fetcher.MemoryRecords = MemoryRecords
 
     # -- replicas --------------------------------------------------------------------------------------------
@@ -242,14 +248,6 @@ class Stage:
     def state(self) -> dict[str, Any]:
         """The partner's own counts."""
         return self.partner.sandbox.control.state()
-
-    async def rows(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
-        """What the ledger holds."""
-        connection = await asyncpg.connect(self.database_url)
-        try:
-            return list(await connection.fetch(query, *arguments))
-        finally:
-            await connection.close()
 
     async def steps(self, where: str = "true") -> list[asyncpg.Record]:
         """Steps of the ledger."""

@@ -19,6 +19,7 @@ import asyncpg
 import httpx
 
 from tests.support.kafka import KafkaServer
+from tests.support.pages import page
 from tests.support.postgres import Standby, crash, in_memory, system_postgres, why_no_system_postgres
 from tests.support.processes import Process, free_port
 from tests.support.small_disk import SmallDisk, why_no_small_disk
@@ -257,10 +258,7 @@ class System:
         said = member.process.logged(f"{member.kind}.http") if member.process is not None else []
         if not said:
             return ""
-        with suppress(httpx.HTTPError):
-            async with httpx.AsyncClient(trust_env=False, timeout=3) as client:
-                return (await client.get(f"{said[0]['address']}/{path}")).text
-        return ""
+        return await page(said[0]["address"], path)
 
     async def rows(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """What the ledger holds."""
