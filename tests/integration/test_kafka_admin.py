@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from tests.support.kafka import Broker
 from tests.support.processes import free_port
 from worker.kafka.admin import TopicsNotCreated, ensure_topics, list_topics, missing_topics
+from worker.kafka.metadata import TopicsRequest
 from worker.kafka.topics import ALL_TOPICS, INPUT_TOPICS, dead_letter_topic, outcome_topic
 from worker.settings import KafkaSettings, load
 
@@ -51,6 +55,25 @@ async def test_everything_that_is_missing_is_made(settings: KafkaSettings) -> No
     assert [state.topic for state in states] == list(ALL_TOPICS)
     assert {(state.partitions, state.replication) for state in states} == {(3, 1)}
     assert await missing_topics(settings) == []
+
+
+async def test_topics_of_others_are_not_asked_for(settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster may have thousands of them: to make topics, and to wait until they take records, ours are named."""
+    asked: list[list[str] | None] = []
+    send = AIOKafkaClient.send
+
+    async def noted(client: AIOKafkaClient, node: int, request: Any, **more: Any) -> Any:
+        if isinstance(request, MetadataRequest):
+            asked.append(request._topics)
+        if isinstance(request, TopicsRequest):
+            asked.append(request._names)
+        return await send(client, node, request, **more)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", noted)
+    await ensure_topics(settings)
+    ours = {settings.kafka_topic_prefix + topic for topic in ALL_TOPICS}
+    assert len(asked) >= 2
+    assert all(set(names or ["all"]) == ours for names in asked), asked
 
 
 async def test_retention_and_sizes_are_those_of_the_settings(settings: KafkaSettings) -> None:

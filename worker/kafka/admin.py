@@ -175,8 +175,8 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOP
                 reasons[names.bare(name)] = next(filter(None, message), error.description)
         if reasons:
             raise TopicsNotCreated(reasons)
-        await _wait_for_leaders(admin, [names.on_broker(topic) for topic in missing])
-        return created
+    await _wait_for_leaders(settings, [names.on_broker(topic) for topic in missing])
+    return created
 
 
 async def _create(admin: AIOKafkaAdminClient, topics: list[NewTopic]) -> Any:
@@ -259,12 +259,18 @@ def _state(topic: str, name: str, found: TopicNow | None) -> TopicState:
     return TopicState(topic, name, len(found.leaders), found.replication, hidden, found.readable, found.writable)
 
 
-async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> None:
-    """A fresh topic answers `NotLeaderForPartition` for a moment."""
-    async with asyncio.timeout(_LEADERS_SECONDS):
-        while True:
-            there = {found["topic"]: found["partitions"] for found in await admin.describe_topics()}
-            parts = [part for name in names for part in there.get(name, [{"leader": -1}])]
-            if all(part["leader"] >= 0 for part in parts):
-                return
-            await asyncio.sleep(0.05)
+async def _wait_for_leaders(settings: KafkaSettings, names: list[str]) -> None:
+    """A fresh topic answers `NotLeaderForPartition` for a moment. A cluster may have thousands of others: it is asked
+    for these alone.
+    """
+    look = KafkaLook(settings, _REQUEST_MS / 1000)
+    try:
+        async with asyncio.timeout(_LEADERS_SECONDS):
+            while True:
+                found = await look.topics(names)
+                leaders = [list(found[name].leaders.values()) if name in found else [] for name in names]
+                if all(each and min(each) >= 0 for each in leaders):
+                    return
+                await asyncio.sleep(0.05)
+    finally:
+        await look.close()
