@@ -60,7 +60,7 @@ class Keeper:
                 if server is None and not failure:
                     try:
                         server = self._start()
-                    except Exception as error:  # noqa: BLE001, each runner that asks is told
+                    except Exception as error:  # noqa: BLE001, each runner that asks gets it
                         failure = f"{type(error).__name__}: {error}"
                 said = f"no {failure}" if server is None else f"at {server.bootstrap_servers}"
                 with suppress(BrokenPipeError):  # a runner that was killed meanwhile
