@@ -72,16 +72,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneByOn
     return OneByOne(config, log) if config.option.dist == "load" else None
 
 
-_KEEPER = pytest.StashKey[Keeper]()
+_KEEPERS = pytest.StashKey[list[Keeper]]()
+
+_BROKERS = 2
+"""On a busy machine a single one made the topics of six runners too slowly; each costs 17 s of CPU in ten minutes to be
+idle, besides its start.
+"""
 
 
 def pytest_configure_node(node: WorkerController) -> None:
-    """A runner learns where it can ask for the real broker of the run."""
+    """A runner learns where it can ask for its real broker."""
     config = node.config
-    if _KEEPER not in config.stash:
-        config.stash[_KEEPER] = Keeper(lambda: KafkaServer().start())
-        config.add_cleanup(config.stash[_KEEPER].close)
-    node.workerinput["kafka"] = config.stash[_KEEPER].place
+    if _KEEPERS not in config.stash:
+        config.stash[_KEEPERS] = [Keeper(lambda: KafkaServer().start()) for _ in range(_BROKERS)]
+        for keeper in config.stash[_KEEPERS]:
+            config.add_cleanup(keeper.close)
+    number = int(node.gateway.id.removeprefix("gw"))
+    node.workerinput["kafka"] = config.stash[_KEEPERS][number % _BROKERS].place
 
 
 ON_BOTH = {
@@ -208,7 +215,7 @@ def embedded_kafka() -> Iterator[EmbeddedKafka]:
 
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """A real broker for the whole run: the one at KAFKA_BOOTSTRAP_SERVERS, or one of our own for all runners."""
+    """A real broker for the whole run: the one at KAFKA_BOOTSTRAP_SERVERS, or one that several runners share."""
     if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         yield Broker(servers)
         return

@@ -1,4 +1,4 @@
-"""A server that all runners of a run use. The process that leads them starts it when the first one asks for it, and
+"""A server that several runners of a run use. The process that leads them starts it when the first one asks for it, and
 ends it with the run.
 """
 

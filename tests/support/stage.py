@@ -13,6 +13,7 @@ from typing import Any, Self
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer import fetcher
+from aiokafka.errors import RequestTimedOutError
 from aiokafka.record.memory_records import MemoryRecords
 
 from tests.support.replicas import ReplicaProcess
@@ -53,6 +54,15 @@ PARTITIONS = 3
 FINAL = frozenset({"succeeded", "failed", "in_doubt"})
 
 TOPICS = [name for topic in FLOWS for name in (topic, outcome_topic(topic), dead_letter_topic(topic))]
+
+
+async def _made(settings: RunSettings) -> bool:
+    """Makes the topics. A broker that has just started and makes those of many stages may not answer in time."""
+    try:
+        await ensure_topics(settings, TOPICS)
+    except (RequestTimedOutError, TimeoutError) as busy:
+        raise AssertionError("the broker is busy with making topics") from busy
+    return True
 
 
 @dataclass
@@ -118,7 +128,7 @@ class Stage:
         if self.embedded is not None:
             await asyncio.to_thread(self.embedded.touch_topics, [prefix + topic for topic in TOPICS])
         else:
-            await ensure_topics(settings, TOPICS)
+            await eventually(partial(_made, settings), PATIENCE)
         await self.wire.start()
         return self
 
