@@ -234,6 +234,25 @@ def test_a_reader_that_goes_and_ctrl_c_end_it_quietly(ledger_url: str) -> None:
             assert (process.wait(60), process.stderr.read()) == (code, b"")
 
 
+_IN_A_COLLECTOR = """
+import signal
+from worker.cli import _flows_export
+
+class Collected:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+with _flows_export._interruptible():
+    Collected()
+"""
+
+
+def test_ctrl_c_is_never_lost() -> None:
+    """An exception that a signal raises while Python collects an object, or calls back, is only printed."""
+    ended = subprocess.run([sys.executable, "-c", _IN_A_COLLECTOR], cwd=ROOT, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, b"")
+
+
 async def _read_only(database: Database) -> None:
     async with database.connection() as connection:
         name = await connection.fetchval("select current_database()")

@@ -95,7 +95,7 @@ class BridgeStage:
     rows: Rows = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows = Rows(self.database_url)
+        self.rows = Rows(lambda: self.database_url)
 
     async def up(self) -> Self:
         """Starts the partner, makes ledger and topics, begins to listen."""

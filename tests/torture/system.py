@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -260,6 +260,17 @@ class System:
             return ""
         return await page(said[0]["address"], path)
 
+    def close_members(self) -> None:
+        """Ends their processes."""
+        for member in self.members:
+            if member.process is not None:
+                member.process.close()
+
+    async def stop_links(self) -> None:
+        """Ends all links."""
+        for link in self.links().values():
+            await link.stop()
+
     async def rows(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """What the ledger holds."""
         connection = await asyncpg.connect(self.database_url)
@@ -279,48 +290,39 @@ async def system(
     """
     if why := why_no_system_postgres():
         raise RuntimeError(why)
-    disks = _disks()
-    kafka_links = [await Link(0).start() for _ in MEMBERS]
-    broker, ports = _broker(kafka_links, disks["broker"].path if disks else None)
-    primary_port, standby_port = free_port(), free_port()
-    # A crash is of the server, not of the machine: what was committed is in the system's cache, fsync or not.
-    primary = system_postgres("fsync=off", "wal_keep_size=512MB", "max_connections=200", port=primary_port)
-    primary._place = str(disks["database"].path) if disks else in_memory()
-    made = System(config, broken, broker, primary, primary_port, standby_port, disks=disks)
-    try:
+    async with AsyncExitStack() as ends:  # each part ends, whatever another one's end raises
+        disks = {name: ends.enter_context(disk) for name, disk in _disks().items()}
+        kafka_links = [await Link(0).start() for _ in MEMBERS]
+        broker, ports = _broker(kafka_links, disks["broker"].path if disks else None)
+        ends.callback(broker.close)
+        primary_port, standby_port = free_port(), free_port()
+        # A crash is of the server, not of the machine: what was committed is in the system's cache, fsync or not.
+        primary = system_postgres("fsync=off", "wal_keep_size=512MB", "max_connections=200", port=primary_port)
+        primary._place = str(disks["database"].path) if disks else in_memory()
+        ends.callback(primary.stop)
+        made = System(config, broken, broker, primary, primary_port, standby_port, disks=disks)
+        ends.push_async_callback(made.stop_links)
         await asyncio.gather(asyncio.to_thread(broker.start), asyncio.to_thread(primary.start))
         await schema.upgrade(await asyncio.to_thread(primary.create_database, "torture"))
         made.standby = Standby(primary, standby_port)
         made.standby._place = in_memory()
+        ends.callback(made.standby.stop)
         await asyncio.to_thread(made.standby.start)
         await _start_partner(made)
+        ends.push_async_callback(made.partner.stop)
         made.env |= changes
         settings = load(RunSettings, env={**made.env, "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers})
         await ensure_topics(settings, ALL_TOPICS)
         made.listener = Listener(broker.bootstrap_servers, TopicNames(settings.kafka_topic_prefix), topics, PARTITIONS)
+        ends.push_async_callback(made.listener.stop)
         await made.listener.start()
         for number, (kind, link) in enumerate(zip(MEMBERS, kafka_links, strict=True), 1):
             link.target = ports[number - 1]
             made.members.append(Member(number, kind, link, await Link(primary_port).start()))
+        ends.callback(made.close_members)
         made.revive()
         await made.ready()
         yield made
-    finally:
-        for member in made.members:
-            if member.process is not None:
-                member.process.close()
-        with suppress(AttributeError):
-            await made.listener.stop()
-        for link in made.links().values():
-            await link.stop()
-        with suppress(AttributeError):
-            await made.partner.stop()
-        with suppress(AttributeError):
-            made.standby.stop()
-        primary.stop()
-        broker.close()
-        for disk in disks.values():
-            disk.__exit__()
 
 
 DISK_MEGABYTES = 4_096

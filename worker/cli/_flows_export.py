@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from schemas.cleaning import clean
+from worker._interrupt import INTERRUPTED
 from worker.cli._app import example
 from worker.cli._errors import CommandRefused, OptionFault, OptionRefused
 from worker.cli._export_lines import Format, LineWriter
@@ -90,16 +92,15 @@ async def _export(
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends it at once, also while it waits for a reader: asyncio's own handler would wait for that to end."""
+    """Ctrl-C ends the process at once, also while it waits for a reader: asyncio's own handler would wait for that to
+    end. An exception would be lost where it is raised in a callback of the driver, or of the garbage collector. There is
+    nothing to clean up: it only reads.
+    """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
