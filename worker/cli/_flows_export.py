@@ -93,8 +93,8 @@ async def _export(
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Ctrl-C ends the process at once, also while it waits for a reader: asyncio's own handler would wait for that to
-    end. An exception would be lost where it is raised in a callback of the driver, or of the garbage collector. There is
-    nothing to clean up: it only reads.
+    end. An exception would be lost where it is raised in a callback, of the driver or of the garbage collector. There
+    is nothing to clean up: it only reads.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
