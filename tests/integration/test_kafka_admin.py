@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from tests.support.kafka import Broker
 from tests.support.processes import free_port
+from tests.support.waiting import eventually
 from worker.kafka.admin import TopicsNotCreated, ensure_topics, list_topics, missing_topics
+from worker.kafka.backlog import Backlog, backlog
 from worker.kafka.metadata import TopicsRequest
 from worker.kafka.topics import ALL_TOPICS, INPUT_TOPICS, dead_letter_topic, outcome_topic
 from worker.settings import KafkaSettings, load
@@ -58,7 +61,9 @@ async def test_everything_that_is_missing_is_made(settings: KafkaSettings) -> No
 
 
 async def test_topics_of_others_are_not_asked_for(settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster may have thousands of them: to make topics, and to wait until they take records, ours are named."""
+    """A cluster may have thousands of them: to make topics, to wait until they take records, and to see how far the
+    group is behind, ours are named.
+    """
     asked: list[list[str] | None] = []
     send = AIOKafkaClient.send
 
@@ -74,6 +79,19 @@ async def test_topics_of_others_are_not_asked_for(settings: KafkaSettings, monke
     ours = {settings.kafka_topic_prefix + topic for topic in ALL_TOPICS}
     assert len(asked) >= 2
     assert all(set(names or ["all"]) == ours for names in asked), asked
+    asked.clear()
+
+    async def seen() -> Backlog | None:
+        with suppress(GroupCoordinatorNotAvailableError):  # of a broker that has had no group yet
+            return await backlog(settings, INPUT_TOPICS)
+        return None
+
+    found = await eventually(seen, 30)
+    assert found is not None
+    assert set(found.lag) == set(INPUT_TOPICS)
+    assert any(asked)
+    assert all(set(names) <= ours for names in asked if names is not None), asked
+    assert None not in asked
 
 
 async def test_retention_and_sizes_are_those_of_the_settings(settings: KafkaSettings) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from worker.kafka.look import KafkaLook
+from worker.kafka.metadata import TopicNow
 from worker.kafka.security import client_options
 from worker.kafka.topics import TopicNames, dead_letter_topic
 from worker.settings import KafkaSettings
@@ -28,18 +30,23 @@ class Backlog:
 
 
 async def backlog(settings: KafkaSettings, topics: Sequence[str]) -> Backlog:
-    """Raises aiokafka's `KafkaError` when no broker answers. Topics that are not there are left out."""
+    """Topics that are not there are left out; the others of the cluster, perhaps thousands, are not asked for.
+
+    Raises aiokafka's `KafkaError`, or `TimeoutError`, when no broker answers.
+    """
     names = TopicNames(settings.kafka_topic_prefix)
     options = client_options(settings)
+    look = KafkaLook(settings, _REQUEST_MS / 1000)
     admin = AIOKafkaAdminClient(**options, request_timeout_ms=_REQUEST_MS)
     # Never a member of the group: it only asks.
     consumer = AIOKafkaConsumer(**options, group_id=None, enable_auto_commit=False, request_timeout_ms=_REQUEST_MS)
     try:
         await admin.start()
         await consumer.start()
-        there = {found["topic"]: len(found["partitions"]) for found in await admin.describe_topics()}
-        inputs = _partitions(there, [names.on_broker(topic) for topic in topics])
-        dead = _partitions(there, [names.on_broker(dead_letter_topic(topic)) for topic in topics])
+        ours = [names.on_broker(topic) for topic in topics]
+        letters = [names.on_broker(dead_letter_topic(topic)) for topic in topics]
+        there = await look.topics([*ours, *letters])
+        inputs, dead = _partitions(there, ours), _partitions(there, letters)
         if not inputs:
             return Backlog({}, {})
         committed = await admin.list_consumer_group_offsets(settings.kafka_group_id, partitions=inputs)
@@ -48,6 +55,7 @@ async def backlog(settings: KafkaSettings, topics: Sequence[str]) -> Backlog:
     finally:
         await consumer.stop()
         await admin.close()
+        await look.close()
     lag: dict[str, int] = {}
     for part in inputs:
         at = committed.get(part)
@@ -64,5 +72,5 @@ async def backlog(settings: KafkaSettings, topics: Sequence[str]) -> Backlog:
     )
 
 
-def _partitions(there: Mapping[str, int], names: Sequence[str]) -> list[Any]:
-    return [TopicPartition(name, part) for name in names for part in range(there.get(name, 0))]
+def _partitions(there: Mapping[str, TopicNow], names: Sequence[str]) -> list[Any]:
+    return [TopicPartition(name, part) for name in names if name in there for part in sorted(there[name].leaders)]

@@ -207,7 +207,7 @@ class Kafka:
 
 
 async def kafka_offsets(settings: KafkaSettings) -> Offsets:
-    """Lag and dead letters, by offsets alone. Raises aiokafka's `KafkaError`."""
+    """Lag and dead letters, by offsets alone. Raises aiokafka's `KafkaError`, or `TimeoutError`."""
     seen = await backlog(settings, INPUT_TOPICS)
     return Offsets(seen.lag, seen.dead)
 
