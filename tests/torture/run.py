@@ -108,6 +108,7 @@ async def torture(plan: Plan, clocks: Mapping[int, WrongClock], file: ReportFile
     dice = random.Random(plan.seed)
     chosen: dict[str, Any] = {name: dice.choice(answers) for name, answers in SWITCHES.items()}
     chosen |= {"review_step_seconds": 5.0, "partner_ms": dice.choice(PARTNER_MS), "lockout_seconds": LOCKED}
+    chosen |= {"hourly_calls": 10_000}  # see `TRADOVATE_HOURLY_BUDGET` in `system.py`
     if chosen["admin_action_answer"] == "bare" and chosen["liquidate_shown"] == "LockTradingImmediately":
         chosen["liquidate_shown"] = "LiquidateImmediately"  # neither answer nor look-up could ever prove a liquidation
     # Where no host that the members know takes a login, no program could find the new one.
