@@ -51,8 +51,8 @@ come five seconds later, and at Tradovate that is little beside an hour.
 
 SETTINGS = {
     "KAFKA_SESSION_TIMEOUT_SECONDS": "3",
-    # A run sends in minutes what needs up to four calls an event where there is no bulk read: twice the real budget, and
-    # at the partner twice the real limit. The budget of the minute is the real one.
+    # A run sends in minutes what needs up to four calls an event where there is no bulk read. So the hour has twice the
+    # real budget, and the partner twice the real limit; the budget of the minute is the real one.
     "TRADOVATE_HOURLY_BUDGET": "9000",
     "TRADOVATE_MINUTE_BUDGET": "600",
     "TRADOVATE_TIMEOUT_SECONDS": f"{TIMEOUT:g}",
