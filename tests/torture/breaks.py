@@ -175,7 +175,7 @@ BREAKS: Mapping[str, Break] = {
     "forget-signals": Break(
         broken_io.forget_signals,
         (Promise.SIGNED,),
-        weights={"sockets dropped": 1},
+        weights={"stop": 1},  # another bridge takes over, and remembers nothing
         mix=_SIGNING,
         every=1.0,
         seconds=40,
