@@ -237,13 +237,13 @@ class Shop:
     def _assign(self) -> list[Any]:
         order = self._order(lambda order, trader: order not in trader.failed and not trader.left)
         other = self._any(lambda each: not each.left and self._user(each) is not None)
-        account = self._account(order)
+        account = self.account(order)
         if order is None or other is None or account is None or order in other.orders:
             return []
         return [self._event("account.assigned", other.id, accountId=account, userId=self._user(other))]
 
     def _request(self) -> list[Any]:
-        account = self._account(self._order(lambda order, trader: order not in trader.failed and not trader.left))
+        account = self.account(self._order(lambda order, trader: order not in trader.failed and not trader.left))
         other = self._any(lambda each: not each.left and self._user(each) is not None)
         if account is None or other is None:
             return []
@@ -263,7 +263,7 @@ class Shop:
         return self._event("risk.changed", order, orderId=order, postTradeRisk=limits)
 
     def _lock(self) -> list[Any]:
-        account = self._account(self._one_of_few())
+        account = self.account(self._one_of_few())
         if account is None:
             return []
         return [self._locked(account) for _ in range(self.dice.randint(1, 3))]
@@ -325,7 +325,8 @@ class Shop:
         outcomes = (self.final(self.orders[order]) for order in trader.orders)
         return next((each["userId"] for each in outcomes if each is not None and each["userId"]), None)
 
-    def _account(self, order: str | None) -> int | None:
-        outcome = self.final(self.orders[order]) if order is not None else None
+    def account(self, order: str | None) -> int | None:
+        """The account that an order has got, as far as its outcome was heard."""
+        outcome = self.final(self.orders[order]) if order in self.orders else None
         account: int | None = outcome["accountId"] if outcome is not None else None
         return account

@@ -20,6 +20,7 @@ from tests.torture.promises import Promise
 from tests.torture.sent import Sent
 from tests.torture.shop import Shop
 from tests.torture.system import LOCKED, LOCKOUT
+from tests.torture.turns import standing
 from tests.torture.watch import Watch
 from worker.kafka.topics import TopicNames
 from worker.sandbox import Sandbox, SandboxConfig
@@ -277,6 +278,30 @@ def test_a_departure_ends_with_nothing_left_to_cancel(scene: Scene, *, has: bool
     scene.shop.sent[sent.event_id] = sent
     scene.said(sent, userId=user)
     assert (Promise.PROVEN in scene.breaches()) is has
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_limits_that_stand_may_be_of_an_event_that_has_not_ended(*, has_ended: bool) -> None:
+    """It may be in effect already. Once it has ended, only the last one may stand."""
+    scene = Scene()
+    account = scene.bought()["accountId"]
+    order = _first(scene).body["orderId"]
+    first, second = (
+        Sent(
+            "risk.changed",
+            {"eventId": f"changed-{limit}", "orderId": order, "postTradeRisk": {"dailyLossAutoLiq": limit}},
+            b"",
+        )
+        for limit in (700, 800)
+    )
+    scene.shop.sent |= {first.event_id: first, second.event_id: second}
+    scene.core.world.auto_liqs.rows[account] = {"dailyLossAutoLiq": 800}
+    flow = "01a223f9-0530-7fd8-b163-1093c87b15d8"
+    scene.said(first, accountId=account, attempts=1, flowId=flow)
+    if has_ended:
+        scene.shop.heard_before |= {first.event_id: frozenset({second.event_id}), second.event_id: frozenset()}
+        scene.said(second, accountId=account, attempts=1, flowId=flow)
+    assert bool(list(standing(scene.system, scene.shop))) is has_ended
 
 
 async def test_bad_input_does_not_end_the_look_for_revocations() -> None:

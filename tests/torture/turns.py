@@ -27,29 +27,40 @@ SURELY_LATER = 6_000
 
 
 def standing(system: System, shop: Shop) -> Iterator[tuple[Sequence[str], str]]:
-    """Accounts on which something else stands: the ids of the events that may, and what is wrong."""
+    """Accounts on which something else stands: the ids of the events that may, and what is wrong.
+
+    An event that has not ended may be in effect already; that it has no outcome is a breach of its own.
+    """
     world, config = system.partner.sandbox.core.world, system.partner.sandbox.core.config
     shown = {"LiquidateImmediately": config.liquidate_shown, "LiquidateOnlyModeImmediately": config.close_only_shown}
     asked: dict[tuple[str, int], list[tuple[Sent, Mapping[str, Any], Any]]] = defaultdict(list)
+    not_ended: dict[tuple[str, int], list[Any]] = defaultdict(list)
     for sent in shop.sent.values():
-        outcome = shop.final(sent)
-        if outcome is None or outcome["accountId"] is None:
+        if (wanted := _wanted(sent, shown)) is None:
             continue
-        if sent.topic in ("account.locked", "account.unlocked"):
-            action = ACTIONS[sent.body["action"]] if sent.topic == "account.locked" else "Normal"
-            asked["action", outcome["accountId"]].append((sent, outcome, shown.get(action, action)))
-        elif sent.topic == "risk.changed":
-            wanted = sent.body["postTradeRisk"]["dailyLossAutoLiq"]
-            asked["limits", outcome["accountId"]].append((sent, outcome, wanted))
+        (subject, value), outcome = wanted, shop.final(sent)
+        account = sent.body.get("accountId") or shop.account(sent.body.get("orderId"))
+        if outcome is None and account is not None:
+            not_ended[subject, account].append(value)
+        elif outcome is not None and outcome["accountId"] is not None:
+            asked[subject, outcome["accountId"]].append((sent, outcome, value))
     for (subject, account), events in asked.items():
         if subject == "action":
             stands = world.risk_statuses.rows[account]["adminAction"]
         else:
             stands = world.auto_liqs.rows[account].get("dailyLossAutoLiq")
         last = list(_last(shop, events))
-        if last and stands not in [value for _, value in last]:
+        if last and stands not in [*(value for _, value in last), *not_ended[subject, account]]:
             ids = [sent.event_id for sent, _ in last]
             yield ids, f"{subject} of account {account}: {stands} stands, and the last were {last_values(last)}"
+
+
+def _wanted(sent: Sent, shown: Mapping[str, str]) -> tuple[str, Any] | None:
+    """What an event asks for, of which subject; None for an event of another kind. `shown`: how an action is shown."""
+    if sent.topic in ("account.locked", "account.unlocked"):
+        action = ACTIONS[sent.body["action"]] if sent.topic == "account.locked" else "Normal"
+        return "action", shown.get(action, action)
+    return ("limits", sent.body["postTradeRisk"]["dailyLossAutoLiq"]) if sent.topic == "risk.changed" else None
 
 
 def last_values(last: Sequence[tuple[Sent, Any]]) -> str:
