@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -39,6 +40,10 @@ hypothesis.settings.load_profile("house")
 # A program that has not set up its log draws tracebacks with the values of all variables: seconds for a long one.
 _PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
+
+# A shell's background job does not hear Ctrl-C, and nor would the programs that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What is collected lives as long as the run: the collector of garbage would look at all of it again and again.
 gc.disable()

@@ -27,7 +27,7 @@ async def _frozen_at(real_stage: Stages, point: str) -> None:
     await on.buy(purchase(1), purchase(2, trader=1), purchase(3))
     await sleeper.frozen()
     on.process()
-    outcomes = await on.all_ended(25)
+    outcomes = await on.all_ended()
     assert {outcome["status"] for outcome in outcomes} == {"succeeded"}, point
     creations = on.count("/user/createevaluationusers"), on.count("/user/createevaluationaccounts")
     sleeper.thaw()
@@ -48,7 +48,7 @@ async def test_a_frozen_replica_with_a_call_in_flight(real_stage: Stages) -> Non
     await eventually(lambda: on.count("/user/createevaluationaccounts"))
     sleeper.freeze()
     on.process()
-    outcomes = await on.all_ended(25)
+    outcomes = await on.all_ended()
     assert outcomes[0]["status"] == "succeeded"
     sleeper.thaw()
     sleeper.terminate()
