@@ -1,8 +1,8 @@
 """Back-off: how long to wait before a retry. No other module computes one (`tests/unit/test_backoff.py`).
 
     Schedule   doubles with each failure: for what fails without a known reason
-    Steps      a written list of delays: where the vendor's limits say how often one may retry
-    spread     the jitter of both, also for polls
+    Delays     a written list of delays: where the vendor's limits say how often one may retry
+    spread     the jitter of a schedule, also for polls
 
 A caller whose delay must be the same again passes its own draw, for example `draw_of` an id; by default it is random.
 """
@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Schedule", "Steps", "at_random", "draw_of", "spread"]
+__all__ = ["Delays", "Schedule", "at_random", "draw_of", "spread"]
 
 at_random: Callable[[], float] = random.random
 
@@ -59,7 +59,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class Delays:
     """Seconds after the first, second, ... failure in a row; the last one from then on."""
 
     seconds: tuple[float, ...]

@@ -68,8 +68,8 @@
     │   └── ConnectionCutError      sandbox/http_app.py                  the connection ends without an answer
     └── Interruption                ends a piece of work inside one module, which catches it (private classes)
 
-What the partner says about an item is a result (`worker/replies.py`), never an exception. A fault of the program itself
-(`RuntimeError`, `ValueError`) is in no tree: nothing catches it, and its traceback is logged.
+What the partner says about an item is a result (`worker/results.py`), never an exception. A fault of the program itself
+(`RuntimeError`, `ValueError`) is in no tree. The loops that must go on catch it, and log its traceback.
 
 `tests/unit/test_errors.py` keeps this drawing true.
 """

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from worker.dispatch.choose import IN_FLIGHT, Situation, choose
-from worker.dispatch.pacing import FULL, HOUR, MINUTE, SAMPLE, WINDOW, Left, Pace, Stream
+from worker.dispatch.pacing import FULL, HOUR, MINUTE, SAMPLE, WINDOW, BudgetLeft, Pace, Stream
 from worker.engine.states import StepState
 from worker.ledger.budget import Budget
 from worker.ledger.rows import Lane
@@ -169,7 +169,7 @@ class Lanes:
         used = self._used(now)
         left = budget.limit(reserve=False) - used
         minute_left = budget.minute_limit(reserve=False) - self._used_in_minute(now)
-        calls_left = Left(left, minute_left)
+        calls_left = BudgetLeft(left, minute_left)
         coming = bool(self._in_flight) or now - self._arrived < self.shortest
         streams = {name: seen.stream(now) for name, seen in self._measured.items()}
         situation = Situation(

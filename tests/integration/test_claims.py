@@ -7,7 +7,7 @@ import pytest
 from schemas.events import NewUser, TraderPurchased
 from tests.support.events import purchase
 from tests.support.spine import Stages
-from worker.engine.rows import Accepted
+from worker.engine.rows import IncomingEvent
 from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
 from worker.partner.operations.users import CREATE_USERS
@@ -24,7 +24,7 @@ async def test_a_call_is_made_with_the_event_of_its_round(stage: Stages, round_:
     first = TraderPurchased.model_validate(purchase(1))
     assert isinstance(first.user, NewUser)
     second = first.model_copy(update={"user": first.user.model_copy(update={"name": "second"})})
-    await replica.ledger.accept([Accepted("trader.purchased", "e-1", first, None, 0, 0)])
+    await replica.ledger.accept([IncomingEvent("trader.purchased", "e-1", first, None, 0, 0)])
     async with replica.database.connection() as connection:
         kept = replica.ledger.vault.seal(second.keep())
         await connection.execute("update flow set round = $1, body = $2", round_, kept)

@@ -13,7 +13,7 @@ from tests.support.firm import Firm
 from tests.support.spine import Stages
 from tests.support.stage import Here
 from tests.support.waiting import eventually
-from worker.engine.rows import Accepted
+from worker.engine.rows import IncomingEvent
 
 CANCEL = "/user/cancelEverything"
 
@@ -38,7 +38,7 @@ async def leave(here: Here, user: int, *, immediate: bool = False) -> str:
     """A departure that comes now, by the database's clock; its event id."""
     event = f"left-{user}"
     body = TraderLeft.model_validate({"eventId": event, "userId": user, "immediate": immediate})
-    await here.replica.ledger.accept([Accepted("trader.left", event, body, None, 0, 0)])
+    await here.replica.ledger.accept([IncomingEvent("trader.left", event, body, None, 0, 0)])
     return event
 
 

@@ -12,7 +12,7 @@ from tests.support.firm import Firm
 from tests.support.spine import Stages
 from tests.support.waiting import eventually
 from worker.embedded import EmbeddedPostgres
-from worker.engine.rows import Accepted
+from worker.engine.rows import IncomingEvent
 from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
 from worker.ledger.errors import Cause, DatabaseUnavailable
@@ -66,7 +66,7 @@ async def test_what_was_claimed_and_not_sent_is_due_again(stage: Stages) -> None
     replica = (here := await on.replica()).replica
     await here.stop()
     body = purchase(1)
-    event = Accepted("trader.purchased", "e-1", TraderPurchased.model_validate(body), None, 0, 0)
+    event = IncomingEvent("trader.purchased", "e-1", TraderPurchased.model_validate(body), None, 0, 0)
     await replica.ledger.accept([event])
     async with replica.database.connection() as connection:
         generation = await connection.fetchval("select generation from session")

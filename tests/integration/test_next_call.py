@@ -16,7 +16,7 @@ from tests.support.stage import Stage
 from tests.support.work import ACCOUNTS, USERS
 from worker.dispatch.operation_rules import kind_of
 from worker.engine.memory import EMPTY
-from worker.engine.rows import Accepted, Finish, Later
+from worker.engine.rows import Finish, IncomingEvent, Later
 from worker.engine.states import StepState
 from worker.ledger import holds
 from worker.ledger.call_log import begin_lock
@@ -43,7 +43,7 @@ class Hands:
         body = body or purchase(1)
         event = TraderPurchased.model_validate(body)
         await self.replica.ledger.accept(
-            [Accepted("trader.purchased", body["eventId"], event, None, 0, 0)], (), next_call
+            [IncomingEvent("trader.purchased", body["eventId"], event, None, 0, 0)], (), next_call
         )
 
     async def states(self) -> list[tuple[str, str, int]]:

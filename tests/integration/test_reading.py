@@ -198,7 +198,9 @@ async def test_a_lost_acl_is_reported_and_given_back(
         acls.restore(prefix + PURCHASED)
         await on.all_ended()
         await here.ready()
-    assert len(lines(logs, "intake.cannot_read", PURCHASED)) == 1
+    # A rebalance that goes on may be a reason of its own for a while: a broker that is busy takes long over it.
+    said = [reason for reason in lines(logs, "intake.cannot_read", PURCHASED) if words in reason]
+    assert len(said) == 1
     await oracle.nothing_stuck(on)
 
 

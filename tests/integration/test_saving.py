@@ -9,7 +9,7 @@ from schemas.events import TraderPurchased
 from tests.support.events import purchase
 from tests.support.firm import Firm
 from tests.support.spine import Stages
-from worker.engine.rows import Accepted, Finish
+from worker.engine.rows import Finish, IncomingEvent
 from worker.ledger.budget import Closed
 from worker.ledger.claims import CallKind
 from worker.partner.operations.users import CREATE_USERS
@@ -68,7 +68,7 @@ async def test_events_of_one_batch_are_tied_by_what_the_last_tells(stage: Stages
     named = {**purchase(2), "traderId": unknown["traderId"], "user": {"userId": 5}}
     await replica.ledger.accept(
         [
-            Accepted("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, offset)
+            IncomingEvent("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, offset)
             for offset, body in enumerate((unknown, named))
         ]
     )
@@ -86,7 +86,7 @@ async def test_an_order_that_two_name_at_once_has_one_owner(stage: Stages) -> No
     for first, second in pairs:
         second["orderId"] = first["orderId"]
     events = [
-        Accepted("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, 0)
+        IncomingEvent("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, 0)
         for pair in pairs
         for body in pair
     ]
@@ -107,7 +107,7 @@ async def test_what_is_no_longer_ours_keeps_nothing_else_from_being_written(stag
     events = [purchase(number) for number in (1, 2)]
     await replica.ledger.accept(
         [
-            Accepted("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, 0)
+            IncomingEvent("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, 0)
             for body in events
         ]
     )
@@ -136,7 +136,7 @@ async def test_events_that_come_to_two_replicas_at_once_are_taken_once(stage: St
     await here.stop()
     for number in range(12):
         body = purchase(number)
-        event = Accepted("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, 0)
+        event = IncomingEvent("trader.purchased", body["eventId"], TraderPurchased.model_validate(body), None, 0, 0)
         taken = await asyncio.gather(*(replica.ledger.accept([event]) for _ in range(3)))
         assert sorted(intake.accepted.get("trader.purchased", 0) for intake in taken) == [0, 0, 1]
     await replica.database.close()

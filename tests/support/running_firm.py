@@ -15,13 +15,13 @@ from unittest.mock import patch
 from tests.support.commands import Ended
 from tests.support.stage import FAST
 from worker.backoff import Schedule
-from worker.cli._partner import ReadingSettings, partner_reader
 from worker.cli.import_file import ImportSettings, ImportSource, import_lines
 from worker.cli.main import main
 from worker.ledger.database import Database
 from worker.operate.partner_reader import PartnerReader
 from worker.sandbox import RunningSandbox, Sandbox, SandboxConfig, serve, settings_for
 from worker.settings import load
+from worker.wiring.partner_reads import ReadingSettings, partner_reader
 
 
 async def in_this_process(env: Mapping[str, str], *arguments: str, stdin: bytes = b"") -> Ended:

@@ -28,11 +28,11 @@ from worker.engine.flows.departing import COMES_BACK, GIVES, DepartureVerdict, s
 from worker.engine.memory import EMPTY, Memory
 from worker.engine.planner import Planner
 from worker.engine.rows import (
-    Accepted,
     Claimed,
     DepartureRow,
     Finish,
     FlowRow,
+    IncomingEvent,
     Move,
     OpenStep,
     OrderRow,
@@ -220,7 +220,7 @@ class SmallWorld:
         self.tick()
         number = next(self._numbers)
         event = EVENTS[topic].model_validate_json(orjson.dumps(body))
-        accepted, flow_id = Accepted(topic, f"e-{number}", event, None, 0, number), uuid.UUID(int=number)
+        accepted, flow_id = IncomingEvent(topic, f"e-{number}", event, None, 0, number), uuid.UUID(int=number)
         flow = new_flow(draft(accepted, self.rules, b""), flow_id, self.now, accepted.came)
         if flow.trader_id is not None:
             self.traders.setdefault(flow.trader_id, TraderRow(flow.trader_id))

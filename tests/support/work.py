@@ -11,7 +11,7 @@ from schemas.events import EVENTS
 from tests.support.events import purchase
 from worker.engine.flows.base import Rules
 from worker.engine.memory import EMPTY
-from worker.engine.rows import Accepted, Claimed, Finish, Later, Move
+from worker.engine.rows import Claimed, Finish, IncomingEvent, Later, Move
 from worker.engine.states import StepState
 from worker.ledger.budget import Budget
 from worker.ledger.claims import CallKind, Claims
@@ -46,7 +46,7 @@ class Work:
     async def accept(self, topic: str, bodies: Sequence[Mapping[str, Any]]) -> None:
         """Takes events in."""
         events = [
-            Accepted(topic, body["eventId"], EVENTS[topic].model_validate(body), None, 0, number)
+            IncomingEvent(topic, body["eventId"], EVENTS[topic].model_validate(body), None, 0, number)
             for number, body in enumerate(bodies)
         ]
         self.outcomes += (await self.ledger.accept(events)).outcomes
@@ -81,7 +81,7 @@ class Work:
     async def look_up(self, operation: str, items: int = 100) -> None:
         """Looks up what is unknown, and records that it is not there: all is due again."""
         lane = (await self.lanes())[operation, StepState.UNKNOWN]
-        found = await self.claims.looks(self.kind(operation), lane, items, 0)
+        found = await self.claims.look_ups(self.kind(operation), lane, items, 0)
         assert isinstance(found, Sequence), found
         (batch,) = found
         later = Later(StepState.DUE, timedelta(0), 0.0, EMPTY)
@@ -186,7 +186,9 @@ async def lone_purchase(database: Database, number: int) -> None:
     work = Work(database)
     following = NextCall(work.claims, {name: work.kind(name) for name in (USERS, ACCOUNTS)}, 0)
     (body,) = purchases(number, 1)
-    event = Accepted("trader.purchased", body["eventId"], EVENTS["trader.purchased"].model_validate(body), None, 0, 0)
+    event = IncomingEvent(
+        "trader.purchased", body["eventId"], EVENTS["trader.purchased"].model_validate(body), None, 0, 0
+    )
     await work.ledger.accept([event], next_call=following)
     results: tuple[Mapping[str, int | str], ...] = ({"userId": 7_000_000}, CREATED)
     outcomes: Sequence[OutcomeRow] = ()

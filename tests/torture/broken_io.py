@@ -30,13 +30,13 @@ log = structlog.get_logger()
 
 def commit_before_ledger() -> None:
     """Offsets are committed when records have been read."""
-    take = EventIntake.take
+    accept_records = EventIntake.accept_records
 
     async def handle(self: Subscriber, message: Any) -> None:
         poll = self.poll
         assert poll is not None
         await self._commit(poll, len(message.raw_message))
-        await take(self._intake, [self._raw(record) for record in message.raw_message], self._stopping)
+        await accept_records(self._intake, [self._raw(record) for record in message.raw_message], self._stopping)
 
     put(Subscriber, "_handle", handle)
 
@@ -56,14 +56,14 @@ def lose_outcomes() -> None:
 
 def log_events() -> None:
     """The log shows what was received."""
-    take = EventIntake.take
+    accept_records = EventIntake.accept_records
 
     async def chatty(self: EventIntake, records: Any, stopping: asyncio.Event) -> bool:
         for record in records:
             log.info("intake.received", value=(record.value or b"").decode(errors="replace"))
-        return await take(self, records, stopping)
+        return await accept_records(self, records, stopping)
 
-    put(EventIntake, "take", chatty)
+    put(EventIntake, "accept_records", chatty)
 
 
 def never_catch_up() -> None:

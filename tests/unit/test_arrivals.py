@@ -24,7 +24,7 @@ def after(records: int, seconds: float) -> Arrivals:
     clock = Clock()
     arrivals = Arrivals(clock)
     arrivals.begin(records)
-    arrivals.taken()
+    arrivals.accepted()
     arrivals.end()
     clock.now += seconds
     return arrivals
@@ -49,7 +49,7 @@ def test_behind_a_crowd_comes_more(records: int, coming: bool) -> None:
     """Once in the ledger a lone event has nobody behind it; several together have, from then on."""
     arrivals = Arrivals(Clock())
     arrivals.begin(records)
-    arrivals.taken()
+    arrivals.accepted()
     assert arrivals.coming(WAIT) is coming
     arrivals.end()
     assert arrivals.coming(WAIT) is coming

@@ -150,7 +150,7 @@ def test_a_look_up_may_take_the_slots_that_its_step_may_take(free: int, ready: i
     """Look-ups have the rank of their step and, for what may use the reserve, the same right to the last slots."""
     starts, _ = choose([lane(name, ready, state=StepState.UNKNOWN)], OPERATIONS, situation(free=free))
     room = free if OPERATIONS[name].limits.reserve else max(0, free - URGENT_ONLY)
-    assert len(starts) == min(room, -(-ready // OPERATIONS[name].batching.look_most))
+    assert len(starts) == min(room, -(-ready // OPERATIONS[name].batching.look_up_most))
 
 
 def test_what_may_use_the_reserve_is_the_most_urgent() -> None:
@@ -166,7 +166,7 @@ def test_nothing_is_begun_that_is_not_there(found: list[Lane], now: Situation) -
     starts, _ = choose(found, OPERATIONS, now)
     for start in starts:
         same = [each for each in starts if each.lane is start.lane]
-        assert 0 < sum(each.items for each in same) < start.lane.ready + operation(start).batching.look_most
+        assert 0 < sum(each.items for each in same) < start.lane.ready + operation(start).batching.look_up_most
         assert start.items > 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from worker._interrupt import terminated_as_interrupted
 from worker.cli._output import continued
-from worker.cli._partner import WaitReport
+from worker.cli._wait_report import WaitReport
 from worker.cli.main import main
 
 

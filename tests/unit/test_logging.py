@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import structlog
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from worker.cli._errors import CommandRefused
 from worker.telemetry.logging import HIDDEN, configure, redact
 
 
@@ -48,6 +49,65 @@ def test_own_and_foreign_loggers_share_one_chain(capsys: pytest.CaptureFixture[s
     assert (ours["event"], ours["items"], ours["logger"]) == ("dispatch.call_sent", 100, "worker.dispatch")
     assert (theirs["event"], theirs["node"], theirs["logger"]) == ("went wrong", 3, "somelib")
     assert ours.keys() - {"items"} == theirs.keys() - {"node"} == {"event", "level", "logger", "timestamp"}
+
+
+_PERSON = "jane@example.com"
+
+
+def _validation(person: str) -> None:
+    TypeAdapter(int).validate_python(person)
+
+
+def _key(person: str) -> None:
+    try:
+        _validation(person)
+    except ValidationError as error:
+        raise KeyError(person) from error
+
+
+def _group(person: str) -> None:
+    raise ExceptionGroup("several", [RuntimeError(person), ConnectionResetError("reset by the broker")])
+
+
+def _ours(_person: str) -> None:
+    raise CommandRefused("It is full.")
+
+
+def _meanwhile(_person: str) -> None:
+    try:
+        raise OSError("first")  # noqa: TRY301 - the one in the middle of which the second comes
+    except OSError:
+        raise OSError("second")  # noqa: B904
+
+
+@pytest.mark.parametrize(
+    ("fail", "in_order"),
+    [
+        (_validation, ["Traceback (most recent call last):", "in _validation", "ValidationError"]),
+        (_key, ["ValidationError", "the cause of this one:", "\nKeyError"]),
+        (_group, ["in _group", "\nExceptionGroup", "\nRuntimeError", "\nConnectionResetError: reset by the broker"]),
+        (_ours, ["in _ours", "CommandRefused: It is full."]),
+        (_meanwhile, ["OSError: first", "was handled", "OSError: second"]),
+    ],
+)
+@pytest.mark.parametrize("logger", ["worker", "asyncio"])
+def test_a_traceback_quotes_nobody(
+    capsys: pytest.CaptureFixture[str], logger: str, fail: Callable[[str], None], in_order: Sequence[str]
+) -> None:
+    """Errors of libraries may quote the value that they are about. A traceback says which errors, and where; it has the
+    texts of errors that hold no such data. Causes stand before what they caused. A library's line is no exception.
+    """
+    configure("info", "json")
+    try:
+        fail(_PERSON)
+    except Exception as error:  # noqa: BLE001 - each of them
+        (structlog.get_logger if logger == "worker" else logging.getLogger)(logger).error("failed", exc_info=error)
+    (line,) = lines(capsys)
+    text = str(line["exception"])
+    assert _PERSON not in str(line)
+    places = [text.index(words) for words in in_order]
+    assert places == sorted(places)
+    assert text.endswith(in_order[-1])
 
 
 @pytest.mark.parametrize("name", ["aiokafka.conn", "httpx", "httpcore.http11", "websockets.client"])

@@ -19,7 +19,6 @@ _MODULES: Mapping[str, str] = {
     "sessions": _MIRRORED,
     "turns": "whose turn it is among the events of an account: the rule, and the table",
     "bridge": "the bridge, its wiring, and the command that starts it",
-    "departures": _GLOSSARY,
     "documents": "a trader's identity documents: in an event, and as the sandbox stores them",
     "flows": _GLOSSARY,
     "holds": _GLOSSARY,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.chicago import CHICAGO
 from tests.support.reader import FakeReader, look
-from worker.partner.operations.departures import CANCEL_LIVE as LIVE
+from worker.partner.operations.cancellations import CANCEL_LIVE as LIVE
 from worker.results import NotExecuted, Succeeded, Unknown
 
 

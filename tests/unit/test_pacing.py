@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from tests.bench.day import burst, changing, poisson, steady
 from tests.bench.lanes import ACCOUNTS, USERS, Lanes
-from worker.dispatch.pacing import FULL, HOUR, MINUTE, MINUTE_FRESH, WINDOW, Left, Pace, Stream
+from worker.dispatch.pacing import FULL, HOUR, MINUTE, MINUTE_FRESH, WINDOW, BudgetLeft, Pace, Stream
 
 SHORTEST, LONGEST = 0.005, 60.0
 CARRIED = 4380 / 2 / HOUR * FULL
 """Purchases a second that full calls carry on a budget of 4,500, two calls each."""
 
 PACE = Pace(SHORTEST, LONGEST, 540)
-PLENTY = Left(4380, 540)
+PLENTY = BudgetLeft(4380, 540)
 
-lefts = st.builds(Left, st.integers(-10, 10_000), st.integers(-10, 10_000))
+lefts = st.builds(BudgetLeft, st.integers(-10, 10_000), st.integers(-10, 10_000))
 paces = st.builds(Pace, st.floats(0.0, 1.0), st.floats(1.0, 300.0), st.integers(1, 10_000))
 streams = st.dictionaries(
     st.sampled_from([USERS, ACCOUNTS, "another"]),
@@ -28,22 +28,26 @@ streams = st.dictionaries(
 
 
 @given(paces, lefts, streams)
-def test_linger_stays_between_the_shortest_and_the_longest(pace: Pace, left: Left, seen: dict[str, Stream]) -> None:
+def test_linger_stays_between_the_shortest_and_the_longest(
+    pace: Pace, left: BudgetLeft, seen: dict[str, Stream]
+) -> None:
     """A step never lingers for less than the shortest time nor for more than the longest."""
     assert pace.shortest <= pace.linger(left, seen, USERS) <= pace.longest
 
 
 @given(paces, lefts, lefts, streams)
-def test_linger_never_grows_with_the_budget(pace: Pace, left: Left, other: Left, seen: dict[str, Stream]) -> None:
+def test_linger_never_grows_with_the_budget(
+    pace: Pace, left: BudgetLeft, other: BudgetLeft, seen: dict[str, Stream]
+) -> None:
     """The more calls are left in the hour and in the minute, the shorter the linger."""
-    less = Left(min(left.hour, other.hour), min(left.minute, other.minute))
-    more = Left(max(left.hour, other.hour), max(left.minute, other.minute))
+    less = BudgetLeft(min(left.hour, other.hour), min(left.minute, other.minute))
+    more = BudgetLeft(max(left.hour, other.hour), max(left.minute, other.minute))
     assert pace.linger(more, seen, USERS) <= pace.linger(less, seen, USERS) + 1e-9
 
 
 @given(paces, lefts, streams, st.floats(0.0, 5_000.0), st.integers(0, 1_000))
 def test_linger_never_shrinks_with_waste(
-    pace: Pace, left: Left, seen: dict[str, Stream], waste: float, more: int
+    pace: Pace, left: BudgetLeft, seen: dict[str, Stream], waste: float, more: int
 ) -> None:
     """The more has been spent on speed of late, the longer the linger."""
     worse = {
@@ -56,13 +60,13 @@ def test_linger_never_shrinks_with_waste(
 @given(st.integers(0, int(540 * MINUTE_FRESH)), st.integers(0, 540))
 def test_half_a_minutes_budget_is_spent_on_speed_before_anything_lingers(calls: int, left: int) -> None:
     """A burst of single events within half of the minute's budget is not slowed, however little others have left."""
-    assert PACE.linger(Left(4380, left), {USERS: Stream(300, 0.0, 0.0, calls)}, USERS) == SHORTEST
+    assert PACE.linger(BudgetLeft(4380, left), {USERS: Stream(300, 0.0, 0.0, calls)}, USERS) == SHORTEST
 
 
 def test_paced_lanes_make_as_many_calls_a_minute_as_are_left() -> None:
     """Once single events have cost more than half of a minute's budget, the lingers make the rest last a minute."""
     seen = {USERS: Stream(300, 0.0, 0.0, 170), ACCOUNTS: Stream(300, 0.0, 0.0, 160)}
-    assert 2 * MINUTE / PACE.linger(Left(4380, 60), seen, USERS) == 60
+    assert 2 * MINUTE / PACE.linger(BudgetLeft(4380, 60), seen, USERS) == 60
 
 
 def test_fresh_budget_lingers_for_the_shortest_time() -> None:
@@ -72,13 +76,13 @@ def test_fresh_budget_lingers_for_the_shortest_time() -> None:
 
 def test_spent_budget_lingers_for_the_longest_time() -> None:
     """When nothing is left a step lingers for BATCH_LINGER_MAX_SECONDS."""
-    assert PACE.linger(Left(0, 540), {}, USERS) == LONGEST
+    assert PACE.linger(BudgetLeft(0, 540), {}, USERS) == LONGEST
 
 
 def test_paced_lanes_make_as_many_calls_an_hour_as_are_left() -> None:
     """Once too much was spent on speed, the waits of all lanes make the calls that are left last for the hour."""
     seen = {USERS: Stream(600, 0.0, 300.0), ACCOUNTS: Stream(600, 0.0, 300.0)}
-    wait = PACE.linger(Left(2000, 540), seen, USERS)
+    wait = PACE.linger(BudgetLeft(2000, 540), seen, USERS)
     assert 2 * HOUR / wait == 2000
 
 

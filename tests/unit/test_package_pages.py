@@ -31,6 +31,18 @@ def test_a_page_names_files_that_are_there(page: Path) -> None:
     assert [name for name in _named(page) if not _is_there(name, page)] == []
 
 
+def test_the_house_plan_has_every_package_and_module() -> None:
+    """What lies directly in `worker/` is in the table of packages."""
+    page = (ROOT / "worker" / "README.md").read_text()
+    (table,) = re.findall(r"^\| package \|.*?(?=\n\n)", page, re.MULTILINE | re.DOTALL)
+    listed = set(re.findall(r"`(\w+(?:\.py|/))`", table))
+    folder = ROOT / "worker"
+    there = {path.name for path in folder.glob("*.py")} | {
+        f"{path.parent.name}/" for path in folder.glob("*/__init__.py")
+    }
+    assert there - {"__init__.py"} == listed - {"schemas/"}
+
+
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_table_of_files_is_complete(page: Path) -> None:
     """A page that has a table of the package's files has all of them."""

@@ -19,7 +19,7 @@ from worker.kafka.topics import TopicNames
 from worker.ledger.rows import OutcomeRow
 from worker.outbox.publisher import Publisher
 from worker.outbox.record_batches import send_in_order
-from worker.outbox.topic import AT_ONCE, TopicOutbox
+from worker.outbox.topic_outbox import AT_ONCE, TopicOutbox
 
 PARTITIONS = 3
 
@@ -180,7 +180,7 @@ def test_a_round_without_an_answer_is_reported() -> None:
 def test_a_topic_is_not_forgotten_when_its_leases_are_lost() -> None:
     """A topic that refused a round and has nothing in hand any more is looked for again: the ledger may have more."""
     topic = TopicOutbox("md.signed", refused="TimeoutError", failures=3, retry_at=1e9)
-    topic.accept(replace(outcome(1, "md.signed", 0), until=100.0))
+    topic.hold(replace(outcome(1, "md.signed", 0), until=100.0))
     assert (topic.has_enough, topic.next_rows(99.0)) == (True, [])
     assert topic.next_rows(101.0) == []
     assert (topic.has_enough, topic.trouble(101.0)) == (False, None)
@@ -190,7 +190,7 @@ def test_what_a_refusing_topic_has_in_hand_is_bounded() -> None:
     """However many outcomes are written for a topic that accepts none, a round's worth is held in memory."""
     topic = TopicOutbox("md.signed", refused="TopicAuthorizationFailedError")
     for number in range(3 * AT_ONCE):
-        topic.accept(outcome(number, "md.signed", 0))
+        topic.hold(outcome(number, "md.signed", 0))
     assert list(topic.in_hand) == list(range(AT_ONCE))
 
 

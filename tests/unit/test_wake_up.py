@@ -29,7 +29,7 @@ async def test_a_look_waits_until_the_call_of_a_lone_flow_has_left(monkeypatch: 
     waiting = asyncio.create_task(wake.wait(LONG))
     done, _ = await asyncio.wait({waiting}, timeout=0)
     assert not done
-    wake.left()
+    wake.sent()
     async with asyncio.timeout(10):
         await waiting
 
@@ -38,7 +38,7 @@ async def test_nothing_is_looked_for_that_is_not_due() -> None:
     """A call that leaves wakes the loop only if something has been due since."""
     wake = WakeUp()
     wake.quiet()
-    wake.left()
+    wake.sent()
     waiting = asyncio.create_task(wake.wait(LONG))
     done, _ = await asyncio.wait({waiting}, timeout=0)
     assert not done

@@ -36,7 +36,7 @@ STOP_WITHIN = 18.0
 
 @dataclass(slots=True)
 class Bridge:
-    """Everything that `bridge` starts. `new_term` makes the parts that work while it leads."""
+    """Everything that `bridge` starts. `new_tasks` makes the parts that work while it leads."""
 
     settings: BridgeSettings
     name: str

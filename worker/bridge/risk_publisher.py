@@ -22,7 +22,7 @@ AT_ONCE = 250
 
 @dataclass(slots=True, kw_only=True)
 class RiskPublisher(TopicPublisher):
-    """`published` is called for each change."""
+    """Publishes recorded changes of risk statuses. `published` is called once for each."""
 
     kind = "changes of risk statuses"
 

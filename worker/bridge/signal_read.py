@@ -74,7 +74,9 @@ class Fetch:
         return Fetched(reply, frozenset(await self._take(found)))
 
     async def _signals(self, domain: Domain, operation: str) -> tuple[Reply, list[Any] | None]:
-        """Of a domain that has said nothing at all, the alert is asked for first: signals are not to be polled."""
+        """If the domain has never answered with signals, first asks whether it knows the alert: the vendor asks not to
+        poll signals.
+        """
         if operation == SIGNALS and self._no_signals.get(domain) is False:
             alert = await self.calls.find_alert(domain, finds_out=not self.listens(domain))
             if says_nothing(alert):

@@ -146,7 +146,7 @@ class SocketCalls:
     _began: dict[int, float] = field(default_factory=dict)
 
     async def begin(self, operation: str, body: bytes = b"") -> Permit:
-        """See `socket.Calls`."""
+        """See `socket_calls.Calls`."""
         per_hour = SYNCS_AN_HOUR if operation == SYNC else None
         permit = await self.calls.begin(operation, self.domain, "socket", per_hour, body)
         self._began[permit.call_id] = time.monotonic()
@@ -168,7 +168,7 @@ class SocketCalls:
             await self.calls.find_alert(self.domain)
 
     async def finish(self, permit: Permit, reply: Reply) -> None:
-        """See `socket.Calls`."""
+        """See `socket_calls.Calls`."""
         now = time.monotonic()
         await self.calls.finish(permit, reply, now - self._began.pop(permit.call_id, now))
 

@@ -23,9 +23,9 @@ from worker.cli._app import example, group
 from worker.cli._errors import FileMissing, FileUnusable, FileUse, OptionFault, OptionRefused
 from worker.cli._note import By, name_from
 from worker.cli._output import continued, warn
-from worker.cli._partner import ReadingSettings, WaitReport, partner_reader
 from worker.cli._progress import progress
 from worker.cli._rebuild import RebuildSettings, rebuild
+from worker.cli._wait_report import WaitReport
 from worker.engine.flows.names import account_name
 from worker.ledger.imports import Imports
 from worker.operate.import_file.checking import Checks
@@ -33,6 +33,7 @@ from worker.operate.import_file.file_lines import Line, Refused, lines
 from worker.operate.import_file.running import Counts, Run, rehearsing
 from worker.operate.operator_note import one_line
 from worker.settings import load
+from worker.wiring.partner_reads import ReadingSettings, partner_reader
 
 app = group()
 

@@ -14,8 +14,8 @@ import typer
 from worker.cli._app import example, group
 from worker.cli._errors import FileUnusable, FileUse
 from worker.cli._output import continued, printable, warn
-from worker.cli._partner import ReadingSettings, WaitReport, partner_reader
 from worker.cli._progress import progress
+from worker.cli._wait_report import WaitReport
 from worker.ledger import reconcile_view
 from worker.ledger.database import Database
 from worker.ledger.differences import Difference
@@ -33,6 +33,7 @@ from worker.operate.reconcile.report import (
     write_events,
 )
 from worker.settings import OwnSettings, load
+from worker.wiring.partner_reads import ReadingSettings, partner_reader
 
 app = group()
 

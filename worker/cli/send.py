@@ -68,7 +68,7 @@ class EventsRefused(CommandRefused):
 
 
 class SendInterrupted(CommandRefused):
-    """Kafka has failed after `sent` of all events."""
+    """Kafka failed after `sent` of `total` events had been published."""
 
     def __init__(self, cause: KafkaUnavailable, sent: int, total: int) -> None:
         super().__init__(cause, sent, total)

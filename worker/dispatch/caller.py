@@ -50,12 +50,10 @@ from worker.telemetry.tracing import Traced, Tracing
 
 log = structlog.get_logger()
 
-CANNOT_LOOK = timedelta(seconds=1)
-"""How long steps rest whose look-up could not be made, twice as long after each further time in a row. What holds back
-all look-ups is found before steps are claimed (`Claims.looks`); this is a penalty at what they read, or a lost race."""
-
-CANNOT_LOOK_MOST = timedelta(seconds=32)
-"""A penalty with a captcha lasts an hour: a thousand steps are not claimed and released every second of it."""
+CANNOT_LOOK = Schedule(base=1.0, cap=32.0, jitter=0.0)
+"""Before a look-up that could not be made is tried again. What holds back all look-ups is found before steps are
+claimed (`Claims.look_ups`); this is a penalty at what they read, or a lost race. A penalty with a captcha lasts an
+hour: a thousand steps are not claimed and released every second of it."""
 
 
 Look = Callable[[Operation, Reader, Sequence[Item]], Awaitable[Sequence[Result]]]
@@ -102,9 +100,9 @@ class Caller:
         return self.writer.trouble
 
     async def send(
-        self, operation: Operation, batch: Batch, token: Token, left: Callable[[], None] = lambda: None
+        self, operation: Operation, batch: Batch, token: Token, on_sent: Callable[[], None] = lambda: None
     ) -> Sequence[OutcomeRow]:
-        """Sends a batch that has been claimed and records what came of it. `left`: see `PartnerClient.post`."""
+        """Sends a batch that has been claimed and records what came of it. `on_sent`: see `PartnerClient.post`."""
         steps = list(batch.steps)
         if batch.ticket is not None:
             steps.sort(key=lambda step: 0 if step.memory.ticket is None else step.memory.ticket.place)
@@ -124,7 +122,7 @@ class Caller:
                     token,
                     send_before=batch.begun + BEGUN_WITHIN,
                     denied=partial(self._denied, token),
-                    left=left,
+                    on_sent=on_sent,
                 )
                 calling.result = result_name(reply)
             seconds = time.monotonic() - started
@@ -260,7 +258,7 @@ class Caller:
             if self._said.changed(operation.name, cannot.why):
                 log.info("dispatch.cannot_look", operation=operation.name, why=cannot.why)
             self.look_up_sizes.not_ended(operation.name, len(steps), reader.reads)
-            rests = self._rest(operation)
+            rests = self._look_up_delay(operation)
             moves: Sequence[Move] = [
                 Later(StepState.UNKNOWN, rests, step.spent, step.memory, step.batch_id, found=Found.NOT_MADE)
                 for step in steps
@@ -277,13 +275,14 @@ class Caller:
         moves = after_look_up(timing, rules_of(operation), found, seconds)
         return await self.writer.record(operation, batch, list(zip(steps, moves, strict=True)))
 
-    def _rest(self, operation: Operation) -> timedelta:
-        """How long steps rest whose look-up was not made: what is urgent never longer than a second."""
-        if operation.limits.reserve:
-            return CANNOT_LOOK
-        times = self._cannot_look[operation.name]
-        self._cannot_look[operation.name] = times + 1
-        return min(CANNOT_LOOK * (1 << min(times, 5)), CANNOT_LOOK_MOST)
+    def _look_up_delay(self, operation: Operation) -> timedelta:
+        """The delay after a look-up that could not be made. It doubles with each further one in a row, but for what is
+        urgent.
+        """
+        times = 1
+        if not operation.limits.reserve:
+            times = self._cannot_look[operation.name] = self._cannot_look[operation.name] + 1
+        return timedelta(seconds=CANNOT_LOOK.delay(times))
 
     async def _results(
         self, operation: Operation, reader: LookUpReader, steps: Sequence[Claimed], ask: Look

@@ -75,11 +75,11 @@ def choose(
             continue
         room = slots(free, operation)
         if not room:
-            break  # the most urgent waits for a free slot, and nobody overtakes it
+            break  # the most urgent waits for a free slot, and nothing less urgent is begun
         if lane.state is StepState.UNKNOWN:
-            looks = min(-(-items // operation.batching.look_most), room)
-            starts += [Start(lane, operation.batching.look_most)] * looks
-            free -= looks
+            look_ups = min(-(-items // operation.batching.look_up_most), room)
+            starts += [Start(lane, operation.batching.look_up_most)] * look_ups
+            free -= look_ups
             continue
         allowed = min(-(-items // operation.batching.most), room)
         # Steps that cannot share a call need more calls than their number says; the free slots bound them too.
@@ -91,8 +91,8 @@ def choose(
 def _ready(lane: Lane, operation: Operation, situation: Situation) -> tuple[int, datetime | None]:
     """How many items may go now, and when the rest may."""
     rest = lane.ready % operation.batching.most
-    looks = lane.state is StepState.UNKNOWN and not operation.only_looks  # what became of a call is not put off
-    if not rest or not operation.batching.lingers or lane.batch_id is not None or looks:
+    look_ups = lane.state is StepState.UNKNOWN and not operation.only_looks  # what became of a call is not put off
+    if not rest or not operation.batching.lingers or lane.batch_id is not None or look_ups:
         return lane.ready, None
     linger = situation.linger(lane.operation)
     if linger <= situation.shortest and not situation.coming(lane.operation):

@@ -17,7 +17,7 @@ from worker.dispatch.held_lanes import HeldLanes
 from worker.dispatch.lone_calls import LONE, LoneCalls
 from worker.dispatch.maintenance import window_end
 from worker.dispatch.operation_rules import kind_of
-from worker.dispatch.pacing import FULL, SAMPLE, Left, Pace, Stream
+from worker.dispatch.pacing import FULL, SAMPLE, BudgetLeft, Pace, Stream
 from worker.dispatch.wake_up import WakeUp
 from worker.engine.states import PLAN, SharedBatch, StepState
 from worker.ledger.budget import SESSION_SCOPE, Closed
@@ -32,7 +32,7 @@ from worker.telemetry.log_on_change import LastReported
 
 log = structlog.get_logger()
 
-LOOK_AGAIN = 0.5
+SURVEY_AGAIN = 0.5
 """Seconds after which the ledger is looked at even if nothing has happened here: another replica's work, an operator's
 `resume` or `retry` must show within 2 s."""
 
@@ -98,11 +98,11 @@ class Dispatcher:
             try:
                 seconds = await self.run_once()
             except DatabaseError as error:
-                seconds = LOOK_AGAIN
+                seconds = SURVEY_AGAIN
                 if self._said.changed("database", error.reason):
                     log.warning("dispatch.database_away", error=error.reason)
             self.progress = time.monotonic()
-            await self.wake.wait(min(max(seconds, 0.0005), LOOK_AGAIN))
+            await self.wake.wait(min(max(seconds, 0.0005), SURVEY_AGAIN))
 
     @property
     def trouble(self) -> str | None:
@@ -129,7 +129,7 @@ class Dispatcher:
         if ready:
             wait = await self._begin_ready(ready, seen)
         else:
-            wait = LOOK_AGAIN
+            wait = SURVEY_AGAIN
             self.lone_calls.note((), self._situation(seen))
         if planned and "replan" not in self._beside:
             return 0.0
@@ -150,7 +150,7 @@ class Dispatcher:
         except DatabaseError as error:
             if self._said.changed(name, error.reason):
                 log.warning("dispatch.waits", work=name, error=error.reason)
-            await asyncio.sleep(LOOK_AGAIN)  # it is not begun again before
+            await asyncio.sleep(SURVEY_AGAIN)  # it is not begun again before
         else:
             self._said.ended(name)
             self.wake.set()
@@ -182,7 +182,7 @@ class Dispatcher:
         except NoSession as none:
             if self._said.changed("session", none.why):
                 log.info("dispatch.no_session", why=none.why)
-            return LOOK_AGAIN if none.until is None else self._seconds_until(none.until)
+            return SURVEY_AGAIN if none.until is None else self._seconds_until(none.until)
         self._said.ended("session")
         return wait
 
@@ -210,7 +210,7 @@ class Dispatcher:
             look_again |= self._held.until(operation, start.lane, now) is not None or start.lane.ready >= SURVEYED
         if look_again:
             return 0.0
-        return LOOK_AGAIN if again is None else self._seconds_until(again)
+        return SURVEY_AGAIN if again is None else self._seconds_until(again)
 
     def _send_begun(self, following: Following) -> None:
         """Sends the calls that a transaction of this task has begun."""
@@ -219,7 +219,7 @@ class Dispatcher:
         for name, batch in following.next_call.batches:
             operation = self.operations[name]
             self._held.begun(operation, StepState.DUE, time.monotonic())
-            self._spawn(self.caller.send(operation, batch, following.token, self.wake.left))
+            self._spawn(self.caller.send(operation, batch, following.token, self.wake.sent))
             self.wake.quiet()
 
     def look_soon(self, task: asyncio.Task[Any] | None) -> None:
@@ -236,7 +236,9 @@ class Dispatcher:
             for name, sent in seen.sent.items()
         }
         budget = self.claims.budget
-        left = Left(budget.limit(reserve=False) - seen.used, budget.minute_limit(reserve=False) - seen.minute_used)
+        left = BudgetLeft(
+            budget.limit(reserve=False) - seen.used, budget.minute_limit(reserve=False) - seen.minute_used
+        )
         closing = window_end(now) if self.maintenance else None
         arriving = self.coming()
 
@@ -285,7 +287,7 @@ class Dispatcher:
     ) -> Sequence[Batch] | Closed:
         kind = kind_of(operation, self.claims.budget)
         if lane.state is StepState.UNKNOWN:
-            return await self.claims.looks(kind, lane, items, token.generation)
+            return await self.claims.look_ups(kind, lane, items, token.generation)
         return await self.claims.sends(kind, lane, items, token.generation, calls)
 
     def _spawn(self, work: Awaitable[Sequence[OutcomeRow]]) -> None:

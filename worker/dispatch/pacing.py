@@ -78,7 +78,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class BudgetLeft:
     """Calls that ordinary work may still make in this rolling hour and minute; negative when sessions and revocations
     have taken more than what is kept for them.
     """
@@ -95,7 +95,7 @@ class Pace:
     longest: float
     minute: int
 
-    def linger(self, left: Left, streams: Mapping[str, Stream], operation: str) -> float:
+    def linger(self, left: BudgetLeft, streams: Mapping[str, Stream], operation: str) -> float:
         """Seconds that a step of `operation` should linger when so many calls are left."""
         lanes = len({name for name, stream in streams.items() if stream.items} | {operation})
         return max(
@@ -103,7 +103,7 @@ class Pace:
             self._grown(self._minute_part(streams), lanes * MINUTE / max(left.minute, 1)),
         )
 
-    def _hour_part(self, left: Left, streams: Mapping[str, Stream]) -> float:
+    def _hour_part(self, left: BudgetLeft, streams: Mapping[str, Stream]) -> float:
         """How far from fresh (0) to paced (1)."""
         spare = left.hour - sum(self._need(stream.rate) for stream in streams.values())
         wasted = sum(stream.wasted for stream in streams.values())

@@ -37,9 +37,9 @@ class WakeUp:
     def quiet(self) -> None:
         """The call or the outcome of a lone flow begins to leave."""
         self._quiet_until = time.monotonic() + QUIET
-        asyncio.get_running_loop().call_later(QUIET, self.left)
+        asyncio.get_running_loop().call_later(QUIET, self.sent)
 
-    def left(self) -> None:
+    def sent(self) -> None:
         """It has left, or `QUIET` has passed: wakes the loop, if there is something to look for."""
         self._quiet_until = 0.0
         if self._later:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from worker.engine.flows import FLOWS
 from worker.engine.flows.base import Item, Names, Rules, TraderView, View, widened
-from worker.engine.rows import Accepted, FlowRow
+from worker.engine.rows import FlowRow, IncomingEvent
 
 
 def named_by(flow: FlowRow) -> Names:
@@ -43,7 +43,7 @@ def item_of(flow: FlowRow, operation: str, rules: Rules, now: datetime) -> Item:
     return {**FLOWS[flow.topic].item(view, operation, rules), "_personal": flow.event.personal_values}
 
 
-def draft(accepted: Accepted, rules: Rules, content: bytes) -> FlowRow:
+def draft(accepted: IncomingEvent, rules: Rules, content: bytes) -> FlowRow:
     """The flow of an event, without its id and its times; `content`: a keyed hash of what the event says."""
     kind = FLOWS[accepted.topic]
     event = kind.freeze(accepted.event, rules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.engine.rows import Accepted
+from worker.engine.rows import IncomingEvent
 from worker.engine.snapshot import Digests
 
 Key = tuple[str, str]
@@ -27,15 +27,15 @@ class Sorted:
     repeats of known events that stand at another place now (sent again, or the topic was created again).
     """
 
-    new: list[Accepted] = field(default_factory=list)
-    reused: list[Accepted] = field(default_factory=list)
-    moved: list[Accepted] = field(default_factory=list)
+    new: list[IncomingEvent] = field(default_factory=list)
+    reused: list[IncomingEvent] = field(default_factory=list)
+    moved: list[IncomingEvent] = field(default_factory=list)
 
 
-def sort_out(events: Sequence[Accepted], known: Mapping[Key, KnownEvent], digests: Digests) -> Sorted:
+def sort_out(events: Sequence[IncomingEvent], known: Mapping[Key, KnownEvent], digests: Digests) -> Sorted:
     """`known`: what the ledger has of these events. Of two with the same id in one batch the first one counts."""
     found = Sorted()
-    first: dict[Key, Accepted] = {}
+    first: dict[Key, IncomingEvent] = {}
     for event in events:
         key = event.topic, event.event_id
         there = known.get(key)

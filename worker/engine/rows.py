@@ -78,7 +78,7 @@ class TurnRow(NamedTuple):
     must_act: bool = False  # never so: it does something that no later event does
 
 
-class Accepted(NamedTuple):
+class IncomingEvent(NamedTuple):
     """An event that intake has parsed."""
 
     topic: str
@@ -91,9 +91,9 @@ class Accepted(NamedTuple):
     came: datetime | None = None  # when it was published, by its record; None: not known
     draft: FlowRow | None = None  # the flow that it becomes, without its id and its times; None: not made yet
 
-    def drafted(self, draft: FlowRow) -> Accepted:
+    def drafted(self, draft: FlowRow) -> IncomingEvent:
         """The same event with its draft."""
-        return Accepted(
+        return IncomingEvent(
             self.topic,
             self.event_id,
             self.event,

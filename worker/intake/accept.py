@@ -24,7 +24,7 @@ from aiokafka.errors import KafkaError
 from schemas.events import EVENTS, Account
 from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from worker.backoff import Schedule
-from worker.engine.rows import Accepted
+from worker.engine.rows import IncomingEvent
 from worker.errors import Interruption
 from worker.intake.dead_letter_headers import dead_letter_headers
 from worker.intake.dead_letter_writer import DeadLetterWriter
@@ -49,7 +49,7 @@ calls that could begin, or whose response has come, would wait for the last of t
 
 _REUSED = "Its id belongs to an event with other content that was accepted before."
 
-Good = tuple[RawRecord, Accepted]
+Good = tuple[RawRecord, IncomingEvent]
 Bad = tuple[RawRecord, BadRecord]
 
 
@@ -88,7 +88,7 @@ class EventIntake:
     first_calls: FirstCalls | None = None
     failing: str | None = field(default=None, init=False)  # what keeps intake waiting now
 
-    async def take(self, records: Sequence[RawRecord], stopping: asyncio.Event) -> bool:
+    async def accept_records(self, records: Sequence[RawRecord], stopping: asyncio.Event) -> bool:
         """Returns true when all records are in the ledger or dead letters; false when stopped before that.
 
         Waits with back-off while anything but a record is at fault.
@@ -120,12 +120,14 @@ class EventIntake:
             log.warning("intake.batch_refused", error=error.reason, records=len(good))
             await self._one_by_one(good, refusals, stopping)
 
-    def _read(self, record: RawRecord, trace: Trace) -> Accepted | BadRecord:
+    def _read(self, record: RawRecord, trace: Trace) -> IncomingEvent | BadRecord:
         parsed = parse(record, self.products)
         if isinstance(parsed, BadRecord):
+            if parsed.fault is not None:
+                log.error("intake.record_not_read", topic=record.topic, offset=record.offset, exc_info=parsed.fault)
             trace(record.topic, record.partition, record.offset, _trace(parsed), parsed.code)
             return parsed
-        accepted = Accepted(
+        accepted = IncomingEvent(
             parsed.topic,
             parsed.event_id,
             parsed.event,
@@ -157,7 +159,7 @@ class EventIntake:
         await self._set_reused_aside(good, taken.reused, stopping)
 
     async def _set_reused_aside(
-        self, good: Sequence[Good], reused: Sequence[Accepted], stopping: asyncio.Event
+        self, good: Sequence[Good], reused: Sequence[IncomingEvent], stopping: asyncio.Event
     ) -> None:
         """The id belongs to an event that is accepted, so no outcome says `failed` of it."""
         records = {(each.topic, each.partition, each.offset): record for record, each in good} if reused else {}
@@ -244,7 +246,7 @@ class EventIntake:
         return _refusal(record, rejected, now)
 
 
-def _rejected(event: Accepted, sentence: str) -> BadRecord:
+def _rejected(event: IncomingEvent, sentence: str) -> BadRecord:
     trace = event.trace or {}
     return BadRecord(
         "unreadable", sentence, event.event_id, event.event.ids, trace.get("traceparent"), trace.get("tracestate")

@@ -17,11 +17,11 @@ CROWD_SECONDS = 0.05
 
 @dataclass(slots=True)
 class Arrivals:
-    """The last batch of records: set by `begin`, `taken` and `end`, read by `came` and `coming`."""
+    """The last batch of records: set by `begin`, `accepted` and `end`, read by `following`, `alone` and `coming`."""
 
     clock: Callable[[], float] = time.monotonic  # seconds
     _crowd: int = 0  # how many of it make it likely that more will come
-    _taking: bool = False
+    _accepting: bool = False
     _before: float = field(default=float("-inf"))
     _came_at: float = field(default=float("-inf"))
     _in_at: float = field(default=float("-inf"))
@@ -30,15 +30,15 @@ class Arrivals:
         """A record batch of so many has come."""
         self._crowd = min(records, CROWD) if records > 1 else 0
         self._before, self._came_at = self._came_at, self.clock()
-        self._taking = True
+        self._accepting = True
 
-    def taken(self) -> None:
-        """It is in the ledger. Behind a crowd comes more of it; behind one that came alone, nobody."""
-        self._taking = self._crowd > 0
+    def accepted(self) -> None:
+        """It is in the ledger. If several records came together, more are expected; if one came alone, none is."""
+        self._accepting = self._crowd > 0
 
     def end(self) -> None:
         """It is done with."""
-        self._taking = False
+        self._accepting = False
         self._in_at = self.clock()
 
     def following(self, within: float) -> bool:
@@ -55,4 +55,4 @@ class Arrivals:
         """Whether more surely comes: a batch is being taken, or several came in together just now, no longer ago than
         `within` seconds for each of them, up to `CROWD` times and `CROWD_SECONDS`.
         """
-        return self._taking or self.clock() - self._in_at < min(self._crowd * within, max(within, CROWD_SECONDS))
+        return self._accepting or self.clock() - self._in_at < min(self._crowd * within, max(within, CROWD_SECONDS))

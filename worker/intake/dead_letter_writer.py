@@ -53,7 +53,7 @@ _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 _CLOSED = (InvalidTopicError, PolicyViolationError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError)
 """What is said of the topic."""
 
-Place = tuple[str, int, int]
+RecordId = tuple[str, int, int]
 """Of a bad record: topic, partition, offset."""
 
 Headers = Sequence[tuple[HeaderName, bytes | None]]
@@ -71,7 +71,7 @@ class DeadLetterWriter:
     counted: Callable[[str, str], None] = lambda *_: None
     patience: float = PATIENCE
     _closed: dict[str, tuple[float, str]] = field(default_factory=dict)  # by topic: until when, and why
-    _under_way: dict[Place, asyncio.Task[object]] = field(default_factory=dict)
+    _under_way: dict[RecordId, asyncio.Task[object]] = field(default_factory=dict)
 
     async def write(self, record: RawRecord, rejected: BadRecord, headers: Headers) -> None:
         """Returns when the letter is on its topic or in the ledger.
@@ -114,7 +114,9 @@ class DeadLetterWriter:
                     self._closed[name] = time.monotonic() + CLOSED_FOR, why
                     return why
                 await asyncio.sleep(_RETRY_SECONDS)
-            except Exception as error:  # noqa: BLE001 - the producer cannot write such a record: only Kafka's errors pass
+            except Exception as error:
+                # The producer cannot write such a record: only errors of Kafka and of the network may pass.
+                log.exception("intake.dead_letter_not_written", topic=name)
                 return type(error).__name__
             else:
                 self._closed.pop(name, None)
@@ -124,12 +126,12 @@ class DeadLetterWriter:
         """Publishes it, or waits for what an earlier try has begun: the producer still holds that record, and would
         publish it beside a second one.
         """
-        place = record.topic, record.partition, record.offset
-        sending = self._under_way.get(place)
+        record_id = record.topic, record.partition, record.offset
+        sending = self._under_way.get(record_id)
         if sending is None:
             send = self.producer.send(name, value=record.value, key=record.key, headers=headers)
-            sending = self._under_way[place] = asyncio.create_task(send)
-            sending.add_done_callback(partial(self._ended, place))
+            sending = self._under_way[record_id] = asyncio.create_task(send)
+            sending.add_done_callback(partial(self._ended, record_id))
         try:
             await asyncio.shield(sending)
         except asyncio.CancelledError:
@@ -138,8 +140,8 @@ class DeadLetterWriter:
                 raise
             raise KafkaConnectionError("the producer was closed after another record's failure") from None
 
-    def _ended(self, place: Place, sending: asyncio.Task[object]) -> None:
-        del self._under_way[place]
+    def _ended(self, record_id: RecordId, sending: asyncio.Task[object]) -> None:
+        del self._under_way[record_id]
         if not sending.cancelled():
             sending.exception()  # known, also where nobody waits any more
 
@@ -158,13 +160,13 @@ class DeadLetterWriter:
         return None
 
     async def _keep(self, record: RawRecord, rejected: BadRecord, headers: Headers, refusal: str) -> None:
-        place = record.topic, record.partition, record.offset, record.timestamp_ms
+        origin = record.topic, record.partition, record.offset, record.timestamp_ms
         content = Content(record.key, record.value, [(_text(name), value) for name, value in headers])
         async with self.database.connection() as connection:
             await kept_dead_letters.keep(
                 connection,
                 self.vault,
-                place,
+                origin,
                 content,
                 reason=rejected.code,
                 error=rejected.sentence,

@@ -64,7 +64,8 @@ class Parsed(NamedTuple):
 class BadRecord:
     """A record for the dead letters.
 
-    `code` is one of `CODES`. `ids`: as far as they could be read and have the right type, for the outcome.
+    `code` is one of `CODES`. `ids`: as far as they could be read and have the right type, for the outcome. `fault`: the
+    error of the worker's own that kept the record from being read.
     """
 
     code: str
@@ -73,6 +74,7 @@ class BadRecord:
     ids: Ids = NO_IDS
     traceparent: str | None = None
     tracestate: str | None = None
+    fault: Exception | None = None
 
 
 CODES: Final = (
@@ -93,8 +95,8 @@ CODES: Final = (
     "id_reused",
     "unreadable",
 )
-"""Every `dlq-reason` there is. `id_reused`: another event had this id before (`take.py` finds it out). `unreadable` is
-the net below the others: a fault of ours, not of the record.
+"""Every `dlq-reason` there is. `id_reused`: another event had this id before (`engine/known_events.py` finds it).
+`unreadable`: any other error; it is a fault of the worker, not of the record.
 """
 
 _BOM = b"\xef\xbb\xbf"
@@ -125,16 +127,16 @@ def parse(record: RawRecord, products: Mapping[str, Account]) -> Parsed | BadRec
 
     `products`: the catalogue; a purchase that names another product is rejected with the names that exist.
     """
-    reading = _Reading()
+    reading, fault = _Reading(), None
     try:
         event_id, event = _read(record, products, reading)
     except _Refusal as refusal:
         code, sentence = refusal.code, refusal.sentence
-    except Exception:  # noqa: BLE001 - a record that trips a fault of ours is parked and counted, never looped on
-        code, sentence = "unreadable", "The record could not be read, by a fault of the worker's own."
+    except Exception as error:  # noqa: BLE001 - a fault of ours: the record becomes a dead letter, the caller logs it
+        code, sentence, fault = "unreadable", "The record could not be read, by a fault of the worker's own.", error
     else:
         return Parsed(record.topic, event_id, event, reading.traceparent, reading.tracestate)
-    return BadRecord(code, sentence, reading.event_id, reading.ids, reading.traceparent, reading.tracestate)
+    return BadRecord(code, sentence, reading.event_id, reading.ids, reading.traceparent, reading.tracestate, fault)
 
 
 def _read(record: RawRecord, products: Mapping[str, Account], reading: _Reading) -> tuple[str, Event]:
@@ -225,7 +227,7 @@ def _read_headers(headers: Headers, reading: _Reading) -> None:
     """The event's id and trace context.
 
     Of headers with the same name the last wins: that is Kafka's own convention (`Headers.lastHeader`), made so that
-    an interceptor further down the road can override what came before it.
+    an interceptor that handles the record later can override what came before it.
     """
     found: dict[HeaderName, bytes | None] = dict(headers)
     # An event's own trace context (CloudEvents distributed tracing) stands behind the transport's.

@@ -21,7 +21,7 @@ from typing import Any
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError, TopicAuthorizationFailedError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.intake.room import Room
@@ -69,6 +69,7 @@ class Poll:
         self._next: dict[TopicPartition, int] = {}  # the offset behind the last record that was handed on
         self._ids: dict[TopicPartition, str | None] = {}  # of the topic that the partition's positions belong to
         self._resting: dict[TopicPartition, float] = {}
+        self._faults: set[str] = set()  # types of errors that are faults of the program, and have been logged
         self._apart_until = 0.0
         self._turn = 0
         self._in_hand: dict[TopicPartition, int] = {}  # the first offset of the record batch that is being accepted
@@ -86,7 +87,8 @@ class Poll:
         try:
             await self._prepare()
             self.why = None
-        except Exception as error:  # noqa: BLE001 - whatever it is, intake goes on, and health tells it
+        except Exception as error:  # noqa: BLE001 - whatever it is, intake goes on, and health reports it
+            self._note_fault(error)
             self.why = type(error).__name__
             await self._rest(_RETRY)
             return found
@@ -244,6 +246,7 @@ class Poll:
         """After an error of a joint poll, or of the poll of `tp`: sets positions back to the first records that were
         not handed on, and pauses partitions that are known to be unreadable.
         """
+        self._note_fault(error)
         now = time.monotonic()
         assigned = self._assigned()
         of_topic = isinstance(error, TopicAuthorizationFailedError)
@@ -259,6 +262,13 @@ class Poll:
                 self._seek(each, self._next.get(each, 0))
         if not of_topic:
             self._apart_until = now + 2 * REST  # one that was left alone is tried once more in that time
+
+    def _note_fault(self, error: Exception) -> None:
+        """Logs an error that is not Kafka's or the network's, once for each type: it is a fault of the program."""
+        name = type(error).__name__
+        if not isinstance(error, (KafkaError, OSError)) and name not in self._faults:
+            self._faults.add(name)
+            log.error("intake.poll_failed", exc_info=error)
 
     def _seek(self, tp: TopicPartition, offset: int) -> None:
         """Offset 0 stands for the start: where retention has removed it, the consumer goes to the first record left."""
@@ -284,8 +294,8 @@ class Poll:
 
 def _waits(state: Any) -> bool:
     """Whether a partition's last stable offset lies behind its position."""
-    end, place = state.lso, state._position  # noqa: SLF001 - `consumer.position` waits for one
-    return end is not None and place is not None and end > place
+    end, position = state.lso, state._position  # noqa: SLF001 - `consumer.position` waits for one
+    return end is not None and position is not None and end > position
 
 
 def _is_another(known: str | None, topic: TopicNow | None) -> bool:

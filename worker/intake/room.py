@@ -19,8 +19,8 @@ _LEAST = 1024
 
 
 class Room:
-    """The records of one poll. Their sizes are known when they have come only: the largest one lately stands for those
-    that are asked for next.
+    """The records of one poll. Sizes are known only after a fetch: so the largest recent record is the estimate for
+    those that are asked for next.
     """
 
     def __init__(self, max_records: int) -> None:

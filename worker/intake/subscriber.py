@@ -105,7 +105,7 @@ class Subscriber:
             batch=True,
             group_id=settings.kafka_group_id,
             auto_offset_reset="earliest",
-            isolation_level="read_committed",  # what a shop has taken back, or not yet said, was not bought
+            isolation_level="read_committed",  # records of an aborted or still open transaction are not read
             ack_policy=AckPolicy.MANUAL,
             max_records=MOST_RECORDS,
             max_poll_interval_ms=_NEVER,
@@ -188,8 +188,8 @@ class Subscriber:
         consumer, poll = self.consumer, self.poll
         if consumer is None or poll is None:
             return {}
-        places = ((tp, poll.read_to(tp)) for tp in consumer.assignment())
-        return {tp: place for tp, place in places if place is not None}
+        offsets = ((tp, poll.read_to(tp)) for tp in consumer.assignment())
+        return {tp: offset for tp, offset in offsets if offset is not None}
 
     async def _next_batch(self, consumer: Any) -> tuple[ConsumerRecord, ...]:
         poll = self.poll
@@ -216,9 +216,9 @@ class Subscriber:
         self.busy_since = time.monotonic()
         accepted = False
         try:
-            accepted = await self._intake.take([self._raw(record) for record in records], self._stopping)
+            accepted = await self._intake.accept_records([self._raw(record) for record in records], self._stopping)
             if accepted:
-                self._arrivals.taken()
+                self._arrivals.accepted()
                 await self._commit(poll, len(records))
         except Exception:
             log.exception("intake.failed", records=len(records))

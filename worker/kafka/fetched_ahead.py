@@ -1,8 +1,9 @@
 """Bounds what a consumer fetches ahead: aiokafka has a limit for each partition and for each response, none for all.
 
 While records of some partitions wait to be handed on, it fetches more of the others. A replica that alone reads all
-eleven input topics with twelve partitions each would hold a mebibyte of each partition. This leans on inner seams of
-aiokafka (`Fetcher._get_actions_per_node`, `_records`); `tests/integration/test_big_records.py` tells when they move.
+eleven input topics with twelve partitions each would hold a mebibyte of each partition. It uses private attributes of
+aiokafka (`Fetcher._get_actions_per_node`, `_records`); `tests/integration/test_fetched_ahead.py` fails when they
+change.
 """
 
 from __future__ import annotations

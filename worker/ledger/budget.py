@@ -77,16 +77,16 @@ class Budget:
 
     @property
     def kept_back(self) -> int:
-        """Of an hour's calls, those that only sessions and revocations may use: an hour of renewals and a hundred
-        revocations.
+        """Of an hour's calls, those that only sessions, revocations and locks may use: an hour of renewals and a
+        hundred revocations.
         """
         return min(120, self.hourly // 10)
 
     @property
     def minute_kept_back(self) -> int:
-        """Of a minute's calls, those that only sessions and revocations may use. A renewal and a login are two, and
-        ten full calls revoke a thousand trading permissions; the rest is for revocations that arrive one by one. One
-        call at least, however small the budget: a session that cannot be renewed stops everything.
+        """Of a minute's calls, those that only sessions, revocations and locks may use. A renewal and a login are two,
+        and ten full calls revoke a thousand trading permissions. The rest is for revocations and locks that arrive one
+        by one. One call at least, however small the budget: a session that cannot be renewed stops everything.
         """
         return min(60, max(self.minute // 10, 1)) if self.minute > 1 else 0
 

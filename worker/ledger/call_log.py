@@ -1,8 +1,9 @@
 """The call log, which is what the rate budget counts, the audit trail and the source of some metrics in one table.
 
-A call is written before its bytes leave (`begin_calls`) and finished with its response (`finish_call`). What the
-response means for all replicas - a lock-out, a penalty, a session that may be closed - is written in the same
-transaction. All times are the database's: replicas' clocks may differ by more than a token's last minutes.
+A call is written before its bytes leave (`insert_calls`; one that is no claim's by `begin_calls`), and finished with
+its response (`ENDED_CALL` for an ordinary one, else `finish_call`). What the response means for all replicas - a
+lock-out, a penalty, a session that may be closed - is written in the same transaction. All times are the database's:
+replicas' clocks may differ by more than a token's last minutes.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Claims:
     """Claims for one replica. `lease`: seconds within which a call must have ended and be recorded.
 
     Only one task of a process begins a call at a time, the most urgent first. All would have to wait for `BEGIN_LOCK`
-    in any case, each with a connection in its hand, and PostgreSQL serves the first that came.
+    in any case, each while it holds a connection, and PostgreSQL serves the first that came.
     """
 
     ledger: Ledger
@@ -148,7 +148,7 @@ class Claims:
                 batch.steps.append(claimed_step(row, flow))
         return list(batches.values())
 
-    async def looks(self, kind: CallKind, lane: Lane, items: int, generation: int) -> Sequence[Batch] | Closed:
+    async def look_ups(self, kind: CallKind, lane: Lane, items: int, generation: int) -> Sequence[Batch] | Closed:
         """Claims up to `items` unknown steps, in one batch, to look them up. The reads begin calls of their own, one of
         which may be begun now.
         """

@@ -1,4 +1,4 @@
-"""What goes wrong at the database: the program's own errors, made from the driver's in one place (`driver.py`).
+"""What goes wrong at the database: the program's own errors, made from the driver's in one place (`driver_errors.py`).
 
     DatabaseError
     ├── DatabaseUnavailable   the database cannot serve now: wait, with the reason, and try again
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from worker.errors import WorkerError
+from worker.errors import Unavailable, WorkerError
 
 __all__ = ["Again", "Cause", "DataRefused", "DatabaseError", "DatabaseUnavailable", "reason_of"]
 
@@ -75,7 +75,7 @@ class DatabaseError(WorkerError):
         return f"{self.reason[:1].upper()}{self.reason[1:]}: {self.fix}."
 
 
-class DatabaseUnavailable(DatabaseError):
+class DatabaseUnavailable(DatabaseError, Unavailable):
     """The database cannot serve now: the caller waits, names the reason, and tries again. `said`: a pooler's words."""
 
     def __init__(self, cause: Cause, code: str = "", said: str = "") -> None:

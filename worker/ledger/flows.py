@@ -17,7 +17,7 @@ from worker.engine.flows import FLOWS
 from worker.engine.flows.base import Names
 from worker.engine.known_events import Key, KnownEvent
 from worker.engine.memory import Memory
-from worker.engine.rows import Accepted, Claimed, FlowRow
+from worker.engine.rows import Claimed, FlowRow, IncomingEvent
 from worker.engine.states import StepState
 from worker.ledger.columns import columns
 from worker.ledger.crypto import Sealed, Vault
@@ -119,7 +119,7 @@ async def known(connection: Connection, keys: Sequence[Key]) -> tuple[datetime, 
     }
 
 
-async def note_places(connection: Connection, events: Sequence[Accepted]) -> None:
+async def note_places(connection: Connection, events: Sequence[IncomingEvent]) -> None:
     """Where these events are on their topics now: a retry reads them there."""
     if events:
         await connection.execute(_NOTE_PLACES, *columns(events, "topic", "event_id", "partition", "offset"))

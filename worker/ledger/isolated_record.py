@@ -2,8 +2,8 @@
 
 What the partner says is cleaned where it comes in, so this should never be needed. Without it one result that cannot be
 stored would be looked up and brought again for ever, with all that shared its call. So the results are isolated by
-halves. The step that is to blame is proven by this, that the others can be stored without it, and it without what it
-brought: it ends in doubt.
+halves. A step is proven to be the cause if the others can be stored without it, and it can be stored without its
+result. It then ends in doubt.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class EventInMemory(NamedTuple):
 
 @dataclass(slots=True)
 class KeptEvents:
-    """Most events are so not decrypted once in their lives.
+    """Keeps events in memory, so that most are never decrypted.
 
     A flow that an operator has started again (another round) may have another event: the round is kept with it.
     """

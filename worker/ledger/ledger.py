@@ -23,7 +23,7 @@ from worker.engine.event_flow import draft, new_flow
 from worker.engine.flows.base import Rules
 from worker.engine.known_events import sort_out
 from worker.engine.planner import Planner
-from worker.engine.rows import Accepted, Claimed, Finish, FlowRow, Move
+from worker.engine.rows import Claimed, Finish, FlowRow, IncomingEvent, Move
 from worker.engine.states import StepState
 from worker.errors import Interruption
 from worker.ledger import changing, flows, snapshots, steps
@@ -62,7 +62,7 @@ class RefusedRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class AcceptedBatch:
     """The result for a batch of records: new and known events by topic, outcomes that exist already, and events whose
     id belongs to another event. The last ones are not in the ledger.
     """
@@ -70,7 +70,7 @@ class Intake:
     accepted: Mapping[str, int]
     known: Mapping[str, int]
     outcomes: Sequence[OutcomeRow]
-    reused: Sequence[Accepted] = ()
+    reused: Sequence[IncomingEvent] = ()
 
 
 @dataclass(slots=True)
@@ -121,16 +121,16 @@ class Ledger:
 
     async def accept(
         self,
-        events: Sequence[Accepted],
+        events: Sequence[IncomingEvent],
         refusals: Sequence[RefusedRecord] = (),
         next_call: NextCall | None = None,
-    ) -> Intake:
+    ) -> AcceptedBatch:
         """Writes a batch of events, their flows and first steps. What is known already changes nothing.
 
         `next_call`: begins the first calls in the same transaction.
         """
 
-        async def work(connection: Connection) -> tuple[Intake, Sequence[FlowRow]]:
+        async def work(connection: Connection) -> tuple[AcceptedBatch, Sequence[FlowRow]]:
             return await self._accept(connection, events, refusals, next_call)
 
         with self.giving_up(next_call.leases if next_call is not None else ()):
@@ -141,7 +141,7 @@ class Ledger:
     async def try_out(self, event: Event) -> None:
         """Accepts an event under ids of its own, and undoes that: raises what `accept` would raise."""
         own = {name: f"try-{uuid.uuid4()}" for name in ("trader_id", "order_id") if getattr(event, name, None)}
-        accepted = Accepted(event.topic, f"try-{uuid.uuid4()}", event.model_copy(update=own), None, 0, 0)
+        accepted = IncomingEvent(event.topic, f"try-{uuid.uuid4()}", event.model_copy(update=own), None, 0, 0)
 
         async def work(connection: Connection) -> None:
             await self._accept(connection, [accepted], ())
@@ -150,17 +150,17 @@ class Ledger:
         with suppress(_Undone):
             await self.database.atomically(work)
 
-    def drafted(self, accepted: Accepted) -> Accepted:
+    def drafted(self, accepted: IncomingEvent) -> IncomingEvent:
         """The event with what `accept` makes of it before it asks the database. Raises whatever goes wrong."""
         return accepted.drafted(self._draft(accepted))
 
     async def _accept(
         self,
         connection: Connection,
-        events: Sequence[Accepted],
+        events: Sequence[IncomingEvent],
         refusals: Sequence[RefusedRecord],
         next_call: NextCall | None = None,
-    ) -> tuple[Intake, Sequence[FlowRow]]:
+    ) -> tuple[AcceptedBatch, Sequence[FlowRow]]:
         batch = {(event.topic, event.event_id) for event in events}
         refused = {(each.outcome.topic, each.outcome.event_id): each for each in reversed(refusals)}
         # The time that it takes to write them is part of their linger.
@@ -178,12 +178,12 @@ class Ledger:
         await flows.note_places(connection, found.moved)
         accepted = Counter(flow.topic for flow in new)
         repeats = Counter(event.topic for event in events) - accepted - Counter(event.topic for event in found.reused)
-        return Intake(accepted, repeats, outcomes, found.reused), new
+        return AcceptedBatch(accepted, repeats, outcomes, found.reused), new
 
-    def _draft(self, accepted: Accepted) -> FlowRow:
+    def _draft(self, accepted: IncomingEvent) -> FlowRow:
         return draft(accepted, self.rules, self.vault.digest(accepted.event.content()))
 
-    def _new_flow(self, accepted: Accepted, now: datetime) -> FlowRow:
+    def _new_flow(self, accepted: IncomingEvent, now: datetime) -> FlowRow:
         drafted = accepted.draft or self._draft(accepted)
         return new_flow(drafted, flows.new_flow_id(now), now, accepted.came)
 

@@ -25,8 +25,8 @@ EARLIER = """
 (select true from outcome as earlier
 where earlier.flow_id = {flow} {but} and coalesce(earlier.published_at, 'infinity') = 'infinity' limit 1)
 """
-"""Whether a flow has an outcome that is not noted as published: true, or null. Found by the flow, for `published_at is
-null` would allow the server to look through the queue of all flows: as good, while it takes the queue for empty.
+"""True if the flow has an unpublished outcome, else null. The condition is not `published_at is null`: with it, the
+server would read the queue of all flows when its statistics say that the queue is empty.
 """
 
 

@@ -189,7 +189,7 @@ or exists (select from (select * from flow where account_id = named.account_id o
     where f.topic = 'account.assigned' and f.state <> 'failed' and f.facts ->> 'domain' is distinct from 'LIVE')
 """
 
-# An open flow's ids are facts (`flows.write`).
+# An open flow's ids are facts (`flows.changed_rows`).
 _MAKING_SINCE = """
 select min(created_at) from (
     (select created_at from flow where state = 'open' and topic = 'trader.purchased' and facts ->> 'accountId' is null

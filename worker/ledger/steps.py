@@ -90,6 +90,13 @@ async def change_trader_keys(connection: Connection, keys: Mapping[str, str]) ->
         await connection.execute(_CHANGE_TRADER_KEYS, list(keys.keys()), list(keys.values()))
 
 
+async def make_due(connection: Connection, event_id: str, operation: str) -> bool:
+    """Makes the event's next step of that operation due now, if it waits for its time; whether there is one. For the
+    demo, which does not wait.
+    """
+    return bool(await connection.fetch(_MAKE_DUE, event_id, operation))
+
+
 async def plan_again(connection: Connection, step_ids: Sequence[int]) -> None:
     """Ends steps that are locked and are not to be sent; their flows are planned again at once."""
     await connection.execute(_PLAN_AGAIN, list(step_ids), StepState.REFUSED.value, PLAN, StepState.WAITING.value)
@@ -218,6 +225,12 @@ limit 1
 """,
 )
 """Whether there are steps under these keys of traders, besides those under the lease. Mostly there are none."""
+
+_MAKE_DUE = """
+update step set due = clock_timestamp() from flow
+where flow.id = step.flow_id and flow.event_id = $1 and step.state = 'due' and step.operation = $2
+returning step.id
+"""
 
 _CHANGE_TRADER_KEYS = """
 update step set trader_key = known.new_key

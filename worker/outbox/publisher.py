@@ -28,7 +28,7 @@ from worker.ledger.errors import reason_of
 from worker.ledger.outbox import OUTCOME_LEASE, Outbox
 from worker.ledger.rows import NOT_OURS, OutcomeRow
 from worker.outbox.record_batches import send_in_order
-from worker.outbox.topic import AT_ONCE, TopicOutbox
+from worker.outbox.topic_outbox import AT_ONCE, TopicOutbox
 
 log = structlog.get_logger()
 
@@ -82,7 +82,7 @@ class Publisher:
                 topic = self._topics.get(row.topic)
                 if topic is None:
                     topic = self._topics[row.topic] = TopicOutbox(row.topic)
-                topic.accept(row)
+                topic.hold(row)
             elif self._ledger_away is None:
                 self._sweep_at = 0.0
         if outcomes:
@@ -197,7 +197,7 @@ class Publisher:
         else:
             if topic.refused is not None:
                 log.info("outcomes.continues", topic=topic.topic)
-            topic.accepts()
+            topic.reset_refusal()
             self.crash("after_publish")
 
     async def _idle(self) -> None:

@@ -27,16 +27,16 @@ async def send_batch(
     *,
     send_before: float,
     denied: Callable[[], Awaitable[bool]],
-    left: Callable[[], None],
+    on_sent: Callable[[], None],
 ) -> tuple[Reply, CallResult]:
     """The reply as the call log keeps it, and a result for each of `items`. It raises nothing.
 
-    `body`: the operation's request for these items, perhaps with a penalty ticket. `send_before`, `left`: see
+    `body`: the operation's request for these items, perhaps with a penalty ticket. `send_before`, `on_sent`: see
     `PartnerClient.post`. `denied`: whether a 401 means that the API key lacks a permission, which no other token cures.
     """
     try:
         reply = await client.post(
-            operation.domain, operation.path, body, token=token, send_before=send_before, left=left
+            operation.domain, operation.path, body, token=token, send_before=send_before, on_sent=on_sent
         )
     except asyncio.CancelledError:
         reply = Unclear("the worker was stopped")

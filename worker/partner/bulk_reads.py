@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from worker.partner.alone import Alone
@@ -18,6 +18,8 @@ from worker.partner.operation import Reader
 from worker.partner.read_errors import ReadFault, Unreadable
 from worker.partner.single_reads import No, Page, Row, find, folded, is_id, item, one, page
 from worker.replies import Domain
+
+T = TypeVar("T")
 
 MOST = 100
 """Values a read; the vendor's own limit of items a call."""
@@ -53,7 +55,7 @@ async def by_names(reader: Reader, domain: Domain, entity: str, names: Iterable[
     path = f"/{entity}/finds"
     alone = [name for name in wanted if "," in name]  # joined with others it would be two
     asked: list[str] = []  # in bulk, without learning whether they are there
-    useless = path in reader.seen.broken or (1 < len(wanted) <= FEW_NAMES and not reader.seen.tries(path))
+    useless = path in reader.seen.broken or (1 < len(wanted) <= FEW_NAMES and not reader.seen.take_try(path))
     for some in _short([name for name in wanted if "," not in name], reader.seen.most.get(path, MOST)):
         if len(some) == 1 or useless:
             alone += some
@@ -299,8 +301,8 @@ async def by_id(reader: Reader, domain: Domain, entity: str, ids: Iterable[int])
     return found
 
 
-def readable(found: list[Row] | Unreadable) -> list[Row]:
-    """What a user has; raises the reason when it could not be read."""
+def readable(found: T | Unreadable) -> T:
+    """What was found; raises `Unreadable` when it could not be read."""
     if isinstance(found, Unreadable):
         raise found
     return found

@@ -2,8 +2,8 @@
 
 | status | body | reply |
 |---|---|---|
-| 3xx, 421 | any | `NotExecuted`: a wrong host |
-| 404, 405 | empty | `NotExecuted`: a wrong host, or nothing there |
+| 3xx, 421 | any | `Misdirected`: a wrong host |
+| 404, 405 | empty | `Misdirected`: a wrong host, or nothing there |
 | 423, 429 | any | `Silence` |
 | 401 | any | `Unauthorized`, and whether an errorText or violations say so |
 | 408, 5xx, 1xx, 2xx other than 200 | any | `Unclear` |
@@ -15,7 +15,7 @@
 | 200 | an object with a penalty ticket, or a captcha | `Ticket` |
 | 200 | a penalty without a ticket | `Unclear` |
 | 200 | an errorText or violations, and nothing granted in `results` | `Refusal` |
-| 200 | an errorText that names the other domain | `NotExecuted`: a wrong host |
+| 200 | an errorText that names the other domain | `Misdirected`: a wrong host |
 | 200 | refused and granted in part; an errorText of another type; an errorCode without an errorText | `Unclear` |
 | 200 | any other object; for reads also null, a list and an empty body | `Answer` |
 | 200 | anything else | `Unclear` |
@@ -53,7 +53,7 @@ def classify(status: int, body: bytes, *, reading: bool, leads_to: str | None = 
     """The reply that this status and body stand for; never raises.
 
     `reading`: the call changes nothing, so that null, an empty body and a list are answers too. An empty 404 is
-    `NotExecuted` for a read as well: the vendor documents it for an unknown id, and a wrong host answers the same.
+    `Misdirected` for a read as well: the vendor documents it for an unknown id, and a wrong host answers the same.
     `leads_to`: the host that a redirect names.
     """
     if 300 <= status < 400 or status == 421 or (status in (404, 405) and not body.strip()):

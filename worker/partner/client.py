@@ -121,11 +121,11 @@ class PartnerClient:
         token: Token,
         send_before: float | None = None,
         reading: bool = False,
-        left: Callable[[], None] = lambda: None,
+        on_sent: Callable[[], None] = lambda: None,
     ) -> Reply:
         """POSTs `body` (JSON) to the token's host. `send_before` (of `clock`): when it has passed before the first byte
         is written, the reply is `NotSent`. `reading` for endpoints that only read (getAccountTradingPermissions and
-        the like). `left` is called when the last byte has left, if it does.
+        the like). `on_sent` is called when the last byte has left, if it does.
         """
         exchange = await self.exchange(
             "POST",
@@ -136,7 +136,7 @@ class PartnerClient:
             host=token.hosts.get(domain),
             send_before=send_before,
             reading=reading,
-            left=left,
+            on_sent=on_sent,
         )
         return _as_documented(path, exchange.reply) if reading else exchange.reply
 
@@ -177,13 +177,13 @@ class PartnerClient:
         send_before: float | None = None,
         reading: bool,
         locks_out: bool = True,
-        left: Callable[[], None] = lambda: None,
+        on_sent: Callable[[], None] = lambda: None,
     ) -> Exchange:
         """One call to `host` (None: the configured one), with the partner's clock beside the reply.
 
         Not `locks_out`: a 423 or 429 to this call does not lock out (contract 5.5: the renewal after a lock-out).
         """
-        call = HttpCall(READ_LIMIT if reading else SEND_LIMIT, send_before, self._clock, self._lockout, left)
+        call = HttpCall(READ_LIMIT if reading else SEND_LIMIT, send_before, self._clock, self._lockout, on_sent)
         url = self._addresses.base(domain, host).rstrip("/") + "/" + path.lstrip("/")
         began = self._clock()
         broken: str | None = asyncio.CancelledError.__name__

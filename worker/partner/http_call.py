@@ -20,7 +20,8 @@ from worker.replies import NotSent, Reply, Unclear
 __all__ = ["HttpCall"]
 
 NEEDS_NO_BODY = (423, 429)
-"""Statuses that say all: a lock-out must not wait for a body that drips, nor be forgotten because one is cut."""
+"""Statuses that say all: a lock-out must not wait for a body that arrives slowly, nor be forgotten because one is
+cut."""
 
 _UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 _NOT_CONNECTED = (*_UNREACHABLE, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -38,7 +39,7 @@ class HttpCall:
     """One request on its way: what has been sent of it, and what has come back.
 
     `limit`: bytes of an answer. `send_before` (of `clock`, monotonic seconds): after that nothing is sent any more.
-    `left` is called when the request has been written. `held_back`: why it was not sent, if it must not be;
+    `on_sent` is called when the request has been written. `held_back`: why it was not sent, if it must not be;
     `complete`: the whole answer is there.
     """
 
@@ -48,9 +49,9 @@ class HttpCall:
         send_before: float | None,
         clock: Callable[[], float],
         lockout: LockOut | None,
-        left: Callable[[], None],
+        on_sent: Callable[[], None],
     ) -> None:
-        self._left = left
+        self._on_sent = on_sent
         self._limit = limit
         self._send_before = send_before
         self._clock = clock
@@ -87,7 +88,7 @@ class HttpCall:
             self.check()
             self.sent = True
         elif event.endswith(".send_request_body.complete"):
-            self._left()
+            self._on_sent()
         elif event.endswith(".send_request_headers.failed") and isinstance(
             info.get("exception"), httpcore.LocalProtocolError
         ):

@@ -46,9 +46,9 @@ class ObservedForms:
     in_vain: dict[str, int] = field(default_factory=dict)  # by path: tries of a bulk read that has shown nothing yet
     left_out: dict[str, int] = field(default_factory=dict)  # by path: reads for which it was not tried since
 
-    def tries(self, path: str) -> bool:
-        """Whether a bulk read is tried for few values. One that shows nothing costs up to four reads: it is left out
-        after that, once, three times, seven times, and so on.
+    def take_try(self, path: str) -> bool:
+        """Whether a bulk read is tried for few values now. Counts this call. One that shows nothing costs up to four
+        reads: after its first failure it is left out once, then 3 times, 7 times, and so on up to `MOST_LEFT_OUT`.
         """
         times = self.in_vain.get(path, 0)
         if path in self.forms or self.left_out.get(path, 0) >= min((1 << times) - 1, MOST_LEFT_OUT):

@@ -95,7 +95,7 @@ class Batching:
     joined: bool = False  # steps that are alike are one request: its result is the result of each
     feeds: tuple[str, ...] = ()  # operations that linger, and whose steps its results bring
     parts: Callable[[Item], int] = one  # how many things an item asks for, or keeps waiting
-    look_most: int = 100  # items in a look-up; fewer where each of them takes reads of its own
+    look_up_most: int = 100  # items in a look-up; fewer where each of them takes reads of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ class Limits:
 
     rank: int  # contract: urgent first; 0 goes before all else
     maintenance: bool  # waits until Tradovate's maintenance windows have ended
-    reserve: bool = False  # may use the part of the budget that is kept back for sessions and revocations
+    reserve: bool = False  # may use the part of the budget that is kept back
     per_hour: int | None = None  # the endpoint's own limit, calls in any rolling hour, all replicas
     share: float | None = None  # of the budget of the hour and of the minute, which its calls may not exceed
 

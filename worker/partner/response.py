@@ -14,7 +14,7 @@ from worker.results import CallEnd, CallResult, NotExecuted, Rejected, Result, U
 
 NOW = timedelta(0)
 
-AT_ONCE = timedelta(milliseconds=200)
+TOKEN_RETRY_WAIT = timedelta(milliseconds=200)
 """Before a step is sent again whose token was not accepted: nothing beside a call, and enough not to spin."""
 
 
@@ -54,7 +54,7 @@ def _whole(operation: Operation, reply: Reply, *, denied: bool) -> tuple[CallEnd
         case Unauthorized(text=text) if denied:
             end, result = CallEnd.FAILED, NotExecuted(_not_permitted(operation, text))
         case Unauthorized():
-            result = NotExecuted(wait=AT_ONCE)  # the token is replaced first
+            result = NotExecuted(wait=TOKEN_RETRY_WAIT)  # the token is replaced first
         case Misdirected(why=why, status=status):
             end = CallEnd.EMPTY if status in (404, 405) else CallEnd.ANSWERED
             result = NotExecuted(f"{operation.vendor}: {why}")

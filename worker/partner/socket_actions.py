@@ -37,7 +37,7 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Make this request now: `Wire.request` writes it."""
+    """Make this request now: `SocketProtocol.request` writes it."""
 
     operation: str
 

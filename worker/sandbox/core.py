@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from worker.sandbox.effects import Effects
 from worker.sandbox.fault_rules import Faults
+from worker.sandbox.faulty_responses import instead, mangled, stopped
 from worker.sandbox.fields import Malformed
 from worker.sandbox.limits import Tickets, UserCallLimit
-from worker.sandbox.mangle import instead, mangled, stopped
 from worker.sandbox.named_traders import traders_of
 from worker.sandbox.operation import Call, Operation
 from worker.sandbox.operations import OPERATIONS

@@ -18,7 +18,7 @@ import structlog
 
 from worker.ledger import holds, sessions
 from worker.ledger.budget import Budget, Closed
-from worker.ledger.call_log import BEGIN_LOCK, begin_calls
+from worker.ledger.call_log import begin_calls, begin_lock
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.ledger.host_table import DomainHost
@@ -207,7 +207,7 @@ class SessionKeeper:
         Why there is no session is returned, not raised: what was written for the operator must be committed.
         """
         claimed_at = self._clock()
-        await conn.execute("select pg_advisory_xact_lock($1)", BEGIN_LOCK)
+        await begin_lock(conn)
         state = await sessions.load(conn, SCOPES, renewal=RENEWAL, login=LOGIN, lock=True)
         if not self._client.addresses.follow and await self._recorder.not_asked(conn, None):
             state = await sessions.load(conn, SCOPES, renewal=RENEWAL, login=LOGIN)

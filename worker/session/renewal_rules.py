@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from worker.backoff import Steps
+from worker.backoff import Delays
 
 RENEWALS_AN_HOUR = 12
 """The vendor's limit is 15 in a rolling hour, all counted."""
@@ -20,7 +20,7 @@ HOST_RENEWALS = 6
 renewals that the token needs."""
 RENEW_BEFORE_END = timedelta(minutes=15)
 """The vendor's advice; a token whose life is shorter than half an hour is renewed at half its life."""
-BACK_OFF = Steps((1.0, 5.0, 15.0, 60.0, 180.0))
+BACK_OFF = Delays((1.0, 5.0, 15.0, 60.0, 180.0))
 """Seconds after the first, second, ... login or renewal in a row without a result; the last one from then on. With a
 call that hangs for a minute before it, the longest wait is within the five minutes of contract 5.5."""
 UNREACHABLE_WAIT = 15.0

@@ -1,9 +1,9 @@
 """One log for our loggers and the libraries': structlog's processors over the standard library's handler.
 
-Log events are names (`dispatch.call_sent`), values are fields. A line goes to standard error, so that a command's
-standard output stays what it promises. Two things keep secrets and personal data out of the log. Secrets are
+Log events are names (`dispatch.call_failed`), values are fields. A line goes to standard error, so that a command's
+standard output stays what it promises. Three things keep secrets and personal data out of the log. Secrets are
 `SecretStr` wherever they are held. `redact` removes the values of fields with certain names, and what follows a word
-like `token` in any text.
+like `token` in any text. A traceback (`tracebacks.py`) has the text of an exception only where that holds no such data.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import structlog
 from pydantic import SecretBytes, SecretStr
 
 from worker.telemetry.repeated_lines import Repeats
+from worker.telemetry.tracebacks import traceback_text
 
 __all__ = ["HIDDEN", "configure", "redact"]
 
@@ -68,7 +69,7 @@ def configure(level: str = "info", format: Literal["json", "console"] = "json") 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         # As text, here: a console's own renderer would show the values of local variables.
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(traceback_text),
         redact,
     ]
     structlog.configure(

@@ -1,4 +1,4 @@
-"""The composition root: the only place that makes clients, pools and brokers, and ties them together."""
+"""The composition root of `run`: makes the parts of a replica, and ties them together."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class Replica:
             self.ledger,
             letters,
             self.products,
-            self._taken,
+            self._accepted,
             counted=observed.accepted,
             traces=self.tracing.intake,
             crash=self.crash,
@@ -206,7 +206,7 @@ class Replica:
                 wake=self.dispatcher.wake.set,
             )
 
-    def _taken(self, outcomes: Sequence[OutcomeRow]) -> None:
+    def _accepted(self, outcomes: Sequence[OutcomeRow]) -> None:
         self.publisher.hand(outcomes)
         self.dispatcher.look_soon(asyncio.current_task())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from worker.ledger import browse
+from worker.ledger import browse, steps
 from worker.ledger.database import Database
 from worker.sandbox import Sandbox
 
@@ -44,12 +44,7 @@ class Desk:
         """
         while True:
             async with self.database.connection() as connection:
-                skipped = await connection.fetch(
-                    "update step set due = clock_timestamp() from flow where flow.id = step.flow_id"
-                    " and flow.event_id = $1 and step.state = 'due'"
-                    " and step.operation = 'getPartnerSubaccountRequestStatus' returning step.id",
-                    event_id,
-                )
+                skipped = await steps.make_due(connection, event_id, "getPartnerSubaccountRequestStatus")
             if skipped:
                 return
             await asyncio.sleep(_LOOKS_EVERY)

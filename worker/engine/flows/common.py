@@ -26,7 +26,7 @@ from worker.results import Failure
 T = TypeVar("T")
 
 RECHECK = timedelta(minutes=5)
-"""A wait for another flow ends when that flow wakes it; this is the net below, should a wake-up be lost."""
+"""A wait for another flow ends when that flow wakes it. This is the time limit in case the wake-up is lost."""
 
 
 def permitted(facts: F, permission: int, status: str | None) -> F:
@@ -90,7 +90,7 @@ def trade_date(day: date) -> Mapping[str, int]:
 
 
 def jitter(view: View, number: int) -> float:
-    """A number in [0, 1) that follows from the flow and `number`: flows draw nothing at random."""
+    """A number in [0, 1) that follows from the flow and `number`: flows draw no back-off at random."""
     return draw_of(view.flow_id.bytes, number)
 
 

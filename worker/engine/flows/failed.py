@@ -34,7 +34,7 @@ FIND = "revokeTradingPermissions@find"
 
 
 class Revocation(WithoutOrder):
-    """A trader broke a rule."""
+    """The flow of `trader.failed`: revokes the trader's trading permissions."""
 
     topic = "trader.failed"
     facts = FailedFacts

@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 
 from schemas.events import AccountLocked, AccountUnlocked
 from schemas.outcomes import ErrorCode, Status
+from worker.backoff import Delays
 from worker.engine.facts import STORED, F, Facts, changed
 from worker.engine.flows.account_ref import Refers, account_of, owner_facts
 from worker.engine.flows.base import (
@@ -41,6 +42,9 @@ ACTIONS = {
     "close_only": "LiquidateOnlyModeImmediately",
 }
 """By the event's word; unlocking is `Normal`."""
+
+_READ_AGAIN = Delays((1.0, 2.0, 4.0, 8.0, 15.0))
+"""Before each further read of what an answer should have changed."""
 
 READS = 6
 """Reads after an answer before it is sent again: half a minute, since a read may be behind what was written."""
@@ -81,8 +85,8 @@ class ReadBackFacts(Facts):
 
 
 def read_again(reads: int) -> timedelta:
-    """Before read number `reads` + 1: 0, 1, 2, 4, 8 and 15 seconds."""
-    return timedelta(seconds=min(1 << (reads - 1), 15) if reads else 0)
+    """Before read number `reads` + 1: no wait before the first one."""
+    return timedelta(seconds=_READ_AGAIN.delay(reads) if reads else 0)
 
 
 def after(view: View, rules: Rules, tries: int) -> datetime | None:
@@ -96,7 +100,9 @@ def not_shown(facts: Facts, text: str) -> Planned:
 
 
 def given_way(facts: ReadBackFacts) -> Planned:
-    """A later event of the account has taken its place. What was answered has taken effect, if only for a moment."""
+    """A later event of this account has replaced this one. If Tradovate had answered its call, the change was in effect
+    until then.
+    """
     if facts.answered is not None:
         return Planned(SUCCEEDED, facts.warned("A newer event of this account came before it could be read back."))
     return Planned(failed(ErrorCode.CANCELLED, OUSTED), facts)

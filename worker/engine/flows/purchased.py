@@ -50,7 +50,7 @@ OTHER_TERMS = "The account was created by an earlier event of this order, with o
 
 
 class Purchased:
-    """A trader bought an evaluation."""
+    """The flow of `trader.purchased`: makes user and account, and sends contact data."""
 
     topic = "trader.purchased"
     facts = PurchasedFacts

@@ -64,8 +64,8 @@ class PurchasedFacts(OrderFacts):
     terms: str | None = None
     """A digest of the terms with which the account was created."""
     asked: tuple[str, ...] = ()
-    """The account names that the order has asked for, of the shop's choice, while it is not known what came of that. An
-    order that ended so may have left an account that its next event gives another name."""
+    """Account names of the shop's choice that were sent, while their result is unknown. If the order ended then, an
+    account may exist under one of them, although the next event gives another name."""
     adopting: FoundAccount | None = None
     left: PurchaseLeft | None = None
 

@@ -33,7 +33,7 @@ def after_call(
 ) -> Sequence[Move]:
     """What comes next for the steps of a call that took `seconds`."""
     moves = _moves(timing, rules, call, batch, seconds, call_id)
-    return splitting.spread(list(zip((sent.step for sent in batch), moves, strict=True)), timing.signs)
+    return splitting.assign_parts(list(zip((sent.step for sent in batch), moves, strict=True)), timing.signs)
 
 
 def _moves(

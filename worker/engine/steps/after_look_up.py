@@ -56,7 +56,7 @@ def after_look_up(
         )
         for step, result in found
     ]
-    return splitting.spread(list(zip((step for step, _ in found), moves, strict=True)), timing.signs)
+    return splitting.assign_parts(list(zip((step for step, _ in found), moves, strict=True)), timing.signs)
 
 
 def _found(result: Result, *, needed: bool) -> Found:

@@ -41,15 +41,16 @@ CROWD = 3
 
 
 FEW = 4
-"""Steps of a part that is small: to split it costs one call more, and a good step must not share a bad one's day."""
+"""Steps of a part that is small: to split it costs one call more, and a good step must not wait a day because of a bad
+one."""
 
 FEW_FAILURES = 8
 """Failures of a small part before it is split without a sign: some ten minutes of back-off."""
 
 
 def patience(depth: int, failed: int = 1, size: int = 100) -> int:
-    """Failures of a part of that depth before it is split without a sign: 2, 2, 8, 32, ..., and two steps further when
-    so many calls have failed as make a crowd. A part of `FEW` steps or less is split after `FEW_FAILURES`.
+    """Failures before a part of that depth is split without a sign: 2, 2, 8, 32, ... If `CROWD` calls or more have
+    failed: 8, 8, 32, 128, ... For a part of `FEW` steps or fewer: `FEW_FAILURES` at most.
     """
     steps = depth if failed < CROWD else max(depth + 1, 2)
     failures = AGAIN << 2 * max(0, steps - 1)
@@ -89,7 +90,7 @@ def failed_before(steps: Sequence[Claimed]) -> int | None:
     return min((step.memory.failures.before for step in steps if step.memory.failures is not None), default=None)
 
 
-def spread(pairs: Sequence[tuple[Claimed, Move]], signs: Signs) -> list[Move]:
+def assign_parts(pairs: Sequence[tuple[Claimed, Move]], signs: Signs) -> list[Move]:
     """The moves of a call or a look-up, those of failed steps that are sent again with the part that they belong to.
 
     `signs`: how other calls of the operation have fared since these failed before.

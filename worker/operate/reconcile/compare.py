@@ -18,7 +18,7 @@ from worker.ledger.differences import Difference, Kind
 from worker.ledger.reconcile_view import LedgerTrader
 from worker.operate.reconcile.fixes import departs, fails, signs
 from worker.operate.reconcile.standing import Ended, Grant, TraderStanding
-from worker.partner.operations.departures import ENDED
+from worker.partner.operations.cancellations import ENDED
 from worker.partner.operations.entitlements import held_of
 from worker.partner.read_errors import ReadFault, Unreadable
 

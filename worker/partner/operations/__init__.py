@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from worker.partner.operation import Operation
 from worker.partner.operations.accounts import CREATE_ACCOUNTS
+from worker.partner.operations.cancellations import CANCEL_DEMO, CANCEL_LIVE
 from worker.partner.operations.contact import UPDATE_CONTACT
-from worker.partner.operations.departures import CANCEL_DEMO, CANCEL_LIVE
 from worker.partner.operations.entitlements import ADD_ENTITLEMENT, ADD_ENTITLEMENT_AGAIN
 from worker.partner.operations.permissions import CREATE_PERMISSION, CREATE_PERMISSION_LIVE, REQUEST_PERMISSION
 from worker.partner.operations.resets import RESET

@@ -74,7 +74,7 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     permissions = await permissions_of(reader, {item["userId"] for item in items if accounts(item)})
 
     async def one(item: Item) -> Result:
-        found = {account["id"]: account for account in map(_readable, accounts(item))}
+        found = {account["id"]: account for account in (readable(each) for each in accounts(item))}
         if not found:
             return NotExecuted()
         own = [row for row in readable(permissions[item["userId"]]) if row.get("accountId") in found]
@@ -99,12 +99,6 @@ def _is(account: Row, name: str) -> bool:
 def _may_be(account: Row, item: Item) -> bool:
     """Whether an account on which the user has no permission may be the order's, or is in the way of a new one."""
     return _is(account, item["name"]) or _is(account, item["_derived"])
-
-
-def _readable(account: Row | Unreadable) -> Row:
-    if isinstance(account, Unreadable):
-        raise account
-    return account
 
 
 async def _nobodys(reader: Reader, accounts: Sequence[Row], item: Item, *, ours: bool) -> Result:
@@ -142,7 +136,7 @@ def _ours(account: Row, item: Item, permission: Row | None) -> Result:
 
 
 async def _introduce(reader: Reader, items: Sequence[Item]) -> None:
-    """Learns the name of the template account, once: see `Seen.names`."""
+    """Learns the name of the template account, once: see `ObservedForms.names`."""
     if len(items) > 1 and ACCOUNTS not in reader.seen.names and not reader.seen.introduced:
         reader.seen.introduced = True
         template = await item(reader, Domain.DEMO, "account", items[0]["templateAccountId"])

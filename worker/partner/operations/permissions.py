@@ -40,7 +40,7 @@ def _made(*same: str) -> Callable[[Mapping[str, Any], Sequence[Item]], Sequence[
         if not alike(permission, **{name: items[0][name] for name in same}) or not is_id(permission.get("id")):
             return [Unknown("a trading permission that is not the one asked for")] * len(items)
         if permission.get("status") not in (None, *PERMISSION_LIVE):
-            return [Unknown("a trading permission that lets nobody in")] * len(items)
+            return [Unknown("a trading permission that is not in force")] * len(items)
         return [Succeeded({"tradingPermissionId": permission["id"]})] * len(items)
 
     return results
@@ -122,7 +122,7 @@ REQUEST_PERMISSION = Operation(
     request=_request,
     response=Response({"tradingPermission": dict}, _made("accountId")),
     batching=Batching(
-        look_most=10,  # an account takes a read of its own
+        look_up_most=10,  # an account takes a read of its own
     ),
     recovery=Recovery(
         resend=Resend.AFTER_LOOK_UP,  # a second request is not known to be refused

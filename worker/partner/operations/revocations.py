@@ -33,7 +33,7 @@ async def _find(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     permissions = await by_id(reader, Domain.DEMO, "tradingPermission", wanted)
 
     async def one(item: Item) -> Result:
-        found = [_read(permissions[each]) for each in item["_ids"] if each in permissions]
+        found = [readable(permissions[each]) for each in item["_ids"] if each in permissions]
         accounts = []
         by_name = [account["id"] for account in readable(named.get(folded(item["_name"] or ""), []))]
         for account_id in [*item["_accounts"], *by_name]:
@@ -60,12 +60,6 @@ def _in_words(result: Mapping[str, Any]) -> str:
     return f"{there}, {len(accounts)} account{'' if len(accounts) == 1 else 's'}" if accounts or found else "nothing"
 
 
-def _read(found: Row | Unreadable) -> Row:
-    if isinstance(found, Unreadable):
-        raise found
-    return found
-
-
 FIND_PERMISSIONS = Operation(
     name="revokeTradingPermissions@find",
     domain=Domain.DEMO,
@@ -73,7 +67,7 @@ FIND_PERMISSIONS = Operation(
     request=_never,
     response=Response({}, _never, _in_words),
     batching=Batching(
-        look_most=10,  # an account takes a read of its own, and the first of them must not wait for a hundred others
+        look_up_most=10,  # an account takes a read of its own, and the first of them must not wait for a hundred others
     ),
     recovery=Recovery(
         resend=Resend.ALWAYS,  # it only looks, and is never sent

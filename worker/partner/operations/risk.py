@@ -181,7 +181,7 @@ READ_LIMITS = Operation(
     response=Response({}, _never, _words),
     batching=Batching(
         most=MOST,
-        lingers=True,  # or each event of a steady stream would cost a read of its own
+        lingers=True,  # else a steady stream would make one read for each event
     ),
     recovery=Recovery(
         resend=Resend.ALWAYS,  # it only looks, and is never sent

@@ -36,7 +36,7 @@ class TopicOutbox:
         """Whether no more are looked for: what is in hand waits for the topic, or fills a round."""
         return len(self.in_hand) >= AT_ONCE or (self.refused is not None and bool(self.in_hand))
 
-    def accept(self, row: OutcomeRow) -> None:
+    def hold(self, row: OutcomeRow) -> None:
         """Takes a row in hand. While the topic accepts nothing only a round's worth is taken, and the leases of the
         others run out: the ledger has them.
         """
@@ -61,7 +61,7 @@ class TopicOutbox:
         for lost in [row.id for row in self.in_hand.values() if row.until <= now]:
             del self.in_hand[lost]
         if not self.in_hand:
-            self.accepts()
+            self.reset_refusal()
         if now < self.retry_at:
             return []
         rows: list[OutcomeRow] = []
@@ -69,7 +69,7 @@ class TopicOutbox:
         for row in self.in_hand.values():
             if len(rows) == AT_ONCE:
                 break
-            # Two of one flow may go to two partitions, where nothing keeps their order: one after the other.
+            # Outcomes of one flow may go to different partitions, which keep no common order: one, then the next.
             if row.flow_id is None or row.flow_id not in flows:
                 rows.append(row)
             if row.flow_id is not None:
@@ -87,6 +87,6 @@ class TopicOutbox:
             if row_id in self.in_hand:
                 self.in_hand[row_id] = replace(self.in_hand[row_id], until=until)
 
-    def accepts(self) -> None:
+    def reset_refusal(self) -> None:
         """The topic has accepted a round, or nothing waits for it any more."""
         self.refused, self.failures, self.retry_at = None, 0, 0.0
