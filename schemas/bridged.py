@@ -1,4 +1,4 @@
-"""What the bridge publishes beside `md.signed`: Tradovate's other signals and changes (contract section 7)."""
+"""What the bridge publishes beside `md.signed`: Tradovate's other signals and changes (README, "Topics")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outcome events: what became of an input event (contract section 4)."""
+"""Outcome events: what became of an input event (schemas/README.md)."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def outcome_id(
     status: str,
     error_code: str | None,
     request_status: str | None,
-    round: int,  # noqa: A002 - the contract's word
+    round: int,  # noqa: A002 - the word of the outcome id's rule
 ) -> str:
     """32 hex digits that follow from these six and nothing else: the same result has the same id everywhere.
 

@@ -21,7 +21,7 @@ from worker.addresses import database_address, http_address, networks, proxy_add
 from worker.partner.hosts import read_host
 
 MIN_SECRET_KEY = 32
-"""Characters of one `SECRET_KEY`: what the contract asks for; 32 random ones are more than any key derived from it."""
+"""Characters of one `SECRET_KEY`: 32 random ones are more than any key derived from it."""
 
 MIN_CONSOLE_TOKEN = 16
 """Characters of `CONSOLE_TOKEN`: with ten tries a minute, guessing one takes longer than a life."""

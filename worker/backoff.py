@@ -42,7 +42,7 @@ class Schedule:
     altogether.
 
     Counted is what the step itself costs (delays of this schedule, time of its calls), not what delays all calls:
-    lock-outs, maintenance, penalties, pauses, an empty budget (contract, RETRY_FOR_SECONDS). `jitter`: the share of
+    lock-outs, maintenance, penalties, pauses, an empty budget (README, RETRY_FOR_SECONDS). `jitter`: the share of
     each delay that is drawn, 1 by default ("full jitter"). `least` is added to each delay.
     """
 

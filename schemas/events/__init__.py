@@ -34,7 +34,7 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
         )
     }
 )
-"""Topic without prefix -> its event, in the contract's order."""
+"""Topic without prefix -> its event, in the order of the README's table."""
 
 TOPICS: tuple[str, ...] = tuple(EVENTS)
 

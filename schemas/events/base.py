@@ -36,7 +36,7 @@ class Ids(NamedTuple):
 
 
 class Event(Wire):
-    """An input event's body. Its id is not part of it: it may stand in a header or an envelope (contract 3)."""
+    """An input event's body. Its id is not part of it: it may stand in a header or an envelope (schemas/README.md)."""
 
     topic: ClassVar[str]
     """Without prefix."""

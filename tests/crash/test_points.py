@@ -12,7 +12,7 @@ from tests.support.spine import Stages
 from tests.support.waiting import together
 
 GOES_ON_WITHIN = 1 + 0.3 + 15
-"""TRADOVATE_TIMEOUT_SECONDS + TRADOVATE_SETTLE_SECONDS + 15 s (contract 5.1)."""
+"""TRADOVATE_TIMEOUT_SECONDS + TRADOVATE_SETTLE_SECONDS + 15 s (README, "What happens when")."""
 
 STARTS_WITHIN = 6
 """Seconds that the other replica may take to start on a machine that is busy: it is started after the kill."""

@@ -1,4 +1,4 @@
-"""A worker that is asked to stop ends within 25 s with 0, whatever hangs (contract 5.11)."""
+"""A worker that is asked to stop ends within 25 s with 0, whatever hangs (README, "What happens when")."""
 
 from __future__ import annotations
 

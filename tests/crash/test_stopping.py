@@ -1,4 +1,6 @@
-"""SIGTERM: no new work, calls in flight are finished or left to be looked up, exit 0 in time (contract 5.11)."""
+"""SIGTERM: no new work, calls in flight are finished or left to be looked up, exit 0 in time (README, "What happens
+when").
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from worker.ledger.prune import PRUNE_LOCK, Pruned, forget_doubtful, prune, prun
 KEEP, KEEP_LETTERS = timedelta(days=400), timedelta(days=14)
 
 FOR_EVER = {"trader", "business_order", "signal", "risk_status", "live_permission"}
-"""Their keys are what "once" rests on (contract 2, LEDGER_KEEP_DAYS)."""
+"""Their keys are what "once" rests on (README, LEDGER_KEEP_DAYS)."""
 
 PUBLISHED = {"risk_change"}
 """Their rows are deleted when Kafka has acknowledged them."""

@@ -28,7 +28,7 @@ from worker.telemetry.health import UNREAD_FOR
 FAILED = "trader.failed"
 
 SOON = 30.0
-"""Seconds within which readiness must tell the truth of Kafka (contract 6)."""
+"""Seconds within which readiness must tell the truth of Kafka (README, "Watch it")."""
 
 SLACK = 15.0
 """More, for a machine that runs other tests too."""

@@ -1,4 +1,6 @@
-"""A result needs proof: what the partner does not say is neither success nor the event's fault (contract 5.15)."""
+"""A result needs proof: what the partner does not say is neither success nor the event's fault (README, "What happens
+when").
+"""
 
 from __future__ import annotations
 

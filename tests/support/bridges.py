@@ -37,7 +37,7 @@ TOPICS = (*SIGNAL_TOPICS, ACCOUNT_RISK_STATUS)
 """What bridges may publish on."""
 
 TAKES_OVER_WITHIN = 15.0
-"""Seconds (contract 5.10)."""
+"""Seconds (README, "What happens when")."""
 
 
 class BridgeProcess(Process):

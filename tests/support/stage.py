@@ -44,7 +44,8 @@ FAST = {
 """What makes a test fast without making it another program."""
 
 GOES_ON_WITHIN = 2 + 0.3 + 15
-"""Seconds within which work of a dead replica goes on elsewhere (contract 5.1), with the settings above."""
+"""Seconds within which work of a dead replica goes on elsewhere (README, "What happens when"), with the settings
+above."""
 
 PATIENCE = 40.0
 """Seconds that tests wait for outcomes which take two or three on a machine with nothing else to do."""

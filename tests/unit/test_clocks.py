@@ -1,4 +1,4 @@
-"""Decisions do not use this machine's clock (contract 5.17): it may be wrong, and may jump."""
+"""Decisions do not use this machine's clock (README, "What happens when"): it may be wrong, and may jump."""
 
 from __future__ import annotations
 

@@ -31,6 +31,26 @@ def test_a_page_names_files_that_are_there(page: Path) -> None:
     assert [name for name in _named(page) if not _is_there(name, page)] == []
 
 
+_SOURCES = sorted(path for folder in ("worker", "schemas", "tests") for path in (ROOT / folder).rglob("*.py"))
+_HEADING = re.compile(r"\b((?:[\w/]+/)?README(?:\.md)?), \"([A-Z][^\"]+)\"")
+
+
+def test_the_source_of_a_rule_is_in_the_repository() -> None:
+    """A comment that names a heading of a page names one that is there; none cites a paper that a reader has not."""
+    cited: set[tuple[str, str]] = set()
+    for path in _SOURCES:
+        text = re.sub(r"\n\s*(?:# ?)?", " ", path.read_text())
+        assert re.search(r"\bcontract,? (section )?\d", text) is None, path
+        cited |= set(_HEADING.findall(text))
+    headings = {
+        (str(page.relative_to(ROOT)), heading)
+        for page in [ROOT / "README.md", ROOT / "deploy" / "README.md", *_PAGES]
+        for heading in re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    }
+    assert cited
+    assert {(page.removesuffix(".md") + ".md", heading) for page, heading in cited} - headings == set()
+
+
 def test_the_house_plan_has_every_package_and_module() -> None:
     """What lies directly in `worker/` is in the table of packages."""
     page = (ROOT / "worker" / "README.md").read_text()

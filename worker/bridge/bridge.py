@@ -31,7 +31,8 @@ from worker.telemetry.tracing import Tracing
 log = structlog.get_logger()
 
 STOP_WITHIN = 18.0
-"""Seconds for all parts of a stop together; contract 5.11 gives 25, and the process has to end after them."""
+"""Seconds for all parts of a stop together; README, "What happens when" gives 25, and the process has to end after
+them."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What the bridge counts, beside what it shares with `run` (contract section 6)."""
+"""What the bridge counts, beside what it shares with `run` (README, "Watch it")."""
 
 from __future__ import annotations
 

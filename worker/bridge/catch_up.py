@@ -36,7 +36,8 @@ EXTRA = f"{SIGNALS}@unreadable"
 """The fetch for alerts that could not be read, as the call log names it."""
 
 EXTRA_EVERY = timedelta(minutes=5)
-"""At most one of them in that time, of all bridges together (contract 5.10): the vendor asks not to poll this."""
+"""At most one of them in that time, of all bridges together (README, "What happens when"): the vendor asks not to poll
+this."""
 
 SETTLED = 1.0
 """Seconds from an alert that cannot be read to the fetch. Others that come with it share the fetch; and the partner's

@@ -17,7 +17,7 @@ from worker.telemetry.log_on_change import LastReported
 log = structlog.get_logger()
 
 LOOK_EVERY = 5.0
-"""Seconds between two looks; health tells the truth of Kafka within 30 (contract 6)."""
+"""Seconds between two looks; health tells the truth of Kafka within 30 (README, "Watch it")."""
 
 LOOK_SECONDS = 3.0
 """For one look; a broker answers within milliseconds."""

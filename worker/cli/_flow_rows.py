@@ -31,7 +31,7 @@ def row(flow: Summary, clock: Clock = utc_text) -> Sequence[object]:
 
 
 def as_json(flow: Summary) -> dict[str, Any]:
-    """A flow by the contract's names and those of its outcome."""
+    """A flow by the names that `flows list --json` has, and those of its outcome."""
     return {
         "flowId": str(flow.flow_id),
         "eventId": flow.event_id,

@@ -22,7 +22,7 @@ from schemas.faults import fault
 from worker.errors import Interruption
 
 MAX_VALUE_BYTES: Final = 1_048_576
-"""1 MiB, uncompressed (contract 3); Kafka's own default for a record is about as much."""
+"""1 MiB, uncompressed (schemas/README.md); Kafka's own default for a record is about as much."""
 
 _MOST_LOOKED_INTO: Final = 16 * MAX_VALUE_BYTES
 """Bytes of a value that is too large and still looked into for its id: what a dead letter may have."""

@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 INPUT_TOPICS = TOPICS
-"""The events' topics, in the order of the contract's table."""
+"""The events' topics, in the order of the README's table."""
 
 ADMIN_ALERT = "admin.alert"
 """Where the bridge puts Tradovate's admin alerts that ask nothing of us."""

@@ -28,7 +28,8 @@ moment would both find room for the last call, and two that look for a trader's 
 5,000 an hour this queue is always empty. Taken first in a transaction, before any row lock."""
 
 STREAK = 2
-"""Answers in a row that a closed session would give, after which the next call is a renewal (contract 5.5)."""
+"""Answers in a row that a closed session would give, after which the next call is a renewal (README, "What happens
+when")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ async def finish_call(
 
     Call it first in its transaction: all that finish then lock in one order - call, hold, session, host - and cannot
     deadlock. A second finish of the same call changes nothing. Not `locks_out`: a 423 or 429 to this call is no
-    lock-out (contract 5.5: the renewal after a lock-out).
+    lock-out (README, "What happens when": the renewal after a lock-out).
     """
     call = await conn.fetchrow(f"{_OVER} returning endpoint, domain, kind, generation, at", *_over(call_id, reply))
     if call is None:

@@ -1,4 +1,4 @@
-"""The database's time, which decides for all replicas when something is due (contract 5.17).
+"""The database's time, which decides for all replicas when something is due (README, "What happens when").
 
 A statement that writes a time uses `clock_timestamp()`. What decides in the program reads the time in its transaction
 (`database_time`, `DatabaseClock.read`), or asks the clock where milliseconds do not matter (`DatabaseClock.now`). This

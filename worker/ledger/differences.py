@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Kind(StrEnum):
-    """Kinds of differences (contract 8), the most urgent first."""
+    """Kinds of differences (README, "Does the ledger agree with Tradovate?"), the most urgent first."""
 
     PERMISSION_ALIVE = "permission_alive"
     PERMISSION_MISSING = "permission_missing"

@@ -1,8 +1,9 @@
 """Where each domain of the organization is, whether that host may be the wrong one, and what is done about it.
 
 A wrong host answers 3xx or 421, or 404 or 405 without a body, or cannot be reached at all; nothing was executed then
-(contract 5.14). Such a reply doubts the host. No call of the domain begins until the session has been renewed, for a
-renewal returns the hosts. If that does not help, the calls go on: after a strong sign one at a time, with a back-off.
+(README, "What happens when"). Such a reply doubts the host. No call of the domain begins until the session has been
+renewed, for a renewal returns the hosts. If that does not help, the calls go on: after a strong sign one at a time,
+with a back-off.
 
 The changes of a row are pure (`DomainHost`); they are written under the row's lock.
 """

@@ -28,7 +28,8 @@ PRUNE_LOCK = 5_471_903_311_867_204_030
 """Advisory transaction lock of the replica that prunes: two would delete the same rows, one waiting for the other."""
 
 DOUBT_KEEPS = timedelta(days=30)
-"""How long a flow in doubt keeps its personal data for the operator who resolves it (contract 5.13)."""
+"""How long a flow in doubt keeps its personal data for the operator who resolves it (worker/ledger/README.md, "What
+stays, what goes")."""
 
 
 @dataclass(frozen=True, slots=True)

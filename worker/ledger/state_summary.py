@@ -16,7 +16,7 @@ WORKING = (
     "case when s.lease is not null or (s.state <> 'waiting' and s.due <= clock_timestamp()) or s.state = 'unknown'"
     " then 'working' else 'waiting' end"
 )
-"""How an open flow `f` stands, by its step `s` that is not over: the contract's two words for `open`."""
+"""How an open flow `f` stands, by its step `s` that has not ended: the two words for `open` that are shown."""
 
 # Each flow is looked for by itself (`offset 0`): a queue that the server has seen empty is to it as good as an index of
 # flows, and it would read the whole queue for each of them.

@@ -181,7 +181,8 @@ class PartnerClient:
     ) -> Exchange:
         """One call to `host` (None: the configured one), with the partner's clock beside the reply.
 
-        Not `locks_out`: a 423 or 429 to this call does not lock out (contract 5.5: the renewal after a lock-out).
+        Not `locks_out`: a 423 or 429 to this call does not lock out (README, "What happens when": the renewal after a
+        lock-out).
         """
         call = HttpCall(READ_LIMIT if reading else SEND_LIMIT, send_before, self._clock, self._lockout, on_sent)
         url = self._addresses.base(domain, host).rstrip("/") + "/" + path.lstrip("/")

@@ -115,7 +115,7 @@ class Recovery:
 class Limits:
     """What limits the calls."""
 
-    rank: int  # contract: urgent first; 0 goes before all else
+    rank: int  # 0 goes before all else
     maintenance: bool  # waits until Tradovate's maintenance windows have ended
     reserve: bool = False  # may use the part of the budget that is kept back
     per_hour: int | None = None  # the endpoint's own limit, calls in any rolling hour, all replicas

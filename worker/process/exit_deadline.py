@@ -1,4 +1,4 @@
-"""The end of a process that was asked to stop, whatever hangs (contract 5.11: exit within 25 s)."""
+"""The end of a process that was asked to stop, whatever hangs (README, "What happens when": exit within 25 s)."""
 
 from __future__ import annotations
 

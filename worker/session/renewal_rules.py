@@ -22,7 +22,7 @@ RENEW_BEFORE_END = timedelta(minutes=15)
 """The vendor's advice; a token whose life is shorter than half an hour is renewed at half its life."""
 BACK_OFF = Delays((1.0, 5.0, 15.0, 60.0, 180.0))
 """Seconds after the first, second, ... login or renewal in a row without a result; the last one from then on. With a
-call that hangs for a minute before it, the longest wait is within the five minutes of contract 5.5."""
+call that hangs for a minute before it, the longest wait is within the five minutes of README, "What happens when"."""
 UNREACHABLE_WAIT = 15.0
 """Seconds at most between two tries to reach a partner that cannot be reached."""
 LONG = timedelta(minutes=5)

@@ -53,7 +53,7 @@ class TokenRequest:
     @property
     def locks_out(self) -> bool:
         """Whether a 423 or 429 is a lock-out. A session that was closed from outside may answer like that: for
-        its renewal it only means that a login must follow (contract 5.5).
+        its renewal it only means that a login must follow (README, "What happens when").
         """
         return self.token is None or not self.state.suspect
 

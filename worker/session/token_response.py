@@ -69,7 +69,9 @@ def read_renewal(exchange: Exchange, now: datetime) -> TokenResult:
 
 
 def read_login(exchange: Exchange, now: datetime) -> TokenResult:
-    """What the response to a login says; `Denied` stops all logins with these credentials (contract 5.15)."""
+    """What the response to a login says; `Denied` stops all logins with these credentials (README, "What happens
+    when").
+    """
     match exchange.reply:
         case Answer(body):
             return _granted(body, exchange.date or now) or _without_token(body)

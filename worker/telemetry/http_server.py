@@ -79,7 +79,7 @@ def application(probes: Probes, metrics: Metrics, more: Sequence[BaseRoute] = ()
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:
-    """What a page does not do is not there either (contract 6: 404 for all else)."""
+    """What a page does not do is not there either (README, "Watch it": 404 for all else)."""
     return PlainTextResponse("Not Found", status_code=404)
 
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics (contract section 6): what this replica counts, and what it reads from the ledger.
+"""Prometheus metrics (README, "Watch it"): what this replica counts, and what it reads from the ledger.
 
 What is read from the ledger is the same on every replica; dashboards take its maximum. Each reading is asked for no
 more often than a hundred times as long as it took, so that metrics never cost the database more than one per cent.

@@ -20,7 +20,7 @@ from worker.kafka.admin import ensure_topics
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
 NOTICED_WITHIN = 30.0
-"""Seconds (contract 6)."""
+"""Seconds (README, "Watch it")."""
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ FLOWS: Mapping[str, Flow] = {
         UNLOCKED,
     )
 }
-"""In the contract's order."""
+"""In the order of the README's table of topics."""
 
 ORDER_FACTS: Mapping[str, type[OrderFacts]] = {purchased.KIND: PurchasedFacts, passed.KIND: PassedFacts}
 """What the owner of an order learns, by the order's kind."""

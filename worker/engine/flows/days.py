@@ -23,8 +23,9 @@ RENEWAL = time(19)
 """On a month's last day subscriptions begin to renew (vendor, market data renewals)."""
 
 MONTH_END = time(18)
-"""On that day departures are executed at this time at the latest. They must be done at 18:30 (contract 5.16): half an
-hour is enough for ten thousand of them (a thousand calls with their look-ups), and for a retry or two."""
+"""On that day departures are executed at this time at the latest. They must be done at 18:30 (deploy/README.md, "The
+end of a month"): half an hour is enough for ten thousand of them (a thousand calls with their look-ups), and for a
+retry or two."""
 
 _FRIDAY = 4
 

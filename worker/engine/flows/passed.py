@@ -45,7 +45,8 @@ SLOTS = (("POAForm", "poa-form"), ("Id", "identity"), ("AddressVerificationFAFTA
 """Document types in the order in which the event gives them, and how their files are called."""
 
 SOON, LATE = timedelta(minutes=10), timedelta(minutes=15)
-"""Polled every 30 to 60 s in the first ten minutes, then less often, down to every fifteen minutes (contract 5.8)."""
+"""Polled every 30 to 60 s in the first ten minutes, then less often, down to every fifteen minutes (README, "What
+happens when")."""
 
 POLLS_FOR_ID = 3
 """Polls after which an approved request ends without its account's id: the vendor does not promise one."""
@@ -72,7 +73,7 @@ class Subaccount(WithoutOrder):
         )
 
     def details(self, event: TraderPassed) -> bytes:
-        """Who, and the terms of the account; the trader's personal data do not count (contract 5.1)."""
+        """Who, and the terms of the account; the trader's personal data do not count (README, "What happens when")."""
         trader = event.trader_id if event.trader_id is not None else event.user_id
         return orjson.dumps({"trader": trader, **_terms(event)}, option=orjson.OPT_SORT_KEYS)
 

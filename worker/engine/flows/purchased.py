@@ -69,7 +69,9 @@ class Purchased:
         )
 
     def details(self, event: TraderPurchased) -> bytes:
-        """`traderId` and `account` or `product` as given; user and contact data do not count (contract 5.1)."""
+        """`traderId` and `account` or `product` as given; user and contact data do not count (README, "What happens
+        when").
+        """
         given: dict[str, Any] = {"traderId": event.trader_id}
         if event.product is not None:
             given["product"] = event.product

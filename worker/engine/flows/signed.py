@@ -38,7 +38,7 @@ who have not signed cost the others nothing."""
 NOT_YET = "live account is required"
 
 CAP_FACTOR = 12
-"""The back-off grows to twelve times RETRY_CAP_SECONDS (contract 5.8), an hour."""
+"""The back-off grows to twelve times RETRY_CAP_SECONDS (README, "What happens when"), an hour."""
 
 
 def signed_key(user_id: int) -> str:

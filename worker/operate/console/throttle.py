@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 MOST = 10
 WITHIN = 60.0
-"""Ten wrong tokens in a minute (contract 6); from then on the address is not even listened to."""
+"""Ten wrong tokens in a minute (see README.md beside it); from then on the address is not even listened to."""
 
 ADDRESSES = 10_000
 """Addresses remembered: some megabytes. Past that the one that was wrong longest ago is forgotten."""

@@ -17,7 +17,7 @@ from worker.operate.doctor.findings import Finding, failed, ok, skipped, warning
 from worker.settings import RunSettings
 
 OLDEST = 140_000
-"""PostgreSQL 14 (contract, DATABASE_URL)."""
+"""PostgreSQL 14 (README, DATABASE_URL)."""
 
 SKEW = 2.0
 """Seconds between our clock and the database's from which an operator should look. Leases and budgets use the

@@ -16,7 +16,7 @@ from worker.results import Rejected, Result, Succeeded, Unknown
 
 
 class Rank(IntEnum):
-    """Who goes first (contract 5.6); gaps leave room."""
+    """Who goes first (README, "What happens when"); gaps leave room."""
 
     REVOCATION = 0
     DEPARTURE = 10

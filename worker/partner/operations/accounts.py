@@ -56,8 +56,8 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
     Names are the event's own, and those that earlier events of the order asked for without a known result (`_asked`).
     An account is ours if this trader's user has a permission on it, revoked or not. One on which nobody has a
     permission is ours in three cases: the ledger knows it as this order's, its name is derived from the order
-    (`_derived`), or it was not there before it was asked for (contract 5.1, 5.2). An account on which another has one
-    is theirs.
+    (`_derived`), or it was not there before it was asked for (README, "What happens when"). An account on which another
+    has one is theirs.
     """
     await _introduce(reader, items)
     left = await by_id(reader, Domain.DEMO, "account", {item["_left"] for item in items if item.get("_left")})

@@ -140,6 +140,6 @@ REQUEST_STATUS = Operation(
     limits=Limits(
         rank=Rank.POLL,
         maintenance=False,
-        share=0.1,  # contract 5.8: never more than a tenth of the budget
+        share=0.1,  # README, "What happens when": never more than a tenth of the budget
     ),
 )

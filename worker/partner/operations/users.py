@@ -29,7 +29,7 @@ def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]
 
 
 async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
-    """By login name, in bulk for several; ours is the one with the same e-mail (contract 5.2)."""
+    """By login name, in bulk for several; ours is the one with the same e-mail (README, "What happens when")."""
     by_name = await by_names(reader, Domain.LIVE, "user", (item["name"] for item in items))
     return [_whose(by_name.get(folded(item["name"]), ()), item) for item in items]
 
