@@ -14,6 +14,7 @@ from tests.support.waiting import eventually
 from tests.support.work import USERS, Work, failures, purchases, resets
 from worker.engine.rows import Finish
 from worker.ledger import steps, traders
+from worker.ledger.call_log import EndedCall
 from worker.ledger.database import Database
 from worker.ledger.errors import DatabaseUnavailable
 from worker.replies import Answer
@@ -47,7 +48,7 @@ async def test_an_ordinary_reply_ends_what_was_suspected_of_session_and_host(wor
         await connection.execute("update session set streak = 1")
         await connection.execute("update host set doubt = 'an empty 404', hops = 1")
     moves = [(step, Finish(Succeeded({"userId": 1_000}))) for step in batch.steps]
-    await work.ledger.record(batch.lease, moves, (batch.call_id, Answer({})))
+    await work.ledger.record(batch.lease, moves, EndedCall(batch.call_id, Answer({})))
     async with work.database.connection() as connection:
         assert await connection.fetchval("select streak from session") == 0
         left = await connection.fetch("select domain from host where doubt is not null")
@@ -80,7 +81,7 @@ async def test_a_result_of_a_call_whose_lease_another_replica_has_changes_nothin
     async with work.database.connection() as connection:
         await connection.execute("update step set lease = gen_random_uuid() where lease = $1", batch.lease)
     moves = [(step, Finish(Succeeded({"userId": 1_000}))) for step in batch.steps]
-    assert await work.ledger.record(batch.lease, moves, (batch.call_id, Answer({}))) == []
+    assert await work.ledger.record(batch.lease, moves, EndedCall(batch.call_id, Answer({}))) == []
     async with work.database.connection() as connection:
         assert await connection.fetchval("select state from step where ended_at is null") == "in_flight"
         assert await connection.fetchval("select facts from flow") == {}

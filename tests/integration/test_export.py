@@ -27,6 +27,7 @@ from worker.cli.main import main
 from worker.engine.rows import Finish
 from worker.ledger import audit, holds, replays
 from worker.ledger.audit import Line
+from worker.ledger.call_log import EndedCall
 from worker.ledger.database import Database
 from worker.ledger.operator_actions import OperatorActions
 from worker.ledger.rows import Batch
@@ -186,7 +187,7 @@ async def test_what_happens_meanwhile_is_not_in_it(ledger_url: str) -> None:
         event = TraderPurchased.model_validate({**purchases(2, 1)[0], "eventId": FORMULA})
         await OperatorActions(again.ledger, lambda _: True).retry(await flow_of(other, FORMULA), event, "again", "bob")
         ended = Finish(Succeeded({"accountId": 1, "accountName": "EVAL1", "tradingPermissionId": 2}))
-        await again.ledger.record(batch.lease, [(batch.steps[0], ended)], (batch.call_id, Answer({})))
+        await again.ledger.record(batch.lease, [(batch.steps[0], ended)], EndedCall(batch.call_id, Answer({})))
         await again.accept("trader.purchased", purchases(3, 1))
         await again.send(USERS, {"userId": 7_000_000})
         async with other.transaction() as connection:

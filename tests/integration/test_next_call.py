@@ -19,7 +19,7 @@ from worker.engine.memory import EMPTY
 from worker.engine.rows import Finish, IncomingEvent, Later
 from worker.engine.states import StepState
 from worker.ledger import holds
-from worker.ledger.call_log import begin_lock
+from worker.ledger.call_log import EndedCall, begin_lock
 from worker.ledger.next_call import NextCall
 from worker.partner.operations import OPERATIONS
 from worker.replies import Answer
@@ -80,7 +80,7 @@ async def test_the_next_call_is_begun_with_the_result(hands: Hands) -> None:
     [step] = batch.steps
     moves = [(step, Finish(Succeeded({"userId": 29721})))]
     await hands.replica.ledger.record(
-        batch.lease, moves, (batch.call_id, Answer({})), next_call=(second := hands.next_call())
+        batch.lease, moves, EndedCall(batch.call_id, Answer({})), next_call=(second := hands.next_call())
     )
     assert [operation for operation, _ in second.batches] == [ACCOUNTS]
     assert second.all_begun
@@ -93,7 +93,7 @@ async def test_what_goes_back_into_a_queue_is_looked_for(hands: Hands) -> None:
     [(_, batch)] = first.batches
     moves = [(step, Later(StepState.DUE, timedelta(0), 0.0, EMPTY)) for step in batch.steps]
     await hands.replica.ledger.record(
-        batch.lease, moves, (batch.call_id, Answer({})), next_call=(again := hands.next_call())
+        batch.lease, moves, EndedCall(batch.call_id, Answer({})), next_call=(again := hands.next_call())
     )
     assert (again.batches, again.all_begun) == ([], False)
 
@@ -106,7 +106,7 @@ async def test_what_another_flow_waits_for_is_looked_for(hands: Hands) -> None:
     assert (second.batches, second.all_begun) == ([], False)
     moves = [(step, Finish(Succeeded({"userId": 29721}))) for step in batch.steps]
     await hands.replica.ledger.record(
-        batch.lease, moves, (batch.call_id, Answer({})), next_call=(third := hands.next_call())
+        batch.lease, moves, EndedCall(batch.call_id, Answer({})), next_call=(third := hands.next_call())
     )
     assert [operation for operation, _ in third.batches] == [ACCOUNTS]
     assert not third.all_begun

@@ -9,6 +9,7 @@ import pytest
 from tests.support.work import ACCOUNTS, USERS, Work, purchases
 from worker.engine.rows import Claimed, Finish, Move
 from worker.engine.states import StepState
+from worker.ledger.call_log import EndedCall
 from worker.ledger.database import Database
 from worker.ledger.isolated_record import record
 from worker.replies import Answer
@@ -32,7 +33,7 @@ async def test_one_result_that_cannot_be_stored_keeps_no_other_back(work: Work) 
         (step, Finish(Succeeded({"userId": 1_000 + step.id} | ({"userFrom": "\0"} if step is bad else {}))))
         for step in batch.steps
     ]
-    outcomes = await record(work.ledger, batch.lease, moves, (batch.call_id, Answer({})))
+    outcomes = await record(work.ledger, batch.lease, moves, EndedCall(batch.call_id, Answer({})))
     (outcome,) = outcomes
     assert (outcome.status, bad.flow.event_id.encode() in outcome.body) == ("in_doubt", True)
     lanes = await work.lanes()

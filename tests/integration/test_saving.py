@@ -11,6 +11,7 @@ from tests.support.firm import Firm
 from tests.support.spine import Stages
 from worker.engine.rows import Finish, IncomingEvent
 from worker.ledger.budget import Closed
+from worker.ledger.call_log import EndedCall
 from worker.ledger.claims import CallKind
 from worker.partner.operations.users import CREATE_USERS
 from worker.replies import Answer
@@ -122,7 +123,7 @@ async def test_what_is_no_longer_ours_keeps_nothing_else_from_being_written(stag
     async with replica.database.connection() as connection:
         await connection.execute("update step set lease = $2 where id = $1", lost.id, uuid.uuid4())
     moves = [(step, Finish(Succeeded({"userId": 500 + step.id}))) for step in (lost, kept)]
-    await replica.ledger.record(batch.lease, moves, (batch.call_id, Answer({})))
+    await replica.ledger.record(batch.lease, moves, EndedCall(batch.call_id, Answer({})))
     await replica.database.close()
     states = {row["id"]: row["state"] for row in await on.rows("select id, state from step")}
     assert (states[lost.id], states[kept.id]) == ("in_flight", "done")

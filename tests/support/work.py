@@ -14,6 +14,7 @@ from worker.engine.memory import EMPTY
 from worker.engine.rows import Claimed, Finish, IncomingEvent, Later, Move
 from worker.engine.states import StepState
 from worker.ledger.budget import Budget
+from worker.ledger.call_log import EndedCall
 from worker.ledger.claims import CallKind, Claims
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
@@ -68,7 +69,7 @@ class Work:
                 (step, Finish(Succeeded({name: _numbered(value, step.id) for name, value in result.items()})))
                 for step in batch.steps
             ]
-            self.outcomes += await self.ledger.record(batch.lease, moves, (batch.call_id, Answer({})))
+            self.outcomes += await self.ledger.record(batch.lease, moves, EndedCall(batch.call_id, Answer({})))
             done += len(moves)
         return done
 
@@ -76,7 +77,9 @@ class Work:
         """Sends what is due, with a result that is not known, or that says to try again: all go back into a queue."""
         for batch in await self.claim(operation, items):
             later = Later(state, timedelta(0), 0.0, EMPTY)
-            await self.ledger.record(batch.lease, [(step, later) for step in batch.steps], (batch.call_id, Answer({})))
+            await self.ledger.record(
+                batch.lease, [(step, later) for step in batch.steps], EndedCall(batch.call_id, Answer({}))
+            )
 
     async def look_up(self, operation: str, items: int = 100) -> None:
         """Looks up what is unknown, and records that it is not there: all is due again."""
@@ -196,5 +199,7 @@ async def lone_purchase(database: Database, number: int) -> None:
         ((_, batch),) = following.batches
         value = {name: _numbered(value, number) for name, value in result.items()}
         moves: list[tuple[Claimed, Move]] = [(step, Finish(Succeeded(value))) for step in batch.steps]
-        outcomes = await work.ledger.record(batch.lease, moves, (batch.call_id, Answer({})), next_call=following)
+        outcomes = await work.ledger.record(
+            batch.lease, moves, EndedCall(batch.call_id, Answer({})), next_call=following
+        )
     assert len(outcomes) == 1

@@ -28,7 +28,7 @@ from worker.engine.steps.splitting import NO_SIGNS, failed_before
 from worker.engine.steps.timing import Timing
 from worker.ledger import holds
 from worker.ledger.budget import BEGUN_WITHIN
-from worker.ledger.call_log import result_name
+from worker.ledger.call_log import EndedCall, result_name
 from worker.ledger.claims import Claims
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, DatabaseError
@@ -138,17 +138,12 @@ class Caller:
                 seconds=seconds,
                 call_id=batch.call_id,
             )
-            held = self._keep_ticket(operation, reply, batch, body)
+            ended = EndedCall(batch.call_id, reply, put_ticket=self._keep_ticket(operation, reply, batch, body))
             self.crash("before_record")
             following = self.following(len(steps), operation.batching.feeds)
             next_call = following.next_call if following is not None else None
             outcomes = await self.writer.record(
-                operation,
-                batch,
-                list(zip(steps, moves, strict=True)),
-                (batch.call_id, reply),
-                held,
-                next_call,
+                operation, batch, list(zip(steps, moves, strict=True)), ended, next_call
             )
             self.crash("after_record")
             if following is not None:

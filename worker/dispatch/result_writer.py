@@ -13,7 +13,7 @@ import structlog
 
 from worker.backoff import Schedule
 from worker.engine.rows import Claimed, Move
-from worker.ledger.call_log import finish_read
+from worker.ledger.call_log import EndedCall, finish_read
 from worker.ledger.database import Connection, DatabaseError, DataRefused
 from worker.ledger.isolated_record import record
 from worker.ledger.ledger import Ledger
@@ -51,15 +51,14 @@ class Writer:
         operation: Operation,
         batch: Batch,
         moves: Sequence[tuple[Claimed, Move]],
-        call: tuple[int, Reply] | None = None,
-        held: Callable[[Connection], Awaitable[None]] | None = None,
+        call: EndedCall | None = None,
         next_call: NextCall | None = None,
     ) -> Sequence[OutcomeRow]:
-        """The moves of a batch, and its call's result. `next_call`: begins what follows in the same transaction."""
-        answered, ledger = time.monotonic(), self._of(operation)
+        """The moves of a batch, and what came of its call. `next_call`: begins what follows in the same transaction."""
+        ledger = self._of(operation)
 
         async def write() -> Sequence[OutcomeRow]:
-            return await record(ledger, batch.lease, moves, call, held, time.monotonic() - answered, next_call)
+            return await record(ledger, batch.lease, moves, call, next_call)
 
         return await self._until_written(operation, batch.call_id, write)
 

@@ -8,9 +8,10 @@ replicas' clocks may differ by more than a token's last minutes.
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -189,11 +190,28 @@ FAIR = (Answer, Refusal)
 """Replies that say nothing of the session, of lock-outs or of penalties."""
 
 
-def ended_rows(call: tuple[int, Reply] | None) -> Rows:
-    """The rows of `ENDED_CALL`."""
-    if call is None:
+@dataclass(frozen=True, slots=True)
+class EndedCall:
+    """A call that has ended with `reply`, at `at` (monotonic seconds): a lock-out began then. `put_ticket`: writes its
+    penalty ticket, in the same transaction.
+    """
+
+    id: int
+    reply: Reply
+    at: float = field(default_factory=time.monotonic)
+    put_ticket: Callable[[Connection], Awaitable[None]] | None = None
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether `ENDED_CALL` notes all of it."""
+        return isinstance(self.reply, FAIR)
+
+
+def ended_rows(call: EndedCall | None) -> Rows:
+    """The rows of `ENDED_CALL`: of an ordinary call."""
+    if call is None or not call.ordinary:
         return ()
-    return [dict(zip(("id", "result", "http_status", "error"), _over(*call), strict=True))]
+    return [dict(zip(("id", "result", "http_status", "error"), _over(call.id, call.reply), strict=True))]
 
 
 ENDED_CALL = Part(

@@ -20,10 +20,10 @@ from worker.ledger import (
     traders,
     turns,
 )
+from worker.ledger.call_log import EndedCall
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Again, Connection
 from worker.ledger.rows import OutcomeRow
-from worker.replies import Reply
 
 
 class Written(NamedTuple):
@@ -40,12 +40,12 @@ async def write(
     ranks: Mapping[str, int],
     *,
     lease: uuid.UUID | None = None,
-    call: tuple[int, Reply] | None = None,
+    call: EndedCall | None = None,
 ) -> Written:
     """Writes all of it, in the order of locks, nearly all in one statement. Raises `Again` when a race was lost.
 
-    `lease`: under which the moved steps are held. `ranks`: of the operations. `call`: an ordinary one with a reply of
-    `call_log.FAIR`, which has ended.
+    `lease`: under which the moved steps are held. `ranks`: of the operations. `call`: it is noted here if it is
+    an ordinary one.
     """
     await departures.write(connection, changes.departures, changes.withdrawn)
     await turns.write(connection, changes.turns)
@@ -81,7 +81,7 @@ async def write(
     if done.get(steps.OTHER_STEPS.name):
         await steps.change_trader_keys(connection, changes.new_trader_keys)
     if call is not None and done.get(call_log.ENDED_CALL.name):
-        await call_log.calm(connection, call[0])
+        await call_log.calm(connection, call.id)
     added = outbox.added(changes.outcomes, outcomes, done.get(outbox.NEW_OUTCOMES.name) or (), begun)
     queues = (changes.departures, changes.withdrawn, changes.turns, changes.ousted, changes.closed)
     others = any(done.get(part.name) for part in (steps.WOKEN_STEPS, steps.OTHER_STEPS)) or any(queues)

@@ -9,17 +9,18 @@ result. It then ends in doubt.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
 from worker.engine.rows import Claimed, Finish, Move
-from worker.ledger.database import Connection, DatabaseUnavailable
+from worker.ledger.call_log import EndedCall
+from worker.ledger.database import DatabaseUnavailable
 from worker.ledger.ledger import Ledger
 from worker.ledger.next_call import NextCall
 from worker.ledger.rows import OutcomeRow
-from worker.replies import Reply, Unclear
+from worker.replies import Unclear
 from worker.results import Unknown
 
 log = structlog.get_logger()
@@ -31,9 +32,7 @@ async def record(
     ledger: Ledger,
     lease: uuid.UUID,
     moves: Moves,
-    call: tuple[int, Reply] | None = None,
-    held: Callable[[Connection], Any] | None = None,
-    since: float = 0.0,
+    call: EndedCall | None = None,
     next_call: NextCall | None = None,
 ) -> Sequence[OutcomeRow]:
     """`Ledger.record`, in parts when all of it cannot be stored. Raises `DatabaseUnavailable`.
@@ -41,33 +40,27 @@ async def record(
     Another error than that may come of a value: refused by the database, or by what writes it as JSON.
     """
     try:
-        return await ledger.record(lease, moves, call, held, since, next_call)
+        return await ledger.record(lease, moves, call, next_call)
     except DatabaseUnavailable:
         raise
     except Exception as error:
         if next_call is not None:
             next_call.batches.clear()  # they were rolled back with the rest
         log.exception("ledger.results_refused", steps=len(moves), error=type(error).__name__)
-    outcomes = [*await _call(ledger, lease, call, held, since)]
+    outcomes = [] if call is None else [*await _call(ledger, lease, call)]
     return [*outcomes, *await _apart(ledger, lease, moves)]
 
 
-async def _call(
-    ledger: Ledger,
-    lease: uuid.UUID,
-    call: tuple[int, Reply] | None,
-    held: Callable[[Connection], Any] | None,
-    since: float,
-) -> Sequence[OutcomeRow]:
+async def _call(ledger: Ledger, lease: uuid.UUID, call: EndedCall) -> Sequence[OutcomeRow]:
     """What came back to the call itself; unclear if that cannot be stored."""
     try:
-        return await ledger.record(lease, (), call, held, since)
+        return await ledger.record(lease, (), call)
     except DatabaseUnavailable:
         raise
     except Exception:
-        log.exception("ledger.reply_refused", call_id=call[0] if call is not None else None)
+        log.exception("ledger.reply_refused", call_id=call.id)
         unstored = Unclear("what came back could not be stored")
-        return await ledger.record(lease, (), (call[0], unstored) if call is not None else None, None, since)
+        return await ledger.record(lease, (), replace(call, reply=unstored, put_ticket=None))
 
 
 async def _apart(ledger: Ledger, lease: uuid.UUID, moves: Moves) -> Sequence[OutcomeRow]:

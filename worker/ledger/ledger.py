@@ -6,9 +6,10 @@ the state it expects, so that a slow former holder changes nothing.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,14 +28,13 @@ from worker.engine.rows import Claimed, Finish, FlowRow, IncomingEvent, Move
 from worker.engine.states import StepState
 from worker.errors import Interruption
 from worker.ledger import changing, flows, snapshots, steps
-from worker.ledger.call_log import FAIR, finish_call
+from worker.ledger.call_log import EndedCall, finish_call
 from worker.ledger.clock import DatabaseClock
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database, DatabaseError
 from worker.ledger.kept_events import KeptEvents
 from worker.ledger.leases import reap, release
 from worker.ledger.rows import Lane, OutcomeRow
-from worker.replies import Reply
 
 if TYPE_CHECKING:
     from worker.ledger.next_call import NextCall
@@ -100,9 +100,9 @@ class Ledger:
         planner: Planner,
         lease: uuid.UUID | None = None,
         next_call: NextCall | None = None,
-        call: tuple[int, Reply] | None = None,
+        call: EndedCall | None = None,
     ) -> Sequence[OutcomeRow]:
-        """Writes what the planner has decided, with an ordinary `call` that has ended, and begins the `next_call`.
+        """Writes what the planner has decided, with the end of an ordinary `call`, and begins the `next_call`.
         Raises `Again` when a race was lost.
         """
         changes = planner.changes()
@@ -216,30 +216,27 @@ class Ledger:
         self,
         lease: uuid.UUID,
         moves: Sequence[tuple[Claimed, Move]],
-        call: tuple[int, Reply] | None = None,
-        held: Callable[[Connection], Any] | None = None,
-        since: float = 0.0,
+        call: EndedCall | None = None,
         next_call: NextCall | None = None,
     ) -> Sequence[OutcomeRow]:
-        """Writes the results of the steps under `lease`, plans their flows on, and notes the call's own reply, which is
-        `since` seconds old: a lock-out began then.
+        """Writes the results of the steps under `lease`, plans their flows on, and notes what came of the call itself.
 
         Steps that are under another lease by now are left alone. `next_call`: begins the flows' next calls in the same
-        transaction. Returns the outcomes, leased to this replica.
+        transaction. Returns the outcomes, leased to this replica. Raises `DatabaseError`.
         """
         tries = count()
 
         async def work(connection: Connection) -> tuple[Sequence[OutcomeRow], Sequence[FlowRow]]:
-            answered = call is not None and isinstance(call[1], FAIR)
-            if call is not None and not answered:
-                await finish_call(connection, *call, lockout_seconds=max(0.0, self.lockout - since))
-            if held is not None:
-                await held(connection)
+            if call is not None and not call.ordinary:
+                left = max(0.0, self.lockout - (time.monotonic() - call.at))
+                await finish_call(connection, call.id, call.reply, lockout_seconds=left)
+            if call is not None and call.put_ticket is not None:
+                await call.put_ticket(connection)
             # The lease is nearly always ours still, and `write` finds out when it is not: then it is asked about.
             ours = moves if next(tries) == 0 else await self._still_under(connection, lease, moves)
             planner = await self.planner(connection, [step.flow for step, move in ours if isinstance(move, Finish)])
             planned = planner.record(ours)
-            outcomes = await self.write(connection, planner, lease, next_call, call if answered else None)
+            outcomes = await self.write(connection, planner, lease, next_call, call)
             return outcomes, planned
 
         with self.giving_up(next_call.leases if next_call is not None else ()):
