@@ -6,7 +6,7 @@ import os
 import select
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 import orjson
@@ -66,21 +66,34 @@ def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def unread() -> bool:
-    """Whether the reader of standard output has gone (`| head`). From then on nothing is written there."""
+def reader_has_gone(error: BaseException) -> bool:
+    """Whether `error` says no more than that the reader of standard output has seen enough (`| head`)."""
+    if isinstance(error, SystemExit):  # what typer makes of a broken pipe
+        return isinstance(error.__context__, BrokenPipeError) and _has_no_reader(sys.stdout)
+    return isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout)
+
+
+def end_streams() -> None:
+    """Writes what is buffered. What cannot be written (no reader, a full disk) is dropped: else Python would try again
+    when the program ends, and end it with a code of its own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # ValueError: it is closed
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
+
+
+def _has_no_reader(stream: TextIO) -> bool:
     try:
-        descriptor = sys.stdout.fileno()
         watch = select.poll()
-        watch.register(descriptor, 0)
-        if not any(event & select.POLLERR for _, event in watch.poll(0)):
-            return False
-        # What is still buffered is written when the program ends, and would be an error once more.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
-    except (OSError, ValueError):  # there is no standard output, or it is no file
+        watch.register(stream.fileno(), 0)
+        return any(event & select.POLLERR for _, event in watch.poll(0))
+    except (OSError, ValueError):  # it is no file
         return False
-    return True
 
 
 def warn(sentence: str) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def _run(arguments: Sequence[str]) -> int:
         import pydantic  # noqa: F401, PLC0415 - typer imports it when it parses, where Ctrl-C would be an exception
 
         from worker.cli._errors import failure_of  # noqa: PLC0415
-        from worker.cli._output import unread  # noqa: PLC0415
+        from worker.cli._output import end_streams, reader_has_gone  # noqa: PLC0415
         from worker.cli.application import application  # noqa: PLC0415
 
     for stream in (sys.stdout, sys.stderr):
@@ -50,11 +51,14 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         code = application().main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
-    except (Exception, SystemExit) as error:  # SystemExit: what typer makes of a broken pipe
-        if unread():
-            return 0  # the reader has seen enough
+    except (Exception, SystemExit) as error:
+        if reader_has_gone(error):
+            return 0
         if (failure := failure_of(error)) is None:
             raise
-        print(f"Error: {failure.sentence}", file=sys.stderr)
+        with suppress(OSError):  # nobody reads standard error either: the exit code says it
+            print(f"Error: {failure.sentence}", file=sys.stderr, flush=True)
         return failure.code
+    finally:
+        end_streams()
     return code if isinstance(code, int) else 0
