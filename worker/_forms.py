@@ -71,7 +71,7 @@ def _proxy_url(value: SecretStr) -> SecretStr:
 def _authorities(value: Path) -> Path:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(_readable(value))
-    except ssl.SSLError:
+    except OSError:  # `ssl.SSLError` is one
         raise ValueError from None
     return value
 
@@ -82,7 +82,11 @@ def _database_url(value: SecretStr) -> SecretStr:
 
 
 def _readable(value: Path) -> Path:
-    if not value.is_file() or not os.access(value, os.R_OK):
+    try:
+        readable = value.is_file() and os.access(value, os.R_OK)
+    except OSError:  # a path that is too long (perhaps the file's own text), or that leads where we may not go
+        readable = False
+    if not readable:
         raise ValueError
     return value
 

@@ -145,10 +145,23 @@ def test_failures_are_one_line_with_a_code() -> None:
     assert failure is not None
     assert failure.code == 2
     assert {"KAFKA_TOPIC_PARTITIONS", "KAFKA_BOOTSTRAP_SERVERS"} <= set(failure.sentence.split())
-    broken = failure_of(FileUnusable(Path("two\nlines"), OSError(2, "away"), FileUse.TRADERS))
+    broken = failure_of(FileUnusable(Path("traders.csv"), OSError(2, "away"), FileUse.TRADERS))
     assert broken is not None
-    assert broken.sentence == "two lines cannot be read (away): name a file with traders."
+    assert broken.sentence == "traders.csv cannot be read (away): name a file with traders."
+    away = failure_of(FileNotFoundError(2, "away", "traders.csv"))
+    assert away is not None
+    assert away.sentence == "away: traders.csv."
     assert failure_of(ZeroDivisionError()) is None
+
+
+@pytest.mark.parametrize("text", ["-----BEGIN PRIVATE KEY-----\nMC4CAQ\n", "MC4CAQ" * 100, "\x1b[2JMC4CAQ"])
+def test_the_text_of_a_file_in_place_of_its_name_is_not_shown(text: str) -> None:
+    """Who gives a key or an event where its file should be named does not find it in a log."""
+    for error in (FileUnusable(Path(text), OSError(36, "too long"), FileUse.EVENTS), OSError(36, "too long", text)):
+        failure = failure_of(error)
+        assert failure is not None
+        assert "too long" in failure.sentence
+        assert "MC4CAQ" not in failure.sentence
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,29 @@ def test_a_wrong_value_is_named_and_not_repeated(name: str, value: str) -> None:
         assert f"'{value}'" not in text
 
 
+@pytest.mark.parametrize(
+    "name", ["KAFKA_SSL_CA_FILE", "KAFKA_SSL_CERT_FILE", "KAFKA_SSL_KEY_FILE", "TRADOVATE_CA_FILE", "PRODUCTS_FILE"]
+)
+def test_a_file_given_in_place_of_its_path_is_a_wrong_value(name: str) -> None:
+    """A key or catalogue where its path should be is named with all else that is wrong, and not shown."""
+    text = "-----BEGIN PRIVATE KEY-----\n" + "MC4CAQAwBQYDK2VwBCIEIHunter2\n" * 200
+    with pytest.raises(SettingsError) as caught:
+        load(RunSettings, {**COMPLETE, "KAFKA_SSL_CERT_FILE": __file__, name: text, "HTTP_PORT": "x"})
+    assert {problem.name for problem in caught.value.problems} == {name, "HTTP_PORT"}
+    assert "PRIVATE KEY" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_file_that_cannot_be_asked_for_is_a_wrong_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in a directory that may not be entered is named by its setting."""
+
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    assert wrong(RunSettings, {**COMPLETE, "PRODUCTS_FILE": "/closed/products.toml"}).keys() == {"PRODUCTS_FILE"}
+    assert wrong(RunSettings, {**COMPLETE, "TRADOVATE_CA_FILE": "/closed/ca.pem"}).keys() == {"TRADOVATE_CA_FILE"}
+
+
 @given(value=st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), min_size=8, max_size=31))
 def test_no_secret_is_in_an_error(value: str) -> None:
     """Whatever is typed for a key, the error does not say it."""

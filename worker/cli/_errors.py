@@ -121,7 +121,8 @@ class FileUnusable(CommandRefused):
     def sentence(self) -> str:
         """With the system's reason."""
         done = "written" if self.use.writes else "read"
-        return f"{self.path} cannot be {done} ({self.error.strerror}): name {self.use.value}."
+        name = _shown(str(self.path)) or "What is named"
+        return f"{name} cannot be {done} ({self.error.strerror}): name {self.use.value}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ def failure_of(error: BaseException) -> Failure | None:
         case DatabaseError() | Unavailable():
             return Failure(_one_line(error.sentence), FAILED)
         case OSError(strerror=str(reason)):
-            return Failure(f"{_one_line(reason)}{f': {error.filename}' if error.filename else ''}.", FAILED)
+            name = _shown(str(error.filename or ""))
+            return Failure(f"{_one_line(reason)}{f': {name}' if name else ''}.", FAILED)
         case _ if (message := getattr(error, "format_message", None)) is not None:
             # Wrong usage, as typer reports it. Where its classes are differs between releases; this method does not.
             return Failure(_with_help(_one_line(message()), getattr(error, "ctx", None)), WRONG_USAGE)
@@ -153,6 +155,15 @@ def one_of(given: str, known: Sequence[str], what: str) -> str:
     if given not in known:
         raise UnknownValue(given, what, known)
     return given
+
+
+def _shown(name: str) -> str | None:
+    """A file's name, unless it may be the text of a file, given in place of its name."""
+    return name if len(name) <= _LONGEST_NAME and name.isprintable() else None
+
+
+_LONGEST_NAME = 255
+"""Characters: what one part of a path has at most."""
 
 
 def _one_line(text: str) -> str:
