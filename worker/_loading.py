@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
@@ -107,7 +109,7 @@ def load(
     if env is None:
         env, env_file, secrets_dir = os.environ, env_file or ENV_FILE, secrets_dir or SECRETS_DIR
     found: dict[str, str] = {}
-    for place in (_secrets(group, secrets_dir), _lines(env_file), env):  # the weakest first
+    for place in (_secrets(group, secrets_dir), _lines(group, env_file), env):  # the weakest first
         found |= {name.lower(): value for name, value in place.items() if value.strip()}
     values = _Given(group, found)()
     for name, value in values.items():
@@ -129,21 +131,51 @@ def _is_text(value: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
-def _lines(env_file: Path | None) -> dict[str, str]:
-    """What a `.env` says. Values are taken as they stand: a password may hold `${`."""
-    if env_file is None or not env_file.is_file():
+def _lines(group: type[Group], env_file: Path | None) -> dict[str, str]:
+    """What a `.env` says. Values are taken as they stand: a password may hold `${`. Raises `SettingsError` that names
+    each line which says nothing, or which cannot be meant like that: what a wrong line sets would be missing silently.
+    """
+    if env_file is None:
         return {}
     with _readable(env_file):
-        found = dotenv_values(env_file, encoding="utf-8-sig", interpolate=False)
-    return {name: value for name, value in found.items() if value is not None}
+        if not env_file.is_file():
+            return {}
+        text = env_file.read_text(encoding="utf-8-sig")
+    lines = list(parse_stream(StringIO(text)))
+    if wrong := [line for line in lines if not _is_plain(line, group)]:
+        raise SettingsError([Problem(f"{env_file} line {_number(line)}", False, *_LINE) for line in wrong])
+    return {line.key: line.value for line in lines if line.key is not None and line.value is not None}
+
+
+_LINE = ("NAME=value, where quotes that open are closed on the same line, and end it", 'LOG_LEVEL="info"')
+_SETS = re.compile(r"^\s*(?:export\s+)?(\w+)\s*=", re.MULTILINE)
+
+
+def _is_plain(line: Binding, group: type[Group]) -> bool:
+    """Whether it is a comment, or gives a name a value. One of several lines has nothing to do with our settings: where
+    a quote is not closed, the settings below are read as a part of the value.
+    """
+    if line.error or line.key is None:
+        return not line.error
+    several = "\n" in line.original.string.strip()
+    names = {name.lower() for name in (line.key, *_SETS.findall(line.original.string))} if several else set()
+    return line.value is not None and names.isdisjoint(group.model_fields)
+
+
+def _number(line: Binding) -> int:
+    """Of the line on which it begins: empty ones before it belong to what was read."""
+    read = line.original.string
+    return line.original.line + read[: len(read) - len(read.lstrip())].count("\n")
 
 
 def _secrets(group: type[Group], directory: Path | None) -> dict[str, str]:
     """The files that are named like a setting of the group. What else is there is none of ours, and not read."""
-    if directory is None or not directory.is_dir():
+    if directory is None:
         return {}
     found = {}
     with _readable(directory):
+        if not directory.is_dir():
+            return {}
         files = [path for path in sorted(directory.iterdir()) if path.name.lower() in group.model_fields]
     for path in files:
         with _readable(path):

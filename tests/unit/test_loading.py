@@ -86,8 +86,66 @@ def test_an_unreadable_secret_is_named(tmp_path: Path, kind: str) -> None:
 def test_values_of_an_env_file_stand_as_they_are(tmp_path: Path) -> None:
     """A password may hold what looks like a variable, and a file may begin with a byte order mark."""
     dotenv = tmp_path / ".env"
-    dotenv.write_bytes(b"\xef\xbb\xbfKAFKA_SASL_PASSWORD=pa${HOME}ss\nexport KAFKA_GROUP_ID='a b'\nNOTHING\n")
+    dotenv.write_bytes(b"\xef\xbb\xbfKAFKA_SASL_PASSWORD=pa${HOME}ss\nexport KAFKA_GROUP_ID='a b'\n")
     found = load(KafkaSettings, {}, env_file=dotenv)
     assert found.kafka_sasl_password is not None
     assert found.kafka_sasl_password.get_secret_value() == "pa${HOME}ss"
     assert found.kafka_group_id == "a b"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ('TRADOVATE_ENVIRONMENT="production\nKAFKA_TOPIC_PREFIX="prod."\n', [1]),
+        ('# two\n\n\nKAFKA_GROUP_ID="hunter2\n', [4]),
+        ("KAFKA_GROUP_ID='hunter2\nKAFKA_TOPIC_PREFIX='hunter2'\n", [1]),
+        ("A=1\nKAFKA_GROUP_ID: hunter2\n\nset KAFKA_TOPIC_PREFIX=hunter2\n", [2, 4]),
+        ('KAFKA_GROUP_ID="hunter2" x\n', [1]),
+        ("A=1\r\nKAFKA_GROUP_ID\r\n", [2]),
+        ("\ufeffexport KAFKA_GROUP_ID\n", [1]),
+        # The quote of one line ends with that of a later one: nothing is wrong with it but what it swallows.
+        ('KAFKA_GROUP_ID="hunter2\nKAFKA_TOPIC_PREFIX=prod.\n#"\n', [1]),
+        ('A="hunter2\nKAFKA_TOPIC_PREFIX=prod.\nB="\n', [1]),
+    ],
+)
+def test_a_line_of_an_env_file_that_says_nothing_is_named(tmp_path: Path, text: str, lines: list[int]) -> None:
+    """The program does not start without what such a line should set; the message has its number, and no value."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_bytes(text.encode())
+    with pytest.raises(SettingsError) as caught:
+        load(KafkaSettings, {}, env_file=dotenv)
+    assert [problem.name for problem in caught.value.problems] == [f"{dotenv} line {line}" for line in lines]
+    assert "hunter2" not in str(caught.value)
+    assert "prod." not in str(caught.value)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_every_usual_line_of_an_env_file_is_read(tmp_path: Path, start: str, end: str) -> None:
+    """Comments, `export`, empty lines and values, either end of a line, and others' values of several lines."""
+    lines = [
+        "# a comment", "", "   ", "export KAFKA_GROUP_ID=one", "  KAFKA_TOPIC_PREFIX = 'two.' # a comment",
+        'kafka_security_protocol="SSL"', "KAFKA_SASL_USERNAME=", "KAFKA_SASL_PASSWORD=it's #1 \"quoted\"",
+        'CERTIFICATE="-----BEGIN', "MII==", '-----END"', "KAFKA_TOPIC_PARTITIONS=3",
+    ]  # fmt: skip
+    dotenv = tmp_path / ".env"
+    dotenv.write_bytes((start + end.join(lines)).encode())
+    found = load(KafkaSettings, {}, env_file=dotenv)
+    assert (found.kafka_group_id, found.kafka_topic_prefix, found.kafka_security_protocol) == ("one", "two.", "SSL")
+    assert (found.kafka_sasl_username, found.kafka_topic_partitions) == (None, 3)
+    assert found.kafka_sasl_password is not None
+    assert found.kafka_sasl_password.get_secret_value() == "it's"
+
+
+@pytest.mark.parametrize("closed", ["is_file", "is_dir"])
+def test_a_place_in_a_closed_directory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
+    """A `.env` or a secrets directory that cannot even be asked for is named, and is not taken for absent."""
+
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, closed, forbidden)
+    place = tmp_path / "place"
+    with pytest.raises(SettingsError) as caught:
+        load(LogSettings, {}, **{"env_file" if closed == "is_file" else "secrets_dir": place})
+    assert [problem.name for problem in caught.value.problems] == [str(place)]
