@@ -12,6 +12,8 @@ from worker.sandbox import SandboxConfig
 
 HEADER = "traderId,userId,userName,orderId,accountId,accountName,purchasedAt\n"
 
+READS = ("deps", "ldeps")
+
 ORDERS = "select kind, order_id, trader_id, user_id, account_id, permission_id, facts, state from business_order"
 
 
@@ -112,6 +114,37 @@ async def test_lines_that_are_right_are_imported_and_every_other_one_is_reported
         assert again.stdout.startswith("Imported 0 of 6 lines; 6 were known already, 0 refused; 0 calls")
         assert firm.calls == calls
         assert await _rows(firm) == rows
+
+
+async def test_users_about_whom_tradovate_answers_401_are_refused_alone(ledger_url: str) -> None:
+    """That is what it answers for an id of another firm. Lines without an account are no exception, and neither one
+    such user nor several keep the other lines from being imported.
+    """
+    async with running_firm(ledger_url) as firm:
+        users, accounts, _ = firm.traders(2)
+        seeds = [{"name": f"other{n}", "email": f"other{n}@example.com"} for n in range(3)]
+        alone = firm.seed(users=seeds[:1])["userIds"][0]
+        foreign = firm.seed(foreign=True, users=seeds[1:])["userIds"]
+        dependents = [f"{each}/{read}" for each in ("tradingPermission", "tradovateSubscription") for read in READS]
+        for read in (*dependents, "user/item"):
+            for user in foreign:
+                firm.fault("status_before", read, status=401, contains=str(user))
+        for read in dependents:
+            firm.fault("status_before", read, status=401, contains=str(alone))
+        lines = [
+            f"a,{users[0]},,,{accounts[0]},,", f"b,{users[1]},,,,,", f"c,{alone},,,,,",
+            f"x,{foreign[0]},,,,,", f"y,{foreign[1]},,,{accounts[1]},,",
+        ]  # fmt: skip
+        run = await firm.command("import", "-", stdin=(HEADER + "\n".join(lines)).encode())
+        refused = [line for line in run.stderr.splitlines() if line.startswith("line ")]
+        assert (run.code, [line.split(":")[0] for line in refused]) == (1, ["line 5", "line 6"])
+        for user, line in zip(foreign, refused, strict=True):
+            assert f"User {user} cannot be read" in line
+            assert "another organization's" in line
+        traders = await firm.rows("select trader_id, user_id from trader order by 1")
+        assert [(row["trader_id"], row["user_id"]) for row in traders] == [
+            ("a", users[0]), ("b", users[1]), ("c", alone),
+        ]  # fmt: skip
 
 
 def _lines(count: int) -> bytes:

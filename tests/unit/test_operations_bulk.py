@@ -10,7 +10,7 @@ import pytest
 from tests.support.reader import FakeReader, look
 from worker.partner.bulk_reads import by_id, dependents, listed_dependents
 from worker.partner.operations import OPERATIONS
-from worker.partner.read_errors import NotPermitted, Unreadable
+from worker.partner.read_errors import NotPermitted, ReadFault, Unreadable
 from worker.replies import Domain, Misdirected, Unclear
 from worker.results import NotExecuted, Succeeded, Unknown
 
@@ -410,3 +410,10 @@ async def test_a_bulk_read_that_has_found_something_is_always_tried() -> None:
     for _ in range(4):
         await look(USERS, reader, user(1), user(2))
     assert reader.paths == ["/user/finds"] * 4
+
+
+def test_what_could_not_be_read_has_no_truth_value() -> None:
+    """Taken for true or false it would say that something is there, or is not, and neither is known."""
+    for unread in (Unreadable(ReadFault.NO_ENTITIES, "user/item"), NotPermitted("user/item", "Users: Read", "")):
+        with pytest.raises(TypeError):
+            bool(unread)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import NoReturn
 
 from worker.errors import Unavailable, WorkerError
 from worker.replies import Domain, Reply
@@ -57,6 +58,9 @@ class Unreadable(WorkerError):
     """A read was answered, but not with what was asked: the items stay unknown.
 
     `read`: the path, or an id. `said`: the partner's words, masked, or the kind of its reply.
+
+    Bulk reads return it in the place of the rows of one item. `isinstance` tells the two apart: it is neither "there
+    is some" nor "there is none", so it has no truth value.
     """
 
     def __init__(self, fault: ReadFault, read: str = "", said: str = "") -> None:
@@ -64,6 +68,10 @@ class Unreadable(WorkerError):
         self.fault = fault
         self.read = read
         self.said = said
+
+    def __bool__(self) -> NoReturn:
+        """Raises `TypeError`: what could not be read is not known to be there, and not known to be absent."""
+        raise TypeError("what could not be read is neither true nor false")
 
     @property
     def sentence(self) -> str:

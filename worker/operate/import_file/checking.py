@@ -56,7 +56,7 @@ class Checks:
         }
         permissions = await self._of_users(Domain.DEMO, "tradingPermission", asked)
         by_id_alone = {user.id for user in users if isinstance(user, _User) and not user.proven}
-        there = await self._there({user for user in by_id_alone if not permissions[user]})
+        there = await self._there({user: permissions[user] for user in by_id_alone})
         return [
             user if isinstance(user, str) else await self._line(line, user, accounts, permissions, there)
             for line, user in zip(lines, users, strict=True)
@@ -72,12 +72,16 @@ class Checks:
             raise ReadsEnded(ReadsEnd.NOT_PERMITTED, str(next(iter(found.values()))))
         return found
 
-    async def _there(self, users: set[int]) -> Mapping[int, bool | str]:
-        """Users without a trading permission: whether they are there; a text: why that is not known."""
-        subscriptions = await self._of_users(Domain.LIVE, "tradovateSubscription", users)
-        left = sorted(user for user in users if not subscriptions[user])
+    async def _there(self, permissions: Dependents) -> Mapping[int, bool | str]:
+        """Of users of whom no trading permission was found: whether they are there; a text: why that is not known.
+
+        A 401 about each of them does not end the run: they may be another organization's, all of them.
+        """
+        left = _without(permissions)
+        subscriptions = await self.reader.of_users(Domain.LIVE, "tradovateSubscription", left) if left else {}
+        left = _without(subscriptions)
         found = await self.reader.by_id(Domain.LIVE, "user", left) if left else {}
-        return {user: _said(found.get(user)) for user in left}
+        return {user: _said(user, found.get(user)) for user in left}
 
     async def _line(
         self,
@@ -94,7 +98,7 @@ class Checks:
             return Holding(line, user.id, user.name)
         held = permissions[user.id]
         if isinstance(held, Unreadable):
-            return f"User {user.id} cannot be read: {held}."
+            return _cannot_be_read(user.id, held)
         rows = [] if line.account_name is None else accounts.get(folded(line.account_name), [])
         if isinstance(rows, Unreadable):
             return f"Account {line.account_name} cannot be read: {rows}."
@@ -172,7 +176,16 @@ def _user(line: Given, by_name: ByName) -> _User | str:
     return _User(ids.pop(), line.user_name, proven=True)
 
 
-def _said(row: Row | Unreadable | None) -> bool | str:
-    if isinstance(row, Unreadable):
-        return f"A user cannot be read: {row}."
-    return row is not None
+def _without(found: Dependents) -> Sequence[int]:
+    """Users of whom no row was found, which of somebody who cannot be read says nothing."""
+    return sorted(user for user, rows in found.items() if isinstance(rows, Unreadable) or not rows)
+
+
+def _said(user: int, row: Row | Unreadable | None) -> bool | str:
+    return _cannot_be_read(user, row) if isinstance(row, Unreadable) else row is not None
+
+
+def _cannot_be_read(user: int, why: Unreadable) -> str:
+    # A 401 is also the answer about an id of another firm.
+    hint = ", or the user is another organization's" if isinstance(why, NotPermitted) else ""
+    return f"User {user} cannot be read: {why}{hint}."

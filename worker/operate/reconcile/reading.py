@@ -120,9 +120,9 @@ class PageReading:
         if not wanted:
             return
         found = dict(await self.reads.of_users(domain, entity, wanted))
-        if likely in wanted and len(wanted) > 1 and not any(found.values()):
+        if likely in wanted and len(wanted) > 1 and not _some(found):
             alone = await self.reads.of_users(domain, entity, [likely])
-            if any(alone.values()):
+            if _some(alone):
                 for user in wanted:
                     found |= await self.reads.of_users(domain, entity, [user])
         for user, rows in found.items():
@@ -209,6 +209,11 @@ class PageReading:
                 self.seen[user].gone.add(account_id)
             elif row is not None and archived(row):
                 self.seen[user].archived.add(account_id)
+
+
+def _some(found: Mapping[int, Sequence[Row] | Unreadable]) -> bool:
+    """Whether one of these users is seen to have some."""
+    return any(rows for rows in found.values() if not isinstance(rows, Unreadable))
 
 
 def archived(account: Row) -> bool:
