@@ -200,6 +200,17 @@ def test_the_schema_is_brought_up_to_date(database_url: str) -> None:
     assert json.loads(out)["fit"] == "current"
 
 
+def test_settings_of_other_postgresql_clients_are_not_read(database_url: str) -> None:
+    """Of the environment `DATABASE_URL` alone says where the ledger is, whatever is set for `psql` beside it."""
+    others = {
+        "PGHOST": "127.0.0.1", "PGPORT": "1", "PGUSER": "hush", "PGPASSWORD": "hush", "PGDATABASE": "hush",
+        "PGPASSFILE": "/dev/null/x", "PGSSLMODE": "hush", "PGSSLNEGOTIATION": "hush", "PGTARGETSESSIONATTRS": "hush",
+    }  # fmt: skip
+    assert "Upgraded" in ran("db", "upgrade", env={"DATABASE_URL": database_url, **others})[1]
+    elsewhere = refused(1, "db", "status", env={"DATABASE_URL": "postgresql://127.0.0.1:1/x", **others})
+    assert "hush" not in elsewhere
+
+
 def test_calls_are_paused_and_resumed(database_url: str) -> None:
     """A pause is a hold that `holds list` shows with its reason, and that `resume` or `holds clear` ends."""
     env = {"DATABASE_URL": database_url}

@@ -26,6 +26,9 @@ TRAPS = {
     "TRADOVATE_LIVE_URL": "http://127.0.0.1:1/v1",
     "HTTP_PORT": "1",
     "LOG_LEVEL": "nonsense",
+    "PGHOST": "127.0.0.1",
+    "PGPORT": "1",
+    "PGSSLMODE": "nonsense",
 }
 """Settings that would break the demo, or let it touch something real, if it read any."""
 

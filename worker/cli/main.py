@@ -18,6 +18,7 @@ PROGRAM = "tradovate-worker"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted."""
     _open_closed_streams()
+    _forget_settings_of_postgresql()
     try:
         with terminated_as_interrupted():
             return _run(sys.argv[1:] if arguments is None else arguments)
@@ -33,6 +34,15 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the process ends
+
+
+def _forget_settings_of_postgresql() -> None:
+    """What PostgreSQL's own clients read (`PGPORT`, `PGPASSWORD`, `PGSSLMODE`, …) is none of our settings.
+
+    The driver would read it wherever `DATABASE_URL` leaves something open: `demo` would not find its own server.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 
 
 def _run(arguments: Sequence[str]) -> int:
