@@ -17,7 +17,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from worker.addresses import database_address, http_address, networks, proxy_address
+from worker.addresses import (
+    broker_addresses,
+    database_address,
+    http_address,
+    listening_host,
+    networks,
+    proxy_address,
+)
 from worker.partner.hosts import read_host
 
 MIN_SECRET_KEY = 32
@@ -47,10 +54,7 @@ def _rest_base(value: str) -> str:
 
 
 def _servers(value: str) -> str:
-    servers = [server.strip() for server in value.split(",")]
-    if not all(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}", server) for server in servers):
-        raise ValueError
-    return ",".join(servers)
+    return ",".join(broker_addresses(value))
 
 
 def _trusted_hosts(value: str) -> str:
@@ -173,12 +177,17 @@ Catalogue = Annotated[
     AfterValidator(_readable),
     ValueForm("the path of a TOML file that can be read", "/etc/tradovate/products.toml"),
 ]
+ListeningHost = Annotated[
+    str, AfterValidator(listening_host), ValueForm("a host name or address of this machine", "127.0.0.1")
+]
 Lower = BeforeValidator(_lower)
 Upper = BeforeValidator(_upper)
 Switch = Annotated[bool, BeforeValidator(_switch), ValueForm("on or off", "on")]
 TimeOfDay = Annotated[time, BeforeValidator(_time_of_day), ValueForm("a time of day, HH:MM", "17:15")]
 Servers = Annotated[
-    str, AfterValidator(_servers), ValueForm("host:port, several separated by commas", "kafka-1:9092,kafka-2:9092")
+    str,
+    AfterValidator(_servers),
+    ValueForm("host:port with a port from 1 to 65535, several separated by commas", "kafka-1:9092,kafka-2:9092"),
 ]
 TopicPrefix = Annotated[
     str,

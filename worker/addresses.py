@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from urllib.parse import unquote
 
-__all__ = ["DatabaseAddress", "Network", "database_address", "http_address", "networks", "proxy_address"]
+__all__ = [
+    "DatabaseAddress",
+    "Network",
+    "broker_addresses",
+    "database_address",
+    "http_address",
+    "listening_host",
+    "networks",
+    "proxy_address",
+]
 
 Network = IPv4Network | IPv6Network
 
@@ -19,7 +28,7 @@ Network = IPv4Network | IPv6Network
 _ENCODED = r"%[0-9A-Fa-f]{2}"
 _PLAIN = r"A-Za-z0-9._~!$&'()*+,;=\-"
 _WORD = rf"(?:[{_PLAIN}]|{_ENCODED})*"
-_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\])"
+_HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])"  # `_host` reads it
 _PORT = r"[0-9]{1,5}"
 
 _DATABASE = re.compile(
@@ -27,10 +36,18 @@ _DATABASE = re.compile(
     rf"(?P<hosts>[^/?#@]*)(?:/(?P<database>{_WORD}))?(?:\?(?P<query>(?:[{_PLAIN}:/]|{_ENCODED})*))?"
 )
 _SERVER = re.compile(rf"(?P<host>{_HOST}|%2[Ff](?:[A-Za-z0-9._-]|{_ENCODED})*)(?::(?P<port>{_PORT}))?")
-_HTTP = re.compile(rf"(?P<scheme>[a-z]+)://{_HOST}(?::(?P<port>{_PORT}))?(?:/(?:[{_PLAIN}:@/]|{_ENCODED})*)?")
+_HTTP = re.compile(rf"(?P<scheme>[a-z]+)://(?P<host>{_HOST})(?::(?P<port>{_PORT}))?(?:/(?:[{_PLAIN}:@/]|{_ENCODED})*)?")
 _PROXY = re.compile(
-    rf"https?://(?:(?:[{_PLAIN}]|{_ENCODED})+(?::(?:[{_PLAIN}:]|{_ENCODED})*)?@)?{_HOST}(?::(?P<port>{_PORT}))?/?"
+    rf"https?://(?:(?:[{_PLAIN}]|{_ENCODED})+(?::(?:[{_PLAIN}:]|{_ENCODED})*)?@)?(?P<host>{_HOST})(?::(?P<port>{_PORT}))?/?"
 )
+
+_BROKER = re.compile(rf"(?P<host>{_HOST}):(?P<port>{_PORT})")
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_NUMBERS = re.compile(r"[0-9.]*\.[0-9]+\.?")
+_NAME_LIMIT = 253
+"""Characters of a host name, RFC 1035. A name with a longer or an empty label makes Python's own sockets fail."""
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
@@ -83,6 +100,7 @@ def http_address(address: str, *schemes: str) -> str:
     found = _HTTP.fullmatch(address)
     if found is None or found["scheme"] not in schemes:
         raise ValueError
+    _host(found["host"])
     if found["port"] is not None:
         _port(found["port"])
     return address.rstrip("/")
@@ -96,9 +114,28 @@ def proxy_address(address: str) -> str:
     found = _PROXY.fullmatch(address)
     if found is None:
         raise ValueError
+    _host(found["host"])
     if found["port"] is not None:
         _port(found["port"])
     return address.rstrip("/")
+
+
+def broker_addresses(text: str) -> tuple[str, ...]:
+    """The host:port of each broker, separated by commas. Raises a bare `ValueError`."""
+    brokers = tuple(each.strip() for each in text.split(","))
+    for broker in brokers:
+        found = _BROKER.fullmatch(broker)
+        if found is None:
+            raise ValueError
+        _host(found["host"])
+        _port(found["port"])
+    return brokers
+
+
+def listening_host(text: str) -> str:
+    """A name or address of this machine, an IPv6 address without brackets. Raises a bare `ValueError`."""
+    _host(f"[{text}]" if ":" in text else text)
+    return text
 
 
 def _server(text: str) -> tuple[str, int | None]:
@@ -107,7 +144,24 @@ def _server(text: str) -> tuple[str, int | None]:
     found = _SERVER.fullmatch(text)
     if found is None:
         raise ValueError
-    return unquote(found["host"].strip("[]")), _port(found["port"]) if found["port"] else None
+    host = unquote(found["host"])
+    return host if host.startswith("/") else _host(host), _port(found["port"]) if found["port"] else None
+
+
+def _host(text: str) -> str:
+    """A name, or an address without its brackets. One of digits and dots is an IPv4 address of four numbers: what else
+    it might be is read in several ways.
+    """
+    bare = text[1:-1] if text.startswith("[") else text
+    if bare == text and not _NUMBERS.fullmatch(bare):
+        if len(bare) > _NAME_LIMIT or not _NAME.fullmatch(bare):
+            raise ValueError
+        return bare
+    try:
+        (IPv4Address if bare == text else IPv6Address)(bare)
+    except ValueError:
+        raise ValueError from None
+    return bare
 
 
 def _port(text: str) -> int:
@@ -130,8 +184,21 @@ def _text(encoded: str | None) -> str | None:
 def networks(value: str) -> tuple[Network, ...]:
     """Reads addresses and networks, separated by commas; an address is a network of one. Raises a bare `ValueError`,
     also for a network with bits of a host (`10.0.0.1/8`): it is unclear whether one address is meant, or all of them.
+
+    An IPv4 address or network that is written as IPv6 (`::ffff:10.0.0.1`) is what it means: so are clients read.
     """
     try:
-        return tuple(ip_network(each.strip()) for each in value.split(","))
+        return tuple(_unmapped(ip_network(each.strip())) for each in value.split(","))
     except ValueError:
         raise ValueError from None
+
+
+def _unmapped(network: Network) -> Network:
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < _MAPPED:
+        return network
+    return IPv4Network((mapped, network.prefixlen - _MAPPED))
+
+
+_MAPPED = 96
+"""Bits before the IPv4 address, RFC 4291."""

@@ -23,4 +23,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
     except OSError:
         listening.close()
         raise
+    except (TypeError, ValueError):  # what Python makes of a text that can be no name
+        listening.close()
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
     return listening

@@ -105,7 +105,9 @@ class KafkaSettings(Group):
         forms.File | None,
         ValueForm("the path of the client's certificate, needed with KAFKA_SSL_KEY_FILE", "/etc/ssl/client.pem"),
     ] = None
-    kafka_ssl_key_file: forms.File | None = None
+    kafka_ssl_key_file: Annotated[
+        forms.File | None, ValueForm("the path of the client certificate's unencrypted key", "/etc/ssl/client.key")
+    ] = None
     kafka_session_timeout_seconds: forms.SessionTimeout = 10
     """After so long without a heartbeat another replica reads what a dead one read; it beats three times meanwhile."""
     kafka_topic_partitions: forms.Partitions = 12
@@ -223,7 +225,7 @@ class LedgerSettings(DatabaseSettings, SecretSettings):
 class HttpSettings(Group):
     """Health, metrics and the console."""
 
-    http_host: Annotated[forms.Text, ValueForm("a host name or address of this machine", "127.0.0.1")] = "127.0.0.1"
+    http_host: forms.ListeningHost = "127.0.0.1"
     """This machine alone: a console that is open to the world has to be meant."""
     http_port: forms.Port = 8000
     http_trusted_proxies: forms.Networks = "127.0.0.0/8,::1"

@@ -112,6 +112,8 @@ def test_alone_it_shows_help() -> None:
         (["send", "trader.purchase"], "did you mean trader.purchased?"),
         (["send", "trader.purchased", "not-there.json"], "not-there.json"),
         (["sandbox", "--port", "70000"], "--port"),
+        (["sandbox", "--host", "\xfc" * 70], "--host"),
+        (["sandbox", "--host", "10.255.255.255"], "--host"),
         (["sandbox", "--faults", "not-there.toml"], "not-there.toml"),
         (["demo", "--events", "-1"], "--events"),
     ],

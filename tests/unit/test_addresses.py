@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ from asyncpg import connect_utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.addresses import database_address, http_address
+from worker.addresses import broker_addresses, database_address, http_address, listening_host, networks, proxy_address
 from worker.settings import BridgeSettings, DatabaseSettings, KafkaSettings, SettingsError, load
 
 _TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
@@ -123,11 +124,60 @@ def test_no_other_address_is_read_in_two_ways(settings: type[KafkaSettings], nam
     assert value not in str(refused.value)
 
 
+_NO_PORT = ["0", "65536", "99999", "-1", "9" * 6, "\uff11", ""]
+_NO_HOST = [
+    "a..b", ".a", "a" * 64 + ".b", "a.".join(["b"] * 200), "-a", "a-", "a b", "\xfc.example", "10.0.0.256", "10.0.1",
+    "010.0.0.1", "[::z]", "[1:2]", "[10.0.0.1]", "[::1", "::1",
+]  # fmt: skip
+_HOSTS = ["kafka", "kafka_1", "my-kafka-0.kafka.svc", "kafka.example.", "a" * 63, "10.0.0.1", "[::1]", "7"]
+_READERS = [
+    (broker_addresses, "{host}:{port}"),
+    (database_address, "postgresql://{host}:{port}/d"),
+    (lambda text: http_address(text, "http"), "http://{host}:{port}/v1"),
+    (proxy_address, "http://{host}:{port}"),
+]
+
+
+@pytest.mark.parametrize(("read", "form"), _READERS, ids=["brokers", "database", "http", "proxy"])
+def test_a_host_and_a_port_are_those_that_a_socket_takes(read: Callable[[str], object], form: str) -> None:
+    """What no socket can connect to is refused where it is read, or connecting would raise what nobody expects."""
+    for host in _HOSTS:
+        read(form.format(host=host, port="65535"))
+    refused = [form.format(host="kafka", port=port) for port in _NO_PORT]
+    refused += [form.format(host=host, port="9092") for host in _NO_HOST]
+    for text in refused:
+        with pytest.raises(ValueError, match=r"^$"):
+            read(text)
+
+
+@pytest.mark.parametrize("text", ["kafka:9092,kafka:0", "kafka", "kafka:9092,", ",", "a:1 b:1", "a:1,,b:1"])
+def test_each_broker_has_its_port(text: str) -> None:
+    """Of several brokers each is checked."""
+    with pytest.raises(ValueError, match=r"^$"):
+        broker_addresses(text)
+    assert broker_addresses("kafka:1, [::1]:9092") == ("kafka:1", "[::1]:9092")
+
+
+def test_the_host_to_listen_on_is_one_host() -> None:
+    """A name, or an address of either family as a socket takes it, without brackets."""
+    for host in ("localhost", "10.0.0.1", "::", "::1", "fe80::1%eth0", "worker-0"):
+        assert listening_host(host) == host
+    for host in ("a..b", "[::1]", "127.0.0.1:8000", "http://localhost", "\xfc", "*", "10.0.0.256"):
+        with pytest.raises(ValueError, match=r"^$"):
+            listening_host(host)
+
+
+def test_an_ipv4_proxy_written_as_ipv6_is_that_proxy() -> None:
+    """Clients are read as IPv4 where they are, so a network that means them is too."""
+    assert networks("::ffff:10.0.0.1, ::ffff:10.0.0.0/104, ::ffff:0:0/96") == networks("10.0.0.1,10.0.0.0/8,0.0.0.0/0")
+    assert list(map(str, networks("::1,::/0,fd00::/8"))) == ["::1/128", "::/0", "fd00::/8"]
+
+
 @given(_TEXTS)
 def test_reading_an_address_raises_nothing_else(text: str) -> None:
     """Any text is an address or is not, and says so by a bare ValueError."""
-    for read in (database_address, lambda text: http_address(text, "http")):
-        for whole in (text, f"postgresql://{text}", f"http://{text}"):
+    for read in (*(read for read, _ in _READERS), listening_host, networks):
+        for whole in (text, f"postgresql://{text}", f"http://{text}", f"{text}:1"):
             said: list[tuple[object, ...]] = []
             try:
                 read(whole)

@@ -9,10 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from worker.listening import listening_socket
 from worker.telemetry.http_server import serve
 
 
@@ -35,6 +37,13 @@ async def test_a_response_on_a_kept_connection_does_not_wait_for_an_acknowledgem
         ]
     await served.stop()
     assert sides == [1]
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70, "\xfc" * 70, "\xfc", "a\0b", "[::1]"])
+def test_a_text_that_can_be_no_host_is_an_error_of_the_system(host: str) -> None:
+    """Whatever an operator gives for a host, what comes of it is caught like a port that is taken."""
+    with pytest.raises(OSError, match=r"."):
+        listening_socket(host, 0)
 
 
 def _is_connected(found: socket.socket) -> bool:

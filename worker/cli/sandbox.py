@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shlex
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +15,8 @@ import typer
 
 from worker._interrupt import INTERRUPTED
 from worker.cli._app import example, group
-from worker.cli._errors import WRONG_USAGE, CommandRefused, FileUnusable, FileUse
-from worker.errors import SandboxError
+from worker.cli._errors import FAILED, WRONG_USAGE, CommandRefused, FileUnusable, FileUse
+from worker.errors import SandboxError, quoted
 from worker.sandbox import (
     FaultFile,
     Sandbox,
@@ -51,11 +53,15 @@ class AddressRefused(CommandRefused):
         self.host = host
         self.port = port
         self.error = error
+        self.wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        self.code = WRONG_USAGE if self.wrong_host else FAILED
 
     @property
     def sentence(self) -> str:
         """With the system's reason."""
         why = self.error.strerror
+        if self.wrong_host:
+            return f"--host {quoted(self.host)} is not a name or address of this machine ({why}); 127.0.0.1 is."
         return f"{self.host}:{self.port} cannot be listened on ({why}): take another --port, or 0."
 
 
