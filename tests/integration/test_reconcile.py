@@ -152,6 +152,25 @@ async def test_what_is_in_progress_is_no_difference(firm: RunningFirm) -> None:
     assert kinds(differences) == []
 
 
+async def test_who_failed_or_left_has_no_permission_on_any_account(firm: RunningFirm) -> None:
+    """Also not on one that is no order's, nor when the revocation ended in doubt; what another trader with the same
+    user has got since is theirs.
+    """
+    rows = LedgerRows(firm)
+    users, accounts, permissions = firm.traders(4)
+    nothing: dict[str, Any] = {"account_id": None, "permission_id": None, "state": "failed"}
+    for trader, user in zip(("departed", "failed", "in doubt", "former"), users, strict=True):
+        await rows.bought(trader, user, 0, 0, ago=timedelta(days=3), **nothing)
+    await rows.left("departed", users[0])
+    await rows.failed("failed", [], account=accounts[1])
+    await rows.flow("trader.failed", trader="in doubt", account=accounts[2], state="in_doubt", code="in_doubt")
+    await rows.left("former", users[3])
+    await rows.bought("again", users[3], accounts[3], permissions[3], ago=timedelta(minutes=1))
+    _, differences = await compared(firm)
+    alive = [(each.trader_id, each.permission_id) for each in differences if each.kind is Kind.PERMISSION_ALIVE]
+    assert alive == [("departed", permissions[0]), ("failed", permissions[1]), ("in doubt", permissions[2])]
+
+
 class Meddling:
     """Reads of Tradovate between which something happens; whatever else is asked goes to the real reader."""
 

@@ -103,6 +103,10 @@ def test_an_active_account_needs_a_permission_that_lets_its_trader_in(status: st
     {"flows": [flow("trader.failed", account_id=ACCOUNT)]},
     {"flows": [flow("trader.failed", at=30, order_id="100")]},  # it had overtaken its purchase
     {"flows": [flow("trader.failed", account_id=ACCOUNT, state="failed", error_code="gave_up")]},
+    {"flows": [flow("trader.failed", account_id=ACCOUNT, state="in_doubt", error_code="in_doubt")]},
+    {"flows": [flow("trader.left", state="in_doubt", error_code="in_doubt")], "departures": [left()]},
+    {"flows": [flow("trader.failed", at=2, account_id=ACCOUNT),
+               flow("account.assigned", at=3, account_id=ACCOUNT, state="in_doubt", error_code="in_doubt")]},
     {"flows": [flow("trader.failed", permission_ids=[PERMISSION], state="failed", error_code="not_found")]},
     {"departures": [left()]},
     {"orders": [order(ended_at=hours(1))]},
@@ -127,6 +131,52 @@ def test_what_took_nothing_leaves_the_account_active(kept: dict[str, Any]) -> No
     """A withdrawn or foreign event, one about another account, and a departure before the purchase change nothing."""
     assert kinds(seen("Approved"), [order()], **kept) == []
     assert kinds(seen("Revoked"), [order()], **kept) == [Kind.PERMISSION_MISSING]
+
+
+@pytest.mark.parametrize("ended", [
+    {"departures": [left()]},
+    {"departures": [left()], "orders": [order(account_id=11, permission_id=200)]},
+    {"departures": [left()], "orders": [order(state="in_doubt")]},
+    {"flows": [flow("trader.failed", account_id=ACCOUNT)]},
+    {"flows": [flow("trader.failed", account_id=ACCOUNT, state="in_doubt", error_code="in_doubt")]},
+    {"flows": [flow("trader.failed", permission_ids=[PERMISSION])], "orders": [order(account_id=11)]},
+    {"flows": [flow("trader.failed", account_id=ACCOUNT)], "orders": [order(state="in_doubt")]},
+])  # fmt: skip
+def test_what_was_taken_needs_no_order(ended: dict[str, Any]) -> None:
+    """A permission of a trader who left or failed is reported, whoever gave it."""
+    alive = [each for each in differences(seen("Approved"), **ended) if each.kind is Kind.PERMISSION_ALIVE]
+    assert [(each.account_id, each.permission_id) for each in alive] == [(ACCOUNT, PERMISSION)]
+    assert Kind.PERMISSION_ALIVE not in kinds(seen("Revoked"), **ended)
+
+
+@pytest.mark.parametrize("ended", [{"departures": [left()]}, {"flows": [flow("trader.failed", account_id=ACCOUNT)]}])
+def test_what_was_taken_needs_no_subscription(ended: dict[str, Any]) -> None:
+    """Nobody would look again when the permission is revoked."""
+    found = kinds(seen("Approved", subscriptions=[RENEWS]), **ended)
+    assert found == [Kind.PERMISSION_ALIVE, Kind.BILLED_FOR_NOTHING]
+
+
+@pytest.mark.parametrize("kept", [
+    {},
+    {"departures": [left()], "orders": [order(at=1, account_id=11, state="in_doubt")]},  # may have come back
+    {"departures": [left()], "flows": [flow("account.assigned", at=1, account_id=11, state="in_doubt")]},
+    {"departures": [left()], "flows": [flow("trader.left", state="open")]},
+    {"departures": [left()], "anothers": frozenset({ACCOUNT})},
+    {"flows": [flow("trader.failed", account_id=ACCOUNT)], "anothers": frozenset({ACCOUNT})},
+    {"flows": [flow("trader.failed", account_id=ACCOUNT), flow("account.assigned", at=1, account_id=ACCOUNT,
+                                                               state="in_doubt")]},
+    {"flows": [flow("trader.failed", permission_ids=[PERMISSION]),
+               flow("account.assigned", at=1, account_id=11, permission_id=PERMISSION)]},
+])  # fmt: skip
+def test_what_may_have_been_given_again_or_is_another_s_stays(kept: dict[str, Any]) -> None:
+    """An event that revokes it would harm a trader who may trade."""
+    assert Kind.PERMISSION_ALIVE not in kinds(seen("Approved"), **kept)
+
+
+def test_a_signature_in_doubt_is_a_signature() -> None:
+    """The trader is not asked to sign again; the entitlement that is not there is reported."""
+    doubt = flow("md.signed", state="in_doubt", error_code="in_doubt", entitlement_id=T_PROP)
+    assert kinds(seen("Accepted"), [order(at=900)], [doubt]) == [Kind.ENTITLEMENT_MISSING]
 
 
 def test_one_who_came_back_loses_the_old_account_alone() -> None:

@@ -62,7 +62,7 @@ class DepartureSeen(NamedTuple):
 
 class LedgerTrader(NamedTuple):
     """A trader with a Tradovate user. `signed_at`, `entitlement_id`: what a signature brought whose event has been
-    pruned since.
+    pruned since. `anothers`: accounts on DEMO that other traders with the same user have got.
     """
 
     trader_id: str
@@ -72,6 +72,7 @@ class LedgerTrader(NamedTuple):
     orders: Sequence[OrderSeen]
     flows: Sequence[FlowSeen]
     departures: Sequence[DepartureSeen]
+    anothers: frozenset[int] = frozenset()
 
 
 async def page(connection: Connection, after: str | None, size: int) -> list[LedgerTrader]:
@@ -109,6 +110,7 @@ async def _whole(connection: Connection, traders: Sequence[Any]) -> list[LedgerT
     orders = _by_trader(await connection.fetch(_ORDERS, ids, users), OrderSeen)
     flows = _by_trader(await connection.fetch(_FLOWS, ids, users), FlowSeen)
     departures = _by_trader(await connection.fetch(_DEPARTURES, ids, users), DepartureSeen)
+    anothers = _by_trader(await connection.fetch(_ANOTHERS, ids, users), int)
     return [
         LedgerTrader(
             row["trader_id"],
@@ -118,6 +120,7 @@ async def _whole(connection: Connection, traders: Sequence[Any]) -> list[LedgerT
             orders[row["trader_id"]],
             flows[row["trader_id"]],
             departures[row["trader_id"]],
+            frozenset(anothers[row["trader_id"]]),
         )
         for row in traders
     ]
@@ -180,6 +183,12 @@ cross join lateral (
     select flow_id, since, begun_at, ended from departure
     where trader_key in ('t:' || named.trader_id, 'u:' || named.user_id) offset 0) as found
 order by named.trader_id, found.since, found.flow_id
+"""
+
+_ANOTHERS = """
+select named.trader_id, found.* from unnest($1::text[], $2::bigint[]) as named (trader_id, user_id) cross join lateral (
+    select distinct account_id from business_order where user_id = named.user_id and trader_id <> named.trader_id
+    and account_id is not null and kind not like 'passed%' offset 0) as found
 """
 
 _KNOWN_ACCOUNTS = """

@@ -6,7 +6,7 @@ is not one either.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -84,8 +84,8 @@ def may_be_billed(standing: TraderStanding, seen: Tradovate) -> bool:
     A trading permission that should be revoked (`permission_alive`) is no need: when it is, nobody would look again.
     """
     under_way = standing.busy & {"trader.purchased", "trader.left", "trader.passed", "account.assigned"}
-    lost = {each.account_id for each in standing.grants} - {each.account_id for each in standing.active}
-    needed = any(not _over(row) and row.get("accountId") not in lost for row in seen.permissions)
+    lost = {row["id"] for row, _ in _taken(standing, seen.permissions)}
+    needed = any(not _over(row) and row["id"] not in lost for row in seen.permissions)
     return not (under_way or standing.graduate or needed)
 
 
@@ -125,14 +125,29 @@ def _user_gone(trader: LedgerTrader, standing: TraderStanding) -> Iterator[Diffe
 def _permissions(trader: LedgerTrader, standing: TraderStanding, seen: Tradovate) -> Iterator[Difference]:
     if standing.busy & {"trader.failed", "trader.left", "account.assigned"}:
         return
-    for grant in standing.grants:
-        if grant.ended is None:
-            yield from _missing(trader, grant, seen)
-        else:
-            yield from _alive(trader, standing, grant, seen)
+    for grant in standing.active:
+        yield from _missing(trader, grant, seen)
+    for row, grant in _taken(standing, filter(alive, seen.permissions)):
+        yield _alive(trader, standing, grant, row)
 
 
-def _alive(trader: LedgerTrader, standing: TraderStanding, grant: Grant, seen: Tradovate) -> Iterator[Difference]:
+def _taken(standing: TraderStanding, permissions: Iterable[Row]) -> Iterator[tuple[Row, Grant]]:
+    """Those of these trading permissions that were taken from their trader, each with its account and why."""
+    own = {each.account_id for each in standing.active}
+    taken = {each.account_id: each for each in standing.grants if each.ended is not None}
+    for row in permissions:
+        account_id, revoked = row["accountId"], standing.revoked.get(row["id"])
+        if account_id in own | standing.unclear:
+            continue
+        if account_id in taken:
+            yield row, taken[account_id]
+        elif revoked is not None:
+            yield row, Grant(account_id, None, row["id"], None, revoked, bought=False, ended=Ended.FAILED)
+        elif standing.departed is not None:
+            yield row, Grant(account_id, None, row["id"], None, standing.departed, bought=False, ended=Ended.LEFT)
+
+
+def _alive(trader: LedgerTrader, standing: TraderStanding, grant: Grant, row: Row) -> Difference:
     why = {
         Ended.FAILED: "failed",
         Ended.LEFT: "left",
@@ -140,13 +155,12 @@ def _alive(trader: LedgerTrader, standing: TraderStanding, grant: Grant, seen: T
     }[grant.ended or Ended.FAILED]
     # Everything of a trader who left is cancelled; one who came back, or failed, loses this account alone.
     leaves = grant.ended is Ended.LEFT and not standing.active and not standing.graduate
-    for row in filter(alive, seen.on(grant.account_id)):
-        text = (
-            f"Trader {trader.trader_id} {why}{_bought(grant)}, and trading permission {row['id']} on account"
-            f" {grant.account_id} is {_status(row)} at Tradovate."
-        )
-        fix = departs(standing, trader) if leaves else fails(standing, trader, grant.account_id, row["id"])
-        yield _about(Kind.PERMISSION_ALIVE, text, trader, grant)._replace(permission_id=row["id"], fix=fix)
+    text = (
+        f"Trader {trader.trader_id} {why}{_bought(grant)}, and trading permission {row['id']} on account"
+        f" {grant.account_id} is {_status(row)} at Tradovate."
+    )
+    fix = departs(standing, trader) if leaves else fails(standing, trader, grant.account_id, row["id"])
+    return _about(Kind.PERMISSION_ALIVE, text, trader, grant)._replace(permission_id=row["id"], fix=fix)
 
 
 def _missing(trader: LedgerTrader, grant: Grant, seen: Tradovate) -> Iterator[Difference]:

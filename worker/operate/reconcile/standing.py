@@ -1,12 +1,13 @@
 """What a trader should have at Tradovate, as the ledger says. Pure.
 
 Several events may be about the same account: a purchase and `account.assigned` give it, `trader.failed` and
-`trader.left` take it. The last one that was asked for counts.
+`trader.left` take it. The last one that was asked for counts. An account may be taken that the ledger knows of no event
+that gave it: a user may have accounts that nobody has imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -42,7 +43,7 @@ class Grant:
     account_name: str | None
     permission_id: int | None
     order_id: str | None  # None: it was assigned, or imported without an order
-    asked: datetime
+    asked: datetime  # what gave it; of an account that nothing is known to have given, what took it
     bought: bool = True
     ended: Ended | None = None
 
@@ -51,10 +52,15 @@ class Grant:
 class TraderStanding:
     """What the ledger says of one trader. `signed`: entitlements that signatures brought, or should have brought.
     `busy`: topics of events that are not finished; what they change is in progress. `graduate`: has, or may have, a
-    funded account on LIVE.
+    funded account on LIVE. `revoked`: trading permissions that were revoked and not given again, and when it was asked
+    for. `departed`: when the trader left who has not come back. `unclear`: accounts that may be the trader's, or are
+    another's.
     """
 
     grants: Sequence[Grant]
+    revoked: Mapping[int, datetime]
+    departed: datetime | None
+    unclear: frozenset[int]
     signed: frozenset[int]
     has_signed: bool
     busy: frozenset[str]
@@ -73,11 +79,17 @@ def standing(trader: LedgerTrader) -> TraderStanding:
     signatures = [each for each in trader.flows if _is_signature(each, since)]
     remembered = trader.signed_at is not None and (since is None or trader.signed_at > since)
     signed = {each.entitlement_id for each in signatures} | ({trader.entitlement_id} if remembered else set())
+    unclear = frozenset(_unclear(trader))
+    grants = tuple(_grants(trader))
+    beside = unclear | {each.account_id for each in grants}
     return TraderStanding(
-        tuple(_grants(trader)),
+        (*grants, *_failed_beside(trader, beside)),
+        _revoked(trader),
+        None if _came_back(trader, since) else since,
+        unclear,
         frozenset(each for each in signed if each is not None),
         bool(signatures) or remembered,
-        frozenset(each.topic for each in trader.flows if each.state in ("open", "in_doubt")),
+        frozenset(each.topic for each in trader.flows if each.state == "open"),
         any(_is_graduation(order, since) for order in trader.orders),
         frozenset(each.event_id for each in trader.flows),
     )
@@ -87,7 +99,7 @@ def _is_signature(flow: FlowSeen, since: datetime | None) -> bool:
     """One that came before the trader left has brought nothing that would have to be there."""
     if flow.topic != SIGNED or flow.error_code == "cancelled" or (since is not None and flow.asked_at <= since):
         return False
-    return flow.state in ("succeeded", "failed")
+    return flow.state != "open"
 
 
 def _is_subaccount(order: OrderSeen) -> bool:
@@ -112,6 +124,51 @@ def _grants(trader: LedgerTrader) -> Iterable[Grant]:
     for account_id, flow in assigned.items():
         taken = _taken(trader, account_id, flow.permission_id, None, flow.asked_at)
         yield Grant(account_id, None, flow.permission_id, None, flow.asked_at, bought=False, ended=taken)
+
+
+def _failed_beside(trader: LedgerTrader, others: Collection[int]) -> Iterable[Grant]:
+    """Accounts that a `trader.failed` names, and no event that gave them."""
+    taken: dict[int, Grant] = {}
+    for flow in trader.flows:
+        account_id = flow.account_id
+        if account_id is not None and account_id not in others and _revokes(flow, account_id, None, None):
+            taken[account_id] = Grant(account_id, None, None, None, flow.asked_at, bought=False, ended=Ended.FAILED)
+    return taken.values()
+
+
+def _revoked(trader: LedgerTrader) -> Mapping[int, datetime]:
+    revoked: dict[int, datetime] = {}
+    for flow in trader.flows:  # in the order of their time
+        if flow.topic == FAILED and flow.state != "open":
+            revoked |= dict.fromkeys(flow.permission_ids, flow.asked_at)
+        elif flow.topic == ASSIGNED and flow.permission_id is not None and _on_demo(flow):
+            revoked.pop(flow.permission_id, None)
+    return revoked
+
+
+def _came_back(trader: LedgerTrader, since: datetime | None) -> bool:
+    """Whether something was given after the departure of then, or may have been."""
+    begun = max((each.begun_at for each in trader.departures if each.begun_at is not None), default=None)
+    if since is None or begun is None:
+        return False
+    given = any(flow.topic == ASSIGNED and flow.state != "failed" and flow.asked_at > begun for flow in trader.flows)
+    return given or any(order.state != "failed" and order.asked_at > since for order in trader.orders)
+
+
+def _unclear(trader: LedgerTrader) -> Iterable[int]:
+    """Accounts of other traders, and of events that have not ended, or that may have given what nothing has taken."""
+    yield from trader.anothers
+    for order in trader.orders:
+        if _is_subaccount(order) or order.account_id is None or order.state not in ("open", "in_doubt"):
+            continue
+        taken = _taken(trader, order.account_id, order.permission_id, order.order_id, None, order.asked_at)
+        if order.state == "open" or taken is None:
+            yield order.account_id
+    for flow in trader.flows:
+        if flow.topic != ASSIGNED or flow.state != "in_doubt" or flow.account_id is None or not _on_demo(flow):
+            continue
+        if _taken(trader, flow.account_id, flow.permission_id, None, flow.asked_at) is None:
+            yield flow.account_id
 
 
 def _bought(trader: LedgerTrader, order: OrderSeen, given: FlowSeen | None) -> Grant:
