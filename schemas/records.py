@@ -53,8 +53,8 @@ RECORD_RULES: Final[Mapping[str, tuple[Rule, ...]]] = MappingProxyType(
         ),
         "missing_field": (
             Rule(
-                says="an object with `specversion`, and with `data` or without `eventId`, is a CloudEvents envelope: "
-                "the event is its `data`",
+                says="an object with `specversion`, and with `data` or without any other id (`ce_id`, `eventId`), is a "
+                "CloudEvents envelope: the event is its `data`",
                 why="the schemas describe the event alone",
             ),
         ),

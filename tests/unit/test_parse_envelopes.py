@@ -73,11 +73,17 @@ def test_an_envelope_whose_data_is_wrong_has_its_id(value: dict[str, Any], code:
 
 
 def test_an_event_with_a_field_specversion_is_no_envelope() -> None:
-    """A plain event is read as it stands, whatever unknown fields it carries."""
+    """An event with an id of its own is read as it stands, whatever unknown fields it carries: the id may be in the
+    body or in the header.
+    """
     assert good({**BODY, "eventId": "e-1", "specversion": "1.0"}).event_id == "e-1"
+    assert good({**BODY, "specversion": "1.0"}, ("ce_id", b"e-7")).event_id == "e-7"
+    assert good({**BODY, "id": 7, "specversion": "1.0"}, ("ce_id", b"e-7")).event_id == "e-7"
 
 
-def test_a_header_goes_before_an_envelope_without_data() -> None:
-    """The id in the header names the event of an envelope that lacks both id and data."""
+def test_a_header_goes_before_an_envelope() -> None:
+    """The id in the header names the event of an envelope, also where its data is bad."""
+    assert good(envelope(data=BODY), ("ce_id", b"e-7")).event_id == "e-7"
+    assert bad(envelope(data=7), ("ce_id", b"e-7")).event_id == "e-7"
     assert bad({"specversion": "1.0"}, ("ce_id", b"e-7")).event_id == "e-7"
     assert bad({"specversion": "1.0"}).event_id is None

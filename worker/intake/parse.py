@@ -165,7 +165,7 @@ def _read(record: RawRecord, products: Mapping[str, Account], reading: _Reading)
 def _read_body(value: bytes | None, reading: _Reading) -> dict[str, Any]:
     """The event's fields; `reading` learns the ids."""
     body = _object(_decode(value))
-    if _is_envelope(body):
+    if _is_envelope(body, id_known=reading.event_id is not None):
         _read_trace(body.get("traceparent"), body.get("tracestate"), reading)
         if reading.event_id is None:
             reading.event_id = _checked_id(body.get("id"), "The envelope's id")
@@ -176,11 +176,15 @@ def _read_body(value: bytes | None, reading: _Reading) -> dict[str, Any]:
     return body
 
 
-def _is_envelope(body: dict[str, Any]) -> bool:
-    """A CloudEvents envelope in structured mode. One without data is one too, unless it is an event as it stands: then
-    `specversion` is an unknown field like any other.
+def _is_envelope(body: dict[str, Any], *, id_known: bool) -> bool:
+    """A CloudEvents envelope in structured mode: an object with `specversion` and data.
+
+    Without data `specversion` is an unknown field like any other. Only what has no other id, so that it cannot be an
+    event as it stands, is taken for an envelope that lost its data: its outcome can name the envelope's id.
     """
-    return "specversion" in body and ("data" in body or "data_base64" in body or "eventId" not in body)
+    if "specversion" not in body:
+        return False
+    return "data" in body or "data_base64" in body or not (id_known or "eventId" in body)
 
 
 def _data(envelope: dict[str, Any]) -> dict[str, Any]:
