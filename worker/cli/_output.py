@@ -113,4 +113,10 @@ def continued() -> Iterator[None]:
 
 def print_json(value: Any) -> None:
     """Prints one JSON document, indented for an operator, readable by a program."""
-    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def write(data: bytes) -> None:
+    """Writes to standard output as it is. JSON is UTF-8 whatever the terminal's encoding is, which may lack letters."""
+    sys.stdout.flush()  # what was printed before comes before
+    sys.stdout.buffer.write(data)

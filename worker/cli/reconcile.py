@@ -13,7 +13,7 @@ import typer
 
 from worker.cli._app import example, group
 from worker.cli._errors import FileUnusable, FileUse
-from worker.cli._output import continued, printable, warn
+from worker.cli._output import continued, printable, warn, write
 from worker.cli._progress import progress
 from worker.cli._wait_report import WaitReport
 from worker.ledger import reconcile_view
@@ -135,7 +135,7 @@ async def _report(database: Database, run: RunSeen, csv: Path | None, events: Pa
         await write_csv(csv, found(database, run.id))
     counts = {} if events is None else await write_events(database, run.id, events)
     if as_json_:
-        await _print_json(found(database, run.id))
+        await print_differences(found(database, run.id))
     else:
         async for difference in found(database, run.id):
             print(printable(as_line(difference)))
@@ -147,13 +147,13 @@ async def _report(database: Database, run: RunSeen, csv: Path | None, events: Pa
         warn(f"{count} event{'s' if count > 1 else ''}: tradovate-worker send {topic} {event_file(events, topic)}")
 
 
-async def _print_json(differences: AsyncIterator[Difference]) -> None:
-    """An array, one difference in a line: it is never whole in memory."""
-    before = "["
+async def print_differences(differences: AsyncIterator[Difference]) -> None:
+    """Prints a JSON array, one difference in a line: it is never whole in memory."""
+    before = b"["
     async for difference in differences:
-        print(before, orjson.dumps(as_json(difference)).decode(), sep="\n ", end="")
-        before = ","
-    print("[]" if before == "[" else "\n]")
+        write(before + b"\n " + orjson.dumps(as_json(difference)))
+        before = b","
+    write(b"[]\n" if before == b"[" else b"\n]\n")
 
 
 def _summary(run: RunSeen) -> str:

@@ -20,7 +20,7 @@ from worker.cli._app import example, group
 from worker.cli._complete import TopicOption
 from worker.cli._errors import one_of
 from worker.cli._outcome_reader import OutcomeArrival, reading
-from worker.cli._output import console, printable
+from worker.cli._output import console, printable, write
 from worker.cli._times import Local, clock_of, text_of
 from worker.kafka.topics import INPUT_TOPICS, outcome_topic
 from worker.settings import KafkaSettings, load
@@ -106,12 +106,13 @@ def line(row: Mapping[str, str]) -> str:
     return "  ".join((row[name] or "-").ljust(width) for name, width in shown).rstrip()
 
 
-class _Json:
+class WireJson:
     """Each outcome as it is on the wire."""
 
     def add(self, arrival: OutcomeArrival, body: Mapping[str, Any]) -> None:
         one_line = arrival.value if b"\n" not in arrival.value else orjson.dumps(body)
-        print(one_line.decode(errors="replace"), flush=True)
+        write(one_line + b"\n")
+        sys.stdout.flush()
 
 
 class _Lines:
@@ -173,9 +174,9 @@ async def _watch(
 ) -> None:
     async with reading(settings, [outcome_topic(name) for name in topics], from_start=from_start) as reader:
         with ExitStack() as stack:
-            show: _Json | _Lines | _LiveTable
+            show: WireJson | _Lines | _LiveTable
             if as_json:
-                show = _Json()
+                show = WireJson()
             elif sys.stdout.isatty():
                 show = _LiveTable(stack.enter_context(Live(console=console(), refresh_per_second=10)), clock)
             else:
