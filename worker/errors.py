@@ -42,7 +42,8 @@
     │   ├── ReadsEnded              operate/reads_ended.py               a command's bulk reads cannot go on
     │   ├── FormTooLarge            operate/console/requests.py          more bytes than any form has
     │   ├── OtherEnvironment        ledger/environment.py                the ledger is another environment's
-    │   ├── TopicsMissing           kafka/admin.py                       no topic that was asked for exists
+    │   ├── TopicsMissing           kafka/errors.py                      no topic that was asked for exists
+    │   ├── TopicsForbidden         kafka/errors.py                      the Kafka user may not use some topics
     │   ├── TopicsNotCreated        kafka/admin.py                       the broker refused to create topics
     │   └── Sealed                  ledger/crypto.py                     no part of SECRET_KEY decrypts this
     ├── Unavailable                 something outside cannot serve now: wait, then retry

@@ -103,6 +103,25 @@ async def test_what_the_acls_do_not_allow_is_named(restartable_stage: Stages, ow
     assert set(checks["kafka permissions"]["seen"].removeprefix("lacking: ").split(", ")) == lacking
 
 
+async def test_a_file_that_holds_no_certificate_is_one_failed_check(real_stage: Stages, tmp_path: Path) -> None:
+    """A TLS file of Kafka's that can be read and is no PEM fails Kafka's check; the others are made all the same."""
+    stage = await real_stage()
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    code, checks, output = await _ask(stage, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CA_FILE=str(file))
+    assert code == 1
+    assert checks["kafka"]["verdict"] == "failed"
+    assert "KAFKA_SSL_CA_FILE is wrong" in checks["kafka"]["seen"]
+    assert {checks[name]["verdict"] for name in ("database", "tradovate login", "invariants")} == {"ok"}
+    assert "Error" not in output
+    code, checks, _ = await _ask(stage, TRADOVATE_CA_FILE=str(file))
+    assert (code, set(checks)) == (1, {"settings", "database, kafka, tradovate"})
+    assert "TRADOVATE_CA_FILE is wrong" in checks["settings"]["seen"]
+    _, checks, _ = await _ask(stage, SECRET_KEY="another key of this test that is long enough")
+    assert checks["kafka"]["verdict"] == "ok"
+    assert "tradovate login" in checks
+
+
 async def test_doctor_changes_nothing_at_tradovate(real_stage: Stages) -> None:
     """It reads: no user, account, permission or anything else is made."""
     stage = await real_stage()

@@ -194,8 +194,13 @@ def test_the_database_is_away_in_a_sentence(error: Exception, fix: str) -> None:
     ],
 )
 def test_kafka_is_away_in_a_sentence(error: Exception, fix: str) -> None:
-    """Each way in which Kafka cannot be used names its own fix."""
+    """Each way in which Kafka cannot be used names its own fix, also where no command has turned the error into one of
+    ours: it never ends in a traceback.
+    """
     assert fix in KafkaUnavailable.of(error, load(KafkaSettings, {})).sentence
+    failure = failure_of(error)
+    assert failure is not None
+    assert (failure.code, fix in failure.sentence) == (1, True)
 
 
 def test_a_row_is_aligned_and_never_cut() -> None:

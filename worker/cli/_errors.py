@@ -147,7 +147,16 @@ def failure_of(error: BaseException) -> Failure | None:
             # Wrong usage, as typer reports it. Where its classes are differs between releases; this method does not.
             return Failure(_with_help(_one_line(message()), getattr(error, "ctx", None)), WRONG_USAGE)
         case _:
-            return None
+            return _failure_of_kafka(error)
+
+
+def _failure_of_kafka(error: BaseException) -> Failure | None:
+    """Of an error of Kafka's client that has become none of ours where it was raised; None when it is another one."""
+    from aiokafka.errors import KafkaError  # noqa: PLC0415 - most commands never import it
+
+    from worker.kafka.errors import KafkaUnavailable  # noqa: PLC0415
+
+    return Failure(KafkaUnavailable.of(error).sentence, FAILED) if isinstance(error, KafkaError) else None
 
 
 def one_of(given: str, known: Sequence[str], what: str) -> str:

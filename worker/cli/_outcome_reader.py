@@ -14,7 +14,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from worker.kafka.admin import existing_topics
-from worker.kafka.errors import ANSWER_SECONDS, kafka_errors
+from worker.kafka.errors import ANSWER_SECONDS, Access, kafka_errors
 from worker.kafka.security import client_options
 from worker.kafka.tolerant import install
 from worker.kafka.topics import TopicNames
@@ -36,13 +36,15 @@ class OutcomeArrival:
 class OutcomeReader:
     """Records of some topics, of each partition in its order."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, names: TopicNames) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, settings: KafkaSettings) -> None:
         self._consumer = consumer
-        self._names = names
+        self._settings = settings
+        self._names = TopicNames(settings.kafka_topic_prefix)
 
     async def next(self) -> OutcomeArrival:
-        """The next record; waits for it, also while Kafka is away."""
-        record = await self._consumer.getone()
+        """The next record; waits for it, also while Kafka is away. Raises `KafkaUnavailable` when it is refused."""
+        with kafka_errors(self._settings):
+            record = await self._consumer.getone()
         value = record.value or b""
         headers = {str(name): text for name, text in record.headers}
         topic = self._names.bare(record.topic)
@@ -53,10 +55,9 @@ class OutcomeReader:
 async def reading(settings: KafkaSettings, topics: Sequence[str], *, from_start: bool) -> AsyncIterator[OutcomeReader]:
     """A reader of those of `topics` that exist, at its offsets when the block begins.
 
-    Raises `KafkaUnavailable` or `TopicsMissing`.
+    Raises `KafkaUnavailable`, `TopicsMissing` or `TopicsForbidden`.
     """
     install()
-    names = TopicNames(settings.kafka_topic_prefix)
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         enable_auto_commit=False,
@@ -64,7 +65,7 @@ async def reading(settings: KafkaSettings, topics: Sequence[str], *, from_start:
     )
     try:
         with kafka_errors(settings):
-            states = await existing_topics(settings, topics)
+            states = await existing_topics(settings, topics, Access.READ)
             places = [TopicPartition(state.name, part) for state in states for part in range(state.partitions)]
             async with asyncio.timeout(ANSWER_SECONDS):
                 await consumer.start()
@@ -73,7 +74,7 @@ async def reading(settings: KafkaSettings, topics: Sequence[str], *, from_start:
                 ask = consumer.beginning_offsets if from_start else consumer.end_offsets
                 for place, offset in (await ask(places)).items():
                     consumer.seek(place, offset)
-        yield OutcomeReader(consumer, names)
+        yield OutcomeReader(consumer, settings)
     finally:
         await consumer.stop()
 

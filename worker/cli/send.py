@@ -19,7 +19,7 @@ from worker.cli._complete import TopicArgument
 from worker.cli._errors import CommandRefused, FileMissing, FileUnusable, FileUse, one_of
 from worker.cli._event_files import BadEvent, Ready, judge, split
 from worker.kafka.admin import existing_topics
-from worker.kafka.errors import ANSWER_SECONDS, KafkaUnavailable, kafka_errors
+from worker.kafka.errors import ANSWER_SECONDS, Access, KafkaUnavailable, kafka_errors
 from worker.kafka.producer import RecordProducer
 from worker.kafka.topics import INPUT_TOPICS, TopicNames
 from worker.products import load_products
@@ -141,14 +141,14 @@ def _tell(bad: Sequence[BadEvent]) -> None:
 
 
 async def _publish(settings: KafkaSettings, topic: str, events: Sequence[Ready], *, verbose: bool) -> Counter[int]:
-    """Writes the events in their order; how many went to each partition. Raises `SendInterrupted`; `KafkaUnavailable`
-    or `TopicsMissing` before the first.
+    """Writes the events in their order; how many went to each partition. Raises `SendInterrupted`;
+    `KafkaUnavailable`, `TopicsMissing` or `TopicsForbidden` before the first.
     """
     name = TopicNames(settings.kafka_topic_prefix).on_broker(topic)
     where: Counter[int] = Counter()
     producer = RecordProducer(settings)
     with kafka_errors(settings):
-        await existing_topics(settings, [topic])
+        await existing_topics(settings, [topic], Access.WRITE)
         async with asyncio.timeout(ANSWER_SECONDS):
             await producer.start()
     try:

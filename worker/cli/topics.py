@@ -11,7 +11,7 @@ import typer
 from worker.cli._app import example, group
 from worker.cli._output import print_json, table
 from worker.kafka.admin import TopicState, ensure_topics, list_topics, retentions
-from worker.kafka.errors import ANSWER_SECONDS, kafka_errors
+from worker.kafka.errors import ANSWER_SECONDS, Access, TopicsForbidden, kafka_errors
 from worker.kafka.topics import ALL_TOPICS
 from worker.settings import KafkaSettings, load
 
@@ -44,18 +44,20 @@ def create() -> int:
 
 @app.command("list", epilog=example("tradovate-worker topics list", "tradovate-worker topics list --json"))
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False) -> int:
-    """Show the topics and what the broker has of each."""
+    """Show the topics and what the broker has of each; exit 1 if the Kafka user may not see one."""
     states, kept = asyncio.run(_list(load(KafkaSettings)))
     if as_json:
         print_json([_as_json(state, kept.get(state.name)) for state in states])
-        return 0
-    rows = [
-        (state.topic, state.partitions, state.replication, retention(kept.get(state.name)), "yes")
-        if state.exists
-        else (state.topic, "-", "-", "-", "no")
-        for state in states
-    ]
-    table(("topic", "partitions", "replication", "retention", "exists"), rows, empty="There are no topics.")
+    else:
+        rows = [
+            (state.topic, state.partitions, state.replication, retention(kept.get(state.name)), "yes")
+            if state.exists
+            else (state.topic, "-", "-", "-", "hidden" if state.hidden else "no")
+            for state in states
+        ]
+        table(("topic", "partitions", "replication", "retention", "exists"), rows, empty="There are no topics.")
+    if hidden := [state.topic for state in states if state.hidden]:
+        raise TopicsForbidden(Access.DESCRIBE, hidden)
     return 0
 
 
@@ -72,7 +74,8 @@ def retention(milliseconds: int | None) -> str:
 def _as_json(state: TopicState, kept: int | None) -> dict[str, Any]:
     return {
         "topic": state.topic,
-        "exists": state.exists,
+        "exists": None if state.hidden else state.exists,
+        "hidden": state.hidden,
         "partitions": state.partitions,
         "replication": state.replication,
         "retentionMs": kept,

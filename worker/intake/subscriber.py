@@ -29,7 +29,6 @@ from worker.intake.parse import RawRecord
 from worker.intake.poll import POLL_MS, Poll
 from worker.kafka.fetched_ahead import FetchedAhead
 from worker.kafka.look import KafkaLook
-from worker.kafka.metadata import create_no_topics
 from worker.kafka.security import faststream_security
 from worker.kafka.tolerant import install
 from worker.kafka.topics import TopicNames
@@ -78,7 +77,6 @@ class Subscriber:
         stopping: asyncio.Event,
     ) -> None:
         install()
-        create_no_topics()
         self._names = TopicNames(settings.kafka_topic_prefix)
         self._intake = intake
         self._look = look

@@ -19,6 +19,7 @@ from aiokafka.errors import (
 )
 
 from worker.errors import OperatorError, Unavailable
+from worker.kafka.errors import Access, TopicsForbidden, TopicsMissing
 from worker.kafka.look import KafkaLook
 from worker.kafka.metadata import TopicNow
 from worker.kafka.security import client_options
@@ -29,12 +30,12 @@ __all__ = [
     "DEAD_LETTER_BYTES",
     "NoController",
     "TopicState",
-    "TopicsMissing",
     "TopicsNotCreated",
     "ensure_topics",
     "existing_topics",
     "list_topics",
     "missing_topics",
+    "permitted_topics",
     "record_limits",
     "retentions",
 ]
@@ -72,20 +73,6 @@ class TopicsNotCreated(OperatorError):
         return f"The broker did not make all topics: {said}; correct that and run it again."
 
 
-class TopicsMissing(OperatorError):
-    """None of the `topics` (without the prefix) that an operator asked for exists."""
-
-    def __init__(self, topics: Sequence[str]) -> None:
-        self.topics = tuple(topics)
-        super().__init__(*self.topics)
-
-    @property
-    def sentence(self) -> str:
-        """For an operator."""
-        missing = f"Topic {self.topics[0]} is" if len(self.topics) == 1 else "The topics are"
-        return f"{missing} missing: run `tradovate-worker topics create`."
-
-
 class NoController(Unavailable):
     """No broker is the cluster's controller, and no other one makes topics."""
 
@@ -117,6 +104,11 @@ class TopicState:
         """Whether the broker has it."""
         return self.partitions > 0
 
+    def permits(self, access: Access) -> bool:
+        """Whether nothing is known that forbids it to this user."""
+        said = {Access.DESCRIBE: not self.hidden, Access.READ: self.readable, Access.WRITE: self.writable}
+        return said[access] is not False
+
 
 async def list_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOPICS) -> list[TopicState]:
     """Our topics and what the broker has of each.
@@ -133,9 +125,21 @@ async def list_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOPIC
     return [_state(topic, name, found.get(name)) for topic, name in wanted.items()]
 
 
-async def existing_topics(settings: KafkaSettings, topics: Sequence[str]) -> list[TopicState]:
-    """Those of `topics` that exist. Raises `TopicsMissing` when there is none, else as `list_topics` does."""
-    states = [state for state in await list_topics(settings, topics) if state.exists]
+async def permitted_topics(settings: KafkaSettings, topics: Iterable[str], access: Access) -> list[TopicState]:
+    """As `list_topics`. Raises `TopicsForbidden` when the broker says that this user may not have `access` to one of
+    them, or may not even see whether it is there; else as `list_topics` does.
+    """
+    states = await list_topics(settings, topics)
+    if hidden := [state.topic for state in states if state.hidden]:
+        raise TopicsForbidden(Access.DESCRIBE, hidden)
+    if refused := [state.topic for state in states if state.exists and not state.permits(access)]:
+        raise TopicsForbidden(access, refused)
+    return states
+
+
+async def existing_topics(settings: KafkaSettings, topics: Sequence[str], access: Access) -> list[TopicState]:
+    """Those of `topics` that exist. Raises `TopicsMissing` when there is none, else as `permitted_topics` does."""
+    states = [state for state in await permitted_topics(settings, topics, access) if state.exists]
     if not states:
         raise TopicsMissing(topics)
     return states
@@ -158,11 +162,12 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[str] = ALL_TOP
     """Makes those of `topics` that are missing, leaves the others as they are, and returns the names of the new ones.
 
     Returns when the new topics take records. Several may do this at once. Raises `TopicsNotCreated` with the broker's
-    reasons, `NoController`, aiokafka's `KafkaError` when it cannot be reached.
+    reasons, `TopicsForbidden` before it makes any, `NoController`, aiokafka's `KafkaError` when it cannot be reached.
     """
     names = TopicNames(settings.kafka_topic_prefix)
     async with _admin(settings) as admin:
-        missing = [state.topic for state in await list_topics(settings, topics) if not state.exists]
+        states = await permitted_topics(settings, topics, Access.DESCRIBE)
+        missing = [state.topic for state in states if not state.exists]
         if not missing:
             return []
         answer = await _create(admin, [_new_topic(settings, topic) for topic in missing])
@@ -217,7 +222,7 @@ async def _numbers(settings: KafkaSettings, names: Sequence[str], key: str) -> d
     try:
         async with _admin(settings) as admin:
             answers = await admin.describe_configs(wanted)
-    except KafkaError:
+    except (KafkaError, TimeoutError, OSError):
         return {}
     return {
         name: int(value)

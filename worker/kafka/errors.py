@@ -4,16 +4,24 @@ sorted by what an operator can do about them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
+from enum import Enum, StrEnum
 
 from aiokafka import errors
 
-from worker.errors import Unavailable
+from worker.errors import OperatorError, Unavailable
 from worker.settings import KafkaSettings
 
-__all__ = ["ANSWER_SECONDS", "KafkaCause", "KafkaUnavailable", "kafka_errors"]
+__all__ = [
+    "ANSWER_SECONDS",
+    "Access",
+    "KafkaCause",
+    "KafkaUnavailable",
+    "TopicsForbidden",
+    "TopicsMissing",
+    "kafka_errors",
+]
 
 ANSWER_SECONDS = 8.0
 """A broker answers within milliseconds, one that is just being started within seconds; an operator waits for this."""
@@ -33,6 +41,48 @@ class KafkaCause(Enum):
     )
 
 
+class TopicsMissing(OperatorError):
+    """None of the `topics` (without the prefix) that an operator asked for exists."""
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self.topics = tuple(topics)
+        super().__init__(*self.topics)
+
+    @property
+    def sentence(self) -> str:
+        """For an operator."""
+        missing = f"Topic {self.topics[0]} is" if len(self.topics) == 1 else "The topics are"
+        return f"{missing} missing: run `tradovate-worker topics create`."
+
+
+class Access(StrEnum):
+    """What a command does with a topic, by the name of the ACL that it needs. READ and WRITE bring DESCRIBE."""
+
+    DESCRIBE = "DESCRIBE"
+    READ = "READ"
+    WRITE = "WRITE"
+
+
+class TopicsForbidden(OperatorError):
+    """The Kafka user may not have `access` to `topics` (without the prefix). Without DESCRIBE nobody can say whether
+    these are there.
+    """
+
+    def __init__(self, access: Access, topics: Sequence[str]) -> None:
+        self.access = access
+        self.topics = tuple(topics)
+        super().__init__(access, *self.topics)
+
+    @property
+    def sentence(self) -> str:
+        """For an operator."""
+        verb = {Access.DESCRIBE: "see", Access.READ: "read", Access.WRITE: "write to"}[self.access]
+        return (
+            f"The Kafka user may not {verb} {', '.join(self.topics)}: grant it the ACL {self.access} there, or use"
+            " another user."
+        )
+
+
 class KafkaUnavailable(Unavailable):
     """Kafka does not do what was asked of it. `name`: of the error that aiokafka, or the network, has reported."""
 
@@ -42,9 +92,10 @@ class KafkaUnavailable(Unavailable):
         self.name = name
 
     @classmethod
-    def of(cls, error: BaseException, settings: KafkaSettings) -> KafkaUnavailable:
-        """From an error of aiokafka or of the network."""
-        return cls(_cause(error, sasl=settings.kafka_security_protocol.sasl), type(error).__name__)
+    def of(cls, error: BaseException, settings: KafkaSettings | None = None) -> KafkaUnavailable:
+        """From an error of aiokafka or of the network. Without `settings` the user may be what is wrong."""
+        sasl = settings is None or settings.kafka_security_protocol.sasl
+        return cls(_cause(error, sasl=sasl), type(error).__name__)
 
     @property
     def answered(self) -> bool:

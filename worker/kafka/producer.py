@@ -24,7 +24,6 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.structs import RecordMetadata
 
-from worker.kafka.metadata import create_no_topics
 from worker.kafka.security import client_options
 from worker.settings import KafkaSettings
 
@@ -67,7 +66,6 @@ class RecordProducer:
     """
 
     def __init__(self, settings: KafkaSettings, clock: Callable[[], datetime | None] = lambda: None) -> None:
-        create_no_topics()
         self._options = client_options(settings)
         self._clock = clock
         self._producer: Any = None

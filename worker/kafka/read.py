@@ -17,7 +17,6 @@ from aiokafka.structs import ConsumerRecord
 
 from worker.kafka.admin import DEAD_LETTER_BYTES
 from worker.kafka.errors import ANSWER_SECONDS
-from worker.kafka.metadata import create_no_topics
 from worker.kafka.security import client_options
 from worker.kafka.tolerant import install
 from worker.kafka.topics import TopicNames
@@ -129,7 +128,6 @@ class RecordReader:
 async def reading(settings: KafkaSettings) -> AsyncIterator[RecordReader]:
     """A reader for one piece of work. Raises as `RecordReader` does."""
     install()
-    create_no_topics()
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         enable_auto_commit=False,

@@ -7,13 +7,18 @@ from typing import Any
 
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
+from worker.kafka.metadata import create_no_topics
 from worker.settings import KafkaSettings, Problem, SettingsError
 
 __all__ = ["client_options", "faststream_security", "ssl_context"]
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
-    """Keyword arguments that every aiokafka client takes. Raises `SettingsError` when TLS files hold no such thing."""
+    """Keyword arguments that every aiokafka client takes. Raises `SettingsError` when TLS files hold no such thing.
+
+    From now on no client of this process creates topics by asking for them.
+    """
+    create_no_topics()
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
         "security_protocol": settings.kafka_security_protocol.value,
@@ -30,7 +35,9 @@ def faststream_security(settings: KafkaSettings) -> BaseSecurity:
     """The `security` of a FastStream broker. Raises `SettingsError` when TLS files hold no such thing.
 
     FastStream takes SASL without an SSL context for SASL_PLAINTEXT, silently: with TLS it always gets one here.
+    From now on no client of this process creates topics by asking for them.
     """
+    create_no_topics()
     context = ssl_context(settings)
     mechanism = settings.kafka_sasl_mechanism if settings.kafka_security_protocol.sasl else None
     if mechanism is None:

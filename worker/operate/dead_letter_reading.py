@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 from schemas.base import MAX_INT64
-from worker.kafka.admin import TopicState, existing_topics, list_topics
-from worker.kafka.errors import kafka_errors
+from worker.kafka.admin import TopicState, permitted_topics
+from worker.kafka.errors import Access, TopicsMissing, kafka_errors
 from worker.kafka.read import Record, RecordReader, reading
 from worker.kafka.topics import dead_letter_topic
 from worker.ledger import kept_dead_letters, replays
@@ -47,8 +47,8 @@ def unseen(_total: int) -> Iterator[Callable[[int], None]]:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterReader:
-    """Raises `KafkaUnavailable`, `TopicsMissing` when there is no dead-letter topic, and where it says so
-    `DatabaseError`. `vault`: None without SECRET_KEY, which only letters in the ledger need.
+    """Raises `KafkaUnavailable`, `TopicsMissing` when there is no dead-letter topic, `TopicsForbidden`, and where it
+    says so `DatabaseError`. `vault`: None without SECRET_KEY, which only letters in the ledger need.
     """
 
     settings: KafkaSettings
@@ -102,7 +102,7 @@ class DeadLetterReader:
         found: list[DeadLetter] = []
         starts: dict[int, int] = {}
         with kafka_errors(self.settings):
-            state = (await list_topics(self.settings, [dead_letter_topic(topic)]))[0]
+            state = (await permitted_topics(self.settings, [dead_letter_topic(topic)], Access.READ))[0]
             async with reading(self.settings) as reader:
                 async for record in reader.latest(state.topic, state.partitions, most, before):
                     starts.setdefault(record.partition, record.offset)
@@ -164,11 +164,11 @@ class DeadLetterReader:
     async def topic_states(self, topics: Sequence[str], *, needed: bool = True) -> Mapping[str, TopicState]:
         """The dead-letter topics that exist, by input topic. Raises `TopicsMissing` when one is `needed`."""
         names = {dead_letter_topic(topic): topic for topic in topics}
-        if needed:
-            found = await existing_topics(self.settings, list(names))
-        else:
-            found = [state for state in await list_topics(self.settings, list(names)) if state.exists]
-        return {names[state.topic]: state for state in found}
+        states = await permitted_topics(self.settings, names, Access.READ)
+        found = {names[state.topic]: state for state in states if state.exists}
+        if needed and not found:
+            raise TopicsMissing(list(names))
+        return found
 
     async def opened(self, connection: Connection, kept: KeptLetter) -> Record | None:
         """A kept dead letter as the record that its topic would have; None when it has been pruned.

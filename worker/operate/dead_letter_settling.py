@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from worker.errors import OperatorError, WorkerError
 from worker.kafka.admin import TopicState, existing_topics
-from worker.kafka.errors import KafkaCause, kafka_errors
+from worker.kafka.errors import Access, KafkaCause, kafka_errors
 from worker.kafka.producer import RecordProducer
 from worker.kafka.read import Record, RecordReader, reading
 from worker.ledger import kept_dead_letters, replays
@@ -126,7 +126,7 @@ class DeadLetterSettling:
 
     async def _partitions(self, topic: str) -> int:
         with kafka_errors(self.reader.settings):
-            return (await existing_topics(self.reader.settings, [topic]))[0].partitions
+            return (await existing_topics(self.reader.settings, [topic], Access.WRITE))[0].partitions
 
 
 async def _portions(reader: RecordReader, state: TopicState) -> AsyncIterator[Sequence[Record]]:

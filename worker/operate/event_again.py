@@ -10,7 +10,7 @@ from schemas.events import Account, Event
 from worker.errors import OperatorError
 from worker.intake.parse import Parsed, RawRecord, parse
 from worker.kafka.admin import existing_topics
-from worker.kafka.errors import kafka_errors
+from worker.kafka.errors import Access, kafka_errors
 from worker.kafka.read import Record, reading
 from worker.ledger import browse
 from worker.ledger.browse import Summary
@@ -58,7 +58,7 @@ class EventReader:
     products: Mapping[str, Account]
 
     async def event(self, flow: Summary) -> Event:
-        """Raises `EventNotFound`, `KafkaUnavailable`, `TopicsMissing` or `DatabaseError`."""
+        """Raises `EventNotFound`, `KafkaUnavailable`, `TopicsMissing`, `TopicsForbidden` or `DatabaseError`."""
         record = await self._record(flow)
         if record is None:
             raise EventNotFound(NotFound.DELETED, flow)
@@ -78,7 +78,7 @@ class EventReader:
 
     async def _record(self, flow: Summary) -> Record | None:
         with kafka_errors(self.settings):
-            (topic,) = await existing_topics(self.settings, [flow.topic])
+            (topic,) = await existing_topics(self.settings, [flow.topic], Access.READ)
             if flow.partition >= topic.partitions:
                 return None
             async with reading(self.settings) as reader:

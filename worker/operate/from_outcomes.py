@@ -12,7 +12,7 @@ from schemas.cleaning import cleaned
 from schemas.outcomes import Outcome
 from worker.engine.rebuilt import TOPICS, PastOutcome
 from worker.kafka.admin import existing_topics
-from worker.kafka.errors import kafka_errors
+from worker.kafka.errors import Access, kafka_errors
 from worker.kafka.read import Record, reading
 from worker.kafka.topics import outcome_topic
 from worker.ledger.rebuilding import Rebuilds
@@ -43,9 +43,11 @@ class Rebuild:
     _block: dict[tuple[str, str], PastOutcome] = field(default_factory=dict)
 
     async def run(self, done: Callable[[int], None]) -> OutcomesRead:
-        """Raises `KafkaUnavailable`, `TopicsMissing`, `DatabaseError`. `done`: called with how many records more."""
+        """Raises `KafkaUnavailable`, `TopicsMissing`, `TopicsForbidden`, `DatabaseError`. `done`: called with how many
+        records more.
+        """
         with kafka_errors(self.settings):
-            topics = {state.topic: state for state in await existing_topics(self.settings, _OUTCOMES)}
+            topics = {state.topic: state for state in await existing_topics(self.settings, _OUTCOMES, Access.READ)}
             async with reading(self.settings) as reader:
                 for state in (topics[name] for name in _OUTCOMES if name in topics):
                     await self._read(reader.scan(state.topic, state.partitions), done)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from schemas.times import Clock
 from worker.ledger.budget import Budget
@@ -18,7 +18,7 @@ from worker.partner.lockout import LockOut
 from worker.process.starting import partner_client, partner_egress, replica_name, session_keeper
 from worker.products import CatalogueError, load_products
 from worker.session.lockouts import write_lockout
-from worker.settings import RunSettings, SettingsError, load
+from worker.settings import KafkaSettings, RunSettings, SettingsError, load
 from worker.telemetry.logging import configure
 
 __all__ = ["findings_of"]
@@ -30,8 +30,8 @@ async def findings_of(clock: Clock) -> AsyncIterator[Finding]:
         settings = load(RunSettings)
         products = load_products(settings.products_file) if settings.products_file else {}
     except SettingsError as error:
-        for problem in error.problems:
-            yield failed("settings", problem.what, f"for example {problem.name}={problem.example}")
+        for finding in _wrong("settings", error):
+            yield finding
         yield skipped("database, kafka, tradovate", "the settings come first")
         return
     except CatalogueError as error:
@@ -49,7 +49,7 @@ async def findings_of(clock: Clock) -> AsyncIterator[Finding]:
         async for finding in database(settings, ledger):
             usable = usable and finding.verdict in (Verdict.OK, Verdict.WARNING)
             yield finding
-        async for finding in kafka(settings):
+        async for finding in _kafka(settings):
             yield finding
         if not usable:
             yield skipped("tradovate, ledger", "the shared session, the budget and the call log are in the ledger")
@@ -67,3 +67,20 @@ async def findings_of(clock: Clock) -> AsyncIterator[Finding]:
     finally:
         await client.aclose()
         await ledger.close()
+
+
+async def _kafka(settings: KafkaSettings) -> AsyncIterator[Finding]:
+    """Kafka's checks. That a TLS file holds something else shows when it is used, not when the settings are read."""
+    try:
+        async for finding in kafka(settings):
+            yield finding
+    except SettingsError as error:
+        for finding in _wrong("kafka", error):
+            yield finding
+        yield skipped("topics", "no Kafka")
+
+
+def _wrong(check: str, error: SettingsError) -> Iterator[Finding]:
+    """A line for each setting."""
+    for problem in error.problems:
+        yield failed(check, problem.what, f"for example {problem.name}={problem.example}")

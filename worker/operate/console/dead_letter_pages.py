@@ -13,8 +13,7 @@ from starlette.responses import Response
 from schemas.events import TOPICS
 from worker.errors import WorkerError
 from worker.intake.parse import CODES
-from worker.kafka.admin import TopicsMissing
-from worker.kafka.errors import KafkaUnavailable
+from worker.kafka.errors import KafkaUnavailable, TopicsForbidden, TopicsMissing
 from worker.ledger import kept_dead_letters, page_queries
 from worker.ledger.errors import DatabaseError
 from worker.operate.console.first_page import Kafka, left
@@ -34,7 +33,7 @@ PAGE = 50
 REASONS = (*CODES, "internal_error")
 
 
-_AWAY = (KafkaUnavailable, DatabaseError, ReplayUnderWay)
+_AWAY = (KafkaUnavailable, TopicsForbidden, DatabaseError, ReplayUnderWay)
 """Something cannot be done now."""
 
 _NOT_THERE = (DeadLetterNotFound, TopicsMissing)

@@ -12,8 +12,7 @@ from starlette.responses import Response
 
 from worker.engine.operator import SETTABLE, NotPossible
 from worker.errors import OperatorError, WorkerError
-from worker.kafka.admin import TopicsMissing
-from worker.kafka.errors import KafkaUnavailable
+from worker.kafka.errors import KafkaUnavailable, TopicsForbidden, TopicsMissing
 from worker.ledger.browse import FlowState, Summary
 from worker.ledger.database import Database, DatabaseError
 from worker.ledger.story import Story
@@ -176,7 +175,7 @@ class ResolutionMissing(OperatorError):
 
 
 _WRONG_FORM = (NoteIncomplete, ResolutionMissing, FactRefused)
-_REFUSED = (*_WRONG_FORM, NotPossible, EventNotFound, TopicsMissing, KafkaUnavailable)
+_REFUSED = (*_WRONG_FORM, NotPossible, EventNotFound, TopicsMissing, TopicsForbidden, KafkaUnavailable)
 """What the form is shown again for, with a text."""
 
 
