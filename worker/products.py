@@ -61,8 +61,12 @@ def load_products(path: Path) -> Mapping[str, Account]:
         raise CatalogueError(CatalogueFault.UNREADABLE, detail=str(error.strerror)) from error
     except UnicodeDecodeError:
         raise CatalogueError(CatalogueFault.NOT_UTF8) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise CatalogueError(CatalogueFault.NOT_TOML, detail=str(error)) from None
+    except RecursionError:
+        raise CatalogueError(CatalogueFault.NOT_TOML, detail="it is nested too deeply") from None
+    except ValueError:  # Python reads whole numbers of at most 4300 digits
+        raise CatalogueError(CatalogueFault.NOT_TOML, detail="a number has too many digits") from None
     return MappingProxyType({product: _account(product, table) for product, table in tables.items()})
 
 

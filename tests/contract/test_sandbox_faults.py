@@ -186,6 +186,10 @@ def test_a_faults_file_is_toml_or_json(tmp_path: Path, name: str, content: str) 
     ("[[faults]]\n", "action"), ("[[faults]]\naction = 'dance'\n", "action"), ("fault = 1\n", "faults"),
     ("[[faults]]\naction = 'delay'\nsecnds = 1\n", "secnds"), ("[[faults]]\naction = 'delay'\nnth = true\n", "nth"),
     ("[[faults]]\naction = 'garbage'\nform = 'x'\n", "form"), ("= =", "cannot be read"),
+    ("x = " + "9" * 5000, "too many digits"), ("x = " + "[" * 100_000, "nested too deeply"),
+    ("[[faults]]\naction = 0x" + "f" * 5000, "too many digits"),
+    ("[switches]\nfind_nothing = -9223372036854775809", "too many digits"),
+    ("[switches]\n" + "a." * 5000 + "a = 1", "nested too deeply"),
 ])  # fmt: skip
 def test_a_wrong_faults_file_is_named(tmp_path: Path, content: str, named: str) -> None:
     """A file that cannot be used says which field is wrong."""

@@ -98,6 +98,20 @@ def test_of_bad_events_none_is_sent(env: Mapping[str, str]) -> None:
         assert "Nothing was sent" in process.stderr
 
 
+def test_the_catalogue_is_asked_for_by_purchases_alone(env: Mapping[str, str], embedded_kafka: EmbeddedKafka) -> None:
+    """Other events are sent whatever `PRODUCTS_FILE` is; for a purchase it is named, with what it should be."""
+    embedded_kafka.touch_topics([env["KAFKA_TOPIC_PREFIX"] + "trader.failed"])
+    wrong = {**env, "PRODUCTS_FILE": "/no/such/products.toml"}
+    event = json.dumps({"eventId": "e", "traderId": "cust-77", "orderId": "1"})
+    with worker("send", "trader.failed", env=wrong, stdin=event) as process:
+        assert process.wait() == 0, process.stderr
+    with worker("send", "trader.purchased", env={**wrong, "KAFKA_TOPIC_PARTITIONS": "x"}, stdin=event) as process:
+        assert process.wait() == 2
+        assert "KAFKA_TOPIC_PARTITIONS" in process.stderr
+        assert "a TOML file that can be read, for example /etc/tradovate/products.toml" in process.stderr
+        assert process.stderr.count("\n") == 1
+
+
 def test_a_missing_topic_names_its_fix(env: Mapping[str, str]) -> None:
     """An event for a topic that the broker does not have is refused with the command that makes it."""
     event = json.dumps({"eventId": "e", "accountId": 1, "userId": 2})
@@ -122,6 +136,17 @@ async def test_outcomes_are_watched_line_by_line(env: Mapping[str, str]) -> None
         assert "\x1b" not in process.stdout
         assert process.stderr.startswith("Left out what is no outcome: md.signed.outcome, partition")
         assert process.stderr.count("\n") == 1
+
+
+async def test_a_laid_out_outcome_is_one_line_of_json(env: Mapping[str, str]) -> None:
+    """With --json an outcome over several lines becomes one, however deeply what else is in it may be nested."""
+    one = outcome(1, other="two  spaces")
+    deep = json.dumps(one, indent=2)[:-2] + f',\r\n  "deep": {"[" * 300}{"]" * 300}\n}}'
+    await publish(env, deep.encode())
+    with worker("watch", "--json", "--from-start", "-n", "1", env=env) as process:
+        assert await asyncio.to_thread(process.wait) == 0, process.stderr
+        assert process.stdout.count("\n") == 1
+        assert json.loads(process.stdout) == json.loads(deep)
 
 
 async def test_outcomes_are_filtered_and_counted(env: Mapping[str, str]) -> None:

@@ -274,6 +274,10 @@ async def test_an_id_of_several_flows_shows_the_newest_and_repairs_none(stage: S
     assert (refused.code, "2 flows" in refused.refusal) == (1, True)
 
 
+LONG = "0" * 19 + "1" * 5000
+"""A number of more digits than Python reads, whose first ones are a small number."""
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -284,6 +288,7 @@ async def test_an_id_of_several_flows_shows_the_newest_and_repairs_none(stage: S
         (["resolve", "x", "--outcome", "succeeded", "--set", "acountId=1"], 2, "did you mean accountId?"),
         (["resolve", "x", "--outcome", "succeeded", "--set", "accountId=one"], 2, "a whole number"),
         (["resolve", "x", "--outcome", "succeeded", "--set", "accountId=99999999999999999999"], 2, "a whole number"),
+        (["resolve", "x", "--outcome", "succeeded", "--set", f"accountId={LONG}"], 2, "a whole number"),
         (["resolve", "x", "--outcome", "succeeded", "--set", "accountId"], 2, "NAME=VALUE"),
         (["cancel", "x", "--reason", " "], 2, "--reason is empty"),
         (["resolve", "x"], 2, "--outcome"),

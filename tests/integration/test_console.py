@@ -125,7 +125,7 @@ async def test_a_search_finds_a_flow_by_any_of_its_ids(stage: Stages) -> None:
                                   ({"since": "2020-01-01T00:00"}, 1), ({"since": "2199-01-01T00:00"}, 0)):  # fmt: skip
                 narrowed = await client.get("/flows", params={"q": text, **narrow})
                 assert narrowed.text.count("/flows/0") == count, (text, narrow)
-        for text in ("nothing", "%", "' or 1=1 --", "\0", "9" * 40, "é" * 300):
+        for text in ("nothing", "%", "' or 1=1 --", "\0", "9" * 40, "0" * 19 + "9" * 40, "é" * 300):
             answer = await client.get("/flows", params={"q": text})
             assert (answer.status_code, "No flow meets this" in answer.text or not text.strip("\0")) == (200, True)
 

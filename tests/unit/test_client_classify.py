@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.cleaning import TEXT_LIMIT, clean
+from worker.partner._json import NONSENSE, read_json
 from worker.partner.client import classify
 from worker.replies import Answer, Misdirected, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
@@ -293,6 +294,17 @@ def says_no(status: int, body: bytes) -> bool:
     reported = (isinstance(text, str) and bool(text.strip("\x00 \t\r\n"))) or bool(violations)
     spoken = not isinstance(value, dict | list) and 0 < len(body.strip()) <= 2048
     return (reported and (status == 200 or 400 <= status < 500)) or (spoken and status in (400, 409, 422))
+
+
+@pytest.mark.parametrize(
+    ("number", "read"),
+    [("1" * 18, int("1" * 18)), (str(2**63), float(2**63)), ("9" * 300, float("9" * 300)), ("-1", -1), ("1.5", 1.5),
+     ("9" * 400, None), ("9" * 5000, None), ("1e999", None), ("NaN", None)],
+)  # fmt: skip
+def test_a_lone_surrogate_changes_no_number(number: str, read: float | None) -> None:
+    """The parser that takes a broken text reads numbers no larger than those of the strict one: all can be written."""
+    found = read_json(f'{{"text": "\\ud800", "number": {number}}}'.encode())
+    assert found is NONSENSE if read is None else found["number"] == read
 
 
 @given(STATUSES, BODIES, st.booleans())

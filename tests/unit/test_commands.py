@@ -78,6 +78,19 @@ def test_a_broken_document_is_reported_with_its_line() -> None:
     assert split(b"[\n" * 100_000) == [BadEvent("line 1", "This is nested too deeply.")]
 
 
+def test_what_python_cannot_read_or_write_is_one_bad_event() -> None:
+    """A number of thousands of digits, or an array in hundreds of others, is bad input like any other: others stand."""
+    long, deep, good = f'"n": {"9" * 5000}', f'"n": {"[" * 300}{"]" * 300}', json.dumps(EVENT)
+    for content, place, sentence in (
+        (f'{{\n"eventId": "e",\n{long}\n}}\n{good}', "line 1", "This is not valid JSON."),
+        (f'[{good}, {{"eventId": "e", {deep}}}]', "item 2", "This is nested too deeply."),
+        (f'{good}\n{{"eventId": "e", {long}}}', "line 2", "This is not valid JSON."),
+    ):
+        ready, bad = judge("trader.purchased", split(content.encode()), {})
+        assert [event.event_id for event in ready] == ["e-1"]
+        assert bad == [BadEvent(place, sentence)]
+
+
 def test_bad_events_are_named_without_their_values() -> None:
     """Each bad event is reported with its line and the field that is wrong, and no value of it is repeated."""
     lines = [

@@ -114,6 +114,14 @@ def test_an_id_in_quotes_is_an_id() -> None:
     assert authorizing().hear(frame({"s": 200, "i": "0"}), 0.0)[-1] == Ask(SYNC)
 
 
+def test_a_refusal_that_is_nested_too_deeply_is_no_answer() -> None:
+    """What is deeper than can be written is no proof of anything, and does not break the connection's other work."""
+    wire = authorizing()
+    deep = f'a[{{"s": 200, "i": 0, "d": {{"violations": {"[" * 300}{"]" * 300}}}}}]'
+    assert [type(action) for action in wire.hear(deep, 0.0)][:1] == [Replied]
+    assert wire.phase is not Phase.SYNCING
+
+
 def test_a_refused_token_ends_the_connection() -> None:
     """401 on authorize says so once, with what came back of the request."""
     actions = authorizing().hear(frame({"s": 401, "i": 0, "d": "Invalid access token"}), 0.0)

@@ -44,7 +44,10 @@ def test_a_catalogue_is_read_in_its_order(tmp_path: Path) -> None:
         ("a = 1\n", ('"a"', "table")),
         ("[a\n", ("not valid TOML",)),
         ('[""]\n', ("1 to 128",)),
-        ("a = " + "[" * 100_000, ("not valid TOML",)),
+        ("a = " + "[" * 100_000, ("not valid TOML", "nested too deeply")),
+        ("[a]\ntemplateAccountId = " + "9" * 5000, ("not valid TOML", "too many digits")),
+        ("[a]\ntemplateAccountId = 0x" + "f" * 5000, ('"a"', "templateAccountId")),
+        ("[a]\n" + "a." * 5000 + "a = 1\n", ('"a"',)),
     ],
 )  # fmt: skip
 def test_a_bad_catalogue_names_product_and_field(tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.sessions import CREDENTIALS
 from worker.partner.client import Exchange
 from worker.replies import Answer, Misdirected, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 from worker.session.token_response import (
@@ -88,6 +91,15 @@ def test_no_answer_raises(value: object) -> None:
     for body in (value, {"accessToken": value, "expirationTime": value, "userStatus": value, "userId": value}):
         read_login(Exchange(Answer(body)), NOW)
         read_renewal(Exchange(Answer(body)), NOW)
+
+
+@pytest.mark.parametrize(
+    ("cid", "sent"),
+    [("1234", 1234), ("9" * 18, int("9" * 18)), ("9" * 20, "9" * 20), ("1" * 5000, "1" * 5000), ("acme-1", "acme-1")],
+)
+def test_the_id_of_the_api_key_is_sent_as_a_number_if_it_can_be_one(cid: str, sent: int | str) -> None:
+    """Digits that are no number of JSON are sent as they are, and Tradovate refuses them."""
+    assert orjson.loads(replace(CREDENTIALS, cid=cid).body())["cid"] == sent
 
 
 def test_a_login_that_waits_for_an_approval_says_what_to_do() -> None:

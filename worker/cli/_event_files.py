@@ -16,6 +16,7 @@ import orjson
 from schemas.events import Account
 from worker.intake.parse import Parsed, RawRecord, parse
 
+_TOO_DEEP = "This is nested too deeply."
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -55,7 +56,7 @@ def split(content: bytes) -> list[GivenEvent | BadEvent]:
         return [GivenEvent(f"line {number}", line) for number, line in lines]
     whole = _loads(content)
     if isinstance(whole, list):
-        return [GivenEvent(f"item {number}", orjson.dumps(item)) for number, item in enumerate(whole, 1)]
+        return [_item(f"item {number}", item) for number, item in enumerate(whole, 1)]
     if whole is not None:
         return [GivenEvent(f"line {lines[0][0]}", content.strip())]
     if lines[0][1] in (b"{", b"["):  # laid out over several lines
@@ -88,6 +89,13 @@ def _judge(topic: str, event: GivenEvent, products: Mapping[str, Account]) -> Re
     return BadEvent(event.place, sentence)
 
 
+def _item(place: str, item: object) -> GivenEvent | BadEvent:
+    try:
+        return GivenEvent(place, orjson.dumps(item))
+    except orjson.JSONEncodeError:  # it writes 254 levels, and reads 1024
+        return BadEvent(place, _TOO_DEEP)
+
+
 def _documents(content: bytes) -> list[GivenEvent | BadEvent]:
     """JSON documents one after another, each over as many lines as it likes (as `jq` prints them)."""
     found: list[GivenEvent | BadEvent] = []
@@ -95,14 +103,15 @@ def _documents(content: bytes) -> list[GivenEvent | BadEvent]:
         text = content.decode()
     except UnicodeDecodeError as error:
         return [BadEvent(_line(content[: error.start].decode(errors="replace")), "This is not valid UTF-8.")]
-    decoder, at = json.JSONDecoder(), 0
+    # Where each document ends is all that is wanted: a number of any length is left to the parser of intake.
+    decoder, at = json.JSONDecoder(parse_int=str, parse_float=str), 0
     while (at := _skip_space(text, at)) < len(text):
         try:
             _, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             return [*found, BadEvent(f"line {error.lineno}", f"This is not valid JSON (at column {error.colno}).")]
         except RecursionError:
-            return [*found, BadEvent(_line(text[:at]), "This is nested too deeply.")]
+            return [*found, BadEvent(_line(text[:at]), _TOO_DEEP)]
         found.append(GivenEvent(_line(text[:at]), text[at:end].encode()))
         at = end
     return found

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from aiokafka.errors import KafkaError
 
-from schemas.events import Account
+from schemas.events import Account, TraderPurchased
 from worker import _forms as forms
 from worker.cli._app import example, group
 from worker.cli._complete import TopicArgument
@@ -36,10 +36,10 @@ _MOST_SHOWN = 20
 """Bad events that are reported one by one: the first ones show what is wrong with the rest."""
 
 
-class SendSettings(KafkaSettings):
-    """What `send` uses: Kafka, and the catalogue if there is one."""
+class PurchaseSettings(KafkaSettings):
+    """What `send trader.purchased` uses: Kafka, and the catalogue if there is one."""
 
-    products_file: forms.File | None = None
+    products_file: forms.Catalogue | None = None
 
 
 class NothingToSend(CommandRefused):
@@ -104,7 +104,7 @@ def send(
     again changes nothing, for the worker knows them by their eventId.
     """
     one_of(topic, INPUT_TOPICS, "input topic")
-    settings = load(SendSettings)
+    settings = load(PurchaseSettings if topic == TraderPurchased.topic else KafkaSettings)
     ready, bad = judge(topic, split(_read(file)), _products(settings))
     if bad:
         if len(bad) > 1:
@@ -129,8 +129,10 @@ def _read(file: Path | None) -> bytes:
         raise FileUnusable(file, error, FileUse.EVENTS) from None
 
 
-def _products(settings: SendSettings) -> Mapping[str, Account]:
-    return load_products(settings.products_file) if settings.products_file else {}
+def _products(settings: KafkaSettings) -> Mapping[str, Account]:
+    if not isinstance(settings, PurchaseSettings) or settings.products_file is None:
+        return {}
+    return load_products(settings.products_file)
 
 
 def _tell(bad: Sequence[BadEvent]) -> None:

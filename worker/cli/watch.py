@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Annotated, Any
 
-import orjson
 import typer
 from rich.live import Live
 from rich.table import Table
@@ -107,11 +106,10 @@ def line(row: Mapping[str, str]) -> str:
 
 
 class WireJson:
-    """Each outcome as it is on the wire."""
+    """Each outcome as it is on the wire, but on one line: no line break of JSON is inside a text."""
 
-    def add(self, arrival: OutcomeArrival, body: Mapping[str, Any]) -> None:
-        one_line = arrival.value if b"\n" not in arrival.value else orjson.dumps(body)
-        write(one_line + b"\n")
+    def add(self, arrival: OutcomeArrival, _body: Mapping[str, Any]) -> None:
+        write(b" ".join(line.strip() for line in arrival.value.splitlines()) + b"\n")
         sys.stdout.flush()
 
 

@@ -121,7 +121,7 @@ async def _search(connection: Connection, text: str) -> list[Summary]:
     """Every flow that the text may mean, the newest first; each way of meaning it is an index of its own."""
     found = await browse.matches(connection, text, _MOST_SEARCHED)
     found += await browse.newest(connection, trader_id=text, limit=_MOST_SEARCHED)
-    if text.isascii() and text.isdigit() and 0 < int(text[:20]) < 2**63:
+    if text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 2**63:
         for flow_id in await page_queries.of_account(connection, int(text)):
             found += await browse.matches(connection, str(flow_id), 1)
     return sorted({flow.flow_id: flow for flow in found}.values(), key=lambda flow: flow.flow_id, reverse=True)

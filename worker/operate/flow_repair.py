@@ -79,7 +79,7 @@ def fact_of(name: str, text: str) -> int | str:
     kind = SETTABLE[name]
     text = text.strip()
     if kind is int:
-        if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) <= MAX_INT64):
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= MAX_INT64):
             raise FactRefused(name, kind)
         return int(text)
     if not text or not text.isprintable():

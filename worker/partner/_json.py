@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Final, Never
 
 import orjson
@@ -44,9 +45,25 @@ def parse_json(body: bytes) -> Any:
             # A lone surrogate in one text makes the strict parser give up the whole answer, its other items included.
             if b"\\ud" not in body.lower():
                 return NONSENSE
-            return json.loads(body, parse_constant=_no_number)
+            return json.loads(body, parse_constant=_no_number, parse_int=_whole, parse_float=_finite)
     except (ValueError, RecursionError):
         return NONSENSE
+
+
+def _whole(text: str) -> float:
+    """A whole number as the strict parser reads it: what does not fit in 64 bits is rounded."""
+    return int(text) if len(text) < _CERTAINLY_64_BITS else _finite(text)
+
+
+_CERTAINLY_64_BITS = 19
+"""Characters, a sign included, below which a whole number has no more bits."""
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError
+    return number
 
 
 def _no_number(name: str) -> Never:

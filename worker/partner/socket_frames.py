@@ -22,7 +22,10 @@ def refusal_of(body: Any) -> bytes:
     elif isinstance(body, list):
         body = []
     body = clean_json(body)
-    return b"{" if body is NONSENSE else orjson.dumps(body)
+    try:
+        return b"{" if body is NONSENSE else orjson.dumps(body)
+    except TypeError:  # deeper than orjson writes, though not deeper than it reads
+        return b"{"
 
 
 def closing_of(text: str) -> str:

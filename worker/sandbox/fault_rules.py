@@ -232,9 +232,13 @@ def read_faults(path: Path) -> FaultFile:
     """
     raw = path.read_bytes()
     try:
-        data: Any = tomllib.loads(raw.decode()) if path.suffix == ".toml" else orjson.loads(raw)
+        data: Any = _of_toml(raw.decode()) if path.suffix == ".toml" else orjson.loads(raw)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, orjson.JSONDecodeError) as error:
         raise FaultError(RuleFault.NO_DATA, path.name, str(error)) from None
+    except RecursionError:
+        raise FaultError(RuleFault.NO_DATA, path.name, "it is nested too deeply") from None
+    except (ValueError, OverflowError):
+        raise FaultError(RuleFault.NO_DATA, path.name, "a number has too many digits") from None
     if isinstance(data, list):
         data = {"faults": data}
     if not isinstance(data, dict):
@@ -245,3 +249,20 @@ def read_faults(path: Path) -> FaultFile:
     for rule in rules:
         parse_rule(rule)
     return FaultFile(rules, switches)
+
+
+def _of_toml(text: str) -> dict[str, Any]:
+    """What a TOML file says. Raises `ValueError`, `RecursionError`, and `OverflowError` for a whole number of more than
+    64 bits: TOML has none, Python reads them, and cannot always write them into a sentence.
+    """
+    data = tomllib.loads(text)
+    _check_sizes(data)
+    return data
+
+
+def _check_sizes(value: object) -> None:
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_sizes(part)
+    elif isinstance(value, int):
+        value.to_bytes(8, signed=True)

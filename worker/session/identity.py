@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -33,7 +34,7 @@ class Credentials:
 
         `cid` is a string in the vendor's schema and a number in all its examples: a number if it can be one.
         """
-        cid = int(self.cid) if self.cid is not None and self.cid.isascii() and self.cid.isdigit() else self.cid
+        cid = int(self.cid) if self.cid is not None and re.fullmatch(r"[0-9]{1,18}", self.cid) else self.cid
         body = {
             "name": self.name,
             "password": self.password,
