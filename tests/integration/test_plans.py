@@ -261,6 +261,13 @@ async def test_the_flows_under_way_are_counted_without_the_others(database: Expl
     reads_no_more(database.seen, FULL)  # a fifth of the flows and steps, each seen by an index and by a join
 
 
+async def test_purchases_without_an_account_are_read_without_the_others(database: Explaining) -> None:
+    """Accounts that belong to nobody are compared with the open purchases, a fifth of this ledger, and no others."""
+    async with database.connection() as connection:
+        await reconcile_view.makings(connection)
+    reads_no_more(database.seen, FULL)
+
+
 async def test_a_comparison_reads_the_traders_of_its_page(database: Explaining) -> None:
     """A page of `reconcile`, the same traders again, accounts of nobody, what was found."""
     async with database.transaction() as connection:
@@ -269,7 +276,6 @@ async def test_a_comparison_reads_the_traders_of_its_page(database: Explaining) 
         again = await reconcile_view.again(connection, [each.trader_id for each in page])
         assert again == page
         await reconcile_view.known_accounts(connection, range(2_000_000, 2_000_000 + ITEMS))
-        await reconcile_view.making_since(connection)
         found = [Difference(Kind.UNSIGNED, "a sentence", each.trader_id) for each in page]
         await reconcile_runs.write_page(connection, run, found, cursor="x", traders=ITEMS, unread=0, calls=1)
         await reconcile_runs.found_so_far(connection, run, None, ITEMS)

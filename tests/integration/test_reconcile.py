@@ -142,14 +142,31 @@ async def test_what_is_in_progress_is_no_difference(firm: RunningFirm) -> None:
     await rows.flow("md.signed", user=users[0], facts={"entitlementId": 32}, code="cancelled", state="failed")
     await rows.left("leaving", users[1], state="open")
     await rows.flow("md.signed", user=users[2], state="open")
-    await rows.flow("trader.purchased", trader="buying", state="open")
+    await rows.flow("trader.purchased", trader="buying", state="open", order="99999")
+    await rows.flow("trader.purchased", trader="buying", state="open", order="99998", facts={"asked": ["EVAL7777"]})
+    await rows.flow("trader.purchased", trader="buying", state="in_doubt", order="99999")
     await rows.flow("account.assigned", user=users[4], account=accounts[4], state="open")
     await rows.bought("graduate", users[5], 555, 0, kind="passed/event")
     for user in (users[0], users[6]):
         firm.seed(plugins=[{"userId": user, "entitlementId": T_PROP}])
-    firm.seed(accounts=[{"name": "EVAL99999"}])  # younger than the purchase that is open
+    firm.seed(accounts=[{"name": "EVAL99999"}, {"name": "EVAL7777"}])
     _, differences = await compared(firm, listed=True)
     assert kinds(differences) == []
+
+
+async def test_a_purchase_hides_no_account_but_its_own(firm: RunningFirm) -> None:
+    """However long it has been open or in doubt. Its own is reported when it has ended in doubt, with its order: an
+    operator looks for that.
+    """
+    rows = LedgerRows(firm)
+    firm.traders(1)  # EVAL0
+    firm.seed(accounts=[{"name": "EVAL1"}, {"name": "EVAL2"}, {"name": "EVAL3"}])
+    await rows.flow("trader.purchased", trader="zoe", order="1", state="in_doubt", ago=timedelta(days=60))
+    await rows.flow("trader.purchased", trader="ann", order="2", state="open", ago=timedelta(days=60))
+    await rows.flow("trader.purchased", trader="joe", order="4", state="in_doubt", facts={"left": {"asked": ["EVAL3"]}})
+    _, differences = await compared(firm, listed=True)
+    unknown = sorted((each.account_name, each.order_id) for each in differences if each.kind is Kind.ACCOUNT_UNKNOWN)
+    assert unknown == [("EVAL0", None), ("EVAL1", "1"), ("EVAL3", "4")]
 
 
 async def test_who_failed_or_left_has_no_permission_on_any_account(firm: RunningFirm) -> None:

@@ -75,6 +75,14 @@ class LedgerTrader(NamedTuple):
     anothers: frozenset[int] = frozenset()
 
 
+class Making(NamedTuple):
+    """A purchase without an account. `asked`: names of the shop's choice that the account may have."""
+
+    order_id: str
+    asked: Sequence[str]
+    in_doubt: bool
+
+
 async def page(connection: Connection, after: str | None, size: int) -> list[LedgerTrader]:
     """The next traders in the order of their ids, those that have a user."""
     return await _whole(connection, await connection.fetch(_PAGE, after, size))
@@ -97,10 +105,9 @@ async def known_accounts(connection: Connection, account_ids: Sequence[int]) -> 
     return {row["account_id"] for row in rows}
 
 
-async def making_since(connection: Connection) -> datetime | None:
-    """Since when a purchase is open, or in doubt, that may be making an account that the ledger does not know yet."""
-    since: datetime | None = await connection.fetchval(_MAKING_SINCE)
-    return since
+async def makings(connection: Connection) -> list[Making]:
+    """All purchases that may be making an account, or may have made one, that the ledger does not know."""
+    return [Making(*row) for row in await connection.fetch(_MAKINGS)]
 
 
 async def _whole(connection: Connection, traders: Sequence[Any]) -> list[LedgerTrader]:
@@ -198,12 +205,15 @@ or exists (select from (select * from flow where account_id = named.account_id o
     where f.topic = 'account.assigned' and f.state <> 'failed' and f.facts ->> 'domain' is distinct from 'LIVE')
 """
 
-# An open flow's ids are facts (`flows.changed_rows`).
-_MAKING_SINCE = """
-select min(created_at) from (
-    (select created_at from flow where state = 'open' and topic = 'trader.purchased' and facts ->> 'accountId' is null
-     order by topic, id limit 1)
-    union all
-    (select min(created_at) from flow where state = 'in_doubt' and topic = 'trader.purchased' and account_id is null)
-) as making
-"""
+_ASKED = """order_id, array(select jsonb_array_elements_text(
+    coalesce(facts -> 'asked', '[]') || coalesce(facts -> 'left' -> 'asked', '[]')))"""
+
+# An open flow's ids are facts (`flows.changed_rows`); names are `PurchasedFacts.asked`, of the former owner too. Each
+# state has an index of its own.
+_MAKINGS = f"""
+select {_ASKED}, false from flow
+where state = 'open' and topic = 'trader.purchased' and order_id is not null and facts ->> 'accountId' is null
+union all
+select {_ASKED}, true from flow
+where state = 'in_doubt' and topic = 'trader.purchased' and order_id is not null and account_id is null
+"""  # noqa: S608 - a constant of ours

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from worker.ledger import reconcile_view
-from worker.ledger.database import Database
+from worker.engine.flows.names import account_name
+from worker.ledger.database import Connection, Database
 from worker.ledger.differences import Difference, Kind
+from worker.ledger.reconcile_view import Making, known_accounts, makings
 from worker.operate.reconcile.reading import Reads, archived
 from worker.partner.bulk_reads import chunks
-from worker.partner.single_reads import Row, is_id
+from worker.partner.single_reads import Row, folded, is_id
 from worker.replies import Domain
-
-CLOCKS_DIFFER = timedelta(minutes=5)
-"""By which Tradovate's clock may be behind the database's."""
 
 
 async def unknown_accounts(database: Database, reads: Reads, prefix: str) -> Sequence[Difference]:
-    """One call. An account that a purchase may be creating now is in progress, and no difference. So the list is read
-    before the ledger, and accounts younger than the oldest purchase without an account are left out. So is what has
-    been archived.
+    """One call. An account with the name that an open purchase gives is in progress, and no difference. So the list is
+    read before the ledger, and accounts that nobody seems to have are looked for again after the purchases. What is
+    archived is left out.
+
+    One with the name of a purchase that ended in doubt is a difference: it is what an operator looks for.
     """
     rows = [row for row in await reads.listed(Domain.DEMO, "account") if _is_ours(row, prefix)]
-    unknown: list[Row] = []
     async with database.connection() as connection:
-        making = await reconcile_view.making_since(connection)
-        for some in chunks(rows, 1000):
-            known = await reconcile_view.known_accounts(connection, [row["id"] for row in some])
-            unknown += [row for row in some if row["id"] not in known]
-    return [_difference(row) for row in unknown if making is None or _made_at(row, making) < making - CLOCKS_DIFFER]
+        rows = await _unknown(connection, rows)
+        making = await makings(connection) if rows else ()
+        rows = await _unknown(connection, rows)
+    # Of two of one order the open one counts: it may be making the account now.
+    ordered = sorted(making, key=lambda each: not each.in_doubt)
+    named = {name: each for each in ordered for name in _names(each, prefix)}
+    found = [(row, named.get(folded(row["name"]))) for row in rows]
+    return [_difference(row, made_by) for row, made_by in found if made_by is None or made_by.in_doubt]
+
+
+async def _unknown(connection: Connection, rows: Sequence[Row]) -> list[Row]:
+    unknown: list[Row] = []
+    for some in chunks(rows, 1000):
+        known = await known_accounts(connection, [row["id"] for row in some])
+        unknown += [row for row in some if row["id"] not in known]
+    return unknown
+
+
+def _names(making: Making, prefix: str) -> Iterable[str]:
+    return map(folded, (account_name(prefix, making.order_id), *making.asked))
 
 
 def _is_ours(row: Row, prefix: str) -> bool:
@@ -42,19 +54,13 @@ def _is_ours(row: Row, prefix: str) -> bool:
     return number != name and number.isascii() and number.isdigit()
 
 
-def _made_at(row: Row, unclear: datetime) -> datetime:
-    """When the account was created (`Account.timestamp`); `unclear` when that cannot be read."""
-    value: Any = row.get("timestamp")
-    try:
-        made = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return unclear
-    return made if made.tzinfo is not None else unclear
-
-
-def _difference(row: Row) -> Difference:
+def _difference(row: Row, making: Making | None) -> Difference:
+    account = f"Account {row['id']} ({row['name']}) at Tradovate"
     text = (
-        f"Account {row['id']} ({row['name']}) at Tradovate belongs to nobody in the ledger: `tradovate-worker import`"
-        " loads it, if it is a trader's."
+        f"{account} belongs to nobody in the ledger: `tradovate-worker import` loads it, if it is a trader's."
+        if making is None
+        else f"{account} has the name that order {making.order_id} gives, whose purchase ended in doubt:"
+        f" `tradovate-worker flows show {making.order_id}`, then `flows resolve`."
     )
-    return Difference(Kind.ACCOUNT_UNKNOWN, text, account_id=row["id"], account_name=row["name"])
+    order_id = None if making is None else making.order_id
+    return Difference(Kind.ACCOUNT_UNKNOWN, text, order_id=order_id, account_id=row["id"], account_name=row["name"])
