@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from schemas.outcomes import Outcome
 from tests.support.events import purchase
 from tests.support.firm import Firm, application
 from tests.support.running_firm import in_this_process
 from tests.support.spine import Stages
 from tests.support.waiting import eventually
+from worker.engine.rebuilt import PastOutcome
+from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
 from worker.ledger.invariants import violations
+from worker.ledger.rebuilding import Rebuilds
 
 GIVES = (
     "/user/createEvaluationUsers",
@@ -83,3 +90,36 @@ async def test_a_lost_ledger_is_rebuilt_and_nothing_is_done_twice(
     assert conflict["errorCode"] == "conflict"
     assert _done(firm) == done
     await again.stop()
+
+
+async def test_permissions_on_live_and_departures_that_failed_are_rebuilt(ledger_url: str) -> None:
+    """Each topic by itself, as they are read; a departure that was withdrawn later is deleted again."""
+    database = Database(ledger_url, size=1)
+    rebuilds = Rebuilds(database, Vault(["a key of the tests that is long enough"]), "a test")
+    leaving, assigning, passing = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    began = datetime(2026, 11, 20, tzinfo=UTC)
+
+    async def write(number: int, topic: str, flow: uuid.UUID, **changes: Any) -> None:
+        outcome = Outcome.model_validate(
+            {
+                "outcomeId": f"o{number}", "eventId": f"e-{topic}", "topic": topic, "flowId": str(flow),
+                "status": "succeeded", "traderId": "t", "userId": 7,
+                "occurredAt": (began + timedelta(seconds=number)).isoformat(), **changes,
+            }
+        )  # fmt: skip
+        await rebuilds.write([PastOutcome(outcome, flow, None, b"{}")])
+
+    async def rows(query: str) -> list[tuple[Any, ...]]:
+        async with database.connection() as connection:
+            return [tuple(row) for row in await connection.fetch(query)]
+
+    departures = "select trader_key, begun_at is not null, ended from departure order by 1"
+    await write(1, "trader.left", leaving, status="failed", errorCode="gave_up", errorText="DEMO: away. LIVE is done.")
+    assert await rows(departures) == [("t:t", True, True), ("u:7", True, True)]
+    await write(2, "trader.left", leaving, status="failed", errorCode="cancelled", errorText="a reason")
+    assert await rows(departures) == []
+    await write(3, "trader.passed", passing, orderId="1", accountId=900, requestId=3)
+    await write(4, "account.assigned", assigning, accountId=900, tradingPermissionId=55)
+    assert await rows("select permission_id, account_id, user_id from live_permission") == [(55, 900, 7)]
+    assert await rows("select facts ->> 'domain' from flow where topic = 'account.assigned'") == [("LIVE",)]
+    await database.close()

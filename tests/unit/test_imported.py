@@ -12,6 +12,7 @@ import pytest
 
 from schemas.outcomes import Outcome
 from tests.support.running_firm import in_this_process
+from worker.engine.flows.assigned import AssignedFacts
 from worker.engine.flows.base import order_key, trader_key
 from worker.engine.flows.purchased_facts import PurchasedFacts
 from worker.engine.imported import Given, Holding, Importing, ImportVerdict, known
@@ -173,6 +174,69 @@ def test_a_request_under_way_is_left_to_the_event_that_is_read_again() -> None:
     (row,) = rebuilding.changes(NOW).orders
     assert (row.kind, row.state, row.facts.request_id) == ("passed", "failed", 5)
     assert not replace(asked).final
+
+
+def departed(*outcomes: PastOutcome) -> list[tuple[str, bool, bool]]:
+    rebuilding = Rebuilding(snapshot(TraderRow("t", 7)))
+    for each in outcomes:
+        rebuilding.add(each)
+    rows = rebuilding.changes(NOW).departures
+    return sorted((row.trader_key, row.begun_at is not None, row.ended) for row in rows)
+
+
+@pytest.mark.parametrize(("changes", "known"), [
+    ({}, True),
+    ({"status": "failed", "errorCode": "gave_up", "errorText": "DEMO: away. LIVE is done."}, True),
+    ({"status": "failed", "errorCode": "not_found", "errorText": "LIVE: no such user."}, True),
+    ({"status": "in_doubt", "errorCode": "in_doubt"}, True),
+    ({"status": "failed", "errorCode": "not_found", "userId": None}, False),
+    ({"status": "failed", "errorCode": "conflict"}, False),
+    ({"status": "failed", "errorCode": "cancelled"}, False),
+    ({"status": "pending"}, False),
+])  # fmt: skip
+def test_a_departure_that_was_executed_is_known_whatever_became_of_it(changes: dict[str, Any], known: bool) -> None:
+    """One domain may be done: nothing that was asked for before it is given to its trader. One that was withdrawn, or
+    whose trader was not known, stops nothing.
+    """
+    left = past(1, **{"topic": "trader.left", "orderId": None, "accountId": None, **changes})
+    assert departed(left) == ([("t:t", True, True), ("u:7", True, True)] if known else [])
+
+
+def test_a_departure_that_an_operator_withdraws_later_is_forgotten() -> None:
+    """`flows resolve` of one in doubt is a later outcome of the same event."""
+    left: dict[str, Any] = {"topic": "trader.left", "orderId": None, "accountId": None}
+    doubt = past(1, **left, status="in_doubt", errorCode="in_doubt")
+    assert departed(doubt, past(2, **left, status="failed", errorCode="cancelled")) == []
+
+
+SUBACCOUNT: dict[str, Any] = {"topic": "trader.passed", "accountId": 900, "orderId": "1", "requestId": 3}
+ASSIGNED: dict[str, Any] = {"topic": "account.assigned", "orderId": None, "tradingPermissionId": 55}
+
+
+@pytest.mark.parametrize(("before", "changes", "on_live"), [
+    ([past(0, **SUBACCOUNT)], {"accountId": 900}, True),
+    ([past(0, **SUBACCOUNT), past(1, accountId=900, tradingPermissionId=54)], {"accountId": 900}, True),
+    ([past(0, **SUBACCOUNT), past(1, accountId=900, tradingPermissionId=55)], {"accountId": 900}, False),
+    ([past(0, **{**SUBACCOUNT, "userId": 8, "traderId": "x"})], {"accountId": 900}, False),
+    ([past(0, **SUBACCOUNT)], {"accountId": 9}, False),
+    ([], {"accountId": 900}, False),
+])  # fmt: skip
+def test_the_account_of_a_subaccount_request_is_on_live(
+    before: list[PastOutcome], changes: dict[str, Any], on_live: bool
+) -> None:
+    """No outcome says so. Taken for one on DEMO, it would be missed there, and the permission of the same number on
+    DEMO, another trader's perhaps, could be revoked.
+    """
+    rebuilding = Rebuilding(snapshot(TraderRow("t", 7), TraderRow("x", 8)))
+    for each in before:
+        rebuilding.add(each)
+    assigned = replace(past(5, **{**ASSIGNED, **changes}), flow_id=uuid.uuid4())
+    rebuilding.add(assigned)
+    facts = rebuilding.facts(assigned)
+    assert isinstance(facts, AssignedFacts)
+    assert facts.domain == ("LIVE" if on_live else None)
+    permissions = [tuple(row) for row in rebuilding.changes(NOW).live_permissions]
+    assert permissions == ([(55, 900, 7)] if on_live else [])
 
 
 @pytest.mark.parametrize(

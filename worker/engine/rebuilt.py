@@ -3,6 +3,9 @@
 An outcome has ids and no personal data, which is all that an ended flow keeps. What the ledger knows otherwise stands;
 of two outcomes of one order the later one counts. An event whose last outcome is `pending` leaves no flow: when its
 topic is read again, it is accepted again, and finds here what it had got.
+
+An outcome does not say on which domain an account was assigned. One that a subaccount request has got, by that
+request's outcome, is on LIVE; any other one is taken for an account on DEMO.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from schemas.outcomes import ErrorCode, Outcome, Status
 from worker.engine.changes import Changes
 from worker.engine.facts import DepartureDates, Facts, changed, order_facts
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import Names
+from worker.engine.flows.assigned import AssignedFacts
+from worker.engine.flows.base import Names, of_type
 from worker.engine.flows.passed import KIND as PASSED
 from worker.engine.flows.purchased import KIND as PURCHASED
-from worker.engine.rows import OrderRow, TraderRow
+from worker.engine.rows import LivePermissionRow, OrderRow, TraderRow
 from worker.engine.shared_rows import Shared
 from worker.engine.snapshot import Snapshot
 
@@ -26,6 +30,11 @@ _KINDS = {"trader.purchased": PURCHASED, "trader.passed": PASSED}
 
 _NOT_ITS_ORDER = frozenset({ErrorCode.CONFLICT, ErrorCode.INVALID, ErrorCode.RESTRICTED_COUNTRY, ErrorCode.NOT_FOUND})
 """Codes of events that may never have had their order or trader: the ids in such an outcome may be another's."""
+
+_NOT_BEGUN = frozenset({ErrorCode.CONFLICT, ErrorCode.INVALID})
+"""Codes of departures whose trader was not known. One that was executed may have ended as `not_found` too."""
+
+_LEFT, _ASSIGNED = "trader.left", "account.assigned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,7 @@ class PastOutcome:
             order_id=order_id,
             order_kind=kind,
             account_id=outcome.account_id,
-            departs=outcome.topic == "trader.left",
+            departs=outcome.topic == _LEFT,
         )
 
     @property
@@ -95,18 +104,50 @@ class Rebuilding:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._shared = Shared(snapshot)
+        self._on_live: dict[uuid.UUID, None] = {}  # flows that assigned an account on LIVE
+        self._live_permissions: list[LivePermissionRow] = []
 
     def add(self, past: PastOutcome) -> None:
-        """Keeps what an outcome says of its trader, its order and its departure."""
+        """Keeps what an outcome says of its trader, its order, its departure and its permission on LIVE."""
         outcome = past.outcome
         if outcome.error_code not in _NOT_ITS_ORDER:
             self._learn_user(outcome)
             self._put_order(past)
-        if outcome.topic == "trader.left" and outcome.status is Status.SUCCEEDED:
+        if outcome.topic == _LEFT and past.final:
+            self._depart(past)
+        if outcome.topic == _ASSIGNED and self._is_on_live(past):
+            self._on_live[past.flow_id] = None
+            account, user, permission = outcome.account_id, outcome.user_id, outcome.trading_permission_id
+            if account is not None and user is not None and permission is not None:
+                self._live_permissions.append(LivePermissionRow(permission, account, user))
+
+    def _depart(self, past: PastOutcome) -> None:
+        """From its execution on a departure stops what came before it, whatever has become of it: one domain may be
+        done. An operator has withdrawn one that was cancelled; one without a user was not executed.
+        """
+        outcome = past.outcome
+        if outcome.error_code is ErrorCode.CANCELLED:
+            self._shared.end_departure(past.flow_id, withdrawn=True)
+        elif outcome.user_id is not None and outcome.error_code not in _NOT_BEGUN:
             keys = self._shared.rows.trader_keys(past.names)
-            at = outcome.occurred_at
-            self._shared.note_departure(past.flow_id, keys, DepartureDates(past.accepted_at, at))
+            self._shared.note_departure(past.flow_id, keys, DepartureDates(past.accepted_at, outcome.occurred_at))
             self._shared.end_departure(past.flow_id, withdrawn=False)
+
+    def _is_on_live(self, past: PastOutcome) -> bool:
+        """Whether the account is a subaccount of the same user. Numbers of the two domains may be equal: if a purchase
+        of the user has it too, its permission tells.
+        """
+        outcome, rows = past.outcome, self._shared.rows
+        subaccounts = rows.references(past.names._replace(order_kind=PASSED))
+        permissions = {row.permission_id for row in rows.references(past.names)} - {None}
+        theirs = any(row.user_id == outcome.user_id for row in subaccounts)
+        return theirs and outcome.trading_permission_id not in permissions
+
+    def facts(self, past: PastOutcome) -> Facts:
+        """What the flow of one of these outcomes has learned."""
+        if past.flow_id not in self._on_live:
+            return past.facts
+        return changed(of_type(past.facts, AssignedFacts), domain="LIVE")
 
     def _learn_user(self, outcome: Outcome) -> None:
         if outcome.trader_id is None or outcome.user_id is None:
@@ -152,6 +193,8 @@ class Rebuilding:
             traders=shared.changed_traders(),
             orders=shared.changed_orders(),
             departures=shared.changed_departures(),
+            withdrawn=shared.withdrawn,
+            live_permissions=self._live_permissions,
             wakes=sorted(shared.wakes()),
             new_trader_keys={f"t:{trader_id}": f"u:{user_id}" for trader_id, user_id in shared.new_users.items()},
         )

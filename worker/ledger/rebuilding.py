@@ -1,4 +1,5 @@
-"""Writes what outcomes off their topics say: flows that have ended, their outcomes, traders, orders and departures.
+"""Writes what outcomes off their topics say: flows that have ended, their outcomes, traders, orders, departures,
+permissions on LIVE.
 
 Such a flow stands at no offset (`NOWHERE`) until its event is read again, and is then known for a repeat.
 """
@@ -55,7 +56,7 @@ class Rebuilds:
         for each in sorted(past, key=lambda each: each.outcome.occurred_at):
             rebuilding.add(each)
         final = [each for each in past if each.final]
-        added = await _add_flows(connection, final)
+        added = await _add_flows(connection, final, rebuilding)
         if final:
             await ended_counts.count_again(connection)
         await changing.write(connection, rebuilding.changes(now), self.vault, {})
@@ -68,7 +69,7 @@ class Rebuilds:
         return added
 
 
-async def _add_flows(connection: Connection, past: Sequence[PastOutcome]) -> int:
+async def _add_flows(connection: Connection, past: Sequence[PastOutcome], rebuilding: Rebuilding) -> int:
     outcomes = [each.outcome for each in past]
     added = await connection.fetch(
         _ADD_FLOWS,
@@ -83,7 +84,7 @@ async def _add_flows(connection: Connection, past: Sequence[PastOutcome]) -> int
         column(each.status.value for each in outcomes),
         column(each.finals for each in past),
         column(each.attempts for each in outcomes),
-        column(stored_facts(each.facts) for each in past),
+        column(stored_facts(rebuilding.facts(each)) for each in past),
         column(each.error_code and each.error_code.value for each in outcomes),
         column(each.error_text for each in outcomes),
         column(each.accepted_at for each in past),
