@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.ledger.claims import JOINED, _calls
+from worker.ledger.call_groups import JOINED, grouped
 
 ROWS = st.lists(
     st.builds(
@@ -24,7 +24,7 @@ ROWS = st.lists(
 @given(ROWS, st.integers(1, 100))
 def test_calls_hold_alike_steps_within_their_limit_and_each_trader_once(rows: list[dict[str, Any]], most: int) -> None:
     """Whatever waits: no call is overfull, none mixes what differs, and no trader is in two of them."""
-    groups = _calls(rows, most)
+    groups = grouped(rows, most)
     where: dict[str, int] = {}
     for index, group in enumerate(groups):
         assert len({row["alike"] for row in group}) == 1
@@ -39,6 +39,6 @@ def test_calls_hold_alike_steps_within_their_limit_and_each_trader_once(rows: li
 def test_one_request_stands_for_all_steps_that_say_the_same() -> None:
     """However few items a call has; what says nothing in particular goes alone."""
     same = [{"trader_key": "u:1", "alike": "1:31", "weight": 1} for _ in range(150)]
-    assert [len(group) for group in _calls(same, 1, joined=True)] == [JOINED]
+    assert [len(group) for group in grouped(same, 1, joined=True)] == [JOINED]
     other = [{"trader_key": f"u:{n}", "alike": None, "weight": 1} for n in range(3)]
-    assert [len(group) for group in _calls(other, 1, joined=True)] == [1, 1, 1]
+    assert [len(group) for group in grouped(other, 1, joined=True)] == [1, 1, 1]

@@ -16,8 +16,9 @@ from typing import Any
 from worker.engine.flows.departing import GIVES
 from worker.engine.states import SharedBatch, StepState
 from worker.engine.steps.splitting import Signs
-from worker.ledger import holds, host_table, steps
+from worker.ledger import holds, host_table, same_request, steps
 from worker.ledger.budget import Budget, Closed, Wanted, room_for
+from worker.ledger.call_groups import grouped
 from worker.ledger.call_log import Opened, begin_lock, begin_read, insert_calls, signs_since
 from worker.ledger.database import Connection
 from worker.ledger.departures import turn_away
@@ -93,7 +94,10 @@ class Claims:
         if kind.fresh_for is not None and (old := [row["id"] for row in found if row["age"] >= kind.fresh_for]):
             await steps.plan_again(connection, old)
             found = [row for row in found if row["id"] not in old]
-        groups = _calls(found, kind.most, joined=kind.joined)[: len(leases)]
+        if kind.joined and found:
+            again = await same_request.look_up_again(connection, [row["id"] for row in found])
+            found = [row for row in found if row["id"] not in again]
+        groups = grouped(found, kind.most, joined=kind.joined)[: len(leases)]
         if not groups:
             return ()
         ticket = await _ticket(connection, lane.batch_id)
@@ -114,6 +118,8 @@ class Claims:
             return room
         if ticket is not None and not await holds.spend_ticket(connection, ticket.id):
             ticket = None
+        if kind.joined:
+            await same_request.put_others_back(connection, [row["id"] for group in groups[:room] for row in group])
         return await self._begin(connection, wanted, groups[:room], leases, ticket)
 
     async def _begin(
@@ -272,51 +278,6 @@ async def _candidates(connection: Connection, lane: Lane, items: int) -> list[An
         lane.batch_id,
     )
     return rows
-
-
-JOINED = 100
-"""Steps that one request stands for: as many as a full call has; a shop that says the same more often waits a round."""
-
-
-@dataclass(slots=True)
-class _Group:
-    """Steps of one call."""
-
-    alike: str | None
-    most: int
-    rows: list[Any] = field(default_factory=list)
-    weight: int = 0
-
-    def takes(self, row: Any) -> bool:
-        return self.alike == row["alike"] and (not self.rows or self.weight + row["weight"] <= self.most)
-
-    def add(self, row: Any) -> None:
-        self.rows.append(row)
-        self.weight += row["weight"]
-
-
-def _calls(rows: Sequence[Any], most: int, *, joined: bool = False) -> list[list[Any]]:
-    """Splits steps into calls of at most `most` items, alike ones together; `joined`: alike ones are a single request.
-
-    Steps of one trader share a call, or the later ones stay behind: two calls that name the same trader are never in
-    flight together.
-    """
-    groups: list[_Group] = []
-    of_trader: dict[str, _Group] = {}
-    filling: dict[str | None, _Group] = {}
-    for row in rows:
-        group = of_trader.get(row["trader_key"])
-        if group is None:
-            group = filling.get(row["alike"])
-            if group is None or not group.takes(row):
-                room = JOINED if joined and row["alike"] is not None else most
-                group = filling[row["alike"]] = _Group(row["alike"], room)
-                groups.append(group)
-        elif not group.takes(row):
-            continue
-        group.add(row)
-        of_trader[row["trader_key"]] = group
-    return [group.rows for group in groups]
 
 
 async def _ticket(connection: Connection, batch_id: int | None) -> holds.Hold | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 
 from worker.engine.event_flow import touched_by
 from worker.engine.flows.base import Names
@@ -58,8 +59,8 @@ async def load_named(
     snapshot = Snapshot(vault, now or read or await clock.read(connection))
     for trader in locked:
         snapshot.add_trader(trader)
-    owned = set().union(*(names.user_ids for names in named)) - snapshot.by_user.keys()
-    for trader in await traders.of_users(connection, owned):
+    unknown = {*user_ids, *chain.from_iterable(names.user_ids for names in named)} - snapshot.by_user.keys()
+    for trader in await traders.of_users(connection, unknown):
         if trader.trader_id not in snapshot.traders:
             snapshot.add_trader(trader)
     keys = {(names.order_kind, names.order_id) for names in named if names.order_id is not None}

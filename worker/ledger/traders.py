@@ -28,9 +28,12 @@ async def lock(
 
 
 async def of_users(connection: Connection, user_ids: Collection[int]) -> Sequence[TraderRow]:
-    """The traders whose users these are; not locked."""
+    """The traders whose users these are, for a transaction that may make one of them a trader's user: another one that
+    asks for the same user waits for its end. Their rows are not locked.
+    """
     if not user_ids:
         return ()
+    await connection.execute(_ONE_BY_ONE, list(user_ids))
     return [TraderRow(*row) for row in await connection.fetch(_OF_USERS, list(user_ids))]
 
 
@@ -57,6 +60,17 @@ with added as (
 there as ({_LOCK})
 select * from added union all select * from there
 """  # noqa: S608 - a constant of ours
+
+_BUCKETS = 256
+"""Locks that all users share: the server has room for some six thousand locks in all."""
+
+# A user of no trader has no row to lock. In the order of the locks' numbers: two transactions that take several cannot
+# wait for each other.
+_ONE_BY_ONE = f"""
+select pg_advisory_xact_lock(1970496882, locks.number) from (
+    select distinct (id & {_BUCKETS - 1})::int as number from unnest($1::bigint[]) as named (id) order by 1 offset 0
+    ) as locks
+"""  # noqa: S608 - a constant of ours; 1970496882 ("user") keeps these numbers apart from other locks
 
 _OF_USERS = """
 select found.* from unnest($1::bigint[]) as named (user_id) cross join lateral (

@@ -12,7 +12,7 @@ from schemas.events import AccountAssigned
 from worker.engine.facts import Facts, changed
 from worker.engine.flows import passed
 from worker.engine.flows.base import SUCCEEDED, Item, Names, Planned, Rules, Send, View, WithoutOrder, of_type
-from worker.engine.flows.common import ended_by, permitted
+from worker.engine.flows.common import ended_by, permission_pair, permitted
 from worker.engine.flows.departing import stopped
 from worker.results import Result, Succeeded
 
@@ -46,7 +46,7 @@ class Assignment(WithoutOrder):
         event = of_type(view.event, AccountAssigned)
         if event.domain == "LIVE":
             facts = changed(facts, domain="LIVE")
-        alike = f"{event.account_id}:{event.user_id}"  # the same pair twice is one request
+        alike = permission_pair(event.domain, event.account_id, event.user_id)  # the same pair twice is one request
         return Planned(stopped(view) or Send(PERMISSION[event.domain], look_first=True, alike=alike), facts)
 
     def learn(self, view: View, _operation: str, result: Result) -> Planned | Facts:

@@ -39,6 +39,11 @@ def permitted(facts: F, permission: int, status: str | None) -> F:
     return found.warned(f"Trading permission {permission} is {status}; no other one was created.")
 
 
+def permission_pair(domain: str, account_id: int, user_id: int) -> str:
+    """What two steps say alike that ask for the same trading permission."""
+    return f"{domain}:{account_id}:{user_id}"
+
+
 def ended_by(result: Failure, facts: Facts) -> Planned:
     """The flow ends as its step did."""
     status = Status.IN_DOUBT if result.code is ErrorCode.IN_DOUBT else Status.FAILED
@@ -52,14 +57,14 @@ def known_user(view: View, rules: Rules, trader_id: str | None, user_id: int | N
         if user_id not in (None, trader.user_id):
             return failed(ErrorCode.CONFLICT, f"Trader {trader_id} is known with another Tradovate user.")
         return trader.user_id
+    if trader_id is not None and trader.maker is not None:
+        return Wait((trader_key(trader_id),), view.now + RECHECK)  # their user may be another one than the event says
     if user_id is not None:
         if trader.taken_by is not None:
             return failed(ErrorCode.CONFLICT, f"Tradovate user {user_id} is known as another trader's.")
         return user_id
     if trader_id is None:
         return failed(ErrorCode.NOT_FOUND, "The event names no trader.")
-    if trader.maker is not None:
-        return Wait((trader_key(trader_id),), view.now + RECHECK)
     until = view.since + rules.unknown_wait
     if view.now >= until:
         return failed(ErrorCode.NOT_FOUND, f"No Tradovate user is known for trader {trader_id}.")

@@ -33,10 +33,10 @@ from worker.engine.flows.base import (
     of_type,
     trader_key,
 )
-from worker.engine.flows.common import RECHECK, ended_by, follow, permitted, plus, restricted
+from worker.engine.flows.common import RECHECK, ended_by, follow, permission_pair, permitted, plus, restricted
 from worker.engine.flows.departing import stopped
 from worker.engine.flows.names import account_name, strong_password
-from worker.engine.flows.purchased_facts import Contact, FoundAccount, PurchasedFacts, PurchaseLeft, UserFrom
+from worker.engine.flows.purchased_facts import Contact, FoundAccount, FoundUser, PurchasedFacts, PurchaseLeft, UserFrom
 from worker.results import NotExecuted, Rejected, Result, Succeeded, Unknown
 
 KIND = "purchased"
@@ -98,12 +98,14 @@ class Purchased:
         facts, contact = of_type(view.facts, PurchasedFacts).new_round(), event.contact_info
         if contact is not None and (end := restricted(contact.country, contact.mailing_country)) is not None:
             return Planned(end, facts)
+        if facts.found_user is not None and facts.found_user.unread:
+            return Planned(Wait((), view.now), changed(facts, found_user=replace(facts.found_user, unread=False)))
         if facts.user_id is None:
-            found = _find_user(view, rules)
+            found = _find_user(view, facts, rules)
             if isinstance(found, Send | Wait | End):
                 return _give(view, facts, found)
             user_id, user_from = found
-            facts = changed(facts, user_id=user_id, user_from=user_from)
+            facts = changed(facts, user_id=user_id, user_from=user_from, found_user=None)
         return _provide(view, facts)
 
     def learn(self, view: View, operation: str, result: Result) -> Planned | Facts:
@@ -117,9 +119,11 @@ class Purchased:
             case _, Rejected() | NotExecuted() | Unknown() as failure:
                 known = operation == ACCOUNTS and not isinstance(failure, Unknown)
                 return ended_by(failure, changed(facts, asked=()) if known else facts)
+            case "createEvaluationUsers", Succeeded(value=value) if value.get("adopted"):
+                # Whether the ledger knows the user as another trader's is seen when that is loaded.
+                return changed(facts, found_user=FoundUser(value["userId"]))
             case "createEvaluationUsers", Succeeded(value=value):
-                user_from = UserFrom.ADOPTED if value.get("adopted") else UserFrom.MADE
-                return changed(facts, user_id=value["userId"], user_from=user_from)
+                return changed(facts, user_id=value["userId"], user_from=UserFrom.MADE)
             case "createEvaluationAccounts", Succeeded(value=value) if value.get("adopted"):
                 # Whether the ledger knows it as another order's is seen when that is loaded.
                 found = FoundAccount(
@@ -203,7 +207,7 @@ def _provide(view: View, facts: PurchasedFacts) -> Planned:
             return Planned(adopted, facts)
         facts = adopted
     # Whether something like it is there already has to be looked up, unless this flow made all that it is made of.
-    may_exist = facts.left is not None or facts.user_from is not UserFrom.MADE
+    may_exist = facts.left is not None or facts.user_from is not UserFrom.MADE or facts.account_adopted
     if facts.account_id is None:
         # A name of the shop's own does not say whose account it is: it has to be seen that it was free before.
         given = event.account.name if event.account is not None else None
@@ -212,7 +216,9 @@ def _provide(view: View, facts: PurchasedFacts) -> Planned:
             facts = changed(facts, asked=plus(facts.asked, *left.asked, given))
         return _give(view, facts, Send(ACCOUNTS, look_first=may_exist or given is not None))
     if facts.trading_permission_id is None:
-        return _give(view, facts, Send(PERMISSION, look_first=may_exist))
+        assert facts.user_id is not None
+        alike = permission_pair("DEMO", facts.account_id, facts.user_id)  # `account.assigned` may ask for the same
+        return _give(view, facts, Send(PERMISSION, look_first=may_exist, alike=alike))
     if event.contact_info is not None and facts.contact is None:
         return Planned(Send(CONTACT), facts)
     return Planned(SUCCEEDED, facts)
@@ -232,7 +238,7 @@ def _adopted(view: View, facts: PurchasedFacts, found: FoundAccount) -> Purchase
     if any(order.account_id == account and (order.kind == KIND or order.trader_id != trader) for order in view.known):
         return failed(ErrorCode.CONFLICT, f"Account {account} is another order's.")
     left, terms = facts.left or PurchaseLeft(), _terms(_event(view))
-    facts = changed(facts, adopting=None, account_id=account, account_name=found.account_name)
+    facts = changed(facts, adopting=None, account_id=account, account_name=found.account_name, account_adopted=True)
     if found.permission_id is not None:
         facts = permitted(facts, found.permission_id, found.permission_status)
     if left.account_id == account and left.terms is not None:
@@ -249,8 +255,8 @@ def _terms(event: TraderPurchased) -> str:
     return hashlib.sha256(orjson.dumps(given, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
-def _find_user(view: View, rules: Rules) -> tuple[int, UserFrom] | Decision:
-    """The trader's user: known, named by the event, or to be made by this flow or by the one that is at it."""
+def _find_user(view: View, facts: PurchasedFacts, rules: Rules) -> tuple[int, UserFrom] | Decision:
+    """The trader's user: known, found, named by the event, or to be made by this flow or by the one that is at it."""
     event = _event(view)
     trader, user = view.trader, event.user
     named = user.user_id if isinstance(user, UserRef) else None
@@ -258,10 +264,10 @@ def _find_user(view: View, rules: Rules) -> tuple[int, UserFrom] | Decision:
         if (named is not None and named != trader.user_id) or trader.other_name:
             return failed(ErrorCode.CONFLICT, f"Trader {event.trader_id} is known with another Tradovate user.")
         return trader.user_id, UserFrom.MADE if trader.made_here else UserFrom.KNOWN
-    if named is not None:
-        return named, UserFrom.GIVEN
     if trader.maker not in (None, view.flow_id):
         return Wait((trader_key(event.trader_id),), view.now + RECHECK)
+    if (there := _there(view, facts, named)) is not None:
+        return there
     if isinstance(user, NewUser):
         return Send(USERS, makes_user=True)
     until = view.since + rules.unknown_wait
@@ -269,3 +275,14 @@ def _find_user(view: View, rules: Rules) -> tuple[int, UserFrom] | Decision:
         text = f"No Tradovate user is known for trader {event.trader_id}, and the event brings none."
         return failed(ErrorCode.NOT_FOUND, text)
     return Wait((trader_key(event.trader_id),), until)
+
+
+def _there(view: View, facts: PurchasedFacts, named: int | None) -> tuple[int, UserFrom] | End | None:
+    """A user who was found or is named by the event, unless the ledger knows that one as another trader's."""
+    found, trader_id = facts.found_user, _event(view).trader_id
+    user_id = named if found is None else found.user_id
+    if user_id is None:
+        return None
+    if view.owners.get(user_id, trader_id) != trader_id:
+        return failed(ErrorCode.CONFLICT, f"Tradovate user {user_id} is known as another trader's.")
+    return user_id, UserFrom.GIVEN if found is None else UserFrom.ADOPTED

@@ -42,6 +42,18 @@ class FoundAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundUser:
+    """A user of the event's login name and e-mail, who was there already. `unread`: it has not been loaded yet whether
+    the ledger knows the user as another trader's.
+    """
+
+    __pydantic_config__: ClassVar = STORED
+
+    user_id: int
+    unread: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class PurchaseLeft:
     """What a purchase leaves to the order's next owner: its account, and the terms of that, for the owner to adopt.
 
@@ -66,13 +78,19 @@ class PurchasedFacts(OrderFacts):
     asked: tuple[str, ...] = ()
     """Account names of the shop's choice that were sent, while their result is unknown. If the order ended then, an
     account may exist under one of them, although the next event gives another name."""
+    found_user: FoundUser | None = None
     adopting: FoundAccount | None = None
+    account_adopted: bool = False
+    """The account was there before: a trading permission may be, too."""
     left: PurchaseLeft | None = None
 
     @property
     def seen(self) -> Seen:
-        """An account that was found: it may be another order's."""
-        return NOTHING_SEEN if self.adopting is None else Seen(account_ids=(self.adopting.account_id,))
+        """An account and a user that were found: they may be another order's and another trader's."""
+        if self.adopting is None and self.found_user is None:
+            return NOTHING_SEEN
+        accounts = () if self.adopting is None else (self.adopting.account_id,)
+        return Seen(accounts, user_ids=() if self.found_user is None else (self.found_user.user_id,))
 
     @property
     def adopts(self) -> bool:
@@ -87,7 +105,7 @@ class PurchasedFacts(OrderFacts):
     @property
     def only_of_trader(self) -> bool:
         """Whether no more is known than the user."""
-        return self.differs_in(self.at_start()) <= {"user_id", "user_from"}
+        return self.differs_in(self.at_start()) <= {"user_id", "user_from", "found_user"}
 
     def kept(self) -> PurchasedFacts:
         """Nothing is known in a new round but what was left behind, which has to be verified."""
