@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import httpx
@@ -178,6 +179,36 @@ async def test_ten_guesses_at_once_are_ten_guesses() -> None:
     assert statuses == [401] * 10 + [429] * 30
     assert time.monotonic() - begun >= 0.5
     await client.aclose()
+
+
+async def test_guesses_whose_forms_come_late_are_ten_guesses() -> None:
+    """Whoever sends the heads of many requests first, and their forms later, has ten guesses too; the right one among
+    the others opens nothing.
+    """
+    doors, come = Doors(), asyncio.Event()
+
+    async def late(token: str) -> AsyncIterator[bytes]:
+        await come.wait()
+        yield f"token={token}".encode()
+
+    async with doors.client() as client:
+        head = {"content-type": "application/x-www-form-urlencoded"}
+        tokens = [f"guess{number}" for number in range(20)] + [TOKEN.replace(" ", "+")]
+        tries = [asyncio.create_task(client.post("/sign-in", content=late(token), headers=head)) for token in tokens]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        come.set()
+        answers = await asyncio.gather(*tries)
+    assert sorted(answer.status_code for answer in answers) == [401] * 10 + [429] * 11
+
+
+async def test_a_token_with_letters_outside_ascii_opens_by_header_and_by_form() -> None:
+    """A header comes as bytes, in whatever encoding: the token's is UTF-8."""
+    doors = Doors(token="ein Schlüssel für den Prüfer")
+    header = f"Bearer {doors.token}".encode()
+    async with doors.client() as client:
+        assert (await client.get("/", headers={b"Authorization": header})).status_code == 200
+        assert (await client.post("/sign-in", data={"token": doors.token})).status_code == 303
 
 
 async def test_a_signed_in_browser_is_not_shut_out_by_a_neighbour() -> None:

@@ -7,11 +7,14 @@ from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from worker.intake.accept import _published
 from worker.intake.consumer_watch import _seen
 from worker.intake.room import MOST_BYTES, Room
+from worker.intake.subscriber import Subscriber
 from worker.intake.unread_topics import LOOKS, ReadingState
 from worker.kafka.fetched_ahead import FetchedAhead
 from worker.kafka.metadata import TopicNow
+from worker.kafka.topics import TopicNames
 
 MIB = 1024 * 1024
 
@@ -63,6 +66,14 @@ def test_nothing_is_fetched_while_much_waits() -> None:
     fetcher._records[3] = waiting
     assert ahead.full
     assert fetcher._get_actions_per_node(None) == ([], {}, 1, False, [])
+
+
+def test_a_record_without_a_time_is_accepted() -> None:
+    """Records of the oldest format have no timestamp: when the event was published is not known."""
+    old = SimpleNamespace(topic="t", partition=0, offset=7, timestamp=None, key=None, value=b"{}", headers=())
+    subscriber: Any = SimpleNamespace(_names=TopicNames(""))
+    raw = Subscriber._raw(subscriber, old)
+    assert (raw.offset, _published(raw)) == (7, None)
 
 
 def test_a_partition_that_is_not_fetched_for_want_of_room_is_not_unread() -> None:

@@ -24,7 +24,7 @@ from worker.process.upkeep import Upkeep
 from worker.session import SessionKeeper
 from worker.session.lockouts import write_lockouts
 from worker.settings import BridgeSettings
-from worker.telemetry.http_server import Served, application, serve
+from worker.telemetry.http_server import Served, application, level_of_address, serve
 from worker.telemetry.reachability import Reach
 from worker.telemetry.tracing import Tracing
 
@@ -66,7 +66,7 @@ class Bridge:
             self.served = await serve(app, settings.http_host, settings.http_port, settings.trusted_proxies)
         except OSError as error:
             raise CannotListen(settings.http_port, error) from None
-        log.info("bridge.http", address=self.served.address)
+        log.log(level_of_address(settings.http_port), "bridge.http", address=self.served.address)
         if ready is not None:
             ready(self.served.address)
         loops: list[asyncio.Task[None]] = []

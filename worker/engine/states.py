@@ -32,8 +32,8 @@ MOVES: Mapping[StepState, frozenset[StepState]] = {
     StepState.WAITING: frozenset(
         {StepState.WAITING, StepState.DUE, StepState.UNKNOWN, StepState.DONE, StepState.REFUSED}
     ),
-    # Claimed; or cancelled by an operator before it was sent.
-    StepState.DUE: frozenset({StepState.IN_FLIGHT, StepState.REFUSED}),
+    # Claimed; or looked up again, since another step asks for the same; or cancelled by an operator before it was sent.
+    StepState.DUE: frozenset({StepState.IN_FLIGHT, StepState.UNKNOWN, StepState.REFUSED}),
     # The result of its call; a lease that ran out counts as unknown.
     StepState.IN_FLIGHT: frozenset(
         {StepState.DONE, StepState.REFUSED, StepState.DUE, StepState.UNKNOWN, StepState.PARKED}

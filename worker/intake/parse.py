@@ -39,7 +39,7 @@ NO_IDS: Final = Ids()
 
 
 class RawRecord(NamedTuple):
-    """A record as it came. `topic` without the prefix; `timestamp_ms` since 1970."""
+    """A record as it came. `topic` without the prefix; `timestamp_ms` since 1970, -1 without one."""
 
     topic: str
     partition: int

@@ -238,7 +238,7 @@ class Subscriber:
             self._names.bare(record.topic),
             record.partition,
             record.offset,
-            record.timestamp,
+            -1 if record.timestamp is None else record.timestamp,  # records of the oldest format have none
             record.key,
             record.value,
             tuple(record.headers),

@@ -117,7 +117,7 @@ class RecordReader:
             self._names.bare(record.topic),
             record.partition,
             record.offset,
-            record.timestamp,
+            -1 if record.timestamp is None else record.timestamp,
             record.key,
             record.value,
             tuple(record.headers),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -113,6 +114,13 @@ class Served:
             await self._task
 
 
+def level_of_address(port: int) -> int:
+    """The level at which the address is logged. A port that was taken as a free one (0) is logged whatever LOG_LEVEL
+    is: nobody could find it otherwise.
+    """
+    return logging.INFO if port else max(logging.INFO, logging.getLogger().level)
+
+
 async def serve(app: Starlette, host: str, port: int, proxies: Sequence[Network] = ()) -> Served:
     """Raises `OSError` when the address cannot be taken. Port 0 takes a free one. `proxies`: who may say for whom a
     request is.
@@ -123,6 +131,7 @@ async def serve(app: Starlette, host: str, port: int, proxies: Sequence[Network]
         log_config=None,
         access_log=False,
         lifespan="off",
+        ws="none",  # a request for a WebSocket is a request for a page: 404, or the page
         timeout_graceful_shutdown=2,
         server_header=False,
         proxy_headers=False,  # it would trust whom FORWARDED_ALLOW_IPS names, past the settings

@@ -52,7 +52,7 @@ from worker.session import SessionKeeper
 from worker.session.lockouts import write_lockouts
 from worker.settings import RunSettings
 from worker.telemetry.health import Health
-from worker.telemetry.http_server import Served, application, serve
+from worker.telemetry.http_server import Served, application, level_of_address, serve
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.tracing import Tracing
 from worker.wiring.flow_rules import flow_rules, urgency
@@ -220,7 +220,7 @@ class Replica:
             self.served = await serve(app, settings.http_host, settings.http_port, settings.trusted_proxies)
         except OSError as error:
             raise CannotListen(settings.http_port, error) from None
-        log.info("run.http", address=self.served.address)
+        log.log(level_of_address(settings.http_port), "run.http", address=self.served.address)
         if ready is not None:
             ready(self.served.address)
         loops: list[asyncio.Task[None]] = []

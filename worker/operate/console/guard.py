@@ -157,6 +157,8 @@ class Guard:
             # Otherwise another site could use up the ten tries of its visitor's address.
             return self.render.message(request, 403, "Not done", "The form was not sent from the console.")
         form = await _form(request)
+        if too_many := self._too_many(request):  # others were wrong while the form arrived
+            return too_many
         if form is None or not await self._right(request, form.get("token")):
             return self.render.page(request, "sign_in.html", None, status=401, wrong=True, ask_again=False)
         answer = self._onward(request)
@@ -214,7 +216,9 @@ def is_local(address: str) -> bool:
 
 def _bearer(request: Request) -> str | None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+    if scheme.lower() != "bearer":
+        return None
+    return token.strip().encode("latin-1").decode("utf-8", "surrogateescape")  # headers come decoded as Latin-1
 
 
 def _address(request: Request) -> str:
