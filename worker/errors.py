@@ -79,8 +79,8 @@ from __future__ import annotations
 
 __all__ = ["Interruption", "OperatorError", "SandboxError", "Unavailable", "WorkerError", "quoted"]
 
-_MOST_QUOTED = 80
-"""Characters: a sentence stays readable on one line."""
+_MOST_QUOTED = 128
+"""Characters: as many as an id may have, which is therefore quoted whole."""
 
 
 class WorkerError(Exception):

@@ -112,6 +112,14 @@ def test_the_catalogue_is_asked_for_by_purchases_alone(env: Mapping[str, str], e
         assert process.stderr.count("\n") == 1
 
 
+def test_each_of_many_bad_events_is_named(env: Mapping[str, str]) -> None:
+    """However many events are bad, each is a line, and none is left out."""
+    with worker("send", TOPIC, env=env, stdin="\n".join(["{}"] * 30)) as process:
+        assert process.wait() == 1
+        lines = process.stderr.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [*(f"line {number}" for number in range(1, 31)), "Error"]
+
+
 def test_a_missing_topic_names_its_fix(env: Mapping[str, str]) -> None:
     """An event for a topic that the broker does not have is refused with the command that makes it."""
     event = json.dumps({"eventId": "e", "accountId": 1, "userId": 2})

@@ -195,6 +195,21 @@ async def test_show_masks_what_is_personal_without_an_option(stage: Stages) -> N
     assert json.dumps(event) in (await dlq(on, *one, "--raw")).stdout
 
 
+async def test_show_cuts_nothing_on_a_pipe(stage: Stages) -> None:
+    """What goes to no terminal has long ids, headers and values whole, as text and as JSON."""
+    on = await stage()
+    await on.replica()
+    order, source = "7" * 300, "https://shop.example.com/" + "s" * 2000
+    event = {**purchase(1), "orderId": order, "unknown": ["x" * 1000] * 400}
+    await on.wire.send(event, headers=[("ce_source", source.encode())])
+    (letter,) = await buried(on, 1)
+    one = ["show", PURCHASED, "--partition", str(letter.partition), "--offset", str(letter.offset)]
+    for shown in ((await dlq(on, *one)).stdout, (await dlq(on, *one, "--json")).stdout):
+        assert order in shown
+        assert source in shown
+        assert shown.count('"***"') > 400
+
+
 async def test_a_dead_letter_that_is_not_there_is_said(stage: Stages) -> None:
     """A place with no dead letter is exit 1 with the way to find those there are, for `show` and `replay` alike."""
     on = await stage()

@@ -20,6 +20,7 @@ from worker.cli.holds import age, until
 from worker.cli.main import main
 from worker.cli.topics import retention
 from worker.cli.watch import cells, line, meets
+from worker.errors import quoted
 from worker.kafka.errors import KafkaUnavailable
 from worker.kafka.topics import INPUT_TOPICS
 from worker.ledger.driver_errors import of_driver
@@ -148,6 +149,7 @@ def test_a_mistyped_name_cannot_command_the_terminal() -> None:
         one_of("\x1b[2J" + "x" * 500, INPUT_TOPICS, "input topic")
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 400
+    assert quoted("e" * 128) == f'"{"e" * 128}"'  # the longest id
 
 
 def test_failures_are_one_line_with_a_code() -> None:

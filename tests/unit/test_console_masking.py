@@ -92,6 +92,27 @@ def test_headers_of_others_are_masked() -> None:
     assert masked_headers([("x\udcff", b"")])[0][1] == "***"
 
 
+def test_what_is_shown_whole_is_cut_nowhere() -> None:
+    """A page cuts what is long, but never the worker's own headers, which say what is wrong; what is shown whole has
+    all of it, masked as ever.
+    """
+    reason = b"product names no product that exists; there are: " + b"P" * 5000
+    headers: list[tuple[str | bytes, bytes | None]] = [
+        ("dlq-error", reason), ("ce_source", b"s" * 5000), ("x" * 500, SECRET.encode())
+    ]  # fmt: skip
+    value = json.dumps({"orderId": "1" * 500, "eventIds": SECRET, "more": [SECRET] * 50_000}).encode()
+    assert masked_headers(headers) == [
+        ("dlq-error", reason.decode()), ("ce_source", "s" * 1000), ("x" * 128, "***")
+    ]  # fmt: skip
+    assert masked_headers(headers, whole=True) == [
+        ("dlq-error", reason.decode()), ("ce_source", "s" * 5000), ("x" * 500, "***")
+    ]  # fmt: skip
+    assert "too many" in masked_value(TOPIC, value)
+    whole = masked_value(TOPIC, value, whole=True)
+    assert json.loads(whole)["orderId"] == "1" * 500
+    assert SECRET not in whole
+
+
 def test_what_is_no_json_is_not_shown_at_all() -> None:
     """Its length is said, and that is all; the same for nothing, and for too much of it."""
     assert SECRET not in masked_value(TOPIC, SECRET.encode())

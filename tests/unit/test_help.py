@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -32,12 +33,34 @@ ALL = list(tree())
 
 
 @pytest.mark.parametrize("words", [[], *(words for words, _ in ALL)], ids=" ".join)
-def test_help_fits_a_hundred_columns(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """No line of help is wider than 100 columns, examples included, whether it goes to a terminal or a pipe."""
+def test_help_fits_a_hundred_columns_of_a_terminal(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal no line of help is wider than 100 columns, examples included, however wide the terminal is."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
     assert main([*words, "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any("Example:" in line for line in lines)
     assert [line for line in lines if len(line) > HELP_COLUMNS] == []
+
+
+@pytest.mark.parametrize(("words", "command"), ALL, ids=lambda each: " ".join(each) if isinstance(each, list) else "")
+def test_help_on_a_pipe_is_neither_cut_nor_wrapped(
+    words: list[str], command: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every paragraph is a line; a group has the whole first sentence of each of its commands."""
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main([*words, "--help"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for paragraph in command.help.split("\n\n"):
+        assert " ".join(paragraph.split()) in lines
+    for name, each in getattr(command, "commands", {}).items():
+        first = " ".join(each.help.partition("\n\n")[0].split())
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
+        assert first.startswith(line.removeprefix(name).strip())
+        assert line.endswith(".")
+        assert not line.endswith("..")
 
 
 def test_what_has_known_values_is_completed() -> None:

@@ -166,3 +166,13 @@ def test_a_file_of_utf_16_that_is_cut_off_loses_its_last_line_alone() -> None:
     assert first == Given(number=2, trader_id="a", user_id=1)
     assert isinstance(refused, Refused)
     assert "orderId is not UTF-8" in refused.sentence
+
+
+def test_a_refused_line_can_be_reported_whole() -> None:
+    """The report has the ids of a refused line as they stand, however long they are; bytes that are no text of any kind
+    do not keep it from being written.
+    """
+    order = "o" * 300
+    (refused,) = read(f"traderId,userId,orderId\nJos\udce9,x,{order}\n".encode(errors="surrogateescape"))
+    assert isinstance(refused, Refused)
+    assert (refused.trader_id, refused.order_id) == ("Jos?", order)

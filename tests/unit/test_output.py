@@ -1,4 +1,4 @@
-"""What commands print where there is no terminal: JSON is UTF-8."""
+"""What commands print where there is no terminal: JSON is UTF-8, and nothing is left out."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from io import BytesIO, TextIOWrapper
 
 import orjson
 import pytest
 
+from tests.unit.test_browse_timeline import FLOW
 from worker.cli._outcome_reader import OutcomeArrival
 from worker.cli._output import print_json
+from worker.cli._rebuild import report
 from worker.cli.reconcile import print_differences
 from worker.cli.watch import WireJson
 from worker.ledger.differences import Difference, Kind
+from worker.operate.flow_reading import named
+from worker.operate.from_outcomes import OutcomesRead
 
 NAMES = "é 😀 →"
 """Letters that Latin-1 has, and such as it lacks."""
@@ -46,3 +51,10 @@ def test_json_is_utf_8_in_every_encoding(monkeypatch: pytest.MonkeyPatch, shown:
     assert first == "0"
     assert NAMES in rest
     assert json.loads(rest)
+
+
+def test_every_event_and_flow_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """However many there are: events that are to be read again after a rebuild, and flows that one id means."""
+    report(OutcomesRead(pending={("md.signed", f"e-{number}"): None for number in range(50)}), dry_run=True)
+    assert capsys.readouterr().err.count("has no final outcome") == 50
+    assert named([replace(FLOW, event_id=f"e-{number}") for number in range(50)]).count("event e-") == 50

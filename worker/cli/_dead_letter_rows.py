@@ -50,7 +50,7 @@ def as_json(letter: DeadLetter) -> dict[str, Any]:
 
 
 def whole_json(letter: DeadLetter, record: Record, *, raw: bool) -> dict[str, Any]:
-    """A dead letter with its key, headers and value; masked unless `raw`. What is no UTF-8 text goes as base64."""
+    """A dead letter with its whole key, headers and value; masked unless `raw`. What is no UTF-8 text is base64."""
     topic = letter.topic
     shown: dict[str, Any] = {**as_json(letter), "bytes": len(record.value or b"")}
     if raw:
@@ -60,17 +60,23 @@ def whole_json(letter: DeadLetter, record: Record, *, raw: bool) -> dict[str, An
     return {
         **shown,
         "key": None if record.key is None else masked_key(topic, record.key, record.value),
-        "headers": [{"name": name, "value": text} for name, text in masked_headers(record.headers)],
-        "value": _parsed(masked_value(topic, record.value)),
+        "headers": [{"name": name, "value": text} for name, text in masked_headers(record.headers, whole=True)],
+        "value": _parsed(masked_value(topic, record.value, whole=True)),
     }
 
 
-def head(letter: DeadLetter, record: Record, *, raw: bool, clock: Clock = utc_text) -> list[tuple[str, str]]:
+def head(
+    letter: DeadLetter, record: Record, *, raw: bool, whole: bool, clock: Clock = utc_text
+) -> list[tuple[str, str]]:
     """Where a dead letter stands, its key and its headers, as names and values."""
     topic = letter.topic
     stored = [] if letter.refusal is None else [("stored", f"in the ledger: its topic answered {letter.refusal}")]
     key = _plain(record.key) if raw else masked_key(topic, record.key, record.value)
-    headers = [(_name(name), _plain(text)) for name, text in record.headers] if raw else masked_headers(record.headers)
+    headers = (
+        [(_name(name), _plain(text)) for name, text in record.headers]
+        if raw
+        else masked_headers(record.headers, whole=whole)
+    )
     return [
         ("topic", topic),
         ("dead letter", f"partition {record.partition}, offset {record.offset}"),
@@ -83,9 +89,9 @@ def head(letter: DeadLetter, record: Record, *, raw: bool, clock: Clock = utc_te
     ]
 
 
-def body(topic: str, record: Record, *, raw: bool) -> str:
+def body(topic: str, record: Record, *, raw: bool, whole: bool) -> str:
     """The value: masked, or as it is."""
-    return _plain(record.value) if raw else masked_value(topic, record.value)
+    return _plain(record.value) if raw else masked_value(topic, record.value, whole=whole)
 
 
 def _dismissed(letter: DeadLetter, clock: Clock) -> list[tuple[str, str]]:

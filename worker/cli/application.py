@@ -41,7 +41,10 @@ MODULES = {"import": "import_file"}
 """Those whose name is a word of Python's."""
 
 HELP_COLUMNS = 100
-"""No line of help is longer, examples included; `tests/unit/test_help.py` measures all of them."""
+"""On a terminal no line of help is longer, examples included; `tests/unit/test_help.py` measures all of them."""
+
+_ENDLESS = 100_000
+"""Columns of what is no terminal."""
 
 _EXAMPLE = """Example:
 
@@ -93,10 +96,10 @@ def application() -> Any:
 
 
 def help_settings() -> dict[str, Any]:
-    """How help is laid out: as wide as the terminal up to 100 columns, and on a pipe 100 columns wide."""
+    """How help is laid out: as wide as the terminal up to 100 columns; on a pipe nothing is wrapped or shortened."""
     settings: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": HELP_COLUMNS}
     if not sys.stdout.isatty():
-        settings["terminal_width"] = HELP_COLUMNS  # not the COLUMNS of some terminal
+        settings["terminal_width"] = _ENDLESS
     return settings
 
 

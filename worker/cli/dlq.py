@@ -115,12 +115,13 @@ def show(
     if as_json_:
         print_json(whole_json(letter, record, raw=raw))
         return 0
-    lines = head(letter, record, raw=raw, clock=clock_of(local=local))
+    terminal = sys.stdout.isatty()
+    lines = head(letter, record, raw=raw, whole=not terminal, clock=clock_of(local=local))
     for label, value in lines:
         print(f"{printable(label).ljust(max(len(each) for each, _ in lines))}  {printable(value)}")
     print()
-    text = body(name, record, raw=raw)
-    print("\n".join(map(printable, text.split("\n"))) if sys.stdout.isatty() else text)
+    text = body(name, record, raw=raw, whole=not terminal)
+    print("\n".join(map(printable, text.split("\n"))) if terminal else text)
     return 0
 
 

@@ -32,9 +32,6 @@ _AT_ONCE = 500
 
 _STDIN = Path("-")
 
-_MOST_SHOWN = 20
-"""Bad events that are reported one by one: the first ones show what is wrong with the rest."""
-
 
 class PurchaseSettings(KafkaSettings):
     """What `send trader.purchased` uses: Kafka, and the catalogue if there is one."""
@@ -136,10 +133,8 @@ def _products(settings: KafkaSettings) -> Mapping[str, Account]:
 
 
 def _tell(bad: Sequence[BadEvent]) -> None:
-    for event in bad[:_MOST_SHOWN]:
+    for event in bad:
         print(f"{event.place}: {event.sentence}", file=sys.stderr)
-    if len(bad) > _MOST_SHOWN:
-        print(f"... and {len(bad) - _MOST_SHOWN} more", file=sys.stderr)
 
 
 async def _publish(settings: KafkaSettings, topic: str, events: Sequence[Ready], *, verbose: bool) -> Counter[int]:

@@ -29,8 +29,8 @@ __all__ = [
     "story_named",
 ]
 
-_MOST_NAMED = 10
-"""Flows that a sentence names."""
+_MOST_MEANT = 10_000
+"""Flows that one id may mean: one for each event of an order. `flows list` shows as many at a time."""
 
 _MOST_SEARCHED = 500
 """Flows of one trader or order that a search looks through: ten pages."""
@@ -129,7 +129,7 @@ async def _search(connection: Connection, text: str) -> list[Summary]:
 
 async def flows_named(connection: Connection, name: str) -> list[Summary]:
     """The flows that a flow, event or order id means, newest first. Raises `FlowNotFound` when there is none."""
-    found = await browse.matches(connection, clean(name))
+    found = await browse.matches(connection, clean(name), _MOST_MEANT)
     if not found:
         raise FlowNotFound(name, await orders.purchase(connection, clean(name)))
     return found
@@ -163,6 +163,4 @@ async def story_named(connection: Connection, name: str) -> tuple[Story, Sequenc
 
 def named(flows: Sequence[Summary]) -> str:
     """Flows in a sentence, each by its id and what tells it from the others."""
-    listed = [f"{flow.flow_id} ({flow.topic}, event {flow.event_id}, {flow.state})" for flow in flows[:_MOST_NAMED]]
-    more = [f"and {len(flows) - _MOST_NAMED} more"] if len(flows) > _MOST_NAMED else []
-    return "; ".join(listed + more)
+    return "; ".join(f"{flow.flow_id} ({flow.topic}, event {flow.event_id}, {flow.state})" for flow in flows)

@@ -90,7 +90,7 @@ class Partner:
             return failed("subscription plan", plans, "see Tradovate's answer")
         plan = next((plan for plan in plans if plan.get("id") == wanted), None)
         if plan is None:
-            known = ", ".join(f"{each.get('id')} {each.get('name')}" for each in plans[:10])
+            known = ", ".join(f"{each.get('id')} {each.get('name')}" for each in plans)
             fix = (
                 f"set TRADOVATE_SUBSCRIPTION_PLAN_ID to one of: {known}"
                 if known

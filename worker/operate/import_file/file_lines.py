@@ -125,7 +125,8 @@ def _begins(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
 
 
 def _shown(value: Any) -> str | None:
-    return value.strip()[:128] if isinstance(value, str) else None
+    # A byte that is no UTF-8 was read as half a surrogate pair, which no file of text can hold.
+    return value.strip().encode("utf-8", "replace").decode() if isinstance(value, str) else None
 
 
 class _TextLines:
@@ -228,7 +229,7 @@ def _header(cells: Sequence[str], note: Callable[[str], None]) -> list[str | Non
         raise ImportFileRefused(FileFault.COLUMN_MISSPELT, column=near[0], meant=near[1])
     if "traderId" not in named or not {"userId", "userName"} & set(named):
         raise ImportFileRefused(FileFault.COLUMNS_MISSING)
-    if unused := [cell.strip()[:40] for cell in others if cell.strip()]:
+    if unused := [cell.strip() for cell in others if cell.strip()]:
         note(f"Columns that are not used: {', '.join(unused)}.")
     return columns
 
@@ -238,7 +239,7 @@ def _nearest(others: Iterable[str], named: Container[str]) -> tuple[str, str] | 
     missing = {_folded(name): name for name in COLUMNS if name not in named}
     for name in others:
         if near := get_close_matches(_folded(name), missing, n=1, cutoff=0.8):
-            return name.strip()[:40], missing[near[0]]
+            return name.strip(), missing[near[0]]
     return None
 
 
@@ -281,7 +282,7 @@ def _fields(values: Mapping[str, Any], noted: set[str], note: Callable[[str], No
         return f'There is no field "{near[0]}"; did you mean {near[1]}?'
     if len(noted) < _MOST_NOTED and (new := [name for name in others if name not in noted]):
         noted.update(new)
-        note(f"Fields that are not used: {', '.join(name.strip()[:40] for name in new)}.")
+        note(f"Fields that are not used: {', '.join(name.strip() for name in new)}.")
     return found
 
 
