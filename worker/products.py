@@ -24,6 +24,8 @@ class CatalogueFault(Enum):
     UNREADABLE = "The catalogue cannot be read: {detail}."
     NOT_UTF8 = "The catalogue is not valid UTF-8."
     NOT_TOML = "The catalogue is not valid TOML: {detail}."
+    TOO_DEEP = "The catalogue is not valid TOML: it is nested too deeply."
+    TOO_LONG = "The catalogue is not valid TOML: a number has too many digits."
     PRODUCT_ID = "A product's id must have 1 to 128 characters."
     NOT_A_TABLE = 'Product "{product}" must be a table that begins with ["{product}"].'
     HAS_A_NAME = 'Product "{product}": name must be left out, since an account name belongs to one order.'
@@ -64,9 +66,9 @@ def load_products(path: Path) -> Mapping[str, Account]:
     except tomllib.TOMLDecodeError as error:
         raise CatalogueError(CatalogueFault.NOT_TOML, detail=str(error)) from None
     except RecursionError:
-        raise CatalogueError(CatalogueFault.NOT_TOML, detail="it is nested too deeply") from None
+        raise CatalogueError(CatalogueFault.TOO_DEEP) from None
     except ValueError:  # Python reads whole numbers of at most 4300 digits
-        raise CatalogueError(CatalogueFault.NOT_TOML, detail="a number has too many digits") from None
+        raise CatalogueError(CatalogueFault.TOO_LONG) from None
     return MappingProxyType({product: _account(product, table) for product, table in tables.items()})
 
 

@@ -67,6 +67,8 @@ class RuleFault(Enum):
     OTHER_TYPE = "{name} should be {form}"
     NEGATIVE = "{name} should not be negative"
     NO_DATA = "{name} cannot be read: {form}"
+    TOO_DEEP = "{name} cannot be read: it is nested too deeply"
+    TOO_LONG = "{name} cannot be read: a number has too many digits"
     NO_FAULTS = "{name} should hold faults and switches"
     OTHER_PARTS = "{name} should hold a list named faults and a table named switches, and no more"
 
@@ -236,9 +238,9 @@ def read_faults(path: Path) -> FaultFile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, orjson.JSONDecodeError) as error:
         raise FaultError(RuleFault.NO_DATA, path.name, str(error)) from None
     except RecursionError:
-        raise FaultError(RuleFault.NO_DATA, path.name, "it is nested too deeply") from None
+        raise FaultError(RuleFault.TOO_DEEP, path.name) from None
     except (ValueError, OverflowError):
-        raise FaultError(RuleFault.NO_DATA, path.name, "a number has too many digits") from None
+        raise FaultError(RuleFault.TOO_LONG, path.name) from None
     if isinstance(data, list):
         data = {"faults": data}
     if not isinstance(data, dict):
