@@ -9,8 +9,10 @@ killed.
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +25,7 @@ from typing import Any, Self
 
 from worker.errors import OperatorError
 
-__all__ = ["EmbeddedKafka", "EmbeddedPostgres", "NotInstalled"]
+__all__ = ["EmbeddedKafka", "EmbeddedPostgres", "NotInstalled", "ServerFailed"]
 
 _START_SECONDS = 30.0
 """PostgreSQL starts in 0.3 s on a quiet machine; a loaded one with a slow disk has been seen to take several."""
@@ -57,6 +59,33 @@ class NotInstalled(OperatorError):
         return "The embedded Kafka and PostgreSQL are not installed: pip install 'tradovate-worker[demo]'."
 
 
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+_ERROR = re.compile(r"(?:FATAL|PANIC|error):\s+(.+)")
+_REASON_LIMIT = 300
+
+
+class ServerFailed(OperatorError):
+    """The embedded PostgreSQL does not start. `tool`: what has failed, None before any was run; `said`: its own words,
+    or the system's; `place`: where its data should be.
+    """
+
+    def __init__(self, tool: str | None, said: str, place: str) -> None:
+        super().__init__(tool, said, place)
+        self.tool = tool
+        self.said = said
+        self.place = place
+
+    @property
+    def sentence(self) -> str:
+        """With the first error of the tool's words, and what to do about it."""
+        lines = [line for line in self.said.splitlines() if line.strip()] or ["no reason given"]
+        reason = next((found[1] for line in lines if (found := _ERROR.search(line))), lines[-1])
+        full = any(each in self.said for each in _FULL)
+        fix = f"make room in {self.place}, 100 MB at least" if full else "correct that, and start it again"
+        tool, reason = self.tool or "its directory", reason.strip()[:_REASON_LIMIT]
+        return f"The embedded PostgreSQL does not start ({tool}: {reason}): {fix}."
+
+
 class EmbeddedPostgres:
     """A PostgreSQL server of its own, reached over a socket in a directory that only this user may enter.
 
@@ -68,7 +97,7 @@ class EmbeddedPostgres:
     disk, `port` makes it listen on 127.0.0.1 as well, `options` are more of its settings, and `place` is where its
     directory is made.
 
-    Raises `NotInstalled`, or `RuntimeError` with the end of the server's log when it does not come up.
+    Raises `NotInstalled`, or `ServerFailed` with the end of the server's log when it does not come up.
     """
 
     def __init__(
@@ -97,13 +126,16 @@ class EmbeddedPostgres:
 
     def start(self) -> Self:
         """Makes a data directory and starts the server in it; returns when it takes connections."""
-        self._home = Path(tempfile.mkdtemp(prefix="tradovate-pg-", dir=self._place))
         try:
+            self._home = Path(tempfile.mkdtemp(prefix="tradovate-pg-", dir=self._place))
             if os.geteuid() == 0:
                 self._bin = _reachable(self._bin, self._home)
                 shutil.chown(self._home, "nobody")
             self._make_data()
             self.up()
+        except OSError as error:
+            self.stop()
+            raise ServerFailed(None, error.strerror or str(error), self._place) from None
         except BaseException:
             self.stop()
             raise
@@ -182,7 +214,7 @@ class EmbeddedPostgres:
             check=False,
         )
         if done.returncode:
-            raise RuntimeError(f"{command}: {done.stderr.decode(errors='replace').strip()}")
+            raise ServerFailed(command, done.stderr.decode(errors="replace"), self._place)
 
     def _wait_until_ready(self, home: Path) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -191,7 +223,7 @@ class EmbeddedPostgres:
                 return
             if self._keeper is None or self._keeper.poll() is not None or time.monotonic() > deadline:
                 log = (home / "log").read_text(errors="replace")[-1000:] if (home / "log").exists() else ""
-                raise RuntimeError(f"The embedded PostgreSQL did not start: {log}")
+                raise ServerFailed("postgres", log, self._place)
             time.sleep(0.01)
 
     def _end(self, word: bytes) -> None:

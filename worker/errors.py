@@ -24,6 +24,7 @@
     │   │   ├── AddressRefused      cli/sandbox.py                       the sandbox cannot listen there
     │   │   └── DemoFailed          cli/demo/part_failed.py              a part of the demo does not run
     │   ├── NotInstalled            embedded.py                          the wheels of the extra `demo` are missing
+    │   ├── ServerFailed            embedded.py                          the embedded PostgreSQL does not start
     │   ├── NotPossible             engine/operator.py                   the state of a flow forbids the action
     │   ├── EventNotFound           operate/event_again.py               a flow's event cannot be read again
     │   ├── FlowNotFound            operate/flow_reading.py              no flow, event or order has this id

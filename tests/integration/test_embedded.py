@@ -9,10 +9,13 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer
 
+from tests.support.lacking import lacks
 from tests.support.postgres import Databases
 from tests.support.processes import Process
+from tests.support.small_disk import SmallDisk, why_no_small_disk
 from tests.support.waiting import eventually, eventually_sync
-from worker.embedded import EmbeddedKafka, EmbeddedPostgres
+from worker.cli._errors import failure_of
+from worker.embedded import EmbeddedKafka, EmbeddedPostgres, ServerFailed
 from worker.kafka.producer import RecordProducer
 from worker.settings import DatabaseSettings, KafkaSettings, load
 
@@ -77,17 +80,38 @@ def test_servers_end_with_their_process(end: str) -> None:
 
 
 def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A failed start is an error with the tool's own words, and leaves nothing behind."""
+    """A failed start is an error with the tool's own words on one line, and leaves nothing behind."""
     server = EmbeddedPostgres()
     broken = tmp_path / "server" / "bin"
     broken.mkdir(parents=True)
-    (broken / "initdb").write_text("#!/bin/sh\necho no space left >&2; exit 1\n")
+    (broken / "initdb").write_text("#!/bin/sh\necho no licence >&2; exit 1\n")
     (broken / "initdb").chmod(0o755)
     monkeypatch.setattr(server, "_bin", broken)
-    with pytest.raises(RuntimeError, match="initdb: no space left"):
+    with pytest.raises(ServerFailed, match=r"initdb: no licence\): correct that"):
         server.start()
     with pytest.raises(RuntimeError, match="not started"):
         server.create_database("x")
+
+
+@pytest.mark.parametrize("megabytes", [1, 12, 30])
+def test_a_full_disk_names_what_to_do(request: pytest.FixtureRequest, megabytes: int) -> None:
+    """Wherever a start fails for want of room, the error says where to make some, on one line of a command."""
+    if why := why_no_small_disk():
+        lacks(request, why)
+    with SmallDisk(megabytes) as disk:
+        with pytest.raises(ServerFailed) as failed:
+            EmbeddedPostgres(place=str(disk.path)).start()
+        assert list(disk.path.iterdir()) == []
+    failure = failure_of(failed.value)
+    assert failure is not None
+    assert failure.code == 1
+    assert f"No space left on device): make room in {disk.path}, 100 MB at least." in failure.sentence
+
+
+def test_a_directory_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    """What the system refuses before any tool of PostgreSQL's runs is such an error, too."""
+    with pytest.raises(ServerFailed, match="its directory: No such file or directory"):
+        EmbeddedPostgres(place=str(tmp_path / "none")).start()
 
 
 async def test_embedded_kafka_carries_records(embedded_kafka: EmbeddedKafka, topic_prefix: str) -> None:

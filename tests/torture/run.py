@@ -27,6 +27,7 @@ from tests.torture.script import KINDS, blows, script
 from tests.torture.shop import Shop
 from tests.torture.system import LOCKED, System, system
 from tests.torture.watch import Watch
+from worker.embedded import ServerFailed
 from worker.kafka.topics import INPUT_TOPICS
 from worker.sandbox import SandboxConfig
 
@@ -172,7 +173,7 @@ async def _started(stack: AsyncExitStack, make: Callable[[], AbstractAsyncContex
     for _ in range(STARTS - 1):
         try:
             return await stack.enter_async_context(make())
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ServerFailed) as error:
             say(f"The system did not start, and is started again: {str(error)[-300:]}")
     return await stack.enter_async_context(make())
 
