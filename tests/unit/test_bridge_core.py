@@ -247,14 +247,14 @@ def test_a_read_covers_what_came_before_it_began() -> None:
     assert missed.waiting == 0
 
 
-def test_a_domain_that_knows_nothing_covers_nothing_before_the_other_was_asked() -> None:
+def test_a_domain_that_does_not_know_all_covers_nothing_before_the_other_was_asked() -> None:
     """While it is not known which domain holds the signals, one read asks LIVE and the next one DEMO."""
     missed = Missed()
     missed.came()
     asked = []
     for waiting in (1, 0):
         domain, begun = missed.begin()
-        missed.empty(domain, begun)
+        missed.answered(domain, begun)
         asked.append(domain)
         assert missed.waiting == waiting
     assert asked == [LIVE, DEMO]

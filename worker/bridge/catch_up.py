@@ -100,6 +100,11 @@ class _Fetches:
             case _:
                 pass
 
+    @property
+    def shows_holder(self) -> bool:
+        """Whether each domain has said what it knows, if only by serving no signals."""
+        return len(self.answered.keys() | self.closed | self.silent) == len(Domain)
+
     def enough(self, domains: Sequence[Domain]) -> bool:
         """Whether nothing more is to be had. The vendor does not say which domain holds the signals: one that knows
         some will do when the other one fails time and again.
@@ -122,6 +127,7 @@ class CatchUp:
     missed: Missed = field(default_factory=Missed)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _holder: Domain | None = None
+    _each_holds: bool = False  # each domain knew signals that the other one did not
     _looked_again: set[Domain] = field(default_factory=set)
     _extra_at: float = 0.0  # when the next fetch for missed alerts is looked at
     _allowed_at: float = 0.0  # not before, as far as is known
@@ -165,10 +171,9 @@ class CatchUp:
             if fetches.fresh != fresh:
                 fetches, begun = _Fetches(fresh, self._looked_again), self.missed.seen
             # One fetch a connection: both domains for two new sockets, the one that holds the signals for one alone.
-            # As long as that is not known, one domain and, if it knows none, the other.
-            alone = len(fresh) == 1
-            known = (self._holder,) if alone and self._holder is not None else (Domain.LIVE, Domain.DEMO)
-            wait = await self._fetch_all(fetches, known, alone=alone)
+            # As long as that is not known, both: what one of them knows says nothing of what the other knows.
+            known = (self._holder,) if len(fresh) == 1 and self._holder is not None else (Domain.LIVE, Domain.DEMO)
+            wait = await self._fetch_all(fetches, known)
             if wait is None:
                 self.missed.covered(begun)
                 for line in self.lines:
@@ -191,7 +196,7 @@ class CatchUp:
         except TimeoutError:
             pass
 
-    async def _fetch_all(self, fetches: _Fetches, domains: Sequence[Domain], *, alone: bool) -> float | None:
+    async def _fetch_all(self, fetches: _Fetches, domains: Sequence[Domain]) -> float | None:
         """None when all is fetched; else the seconds to wait before it is tried again, 0 for the usual pause."""
         for domain in domains:
             if domain in fetches.answered.keys() | fetches.closed | fetches.silent:
@@ -207,12 +212,12 @@ class CatchUp:
                 fetches.not_answered(domain, fetched)  # the signals may be on the other domain, which is asked too
                 continue
             fetches.answered[domain] = fetched.ids
-            if alone and fetched.ids:
-                return None  # this is the domain that holds them
-        if len(fetches.answered) > 1:
-            self._holder = holder_of(fetches.answered[Domain.LIVE], fetches.answered[Domain.DEMO])
         if not fetches.enough(domains):
             return 0.0
+        if fetches.shows_holder:
+            live, demo = (fetches.answered.get(domain, frozenset()) for domain in (Domain.LIVE, Domain.DEMO))
+            self._holder = holder_of(live, demo)
+            self._each_holds = self._holder is None and bool(live)
         for domain in fetches.silent:
             self._look_again(domain, fetches)
         return None
@@ -226,7 +231,7 @@ class CatchUp:
         self._looked_again.add(domain)
         self.missed.came()
         for other in fetches.answered:
-            self.missed.empty(other, self.missed.seen)
+            self.missed.answered(other, self.missed.seen)
         self._extra_at = self.clock() + EXTRA_EVERY.total_seconds()
 
     async def _extra(self) -> float:
@@ -246,9 +251,9 @@ class CatchUp:
             return SOON
         if fetched.ids is None and not fetched.silent:
             self.missed.failed(domain)
-        elif fetched.ids or domain is self._holder:
+        elif domain is self._holder or (fetched.ids and not self._each_holds):
             self.missed.covered(begun)
         else:
-            self.missed.empty(domain, begun)
+            self.missed.answered(domain, begun)
         log.info("bridge.fetched_again", domain=domain, found=len(fetched.ids or ()), waiting=self.missed.waiting)
         return UNREACHABLE if isinstance(fetched.reply, NotSent) else 0.0

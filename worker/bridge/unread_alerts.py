@@ -15,13 +15,13 @@ __all__ = ["Missed"]
 class Missed:
     """A read covers what came before it began; what comes while it is under way needs the next one.
 
-    One read asks one domain. As long as it is not known which domain holds the signals, a domain that knows none covers
-    nothing before the other one has been asked too.
+    One read asks one domain. A domain that knows none, or not all that the other one knows, covers nothing before the
+    other one has been asked too.
     """
 
     _seen: int = 0
     _covered: int = 0
-    _empty: dict[Domain, int] = field(default_factory=dict)
+    _answered: dict[Domain, int] = field(default_factory=dict)
     _next: Domain = Domain.LIVE
 
     @property
@@ -46,12 +46,12 @@ class Missed:
         """The read that began then has brought the signals that there are."""
         self._covered = max(self._covered, begun)
 
-    def empty(self, domain: Domain, begun: int) -> None:
-        """The read that began then has shown that this domain knows no signals."""
-        self._empty[domain] = begun
+    def answered(self, domain: Domain, begun: int) -> None:
+        """The read that began then has brought what this domain knows; the other one may know more."""
+        self._answered[domain] = begun
         self.failed(domain)
-        if len(self._empty) == len(Domain):
-            self.covered(min(self._empty.values()))
+        if len(self._answered) == len(Domain):
+            self.covered(min(self._answered.values()))
 
     def failed(self, domain: Domain) -> None:
         """The read of this domain has brought nothing: the next one asks the other."""
