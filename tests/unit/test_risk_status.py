@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from schemas.export import bridged_schema
+from worker.bridge.risk_feed import RiskFeed
 from worker.bridge.risk_intake import RiskIntake
 from worker.bridge.risk_status import Change, KnownStatus, ReceivedStatus, compared, read, record, watched_in
 from worker.bridge.risk_sync import AGAIN_AFTER, RiskSync
+from worker.ledger.database import Database
 from worker.partner.socket import TOO_LARGE
-from worker.partner.socket_actions import ConnectionEnd, EndReason
+from worker.partner.socket_actions import Ask, ConnectionEnd, EndReason, Listening, Replied, RiskStatuses
+from worker.partner.socket_protocol import AUTHORIZE, SocketProtocol
+from worker.replies import Answer
 
 NEW: dict[str, Any] = {
     "id": 98765,
@@ -116,7 +120,7 @@ def test_the_first_status_of_an_account_sets_the_starting_point() -> None:
 
 @pytest.mark.parametrize(("since", "published"), [(NOON, 1), (EVENING, 0), (None, 0)])
 def test_a_new_account_that_is_first_heard_of_when_it_is_liquidated(since: datetime | None, published: int) -> None:
-    """An event of an account that is not known is a change if it happened after the connection began to listen."""
+    """An event of an account that is not known is a change if it happened after the connection was authorized."""
     kept, found = compared({}, [heard(LIQUIDATED, since)])
     assert (len(found), kept[98765].version) == (published, published)
     assert all(body(each)["before"] == {} for each in found)
@@ -182,7 +186,7 @@ def test_a_status_that_is_too_large_keeps_what_is_known() -> None:
 async def test_initial_data_do_not_undo_what_an_event_has_brought_before() -> None:
     """Parts of a split answer may be older than an event between them; those of the next connection are not."""
     intake = RiskIntake()
-    intake.listening()
+    intake.authorized()
     intake.received([NEW], initial=True)
     intake.received([LIQUIDATED], initial=False)
     intake.received([NEW, {**NEW, "id": 5}], initial=True)
@@ -190,10 +194,42 @@ async def test_initial_data_do_not_undo_what_an_event_has_brought_before() -> No
     assert [(each.account_id, each.status["autoLiqCounter"]) for each in intake.first(9)] == [
         (98765, 0), (98765, 1), (5, 0),
     ]  # fmt: skip
-    intake.listening()
+    intake.authorized()
     intake.received([NEW], initial=True)
     await intake.run_once()
     assert len(intake.first(9)) == 4
+
+
+async def test_an_event_before_the_first_part_of_the_answer_is_not_undone_by_it() -> None:
+    """An event may be later than the answer to the sync request that comes after it: that is one change, not two."""
+    intake = RiskIntake(now=lambda: NOON)
+    feed, wire = RiskFeed(intake, cast("Database", None)), SocketProtocol(0.0, risk=True)
+
+    def hear(*messages: dict[str, Any]) -> None:
+        for action in wire.hear("a" + json.dumps(messages), 1.0):
+            match action:
+                case Ask(operation):
+                    wire.request(operation, "", 1.0)
+                case Replied(operation, Answer()) if operation == AUTHORIZE:
+                    feed.authorized()
+                case Listening():
+                    feed.listening()
+                case RiskStatuses(rows, initial):
+                    feed.received(rows, initial=initial)
+                case _:
+                    pass
+
+    known = {98765: KnownStatus(3, heard(NEW).status)}
+    for _ in range(2):  # the second time as the next connection
+        wire = SocketProtocol(0.0, risk=True)
+        wire.hear("o", 1.0)
+        wire.request(AUTHORIZE, "", 1.0)
+        hear({"i": 0, "s": 200})
+        hear({"e": "props", "d": {"entityType": "accountRiskStatus", "eventType": "Updated", "entity": LIQUIDATED}})
+        hear({"i": 1, "s": 200, "d": {"users": []}}, {"i": 1, "s": 200, "d": {"accountRiskStatuses": [NEW]}})
+        await intake.run_once()
+    _, found = compared(known, intake.first(10))
+    assert [(each.before["autoLiqCounter"], each.now["autoLiqCounter"]) for each in found] == [(0, 1)]
 
 
 async def test_the_reader_goes_on_between_slices_and_memory_is_bounded() -> None:

@@ -50,12 +50,12 @@ class RiskFeed:
     def authorized(self) -> None:
         """The sync request comes next."""
         self.sync.authorized()
+        self.intake.authorized()
 
     def listening(self) -> None:
         """The sync request was answered."""
         asked = self.sync.listening()
         self._listens_since = self.clock() if asked else None
-        self.intake.listening()
 
     def received(self, rows: Sequence[Any], *, initial: bool) -> None:
         """Rows as they came."""

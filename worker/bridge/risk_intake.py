@@ -41,7 +41,7 @@ START_OVER_EVERY = 300.0
 
 @dataclass(slots=True)
 class _Connection:
-    """`since`: the ledger's time when it began to listen. `received`: accounts of which an event has come: what the
+    """`since`: the ledger's time when it was authorized. `received`: accounts of which an event has come: what the
     initial data say of them afterwards may be older.
     """
 
@@ -80,8 +80,10 @@ class RiskIntake:
         """Those that wait for the ledger."""
         return len(self._fresh)
 
-    def listening(self) -> None:
-        """A new connection has begun to listen."""
+    def authorized(self) -> None:
+        """A new connection begins: Tradovate has accepted its token. Not only when the sync request is answered: the
+        answer may be older than an event that comes before it.
+        """
         self._connection = _Connection(self.now())
 
     def received(self, rows: Sequence[Any], *, initial: bool) -> None:

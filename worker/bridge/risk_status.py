@@ -51,7 +51,7 @@ class _Unreadable(Interruption):
 
 
 class ReceivedStatus(NamedTuple):
-    """A status as it came. `since`: when its connection began to listen, for one of an event; None for initial data."""
+    """A status as it came. `since`: when its connection was authorized, for one of an event; None for initial data."""
 
     account_id: int
     watched: Watched
