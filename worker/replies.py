@@ -9,12 +9,12 @@ A reply is one of eight disjoint types; nothing that Tradovate answers leaves th
     Unauthorized    401: token expired or invalid, or no permission; the operation was not executed
     NotSent         the bytes never left (no connection, or the lease had run out): safe to send again
     Misdirected     a wrong host, or something in front of the partner, answered: the call was not executed there
-    Unclear         timeout, cut connection, 408, 5xx, nonsense: may or may not have taken effect
+    Unclear         timeout (408, or said in words), cut connection, 5xx, nonsense: may or may not have taken effect
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -45,11 +45,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The whole call was refused; `text` is the partner's own."""
+    """The whole call was refused; `text` is the partner's own. `body`: the object that says so, which may also say what
+    it has granted (`partner/response.py`).
+    """
 
     text: str
     status: int = 200
     code: str | None = None  # the partner's errorCode, if any
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,52 @@ def test_a_spoilt_promise_is_unknown(name: str) -> None:
         assert not any(proven(result, operation) for result in read(operation, spoilt, items)), spoilt
 
 
+def answered(operation: Operation, status: int, body: Any, items: Sequence[Item]) -> Sequence[Result]:
+    """The results of a call that is answered so."""
+    _, result = read_reply(operation, classify(status, json.dumps(body).encode(), reading=False), items)
+    return result.results
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("name", set(PROVEN) - {"getPartnerSubaccountRequestStatus"})
+def test_what_is_refused_and_granted_is_unknown(name: str, status: int) -> None:
+    """An error text beside the promised part: taken for a rejection, the next event would ask for it a second time."""
+    items, body = PROVEN[name]
+    for said in ({"errorText": "Documents are outstanding"}, {"violations": ["Documents are outstanding"]}):
+        assert all(isinstance(each, Unknown) for each in answered(OPERATIONS[name], status, {**body, **said}, items))
+        assert not any(isinstance(each, Unknown) for each in answered(OPERATIONS[name], 200, said, items[:1]))
+
+
+def test_the_id_that_a_refused_request_has_is_named() -> None:
+    """An operator can ask Tradovate about it; a request without an id that counts is refused."""
+    create = OPERATIONS["createPartnerSubaccountRequest"]
+    [unknown] = answered(create, 200, {"errorText": "no", "requestId": 5}, [{"ctaUserId": 7}])
+    assert isinstance(unknown, Unknown)
+    assert "requestId 5" in unknown.text
+    nothings: list[Any] = [None, 0, "", "x", {}, []]
+    for nothing in nothings:
+        [refused] = answered(create, 200, {"errorText": "no", "requestId": nothing}, [{"ctaUserId": 7}])
+        assert refused == Rejected("no")
+
+
+@pytest.mark.parametrize("name", PROVEN)
+@pytest.mark.parametrize(
+    ("status", "text"), [(200, "Request Timeout"), (200, "request timeout."), (400, "Request Timeout")]
+)
+def test_a_request_timeout_in_words_is_unknown(name: str, status: int, text: str) -> None:
+    """The vendor's own text for a call that took too long (maintenance windows), of the call or of one item."""
+    items, _ = PROVEN[name]
+    for body in ({"errorText": text}, {"errorText": text, "results": []}):
+        assert all(isinstance(each, Unknown) for each in answered(OPERATIONS[name], status, body, items))
+
+
+def test_an_item_that_timed_out_is_unknown_alone() -> None:
+    """The others of its batch have results of their own."""
+    results = [{"userId": 1}, {"errorText": "Request Timeout"}, {"errorText": "name is taken"}]
+    found = answered(USERS, 200, {"results": results}, THREE)
+    assert [type(each) for each in found] == [Succeeded, Unknown, Rejected]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
     lambda inner: (

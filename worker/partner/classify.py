@@ -8,7 +8,7 @@
 | 401 | any | `Unauthorized`, and whether an errorText or violations say so |
 | 408, 5xx, 1xx, 2xx other than 200 | any | `Unclear` |
 | any other 4xx | an errorText, violations or a short plain text that names the access token | `Unauthorized` |
-| any other 4xx | an object with an errorText or violations | `Refusal` |
+| any other 4xx | an object with an errorText or violations, and nothing granted in `results` | `Refusal` |
 | 400, 409, 422 | a JSON string, or a short plain text | `Refusal` |
 | 403 | nothing, a JSON string, or a short plain text | `Unauthorized` |
 | any other 4xx | anything else: nothing, a page, `{"error": ...}`, `{"message": ...}` | `Unclear` |
@@ -16,6 +16,7 @@
 | 200 | a penalty without a ticket | `Unclear` |
 | 200 | an errorText or violations, and nothing granted in `results` | `Refusal` |
 | 200 | an errorText that names the other domain | `Misdirected`: a wrong host |
+| 200, any other 4xx | an errorText or a short plain text that says `Request Timeout` | `Unclear` |
 | 200 | refused and granted in part; an errorText of another type; an errorCode without an errorText | `Unclear` |
 | 200 | any other object; for reads also null, a list and an empty body | `Answer` |
 | 200 | anything else | `Unclear` |
@@ -35,7 +36,7 @@ from schemas.cleaning import clean
 from worker.partner._json import NONSENSE, read_json
 from worker.replies import Answer, Misdirected, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 
-__all__ = ["classify"]
+__all__ = ["classify", "timed_out"]
 
 _DEFAULT_WAIT = 60.0  # seconds: the vendor's example of `p-time`, for a ticket that has none
 _LONGEST_WAIT = (
@@ -47,6 +48,15 @@ _SAID_PLAINLY = 512
 
 _WRONG_DOMAIN = "this endpoint should be called on"
 """How some endpoints answer a call that went to the other domain (vendor's API description)."""
+
+
+_TIMED_OUT = "request timeout"
+"""How calls end that take too long (vendor, maintenance windows): whether they took effect is not known."""
+
+
+def timed_out(text: str) -> bool:
+    """Whether an error text says that the call, or its item, took too long: then it refuses nothing."""
+    return _TIMED_OUT in text.lower()
 
 
 def classify(status: int, body: bytes, *, reading: bool, leads_to: str | None = None) -> Reply:
@@ -85,8 +95,12 @@ def _client_error(status: int, body: bytes) -> Reply:
         return Unauthorized(text or "", said=said is not None)
     if text is not None and "access token" in text.lower():
         return Unauthorized(text)  # an expired token is answered with "400 or 401", says one of the vendor's pages
+    if text is not None and timed_out(text):
+        return Unclear(f"HTTP {status}: the request timed out", status)
+    if isinstance(value, dict) and _partly_done(value.get("results")):
+        return Unclear(f"HTTP {status} that grants a part", status)
     if said is not None or (plain is not None and status in _SPOKEN):
-        return Refusal(text or "", status, _code(value))
+        return Refusal(text or "", status, _code(value), value if isinstance(value, dict) else {})
     return Unclear(f"HTTP {status} without an error text", status)
 
 
@@ -168,10 +182,12 @@ def _refused(body: dict[str, Any]) -> Reply | None:
         return Unclear(f"an answer with the errorCode {code} and no errorText", 200) if code is not None else None
     if text.lower().startswith(_WRONG_DOMAIN):
         return Misdirected(text, 200)
+    if timed_out(text):
+        return Unclear("an answer that says that the request timed out", 200)
     if _partly_done(body.get("results")):
         # The whole says no, some items say yes. Taken for a refusal it would be sent again, and doubled.
         return Unclear("an answer that is refused as a whole and granted in part", 200)
-    return Refusal(text, 200, code)
+    return Refusal(text, 200, code, body)
 
 
 _KINDS = {"errorText": str | None, "errorCode": str | None, "violations": list | dict | str | None}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 from worker.partner.masking import mask_all, mask_each
 from worker.partner.operation import Item, Operation
 from worker.partner.permission_classes import access_of
+from worker.partner.single_reads import is_id
 from worker.replies import Answer, Misdirected, NotSent, Refusal, Reply, Silence, Ticket, Unauthorized, Unclear
 from worker.results import CallEnd, CallResult, NotExecuted, Rejected, Result, Unknown
 
@@ -32,10 +33,35 @@ def read_reply(
         if len(unknown) < len(results):
             return reply, CallResult(CallEnd.ANSWERED, mask_each(results, items))
         reply = Unclear(unknown[0].text, 200)
+    if isinstance(reply, Refusal) and (granted := _granted(operation, reply)) is not None:
+        reply = Unclear(f"an answer that is refused and granted ({granted})", reply.status)
     end, result = _whole(operation, reply, denied=denied)
     if end is CallEnd.REJECTED and (len(items) == 1 or operation.batching.joined):
         end, result = CallEnd.ANSWERED, _meant(operation, result)
     return reply, CallResult(end, mask_all(result, items))
+
+
+def _granted(operation: Operation, refusal: Refusal) -> str | None:
+    """The part of a refusal that says that it took effect: a promised id, entity or `ok`, or a list with one of them.
+
+    Taken for a refusal, it would be sent again, and doubled.
+    """
+    for name in operation.response.promises:
+        value = refusal.body.get(name)
+        if is_id(value):
+            return f"{name} {value}"
+        parts = value if isinstance(value, list) else [value]
+        if value is True or any(is_id(part) or _is_made(part) for part in parts):
+            return name
+    return None
+
+
+def _is_made(part: Any) -> bool:
+    """Whether it is an entity, or an item's result with an entity."""
+    if not isinstance(part, Mapping):
+        return False
+    entities = [part, *part.values()]
+    return not part.get("errorText") and any(isinstance(each, Mapping) and is_id(each.get("id")) for each in entities)
 
 
 def _whole(operation: Operation, reply: Reply, *, denied: bool) -> tuple[CallEnd, Result]:

@@ -8,6 +8,7 @@ from datetime import date
 from enum import IntEnum
 from typing import Any
 
+from worker.partner.classify import timed_out
 from worker.partner.operation import Entity, Item
 from worker.partner.read_errors import Unreadable
 from worker.partner.single_reads import is_id
@@ -91,6 +92,8 @@ def _one(
         return one(result, item)
     if any(result.get(name) is not None for name in ids):
         return Unknown("the item is refused and granted")
+    if timed_out(text):
+        return Unknown("the item's errorText says that the request timed out")
     return Rejected(text.strip())
 
 
