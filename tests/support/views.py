@@ -60,8 +60,12 @@ def view(
     unproven: Iterable[str] = (),
     queue: Queue | None = None,
     on_live: Iterable[int] = (),
+    attempts: int = 1,
 ) -> View:
-    """The view of a flow of `topic` on `event`, `after` it was accepted at `at`; `facts`: or as they are stored."""
+    """The view of a flow of `topic` on `event`, `after` it was accepted at `at`; `facts`: or as they are stored.
+
+    `attempts`: how often a step whose result is learned was sent.
+    """
     model = EVENTS[topic].model_validate_json(orjson.dumps(event))
     shown = trader or TraderView(event.get("traderId"), user)
     frozen = FLOWS[topic].freeze(model, RULES)
@@ -80,6 +84,7 @@ def view(
         frozenset(unproven),
         queue,
         frozenset(on_live),
+        attempts,
     )
 
 

@@ -88,7 +88,7 @@ class Planner:
 
     def _advance(self, flow: FlowRow, step: Claimed, result: Result) -> None:
         flow.attempts = max(flow.attempts, step.attempts)
-        view = self.views.introduce(flow)
+        view = self.views.introduce(flow)._replace(attempts=step.attempts)
         # A departure that has begun may wait for what came of this step.
         self._wakes.update(proven_key(each.flow_id) for each in view.departures if each.begun and not each.ended)
         learned = self._ask(flow, lambda: FLOWS[flow.topic].learn(view, step.operation, result))

@@ -116,6 +116,7 @@ class View(NamedTuple):
     unproven: frozenset[str] = frozenset()  # operations of the trader's other flows: sent, and the result is unknown
     queue: Queue | None = None  # of events that are executed one after the other
     on_live: frozenset[int] = frozenset()  # trading permissions made here on LIVE: named ones, or a departing trader's
+    attempts: int = 0  # how often the step was sent whose result the flow learns; 0 if its look-up found it there
 
     @property
     def asked(self) -> datetime:

@@ -106,7 +106,7 @@ class Entitlement(WithoutOrder):
     def learn(self, view: View, _operation: str, result: Result) -> Planned | Facts:
         """Done; not yet; or the refusal word by word."""
         facts = of_type(view.facts, SignedFacts)
-        facts = changed(facts, sent=facts.sent + 1)
+        facts = changed(facts, sent=facts.sent + view.attempts)
         if isinstance(result, Succeeded):
             return changed(facts, entitled=True)
         if result.code is ErrorCode.REJECTED and NOT_YET in result.text.lower():
