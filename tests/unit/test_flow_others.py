@@ -16,7 +16,7 @@ from schemas.outcomes import ErrorCode, Status
 from tests.support.firm import application
 from tests.support.views import NOW, RULES, known, learn, order, plan, sent, view
 from worker.engine.flows import FLOWS
-from worker.engine.flows.base import SUCCEEDED, End, Planned, TraderView, Wait
+from worker.engine.flows.base import SUCCEEDED, End, Planned, Send, TraderView, Wait
 from worker.engine.flows.passed import poll_after
 from worker.engine.flows.passed_facts import PassedFacts
 from worker.results import NotExecuted, Rejected, Succeeded
@@ -185,14 +185,35 @@ def test_pending_is_reported_once_for_each_status() -> None:
     made = Succeeded({"requestId": 3, "requestStatus": "Preapproved"})
     planned = learn(PASSED, asked, {"cleared": True}, "createPartnerSubaccountRequest", made)
     reported = [sent(planned).pending]
-    for status in ("Preapproved", "InReview", "InReview", "Approved"):
+    for status in ("Preapproved", "InReview", "InReview", "Approved", "Approved", "Approved"):
         end = Succeeded({"requestStatus": status})
         planned = learn(PASSED, asked, planned.facts, "getPartnerSubaccountRequestStatus", end)
         if not isinstance(planned.decision, End):
             reported.append(sent(planned).pending)
-    assert reported == [True, False, True, False]
+    assert reported == [True, False, True, False, False, False]
     assert planned.decision == SUCCEEDED
-    assert known(planned)["warnings"] == ["Tradovate approved the request and gave no account id."]
+
+
+POLL = "getPartnerSubaccountRequestStatus"
+
+
+@pytest.mark.parametrize(("says_it_at", "account"), [(1, 4242), (3, 4242), (4, None)])
+def test_an_approval_after_a_long_review_is_asked_for_its_account(says_it_at: int, account: int | None) -> None:
+    """Three polls a minute apart, counted from the approval; then it ends without the id, and says so."""
+    asked = passed()
+    facts = {"userId": 5, "requestId": 3, "requestStatus": "InReview", "requestedAt": NOW.isoformat(), "polls": 90}
+    planned, polls = plan(PASSED, asked, facts, after=timedelta(days=2)), 0
+    while not isinstance(planned.decision, End):
+        polls += 1
+        end = Succeeded({"requestStatus": "Approved", **({"accountId": 4242} if polls == says_it_at else {})})
+        planned = learn(PASSED, asked, planned.facts, POLL, end, after=timedelta(days=2))
+        if isinstance(planned.decision, Send):
+            at = planned.decision.at
+            assert at is not None
+            assert at - NOW - timedelta(days=2) <= timedelta(minutes=1)
+    assert (planned.decision, planned.facts.account_id, polls) == (SUCCEEDED, account, min(says_it_at, 3))
+    none = ["Tradovate approved the request and gave no account id."]
+    assert list(planned.facts.warnings) == ([] if account else none)
 
 
 @given(st.integers(0, 20_000), st.floats(0, 3 * 86_400))

@@ -49,7 +49,8 @@ SOON, LATE = timedelta(minutes=10), timedelta(minutes=15)
 happens when")."""
 
 POLLS_FOR_ID = 3
-"""Polls after which an approved request ends without its account's id: the vendor does not promise one."""
+"""Polls that say that a request is approved, after which it ends without its account's id: the vendor does not promise
+one. They follow each other as those of a new request, however long the review has taken."""
 
 OTHER_TERMS = "The request was made by an earlier event of this order, with other terms; it is followed as it is."
 
@@ -122,6 +123,7 @@ class Subaccount(WithoutOrder):
                 return changed(
                     facts,
                     polls=facts.polls + 1,
+                    approved_polls=facts.approved_polls + (value["requestStatus"] == APPROVED),
                     request_status=value["requestStatus"],
                     message=value.get("message", facts.message),
                     account_id=value.get("accountId", facts.account_id),
@@ -162,7 +164,7 @@ def _review(view: View, facts: PassedFacts) -> Planned:
     if status == DENIED:
         text = facts.message or "Tradovate denied the request and gave no reason."
         return Planned(failed(ErrorCode.REJECTED, text), facts)
-    if status == APPROVED and (facts.account_id is not None or facts.polls >= POLLS_FOR_ID):
+    if status == APPROVED and (facts.account_id is not None or facts.approved_polls >= POLLS_FOR_ID):
         if facts.account_id is None:
             facts = facts.warned("Tradovate approved the request and gave no account id.")
         return Planned(SUCCEEDED, facts)
@@ -179,7 +181,7 @@ def poll_after(view: View, facts: PassedFacts) -> timedelta:
     """How long until the next look at the review, jittered, so that requests made together are not polled together."""
     draw = jitter(view, facts.polls)
     age = timedelta(0) if facts.requested_at is None else view.now - facts.requested_at
-    if age < SOON:
+    if age < SOON or facts.request_status == APPROVED:
         return timedelta(seconds=spread(60.0, 0.5, draw))
     return timedelta(seconds=spread(min(age / 10, LATE).total_seconds(), 0.25, draw))
 

@@ -47,6 +47,8 @@ class PassedFacts(OrderFacts):
     terms: str | None = None
     """A digest of the terms that were asked for."""
     polls: int = 0
+    approved_polls: int = 0
+    """Those that have said that the request is approved."""
     message: str | None = None
     """What the partner said about the review last."""
     reported: Reported | None = None
