@@ -11,9 +11,6 @@ from worker.partner.operations._shared import Rank, alike, each, user
 from worker.replies import Domain
 from worker.results import NotExecuted, Result, Succeeded, Unknown
 
-_COMPARED = ("firstName", "lastName", "streetAddress1", "city", "country", "phone")
-"""The fields that the entity must have (vendor schema): equal in these, it is the one that we sent."""
-
 
 def _request(items: Sequence[Item]) -> Mapping[str, Any]:
     return plain(items[0])
@@ -27,10 +24,10 @@ def _results(body: Mapping[str, Any], items: Sequence[Item]) -> Sequence[Result]
 
 
 def _same(row: Mapping[str, Any], item: Item) -> bool:
-    """Whether what `row` has of the compared fields is what was sent, but for spaces, signs and capitals: a phone
-    number may come back in another form.
+    """Whether `row` has all that was sent, but for spaces, signs and capitals: a phone number may come back in another
+    form. What comes back in yet another one, or not at all, is not proven: it is sent again, which is harmless.
     """
-    return all(_letters(row[name]) == _letters(item.get(name)) for name in _COMPARED)
+    return all(_letters(row.get(name)) == _letters(value) for name, value in plain(item).items())
 
 
 def _letters(value: Any) -> str:
@@ -43,8 +40,7 @@ async def _look_up(reader: Reader, items: Sequence[Item]) -> Sequence[Result]:
 
     async def one(item: Item) -> Result:
         own = readable(found[item["userId"]])
-        whole = [row for row in own if all(row.get(name) is not None for name in _COMPARED)]
-        return Succeeded() if any(_same(row, item) for row in whole) else NotExecuted()
+        return Succeeded() if any(_same(row, item) for row in own) else NotExecuted()
 
     return await each(items, one)
 
