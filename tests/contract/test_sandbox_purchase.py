@@ -204,6 +204,9 @@ async def test_bulk_reads_have_their_switches(desk: Desk) -> None:
     assert [row["id"] for row in await desk.call(items)] == ids[::-1]
     await desk.control("switches", items_max_ids=2)
     assert (await desk.send(items)).status_code == 404
+    await desk.control("switches", items_max_ids=0, finds_supported=True, bulk_max_rows=1)
+    for read in ("items?ids=" + ",".join(map(str, ids)), "finds?names=EVAL1,EVAL2"):
+        assert len(await desk.call(f"demo/account/{read}")) == 1
 
 
 async def test_users_are_found_by_several_names(desk: Desk) -> None:
@@ -236,6 +239,9 @@ async def test_dependents_of_many_masters_come_in_one_call(desk: Desk) -> None:
     users = [await desk.new_user(tradovateSubscriptionPlanId=301) for _ in range(2)]
     rows = await desk.call(f"live/tradovateSubscription/ldeps?masterids={users[0]},{users[1]}")
     assert [row["userId"] for row in rows] == users
+    await desk.control("switches", bulk_max_rows=1)
+    rows = await desk.call(f"live/tradovateSubscription/ldeps?masterids={users[0]},{users[1]}")
+    assert [row["userId"] for row in rows] == users[:1]
 
 
 async def test_contact_data_are_checked_and_written_again_without_harm(desk: Desk) -> None:

@@ -28,6 +28,7 @@ SWITCHES: list[dict[str, Any]] = [
     {"finds_nothing": "object", "account_names_unique": False},
     {"finds_nothing": "null", "finds_reversed": True},
     {"finds_max_names": 1},
+    {"bulk_max_rows": 3, "account_names_unique": False},
     {"permission_status": "Accepted"},
     {"permission_status": "Requested"},
     {"finds_supported": False, "find_nothing": "empty"},

@@ -17,6 +17,7 @@ from worker.partner.observed_forms import QueryForm
 from worker.partner.operation import Reader
 from worker.partner.read_errors import ReadFault, Unreadable
 from worker.partner.single_reads import No, Page, Row, find, folded, is_id, item, one, page
+from worker.partner.whole_pages import found_besides, holds_all
 from worker.replies import Domain
 
 T = TypeVar("T")
@@ -107,7 +108,12 @@ async def _finds(
                 found[folded(row["name"])].append(row)
         if _understood(form, [places[folded(row["name"])] for row in rows], len(asked)):
             seen.forms[path] = form
-            return ()
+            there = [name for name in names if found.get(folded(name))]
+            missing = [name for name in names if not found.get(folded(name))]
+            more, unknown = await found_besides(reader, domain, path, form, missing, there)
+            for row in more:
+                found[folded(row["name"])].append(row)
+            return unknown
         if form is learned and (pages[-1] == [] or (pages[-1] is No.NOT_THERE and not beside)):
             return ()  # it has understood this form before, and there is nothing to find
     missing = [name for name in names if not found[folded(name)]]
@@ -187,8 +193,8 @@ async def dependents(
 async def listed_dependents(
     reader: Reader, domain: Domain, entity: str, users: Iterable[int]
 ) -> dict[int, list[Row] | Unreadable] | None:
-    """What each user has, out of all that the organization has: one call. None where that cannot be had, or does not
-    say whose each row is.
+    """What each user has, out of all that the organization has: one call, and one that shows that it was not cut. None
+    where that cannot be had, was cut, or does not say whose each row is.
     """
     rows = await page(reader, domain, f"/{entity}/list")
     if isinstance(rows, No) or not all(is_id(row.get("userId")) for row in rows):
@@ -197,6 +203,9 @@ async def listed_dependents(
     for row in rows:
         if isinstance(theirs := found.get(row["userId"]), list):
             theirs.append(row)
+    newest = max((user for user in found if not found[user]), default=None)  # a list that was cut lacks the newest
+    if newest is not None and await Alone().read(_deps(reader, domain, entity, newest, "userId")) != []:
+        return None
     return found
 
 
@@ -267,6 +276,8 @@ async def _ldeps(
             return None  # whose it is cannot be seen, so nobody is known to have none
         found[user].append(row)
     if rows:
+        if not await holds_all(reader, domain, path, halving.owner, found):
+            return None
         reader.seen.lists.add(path)
     elif path not in reader.seen.lists and not halving.empty:
         if await halving.alone.read(_deps(reader, domain, entity, users[0], halving.owner)) != []:

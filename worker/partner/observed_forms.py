@@ -40,11 +40,26 @@ class ObservedForms:
     names: dict[str, str] = field(default_factory=dict)
     forms: dict[str, QueryForm] = field(default_factory=dict)  # by path: the form in which it has found something
     most: dict[str, int] = field(default_factory=dict)  # by path: values that it takes at once, if not a hundred
+    whole: dict[str, tuple[int, int]] = field(default_factory=dict)  # by path: values and rows of answers without a cut
     broken: set[str] = field(default_factory=set)  # paths of bulk reads that have missed what was there
     lists: set[str] = field(default_factory=set)  # paths of `ldeps` reads that have found something
     controls: dict[Domain, tuple[str, Mapping[str, Query]]] = field(default_factory=dict)  # the last that succeeded
     in_vain: dict[str, int] = field(default_factory=dict)  # by path: tries of a bulk read that has shown nothing yet
     left_out: dict[str, int] = field(default_factory=dict)  # by path: reads for which it was not tried since
+
+    def takes(self, path: str, values: int, rows: int) -> bool:
+        """Whether an answer to so many values, with so many rows, is known not to be cut: more of both were not."""
+        most_values, most_rows = self.whole.get(path, (0, 0))
+        return values <= most_values and rows < most_rows
+
+    def most_rows(self, path: str) -> int:
+        """Of an answer that was not cut."""
+        return self.whole.get(path, (0, 0))[1]
+
+    def taken(self, path: str, values: int, rows: int) -> None:
+        """An answer about so many values, with so many rows, was not cut. A limit of ten and more is a round number."""
+        most_values, most_rows = self.whole.get(path, (0, 0))
+        self.whole[path] = max(values if values < 10 else -(-values // 5) * 5, most_values), max(rows, most_rows)
 
     def take_try(self, path: str) -> bool:
         """Whether a bulk read is tried for few values now. Counts this call. One that shows nothing costs up to four

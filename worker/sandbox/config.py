@@ -125,6 +125,8 @@ class SandboxConfig:
     """Unknown: whether `ldeps` exists for each entity; its pages give no example but one with a single master."""
     ldeps_max_ids: int = 0
     """Unknown: masters above which `ldeps` answers 404, as was once measured of `items`; 0 means no limit."""
+    bulk_max_rows: int = 0
+    """Unknown: rows with which `finds`, `items` and `ldeps` end; what more there is is left out. 0 means no limit."""
     deps_unknown_master: Literal["empty", "404"] = "empty"
     """Unknown: what `deps` answers for a master that does not exist."""
     texts: Mapping[str, str] = field(default_factory=dict)

@@ -125,7 +125,12 @@ def _items(entity: ReadableEntity, call: Call) -> Reply:
         return NOT_FOUND
     table = entity.table_of(call)
     found = entity.rows(call, [row for row in map(table.get, dict.fromkeys(ids)) if row is not None])
-    return Reply(data=found[::-1] if call.config.items_reversed else found)
+    return _cut(call, found[::-1] if call.config.items_reversed else found)
+
+
+def _cut(call: Call, rows: list[Row]) -> Reply:
+    """What an answer to a bulk read holds: "fewer may return" than was asked for."""
+    return Reply(data=rows[: call.config.bulk_max_rows or None])
 
 
 def _find(entity: ReadableEntity, call: Call) -> Reply:
@@ -166,7 +171,7 @@ def _finds(entity: ReadableEntity, call: Call) -> Reply:
     if not rows and call.config.finds_nothing != "list":
         nothing = {"404": NOT_FOUND, "null": Reply(data=None), "object": Reply(data={})}
         return nothing[call.config.finds_nothing]
-    return Reply(data=rows[::-1] if call.config.finds_reversed else rows)
+    return _cut(call, rows[::-1] if call.config.finds_reversed else rows)
 
 
 def _list(entity: ReadableEntity, call: Call) -> Reply:
@@ -193,7 +198,10 @@ def _ldeps(entity: ReadableEntity, call: Call) -> Reply:
     masters = _ids(call, "masterids")
     if not call.config.ldeps_supported or 0 < call.config.ldeps_max_ids < len(masters or ()):
         return NOT_FOUND
-    return _missing(call, "masterids", "Masterids") if masters is None else _dependents(entity, call, masters)
+    if masters is None:
+        return _missing(call, "masterids", "Masterids")
+    found = _dependents(entity, call, masters)
+    return _cut(call, found.data) if isinstance(found.data, list) else found
 
 
 def _suggest(entity: ReadableEntity, call: Call) -> Reply:
