@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -119,11 +120,20 @@ async def test_document_ids_go_with_the_request(stage: Stages) -> None:
     assert firm.stage.count(DOCUMENT) == 0
 
 
-@pytest.mark.parametrize("action", ["cut_after", "cut_before", "status_after"])
-async def test_an_unclear_request_is_never_sent_again(stage: Stages, action: str) -> None:
+UNCLEAR: Sequence[Mapping[str, Any]] = [
+    {"action": "cut_after"},
+    {"action": "cut_before"},
+    {"action": "status_after"},
+    {"action": "status_after", "status": 200, "body": '{"errorText": "Documents are outstanding", "requestId": 5}'},
+    {"action": "error_text", "body": "Request Timeout"},
+]
+
+
+@pytest.mark.parametrize("fault", UNCLEAR, ids=lambda fault: fault.get("body", fault["action"]))
+async def test_an_unclear_request_is_never_sent_again(stage: Stages, fault: Mapping[str, Any]) -> None:
     """It may have moved money: the outcome is in doubt, the flow parked, and one request at most is there."""
     firm = Firm(await stage())
-    firm.stage.fault(action, REQUEST)
+    firm.stage.fault(operation=REQUEST, **fault)
     await firm.stage.replica()
     ((user, _, _),) = firm.seed()
     outcome = await firm.outcome("trader.passed", userId=user, orderId="F-1", application=application())
