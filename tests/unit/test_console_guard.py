@@ -182,8 +182,8 @@ async def test_ten_guesses_at_once_are_ten_guesses() -> None:
 
 
 async def test_guesses_whose_forms_come_late_are_ten_guesses() -> None:
-    """Whoever sends the heads of many requests first, and their forms later, has ten guesses too; the right one among
-    the others opens nothing.
+    """A client that sends the heads of many requests first, and their forms later, has ten guesses too; the right one
+    among the others opens nothing.
     """
     doors, come = Doors(), asyncio.Event()
 

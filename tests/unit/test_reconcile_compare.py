@@ -143,7 +143,7 @@ def test_what_took_nothing_leaves_the_account_active(kept: dict[str, Any]) -> No
     {"flows": [flow("trader.failed", account_id=ACCOUNT)], "orders": [order(state="in_doubt")]},
 ])  # fmt: skip
 def test_what_was_taken_needs_no_order(ended: dict[str, Any]) -> None:
-    """A permission of a trader who left or failed is reported, whoever gave it."""
+    """A permission of a trader who left or failed is reported, whatever event gave it."""
     alive = [each for each in differences(seen("Approved"), **ended) if each.kind is Kind.PERMISSION_ALIVE]
     assert [(each.account_id, each.permission_id) for each in alive] == [(ACCOUNT, PERMISSION)]
     assert Kind.PERMISSION_ALIVE not in kinds(seen("Revoked"), **ended)
