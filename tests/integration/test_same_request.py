@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from tests.support.events import purchase
 from tests.support.firm import Firm
+from tests.support.oracle import never_together
 from tests.support.spine import Stages
 from tests.support.waiting import eventually
 from worker.ledger import holds
@@ -108,3 +110,21 @@ async def test_an_old_look_up_is_made_again(stage: Stages, *, old: bool) -> None
             await connection.execute("update step set arrived = arrived - interval '6 minutes' where state = 'due'")
     assert (await firm.ended(event, 30))["status"] == "succeeded"
     assert active(firm, user) == (1 if old else 2)
+
+
+async def test_who_holds_an_assigned_account_is_one_trader_under_either_name(stage: Stages) -> None:
+    """An account that is no order's was assigned to a user. A call that names the account is not in flight beside one
+    that names the user.
+    """
+    config = SandboxConfig(partner_ms=300, entitlement_needs_contact=False)
+    firm = Firm(await stage(config, TRADOVATE_MAINTENANCE="off"))
+    await firm.stage.replica()
+    ((user, account, _),) = firm.seed(1, permission=None)
+    firm.sign(user)
+    assert (await firm.outcome("account.assigned", accountId=account, userId=user))["status"] == "succeeded"
+    ended = await asyncio.gather(
+        firm.outcome("account.locked", accountId=account, action="lock", reason="a test"),
+        firm.outcome("md.signed", userId=user),
+    )
+    assert [each["status"] for each in ended] == ["succeeded", "succeeded"]
+    never_together(firm.stage)

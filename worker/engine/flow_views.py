@@ -66,6 +66,8 @@ class FlowViews:
             flow.account_id = meant.account_id if flow.account_id is None else flow.account_id
             if meant.user_id is not None:
                 flow.owner_key = f"u:{meant.user_id}"
+        elif names.account_id in self.shared.rows.assigned:
+            flow.owner_key = f"u:{self.shared.rows.assigned[names.account_id]}"
         return view
 
     def meant(self, flow: FlowRow) -> OrderRow | None:

@@ -42,6 +42,7 @@ class Snapshot:
     _unproven: list[tuple[str, str]] = field(default_factory=list)  # trader key, operation
     turns: AccountTurns = field(default_factory=AccountTurns)
     _live_permissions: list[LivePermissionRow] = field(default_factory=list)
+    assigned: dict[int, int] = field(default_factory=dict)  # accounts on DEMO that are no order's, and their users
 
     def copy(self) -> Snapshot:
         """Another one with the same rows (which never change themselves)."""
@@ -55,6 +56,7 @@ class Snapshot:
             self._unproven,
             self.turns.copy(),
             self._live_permissions,
+            self.assigned,
         )
 
     def add_trader(self, row: TraderRow) -> None:
@@ -125,6 +127,8 @@ class Snapshot:
             for row in self.references(names):
                 users |= {row.user_id} if row.user_id is not None else set()
                 traders |= {row.trader_id} if row.trader_id is not None else set()
+            if not users and not traders and names.account_id in self.assigned:
+                users = {self.assigned[names.account_id]}
         return {f"u:{user}" for user in users} | {f"t:{trader}" for trader in traders}
 
     def turn_keys(self, names: Names) -> set[str]:

@@ -119,6 +119,13 @@ async def known(connection: Connection, keys: Sequence[Key]) -> tuple[datetime, 
     }
 
 
+async def assigned(connection: Connection, accounts: Collection[int]) -> Mapping[int, int]:
+    """The users to whom accounts on DEMO were assigned last, by account."""
+    if not accounts:
+        return {}
+    return {row["account_id"]: row["user_id"] for row in await connection.fetch(_ASSIGNED, list(accounts))}
+
+
 async def note_places(connection: Connection, events: Sequence[IncomingEvent]) -> None:
     """Where these events are on their topics now: a retry reads them there."""
     if events:
@@ -214,6 +221,14 @@ _KNOWN = """
 select clock_timestamp() as now, found.* from (values (true)) as one left join (
     select topic, event_id, content, partition, "offset" from flow
     where (topic, event_id) in (select * from unnest($1::text[], $2::text[]))) as found on true
+"""
+
+_ASSIGNED = """
+select named.account_id, found.user_id from unnest($1::bigint[]) as named (account_id) cross join lateral (
+    select user_id from (select * from flow where account_id = named.account_id offset 0) as of_account
+    where topic = 'account.assigned' and state = 'succeeded' and facts ->> 'domain' is distinct from 'LIVE'
+    order by ended_at desc limit 1) as found
+where found.user_id is not null
 """
 
 _NOTE_PLACES = """

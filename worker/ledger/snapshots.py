@@ -16,6 +16,7 @@ from worker.engine.flows.base import Names
 from worker.engine.rows import FlowRow
 from worker.engine.snapshot import Snapshot
 from worker.ledger import departures, live_permissions, orders, traders, turns
+from worker.ledger import flows as flow_rows
 from worker.ledger.clock import DatabaseClock
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection
@@ -75,6 +76,8 @@ async def load_named(
     ]
     for order in found:
         snapshot.add_order(order)
+    whose = {names.account_id for names in named if names.account_id is not None and names.asks_whose_account}
+    snapshot.assigned |= await flow_rows.assigned(connection, whose - {order.account_id for order in found})
     leavers = snapshot.users(names for names in named if names.departs)
     for permission in await live_permissions.find(connection, permissions, leavers):
         snapshot.add_live_permission(permission)

@@ -191,6 +191,11 @@ class Names(NamedTuple):
     must_act: bool = False  # one that is executed in turn, and does something that no later one does
     on_live: bool = False  # the account, and the trading permission that the flow makes, are on LIVE
 
+    @property
+    def asks_whose_account(self) -> bool:
+        """Whether only the account on DEMO that the event names says whom it is about."""
+        return self.account_id is not None and self.trader_id is None and self.user_id is None and not self.on_live
+
 
 def widened(names: Names, facts: Facts) -> Names:
     """What the event names, and what the flow has come across at Tradovate since."""
