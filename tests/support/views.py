@@ -5,11 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import orjson
 
-from schemas.events import EVENTS
+from schemas.events import EVENTS, Event
 from worker.engine.facts import Facts, facts_of, stored_facts
 from worker.engine.flows import FLOWS, ORDER_FACTS
 from worker.engine.flows.base import DepartureView, OrderView, Planned, Queue, Rules, Send, TraderView, View
@@ -66,13 +67,11 @@ def view(
 
     `attempts`: how often a step whose result is learned was sent.
     """
-    model = EVENTS[topic].model_validate_json(orjson.dumps(event))
     shown = trader or TraderView(event.get("traderId"), user)
-    frozen = FLOWS[topic].freeze(model, RULES)
     return View(
         FLOW,
-        frozen,
-        facts if isinstance(facts, Facts) else facts_of(FLOWS[topic].facts, facts or {}, topic),
+        _frozen(topic, orjson.dumps(event)),
+        facts if isinstance(facts, Facts) else _facts(topic, orjson.dumps(facts or {})),
         shown,
         own,
         known,
@@ -86,6 +85,18 @@ def view(
         frozenset(on_live),
         attempts,
     )
+
+
+@cache
+def _frozen(topic: str, event: bytes) -> Event:
+    """Events are immutable: a test that shows one in a thousand situations reads it once."""
+    return FLOWS[topic].freeze(EVENTS[topic].model_validate_json(event), RULES)  # type: ignore[no-any-return]
+
+
+@cache
+def _facts(topic: str, stored: bytes) -> Facts:
+    """Facts are immutable, too."""
+    return facts_of(FLOWS[topic].facts, orjson.loads(stored), topic)
 
 
 def plan(topic: str, event: dict[str, Any], facts: Given = None, **more: Any) -> Planned:

@@ -204,6 +204,7 @@ def moves(topic: str) -> set[tuple[str, str]]:
     """All moves of a flow, found by trying everything."""
     flow, made, seen = FLOWS[topic], set(), set()
     ahead: list[tuple[str, dict[str, Any], Planned]] = []
+    planned_on: set[bytes] = set()
 
     def reach(origin: str, event: dict[str, Any], planned: Planned, *, by_plan: bool = True) -> None:
         state = node(topic, planned)
@@ -214,14 +215,16 @@ def moves(topic: str) -> set[tuple[str, str]]:
             seen.add(once)
             ahead.append((state, event, planned))
 
+    def plan(origin: str, event: dict[str, Any], facts: Mapping[str, Any]) -> None:
+        for shown in situations(topic, event, facts):
+            reach(origin, event, flow.plan(shown, RULES))
+
     for event in events(topic):
-        for shown in situations(topic, event, {}):
-            reach("[*]", event, flow.plan(shown, RULES))
+        plan("[*]", event, {})
     while ahead:
         origin, event, planned = ahead.pop()
         if isinstance(planned.decision, Wait):
-            for shown in situations(topic, event, known(planned)):
-                reach(origin, event, flow.plan(shown, RULES))
+            plan(origin, event, known(planned))
             continue
         assert isinstance(planned.decision, Send)
         for end in ends(planned.decision.operation):
@@ -230,8 +233,11 @@ def moves(topic: str) -> set[tuple[str, str]]:
                 if isinstance(learned, Planned):
                     reach(origin, event, learned, by_plan=False)
                     continue
-                for later in situations(topic, event, stored_facts(learned)):
-                    reach(origin, event, flow.plan(later, RULES))
+                facts = stored_facts(learned)
+                once = orjson.dumps([origin, event, facts], option=orjson.OPT_SORT_KEYS)
+                if once not in planned_on:  # most situations teach a flow the same
+                    planned_on.add(once)
+                    plan(origin, event, facts)
     return made
 
 
