@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from schemas.outcomes import Outcome
+import pytest
+
+from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from tests.support.events import purchase
 from tests.support.firm import Firm, application
 from tests.support.running_firm import in_this_process
 from tests.support.spine import Stages
 from tests.support.waiting import eventually
+from tests.support.work import Work
 from worker.engine.rebuilt import PastOutcome
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Database
@@ -30,6 +33,13 @@ GIVES = (
     "/customerApplication/createPartnerSubaccountRequest",
     "/account/resetDemoAccountState",
 )
+
+
+@pytest.fixture
+async def database(ledger_url: str) -> AsyncIterator[Database]:
+    made = Database(ledger_url, size=1)
+    yield made
+    await made.close()
 
 
 def _done(firm: Firm) -> dict[str, int]:
@@ -92,10 +102,78 @@ async def test_a_lost_ledger_is_rebuilt_and_nothing_is_done_twice(
     await again.stop()
 
 
-async def test_permissions_on_live_and_departures_that_failed_are_rebuilt(ledger_url: str) -> None:
+async def test_what_a_backup_has_under_way_ends_as_its_outcome_says(database: Database) -> None:
+    """A ledger that was restored would send again what has been sent: the open flow gets the ids of its outcome, which
+    keeps its id, and nothing is left to be sent.
+    """
+    work = Work(database)
+    await work.accept("trader.purchased", [purchase(0)])
+    await work.accept("trader.left", [{"eventId": "left", "userId": 8, "immediate": True}])
+    async with database.connection() as connection:
+        flows = {row["topic"]: row["id"] for row in await connection.fetch("select topic, id from flow")}
+        bought = Outcome.model_validate(
+            {
+                "outcomeId": outcome_id("trader.purchased", "e-0", Status.SUCCEEDED, None, None, 0), "eventId": "e-0",
+                "topic": "trader.purchased", "flowId": str(flows["trader.purchased"]), "status": "succeeded",
+                "traderId": "cust-0", "orderId": "100000", "userId": 7, "accountId": 70, "accountName": "EVAL100000",
+                "tradingPermissionId": 700, "occurredAt": datetime.now(UTC).isoformat(),
+            }
+        )  # fmt: skip
+        gone = bought.model_copy(
+            update={
+                "outcome_id": outcome_id("trader.left", "left", Status.FAILED, "gave_up", None, 0), "event_id": "left",
+                "topic": "trader.left", "flow_id": str(flows["trader.left"]), "status": Status.FAILED,
+                "error_code": ErrorCode.GAVE_UP, "error_text": "DEMO: away. LIVE is done.", "trader_id": None,
+                "user_id": 8, "order_id": None, "account_id": None, "trading_permission_id": None,
+            }
+        )  # fmt: skip
+    rebuilds = Rebuilds(database, work.ledger.vault, "a test", work.ledger.ranks)
+    for outcome in (bought, gone):
+        past = PastOutcome(outcome, flows[outcome.topic], None, b"{}")
+        assert [await rebuilds.write([past]), await rebuilds.write([past])] == [1, 0]
+    async with database.connection() as connection:
+        assert {row["state"] for row in await connection.fetch("select state from flow")} == {"succeeded", "failed"}
+        assert not await connection.fetch("select from step where state not in ('done', 'refused')")
+        order = await connection.fetchrow("select state, user_id, account_id, permission_id from business_order")
+        assert tuple(order) == ("succeeded", 7, 70, 700)
+        assert await connection.fetchval("select user_id from trader where trader_id = 'cust-0'") == 7
+        ids = [row["outcome_id"] for row in await connection.fetch("select outcome_id from outcome order by id")]
+        assert ids == [bought.outcome_id, gone.outcome_id]
+        begun = "select trader_key from departure where begun_at is not null and ended"
+        assert [row["trader_key"] for row in await connection.fetch(begun)] == ["u:8"]
+    assert not await violations(database)
+
+
+async def test_a_backup_learns_of_a_subaccount_request_that_was_made_since(database: Database) -> None:
+    """It is not made a second time: its review goes on."""
+    work = Work(database)
+    await work.accept("trader.passed", [{"eventId": "e-9", "userId": 7, "orderId": "9", "application": application()}])
+    steps = "select operation from step where state not in ('done', 'refused')"
+    async with database.connection() as connection:
+        assert [row["operation"] for row in await connection.fetch(steps)] == ["checkDuplicate"]
+        flow = await connection.fetchval("select id from flow")
+    asked = Outcome.model_validate(
+        {
+            "outcomeId": outcome_id("trader.passed", "e-9", Status.PENDING, None, "InReview", 0), "eventId": "e-9",
+            "topic": "trader.passed", "flowId": str(flow), "status": "pending", "userId": 7, "orderId": "9",
+            "requestId": 5, "requestStatus": "InReview", "occurredAt": datetime.now(UTC).isoformat(),
+        }
+    )  # fmt: skip
+    rebuilds = Rebuilds(database, work.ledger.vault, "a test", work.ledger.ranks)
+    for _ in range(2):
+        assert await rebuilds.write([PastOutcome(asked, flow, None, b"{}")]) == 0
+    async with database.connection() as connection:
+        assert [row["operation"] for row in await connection.fetch(steps)] == ["getPartnerSubaccountRequestStatus"]
+        assert await connection.fetchval("select state from flow") == "open"
+        assert [row["outcome_id"] for row in await connection.fetch("select outcome_id from outcome")] == [
+            asked.outcome_id
+        ]
+    assert not await violations(database)
+
+
+async def test_permissions_on_live_and_departures_that_failed_are_rebuilt(database: Database) -> None:
     """Each topic by itself, as they are read; a departure that was withdrawn later is deleted again."""
-    database = Database(ledger_url, size=1)
-    rebuilds = Rebuilds(database, Vault(["a key of the tests that is long enough"]), "a test")
+    rebuilds = Rebuilds(database, Vault(["a key of the tests that is long enough"]), "a test", {})
     leaving, assigning, passing = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
     began = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -122,4 +200,3 @@ async def test_permissions_on_live_and_departures_that_failed_are_rebuilt(ledger
     await write(4, "account.assigned", assigning, accountId=900, tradingPermissionId=55)
     assert await rows("select permission_id, account_id, user_id from live_permission") == [(55, 900, 7)]
     assert await rows("select facts ->> 'domain' from flow where topic = 'account.assigned'") == [("LIVE",)]
-    await database.close()

@@ -1,6 +1,7 @@
 """What an operator may do to a flow: cancel it, resolve it, retry it. Pure.
 
-Each starts a new round, and so ends in a new outcome with a new id.
+Each starts a new round, and so ends in a new outcome with a new id; but for `conclude` and `take_up`, by which a ledger
+that was restored from a backup learns what has been published since.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from schemas.events import TraderPassed
 from schemas.outcomes import FACTS, ErrorCode, Status
 from worker.engine.facts import changed
 from worker.engine.flows.base import End
+from worker.engine.flows.passed_facts import PassedFacts
 from worker.engine.planner import Planner
+from worker.engine.rebuilt import PastOutcome
 from worker.engine.rows import FlowRow, OpenStep
 from worker.engine.states import StepState
 from worker.errors import OperatorError
@@ -119,6 +122,33 @@ def retry(
     planner.plan(flow, look_first=looked_up)
     if unproven:
         flow.facts = changed(flow.facts, unproven=tuple(unproven))
+
+
+def conclude(planner: Planner, flow: FlowRow, steps: Sequence[OpenStep], past: PastOutcome) -> None:
+    """Ends an open flow as it had ended before its ledger was restored from a backup, by the outcome that was published
+    then: what it was about to send has been sent.
+    """
+    for step in steps:
+        planner.close(step.id, StepState.REFUSED)
+    outcome = past.outcome
+    flow.round = max(flow.round, past.finals - 1)
+    flow.attempts = max(flow.attempts, outcome.attempts)
+    planner.learn(flow, flow.facts.with_ids_of(past.facts))
+    planner.views.introduce(flow)
+    planner.end(flow, End(outcome.status, outcome.error_code, outcome.error_text))
+
+
+def take_up(planner: Planner, flow: FlowRow, steps: Sequence[OpenStep], past: PastOutcome) -> None:
+    """Continues an open flow with the subaccount request of its `pending` outcome, if it knows none: money is not asked
+    for a second time.
+    """
+    if flow.facts.request_id is not None or not isinstance(flow.facts, PassedFacts):
+        return
+    for step in steps:
+        planner.close(step.id, StepState.REFUSED)
+    facts = flow.facts.with_ids_of(past.facts)
+    planner.learn(flow, changed(facts, requested_at=past.outcome.occurred_at))
+    planner.plan(flow)
 
 
 def _end(planner: Planner, flow: FlowRow, end: End) -> None:

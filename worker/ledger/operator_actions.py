@@ -17,6 +17,7 @@ from worker.engine import operator
 from worker.engine.flows import FLOWS
 from worker.engine.operator import NotPossible, Obstacle
 from worker.engine.planner import Planner
+from worker.engine.rebuilt import PastOutcome
 from worker.engine.rows import FlowRow, OpenStep
 from worker.engine.states import StepState
 from worker.ledger import ended_counts, flows, notes, outbox, steps
@@ -31,7 +32,7 @@ Found = tuple[FlowRow, Planner, Sequence[OpenStep]]
 class OperatorActions:
     """`looked_up` tells whether an operation has a look-up: then a retry looks before it sends.
 
-    All three raise `NotPossible`. The outcomes they return are for any replica to publish: their lease has ended.
+    All raise `NotPossible`. The outcomes they return are for any replica to publish: their lease has ended.
     """
 
     ledger: Ledger
@@ -75,6 +76,15 @@ class OperatorActions:
             return outcomes
 
         return await self.ledger.database.atomically(work)
+
+    async def learn(self, connection: Connection, past: PastOutcome, by: str) -> None:
+        """See `engine.operator.conclude` and `take_up`. A part of the caller's transaction."""
+        flow, planner, found = await self._begin(connection, past.flow_id, ("open",), without_event=True)
+        if past.final:
+            operator.conclude(planner, flow, found, past)
+        else:
+            operator.take_up(planner, flow, found, past)
+        await self._write(connection, planner, flow.id, "learn", by, "The outcome had been published.")
 
     async def _begin(
         self,

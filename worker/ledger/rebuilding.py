@@ -1,24 +1,32 @@
 """Writes what outcomes off their topics say: flows that have ended, their outcomes, traders, orders, departures,
 permissions on LIVE.
 
-Such a flow stands at no offset (`NOWHERE`) until its event is read again, and is then known for a repeat.
+Such a flow stands at no offset (`NOWHERE`) until its event is read again, and is then known for a repeat. A ledger that
+was restored from a backup may have it open: then it ends, or goes on with its subaccount request. Else what has been
+sent would be sent again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.engine.facts import stored_facts
+from worker.engine.flows.base import Rules
 from worker.engine.rebuilt import PastOutcome, Rebuilding
 from worker.ledger import changing, ended_counts, notes, signals, snapshots
 from worker.ledger.columns import column
 from worker.ledger.crypto import Vault
 from worker.ledger.database import Connection, Database
+from worker.ledger.ledger import Ledger
+from worker.ledger.operator_actions import OperatorActions
 
 NOWHERE = -1
 """Partition and offset of a flow whose event's place is not known."""
+
+_NO_RULES = Rules(account_prefix="", plan_id=0)
+"""No flow that learns of its past asks for them."""
 
 _DIGITS = re.compile("[0-9]{1,18}")
 
@@ -28,11 +36,12 @@ SIGNED, BRIDGED = "md.signed", "mda-"
 
 @dataclass(frozen=True, slots=True)
 class Rebuilds:
-    """Raises `DatabaseError`. `by`: who does it, for the note that is kept."""
+    """Raises `DatabaseError`. `by`: who does it, for the note that is kept. `ranks`: of the operations."""
 
     database: Database
     vault: Vault
     by: str
+    ranks: Mapping[str, int]
 
     async def write(self, past: Sequence[PastOutcome]) -> int:
         """Writes these outcomes, one of each event, all or none; how many of their events the ledger did not have.
@@ -44,9 +53,23 @@ class Rebuilds:
             ids = [each.outcome.outcome_id for each in past]
             there = {row["outcome_id"] for row in await connection.fetch(_THERE, ids)}
             new = [each for each in past if each.outcome.outcome_id not in there]
-            return await self._add(connection, new) if new else 0
+            if not new:
+                return 0
+            # What an outcome says of a departure stands beside what the flow itself knew of it.
+            return await self._learn(connection, new) + await self._add(connection, new)
 
         return await self.database.atomically(work)
+
+    async def _learn(self, connection: Connection, past: Sequence[PastOutcome]) -> int:
+        """Flows that are open here learn what became of them; how many have ended."""
+        past = [each for each in past if each.final or each.outcome.request_id is not None]
+        rows = await connection.fetch(_OPEN, [each.flow_id for each in past])
+        unfinished = {row["id"] for row in rows}
+        actions = OperatorActions(Ledger(self.database, self.vault, _NO_RULES, self.ranks), lambda _operation: False)
+        learned = [each for each in past if each.flow_id in unfinished]
+        for each in learned:
+            await actions.learn(connection, each, self.by)
+        return sum(each.final for each in learned)
 
     async def _add(self, connection: Connection, past: Sequence[PastOutcome]) -> int:
         now = await self.database.clock.read(connection)
@@ -106,6 +129,8 @@ async def _add_flows(connection: Connection, past: Sequence[PastOutcome], rebuil
         )
     return sum(row["added"] for row in added)
 
+
+_OPEN = "select id from flow where id = any($1::uuid[]) and state = 'open'"
 
 _THERE = "select outcome_id from outcome where outcome_id = any($1::text[])"
 

@@ -45,7 +45,9 @@ FOUND: Mapping[Found, tuple[str, str]] = {
 }
 """What a look-up found, of a step that was not sent before."""
 
-_DID: Mapping[str, str] = {"retry": "retried it", "resolve": "resolved it", "cancel": "cancelled it"}
+_DID: Mapping[str, str] = {
+    "retry": "retried it", "resolve": "resolved it", "cancel": "cancelled it", "learn": "imported its outcome",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,4 +140,5 @@ async def rebuilds(settings: RebuildSettings, by: str, *, dry_run: bool) -> Asyn
             yield None
             return
         await check_ledger(settings, settings, database)
-        yield Rebuilds(database, Vault([key.get_secret_value() for key in settings.secret_keys]), by)
+        vault = Vault([key.get_secret_value() for key in settings.secret_keys])
+        yield Rebuilds(database, vault, by, urgency())
