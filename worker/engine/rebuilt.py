@@ -78,8 +78,10 @@ class PastOutcome:
     @property
     def accepted_at(self) -> datetime:
         """When its event was accepted: a flow's id begins with that time (UUID version 7)."""
-        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self.flow_id.int >> 80)
-        return at if self.flow_id.version == 7 and at <= self.outcome.occurred_at else self.outcome.occurred_at
+        began, ended = datetime(1970, 1, 1, tzinfo=UTC), self.outcome.occurred_at
+        age = self.flow_id.int >> 80  # milliseconds; in another version any number, which need not be a date
+        timed = self.flow_id.version == 7 and age <= (ended - began) / timedelta(milliseconds=1)
+        return began + timedelta(milliseconds=age) if timed else ended
 
     @property
     def facts(self) -> Facts:
