@@ -28,7 +28,8 @@ async def in_this_process(env: Mapping[str, str], *arguments: str, stdin: bytes 
     """Runs a command as an operator does, in a thread: what it prints, and its exit code."""
 
     def run() -> Ended:
-        out, err, given = StringIO(), StringIO(), TextIOWrapper(BufferedReader(BytesIO(stdin)))
+        printed, err, given = BytesIO(), StringIO(), TextIOWrapper(BufferedReader(BytesIO(stdin)))
+        out = TextIOWrapper(printed, "utf-8", newline="", write_through=True)  # JSON is written as bytes
         with (
             patch.dict(os.environ, env),
             patch.object(sys, "stdin", given),
@@ -36,7 +37,7 @@ async def in_this_process(env: Mapping[str, str], *arguments: str, stdin: bytes 
             redirect_stderr(err),
         ):
             code = main(arguments)
-        return Ended(code, out.getvalue(), err.getvalue())
+        return Ended(code, printed.getvalue().decode(), err.getvalue())
 
     return await asyncio.to_thread(run)
 
