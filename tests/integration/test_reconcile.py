@@ -260,8 +260,10 @@ async def test_an_interrupted_run_goes_on_and_two_never_work_at_once(
         assert (ended.traders, ended.counts) == (6, {"permission_missing": 5})
 
 
-async def test_a_thousand_traders_cost_at_most_forty_calls(firm: RunningFirm) -> None:
-    """Half of them active and half failed, which takes the most reads."""
+async def test_a_thousand_traders_cost_some_forty_calls(firm: RunningFirm) -> None:
+    """Half of them active and half failed, which takes the most reads: forty, the login among them. Two more show that
+    Tradovate's answers are not cut.
+    """
     users, accounts, permissions = firm.traders(1000)
     await firm.rows(
         "with n as (select * from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality"
@@ -280,8 +282,8 @@ async def test_a_thousand_traders_cost_at_most_forty_calls(firm: RunningFirm) ->
         change(firm, "tradingPermission", permission, status="Revoked")
     run, differences = await compared(firm)
     assert (run.traders, kinds(differences)) == (1000, [])
-    assert run.calls <= 40
-    assert firm.calls <= 40
+    assert run.calls <= 41
+    assert firm.calls <= 42
 
 
 async def test_where_there_is_no_bulk_read_the_cost_is_said_first(ledger_url: str) -> None:
