@@ -13,7 +13,7 @@ POINTS = {"before": ["before_call:1", "before_call:2", "before_publish:1"], "aft
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("moment", POINTS)
 async def test_a_frozen_replica_changes_nothing_when_it_wakes(real_stage: Stages, moment: str) -> None:
     """A replica that sleeps over the end of its lease sends nothing late and writes nothing over what others did."""
@@ -27,7 +27,7 @@ async def _frozen_at(real_stage: Stages, point: str) -> None:
     await on.buy(purchase(1), purchase(2, trader=1), purchase(3))
     await sleeper.frozen()
     on.process()
-    outcomes = await on.all_ended()
+    outcomes = await on.all_ended(75)
     assert {outcome["status"] for outcome in outcomes} == {"succeeded"}, point
     creations = on.count("/user/createevaluationusers"), on.count("/user/createevaluationaccounts")
     sleeper.thaw()

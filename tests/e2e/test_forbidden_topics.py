@@ -43,7 +43,7 @@ async def test_a_topic_that_may_not_be_used_is_named_with_its_acl(
             assert (ended.code, f"{topic}: grant it the ACL {operation}" in ended.refusal) == (1, True), ended.refusal
             return True
 
-        await eventually(refused, 20)
+        await eventually(refused, 60)
         acls.restore(prefix + topic)
 
     for operation, topic, *arguments in (
@@ -82,7 +82,7 @@ async def test_a_watch_that_loses_its_right_to_read_ends_with_one_line(
     on = await restartable_stage()
     acls.all_of(on.env["KAFKA_TOPIC_PREFIX"])
     with worker("watch", "--topic", TOPIC, env={**on.env, **acls.settings}) as process:
-        await eventually(lambda: "STATUS" in process.stdout, 20)
+        await eventually(lambda: "STATUS" in process.stdout, 60)
         acls.deny(on.env["KAFKA_TOPIC_PREFIX"] + OUTCOMES, "READ")
         assert await asyncio.to_thread(process.wait, 60) == 1
         assert process.stderr.startswith("Error: The Kafka user may not do that: grant it by an ACL")

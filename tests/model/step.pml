@@ -1,8 +1,8 @@
 /* The life of a step: see README.md beside this file. Checked by test_model.py.
  *
  * Two steps, each of an order of its own, which may share a call; two replicas; a partner; a reaper; a publisher; an
- * operator. Crashes, freezes, faults and cancellations come at any point, TROUBLES of them. With ONE the second step
- * has ended before; BREAK_... breaks the program.
+ * operator. Crashes, freezes, faults, cancellations and steps that ask for the same come at any point, TROUBLES of them.
+ * With ONE the second step has ended before; BREAK_... breaks the program.
  */
 
 #define STEPS 2
@@ -18,7 +18,7 @@ mtype = { idle, claimed, asked, looking, looked };                              
 mtype = { ok, rejected, in_use, not_executed, no_answer, whole, ticket, absent, others };    /* results */
 
 mtype kind;
-byte left = TROUBLES;       /* crashes, freezes, faults and cancellations that may still come */
+byte left = TROUBLES;       /* of these, those that may still come */
 
 /* the ledger */
 mtype state[STEPS];
@@ -397,6 +397,15 @@ end:
     od
 }
 
+/* Another step asks for the same: this one is looked up again before it is sent. */
+proctype Another() {
+end:
+    do
+    :: atomic { DUE(0) && kind != neither && ROUGH -> left--; MOVE(0, due, unknown); BACK(0, plain, free) }
+    :: atomic { DUE(1) && kind != neither && ROUGH -> left--; MOVE(1, due, unknown); BACK(1, plain, free) }
+    od
+}
+
 /* It blocks, and so shows a dead end, until all outcomes are published. */
 proctype End() {
     published[0] && published[1]
@@ -437,7 +446,7 @@ init {
         phase[1] = idle; phase[2] = idle;
         all_are(1, no_answer);
         all_are(2, no_answer);
-        run Replica(1); run Replica(2); run Partner(); run Reaper(); run Publisher(); run Operator(); run End()
+        run Replica(1); run Replica(2); run Partner(); run Reaper(); run Publisher(); run Operator(); run Another(); run End()
     }
 }
 

@@ -48,7 +48,7 @@ old as (
     where id = any($1) and id not in (select id from beside) and attempts = 0 and memory ? 'before'
         and arrived < statement_timestamp() - make_interval(secs => $2)),
 again as (select * from beside union all select * from old)
-update step set state = 'unknown', due = greatest(again.until, statement_timestamp()),
+update step set state = 'unknown', batch_id = null, due = greatest(again.until, statement_timestamp()),
     arrived = greatest(again.until, statement_timestamp())
 from again where step.id = again.id
 returning step.id
@@ -59,6 +59,6 @@ with others as (
     select other.id from step cross join lateral (
         select id from step as other where {_SAME} and other.state = 'due' and other.lease is null offset 0) as other
     where step.id = any($1))
-update step set state = 'unknown', due = statement_timestamp(), arrived = statement_timestamp()
+update step set state = 'unknown', batch_id = null, due = statement_timestamp(), arrived = statement_timestamp()
 where id = any(array(select id from others where id <> all($1)))
 """  # noqa: S608 - constants of ours
