@@ -81,8 +81,21 @@ async def test_a_watch_that_loses_its_right_to_read_ends_with_one_line(
     acls = Acls(own_kafka)
     on = await restartable_stage()
     acls.all_of(on.env["KAFKA_TOPIC_PREFIX"])
-    with worker("watch", "--topic", TOPIC, env={**on.env, **acls.settings}) as process:
-        await eventually(lambda: "STATUS" in process.stdout, 60)
+    env = {**on.env, **acls.settings}
+
+    async def granted() -> bool:
+        listed = await command(env, "topics", "list")
+        assert listed.code == 0, listed.refusal
+        return True
+
+    await eventually(granted, 60)  # a broker confirms rights before it goes by them
+    with worker("watch", "--topic", TOPIC, env=env) as process:
+
+        def waits() -> bool:
+            assert process.returncode is None, process.stderr
+            return "STATUS" in process.stdout
+
+        await eventually(waits, 60)
         acls.deny(on.env["KAFKA_TOPIC_PREFIX"] + OUTCOMES, "READ")
         assert await asyncio.to_thread(process.wait, 60) == 1
         assert process.stderr.startswith("Error: The Kafka user may not do that: grant it by an ACL")
