@@ -144,6 +144,34 @@ async def test_what_a_backup_has_under_way_ends_as_its_outcome_says(database: Da
     assert not await violations(database)
 
 
+async def test_a_flow_that_was_started_again_does_not_end_by_its_earlier_outcome(database: Database) -> None:
+    """The outcomes of a ledger that was not lost are read: a flow that an operator retries goes on, whatever it had
+    ended with before. An outcome of its own round, or a later one, would end it.
+    """
+    work = Work(database)
+    await work.accept("trader.purchased", [purchase(0)])
+    async with database.connection() as connection:
+        flow = await connection.fetchval("update flow set round = 1 returning id")
+    rebuilds = Rebuilds(database, work.ledger.vault, "a test", work.ledger.ranks)
+
+    def failed_in(round_: int) -> PastOutcome:
+        said = {
+            "outcomeId": outcome_id("trader.purchased", "e-0", Status.FAILED, ErrorCode.REJECTED, None, round_),
+            "eventId": "e-0", "topic": "trader.purchased", "flowId": str(flow), "status": "failed",
+            "traderId": "cust-0", "orderId": "100000", "errorCode": "rejected", "errorText": "no",
+            "occurredAt": datetime.now(UTC).isoformat(),
+        }  # fmt: skip
+        return PastOutcome(Outcome.model_validate(said), flow, None, b"{}")
+
+    for round_, ends in ((0, 0), (2, 1)):
+        assert await rebuilds.write([failed_in(round_)]) == ends
+        async with database.connection() as connection:
+            state = await connection.fetchrow("select state, round from flow")
+            open_steps = await connection.fetchval("select count(*) from step where state not in ('done', 'refused')")
+        assert (*state, open_steps) == (("failed", 2, 0) if ends else ("open", 1, 1))
+    assert not await violations(database)
+
+
 async def test_a_backup_learns_of_a_subaccount_request_that_was_made_since(database: Database) -> None:
     """It is not made a second time: its review goes on."""
     work = Work(database)

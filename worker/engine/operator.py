@@ -124,31 +124,38 @@ def retry(
         flow.facts = changed(flow.facts, unproven=tuple(unproven))
 
 
-def conclude(planner: Planner, flow: FlowRow, steps: Sequence[OpenStep], past: PastOutcome) -> None:
+def conclude(planner: Planner, flow: FlowRow, steps: Sequence[OpenStep], past: PastOutcome) -> bool:
     """Ends an open flow as it had ended before its ledger was restored from a backup, by the outcome that was published
-    then: what it was about to send has been sent.
+    then: what it was about to send has been sent. False if the outcome is of an earlier round: an operator has started
+    the flow again since.
     """
+    outcome, ended_in = past.outcome, past.round_from(flow.round)
+    if ended_in is None:
+        return False
     for step in steps:
         planner.close(step.id, StepState.REFUSED)
-    outcome = past.outcome
-    flow.round = max(flow.round, past.finals - 1)
+    flow.round = ended_in
     flow.attempts = max(flow.attempts, outcome.attempts)
     planner.learn(flow, flow.facts.with_ids_of(past.facts))
     planner.views.introduce(flow)
     planner.end(flow, End(outcome.status, outcome.error_code, outcome.error_text))
+    return True
 
 
-def take_up(planner: Planner, flow: FlowRow, steps: Sequence[OpenStep], past: PastOutcome) -> None:
+def take_up(planner: Planner, flow: FlowRow, steps: Sequence[OpenStep], past: PastOutcome) -> bool:
     """Continues an open flow with the subaccount request of its `pending` outcome, if it knows none: money is not asked
-    for a second time.
+    for a second time. False if there is nothing to learn: it knows one, or the outcome is of an earlier round.
     """
     if flow.facts.request_id is not None or not isinstance(flow.facts, PassedFacts):
-        return
+        return False
+    if past.round_from(flow.round) is None:
+        return False
     for step in steps:
         planner.close(step.id, StepState.REFUSED)
     facts = flow.facts.with_ids_of(past.facts)
     planner.learn(flow, changed(facts, requested_at=past.outcome.occurred_at))
     planner.plan(flow)
+    return True
 
 
 def _end(planner: Planner, flow: FlowRow, end: End) -> None:

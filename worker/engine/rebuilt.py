@@ -14,7 +14,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from schemas.outcomes import ErrorCode, Outcome, Status
+from schemas.outcomes import ErrorCode, Outcome, Status, outcome_id
 from worker.engine.changes import Changes
 from worker.engine.facts import DepartureDates, Facts, changed, order_facts
 from worker.engine.flows import FLOWS
@@ -31,6 +31,9 @@ _KINDS = {"trader.purchased": PURCHASED, "trader.passed": PASSED}
 _NOT_ITS_ORDER = frozenset({ErrorCode.CONFLICT, ErrorCode.INVALID, ErrorCode.RESTRICTED_COUNTRY, ErrorCode.NOT_FOUND})
 """Codes of events that may never have had their order or trader: the ids in such an outcome may be another's."""
 
+_ROUNDS = 100
+"""Retries, cancellations and resolutions of one flow since a backup was made: more than anybody makes."""
+
 _NOT_BEGUN = frozenset({ErrorCode.CONFLICT, ErrorCode.INVALID})
 """Codes of departures whose trader was not known. One that was executed may have ended as `not_found` too."""
 
@@ -46,6 +49,16 @@ class PastOutcome:
     key: bytes | None
     body: bytes
     finals: int = 1
+
+    def round_from(self, least: int) -> int | None:
+        """The round of its flow, if that is `least` or a later one: the outcome's id follows from it. None: it is of an
+        earlier round, after which an operator has started the flow again.
+        """
+        said = self.outcome
+        result = (said.topic, said.event_id, said.status, said.error_code, said.request_status)
+        return next(
+            (each for each in range(least, least + _ROUNDS) if outcome_id(*result, each) == said.outcome_id), None
+        )
 
     @property
     def names(self) -> Names:

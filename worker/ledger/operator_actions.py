@@ -77,14 +77,13 @@ class OperatorActions:
 
         return await self.ledger.database.atomically(work)
 
-    async def learn(self, connection: Connection, past: PastOutcome, by: str) -> None:
-        """See `engine.operator.conclude` and `take_up`. A part of the caller's transaction."""
+    async def learn(self, connection: Connection, past: PastOutcome, by: str) -> bool:
+        """See `engine.operator.conclude` and `take_up`; whether the flow has ended. Part of the caller's transaction."""
         flow, planner, found = await self._begin(connection, past.flow_id, ("open",), without_event=True)
-        if past.final:
-            operator.conclude(planner, flow, found, past)
-        else:
-            operator.take_up(planner, flow, found, past)
-        await self._write(connection, planner, flow.id, "learn", by, "The outcome had been published.")
+        learned = (operator.conclude if past.final else operator.take_up)(planner, flow, found, past)
+        if learned:
+            await self._write(connection, planner, flow.id, "learn", by, "The outcome had been published.")
+        return learned and past.final
 
     async def _begin(
         self,

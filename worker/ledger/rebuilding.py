@@ -66,10 +66,7 @@ class Rebuilds:
         rows = await connection.fetch(_OPEN, [each.flow_id for each in past])
         unfinished = {row["id"] for row in rows}
         actions = OperatorActions(Ledger(self.database, self.vault, _NO_RULES, self.ranks), lambda _operation: False)
-        learned = [each for each in past if each.flow_id in unfinished]
-        for each in learned:
-            await actions.learn(connection, each, self.by)
-        return sum(each.final for each in learned)
+        return sum([await actions.learn(connection, each, self.by) for each in past if each.flow_id in unfinished])
 
     async def _add(self, connection: Connection, past: Sequence[PastOutcome]) -> int:
         now = await self.database.clock.read(connection)

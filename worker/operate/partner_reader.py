@@ -51,7 +51,7 @@ Dependents = Mapping[int, list[Row] | Unreadable]
 DELAYS = Schedule(base=1.0, cap=60.0)
 """Between two tries of a read without a result."""
 
-SURVEY_AGAIN = 0.5
+ASK_AGAIN = 0.5
 """Seconds: how soon a wait sees that its reason has ended; `pause` and `resume` must show within 2 s."""
 
 STEPS_FIRST = 2.0
@@ -278,9 +278,9 @@ class PartnerReader:
 
     async def _wait_until(self, until: datetime | None, now: datetime, why: str) -> None:
         """Waits for a while: the caller looks again, for an operator may have ended it meanwhile."""
-        left = SURVEY_AGAIN if until is None else (until - now).total_seconds()
+        left = ASK_AGAIN if until is None else (until - now).total_seconds()
         shown = why if until is None else f"{why}, until {utc_text(until)}"
-        await self._wait(min(max(left, 0.01), SURVEY_AGAIN), shown)
+        await self._wait(min(max(left, 0.01), ASK_AGAIN), shown)
 
     async def _wait(self, seconds: float, why: str) -> None:
         if why != self._waits:

@@ -54,7 +54,7 @@ LET_FINISH = timedelta(seconds=30)
 """How long a purchase that came before the departure may still be worked on, if RETRY_CAP_SECONDS is not shorter. It
 takes a second or two; one that is held up (maintenance, an outage, a pause) must not keep its trader in."""
 
-SURVEY_AGAIN = timedelta(seconds=15)
+RESULTS_AGAIN = timedelta(seconds=15)
 """Between two looks at whether the results of the trader's other calls are known, should a wake-up be lost."""
 
 
@@ -210,7 +210,7 @@ def _next(view: View, facts: LeftFacts) -> Decision:
         domain = min(ready, key=lambda each: domains[each].away)
         return Send(CANCEL[domain], look_first=domains[domain].cancelled)
     if left:
-        return Wait((proven_key(view.flow_id),), view.now + SURVEY_AGAIN)
+        return Wait((proven_key(view.flow_id),), view.now + RESULTS_AGAIN)
     lost = [(domain, each.lost) for domain, each in domains.items() if each.lost is not None]
     if not lost:
         return SUCCEEDED
