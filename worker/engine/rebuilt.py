@@ -32,7 +32,7 @@ _NOT_ITS_ORDER = frozenset({ErrorCode.CONFLICT, ErrorCode.INVALID, ErrorCode.RES
 """Codes of events that may never have had their order or trader: the ids in such an outcome may be another's."""
 
 _ROUNDS = 100
-"""Retries, cancellations and resolutions of one flow since a backup was made: more than anybody makes."""
+"""Retries, cancellations and resolutions of one flow since a backup was made: far more than operators make."""
 
 _NOT_BEGUN = frozenset({ErrorCode.CONFLICT, ErrorCode.INVALID})
 """Codes of departures whose trader was not known. One that was executed may have ended as `not_found` too."""

@@ -78,7 +78,7 @@ class OperatorActions:
         return await self.ledger.database.atomically(work)
 
     async def learn(self, connection: Connection, past: PastOutcome, by: str) -> bool:
-        """See `engine.operator.conclude` and `take_up`; whether the flow has ended. Part of the caller's transaction."""
+        """See `engine.operator.conclude` and `take_up`; whether the flow has ended. In the caller's transaction."""
         flow, planner, found = await self._begin(connection, past.flow_id, ("open",), without_event=True)
         learned = (operator.conclude if past.final else operator.take_up)(planner, flow, found, past)
         if learned:

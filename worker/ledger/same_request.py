@@ -17,12 +17,15 @@ from worker.ledger.connection import Connection
 LOOK_UP_HOLDS = 300.0
 """Seconds for which "it is not there" may be acted upon: somebody may have made it since, in the dashboard."""
 
+LEAST_WAIT = 5.0
+"""Seconds before the next look-up while the result of another step is unknown: what holds that one up may last."""
+
 
 async def look_up_again(connection: Connection, step_ids: Sequence[int]) -> set[int]:
     """Of these steps, which are due and locked, those that must not be sent now: they are looked up again, when the
     result of the others is to be known.
     """
-    return {row["id"] for row in await connection.fetch(_LOOK_UP_AGAIN, list(step_ids), LOOK_UP_HOLDS)}
+    return {row["id"] for row in await connection.fetch(_LOOK_UP_AGAIN, list(step_ids), LOOK_UP_HOLDS, LEAST_WAIT)}
 
 
 async def put_others_back(connection: Connection, step_ids: Sequence[int]) -> None:
@@ -40,7 +43,8 @@ _UNKNOWN = "other.attempts > 0 and other.state in ('in_flight', 'unknown')"
 
 _LOOK_UP_AGAIN = f"""
 with beside as (
-    select step.id, max(unknown.due) as until from step cross join lateral (
+    select step.id, greatest(max(unknown.due), statement_timestamp() + make_interval(secs => $3)) as until
+    from step cross join lateral (
         select due from step as other where {_SAME} and {_UNKNOWN} offset 0) as unknown
     where step.id = any($1) group by step.id),
 old as (
@@ -48,8 +52,7 @@ old as (
     where id = any($1) and id not in (select id from beside) and attempts = 0 and memory ? 'before'
         and arrived < statement_timestamp() - make_interval(secs => $2)),
 again as (select * from beside union all select * from old)
-update step set state = 'unknown', batch_id = null, due = greatest(again.until, statement_timestamp()),
-    arrived = greatest(again.until, statement_timestamp())
+update step set state = 'unknown', batch_id = null, due = again.until, arrived = again.until
 from again where step.id = again.id
 returning step.id
 """  # noqa: S608 - constants of ours
